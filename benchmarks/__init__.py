@@ -1,0 +1,1 @@
+"""Measurements behind the numbers the documentation states."""

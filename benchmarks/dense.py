@@ -1,0 +1,266 @@
+"""Train the dense networks that the other benchmarks compress, on ESC-50.
+
+Folds 1 to 3 train, fold 4 validates, fold 5 is not read here. Every run is kept under `runs/dense`:
+
+    python -m benchmarks.dense --net A --seed 0
+
+Nets: A is `BCResNetASC` with 32 channels (60,498 parameters, 11 million MACs), B is `ResidualCNN`
+(324,130 parameters, 57 million MACs), both for 64 mels x 126 frames and 50 classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models import BCResNetASC, ResidualCNN
+from recipes import augment
+from recipes.esc50_data import read_esc50
+from recipes.features import LogMel
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs" / "dense"
+TRAIN_FOLDS, VALIDATION_FOLDS, TEST_FOLDS = (1, 2, 3), (4,), (5,)
+CLASSES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained: AdamW, one warm-up, then a cosine to zero.
+
+    Attributes:
+        batch: Clips in a step.
+        lr: Learning rate at its peak.
+        warmup: Share of all steps in which the rate rises from 0.
+        weight_decay: Of AdamW.
+        mixup: Alpha of the Beta distribution.
+        bands: Widest frequency mask, in mel bands; two are drawn.
+        frames: Widest time mask, in frames; two are drawn.
+    """
+
+    batch: int = 32
+    lr: float = 3e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.02
+    mixup: float = 0.3
+    bands: int = 8
+    frames: int = 16
+
+
+@dataclass(frozen=True)
+class Net:
+    """One dense network of the benchmark and how long it trains."""
+
+    build: Callable[[], nn.Module]
+    epochs: int
+
+
+NETS = {
+    "A": Net(lambda: BCResNetASC(32, num_classes=CLASSES, mels=64, frames=126), epochs=60),
+    "B": Net(lambda: ResidualCNN(num_classes=CLASSES), epochs=80),
+}
+
+
+def data_root() -> Path:
+    """The folder of real audio: `COMPRESSOR_DATA`, else `../shared/data` beside the project."""
+    given = os.environ.get("COMPRESSOR_DATA")
+    return Path(given) if given else ROOT.parent / "shared" / "data"
+
+
+@cache
+def features(folds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Log-mels (clips, 1, 64, 126) and labels (clips,) of some folds of ESC-50, computed once."""
+    clips = read_esc50(data_root() / "esc50", folds)
+    front_end = LogMel()
+    log_mels = [front_end(part.float() / 32768) for part in torch.from_numpy(clips.audio).split(50)]
+    return torch.cat(log_mels), torch.from_numpy(clips.labels)
+
+
+def learning_rate(progress: float, settings: Training) -> float:
+    """Rate after a share of all steps: linear warm-up, then half a cosine."""
+    if progress < settings.warmup:
+        return settings.lr * progress / settings.warmup
+    return (
+        settings.lr
+        * (1 + math.cos(math.pi * (progress - settings.warmup) / (1 - settings.warmup)))
+        / 2
+    )
+
+
+def augmented(
+    x: Tensor, y: Tensor, settings: Training, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """One batch for training: rolled, masked, blended; with label distributions."""
+    x = augment.roll(x, generator)
+    x = augment.mask(x, generator, bands=settings.bands, frames=settings.frames)
+    targets = functional.one_hot(y, CLASSES).to(x.dtype)
+    return (
+        augment.mixup(x, targets, generator, settings.mixup) if settings.mixup > 0 else (x, targets)
+    )
+
+
+def cross_entropy(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    """The usual loss of a batch: class probabilities (batch, classes) as targets."""
+    return functional.cross_entropy(model(x), targets)
+
+
+def train(  # noqa: PLR0913 - the loss and the watcher are the two things a caller changes
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    epochs: int,
+    *,
+    seed: int = 0,
+    settings: Training | None = None,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor] = cross_entropy,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> None:
+    """Train a network in place and leave it in evaluation mode.
+
+    Args:
+        model: The network.
+        x: Log-mels (clips, 1, mels, frames), on the model's device.
+        y: Labels (clips,), on the same device.
+        epochs: Passes over the clips.
+        seed: Of order, augmentation and dropout.
+        settings: The rest.
+        loss: Of (model, batch, label distributions); distillation goes here.
+        on_epoch: Called with the epoch, from 1, and its mean loss.
+    """
+    settings = settings or Training()
+    torch.manual_seed(seed)
+    generator = torch.Generator(x.device).manual_seed(seed)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
+    steps, step = epochs * math.ceil(len(x) / settings.batch), 0
+    model.train()
+    for epoch in range(1, epochs + 1):
+        total = 0.0
+        order = torch.randperm(len(x), generator=generator, device=x.device)
+        for rows in order.split(settings.batch):
+            optimizer.param_groups[0]["lr"] = learning_rate(step / steps, settings)
+            value = loss(model, *augmented(x[rows], y[rows], settings, generator))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            total += value.item() * len(rows)
+            step += 1
+        on_epoch(epoch, total / len(x))
+    model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of clips classified right, in evaluation mode; the model's mode is put back."""
+    was_training = model.training
+    model.eval()
+    right = sum(
+        int((model(part).argmax(1) == labels).sum())
+        for part, labels in zip(x.split(50), y.split(50), strict=True)
+    )
+    model.train(was_training)
+    return right / len(x)
+
+
+def path(net: str, seed: int) -> Path:
+    """Where the weights of one run lie; its record has the suffix `.json`."""
+    return RUNS / f"{net}-seed{seed}.safetensors"
+
+
+def load(net: str, seed: int) -> nn.Module:
+    """One trained dense network, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If it was not trained yet.
+    """
+    file = path(net, seed)
+    if not file.is_file():
+        msg = f"There is no {file}. Run: python -m benchmarks.dense --net {net} --seed {seed}"
+        raise FileNotFoundError(msg)
+    model = NETS[net].build()
+    model.load_state_dict(load_file(file))
+    return model.eval()
+
+
+def run(net: str, seed: int, epochs: int | None = None) -> dict[str, object]:
+    """Train one dense network, keep its weights and record, and return the record."""
+    epochs = epochs or NETS[net].epochs
+    settings = Training()
+    x, y = features(TRAIN_FOLDS)
+    torch.manual_seed(seed)
+    model = NETS[net].build()
+    cpu, wall = time.process_time(), time.time()
+    console = Console()
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"net {net}, seed {seed}", total=epochs)
+
+        def watch(epoch: int, mean_loss: float) -> None:
+            progress.update(task, completed=epoch)
+            if not console.is_terminal and epoch % 5 == 0:
+                spent = time.process_time() - cpu
+                print(
+                    f"{net}{seed} epoch {epoch} loss {mean_loss:.3f} {spent:.0f} CPU s", flush=True
+                )
+
+        train(model, x, y, epochs, seed=seed, settings=settings, on_epoch=watch)
+    record: dict[str, object] = {
+        "net": net,
+        "seed": seed,
+        "epochs": epochs,
+        "training": asdict(settings),
+        "train_accuracy": accuracy(model, x, y),
+        "validation_accuracy": accuracy(model, *features(VALIDATION_FOLDS)),
+        "cpu_seconds": round(time.process_time() - cpu),
+        "wall_seconds": round(time.time() - wall),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    _save(model, record, path(net, seed))
+    return record
+
+
+def _save(model: nn.Module, record: dict[str, object], file: Path) -> None:
+    """Write weights, then the record, each whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part)
+    part.replace(file)
+    part = file.with_name(f"{file.stem}.json.part")
+    part.write_text(json.dumps(record, indent=2) + "\n")
+    part.replace(file.with_suffix(".json"))
+
+
+def main() -> None:
+    """Train the runs that the command line names, skipping those already kept."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--net", choices=sorted(NETS), required=True)
+    parser.add_argument("--seed", type=int, nargs="+", required=True)
+    parser.add_argument("--epochs", type=int, help="passes over the training folds")
+    parser.add_argument("--again", action="store_true", help="train even if the run is kept")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in arguments.seed:
+        kept = path(arguments.net, seed).with_suffix(".json")
+        if kept.is_file() and not arguments.again:
+            print(kept.read_text())
+        else:
+            print(json.dumps(run(arguments.net, seed, arguments.epochs), indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The exact maximum of unary functions minus pair products, by bucket elimination.
+
+    maximise over places k   sum_g u_g[k_g]  -  sum over pairs (g, j) of c_gj · v_g[k_g] · v_j[k_j]
+
+This is what is left of the integer program once the caps have prices: u holds the gains minus the
+priced unary costs, v the widths, c the priced pair coefficients. Axes are maximised out one by one
+(Dechter 1999), and each leaves a message to the axes it was tied to. What makes it fast here is
+that the ties are products: an axis g that only takes part in products sees its neighbours through
+one number, the price ``p = sum_j c_gj · v_j``, so its message is its conjugate at that price:
+
+* one neighbour: a function of that neighbour, by one hull (chains of any width take O(n log n));
+* two neighbours: a table over both, one binary search an entry;
+* an axis that already holds a table: the maximum over the full table of all it is tied to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from compressor.allocation.conjugate import Conjugate, conjugate
+from compressor.allocation.problem import Floats, Integers
+
+BLOCK = 2_000_000
+"""Entries of a table that are maximised over at once; larger ones go in slices."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One axis is maximised out.
+
+    Attributes:
+        axis: Which one.
+        scope: The axes its message is a function of.
+        tables: Numbers of the earlier steps whose table messages it takes in.
+        products: The axes that it is tied to by a product.
+    """
+
+    axis: int
+    scope: tuple[int, ...]
+    tables: tuple[int, ...]
+    products: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An elimination order.
+
+    Attributes:
+        steps: In order.
+        work: Table entries that it looks at, in all.
+    """
+
+    steps: tuple[Step, ...]
+    work: int
+
+
+def plan(sizes: Sequence[int], pairs: Iterable[tuple[int, int]], limit: int) -> Plan | None:
+    """Choose an order by least work, one axis at a time.
+
+    Args:
+        sizes: Number of places of each axis.
+        pairs: The axes that form products.
+        limit: Most work allowed.
+
+    Returns:
+        The plan, or None if the work would exceed the limit.
+    """
+    tied: list[set[int]] = [set() for _ in sizes]
+    for i, j in pairs:
+        tied[i].add(j)
+        tied[j].add(i)
+    scopes: dict[int, frozenset[int]] = {}
+    left, steps, total = set(range(len(sizes))), list[Step](), 0
+    costs = {g: _work(g, sizes, tied, scopes) for g in left}
+    while left:
+        axis = min(left, key=lambda g: (costs[g], g))
+        total += costs[axis]
+        if total > limit:
+            return None
+        tables = tuple(n for n, scope in scopes.items() if axis in scope)
+        products = tuple(sorted(tied[axis]))
+        scope = tuple(sorted(set(products).union(*(scopes.pop(n) for n in tables)) - {axis}))
+        left.remove(axis)
+        for other in products:
+            tied[other].discard(axis)
+        if len(scope) > 1:
+            scopes[len(steps)] = frozenset(scope)
+        steps.append(Step(axis, scope, tables, products))
+        costs.update({g: _work(g, sizes, tied, scopes) for g in scope})
+    return Plan(tuple(steps), total)
+
+
+def _work(
+    axis: int, sizes: Sequence[int], tied: list[set[int]], scopes: dict[int, frozenset[int]]
+) -> int:
+    """Entries looked at when `axis` is eliminated next."""
+    held = [scope for scope in scopes.values() if axis in scope]
+    scope = tied[axis].union(*held) - {axis}
+    entries = prod(sizes[g] for g in scope)
+    return entries * sizes[axis] if held else entries + sizes[axis]
+
+
+@dataclass(frozen=True, eq=False)
+class Inner:
+    """One inner maximisation.
+
+    Attributes:
+        widths: v, one array per axis, ascending.
+        unary: u, one array per axis.
+        products: c by pair of axes, each pair once in either order.
+    """
+
+    widths: Sequence[Floats]
+    unary: Sequence[Floats]
+    products: dict[tuple[int, int], float]
+
+    def product(self, i: int, j: int) -> float:
+        """The coefficient of a pair."""
+        found = self.products.get((i, j))
+        return self.products[j, i] if found is None else found
+
+    def value(self, places: Integers) -> float:
+        """The objective at these places."""
+        v = [float(w[k]) for w, k in zip(self.widths, places, strict=True)]
+        unary = sum(float(u[k]) for u, k in zip(self.unary, places, strict=True))
+        return unary - sum(c * v[i] * v[j] for (i, j), c in self.products.items())
+
+
+def maximise(inner: Inner, order: Plan) -> tuple[float, Integers]:
+    """The maximum and the places that attain it."""
+    unary = list(inner.unary)
+    tables: dict[int, Floats] = {}
+    hulls: dict[int, Conjugate] = {}
+    total = 0.0
+    for number, step in enumerate(order.steps):
+        if step.tables:
+            message = _from_tables(inner, order, step, unary[step.axis], tables)
+        else:
+            hull = conjugate(inner.widths[step.axis], unary[step.axis])
+            hulls[number] = hull
+            message = hull(_price(inner, step))
+        if len(step.scope) > 1:
+            tables[number] = message
+        elif step.scope:
+            unary[step.scope[0]] = unary[step.scope[0]] + message
+        else:
+            total += float(message)
+    return total, _trace_back(inner, order, unary, tables, hulls)
+
+
+def _price(inner: Inner, step: Step) -> Floats:
+    """``sum_j c_gj · v_j`` over the grid of the step's scope (all of it products)."""
+    price = np.zeros((1,) * len(step.scope))
+    for axis in step.products:
+        price = price + _along(inner.product(step.axis, axis) * inner.widths[axis], axis, step.scope)
+    return price
+
+
+def _along(values: Floats, axis: int, scope: Sequence[int]) -> Floats:
+    """Values of one axis, shaped to broadcast over the grid of `scope`."""
+    shape = [1] * len(scope)
+    shape[scope.index(axis)] = -1
+    return values.reshape(shape)
+
+
+def _from_tables(
+    inner: Inner, order: Plan, step: Step, unary: Floats, tables: dict[int, Floats]
+) -> Floats:
+    """The maximum over the step's axis of everything that holds it, over the grid of its scope."""
+    grid = (step.axis, *step.scope)
+    parts = [_along(unary, step.axis, grid)]
+    for number in step.tables:
+        parts.append(_spread(tables[number], order.steps[number].scope, grid))
+    own = inner.widths[step.axis]
+    for axis in step.products:
+        slope = inner.product(step.axis, axis) * inner.widths[axis]
+        parts.append(-_along(own, step.axis, grid) * _along(slope, axis, grid))
+    parts.sort(key=lambda part: part.size)
+    if not step.scope:
+        return sum(parts[1:], parts[0]).max()
+    sizes = [len(inner.widths[g]) for g in step.scope]
+    rows = max(1, BLOCK // max(1, len(own) * prod(sizes[1:])))
+    pieces = [
+        _maximum([_slice(part, start, start + rows) for part in parts])
+        for start in range(0, sizes[0], rows)
+    ]
+    return np.broadcast_to(np.concatenate(pieces), sizes)
+
+
+def _maximum(parts: list[Floats]) -> Floats:
+    """Add the parts, smallest first, and take the maximum over the first axis."""
+    return sum(parts[1:], parts[0]).max(axis=0)
+
+
+def _slice(part: Floats, start: int, stop: int) -> Floats:
+    """Rows of the second dimension; all of it where it is broadcast."""
+    return part if part.shape[1] == 1 else part[:, start:stop]
+
+
+def _spread(table: Floats, scope: Sequence[int], grid: Sequence[int]) -> Floats:
+    """A table over `scope`, shaped to broadcast over `grid`."""
+    order = sorted(range(len(scope)), key=lambda d: grid.index(scope[d]))
+    sizes = dict(zip(scope, table.shape, strict=True))
+    return table.transpose(order).reshape([sizes.get(g, 1) for g in grid])
+
+
+def _trace_back(
+    inner: Inner,
+    order: Plan,
+    unary: Sequence[Floats],
+    tables: dict[int, Floats],
+    hulls: dict[int, Conjugate],
+) -> Integers:
+    """Choose the place of every axis, last eliminated first, given the later ones."""
+    places = np.zeros(len(unary), dtype=np.int64)
+    for number in range(len(order.steps) - 1, -1, -1):
+        step = order.steps[number]
+        price = np.float64(0.0)
+        for axis in step.products:
+            price += inner.product(step.axis, axis) * inner.widths[axis][places[axis]]
+        if number in hulls:
+            hull = hulls[number]
+            places[step.axis] = hull.corners[hull.place(price)]
+            continue
+        height = unary[step.axis] - price * inner.widths[step.axis]
+        for table in step.tables:
+            scope = order.steps[table].scope
+            where = tuple(slice(None) if g == step.axis else places[g] for g in scope)
+            height = height + tables[table][where]
+        places[step.axis] = int(height.argmax())
+    return places

@@ -1,0 +1,170 @@
+"""Moves that bring a point within the caps, use up what is left of them, and trade one axis.
+
+All work on places (the number of each free axis' level) and price a move by what it takes of the
+scarce caps: ``prices · change``, with prices per unit of cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.allocation.forms import Forms
+from compressor.allocation.problem import Floats, Integers
+
+TINY = 1e-30
+"""Price of a step that costs nothing scarce: it goes first."""
+
+
+@dataclass
+class State:
+    """A point under construction, with what the moves need kept up to date.
+
+    Attributes:
+        forms: The costs.
+        places: Level of every free axis.
+        widths: Their widths.
+        marginal: Cost of one more unit that comes from pairs, shape (R, F).
+        slack: What is left of every cap; negative where it is exceeded.
+    """
+
+    forms: Forms
+    places: Integers
+    widths: Integers
+    marginal: Integers
+    slack: Integers
+
+    @staticmethod
+    def at(forms: Forms, places: Integers) -> State:
+        """The state at `places`."""
+        widths = forms.width(places)
+        slack = forms.caps - forms.cost(widths)
+        return State(forms, places.copy(), widths, forms.marginal(widths), slack)
+
+    def copy(self) -> State:
+        """An independent copy."""
+        arrays = self.places, self.widths, self.marginal, self.slack
+        return State(self.forms, *(array.copy() for array in arrays))
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every cap is met."""
+        return bool((self.slack >= 0).all())
+
+    def steps(self, by: int) -> tuple[Integers, Floats, Integers]:
+        """Moving each axis alone by `by` levels, as far as its range allows.
+
+        Returns:
+            Change of width (F,), of objective (F,), of cost (R, F); all zero for an axis at its
+            end.
+        """
+        forms = self.forms
+        here = forms.starts + self.places
+        there = forms.starts + np.clip(self.places + by, 0, forms.counts - 1)
+        steps = forms.widths[there] - self.widths
+        change = forms.change(self.widths, self.marginal, steps)
+        return steps, forms.gains[there] - forms.gains[here], change
+
+    def move(self, axis: int, by: int) -> None:
+        """Move one axis by `by` levels, which its range must allow."""
+        forms = self.forms
+        self.places[axis] += by
+        width = forms.widths[forms.starts[axis] + self.places[axis]]
+        step = width - self.widths[axis]
+        rate = self.marginal[:, axis] + forms.linear[:, axis]
+        self.slack -= (rate + forms.own[:, axis] * (2 * self.widths[axis] + step)) * step
+        self.widths[axis] = width
+        others, coefs = forms.neighbours[axis]
+        self.marginal[:, others] += coefs * step
+
+
+def scarcity(state: State, prices: Floats) -> Floats:
+    """Prices per unit of cost for a greedy choice: `prices` where given, else by what is left."""
+    if prices.any():
+        return prices
+    return 1.0 / np.maximum(state.slack, 1)
+
+
+def fill(state: State, prices: Floats) -> None:
+    """Widen axes one level at a time, best gain per scarce cost first, until nothing fits."""
+    while True:
+        steps, gains, change = state.steps(1)
+        fits = (steps > 0) & (change <= state.slack[:, None]).all(axis=0)
+        if not fits.any():
+            return
+        cost = scarcity(state, prices) @ change
+        worth = np.where(fits, gains / np.maximum(cost, TINY), -1.0)
+        state.move(int(worth.argmax()), 1)
+
+
+def trim(state: State, prices: Floats) -> None:
+    """Narrow axes one level at a time, least loss per saving first, until every cap is met.
+
+    Only savings in the caps that are exceeded count. The smallest widths must meet them.
+    """
+    while not state.feasible:
+        over = state.slack < 0
+        steps, gains, change = state.steps(-1)
+        weight = np.where(over, np.maximum(prices, 1.0 / state.forms.caps), 0.0)
+        saved = -(weight @ change)
+        loss = np.where((steps < 0) & (saved > 0), -gains / np.maximum(saved, TINY), np.inf)
+        state.move(int(loss.argmin()), -1)
+
+
+def shrink(forms: Forms, places: Integers) -> Integers:
+    """The largest point on the way from the smallest widths to `places` that meets every cap."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        widths = forms.width((middle * places).astype(np.int64))
+        fits = (forms.cost(widths) <= forms.caps).all()
+        low, high = (middle, high) if fits else (low, middle)
+    return (low * places).astype(np.int64)
+
+
+def exchange(state: State, prices: Floats, *, reach: int, limit: int) -> int:
+    """Narrow one axis and widen another while that gains and fits; then fill again.
+
+    Args:
+        state: A point that meets every cap.
+        prices: For filling.
+        reach: Most levels that either axis is moved at once.
+        limit: Most exchanges.
+
+    Returns:
+        How many exchanges were made.
+    """
+    moves = [(down, up) for down in range(1, reach + 1) for up in range(1, reach + 1)]
+    for done in range(limit):
+        options = [_best_pair(state, down, up) for down, up in moves]
+        best = max(range(len(options)), key=lambda n: options[n][0])
+        gain, narrow, widen = options[best]
+        if gain <= 1e-12 * state.forms.problem.scale:
+            return done
+        state.move(narrow, -moves[best][0])
+        state.move(widen, moves[best][1])
+        fill(state, prices)
+    return limit
+
+
+def _best_pair(state: State, down: int, up: int) -> tuple[float, int, int]:
+    """The exchange of `down` levels of one axis for `up` of another that gains most."""
+    narrower, losses, saved = state.steps(-down)
+    wider, gains, spent = state.steps(up)
+    gain = losses[:, None] + gains[None, :]
+    fits = np.ones(gain.shape, dtype=bool)
+    fits[state.places < down, :] = False
+    fits[:, state.places + up >= state.forms.counts] = False
+    np.fill_diagonal(fits, val=False)
+    # The pair's own product changes by coef · step · step, which is a saving: one step is down,
+    # the other up. Where the coefficients are not at hand it is left out: dearer, never too cheap.
+    for r in range(len(state.slack)):
+        cost = saved[r][:, None] + spent[r][None, :]
+        if state.forms.cross is not None:
+            cost = cost + state.forms.cross[r] * (narrower[:, None] * wider[None, :])
+        fits &= cost <= state.slack[r]
+    gain = np.where(fits, gain, -np.inf)
+    best = int(gain.argmax())
+    narrow, widen = divmod(best, len(gain))
+    return float(gain[narrow, widen]), narrow, widen

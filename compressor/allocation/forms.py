@@ -1,0 +1,185 @@
+"""The costs of a problem as arrays over its free axes, so that many widths are priced at once.
+
+An axis with a single level is folded into the constants. What is left, for resource r:
+
+    cost_r(w) = const_r + linear_r · w + own_r · w² + sum over pairs i < j of coef_r,ij · w_i · w_j
+
+A point is an array of *places*: the number of the level that each free axis takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from compressor.allocation.problem import Floats, Integers, Problem
+
+DENSE = 400
+"""Up to this many free axes the pair coefficients are also kept as full matrices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """Integer cost forms over the free axes; R resources, F free axes, E pairs.
+
+    Attributes:
+        problem: Where they come from.
+        free: Numbers of the free axes in the problem, shape (F,).
+        const: Cost of everything that cannot change, shape (R,).
+        linear: Shape (R, F).
+        own: Coefficients of the squares, shape (R, F).
+        ends: Both axes of every pair, shape (E, 2), by their place in `free`.
+        coefs: Shape (R, E).
+    """
+
+    problem: Problem
+    free: Integers
+    const: Integers
+    linear: Integers
+    own: Integers
+    ends: Integers
+    coefs: Integers
+
+    @cached_property
+    def caps(self) -> Integers:
+        """The caps, shape (R,)."""
+        return self.problem.limits
+
+    @cached_property
+    def counts(self) -> Integers:
+        """Number of levels of every free axis."""
+        return np.array([len(self.problem.levels[g]) for g in self.free], dtype=np.int64)
+
+    @cached_property
+    def starts(self) -> Integers:
+        """Where every free axis begins in `widths` and `gains`."""
+        return np.concatenate(([0], np.cumsum(self.counts)[:-1])).astype(np.int64)
+
+    @cached_property
+    def widths(self) -> Integers:
+        """All levels of all free axes, one after another."""
+        return np.concatenate([self.problem.levels[g] for g in self.free])
+
+    @cached_property
+    def gains(self) -> Floats:
+        """All gains of all free axes, one after another."""
+        return np.concatenate([self.problem.gains[g] for g in self.free])
+
+    @cached_property
+    def couplings(self) -> tuple[sparse.csr_array, ...]:
+        """For each resource the symmetric matrix of pair coefficients, shape (F, F)."""
+        size = len(self.free)
+        i, j = self.ends[:, 0], self.ends[:, 1]
+        rows, columns = np.concatenate((i, j)), np.concatenate((j, i))
+        return tuple(
+            sparse.csr_array((np.concatenate((c, c)), (rows, columns)), shape=(size, size))
+            for c in self.coefs
+        )
+
+    @cached_property
+    def cross(self) -> Integers | None:
+        """The same as one full array of shape (R, F, F); None where it would be large."""
+        if len(self.free) > DENSE:
+            return None
+        return np.stack([matrix.toarray() for matrix in self.couplings])
+
+    @cached_property
+    def neighbours(self) -> tuple[tuple[Integers, Integers], ...]:
+        """For each axis the axes it forms pairs with, and their coefficients, shape (R, degree)."""
+        order = np.argsort(np.concatenate((self.ends[:, 0], self.ends[:, 1])), kind="stable")
+        others = np.concatenate((self.ends[:, 1], self.ends[:, 0]))[order]
+        coefs = np.concatenate((self.coefs, self.coefs), axis=1)[:, order]
+        degrees = np.bincount(self.ends.ravel(), minlength=len(self.free))
+        stops = np.cumsum(degrees)
+        return tuple(
+            (others[stop - n : stop], coefs[:, stop - n : stop])
+            for n, stop in zip(degrees.tolist(), stops.tolist(), strict=True)
+        )
+
+    def width(self, places: Integers) -> Integers:
+        """Widths of the free axes at these places."""
+        return self.widths[self.starts + places]
+
+    def gain(self, places: Integers) -> float:
+        """Objective of the free axes at these places."""
+        return float(self.gains[self.starts + places].sum())
+
+    def marginal(self, widths: Integers) -> Integers:
+        """Cost of one more unit that comes from pairs, at these free widths, shape (R, F)."""
+        if self.cross is not None:
+            return self.cross @ widths
+        return np.stack([matrix @ widths for matrix in self.couplings])
+
+    def cost(self, widths: Integers) -> Integers:
+        """Exact cost at these free widths, shape (R,)."""
+        unary = self.linear @ widths + self.own @ (widths * widths)
+        i, j = self.ends[:, 0], self.ends[:, 1]
+        return self.const + unary + self.coefs @ (widths[i] * widths[j])
+
+    def change(self, widths: Integers, marginal: Integers, steps: Integers) -> Integers:
+        """Cost of changing one axis alone by `steps` (per axis), for each axis; shape (R, F)."""
+        return (marginal + self.linear + self.own * (2 * widths + steps)) * steps
+
+    def everywhere(self, places: Integers) -> Integers:
+        """Widths of all axes of the problem, shape (axes,)."""
+        widths = self.problem.smallest
+        widths[self.free] = self.width(places)
+        return widths
+
+    def nearest(self, widths: NDArray[np.float64] | Integers) -> Integers:
+        """Places of the largest levels that are not above these free widths."""
+        places = np.empty(len(self.free), dtype=np.int64)
+        for k, g in enumerate(self.free):
+            places[k] = np.searchsorted(self.problem.levels[g], widths[k], side="right") - 1
+        return np.maximum(places, 0)
+
+
+def compile_forms(problem: Problem) -> Forms:
+    """Fold the axes that cannot change into the constants."""
+    counts = np.array([len(levels) for levels in problem.levels])
+    free = np.flatnonzero(counts > 1).astype(np.int64)
+    place = np.full(len(counts), -1, dtype=np.int64)
+    place[free] = np.arange(len(free))
+    costs = [problem.costs[r] for r in problem.resources]
+    union = sorted({pair for cost in costs for pair in cost.pairs})
+    number = {pair: e for e, pair in enumerate(union)}
+    coefs = np.zeros((len(costs), len(union)), dtype=np.int64)
+    for r, cost in enumerate(costs):
+        for pair, coef in zip(cost.pairs, cost.coefs, strict=True):
+            coefs[r, number[pair]] = coef
+    linear = np.array([cost.linear for cost in costs], dtype=np.int64)
+    const = np.array([cost.const for cost in costs], dtype=np.int64)
+    return _fold(problem, free, place, np.array(union, dtype=np.int64).reshape(-1, 2), coefs,
+                 linear, const)
+
+
+def _fold(  # noqa: PLR0913 - the parts of one quadratic form
+    problem: Problem,
+    free: Integers,
+    place: Integers,
+    pairs: Integers,
+    coefs: Integers,
+    linear: Integers,
+    const: Integers,
+) -> Forms:
+    """Replace the width of every fixed axis by its value."""
+    width = problem.smallest
+    fixed = place < 0
+    i, j = pairs[:, 0], pairs[:, 1]
+    const = const + linear[:, fixed] @ width[fixed]
+    both = fixed[i] & fixed[j]
+    const = const + coefs[:, both] @ (width[i[both]] * width[j[both]])
+    for end, other in ((i, j), (j, i)):
+        half = ~fixed[end] & fixed[other]
+        for r in range(len(linear)):
+            np.add.at(linear[r], end[half], coefs[r, half] * width[other[half]])
+    square = ~fixed[i] & (i == j)
+    own = np.zeros((len(linear), len(free)), dtype=np.int64)
+    own[:, place[i[square]]] = coefs[:, square]
+    pair = ~fixed[i] & ~fixed[j] & (i != j)
+    ends = np.stack((place[i[pair]], place[j[pair]]), axis=1)
+    return Forms(problem, free, const, linear[:, free], own, ends, coefs[:, pair])

@@ -1,0 +1,159 @@
+"""What a network costs (`Cost`) and what it may cost (`Budget`): four integers each."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from numbers import Integral, Real
+
+from compressor.errors import BudgetError
+
+COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+"""Multipliers a count (parameters, MACs) may be written with."""
+
+BYTE_UNITS = {
+    **COUNT_UNITS,
+    **{"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9},
+    **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
+}
+"""Multipliers a size may be written with: KB is 1000 bytes, KiB is 1024."""
+
+_AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        params: Parameters stored, zeros included; every distinct parameter once, buffers never.
+        nonzero: Parameters that are not zero.
+        macs: Multiply-accumulates of convolutions and matrix products for one input.
+        bytes: Bytes of the stored parameters at their present data types.
+    """
+
+    params: int
+    nonzero: int
+    macs: int
+    bytes: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.params:,} parameters ({self.nonzero:,} non-zero), "
+            f"{self.macs:,} MACs, {self.bytes:,} bytes"
+        )
+
+
+@dataclass(frozen=True, init=False)
+class Budget:
+    """Hard caps on a network's cost: any subset of the four, at least one.
+
+    A cap is a number (``128e3``) or a string (``"128k"``, ``"30M"``; for bytes also ``"128KiB"``,
+    ``"0.5 MB"``, ``"61.0 KB"``). k, M, G and KB, MB, GB are powers of 1000, KiB, MiB, GiB powers
+    of 1024. A fractional cap is rounded down: a cost is an integer, so nothing changes.
+
+    Attributes:
+        params: Most parameters, or None for no cap; likewise the others.
+        nonzero: Most non-zero parameters.
+        macs: Most multiply-accumulates for one input.
+        bytes: Most bytes of parameters.
+
+    Raises:
+        BudgetError: If no cap is given, or one is zero, negative, not finite or not a number.
+    """
+
+    params: int | None
+    nonzero: int | None
+    macs: int | None
+    bytes: int | None
+
+    def __init__(
+        self,
+        *,
+        params: float | str | None = None,
+        nonzero: float | str | None = None,
+        macs: float | str | None = None,
+        bytes: float | str | None = None,  # noqa: A002 - named as in Cost
+    ) -> None:
+        """Check and store the caps as integers."""
+        given = {"params": params, "nonzero": nonzero, "macs": macs, "bytes": bytes}
+        for name, amount in given.items():
+            cap = None if amount is None else _cap(name, amount)
+            object.__setattr__(self, name, cap)
+        if not self.caps:
+            message = "a budget needs at least one cap and none was given. Write for instance "
+            raise BudgetError(message + 'Budget(params=128e3, macs="30M").')
+
+    @staticmethod
+    def dcase(year: int) -> Budget:
+        """The caps of DCASE Task 1 in `year` (2020 to 2025), as `compressor.rules` states them.
+
+        The caps are the organisers'; what they count differs from `measure` in most years, so
+        check a result with the year's `Rule.check` before submitting it.
+
+        Raises:
+            BudgetError: If there is no rule for `year`.
+        """
+        from compressor.rules import of_year  # noqa: PLC0415 - rules are written in terms of Cost
+
+        return of_year(year).budget
+
+    @property
+    def caps(self) -> dict[str, int]:
+        """The caps that were given, by name."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: cap for name, cap in values if cap is not None}
+
+    def allows(self, cost: Cost) -> bool:
+        """Whether `cost` is within every cap."""
+        return not self.excess(cost)
+
+    def excess(self, cost: Cost) -> dict[str, float]:
+        """How far each exceeded cap is exceeded, as cost / cap; empty when the budget is met.
+
+        ``{"macs": 1.8}`` says that the MACs are 80 % over their cap.
+        """
+        ratios = {name: (getattr(cost, name), cap) for name, cap in self.caps.items()}
+        return {name: spent / cap for name, (spent, cap) in ratios.items() if spent > cap}
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return " and ".join(f"{name} <= {cap:,}" for name, cap in self.caps.items())
+
+
+def _cap(name: str, amount: object) -> int:
+    """The integer cap that `amount` stands for."""
+    asked = f"Budget({name}={amount!r})"
+    value = _parse(name, amount) if isinstance(amount, str) else _number(asked, amount)
+    if value < 1:
+        message = f"{asked}: a cap must be at least 1, this is {value}. "
+        raise BudgetError(message + f"Leave {name} out for no cap.")
+    return math.floor(value)
+
+
+def _number(asked: str, amount: object) -> float:
+    if isinstance(amount, bool) or not isinstance(amount, Real):
+        message = f"{asked}: a cap is a number or a string such as '128k', not "
+        raise BudgetError(message + f"{type(amount).__name__}.")
+    if not math.isfinite(amount):
+        raise BudgetError(f"{asked}: a cap must be finite. Leave it out for no cap.")
+    return int(amount) if isinstance(amount, Integral) else float(amount)
+
+
+def _parse(name: str, text: str) -> Decimal:
+    """Read "0.5 MB" as exactly 500000; decimal arithmetic, so no rounding creeps in."""
+    units = BYTE_UNITS if name == "bytes" else COUNT_UNITS
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        message = f"Budget({name}={text!r}): cannot read a number. Write for instance '128k' "
+        raise BudgetError(message + "or '1.5M', without thousands separators.")
+    number, unit = match.groups()
+    if unit not in units:
+        known = ", ".join(u for u in units if u)
+        why = "is a unit of bytes" if unit in BYTE_UNITS else "is not a unit"
+        message = f"Budget({name}={text!r}): {unit!r} {why}; {name} may be written with {known}."
+        raise BudgetError(message)
+    return Decimal(number.replace("_", "")) * units[unit]

@@ -1,0 +1,284 @@
+"""How much each unit matters: scores as functions of tensors, one per unit of a graph.
+
+A unit is scored over the weights that *write* it: its rows of convolutions and linear layers, and
+its entries of biases, norm scales and norm shifts. Every function here has the form
+
+    importance(graph, tensors, gradients) -> scores of shape (graph.units,), float64
+
+with `tensors` by parameter name, so that anything of the weights' shapes can be scored, a module's
+weights as well as the ``w + u`` of an ADMM step. `gradients` is an iterable with one mapping
+(name -> gradient) per micro-batch; `frobenius` and `l1` never touch it.
+
+Scores of different axes are not comparable as they come: a depthwise row holds 9 weights, a
+pointwise one hundreds. They are therefore divided by their axis' mean (`normalise=True`), which
+says how much a unit matters among its like and leaves the widths to the allocator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.batches import Batch, split
+from compressor.graph import Graph, Weight
+from compressor.losses import Loss, cross_entropy
+from compressor.structure import Structure
+from compressor.tracing.program import evaluating
+
+Scores = NDArray[np.float64]
+Tensors = Mapping[str, Tensor]
+Gradients = Iterable[Tensors]
+Importance = Callable[[Graph, Tensors, Gradients], Scores]
+
+
+def frobenius(
+    graph: Graph,
+    tensors: Tensors,
+    gradients: Gradients = (),  # noqa: ARG001 - one form for all
+    *,
+    normalise: bool = True,
+    filters_only: bool = False,
+    structure: Structure | None = None,
+) -> Scores:
+    """Frobenius norm of the weights that write a unit: ``sqrt(sum w^2)``.
+
+    Source: the FAU submission to DCASE 2022 Task 1, section 2.3, which takes filters alone over
+    the inputs still reachable and compares the raw norms with one threshold for the whole network:
+    ``frobenius(graph, tensors, normalise=False, filters_only=True, structure=so_far)``.
+
+    Args:
+        graph: The network as coupled axes.
+        tensors: Weights by name, each of the shape that `graph` says.
+        gradients: Not used.
+        normalise: Divide by the mean of the unit's axis.
+        filters_only: Leave out biases and norm scales and shifts.
+        structure: Count only the weights that read a unit kept here.
+
+    Returns:
+        Scores of shape (units,).
+
+    Raises:
+        ValueError: If a tensor is missing, has another shape, or a score is not finite.
+    """
+    squares = _total(graph, tensors, torch.square, filters_only=filters_only, structure=structure)
+    return _finish(graph, np.sqrt(squares), normalise=normalise)
+
+
+def l1(
+    graph: Graph,
+    tensors: Tensors,
+    gradients: Gradients = (),  # noqa: ARG001 - one form for all
+    *,
+    normalise: bool = True,
+    filters_only: bool = False,
+    structure: Structure | None = None,
+) -> Scores:
+    """Sum of the magnitudes of the weights that write a unit (Li et al. 2017, section 3.1).
+
+    Arguments, result and errors as in `frobenius`.
+    """
+    sums = _total(graph, tensors, torch.abs, filters_only=filters_only, structure=structure)
+    return _finish(graph, sums, normalise=normalise)
+
+
+def fisher(
+    graph: Graph, tensors: Tensors, gradients: Gradients, *, normalise: bool = True
+) -> Scores:
+    """Expected squared first-order change of the loss when a unit is removed.
+
+    Per micro-batch m and weight W, ``s = sum of w * dL_m/dw`` over the unit's entries of W; the
+    score is the sum over W of the mean over m of ``s^2``. Theis et al. 2018 (arXiv:1801.05787),
+    equation 8, with weights in the place of activations and micro-batches in that of examples.
+
+    Args:
+        graph: The network as coupled axes.
+        tensors: Weights by name.
+        gradients: One mapping from name to gradient per micro-batch; a weight that is missing
+            counts as having no gradient. `gradients` in this module makes them.
+        normalise: Divide by the mean of the unit's axis.
+
+    Returns:
+        Scores of shape (units,).
+
+    Raises:
+        ValueError: If there is no gradient at all, or a score is not finite.
+    """
+    return _finish(graph, _saliency(graph, tensors, gradients, torch.square), normalise=normalise)
+
+
+def taylor(
+    graph: Graph, tensors: Tensors, gradients: Gradients, *, normalise: bool = True
+) -> Scores:
+    """Expected absolute first-order change of the loss when a unit is removed.
+
+    As `fisher` with ``|s|`` in the place of ``s^2`` (Molchanov et al. 2019, arXiv:1906.10771,
+    whose equation 8 squares instead).
+    """
+    return _finish(graph, _saliency(graph, tensors, gradients, torch.abs), normalise=normalise)
+
+
+def gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss = cross_entropy, *, clips: int = 4
+) -> Iterator[dict[str, Tensor]]:
+    """Gradients of the loss by parameter name, one mapping per micro-batch.
+
+    The model is in eval mode (running statistics, no dropout) while a gradient is taken, and is
+    left as it was: modes, `requires_grad` flags and ``.grad`` untouched. Parameters that the
+    caller froze get a gradient too: they can be pruned like all others.
+
+    Args:
+        model: Any model.
+        batches: Batches as the loss wants them.
+        loss: Called as ``loss(model, batch)``.
+        clips: Examples per micro-batch: few, because the squared mean of many is not the mean of
+            squares that the Fisher information asks for.
+    """
+    for batch in batches:
+        for part in split(batch, clips):
+            yield _gradient(model, part, loss)
+
+
+def _gradient(model: nn.Module, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+    named = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+    flags = {name: p.requires_grad for name, p in named.items()}
+    try:
+        for p in named.values():
+            p.requires_grad_(True)  # noqa: FBT003 - torch's own name for it
+        with evaluating(model), torch.enable_grad():
+            value = loss(model, batch)
+            grads = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    finally:
+        for name, p in named.items():
+            p.requires_grad_(flags[name])
+    return {n: g for n, g in zip(named, grads, strict=True) if g is not None}
+
+
+def _total(
+    graph: Graph,
+    tensors: Tensors,
+    entrywise: Callable[[Tensor], Tensor],
+    *,
+    filters_only: bool,
+    structure: Structure | None,
+) -> Scores:
+    """Sum of ``entrywise(w)`` over the weights that write each unit."""
+    applied = {site.weight for site in graph.sites}
+    scores = np.zeros(graph.units)
+    for weight, dim in _writers(graph):
+        if filters_only and weight.name not in applied:
+            continue
+        values = entrywise(_tensor(weight, tensors).detach().double())
+        if structure is not None:
+            values = values * _reachable(weight, dim, structure).to(values.device)
+        _add(scores, weight, dim, _reduce(values, dim))
+    return scores
+
+
+def _saliency(
+    graph: Graph, tensors: Tensors, grads: Gradients, entrywise: Callable[[Tensor], Tensor]
+) -> Scores:
+    """Mean over micro-batches of ``entrywise(sum of w * g)`` per unit and weight, summed."""
+    writers = list(_writers(graph))
+    sums: dict[str, Tensor] = {}
+    count = 0
+    for count, gradient in enumerate(grads, start=1):  # noqa: B007 - the number is needed after
+        for weight, dim in writers:
+            if weight.name in gradient:
+                product = _tensor(weight, tensors).detach() * gradient[weight.name].detach()
+                change = entrywise(_per_unit(weight, dim, _reduce(product.double(), dim)))
+                sums[weight.name] = sums.get(weight.name, 0) + change
+    if count == 0:
+        raise ValueError(
+            "this importance is measured on data and got no gradients: pass data, or use "
+            "compressor.importance.frobenius, which needs none"
+        )
+    scores = np.zeros(graph.units)
+    for weight, dim in writers:
+        if weight.name in sums:
+            units = np.unique(_owned(weight, dim))
+            scores[units] += sums[weight.name].cpu().numpy() / count
+    return scores
+
+
+def _writers(graph: Graph) -> Iterator[tuple[Weight, int]]:
+    """Every parameter that writes units, with the dimension it writes them along.
+
+    A weight applied as a convolution or matrix product says so itself; any other (bias, norm scale
+    or shift, layer scale) acts entry by entry, on whatever dimension has owners.
+    """
+    applied = {site.weight for site in graph.sites}
+    for weight in graph.weights.values():
+        dim = weight.out_dim
+        if dim is None and weight.name not in applied:
+            dim = next((i for i, d in enumerate(weight.dims) if not d.fixed), None)
+        if weight.trainable and dim is not None and not weight.dims[dim].fixed:
+            yield weight, dim
+
+
+def _tensor(weight: Weight, tensors: Tensors) -> Tensor:
+    shape = tuple(d.size for d in weight.dims)
+    if weight.name not in tensors:
+        raise ValueError(f"no tensor for weight {weight.name!r} of shape {shape}: pass all weights")
+    tensor = tensors[weight.name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(
+            f"tensor {weight.name!r} has shape {tuple(tensor.shape)} where the graph has {shape}: "
+            "trace the model again after changing it"
+        )
+    return tensor
+
+
+def _reduce(values: Tensor, dim: int) -> Tensor:
+    """Sum over every dimension but `dim`."""
+    others = [i for i in range(values.ndim) if i != dim]
+    return values.sum(others) if others else values
+
+
+def _reachable(weight: Weight, dim: int, structure: Structure) -> Tensor:
+    """One where every other dimension's unit is kept, broadcastable to the weight."""
+    mask = torch.ones(1, dtype=torch.float64)
+    for i, d in enumerate(weight.dims):
+        alive = np.ones(d.size) if i == dim else d.alive(structure.keep).astype(np.float64)
+        shape = [d.size if j == i else 1 for j in range(len(weight.dims))]
+        mask = mask * torch.from_numpy(alive).reshape(shape)
+    return mask
+
+
+def _owned(weight: Weight, dim: int) -> NDArray[np.int64]:
+    owner = weight.dims[dim].owner
+    return owner[owner >= 0]
+
+
+def _per_unit(weight: Weight, dim: int, rows: Tensor) -> Tensor:
+    """Sum of `rows` (one per entry of `dim`) by owner; one value per owner, in unit order."""
+    owner = weight.dims[dim].owner
+    units, place = np.unique(owner[owner >= 0], return_inverse=True)
+    alive = torch.from_numpy(np.flatnonzero(owner >= 0)).to(rows.device)
+    index = torch.from_numpy(place.reshape(-1)).to(rows.device)
+    return rows.new_zeros(len(units)).index_add_(0, index, rows[alive])
+
+
+def _add(scores: Scores, weight: Weight, dim: int, rows: Tensor) -> None:
+    owner = weight.dims[dim].owner
+    values = rows.cpu().numpy()[owner >= 0]
+    scores += np.bincount(owner[owner >= 0], weights=values, minlength=len(scores))
+
+
+def _finish(graph: Graph, scores: Scores, *, normalise: bool) -> Scores:
+    """Check the scores and bring each axis to mean 1."""
+    for axis in graph.axes:
+        part = scores[axis.units]
+        if not np.isfinite(part).all():
+            raise ValueError(
+                f"the importance of {int((~np.isfinite(part)).sum())} of {axis.size} units of "
+                f"{axis.name!r} is not finite: the weights or gradients hold NaN or infinity"
+            )
+        if normalise and axis.size:
+            mean = part.mean()
+            # An axis of zeros says nothing about its units: all alike, not all worthless.
+            scores[axis.units] = part / mean if mean > 0 else 1.0
+    return scores

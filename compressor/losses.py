@@ -1,0 +1,99 @@
+"""Losses: functions of a model and a batch, so that one form covers every way of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compressor.batches import Batch, call
+
+Loss = Callable[[nn.Module, Batch], Tensor]
+"""Called as ``loss(model, batch)``; returns a scalar."""
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """Cross entropy of ``model(inputs)``, logits (batch, classes, ...), against the targets.
+
+    Args:
+        model: Maps inputs to logits.
+        batch: A pair (inputs, targets); several inputs come as ``((x1, x2), targets)``.
+    """
+    inputs, targets = batch
+    return functional.cross_entropy(call(model, inputs), targets)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Learn from the dense original's softened outputs beside the targets.
+
+        loss = (1 - weight) * task + weight * T^2 * KL(teacher / T || student / T)
+
+    Hinton et al. 2015 (arXiv:1503.02531), section 2; the factor T^2 keeps the gradients' size.
+
+    Attributes:
+        temperature: T, softens both distributions.
+        weight: Share of the teacher's term, between 0 and 1.
+    """
+
+    temperature: float = 3.0
+    weight: float = 0.7
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.temperature <= 0 or not 0 <= self.weight <= 1:
+            raise ValueError(
+                f"{self}: temperature must be positive and weight between 0 and 1"
+            )
+
+    def of(self, task: Loss, teacher: Callable[..., Any]) -> Loss:
+        """The task's loss with the teacher's term added.
+
+        The teacher is shown exactly what the student was called with inside `task`, whatever
+        augmentation or mixing happens there.
+
+        Args:
+            task: The loss without a teacher.
+            teacher: Maps the same inputs to the logits to imitate.
+        """
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            calls: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
+
+            def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401, E501
+                calls.append((args, kwargs, out))
+
+            hook = model.register_forward_hook(record, with_kwargs=True)
+            try:
+                value = task(model, batch)
+            finally:
+                hook.remove()
+            terms = [self.divergence(out, teacher, *args, **kw) for args, kw, out in calls]
+            if not terms:
+                raise ValueError(
+                    "Distill compares the model's outputs with the teacher's, and the loss never "
+                    "called the model: call it as model(inputs), or pass FineTune(distill=None)"
+                )
+            return (1 - self.weight) * value + self.weight * torch.stack(terms).mean()
+
+        return loss
+
+    def divergence(
+        self, student: Tensor, teacher: Callable[..., Any], *args: Any, **kwargs: Any  # noqa: ANN401
+    ) -> Tensor:
+        """``T^2 * KL`` between the softened logits (batch, classes, ...), mean over the batch."""
+        if not isinstance(student, Tensor) or student.ndim < 2:  # noqa: PLR2004
+            raise ValueError(
+                "Distill needs a model whose output is one tensor of logits (batch, classes, ...), "
+                f"this one returns {type(student).__name__}: pass FineTune(distill=None)"
+            )
+        with torch.no_grad():
+            target = teacher(*args, **kwargs)
+        soft = functional.log_softmax(student / self.temperature, dim=1)
+        wanted = functional.log_softmax(target / self.temperature, dim=1)
+        each = functional.kl_div(soft, wanted, reduction="none", log_target=True).sum(1)
+        return each.mean() * self.temperature**2

@@ -1,0 +1,193 @@
+"""The masked original: same shapes, removed channels held at zero. The reference for `shrink`.
+
+The model's own exported operations run on its own full-size weights, and after every operation
+the channels that a structure removes are set to zero. Masking *filters* alone would not do
+(a BatchNorm turns a zero channel into its shift, a sigmoid into 0.5), and operations that look
+across channels must see the kept ones only: the mean of a Residual Normalization, the variance
+of a LayerNorm, the sum below a softmax. These are computed over the kept entries here.
+
+This path shares nothing with `surgery` but the graph: it never slices a weight, and positions in
+concatenations, shuffles and reshapes are those of the original. That both agree to rounding is
+what "never silently wrong" rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch.fx import Node
+
+from compressor.errors import VerificationError
+from compressor.graph import Graph
+from compressor.structure import Structure
+from compressor.tracing.data import argument
+from compressor.tracing.flow import shape_of
+from compressor.tracing.program import Program, evaluating, named_tensors
+
+aten = torch.ops.aten
+
+
+class Masked(torch.fx.Interpreter):
+    """Runs a program on given weights with the removed channels held at zero."""
+
+    def __init__(self, graph: Graph, structure: Structure, model: nn.Module) -> None:
+        """Prepare the run; `model` supplies the full-size weights."""
+        if graph.program is None:
+            raise ValueError("this graph was restricted: trace the smaller model to mask it")
+        super().__init__(nn.Module(), graph=graph.program.graph)
+        self.program: Program = graph.program
+        self.tensors = dict(named_tensors(model))
+        self.alive: dict[str, tuple[int, Tensor]] = {
+            name: (at, torch.from_numpy(dim.alive(structure.keep)))
+            for name, (at, dim) in graph.activations.items()
+        }
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Weights come from the model, constants from the export, the rest from the caller."""
+        name = str(target)
+        if name in self.program.weights:
+            return self.tensors[self.program.weights[name]].detach()
+        if name in self.program.constants:
+            return self.program.constants[name]
+        return super().placeholder(target, args, kwargs)
+
+    def run_node(self, n: Node) -> Any:
+        """Run one operation, over the kept entries only, and zero what was removed."""
+        if n.op != "call_function" or n.op == "output":
+            return super().run_node(n)
+        across = self._reduced(n)
+        if across is None:
+            result = super().run_node(n)
+        else:
+            source, *args = self.fetch_args_kwargs_from_env(n)[0]
+            result = _over_kept(n, source, args, across)
+        return self._masked(n, result)
+
+    def _masked(self, node: Node, result: Any) -> Any:
+        if node.name not in self.alive or not isinstance(result, Tensor):
+            return result
+        mask = _along(self.alive[node.name], result)
+        if _in_place(node):  # what aliases the result sees the zeros too
+            return result.mul_(mask)
+        return torch.where(mask, result, torch.zeros((), dtype=result.dtype, device=result.device))
+
+    def _reduced(self, node: Node) -> tuple[int, Tensor] | None:
+        """The source's mask, if this operation looks across its removed entries."""
+        source = node.args[0] if node.args else None
+        if not isinstance(source, Node) or source.name not in self.alive:
+            return None
+        dim, alive = self.alive[source.name]
+        if bool(alive.all()) or _packet(node) not in _ACROSS:
+            return None
+        return (dim, alive) if dim in _dims(node, len(shape_of(source))) else None
+
+
+def run(
+    model: nn.Module, graph: Graph, structure: Structure, inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """Outputs of the masked original for a batch of one, in eval mode.
+
+    Args:
+        model: The original, whose current weights are used.
+        graph: Its graph.
+        structure: What stays.
+        inputs: Positional inputs, batch of one, shaped like the traced example.
+    """
+    masked = Masked(graph, structure, model)
+    with torch.no_grad():
+        return flat(masked.run(*inputs))
+
+
+def flat(results: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dictionaries, in order."""
+    if isinstance(results, Tensor):
+        return [results]
+    if isinstance(results, Mapping):
+        results = list(results.values())  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(results, list | tuple):
+        return [tensor for part in results for tensor in flat(part)]
+    return []
+
+
+def _packet(node: Node) -> Any:
+    return getattr(node.target, "overloadpacket", None)
+
+
+def _in_place(node: Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
+
+
+def _along(mask: tuple[int, Tensor], result: Tensor) -> Tensor:
+    dim, alive = mask
+    shape = [1] * result.ndim
+    shape[dim] = len(alive)
+    return alive.reshape(shape).to(result.device)
+
+
+def _dims(node: Node, rank: int) -> set[int]:
+    """The dimensions an operation looks across."""
+    packet = _packet(node)
+    if packet in _NORMS:
+        return set(range(rank - len(argument(node, "normalized_shape")), rank))
+    if packet is aten.group_norm:
+        return set(range(1, rank))
+    dims = argument(node, "dim")
+    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    return {int(d) % rank for d in listed}
+
+
+_NORMS = (aten.layer_norm, aten.rms_norm)
+_SOFT = {
+    aten.softmax: torch.softmax,
+    aten._softmax: torch.softmax,  # noqa: SLF001
+    aten.log_softmax: torch.log_softmax,
+    aten._log_softmax: torch.log_softmax,  # noqa: SLF001
+}
+_GATHER = (
+    aten.mean, aten.sum, aten.var, aten.std, aten.amax, aten.amin, aten.max, aten.min,
+    aten.var_mean, aten.std_mean, aten.logsumexp, aten.linalg_vector_norm, aten.norm,
+)
+_ACROSS = (*_GATHER, *_SOFT, *_NORMS, aten.group_norm)
+
+
+def _over_kept(node: Node, source: Tensor, args: list[Any], across: tuple[int, Tensor]) -> Any:
+    """An operation across channels: gather the kept entries, run it, scatter the result."""
+    dim, alive = across
+    kept = alive.nonzero().flatten().to(source.device)
+    small, packet = source.index_select(dim, kept), _packet(node)
+    if packet in _GATHER:
+        return node.target(small, *args, **node.kwargs)  # type: ignore[operator]
+    if packet in _SOFT:
+        result: Any = _SOFT[packet](small, int(argument(node, "dim")))
+    elif packet is aten.group_norm:
+        weight, bias = (a.index_select(0, kept) if a is not None else None
+                        for a in (_nth(args, 1), _nth(args, 2)))
+        result = torch.group_norm(small, _groups(node, len(kept), len(alive)), weight, bias,
+                                  float(argument(node, "eps")))
+    else:
+        result = _normalised(node, small, args, dim, kept)
+    return torch.zeros_like(source).index_copy(dim, kept, result)
+
+
+def _normalised(node: Node, small: Tensor, args: list[Any], dim: int, kept: Tensor) -> Tensor:
+    sizes = len(argument(node, "normalized_shape"))
+    shape = list(small.shape[small.ndim - sizes:])
+    inner = dim - (small.ndim - sizes)
+    affine = [a.index_select(inner, kept) if isinstance(a, Tensor) else None for a in args[1:3]]
+    eps: Any = argument(node, "eps")
+    if _packet(node) is aten.rms_norm:
+        return torch.rms_norm(small, shape, affine[0] if affine else None, eps)
+    return torch.layer_norm(small, shape, *affine, eps=float(eps))
+
+
+def _groups(node: Node, kept: int, total: int) -> int:
+    groups = int(argument(node, "num_groups"))
+    return kept if groups == total else groups
+
+
+def _nth(values: list[Any], index: int) -> Any:
+    return values[index] if index < len(values) else None

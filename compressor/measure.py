@@ -1,0 +1,313 @@
+"""Measure what a network costs, exactly: parameters by reading them, MACs by running it once.
+
+A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one
+input: half of what `torch.utils.flop_counter` counts. PyTorch runs some layers as one fused kernel
+that this counter reads as zero (attention, the transformer layer, LSTM); here they are made to run
+as separate products, and an operation that is neither counted nor known to multiply no matrices is
+an error, never a zero. `docs/counting.md` says what this leaves out.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import ExitStack, contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every operation
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressor.budget import Cost
+from compressor.errors import CountError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch._ops import OpOverload
+
+Example = Tensor | tuple[Tensor, ...]
+"""Input of a model: one tensor, or a tuple of positional arguments, batch first."""
+
+_MOVING_AND_SORTING = """
+    cat stack constant_pad_nd copy _to_copy _unsafe_view repeat repeat_interleave roll flip rot90
+    gather index _unsafe_index index_select take masked_select masked_fill masked_scatter scatter
+    scatter_add scatter_reduce slice_scatter select_scatter diagonal_scatter index_put
+    as_strided_scatter _unsafe_masked_index _index_put_impl _unsafe_index_put index_add index_copy index_fill index_reduce put embedding
+    tril triu reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+    replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
+    diag_embed block_diag resize set resize_as lift lift_fresh_copy nonzero nonzero_static _unique _unique2
+    unique_dim unique_consecutive unique_dim_consecutive sort topk kthvalue mode median nanmedian
+    bucketize searchsorted isin unsafe_split unsafe_split_with_sizes split_copy
+    split_with_sizes_copy unbind_copy unfold_copy view_copy permute_copy transpose_copy t_copy
+    squeeze_copy unsqueeze_copy expand_copy slice_copy select_copy alias_copy as_strided_copy
+    diagonal_copy detach_copy _conj_copy _pack_padded_sequence complex polar
+"""
+_REDUCTIONS = """
+    sum nansum mean prod amax amin aminmax _aminmax max min any all argmax argmin var std var_mean
+    std_mean norm linalg_vector_norm logsumexp count_nonzero cumsum cumprod cummax cummin trace
+    _cummax_helper _cummin_helper logcumsumexp _logcumsumexp histc bincount segment_reduce dist
+    allclose is_same_size _is_all_true _is_any_true _local_scalar_dense _assert_async
+    _functional_assert_async _assert_tensor_metadata
+"""
+_NORMS_ACTIVATIONS_POOLING = """
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
+    _native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update
+    cudnn_batch_norm miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm
+    native_group_norm _fused_rms_norm native_norm renorm _weight_norm_interface _softmax
+    _log_softmax _safe_softmax _masked_softmax log_sigmoid_forward glu _prelu_kernel
+    rrelu_with_noise native_dropout avg_pool2d avg_pool3d _adaptive_avg_pool2d
+    _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices
+    max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d max_unpool2d max_unpool3d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d
+    _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d _upsample_bicubic2d_aa
+    grid_sampler_2d grid_sampler_3d _thnn_fused_lstm_cell _thnn_fused_gru_cell hardswish
+    floor_divide rsub _add_relu mse_loss smooth_l1_loss huber_loss binary_cross_entropy
+    binary_cross_entropy_with_logits nll_loss_forward nll_loss2d_forward
+"""
+_QUANTISERS = """
+    fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
+    _fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine
+    _fused_moving_avg_obs_fq_helper quantize_per_tensor quantize_per_channel
+    quantize_per_tensor_dynamic dequantize int_repr q_scale q_zero_point
+"""
+_NEW_AND_RANDOM = """
+    zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_empty
+    new_empty_strided new_zeros new_ones new_full bernoulli multinomial normal uniform random
+    exponential geometric cauchy log_normal poisson fill zero linspace
+    logspace
+"""
+FREE = frozenset(
+    (
+        _MOVING_AND_SORTING
+        + _REDUCTIONS
+        + _NORMS_ACTIVATIONS_POOLING
+        + _QUANTISERS
+        + _NEW_AND_RANDOM
+    ).split()
+)
+"""Operations of `torch.ops.aten`, in place or not, that hold no convolution and no matrix product,
+beside those PyTorch itself marks as elementwise, as views or as making a tensor from numbers.
+Whatever is neither free nor counted is refused, so an operation missing here is an error."""
+
+_aten = torch.ops.aten
+
+
+def measure(model: nn.Module, example: Example | None = None) -> Cost:
+    """Count parameters, non-zero parameters, MACs for one input, and bytes.
+
+    Every distinct parameter counts once (a tied one too), buffers never. A parameter under an
+    active mask of `torch.nn.utils.prune` counts in full, its masked entries as zeros. The MACs are
+    found by running a copy of the model once in eval mode; the model itself is not touched.
+
+    Args:
+        model: Any module.
+        example: Input, for instance of shape (batch, channel, frequency, time); only the first
+            item of the batch is used. Several positional arguments are given as a tuple; those
+            whose first dimension is not the first argument's batch are passed whole. By default
+            `model.example_input_array`.
+
+    Returns:
+        The cost. MACs are half of what `torch.utils.flop_counter` counts, with attention and
+        recurrent layers run as separate matrix products, and with vector products counted.
+
+    Raises:
+        CountError: If an operation cannot be counted, or the model cannot be copied or run.
+        ValueError: If there is no example, or an empty one.
+        TypeError: If the example is neither a tensor nor a tuple of tensors.
+    """
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        message = f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. "
+        raise CountError(message + "Run the model once before measuring it.")
+    parameters = list(model.parameters())
+    return Cost(
+        params=sum(p.numel() for p in parameters),
+        nonzero=sum(nonzero(*owned) for owned in owned_parameters(model)),
+        macs=multiply_accumulates(model, example),
+        bytes=sum(p.numel() * p.element_size() for p in parameters),
+    )
+
+
+def multiply_accumulates(model: nn.Module, example: Example | None = None) -> int:
+    """MACs of one forward pass of `model` for one input; arguments and errors as in `measure`."""
+    inputs = one_input(model, example)
+    scratch = private_copy(model).eval()
+    counter = FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS)
+    with torch.no_grad(), _unfused(), _Guard(counter), counter:
+        run(scratch, inputs)
+    return counter.get_total_flops() // 2
+
+
+def owned_parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Every distinct parameter once, as (module that holds it, its name there, parameter)."""
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield module, name, parameter
+
+
+def nonzero(module: nn.Module, name: str, parameter: Tensor) -> int:
+    """Entries of `parameter`, held by `module` as `name`, that are not zero or masked to zero."""
+    mask = mask_of(module, name)
+    return int(torch.count_nonzero(parameter.detach() if mask is None else parameter * mask))
+
+
+def mask_of(module: nn.Module, name: str) -> Tensor | None:
+    """The mask that `torch.nn.utils.prune` keeps beside parameter `name` of `module`, if any."""
+    plain = name.removesuffix("_orig")
+    return None if plain == name else dict(module.named_buffers(recurse=False)).get(plain + "_mask")
+
+
+def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor, ...]:
+    """The positional arguments of one input: `example` cut to its first item.
+
+    Args:
+        model: Whose `example_input_array` is used where `example` is None.
+        example: A tensor or a tuple of tensors, batch first. The first tensor's dimension 0 is the
+            batch; a tensor whose dimension 0 differs is no batch and stays whole.
+
+    Raises:
+        ValueError: If there is no example, or an empty one.
+        TypeError: If the example is neither a tensor nor a tuple of tensors.
+    """
+    given: object = example if example is not None else getattr(model, "example_input_array", None)
+    if given is None:
+        message = f"{type(model).__name__} has no example input to run it on. Pass for instance "
+        raise ValueError(message + "example=torch.zeros(1, 1, 256, 34), or set the model's "
+                         "example_input_array.")
+    inputs = given if isinstance(given, tuple) else (given,)
+    tensors = tuple(x for x in inputs if isinstance(x, Tensor))
+    if not tensors or len(tensors) < len(inputs):
+        kinds = ", ".join(type(x).__name__ for x in inputs)
+        message = f"an example is a tensor or a tuple of tensors (positional arguments), not {kinds}"
+        raise TypeError(message + ".")
+    batch = tensors[0].shape[:1]
+    if batch == (0,):
+        raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
+    return tuple(x[:1] if x.shape[:1] == batch else x for x in tensors)
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """A deep copy of `model` whose forward can be run and hooked without touching the original.
+
+    Raises:
+        CountError: If the model cannot be copied.
+    """
+    # Masks of torch.nn.utils.prune and the old weight_norm leave a computed tensor in the module,
+    # which deepcopy refuses; it is computed anew at every forward, so a detached one will do.
+    computed = (v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor))
+    memo = {id(v): v.detach().clone() for v in computed if not v.is_leaf}
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        message = f"{type(model).__name__} cannot be copied to count it: {error}. "
+        raise CountError(message + "Make copy.deepcopy(model) work.") from error
+
+
+def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+    """Output of `model` for `inputs`.
+
+    Raises:
+        CountError: If the forward pass fails, saying on what it was run.
+    """
+    try:
+        with torch.compiler.set_stance("force_eager"):  # compiled code would bypass the counter
+            return model(*inputs)
+    except CountError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{tuple(x.shape)} {x.dtype} on {x.device}" for x in inputs)
+        weights = {f"{p.dtype} on {p.device}" for p in model.parameters()}
+        message = f"{type(model).__name__} could not be run on an example of {shapes}: {error} "
+        has = f"(its parameters: {', '.join(sorted(weights)) or 'none'}). "
+        raise CountError(message + has + "Pass an example that the model accepts.") from error
+
+
+class _Guard(TorchDispatchMode):
+    """Refuses every operation that `counter` does not count and that is not free.
+
+    It lies under the counter, so it sees operations as the counter executes them: decomposed.
+    """
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        super().__init__()
+        self.counter = counter
+
+    def __torch_dispatch__(  # noqa: PLW3201 - the name PyTorch calls
+        self,
+        func: OpOverload,
+        types: Any,  # noqa: ANN401, ARG002 - as PyTorch calls it
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the operation returns
+        if func.overloadpacket not in self.counter.flop_registry and not _is_free(func):
+            where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
+            raise CountError(
+                f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
+                "cannot be counted. Write it with convolutions, linear layers or matmul, move it out "
+                "of the model, or give it a formula with "
+                "torch.utils.flop_counter.register_flop_formula."
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def _is_free(op: OpOverload) -> bool:
+    """Whether `op` surely holds no convolution and no matrix product."""
+    if op.namespace != "aten":
+        return op.namespace in {"prim", "profiler"}  # bookkeeping: the device of a tensor and such
+    name = op._opname.rstrip("_")  # noqa: SLF001 - an in-place form is as free as the plain one
+    plain = getattr(getattr(_aten, name, None), op._overloadname, op)  # noqa: SLF001
+    return name in FREE or _is_marked_free(op) or _is_marked_free(plain)
+
+
+def _is_marked_free(op: OpOverload) -> bool:
+    """Whether PyTorch marks `op` as elementwise, as a view, or as making a tensor of numbers."""
+    schema = op._schema  # noqa: SLF001 - what an operation aliases is written nowhere else
+    returns = [result.alias_info for result in schema.returns]
+    view = any(alias is not None and not alias.is_write for alias in returns)
+    maker = not any("Tensor" in str(argument.type) for argument in schema.arguments)
+    return view or maker or bool({torch.Tag.pointwise, torch.Tag.inplace_view} & set(op.tags))
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Make PyTorch run attention and recurrent layers as products that the counter sees."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
+        torch.backends.mha.set_fastpath_enabled(value=False)
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
+        yield
+
+
+def _mv(matrix: torch.Size, vector: torch.Size, **_: object) -> int:
+    return 2 * prod(matrix)
+
+
+def _addmv(bias: torch.Size, matrix: torch.Size, vector: torch.Size, **_: object) -> int:
+    return 2 * prod(matrix)
+
+
+def _addbmm(bias: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
+    return 2 * prod(left) * right[-1]
+
+
+_VECTOR_PRODUCTS = {
+    # Matrix products that torch.utils.flop_counter has no formula for: floating point operations
+    # from the shapes of the operands.
+    _aten.mv: _mv,
+    _aten.dot: _mv,
+    _aten.vdot: _mv,
+    _aten.addmv: _addmv,
+    _aten.addbmm: _addbmm,
+}

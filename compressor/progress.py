@@ -1,0 +1,54 @@
+"""A progress bar in the terminal; nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Bar:
+    """One bar on stderr for the phase at hand, removed at the end.
+
+    Args:
+        enabled: Whether to show anything; None shows it when stderr is a terminal.
+    """
+
+    def __init__(self, *, enabled: bool | None = None) -> None:
+        """Decide whether there is a bar at all."""
+        shown = sys.stderr.isatty() if enabled is None else enabled
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not shown,
+        )
+        self._task = self._progress.add_task("", note="")
+
+    def __enter__(self) -> Bar:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the bar."""
+        self._progress.stop()
+
+    def begin(self, text: str, total: int | None) -> None:
+        """Start over: `total` steps (None when unknown) of what `text` says."""
+        self._progress.reset(self._task, description=text, total=total, note="")
+
+    def advance(self, note: str = "") -> None:
+        """One step done."""
+        self._progress.update(self._task, advance=1, note=note)

@@ -1,0 +1,293 @@
+"""What a compression did, as plain data: costs against the budget, layer by layer, with proof."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from compressor.budget import Budget, Cost
+from compressor.graph import Graph, Weight
+from compressor.structure import Structure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdicts = Mapping[str, Mapping[str, Mapping[str, int]]]
+"""Counter -> "before" or "after" -> "params" or "macs" -> what it says."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module before and after.
+
+    Attributes:
+        module: Its name in the original; "(model)" for what the model itself does.
+        kind: Its class.
+        channels: Channels that it writes, before and after; None where it writes none.
+        params: Parameters that it holds itself, before and after; tied ones at their first holder.
+        macs: Multiply-accumulates for one input, before and after.
+    """
+
+    module: str
+    kind: str
+    channels: tuple[int, int] | None
+    params: tuple[int, int]
+    macs: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """One removal of units.
+
+    Attributes:
+        caps: What this shrink had to reach; the budget itself for the last one.
+        reached: What it reached, by the same names.
+        method: How the widths were chosen.
+        value: Objective of the structure chosen.
+        bound: Proven upper bound on that objective under these caps; None if none was computed.
+        gap: Relative distance of the two; None if there is no bound.
+        binding: Caps that stop anything larger.
+        unused: Share of each cap left over.
+        prices: What 1 % more of each cap would add to the objective.
+        difference: Largest difference between the outputs of the masked and of the shrunk model;
+            None if that was not checked.
+    """
+
+    caps: Mapping[str, int]
+    reached: Mapping[str, int]
+    method: str
+    value: float
+    bound: float | None
+    gap: float | None
+    binding: tuple[str, ...]
+    unused: Mapping[str, float]
+    prices: Mapping[str, float]
+    difference: float | None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data.
+
+    Attributes:
+        phase: Name of the phase.
+        epoch: Its number in the phase, from 1.
+        loss: Mean loss.
+        accuracy: What `val` gave; None without one.
+        seconds: Duration.
+    """
+
+    phase: str
+    epoch: int
+    loss: float
+    accuracy: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything worth knowing about a compression; print it.
+
+    Attributes:
+        model: Class of the model.
+        budget: The caps.
+        before: Cost of the original, measured.
+        after: Cost of the result, measured on the smaller module and equal to the prediction.
+        layers: One row a module; their sums and `elsewhere` are the totals.
+        elsewhere: MACs of operations without a weight, which nothing here removes.
+        frozen: Reason by layer for everything that stayed whole.
+        shrinks: What every removal did and can prove.
+        log: Training, epoch by epoch.
+        versions: Versions that may matter.
+        count: Makes `counters`; called once, when they are first asked for.
+    """
+
+    model: str
+    budget: Budget
+    before: Cost
+    after: Cost
+    layers: tuple[Layer, ...]
+    elsewhere: int
+    frozen: Mapping[str, str]
+    shrinks: tuple[Shrink, ...]
+    log: tuple[Epoch, ...]
+    versions: Mapping[str, str]
+    count: Callable[[], Verdicts] = field(repr=False, default=dict[str, Any])
+
+    @cached_property
+    def counters(self) -> Verdicts:
+        """What other counters say, before and after: those whose package is installed."""
+        return self.count()
+
+    @property
+    def unused(self) -> dict[str, float]:
+        """Share of each cap that the result leaves over."""
+        caps = self.budget.caps.items()
+        return {name: 1 - getattr(self.after, name) / cap for name, cap in caps}
+
+    @property
+    def binding(self) -> tuple[str, ...]:
+        """Caps that stopped the last shrink from keeping more."""
+        return self.shrinks[-1].binding if self.shrinks else ()
+
+    @property
+    def difference(self) -> float | None:
+        """Largest output difference between masked and shrunk model, over all shrinks."""
+        checked = [s.difference for s in self.shrinks if s.difference is not None]
+        return max(checked, default=None)
+
+    def data(self) -> dict[str, Any]:
+        """Everything as plain data that JSON can hold: numbers that are not finite become None."""
+        return _finite(
+            {
+                "model": self.model,
+                "budget": self.budget.caps,
+                "before": asdict(self.before),
+                "after": asdict(self.after),
+                "unused": self.unused,
+                "binding": self.binding,
+                "difference": self.difference,
+                "counters": self.counters,
+                "shrinks": [asdict(s) for s in self.shrinks],
+                "layers": [asdict(layer) for layer in self.layers],
+                "elsewhere": self.elsewhere,
+                "frozen": self.frozen,
+                "log": [asdict(epoch) for epoch in self.log],
+                "versions": self.versions,
+            }
+        )
+
+    def json(self) -> str:
+        """`data` as JSON."""
+        return json.dumps(self.data(), indent=1, allow_nan=False)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a module: kind, and channels, params and macs before and after."""
+        import pandas as pd  # noqa: PLC0415 - slow to import, and only wanted here
+
+        rows: list[dict[str, Any]] = []
+        for layer in self.layers:
+            channels = layer.channels or (None, None)
+            pairs = {"channels": channels, "params": layer.params, "macs": layer.macs}
+            row: dict[str, Any] = {"module": layer.module, "kind": layer.kind}
+            for name, (before, after) in pairs.items():
+                row |= {f"{name}_before": before, f"{name}_after": after}
+            rows.append(row)
+        return pd.DataFrame(rows).convert_dtypes()
+
+    def markdown(self) -> str:
+        """As text in Markdown."""
+        from compressor.render import markdown  # noqa: PLC0415 - rendering needs this module
+
+        return markdown(self)
+
+    def plot(self, path: str | Path) -> None:
+        """Write a picture of what every layer kept; needs matplotlib (extra ``plot``)."""
+        from compressor.plot import plot  # noqa: PLC0415 - matplotlib is optional
+
+        plot(self, Path(path))
+
+    def __str__(self) -> str:
+        """As text for a terminal; plain ASCII when it goes to a file or a pipe."""
+        from compressor.render import text  # noqa: PLC0415 - rendering needs this module
+
+        return text(self)
+
+
+def layers(model: nn.Module, graph: Graph, structure: Structure) -> tuple[Layer, ...]:
+    """One row for every module that holds a parameter or applies one.
+
+    Args:
+        model: The original, asked for the classes of its modules alone.
+        graph: Its graph.
+        structure: What stays.
+    """
+    params, macs, channels = _params(graph, structure), _macs(graph, structure), {}
+    for weight in graph.weights.values():
+        channels[_holder(weight.name)] = channels.get(_holder(weight.name)) or _channels(
+            weight, structure
+        )
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    names = [name for name in kinds if name in params or name in macs]
+    names += [name for name in macs if name not in kinds]
+    return tuple(
+        Layer(
+            module=name or "(model)",
+            kind=kinds.get(name, "function"),
+            channels=channels.get(name),
+            params=params.get(name, (0, 0)),
+            macs=macs.get(name, (0, 0)),
+        )
+        for name in names
+    )
+
+
+def versions() -> dict[str, str]:
+    """Python, this library and what its numbers depend on."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for name in ("compressor-nn", "numpy", "scipy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _holder(weight: str) -> str:
+    return weight.rpartition(".")[0]
+
+
+def _entries(weight: Weight, structure: Structure) -> tuple[int, int]:
+    """Entries of a weight before and after."""
+    before = math.prod(d.size for d in weight.dims)
+    return before, math.prod(int(d.alive(structure.keep).sum()) for d in weight.dims)
+
+
+def _channels(weight: Weight, structure: Structure) -> tuple[int, int] | None:
+    dim = weight.out_dim if weight.out_dim is not None else 0
+    if not weight.trainable or not weight.dims:
+        return None
+    return weight.dims[dim].size, int(weight.dims[dim].alive(structure.keep).sum())
+
+
+def _params(graph: Graph, structure: Structure) -> dict[str, tuple[int, int]]:
+    rows: dict[str, tuple[int, int]] = {}
+    for weight in graph.weights.values():
+        if weight.trainable:
+            rows[_holder(weight.name)] = _plus(
+                rows.get(_holder(weight.name)), _entries(weight, structure), 1
+            )
+    return rows
+
+
+def _macs(graph: Graph, structure: Structure) -> dict[str, tuple[int, int]]:
+    rows: dict[str, tuple[int, int]] = {}
+    for site in graph.sites:
+        entries = _entries(graph.weights[site.weight], structure)
+        rows[site.module] = _plus(rows.get(site.module), entries, site.positions)
+    return rows
+
+
+def _plus(
+    so_far: tuple[int, int] | None, pair: Sequence[int], factor: int
+) -> tuple[int, int]:
+    before, after = so_far or (0, 0)
+    return before + factor * pair[0], after + factor * pair[1]
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any plain data
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}  # pyright: ignore
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]  # pyright: ignore
+    return None if isinstance(value, float) and not math.isfinite(value) else value

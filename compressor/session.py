@@ -1,0 +1,301 @@
+"""A compression under way: the model that shrinks, its graph, and what has been removed so far.
+
+`Session` is what `fit` drives, and what you drive inside a training loop of your own:
+
+    session = Session(model, budget=Budget(params=128e3), prune=Prune(steps=5), every=200)
+    optimizer = session.optimizer = torch.optim.AdamW(session.model.parameters())
+    for inputs, targets in loader:
+        loss = cross_entropy(session.model(inputs), targets) + session.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        session.step()
+    result = session.finish()
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.allocation import Allocation, allocate
+from compressor.batches import Batch
+from compressor.budget import Budget, Cost
+from compressor.errors import VerificationError
+from compressor.graph import Graph
+from compressor.importance import Scores, gradients
+from compressor.losses import Loss, cross_entropy
+from compressor.measure import Example, measure
+from compressor.optimizers import follow, hand_over
+from compressor.phases import Prune
+from compressor.report import Epoch, Report, Shrink, layers, verdicts, versions
+from compressor.result import Result
+from compressor.structure import Structure, full, restrict
+from compressor.surgery import cut, shrink
+from compressor.trace import trace
+from compressor.tracing.program import example_of
+from compressor.verify import verify
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from compressor.fabric import Together
+
+
+class Session:
+    """A model on its way under a budget.
+
+    The session works on a copy of the model. Units are removed physically and in place, so that
+    `session.model` stays the same object and an optimiser given to the session follows.
+
+    Attributes:
+        original: The model as given; never touched.
+        model: The model that shrinks; train this one.
+        optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
+        dense: Graph of the original.
+        graph: Graph of `model` as it is now.
+        shrinks: What every removal so far did.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        budget: Budget,
+        example: Example | None = None,
+        prune: Prune | None = Prune(),  # noqa: B008 - frozen
+        every: int | None = None,
+        optimizer: Optimizer | None = None,
+        data: Iterable[Batch] | None = None,
+        loss: Loss = cross_entropy,
+        keep: Sequence[str] = (),
+        verify: bool = True,
+        together: Together | None = None,
+    ) -> None:
+        """Trace the model; without `every`, shrink it at once.
+
+        Args:
+            model: Any traceable model; in train or eval mode, which the result inherits.
+            budget: Hard caps.
+            example: An input (or a tuple of inputs) with the batch first; by default
+                `model.example_input_array`.
+            prune: How to remove units; None to remove nothing but by calling `shrink`.
+            every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
+                shrink right now.
+            optimizer: An optimiser built on the given model: it is made to work on the copy.
+            data: Batches that the importance is measured on; without, it is `frobenius`.
+            loss: The loss for that measurement, called as ``loss(model, batch)``.
+            keep: Names of layers that lose no channel.
+            verify: Check at every shrink that the smaller model computes what the masked one does.
+            together: Processes that train one model; see `compressor.fit`.
+
+        Raises:
+            TraceError: If the model cannot be written as a graph.
+            BudgetError: If no structure meets the budget.
+            VerificationError: If a shrunk model differs from its masked original.
+            ValueError: If there is no example, or an argument is out of range.
+        """
+        if every is not None and every < 1:
+            raise ValueError(f"Session(every={every}): must be at least 1 step, or None")
+        self.original = model
+        self.example = example_of(model, example)
+        self.budget = budget
+        self.prune, self.every, self.data, self.loss = prune, every, data, loss
+        self.keep = tuple(keep)
+        self.checked = verify
+        self.together = together
+        self.dense = self.graph = trace(model, self.example, keep=self.keep)
+        self.model = copy.deepcopy(model)
+        self.alive: NDArray[np.int64] = np.arange(self.dense.units)
+        self.shrinks: list[Shrink] = []
+        self.optimizer = optimizer
+        self._steps = 0
+        if optimizer is not None:
+            hand_over(optimizer, model, self.model)
+        if prune is not None and every is None:
+            self.shrink()
+
+    @property
+    def structure(self) -> Structure:
+        """What is left of the original."""
+        keep = np.zeros(self.dense.units, dtype=bool)
+        keep[self.alive] = True
+        return Structure(self.dense, keep)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of `model` by its graph, with no weight taken for zero."""
+        return cost(full(self.graph))
+
+    def penalty(self) -> Tensor:
+        """Term to add to the loss: zero, as pruning pulls at no weight while training."""
+        weight = next(self.model.parameters())
+        return weight.new_zeros(())
+
+    def step(self) -> None:
+        """Say that the optimiser made a step; shrinks the model when it is time."""
+        self._steps += 1
+        if self._left and self.every is not None and self._steps % self.every == 0:
+            self.shrink(remaining=self._left)
+
+    def finish(self, log: Sequence[Epoch] = ()) -> Result:
+        """Make any shrink that is still due, count the result anew and report.
+
+        Args:
+            log: What training there was, for the report.
+
+        Raises:
+            VerificationError: If the result's cost is not what was predicted or over a cap.
+        """
+        if self._left:
+            self.shrink()
+        after = self._recount()
+        dense, structure = self.dense, self.structure
+        report = Report(
+            model=type(self.original).__name__,
+            budget=self.budget,
+            before=measure(self.original, self.example),
+            after=after,
+            layers=layers(self.original, dense, structure),
+            elsewhere=dense.const_macs,
+            frozen=dict(dense.frozen),
+            shrinks=tuple(self.shrinks),
+            log=tuple(log),
+            versions=versions(),
+            count=partial(verdicts, self.original, copy.deepcopy(self.model), self.example),
+        )
+        return Result(self.model, report, structure, self.original, self.example, self.keep)
+
+    def shrink(self, prune: Prune | None = None, *, remaining: int = 1) -> Shrink:
+        """Remove units now.
+
+        Args:
+            prune: How; the session's own settings by default.
+            remaining: How many shrinks lead to the budget, this one included. With one left the
+                budget itself is met; with r, every cost over its cap is brought down to
+                ``cost ** (1 - 1/r) * cap ** (1/r)``.
+
+        Returns:
+            What was done.
+        """
+        prune = prune or self.prune or Prune()
+        caps = on_the_way(self.budget, self.cost, remaining)
+        allocation = self._allocate(prune, caps)
+        structure = allocation.structure
+        difference = None
+        if not structure.keep.all():
+            if self.checked:
+                smaller = shrink(self.model, self.graph, structure)
+                difference = verify(self.model, self.graph, structure, smaller, self.example)
+            self._cut(structure)
+        self.shrinks.append(_record(caps, self.cost, prune.method, allocation, difference))
+        return self.shrinks[-1]
+
+    def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:
+        """Go straight to a structure reached earlier, as a resumed run does.
+
+        Args:
+            alive: Numbers of the original's units that are left.
+            shrinks: How that structure was reached.
+        """
+        keep = np.isin(self.alive, alive)
+        if not keep.all():
+            self._cut(Structure(self.graph, keep))
+        self.shrinks = list(shrinks)
+
+    @property
+    def _left(self) -> int:
+        """Shrinks that are still to be made by the session itself."""
+        total = 0 if self.prune is None else self.prune.steps if self.every is not None else 1
+        return max(total - len(self.shrinks), 0)
+
+    def _allocate(self, prune: Prune, caps: Budget) -> Allocation:
+        options = {} if prune.objective is None else {"objective": prune.objective}
+        return allocate(
+            self.graph,
+            self._scores(prune),
+            caps,
+            method=prune.method,
+            floor=prune.floor,
+            round_to=prune.round_to,
+            **options,
+        )
+
+    def _scores(self, prune: Prune) -> Scores:
+        """One score per unit, the same in every process."""
+        tensors = {name: p.detach() for name, p in self.model.named_parameters()}
+        batches = () if self.data is None else islice(self.data, prune.batches)
+        measured = gradients(self.model, batches, self.loss, clips=prune.clips)
+        importance = prune.scored_by(data=self.data is not None)
+        scores = importance(self.graph, tensors, measured)
+        return scores if self.together is None else self.together.mean(scores)
+
+    def _cut(self, structure: Structure) -> None:
+        cuts = cut(self.model, self.graph, structure)
+        if self.optimizer is not None:
+            follow(self.optimizer, cuts)
+        self.alive = self.alive[structure.keep]
+        self.graph = restrict(structure)
+
+    def _recount(self) -> Cost:
+        """Measure the model and hold it to the prediction and to the caps."""
+        predicted = cost(self.structure)
+        after = measure(self.model, self.example)
+        pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in ("params", "macs", "bytes")}
+        wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
+        if wrong:
+            raise VerificationError(
+                f"the smaller {type(self.model).__name__} was counted anew and has "
+                f"{', '.join(wrong)}, which its graph predicted. Nothing was returned. Please "
+                "report the model"
+            )
+        over = [f"{n} {getattr(after, n):,} > {self.budget.caps[n]:,}" for n in
+                self.budget.excess(after)]
+        if over:
+            raise VerificationError(
+                f"the result was asked to meet {self.budget} and does not: {', '.join(over)}. "
+                "End the schedule with a Prune phase, or call Session.shrink()"
+            )
+        return after
+
+
+def cost(structure: Structure) -> Cost:
+    """Cost of a structure by its graph: exact, but for zeros among the weights, which it counts."""
+    graph, widths = structure.graph, structure.widths
+    params = graph.params(widths)
+    return Cost(params=params, nonzero=params, macs=graph.macs(widths), bytes=graph.bytes(widths))
+
+
+def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
+    """Caps for the next of `remaining` shrinks: a geometric descent from `now` to the budget."""
+    caps = dict(budget.caps)
+    for name, cap in budget.caps.items():
+        cost = getattr(now, name)
+        if remaining > 1 and cost > cap:
+            caps[name] = max(cap, int(cost * (cap / cost) ** (1 / remaining)))
+    return Budget(**caps)
+
+
+def _record(
+    caps: Budget, reached: Cost, method: str, allocation: Allocation, difference: float | None
+) -> Shrink:
+    return Shrink(
+        caps=caps.caps,
+        reached={name: getattr(reached, name) for name in caps.caps},
+        method=method,
+        value=allocation.value,
+        bound=allocation.bound,
+        gap=allocation.gap,
+        binding=tuple(allocation.binding),
+        unused=dict(allocation.unused),
+        prices=dict(allocation.prices),
+        difference=difference,
+    )

@@ -1,0 +1,116 @@
+"""Make a structure real: slice the tensors of a model and set the sizes its modules remember."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from compressor.graph import Dim, Graph, Site, Weight
+from compressor.structure import Structure
+
+Index = tuple[Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One parameter that was replaced by a smaller one.
+
+    Attributes:
+        old: The parameter before.
+        new: The parameter that took its place.
+        index: Entries that stayed, per dimension (None: all), to slice an optimiser's state alike.
+    """
+
+    old: nn.Parameter
+    new: nn.Parameter
+    index: Index
+
+
+def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
+    """A smaller copy of a model: only the units that `structure` keeps.
+
+    Args:
+        model: The model that `graph` was traced from; stays untouched.
+        graph: Its graph.
+        structure: What stays.
+
+    Returns:
+        A new module of the same class with the same device, dtype, mode and submodule names.
+    """
+    smaller = copy.deepcopy(model)
+    cut(smaller, graph, structure)
+    return smaller
+
+
+def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
+    """Shrink a model in place; returns the parameters that were replaced."""
+    cuts: list[Cut] = []
+    for weight in graph.weights.values():
+        index = _index(weight, structure.keep)
+        if any(entries is not None for entries in index):
+            done = _replace(model, weight, index)
+            cuts += [done] if done is not None else []
+    for site in graph.sites:
+        owner = _owner(model, site.weight)
+        if isinstance(owner, _ConvNd):
+            _resize_convolution(owner, site, structure.keep)
+        elif isinstance(owner, nn.Linear):
+            owner.out_features, owner.in_features = owner.weight.shape
+    for name, dim in graph.channels.items():
+        _resize_norm(model.get_submodule(name), int(dim.alive(structure.keep).sum()), dim)
+    return cuts
+
+
+def take(tensor: Tensor, index: Index) -> Tensor:
+    """The entries of `tensor` named by `index`, dimension by dimension, as a new tensor."""
+    for dim, entries in enumerate(index):
+        if entries is not None:
+            tensor = tensor.index_select(dim, entries.to(tensor.device))
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _index(weight: Weight, keep: NDArray[np.bool_]) -> Index:
+    alive = [dim.alive(keep) for dim in weight.dims]
+    return tuple(None if a.all() else torch.from_numpy(np.flatnonzero(a)) for a in alive)
+
+
+def _owner(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])
+
+
+def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
+    """Put the smaller tensor under all names of a weight (tied weights stay tied)."""
+    leaf = weight.name.rpartition(".")[2]
+    old: Any = getattr(_owner(model, weight.name), leaf)
+    small = take(old.detach(), index)
+    new = nn.Parameter(small, requires_grad=old.requires_grad) if weight.trainable else small
+    for name in (weight.name, *weight.aliases):
+        setattr(_owner(model, name), name.rpartition(".")[2], new)
+    return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
+
+
+def _resize_convolution(conv: _ConvNd, site: Site, keep: NDArray[np.bool_]) -> None:
+    conv.in_channels = int(site.reads.alive(keep).sum())
+    conv.out_channels = int(site.writes.alive(keep).sum())
+    transposed = isinstance(conv, _ConvTransposeNd)
+    total = conv.out_channels if transposed else conv.in_channels
+    conv.groups = total // conv.weight.shape[1]
+
+
+def _resize_norm(module: nn.Module, size: int, dim: Dim) -> None:
+    """Tell a normalisation how many channels are left (one group a channel stays so)."""
+    if isinstance(module, _NormBase):
+        module.num_features = size
+    elif isinstance(module, nn.GroupNorm):
+        module.num_groups = size if module.num_groups == dim.size else module.num_groups
+        module.num_channels = size
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        module.normalized_shape = (*module.normalized_shape[:-1], size)

@@ -1,0 +1,258 @@
+"""Operations without weights: pointwise, reductions, and everything that only moves data."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from compressor.tracing.couplings import Ids
+from compressor.tracing.flow import Flow, Labels, fixed, place, shape_of
+from compressor.tracing.labels import Label, move
+
+
+def argument(node: Node, name: str, default: Any = None) -> Any:
+    """An argument of an operation by the name it has in the operation's schema."""
+    if name in node.kwargs:
+        return node.kwargs[name]
+    schema: Any = node.target._schema  # type: ignore[union-attr]  # noqa: SLF001
+    for position, declared in enumerate(schema.arguments):
+        if declared.name == name:
+            if position < len(node.args):
+                return node.args[position]
+            return declared.default_value if declared.has_default_value() else default
+    return default
+
+
+def pointwise(flow: Flow, node: Node) -> Label | None:
+    """Entry-wise operations with broadcasting: operands that meet in a dimension share its units.
+
+    The label with the dimension of the output wins; an operand of size one broadcasts; a weight
+    of full size is owned by the units; any other operand of full size cannot shrink and freezes
+    them.
+    """
+    rank = len(shape_of(node))
+    operands = [a for a in node.all_input_nodes if shape_of(a)]
+    found = [(a, label, rank - len(shape_of(a)) + label.dim) for a in operands
+             if flow.weight(a) is None and (label := flow.label(a)) is not None]
+    dims = {dim for _, _, dim in found}
+    if not found:
+        vectors = [(a, label) for a in operands if (label := flow.label(a)) is not None]
+        for a, _ in vectors:
+            flow.hold(a, "a weight that no layer's channels meet")
+        return None
+    if len(dims) > 1:
+        for a in operands:
+            flow.hold(a, f"{place(node)} combines channels with channels")
+        return None
+    dim = dims.pop()
+    ids = found[0][1].ids
+    for operand in operands:
+        _meet(flow, node, operand, ids, rank, dim)
+    return Label(dim, ids)
+
+
+def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> None:
+    shape = shape_of(operand)
+    own = dim - (rank - len(shape))
+    size = shape[own] if own >= 0 else 1
+    name, label = flow.weight(operand), flow.label(operand)
+    if size == 1 and len(ids) > 1:
+        return
+    if name is not None:
+        _only_dim(flow, name, own)
+        flow.tie_weight(name, own, ids)
+    elif label is not None and label.dim == own:
+        flow.couplings.tie(ids, label.ids)
+    else:
+        flow.couplings.freeze(ids, f"{place(node)} combines it with a tensor that cannot shrink")
+
+
+def _only_dim(flow: Flow, name: str, dim: int) -> None:
+    """A weight that was labelled along another dimension before cannot shrink along two."""
+    for other, size in enumerate(flow.shapes[name]):
+        if other != dim and size > 1 and (name, other) in flow.owners:
+            flow.couplings.freeze(flow.owners[name, other], "a weight is used along two dimensions")
+
+
+def concatenate(flow: Flow, node: Node) -> Label | None:
+    """Concatenation: along the channels the ids follow each other, elsewhere they must agree."""
+    tensors: list[Node] = list(argument(node, "tensors"))
+    rank, dim = len(shape_of(node)), int(argument(node, "dim", 0))
+    dim %= rank
+    labels = [flow.label(t) for t in tensors]
+    dims = {label.dim for label in labels if label is not None}
+    if not dims:
+        return None
+    if dims == {dim}:
+        parts = [fixed(shape_of(t)[dim]) if label is None else label.ids
+                 for t, label in zip(tensors, labels, strict=True)]
+        return Label(dim, np.concatenate(parts))
+    if len(dims) > 1 or dim in dims or any(label is None for label in labels):
+        for tensor in tensors:
+            flow.hold(tensor, f"{place(node)} joins tensors with different channel dimensions")
+        return None
+    ids = [label.ids for label in labels if label is not None]
+    for other in ids[1:]:
+        flow.couplings.tie(ids[0], other)
+    return Label(dims.pop(), ids[0])
+
+
+def movement(flow: Flow, node: Node) -> Labels:
+    """Views, permutations, padding-free copies: the ids go through the operation themselves."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None:
+        return None
+    target = torch.ops.aten.reshape.default if node.target in _VIEWS else node.target
+
+    def apply(ids: Tensor) -> Any:
+        return target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+
+    return move(apply, label, shape_of(source), flow.couplings)
+
+
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)  # noqa: SLF001
+
+
+def cutting(flow: Flow, node: Node) -> Labels:
+    """Slices, chunks and splits. Across the channels all pieces must stay equally large.
+
+    Code that cuts in equal parts says `x.chunk(2)` or `x[:, : c // 2]`; it is right for a smaller
+    tensor when every part loses the same offsets, so these are tied. Unequal cuts stay whole.
+    """
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None:
+        return None
+    size = len(label.ids)
+    dim = int(argument(node, "dim", 0)) % len(shape_of(source))
+    if dim != label.dim:
+        return movement(flow, node)
+    start = np.arange(size)
+    pieces = _pieces(node, torch.from_numpy(start), dim, len(shape_of(source)))
+    lengths = {len(piece) for piece in pieces}
+    length = lengths.pop()
+    aligned = all(len(p) and p[0] % length == 0 and p[-1] - p[0] == length - 1 for p in pieces)
+    if lengths or length == 0 or size % length or not aligned:
+        flow.hold(source, f"{place(node)} cuts it into unequal parts")
+        return None if not isinstance(node.meta.get("val"), list | tuple) else [None] * len(pieces)
+    if length < size:
+        rows = label.ids.reshape(-1, length)
+        flow.couplings.tie(rows, rows[0])
+    labels: list[Label | None] = [Label(label.dim, label.ids[p]) for p in pieces]
+    return labels if isinstance(node.meta.get("val"), list | tuple) else labels[0]
+
+
+def _pieces(node: Node, start: Tensor, dim: int, rank: int) -> list[Any]:
+    view = [1] * rank
+    view[dim] = len(start)
+    cut: Any = node.target(start.view(view), *node.args[1:], **node.kwargs)  # type: ignore[operator]
+    parts: list[Tensor] = list(cut) if isinstance(cut, list | tuple) else [cut]
+    return [part.flatten().numpy() for part in parts]
+
+
+def gated(flow: Flow, node: Node) -> Label | None:
+    """GLU: the second half of the channels gates the first, so the halves are tied."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None:
+        return None
+    dim = int(argument(node, "dim", -1)) % len(shape_of(source))
+    if dim != label.dim:
+        return label
+    halves = label.ids.reshape(2, -1)
+    flow.couplings.tie(halves[0], halves[1])
+    return Label(dim, halves[0])
+
+
+def opaque_across(flow: Flow, node: Node) -> Labels:
+    """Operations that pick single entries: fine along other dimensions, opaque across channels."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None:
+        return None
+    dim = int(argument(node, "dim", 0)) % len(shape_of(source))
+    if dim == label.dim:
+        flow.hold(source, f"{place(node)} picks single channels by number")
+        return None
+    return movement(flow, node)
+
+
+def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
+    """Pooling, resampling and padding work on the last `spatial` dimensions only."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is not None and label.dim >= len(shape_of(source)) - spatial:
+        flow.hold(source, f"{place(node)} works across the channels")
+        return None
+    pair = isinstance(node.meta.get("val"), list | tuple)
+    return [label, label] if pair else label
+
+
+def padding(flow: Flow, node: Node) -> Labels:
+    """Constant padding; padded channels are entries that always stay."""
+    source, pad = node.args[0], list(node.args[1])  # type: ignore[arg-type]
+    label = flow.label(source)
+    if label is None:
+        return None
+    before = 2 * (len(shape_of(source)) - 1 - label.dim)
+    if before >= len(pad):
+        return label
+    low, high = int(pad[before]), int(pad[before + 1])
+    if low < 0 or high < 0:
+        flow.hold(source, f"{place(node)} crops the channels")
+        return None
+    return Label(label.dim, np.concatenate([fixed(low), label.ids, fixed(high)]))
+
+
+def reduction(flow: Flow, node: Node) -> Labels:
+    """Sums, means, variances, maxima, norms: over the channels they see the kept ones only."""
+    source: Any = node.args[0]
+    label, rank = flow.label(source), len(shape_of(source))
+    if label is None:
+        return None
+    dims = argument(node, "dim")
+    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    reduced = {int(d) % rank for d in listed}
+    pair = isinstance(node.meta.get("val"), list | tuple)
+    if label.dim in reduced:
+        if pair and node.target not in _TWO_STATISTICS:
+            flow.hold(source, f"{place(node)} returns channel numbers")
+        return [None, None] if pair else None
+    keep = bool(argument(node, "keepdim", default=False))
+    shift = 0 if keep else sum(d < label.dim for d in reduced)
+    after = Label(label.dim - shift, label.ids)
+    return [after, after] if pair else after
+
+
+_TWO_STATISTICS = (torch.ops.aten.var_mean.correction, torch.ops.aten.std_mean.correction)
+
+
+def along_one(flow: Flow, node: Node) -> Labels:
+    """Softmax and the like: same shape out as in; across channels they see the kept ones only."""
+    return flow.label(node.args[0])
+
+
+def item(flow: Flow, node: Node) -> Labels:
+    """`operator.getitem` on an operation with several outputs."""
+    source, index = node.args
+    found = flow.labels.get(source.name) if isinstance(source, Node) else None
+    return found[int(index)] if isinstance(found, list) else None  # type: ignore[arg-type]
+
+
+def opaque(flow: Flow, node: Node) -> Labels:
+    """An operation nothing is known about: everything it touches stays whole."""
+    flow.uncounted.append(place(node))
+    for operand in node.all_input_nodes:
+        flow.hold(operand, f"{place(node)} is opaque to the tracer")
+    return None
+
+
+Rule = Callable[[Flow, Node], Labels]
+GETITEM = operator.getitem

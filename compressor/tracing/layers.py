@@ -1,0 +1,197 @@
+"""Operations with weights: convolutions, matrix products, normalisations."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from torch.fx import Node
+
+from compressor.tracing.couplings import FIXED, Ids
+from compressor.tracing.flow import Flow, Use, fixed, place, shape_of
+from compressor.tracing.labels import Label
+from compressor.tracing.program import module_of
+
+
+def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> Label | None:
+    """A (transposed) convolution: weight (out, in / groups, …) or (in, out / groups, …).
+
+    Dense: output channels are new units, input channels read the units of the input. Grouped: see
+    `_group`.
+    """
+    source, weight = node.args[0], node.args[1]
+    bias = node.args[2] if len(node.args) > 2 else None
+    groups = int(node.args[groups_at]) if len(node.args) > groups_at else 1  # type: ignore[arg-type]
+    name, shape = flow.weight(weight), shape_of(weight)
+    if name is None:
+        flow.uncounted.append(place(node))
+        for tensor in (source, weight, bias):
+            flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
+        return None
+    channel_dim = len(shape_of(source)) - len(shape) + 1
+    reads = _channels(flow, node, source, channel_dim)
+    out_channels = shape[1] * groups if transposed else shape[0]
+    in_dim, out_dim = (0, 1) if transposed else (1, 0)
+    if groups == 1:
+        writes = flow.own(name, out_dim)
+        flow.tie_weight(name, in_dim, reads)
+    else:
+        writes = _group(flow, name, reads, out_channels, groups, transposed=transposed)
+    _add_bias(flow, bias, writes)
+    whole = groups > 1 and len(reads) // groups <= groups
+    positions = prod(shape_of(source if transposed else node)) // (
+        len(reads) if transposed else out_channels
+    )
+    row_dim = 0 if transposed and whole else out_dim
+    flow.uses.append(
+        Use(_site(node, name), name, positions, "conv", reads, writes, row_dim, not whole)
+    )
+    return Label(channel_dim, writes)
+
+
+def _group(
+    flow: Flow, name: str, reads: Ids, out_channels: int, groups: int, *, transposed: bool
+) -> Ids:
+    """Tie the channels of a grouped convolution; returns the ids of its output channels.
+
+    Few channels a group (a depthwise convolution is the extreme): whole groups are removed, so a
+    group's inputs and outputs are one unit. Few groups: every group loses the same offsets, and
+    the weight's second dimension shrinks. Either way all groups stay equally large.
+    """
+    inputs, couplings = reads.reshape(groups, -1), flow.couplings
+    if inputs.shape[1] <= groups:
+        per_group = out_channels // groups
+        couplings.tie(inputs, inputs[:, :1])
+        writes = np.repeat(inputs[:, 0], per_group)
+        flow.tie_weight(name, 0, reads if transposed else writes)
+        return writes
+    couplings.tie(inputs, inputs[:1])
+    if transposed:
+        flow.tie_weight(name, 0, reads)
+        return np.tile(flow.own(name, 1), groups)
+    writes = flow.own(name, 0)
+    outputs = writes.reshape(groups, -1)
+    couplings.tie(outputs, outputs[:1])
+    flow.tie_weight(name, 1, inputs[0])
+    return writes
+
+
+def linear(flow: Flow, node: Node) -> Label | None:
+    """``y = x W^T + b`` over the last dimension; weight (out, in)."""
+    bias = node.args[2] if len(node.args) > 2 else None
+    return _product(flow, node, bias, out_dim=0)
+
+
+def matmul(flow: Flow, node: Node) -> Label | None:
+    """``x @ W`` with a parameter (in, out) is a linear layer; anything else is opaque."""
+    weight = node.args[1]
+    if flow.weight(weight) is None or len(shape_of(weight)) != 2:
+        flow.uncounted.append(place(node))
+        for operand in node.args:
+            flow.hold(operand, f"{place(node)} multiplies two activations")
+        return None
+    return _product(flow, node, None, out_dim=1)
+
+
+def _product(flow: Flow, node: Node, bias: Any, *, out_dim: int) -> Label | None:
+    source, weight = node.args[0], node.args[1]
+    name, rank = flow.weight(weight), len(shape_of(source))
+    if name is None:
+        flow.uncounted.append(place(node))
+        for tensor in (source, weight, bias):
+            flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
+        return None
+    reads = _channels(flow, node, source, rank - 1)
+    writes = flow.own(name, out_dim)
+    flow.tie_weight(name, 1 - out_dim, reads)
+    _add_bias(flow, bias, writes)
+    positions = prod(shape_of(source)) // len(reads)
+    use = Use(_site(node, name), name, positions, "linear", reads, writes, out_dim, dense=True)
+    flow.uses.append(use)
+    return Label(rank - 1, writes)
+
+
+def batch_norm(flow: Flow, node: Node) -> Label | None:
+    """BatchNorm and InstanceNorm: per-channel statistics and affine, channels at dimension 1."""
+    source, *vectors = node.args[:5]
+    label, shape = flow.label(source), shape_of(source)
+    if label is not None and label.dim != 1 and vectors[2] is None:
+        flow.hold(source, f"{place(node)} takes statistics across the channels of this axis")
+        label = None
+    ids = label.ids if label is not None and label.dim == 1 else fixed(shape[1])
+    _affine(flow, vectors, ids)
+    flow.channels[module_of(node)] = ids
+    return label
+
+
+def layer_norm(flow: Flow, node: Node) -> Label | None:
+    """LayerNorm and RMSNorm over the last dimensions; the affine has their shape."""
+    source, normalized = node.args[0], len(node.args[1])  # type: ignore[arg-type]
+    label, shape = flow.label(source), shape_of(source)
+    for vector in node.args[2:4]:
+        name = flow.weight(vector)
+        for dim in range(normalized if name else 0):
+            whole = len(shape) - normalized + dim
+            inside = label is not None and label.dim == whole
+            ids = label.ids if label is not None and inside else fixed(shape[whole])
+            flow.tie_weight(str(name), dim, ids)
+    if label is not None and label.dim == len(shape) - 1 and normalized == 1:
+        flow.channels[module_of(node)] = label.ids
+    return label
+
+
+def group_norm(flow: Flow, node: Node) -> Label | None:
+    """GroupNorm: every group keeps the same offsets, so that groups stay equally large."""
+    source, groups = node.args[0], int(node.args[1])  # type: ignore[arg-type]
+    label, shape = flow.label(source), shape_of(source)
+    if label is not None and label.dim != 1:
+        flow.hold(source, f"{place(node)} takes statistics across the channels of this axis")
+        label = None
+    ids = label.ids if label is not None else fixed(shape[1])
+    if 1 < groups < shape[1]:
+        grouped = ids.reshape(groups, -1)
+        flow.couplings.tie(grouped, grouped[:1])
+    _affine(flow, node.args[2:4], ids)
+    flow.channels[module_of(node)] = ids
+    return label
+
+
+def prelu(flow: Flow, node: Node) -> Label | None:
+    """PReLU with one slope, or one a channel (dimension 1)."""
+    source, slope = node.args[0], node.args[1]
+    label, size = flow.label(source), prod(shape_of(slope))
+    if size > 1:
+        ids = label.ids if label is not None and label.dim == 1 else fixed(size)
+        _affine(flow, [slope], ids)
+    return label
+
+
+def _affine(flow: Flow, vectors: Any, ids: Ids) -> None:
+    """Tie the vectors of a normalisation to its channels; a computed one freezes them."""
+    for vector in vectors:
+        name = flow.weight(vector)
+        if name is not None:
+            flow.tie_weight(name, 0, ids)
+        elif isinstance(vector, Node):
+            flow.hold(vector, "it scales a normalisation")
+            flow.couplings.freeze(ids, "its normalisation is scaled by a computed tensor")
+
+
+def _add_bias(flow: Flow, bias: Any, writes: Ids) -> None:
+    _affine(flow, [bias], writes)
+
+
+def _channels(flow: Flow, node: Node, source: Any, dim: int) -> Ids:
+    """Ids of the dimension that a layer contracts; a label elsewhere freezes its channels."""
+    label = flow.label(source)
+    if label is not None and label.dim == dim:
+        return label.ids
+    flow.hold(source, f"{place(node)} works across another dimension than the channels")
+    return np.full(shape_of(source)[dim], FIXED, np.int64)
+
+
+def _site(node: Node, weight: str) -> str:
+    """The module that owns the weight, for reports; the caller for a bare parameter."""
+    owner, _, leaf = weight.rpartition(".")
+    return owner if leaf == "weight" else module_of(node) or weight

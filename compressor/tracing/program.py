@@ -1,0 +1,150 @@
+"""A model as a straight list of tensor operations, exported by `torch.export`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph as FxGraph
+from torch.fx import Node
+
+from compressor.errors import TraceError
+
+Example = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The exported operations of one model for inputs of one shape.
+
+    Attributes:
+        graph: The operations, in order; every node carries its output's shape.
+        weights: Placeholder node name -> name of the parameter or buffer it stands for (the first
+            name when several are tied).
+        constants: Placeholder node name -> tensor that the export lifted out of the code.
+        inputs: Names of the placeholder nodes of the user's inputs, in order.
+    """
+
+    graph: FxGraph
+    weights: Mapping[str, str]
+    constants: Mapping[str, Any]
+    inputs: tuple[str, ...]
+
+
+def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
+    """The example input as a tuple of tensors with a batch of one.
+
+    Args:
+        model: Asked for `example_input_array` (the Lightning convention) when `example` is None.
+        example: A tensor or a tuple of tensors (positional arguments), batch first.
+
+    Raises:
+        ValueError: If there is no example, or it holds something other than tensors.
+    """
+    if example is None:
+        example = getattr(model, "example_input_array", None)
+    if example is None:
+        raise ValueError(
+            f"counting and tracing {type(model).__name__} need an input, and there is none: pass "
+            "example=torch.randn(1, 1, 256, 64), say, or set model.example_input_array"
+        )
+    items: tuple[Any, ...] = (example,) if isinstance(example, Tensor) else tuple(example)
+    for item in items:
+        if not isinstance(item, Tensor) or item.ndim == 0 or item.shape[0] == 0:
+            raise ValueError(
+                "example must be a tensor or a tuple of tensors with the batch first, got "
+                f"{type(item).__name__} {tuple(getattr(item, 'shape', ()))}"
+            )
+    device = next((p.device for p in model.parameters()), items[0].device)
+    return tuple(item[:1].detach().to(device) for item in items)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode and give every module its own flag back afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Every parameter and buffer name -> the first name of the same tensor."""
+    seen: dict[int, str] = {}
+    names: dict[str, str] = {}
+    for name, tensor in named_tensors(model):
+        names[name] = seen.setdefault(id(tensor), name)
+    return names
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters, then all buffers, under all their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
+    """Export a model in eval mode with `torch.export` (non-strict: Python runs as it is).
+
+    Raises:
+        TraceError: If it does not run or export; names the module that stopped it.
+    """
+    with evaluating(model):
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                # Exporting nn.GRU warns that it assigns its own flat weights; it gives them back.
+                warnings.filterwarnings("ignore", message=".*_flat_weights.*")
+                exported = torch.export.export(model, example, strict=False)
+        except Exception as error:
+            raise TraceError(_failure(model, example, error)) from error
+    first = first_names(model)
+    signature = exported.graph_signature
+    weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lifted = signature.inputs_to_lifted_tensor_constants
+    constants = {node: exported.constants[name] for node, name in lifted.items()}
+    return Program(
+        graph=exported.graph_module.graph,
+        weights={str(node): first[name] for node, name in weights.items()},
+        constants=constants,
+        inputs=tuple(str(name) for name in signature.user_inputs),
+    )
+
+
+def module_of(node: Node) -> str:
+    """Name of the innermost module that ran this operation (empty at the top)."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, _ in stack.values()]
+    return paths[-1] if paths else ""
+
+
+def _failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
+    shapes = ", ".join(str(tuple(x.shape)) for x in example)
+    text = str(error).strip() or type(error).__name__
+    return (
+        f"{type(model).__name__} could not be exported for an input of shape {shapes}: it stopped "
+        f"in {_culprit(model, error)} with {type(error).__name__}: {text.splitlines()[0]}. Run "
+        "model.eval()(example) to see whether the input fits; control flow that depends on tensor "
+        "values has to move out of forward (see the torch.export documentation)"
+    )
+
+
+def _culprit(model: nn.Module, error: BaseException) -> str:
+    """The innermost module on the traceback's stack."""
+    names = {id(module): name for name, module in model.named_modules()}
+    found = "its own forward"
+    trace = error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        name = names.get(id(owner))
+        if name:
+            found = f"module '{name}' ({type(owner).__name__})"
+        trace = trace.tb_next
+    return found

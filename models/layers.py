@@ -1,0 +1,89 @@
+"""Normalisation layers for audio networks that `torch.nn` does not have.
+
+Tensors are (batch, channel, frequency, time). Every size used in `forward` is read from the input's
+shape, never from an attribute, so a layer stays right after channels were removed from around it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SubSpectralNorm(nn.Module):
+    """Batch normalisation with its own statistics and affine terms in each frequency sub-band.
+
+    S. Chang, H. Park, J. Cho, H. Park, S. Yun, K. Hwang, "SubSpectral Normalization for Neural Audio
+    Data Processing", ICASSP 2021, with one affine pair for every channel and sub-band. Channel `k`
+    owns the entries `k * sub_bands ... (k + 1) * sub_bands - 1` of every parameter and statistic.
+
+    Args:
+        channels: Channels of the input.
+        sub_bands: Number of equal sub-bands; the frequency extent must be a multiple of it.
+
+    Raises:
+        ValueError: If `channels` or `sub_bands` is below 1.
+    """
+
+    def __init__(self, channels: int, sub_bands: int) -> None:
+        super().__init__()
+        if channels < 1 or sub_bands < 1:
+            msg = (
+                f"SubSpectralNorm(channels={channels}, sub_bands={sub_bands}): "
+                "both must be at least 1."
+            )
+            raise ValueError(msg)
+        self.sub_bands = sub_bands
+        self.norm = nn.BatchNorm2d(channels * sub_bands)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (batch, channel, frequency, time); the shape is kept."""
+        batch, channels, frequency, time = x.shape
+        bands = self.sub_bands
+        # (b, c, f, t) -> (b, c * S, f / S, t): rows of one channel stay together, band by band.
+        split = x.reshape(batch, channels * bands, frequency // bands, time)
+        return self.norm(split).reshape(batch, channels, frequency, time)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"sub_bands={self.sub_bands}"
+
+
+class ResidualNorm(nn.Module):
+    """Residual Normalization: `weight * x` plus `x` normalised in each frequency row.
+
+    B. Kim, S. Yang, J. Kim, S. Chang, "Domain Generalization on Efficient Acoustic Scene
+    Classification using Residual Normalization", DCASE Workshop 2021, equations 1 to 3. Mean and
+    (biased) variance of one example and one frequency run over channels and time, so the layer has
+    no parameters, is the same in training and evaluation, and removes most of what a recording
+    device's frequency response adds.
+
+    Args:
+        weight: Share of the input that is passed on unnormalised (lambda in equation 3).
+        eps: Added to the variance (epsilon in equation 1).
+
+    Raises:
+        ValueError: If `weight` is negative or not finite, or `eps` is not positive.
+    """
+
+    def __init__(self, weight: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        if not 0 <= weight < float("inf") or not 0 < eps < float("inf"):
+            msg = (
+                f"ResidualNorm(weight={weight}, eps={eps}): weight must be finite and at least 0, "
+                "eps finite and above 0."
+            )
+            raise ValueError(msg)
+        self.weight = weight
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (batch, channel, frequency, time); the shape is kept."""
+        mean = x.mean(dim=(1, 3), keepdim=True)
+        centred = x - mean
+        variance = (centred * centred).mean(dim=(1, 3), keepdim=True)
+        return self.weight * x + centred * torch.rsqrt(variance + self.eps)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"weight={self.weight}, eps={self.eps}"

@@ -1,0 +1,267 @@
+"""Ten generated acoustic scenes and nine devices, as wav files in the layout of TAU 2022 Mobile.
+
+They stand in where no real recordings are at hand, so that every recipe runs on a bare machine; a
+result on them says nothing about real sound. A scene is coloured noise, hum and random events, with
+settings of its own at every location; test locations never occur in training, and devices s4 to s6
+occur in the test alone, as in the real data set (A. Mesaros, T. Heittola, T. Virtanen, "A Multi-device
+Dataset for Urban Acoustic Scene Classification", DCASE Workshop 2018).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from rich.console import Console
+from rich.progress import track
+
+from recipes.devices import Device, record, reference, simulated
+from recipes.sounds import Event, chime, chirp, footstep, squeal, voice
+
+CITIES = ("barcelona", "helsinki", "lisbon", "london", "lyon", "milan", "paris", "prague", "vienna")
+SEEN_DEVICES = ("b", "c", "s1", "s2", "s3")
+"""Devices that training has beside a."""
+DEVICES = ("a", *SEEN_DEVICES, "s4", "s5", "s6")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a class sounds like before a location varies it.
+
+    Attributes:
+        tilt: Slope of the background noise, in dB per octave.
+        centre: Frequency that the background stresses, in Hz.
+        hum: Fundamental of an engine or of machinery, in Hz; its harmonics follow.
+        hum_level: Root mean square of the hum relative to the background.
+        swell: Depth of the slow rise and fall of the background, 0 to 1.
+        events: What happens in it, and how many a second on average.
+    """
+
+    tilt: float
+    centre: float
+    hum: float
+    hum_level: float
+    swell: float
+    events: tuple[tuple[Event, float], ...]
+
+
+SCENES = {
+    "airport": Scene(-4.5, 500, 110, 0.2, 0.1, ((voice, 2.0), (footstep, 1.5), (chime, 0.5))),
+    "bus": Scene(-7.0, 150, 45, 1.2, 0.2, ((voice, 0.8), (squeal, 0.3))),
+    "metro": Scene(-6.0, 400, 75, 0.8, 0.4, ((squeal, 1.0), (chime, 0.3), (voice, 0.5))),
+    "metro_station": Scene(-5.0, 350, 90, 0.3, 0.5, ((footstep, 2.5), (voice, 1.2), (squeal, 0.5))),
+    "park": Scene(-4.0, 2500, 60, 0.1, 0.3, ((chirp, 3.0), (footstep, 0.8), (voice, 0.4))),
+    "public_square": Scene(-4.0, 900, 60, 0.1, 0.2, ((voice, 2.5), (footstep, 1.5), (chirp, 0.7))),
+    "shopping_mall": Scene(-4.0, 700, 130, 0.2, 0.1, ((voice, 3.0), (footstep, 1.0), (chime, 0.2))),
+    "street_pedestrian": Scene(-4.5, 800, 60, 0.2, 0.2, ((footstep, 4.0), (voice, 2.0))),
+    "street_traffic": Scene(-5.0, 900, 60, 0.5, 0.8, ((squeal, 0.3), (footstep, 0.5))),
+    "tram": Scene(-6.0, 250, 60, 0.9, 0.3, ((squeal, 0.6), (chime, 0.6), (voice, 0.8))),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSettings:
+    """How much to generate; the defaults give 330 training and 270 test clips of one second.
+
+    Attributes:
+        seed: Of everything.
+        train_recordings: Training recordings of a class with device a.
+        train_copies: How many of them each further training device recorded too.
+        test_recordings: Test recordings of a class, each made by all nine devices.
+        clips_per_location: Recordings that share a location.
+        sample_rate: In Hz; 44,100 as in the real data set.
+    """
+
+    seed: int = 0
+    train_recordings: int = 18
+    train_copies: int = 3
+    test_recordings: int = 3
+    clips_per_location: int = 2
+    sample_rate: int = 44_100
+
+    def __post_init__(self) -> None:
+        """Refuse counts that make no data set."""
+        if not 0 <= self.train_copies <= self.train_recordings:
+            msg = f"{self}: train_copies must lie between 0 and train_recordings."
+            raise ValueError(msg)
+        if min(self.train_recordings, self.test_recordings, self.clips_per_location) < 1:
+            msg = f"{self}: at least one recording in training, test and location is needed."
+            raise ValueError(msg)
+        if self.sample_rate < 16_000:  # noqa: PLR2004 - the sounds reach 7 kHz
+            msg = f"{self}: sample_rate must be at least 16000 Hz."
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """One second somewhere, as heard by several devices."""
+
+    scene: str
+    place: str  # "city-location", the identifier of the data set
+    location: int
+    segment: int
+    part: str  # "train" or "test"
+    devices: tuple[str, ...]
+
+    def filename(self, device: str) -> str:
+        """The data set's 2022 form: scene-city-location-segment-subsegment-device."""
+        return f"audio/{self.scene}-{self.place}-{self.segment}-{self.segment % 10}-{device}.wav"
+
+
+def write_scenes(root: Path, settings: SceneSettings | None = None) -> Path:
+    """Generate the data set in a new folder; equal settings give equal bytes.
+
+    Args:
+        root: Folder to make. It appears when all is written, or not at all.
+        settings: How much to generate.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If the folder exists.
+    """
+    root, settings = Path(root), settings or SceneSettings()
+    if root.exists():
+        msg = f"{root} exists already. Name a new folder, or delete this one."
+        raise FileExistsError(msg)
+    part = root.with_name(f"{root.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "audio").mkdir(parents=True)
+    recordings = list(_plan(settings))
+    devices = _devices(settings)
+    console = Console(stderr=True)
+    for recording in track(
+        recordings,
+        description="Generating scenes",
+        console=console,
+        disable=not console.is_terminal,
+    ):
+        _write_recording(part, recording, devices, settings)
+    _write_tables(part, recordings)
+    part.replace(root)
+    return root
+
+
+def _plan(settings: SceneSettings) -> Iterator[_Recording]:
+    """Every recording: its place, its number and the devices that made it."""
+    counts = {"train": settings.train_recordings, "test": settings.test_recordings}
+    # Copies are spread over the recordings, so that every device visits several locations.
+    step = settings.train_recordings // max(1, settings.train_copies)
+    copied = range(0, settings.train_copies * step, step)
+    location, segment = 0, 0
+    for scene in SCENES:
+        for part, count in counts.items():
+            for index in range(count):
+                location += index % settings.clips_per_location == 0
+                devices = DEVICES if part == "test" else ("a",)
+                if part == "train" and index in copied:
+                    devices = ("a", *SEEN_DEVICES)
+                place = f"{CITIES[location % len(CITIES)]}-{location}"
+                yield _Recording(scene, place, location, segment, part, devices)
+                segment += 1
+
+
+def _devices(settings: SceneSettings) -> dict[str, Device]:
+    """The nine devices of a seed."""
+    rng = np.random.default_rng([settings.seed, 1])
+    others = {name: simulated(rng, settings.sample_rate) for name in DEVICES[1:]}
+    return {"a": reference(), **others}
+
+
+def _write_recording(
+    root: Path, recording: _Recording, devices: dict[str, Device], settings: SceneSettings
+) -> None:
+    """One wav file a device, 24 bits as in the real data set."""
+    seed, rate = settings.seed, settings.sample_rate
+    # The place fixes its own generator: clips of one location share what varies between locations.
+    place = np.random.default_rng([seed, 2, recording.location])
+    rng = np.random.default_rng([seed, 3, recording.segment])
+    audio = render(SCENES[recording.scene], place, rng, rate)
+    for device in recording.devices:
+        heard = record(audio, devices[device], rate, rng)
+        # A quiet recording keeps its level; only what would clip is turned down.
+        heard = heard / max(1.0, float(np.abs(heard).max()) / 0.99)
+        soundfile.write(root / recording.filename(device), heard, rate, subtype="PCM_24")
+
+
+def render(
+    scene: Scene, place: np.random.Generator, rng: np.random.Generator, rate: int
+) -> np.ndarray:
+    """One second (rate,) of a scene, before any device.
+
+    Args:
+        scene: The class.
+        place: Draws what a location shares.
+        rng: Draws what differs from second to second.
+        rate: Sample rate in Hz.
+    """
+    tilt = scene.tilt + place.normal(0, 0.7)
+    centre = scene.centre * 2 ** place.normal(0, 0.4)
+    fundamental = scene.hum * 2 ** place.normal(0, 0.15)
+    hum_level = scene.hum_level * 10 ** (place.normal(0, 4) / 20)
+    busy = 2 ** place.normal(0, 0.5)
+    event_level = 10 ** ((place.normal(0, 2) + rng.normal(0, 2)) / 20)
+
+    time = np.arange(rate) / rate
+    audio = _noise(rng, rate, tilt, centre)
+    swell = np.sin(2 * np.pi * (rng.uniform(0.3, 1.0) * time + rng.uniform()))
+    audio *= 1 + scene.swell * swell
+    audio += hum_level * _hum(rng, time, fundamental)
+    for event, often in scene.events:
+        for _ in range(rng.poisson(often * busy)):
+            sound = event_level * event(rng, rate)
+            start = int(rng.integers(rate - len(sound) + 1))
+            audio[start : start + len(sound)] += sound
+    level = 10 ** (rng.uniform(-35, -20) / 20)
+    return level * audio / np.sqrt(np.mean(audio**2))
+
+
+def _noise(rng: np.random.Generator, rate: int, tilt: float, centre: float) -> np.ndarray:
+    """Noise (rate,) of unit power: a slope in dB per octave and 6 dB more around one frequency."""
+    hertz = np.fft.rfftfreq(rate, 1 / rate)
+    octaves = np.log2(np.maximum(hertz, 30) / centre)
+    decibels = tilt * octaves + 6 * np.exp(-(octaves**2))
+    spectrum = 10 ** (decibels / 20) * np.exp(2j * np.pi * rng.random(len(hertz)))
+    spectrum[hertz < 30] = 0  # noqa: PLR2004 - nothing below hearing
+    noise = np.fft.irfft(spectrum, rate)
+    return noise / np.sqrt(np.mean(noise**2))
+
+
+def _hum(rng: np.random.Generator, time: np.ndarray, fundamental: float) -> np.ndarray:
+    """Twelve harmonics of unit power together, slowly drifting in pitch."""
+    drift = 0.01 * np.sin(2 * np.pi * (rng.uniform(0.2, 0.8) * time + rng.uniform()))
+    phase = 2 * np.pi * fundamental * (time + drift / 2)
+    harmonics = sum(
+        np.sin(k * phase + rng.uniform(0, 2 * np.pi)) / k ** rng.uniform(0.5, 1.5)
+        for k in range(1, 13)
+    )
+    return harmonics / np.sqrt(np.mean(harmonics**2))
+
+
+def _write_tables(root: Path, recordings: list[_Recording]) -> None:
+    """`meta.csv` and the three lists of fold 1, separated by tabs although called csv."""
+    rows = pd.DataFrame(
+        [
+            (made.filename(device), made.scene, made.place, device, made.part)
+            for made in recordings
+            for device in made.devices
+        ],
+        columns=["filename", "scene_label", "identifier", "source_label", "part"],
+    )
+    fold = root / "evaluation_setup"
+    fold.mkdir()
+    train, test = rows[rows["part"] == "train"], rows[rows["part"] == "test"]
+    tables = {
+        root / "meta.csv": rows.drop(columns="part"),
+        fold / "fold1_train.csv": train[["filename", "scene_label"]],
+        fold / "fold1_test.csv": test[["filename"]],
+        fold / "fold1_evaluate.csv": test[["filename", "scene_label"]],
+    }
+    for path, table in tables.items():
+        table.to_csv(path, sep="\t", index=False, lineterminator="\n")

@@ -1,0 +1,227 @@
+"""Generated scenes in the TAU layout: reproducible, well-formed, learnable; and the reader."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from scipy import signal
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from recipes.devices import compressed, record, reference, simulated
+from recipes.features import LogMel
+from recipes.scenes import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
+from recipes.tau_data import TauClips, read_tau
+
+DATA = Path(
+    os.environ.get("COMPRESSOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
+TAU = DATA / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
+SMALL = SceneSettings(
+    train_recordings=2, train_copies=1, test_recordings=1, clips_per_location=1, sample_rate=16_000
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "tau", SMALL)
+
+
+def test_layout(small: Path) -> None:
+    """Tab-separated tables of the right columns, one wav file a row, nothing else."""
+    meta = pd.read_csv(small / "meta.csv", sep="\t")
+    assert list(meta.columns) == ["filename", "scene_label", "identifier", "source_label"]
+    on_disk = {f"audio/{path.name}" for path in (small / "audio").iterdir()}
+    assert on_disk == set(meta["filename"])
+    assert {path.name for path in small.iterdir()} == {"meta.csv", "audio", "evaluation_setup"}
+    for row in meta.itertuples():
+        scene, city, location, _, _, device = Path(row.filename).stem.split("-")
+        assert (scene, f"{city}-{location}", device) == (
+            row.scene_label,
+            row.identifier,
+            row.source_label,
+        )
+    fold = small / "evaluation_setup"
+    test = (fold / "fold1_test.csv").read_text().splitlines()
+    evaluate = (fold / "fold1_evaluate.csv").read_text().splitlines()
+    assert test == [line.split("\t")[0] for line in evaluate]
+    assert test[0] == "filename"
+
+
+def test_parts(small: Path) -> None:
+    """Locations never shared; s4 to s6 in the test alone; counts as asked."""
+    train, test = read_tau(small, "train"), read_tau(small, "test")
+    assert train.classes == tuple(SCENES)
+    assert not set(train.locations) & set(test.locations)
+    assert Counter(train.devices) == {"a": 20, **dict.fromkeys(SEEN_DEVICES, 10)}
+    assert Counter(test.devices) == dict.fromkeys(DEVICES, 10)
+    assert train.audio.shape == (70, 16_000)
+    assert np.bincount(test.labels).tolist() == [9] * 10
+
+
+def test_files_are_one_second_of_24_bits_that_do_not_clip(small: Path) -> None:
+    for path in (small / "audio").iterdir():
+        info = soundfile.info(path)
+        assert (info.subtype, info.channels, info.frames) == ("PCM_24", 1, info.samplerate)
+        peak = np.abs(soundfile.read(path)[0]).max()
+        assert 0.001 < peak < 1
+
+
+def test_equal_seeds_give_equal_bytes(small: Path, tmp_path: Path) -> None:
+    again = write_scenes(tmp_path / "again", SMALL)
+    names = sorted(path.relative_to(small) for path in small.rglob("*.*"))
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*.*"))
+    assert all((small / name).read_bytes() == (again / name).read_bytes() for name in names)
+
+
+def test_another_seed_gives_other_sound(small: Path, tmp_path: Path) -> None:
+    other = write_scenes(tmp_path / "other", SceneSettings(**{**vars(SMALL), "seed": 1}))
+    assert not np.array_equal(read_tau(small, "test").audio, read_tau(other, "test").audio)
+
+
+def test_an_existing_folder_is_left_alone(small: Path) -> None:
+    with pytest.raises(FileExistsError, match="exists already. Name a new folder"):
+        write_scenes(small, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_copies": 19}, "between 0 and train_recordings"),
+        ({"test_recordings": 0}, "at least one recording"),
+        ({"sample_rate": 8000}, "at least 16000 Hz"),
+    ],
+)
+def test_settings_that_make_no_data_set(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SceneSettings(**changes)
+
+
+def statistics(clips: TauClips) -> np.ndarray:
+    """Mean and deviation of every mel band, (clips, 128)."""
+    x = LogMel()(torch.from_numpy(clips.audio).float() / 32_768)[:, 0]
+    return torch.cat([x.mean(2), x.std(2)], dim=1).numpy()
+
+
+@pytest.mark.slow
+def test_scenes_are_learnable_but_not_trivial(tmp_path: Path) -> None:
+    """A linear classifier of simple statistics is far above chance (10 %), and far from perfect."""
+    root = write_scenes(tmp_path / "scenes")
+    train, test = read_tau(root, "train"), read_tau(root, "test")
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    score = classifier.fit(statistics(train), train.labels).score(statistics(test), test.labels)
+    assert 0.35 < score < 0.9
+
+
+def test_a_device_colours_linearly_before_its_compressor() -> None:
+    """Without compression and noise, the spectrum is the input's times the response's."""
+    rng = np.random.default_rng(0)
+    device = simulated(rng, 16_000)
+    assert np.linalg.norm(device.response) == pytest.approx(1)
+    gain = np.abs(np.fft.rfft(device.response, 1024))
+    assert gain.max() / gain.min() > 2
+    impulse = np.zeros(600)
+    impulse[0] = 1e-4  # far below any threshold
+    heard = record(impulse, device, 16_000, np.random.default_rng(1))
+    noise = 10 ** (device.noise / 20) * np.random.default_rng(1).standard_normal(600)
+    np.testing.assert_allclose((heard - noise)[:512], 1e-4 * device.response, atol=1e-5)
+
+
+def test_responses_are_minimum_phase() -> None:
+    """No response of the same magnitude has more energy early on."""
+    response = simulated(np.random.default_rng(3), 16_000).response
+    early = np.cumsum(response**2)
+    assert (early >= np.cumsum(response[::-1] ** 2) - 1e-12).all()
+    roots_inside = np.abs(np.roots(response[:128])) < 1.001
+    assert roots_inside.all()
+
+
+def test_the_reference_device_changes_nothing() -> None:
+    audio = np.random.default_rng(0).uniform(-0.9, 0.9, 4000)
+    heard = record(audio, reference(), 16_000, np.random.default_rng(1))
+    np.testing.assert_allclose(heard, audio, atol=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [1.5, 4.0])
+def test_compressor_ratio(ratio: float) -> None:
+    """`ratio` decibels more in are one decibel more out above the threshold, and one below."""
+
+    def level(decibels: float) -> float:
+        square = signal.square(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
+        out = compressed(10 ** (decibels / 20) * square, -30, ratio, 16_000)
+        return 20 * np.log10(np.sqrt(np.mean(out[8000:] ** 2)))
+
+    assert level(-10) - level(-20) == pytest.approx(10 / ratio, abs=0.01)
+    assert level(-40) - level(-50) == pytest.approx(10, abs=0.01)
+
+
+def copy_of(small: Path, tmp_path: Path) -> Path:
+    """The folder again with tables of its own, audio shared."""
+    (tmp_path / "evaluation_setup").mkdir()
+    for path in (small / "evaluation_setup").iterdir():
+        (tmp_path / "evaluation_setup" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "audio").symlink_to(small / "audio")
+    return tmp_path
+
+
+def test_reader_takes_windows_line_ends_and_stray_spaces(small: Path, tmp_path: Path) -> None:
+    root = copy_of(small, tmp_path)
+    for path in (root / "evaluation_setup").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", b" \r\n"))
+    expected, got = read_tau(small, "test"), read_tau(root, "test")
+    assert (got.files, got.classes, got.devices) == (
+        expected.files,
+        expected.classes,
+        expected.devices,
+    )
+    assert np.array_equal(got.labels, expected.labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("scene_label", "label"), "columns filename, label"),
+        (("\t", ","), "tab-separated"),
+        (("\tairport", "\theliport"), "lacks: heliport"),
+        (("audio/airport-", "audio/airport_"), "is not named scene-city-location"),
+    ],
+)
+def test_reader_refuses_other_lists(
+    small: Path, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    root = copy_of(small, tmp_path)
+    path = root / "evaluation_setup" / "fold1_evaluate.csv"
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError, match=message):
+        read_tau(root, "test")
+
+
+def test_reader_names_missing_and_damaged_files(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="fold1_train.csv"):
+        read_tau(tmp_path, "train")
+    root = copy_of(small, tmp_path)
+    path = root / "evaluation_setup" / "fold1_evaluate.csv"
+    path.write_text(path.read_text().replace("-a.wav", "-d.wav"))
+    with pytest.raises(FileNotFoundError, match="10 of 90 clips are missing"):
+        read_tau(root, "test")
+
+
+@pytest.mark.skipif(not TAU.is_dir(), reason=f"no TAU clips at {TAU}")
+def test_reads_the_real_data_set() -> None:
+    """200 real clips: ten scenes, nine devices, sound in all of them."""
+    train, test = read_tau(TAU, "train"), read_tau(TAU, "test")
+    assert train.classes == tuple(sorted(SCENES))
+    assert (train.audio.shape, test.audio.shape) == ((120, 16_000), (80, 16_000))
+    assert set(train.devices) | set(test.devices) == set(DEVICES)
+    meta = pd.read_csv(TAU / "meta.csv", sep="\t").set_index("filename")
+    assert list(meta.loc[list(test.files), "source_label"]) == list(test.devices)
+    assert list(meta.loc[list(test.files), "identifier"]) == list(test.locations)
+    assert (np.abs(train.audio.astype(int)).max(axis=1) > 10).all()

@@ -1,0 +1,152 @@
+"""Any network becomes axes; whatever is removed, cost is exact and outputs are the masked ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compressor.errors import TraceError, VerificationError
+from compressor.graph import Graph
+from compressor.measure import measure
+from compressor.probe import randomised
+from compressor.structure import Structure, restrict
+from compressor.surgery import shrink
+from compressor.trace import trace
+from compressor.verify import verify
+from tests.zoo import FAMILIES, TRICKY
+
+FROZEN = {
+    "shuffle_constants", "split_constants", "slice_constant", "select_channels", "view_constant",
+    "gram", "einsum", "channels_as_space", "attention", "gru", "local_response_norm",
+    "cumulative_sum", "weight_norm",
+}
+"""Networks whose trap cannot be proven safe: the layer in front of it must stay whole."""
+
+SLOW = {"vgg11_bn"}
+
+
+def random_structure(graph: Graph, seed: int) -> Structure:
+    random = np.random.default_rng(seed)
+    keep = np.ones(graph.units, dtype=bool)
+    for axis in graph.axes:
+        if not axis.frozen:
+            width = random.integers(1, axis.size + 1)
+            keep[axis.first + random.permutation(axis.size)[width:]] = False
+    return Structure(graph, keep)
+
+
+def check(model: nn.Module, seeds: range) -> Graph:
+    """The laws that hold for every network and every structure."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    graph = trace(model)
+    dense = measure(model)
+    assert graph.params(graph.sizes) == dense.params
+    assert graph.macs(graph.sizes) == dense.macs
+    assert graph.bytes(graph.sizes) == dense.bytes
+    for seed in seeds:
+        structure = random_structure(graph, seed)
+        smaller = shrink(model, graph, structure)
+        assert verify(model, graph, structure, smaller) <= 1e-4
+        cost = measure(smaller)
+        assert cost.params == graph.params(structure.widths)
+        assert cost.macs == graph.macs(structure.widths)
+        assert cost.bytes == graph.bytes(structure.widths)
+        rest = restrict(structure)
+        assert rest.macs(rest.sizes) == cost.macs
+        assert rest.params(rest.sizes) == cost.params
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    return graph
+
+
+@pytest.mark.parametrize("name", TRICKY)
+def test_tricky_networks(name: str) -> None:
+    graph = check(randomised(TRICKY[name]()), range(3))
+    reasons = [reason for reason in graph.frozen.values() if "output" not in reason]
+    if name in FROZEN:
+        assert reasons
+    else:
+        assert any(not axis.frozen for axis in graph.axes)
+        assert not any("breaks the forward" in reason for reason in reasons)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(FAMILIES) - SLOW))
+def test_families(name: str) -> None:
+    graph = check(randomised(FAMILIES[name]()), range(1))
+    free = [axis for axis in graph.axes if not axis.frozen]
+    assert free
+    smallest = np.array([axis.size if axis.frozen else 1 for axis in graph.axes])
+    assert graph.macs(smallest) < 0.5 * graph.macs(graph.sizes)
+
+
+def test_verification_sees_one_wrong_channel() -> None:
+    model = TRICKY["residual_sum"]()
+    graph = trace(model)
+    structure = random_structure(graph, 0)
+    smaller = shrink(model, graph, structure)
+    with torch.no_grad():
+        weight = next(w for w in smaller.parameters() if w.ndim == 4 and w.shape[0] > 1)
+        weight[[0, 1]] = weight[[1, 0]]
+    with pytest.raises(VerificationError, match="differ by"):
+        verify(model, graph, structure, smaller)
+
+
+def test_mode_dtype_and_flags_survive() -> None:
+    model = TRICKY["squeeze_excite"]().double()
+    model.train()
+    next(model.modules()).eval()
+    next(model.parameters()).requires_grad_(requires_grad=False)
+    flags = [module.training for module in model.modules()]
+    graph = trace(model, model.example_input_array.double())
+    smaller = shrink(model, graph, random_structure(graph, 1))
+    assert [module.training for module in model.modules()] == flags
+    assert [module.training for module in smaller.modules()] == flags
+    assert not next(smaller.parameters()).requires_grad
+    assert all(p.dtype == torch.float64 for p in smaller.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in smaller.modules())  # noqa: SLF001
+
+
+def test_tied_parameters_stay_tied() -> None:
+    model = TRICKY["tied_parameter"]()
+    graph = trace(model)
+    smaller = shrink(model, graph, random_structure(graph, 2))
+    def distinct(net: nn.Module) -> int:
+        return len({id(p) for _, p in net.named_parameters(remove_duplicate=False)})
+    assert distinct(smaller) == distinct(model)
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(1, 4, 3), Picky())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+class Picky(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_that_does_not_export_names_the_module() -> None:
+    with pytest.raises(TraceError, match=r"'inner\.1' \(Picky\)"):
+        trace(Branches(), torch.randn(1, 1, 8, 8))
+
+
+def test_a_missing_example_says_what_to_pass() -> None:
+    with pytest.raises(ValueError, match="example_input_array"):
+        trace(nn.Conv2d(1, 2, 3))
+
+
+@pytest.mark.parametrize("build", [TRICKY["shared_conv"], TRICKY["conv_transpose_grouped"]])
+def test_batch_size_of_the_example_does_not_matter(build: Callable[[], nn.Module]) -> None:
+    model = build()
+    example = model.example_input_array
+    wide = trace(model, example.expand(3, *example.shape[1:]))
+    assert wide.macs(wide.sizes) == trace(model).macs(wide.sizes)

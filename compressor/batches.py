@@ -1,16 +1,57 @@
-"""Batches of data: (inputs, targets) pairs of tensors, cut into micro-batches and checked."""
+"""Batches of data: (inputs, targets) pairs of tensors, moved to their device and cut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Batch = Any
 """What a loader yields: for the default loss a pair (inputs, targets), where inputs is a tensor
 (batch, ...) or a tuple of them; for another loss whatever it takes."""
+
+
+class Batches:
+    """A loader that can be read again and again, its batches on the device that Fabric chose.
+
+    Attributes:
+        source: The loader as given.
+    """
+
+    def __init__(self, source: Iterable[Batch], fabric: Fabric | None = None) -> None:
+        """With several processes a DataLoader is made to give each its share.
+
+        Raises:
+            ValueError: If the source can be read only once.
+        """
+        if isinstance(source, Iterator):
+            raise ValueError(  # noqa: TRY004 - about data, like all that is wrong with it
+                f"data is a {type(source).__name__}, which can be read only once, and training "
+                "reads it every epoch: pass a DataLoader or a list of batches"
+            )
+        self.source = self._loader = source
+        self._fabric = fabric
+        if fabric is not None and isinstance(source, DataLoader):
+            self._loader = cast("Iterable[Batch]", fabric.setup_dataloaders(source))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        for batch in self._loader:
+            yield batch if self._fabric is None else self._fabric.to_device(batch)
+
+    @property
+    def length(self) -> int | None:
+        """How many batches; None where the loader does not know."""
+        try:
+            return len(cast("Any", self._loader))
+        except TypeError:
+            return None
 
 
 def call(model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Any:  # noqa: ANN401

@@ -13,11 +13,9 @@ from compressor.errors import BudgetError
 COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 """Multipliers a count (parameters, MACs) may be written with."""
 
-BYTE_UNITS = {
-    **COUNT_UNITS,
-    **{"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9},
-    **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
-}
+_DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_BINARY = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+BYTE_UNITS = COUNT_UNITS | _DECIMAL | _BINARY
 """Multipliers a size may be written with: KB is 1000 bytes, KiB is 1024."""
 
 _AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*")

@@ -1,4 +1,4 @@
-"""What other counters say of a model: torchinfo (the rule of NeSsi and the challenge), fvcore, thop.
+"""What other counters say of a model: torchinfo (hence NeSsi and the challenge), fvcore, thop.
 
 They disagree with each other by up to 11 % on one network, so a number without its counter says
 little; `docs/counting.md` has the table. The torchinfo 1.8 rule is computed here, from a list of
@@ -11,20 +11,18 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressor.measure import Example, mask_of, one_input, private_copy, run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import ModuleType
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Call:
         leaf: Whether it has no children.
         repeated: Whether the same module stands in the list before.
         parameters: Name and number of entries of its parameters, those of children included;
-            a masked parameter counts the ones of its mask.
+            a masked parameter counts the ones of its mask where masks are counted.
         output: Shape of what it returned, (batch, channel, …); None where it was not called.
     """
 
@@ -64,18 +62,22 @@ class Call:
     output: tuple[int, ...] | None
 
 
-def torchinfo_count(model: nn.Module, example: Example | None = None) -> Count:
+def torchinfo_count(
+    model: nn.Module, example: Example | None = None, *, masks: bool = True
+) -> Count:
     """Parameters and mult-adds as torchinfo 1.8 and therefore NeSsi's torch path count them.
 
     Args:
         model: Any module; torch.jit modules are not supported.
         example: Input, first item used; by default `model.example_input_array`.
+        masks: Whether entries hidden by an active mask of `torch.nn.utils.prune` go uncounted, as
+            with torchinfo; without, the count is the one after `prune.remove`.
 
     Raises:
         CountError: If the model cannot be copied or run.
         ValueError: If there is no example.
     """
-    calls = record_calls(model, example)
+    calls = record_calls(model, example, masks=masks)
     return Count(params=torchinfo_params(calls), macs=sum(map(torchinfo_macs, calls)))
 
 
@@ -122,13 +124,17 @@ def _below(calls: Sequence[Call], index: int) -> range:
     return range(index + 1, next(ends, len(calls)))
 
 
-def record_calls(model: nn.Module, example: Example | None = None) -> list[Call]:
+def record_calls(
+    model: nn.Module, example: Example | None = None, *, masks: bool = True
+) -> list[Call]:
     """Run a copy of `model` for one input and list the calls of its modules, in order.
+
+    Arguments and errors as in `torchinfo_count`.
 
     A module registered under several names has the last one and its depth. Containers that are
     never called themselves (ModuleList) are listed before their first called content.
     """
-    recorder = _Recorder(private_copy(model).eval())
+    recorder = _Recorder(private_copy(model).eval(), masks=masks)
     with torch.no_grad(), recorder.listening():
         run(recorder.model, one_input(model, example))
     return recorder.calls()
@@ -137,8 +143,9 @@ def record_calls(model: nn.Module, example: Example | None = None) -> list[Call]
 class _Recorder:
     """Listens to a model and turns what it heard into a call list."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, masks: bool) -> None:
         self.model = model
+        self.masks = masks
         self.names: dict[nn.Module, str] = {}
         self.parents: dict[nn.Module, tuple[nn.Module, ...]] = {}
         self._place(model, "", ())
@@ -153,7 +160,7 @@ class _Recorder:
                 self._place(child, f"{name}.{key}".lstrip("."), (*parents, module))
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None]:
         """Hear every call of every module."""
         last: dict[nn.Module, int] = {}
 
@@ -188,17 +195,22 @@ class _Recorder:
         return self._numbered(lines)
 
     def _numbered(self, lines: list[tuple[nn.Module, tuple[int, ...] | None]]) -> list[Call]:
-        """Mark repeats: of a called module all but the first call, and all lines that only enter
-        it; of a container never called every line, as soon as it is entered twice."""
+        """Turn lines into calls, marking those whose parameters are not to be counted again.
+
+        Of a called module that is every call but the first; of a container that is only entered,
+        every line as soon as there are two of them (torchinfo lists one object twice).
+        """
         called = set(self.heard)
-        entered = Counter(module for module, _ in lines if module not in called)
+        entered = Counter(module for module, output in lines if output is None)
         seen: set[nn.Module] = set()
         calls: list[Call] = []
         for module, output in lines:
-            if module in called:
-                repeated = output is None or module in seen
+            if output is None:
+                repeated = module in called or entered[module] > 1
+            else:
+                repeated = module in seen
                 seen.add(module)
-            ...
+            calls.append(self._line(module, output, repeated=repeated))
         return calls
 
     def _line(self, module: nn.Module, output: tuple[int, ...] | None, *, repeated: bool) -> Call:
@@ -208,20 +220,20 @@ class _Recorder:
             depth=len(self.parents[module]),
             leaf=not any(module.children()),  # an empty Sequential is false, hence no child
             repeated=repeated,
-            parameters=tuple(_parameter_sizes(module)),
+            parameters=tuple(_parameter_sizes(module, masks=self.masks)),
             output=output,
         )
 
 
-def _parameter_sizes(module: nn.Module) -> Iterator[tuple[str, int]]:
-    """Name and entries of every parameter of `module` and its children; masks applied."""
+def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, int]]:
+    """Name and entries of every parameter of `module` and its children."""
     for name, parameter in module.named_parameters():
         holder, _, own_name = name.rpartition(".")
         mask = mask_of(module.get_submodule(holder), own_name)
         if mask is None:
             yield name, parameter.numel()
         else:
-            yield name.removesuffix("_orig"), int(mask.sum())
+            yield name.removesuffix("_orig"), int(mask.sum()) if masks else parameter.numel()
 
 
 def _shape(output: Any) -> tuple[int, ...]:  # noqa: ANN401 - whatever a module returns
@@ -280,7 +292,7 @@ def _installed(name: str) -> ModuleType | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep the deprecation warnings and log lines of old packages out of the user's sight."""
     disabled = logging.root.manager.disable
     with warnings.catch_warnings():

@@ -154,7 +154,8 @@ def _gradient(model: nn.Module, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     finally:
         for name, p in named.items():
             p.requires_grad_(flags[name])
-    return {n: g for n, g in zip(named, grads, strict=True) if g is not None}
+    found: list[Tensor | None] = list(grads)  # None where the loss does not depend on it
+    return {n: g for n, g in zip(named, found, strict=True) if g is not None}
 
 
 def _total(

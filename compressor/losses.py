@@ -46,9 +46,7 @@ class Distill:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.temperature <= 0 or not 0 <= self.weight <= 1:
-            raise ValueError(
-                f"{self}: temperature must be positive and weight between 0 and 1"
-            )
+            raise ValueError(f"{self}: temperature must be positive and weight between 0 and 1")
 
     def of(self, task: Loss, teacher: Callable[..., Any]) -> Loss:
         """The task's loss with the teacher's term added.
@@ -62,10 +60,10 @@ class Distill:
         """
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
-            calls: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
+            calls: list[tuple[Any, ...]] = []
 
-            def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401, E501
-                calls.append((args, kwargs, out))
+            def record(_: nn.Module, *call: Any) -> None:  # noqa: ANN401 - as torch calls it
+                calls.append(call)  # positional arguments, keyword arguments, output
 
             hook = model.register_forward_hook(record, with_kwargs=True)
             try:
@@ -83,7 +81,11 @@ class Distill:
         return loss
 
     def divergence(
-        self, student: Tensor, teacher: Callable[..., Any], *args: Any, **kwargs: Any  # noqa: ANN401
+        self,
+        student: Tensor,
+        teacher: Callable[..., Any],
+        *args: Any,  # noqa: ANN401 - whatever the model takes
+        **kwargs: Any,  # noqa: ANN401
     ) -> Tensor:
         """``T^2 * KL`` between the softened logits (batch, classes, ...), mean over the batch."""
         if not isinstance(student, Tensor) or student.ndim < 2:  # noqa: PLR2004

@@ -10,12 +10,14 @@ an error, never a zero. `docs/counting.md` says what this leaves out.
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every operation
@@ -24,27 +26,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from compressor.budget import Cost
 from compressor.errors import CountError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch._ops import OpOverload
-
 Example = Tensor | tuple[Tensor, ...]
 """Input of a model: one tensor, or a tuple of positional arguments, batch first."""
 
 _MOVING_AND_SORTING = """
-    cat stack constant_pad_nd copy _to_copy _unsafe_view repeat repeat_interleave roll flip rot90
-    gather index _unsafe_index index_select take masked_select masked_fill masked_scatter scatter
-    scatter_add scatter_reduce slice_scatter select_scatter diagonal_scatter index_put
-    as_strided_scatter _unsafe_masked_index _index_put_impl _unsafe_index_put index_add index_copy index_fill index_reduce put embedding
-    tril triu reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
-    replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
-    diag_embed block_diag resize set resize_as lift lift_fresh_copy nonzero nonzero_static _unique _unique2
-    unique_dim unique_consecutive unique_dim_consecutive sort topk kthvalue mode median nanmedian
-    bucketize searchsorted isin unsafe_split unsafe_split_with_sizes split_copy
-    split_with_sizes_copy unbind_copy unfold_copy view_copy permute_copy transpose_copy t_copy
-    squeeze_copy unsqueeze_copy expand_copy slice_copy select_copy alias_copy as_strided_copy
-    diagonal_copy detach_copy _conj_copy _pack_padded_sequence complex polar
+    cat stack constant_pad_nd copy _to_copy _unsafe_view repeat repeat_interleave roll flip
+    rot90 gather index _unsafe_index index_select take masked_select masked_fill masked_scatter
+    scatter scatter_add scatter_reduce slice_scatter select_scatter diagonal_scatter index_put
+    as_strided_scatter _unsafe_masked_index _index_put_impl _unsafe_index_put index_add
+    index_copy index_fill index_reduce put embedding tril triu reflection_pad1d reflection_pad2d
+    reflection_pad3d replication_pad1d replication_pad2d replication_pad3d pixel_shuffle
+    pixel_unshuffle channel_shuffle im2col col2im diag_embed block_diag resize set resize_as
+    lift lift_fresh_copy nonzero nonzero_static _unique _unique2 unique_dim unique_consecutive
+    unique_dim_consecutive sort topk kthvalue mode median nanmedian bucketize searchsorted isin
+    unsafe_split unsafe_split_with_sizes split_copy split_with_sizes_copy unbind_copy
+    unfold_copy view_copy permute_copy transpose_copy t_copy squeeze_copy unsqueeze_copy
+    expand_copy slice_copy select_copy alias_copy as_strided_copy diagonal_copy detach_copy
+    _conj_copy _pack_padded_sequence complex polar
 """
 _REDUCTIONS = """
     sum nansum mean prod amax amin aminmax _aminmax max min any all argmax argmin var std var_mean
@@ -181,14 +179,14 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
     given: object = example if example is not None else getattr(model, "example_input_array", None)
     if given is None:
         message = f"{type(model).__name__} has no example input to run it on. Pass for instance "
-        raise ValueError(message + "example=torch.zeros(1, 1, 256, 34), or set the model's "
-                         "example_input_array.")
-    inputs = given if isinstance(given, tuple) else (given,)
+        remedy = "example=torch.zeros(1, 1, 256, 34), or set the model's example_input_array."
+        raise ValueError(message + remedy)
+    inputs = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
     tensors = tuple(x for x in inputs if isinstance(x, Tensor))
     if not tensors or len(tensors) < len(inputs):
-        kinds = ", ".join(type(x).__name__ for x in inputs)
-        message = f"an example is a tensor or a tuple of tensors (positional arguments), not {kinds}"
-        raise TypeError(message + ".")
+        kinds = ", ".join(type(x).__name__ for x in inputs) or "an empty one"
+        message = "an example is a tensor or a tuple of tensors (positional arguments), not "
+        raise TypeError(f"{message}{kinds}.")
     batch = tensors[0].shape[:1]
     if batch == (0,):
         raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
@@ -241,10 +239,10 @@ class _Guard(TorchDispatchMode):
         super().__init__()
         self.counter = counter
 
-    def __torch_dispatch__(  # noqa: PLW3201 - the name PyTorch calls
+    def __torch_dispatch__(
         self,
         func: OpOverload,
-        types: Any,  # noqa: ANN401, ARG002 - as PyTorch calls it
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the operation returns
@@ -252,8 +250,8 @@ class _Guard(TorchDispatchMode):
             where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
             raise CountError(
                 f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
-                "cannot be counted. Write it with convolutions, linear layers or matmul, move it out "
-                "of the model, or give it a formula with "
+                "cannot be counted. Write it with convolutions, linear layers or matmul, move it "
+                "out of the model, or give it a formula with "
                 "torch.utils.flop_counter.register_flop_formula."
             )
         return func(*args, **(kwargs or {}))
@@ -278,7 +276,7 @@ def _is_marked_free(op: OpOverload) -> bool:
 
 
 @contextmanager
-def _unfused() -> Iterator[None]:
+def _unfused() -> Generator[None]:
     """Make PyTorch run attention and recurrent layers as products that the counter sees."""
     fastpath = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
@@ -286,28 +284,31 @@ def _unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(value=False)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
+        tf32: Any = None  # unchanged: merely setting it warns where there is no Intel GPU
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=tf32))
         yield
 
 
-def _mv(matrix: torch.Size, vector: torch.Size, **_: object) -> int:
+def _flops(matrix: torch.Size, *_: object, **__: object) -> int:
     return 2 * prod(matrix)
 
 
-def _addmv(bias: torch.Size, matrix: torch.Size, vector: torch.Size, **_: object) -> int:
+def _biased_flops(_: object, matrix: torch.Size, *__: object, **___: object) -> int:
     return 2 * prod(matrix)
 
 
-def _addbmm(bias: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
+def _biased_batch_flops(
+    _: object, left: torch.Size, right: torch.Size, *__: object, **___: object
+) -> int:
     return 2 * prod(left) * right[-1]
 
 
 _VECTOR_PRODUCTS = {
     # Matrix products that torch.utils.flop_counter has no formula for: floating point operations
     # from the shapes of the operands.
-    _aten.mv: _mv,
-    _aten.dot: _mv,
-    _aten.vdot: _mv,
-    _aten.addmv: _addmv,
-    _aten.addbmm: _addbmm,
+    _aten.mv: _flops,
+    _aten.dot: _flops,
+    _aten.vdot: _flops,
+    _aten.addmv: _biased_flops,
+    _aten.addbmm: _biased_batch_flops,
 }

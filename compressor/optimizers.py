@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from compressor.surgery import Cut
-
-Index = tuple[Tensor | None, ...]
+from compressor.surgery import Cut, Index, take
 
 OptimizerFactory = Callable[..., Optimizer]
 """Called as ``factory(groups, lr=..., weight_decay=...)``; every class in `torch.optim` fits, and
@@ -91,8 +89,4 @@ def _follows(value: object, old: Tensor) -> bool:
 def _slice(value: object, old: Tensor, index: Index) -> object:
     if not isinstance(value, Tensor) or value.shape != old.shape:
         return value
-    part = cast("Tensor", value)
-    for dim, kept in enumerate(index):
-        if kept is not None:
-            part = part.index_select(dim, kept.to(part.device))
-    return part
+    return take(value, index)

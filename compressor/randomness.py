@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -51,7 +51,7 @@ def put_back(state: State, *loaders: object) -> None:
 
 
 @contextmanager
-def preserved(*loaders: object) -> Iterator[None]:
+def preserved(*loaders: object) -> Generator[None]:
     """Put all random states back at the end."""
     state = capture(*loaders)
     try:

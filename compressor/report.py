@@ -10,20 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
+from compressor.counters import Count, fvcore_count, thop_count, torchinfo_count
 from compressor.graph import Graph, Weight
+from compressor.measure import Example
 from compressor.structure import Structure
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Verdicts = Mapping[str, Mapping[str, Mapping[str, int]]]
-"""Counter -> "before" or "after" -> "params" or "macs" -> what it says."""
+Verdicts = Mapping[str, tuple[Count, Count]]
+"""What each counter says of the original and of the result."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Report:
     shrinks: tuple[Shrink, ...]
     log: tuple[Epoch, ...]
     versions: Mapping[str, str]
-    count: Callable[[], Verdicts] = field(repr=False, default=dict[str, Any])
+    count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
     def counters(self) -> Verdicts:
@@ -157,7 +159,7 @@ class Report:
                 "unused": self.unused,
                 "binding": self.binding,
                 "difference": self.difference,
-                "counters": self.counters,
+                "counters": {k: [asdict(c) for c in pair] for k, pair in self.counters.items()},
                 "shrinks": [asdict(s) for s in self.shrinks],
                 "layers": [asdict(layer) for layer in self.layers],
                 "elsewhere": self.elsewhere,
@@ -212,11 +214,11 @@ def layers(model: nn.Module, graph: Graph, structure: Structure) -> tuple[Layer,
         graph: Its graph.
         structure: What stays.
     """
-    params, macs, channels = _params(graph, structure), _macs(graph, structure), {}
+    params, macs = _params(graph, structure), _macs(graph, structure)
+    channels: dict[str, tuple[int, int] | None] = {}
     for weight in graph.weights.values():
-        channels[_holder(weight.name)] = channels.get(_holder(weight.name)) or _channels(
-            weight, structure
-        )
+        holder = _holder(weight.name)
+        channels[holder] = channels.get(holder) or _channels(weight, structure)
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     names = [name for name in kinds if name in params or name in macs]
     names += [name for name in macs if name not in kinds]
@@ -230,6 +232,27 @@ def layers(model: nn.Module, graph: Graph, structure: Structure) -> tuple[Layer,
         )
         for name in names
     )
+
+
+def verdicts(before: nn.Module, after: nn.Module, example: Example) -> Verdicts:
+    """What torchinfo's rule, fvcore and thop say, the latter two where they are installed.
+
+    A counter that fails on the model is left out: none of them is ours, and none decides anything.
+    """
+    counters = {
+        "torchinfo (NeSsi)": torchinfo_count,
+        "fvcore": fvcore_count,
+        "thop": thop_count,
+    }
+    found: dict[str, tuple[Count, Count]] = {}
+    for name, counter in counters.items():
+        try:
+            pair = counter(before, example), counter(after, example)
+        except Exception:  # noqa: BLE001, S112 - whatever another package's failure may be
+            continue
+        if pair[0] is not None and pair[1] is not None:
+            found[name] = (pair[0], pair[1])
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -263,10 +286,9 @@ def _channels(weight: Weight, structure: Structure) -> tuple[int, int] | None:
 def _params(graph: Graph, structure: Structure) -> dict[str, tuple[int, int]]:
     rows: dict[str, tuple[int, int]] = {}
     for weight in graph.weights.values():
+        holder = _holder(weight.name)
         if weight.trainable:
-            rows[_holder(weight.name)] = _plus(
-                rows.get(_holder(weight.name)), _entries(weight, structure), 1
-            )
+            rows[holder] = _plus(rows.get(holder), _entries(weight, structure), 1)
     return rows
 
 
@@ -278,16 +300,14 @@ def _macs(graph: Graph, structure: Structure) -> dict[str, tuple[int, int]]:
     return rows
 
 
-def _plus(
-    so_far: tuple[int, int] | None, pair: Sequence[int], factor: int
-) -> tuple[int, int]:
+def _plus(so_far: tuple[int, int] | None, pair: Sequence[int], factor: int) -> tuple[int, int]:
     before, after = so_far or (0, 0)
     return before + factor * pair[0], after + factor * pair[1]
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any plain data
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}  # pyright: ignore
+        return {str(k): _finite(v) for k, v in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]  # pyright: ignore
+        return [_finite(v) for v in cast("list[Any]", value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value

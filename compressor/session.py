@@ -19,7 +19,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from compressor.allocation import Allocation, allocate
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost
+from compressor.descent import cost, embed, on_the_way, record
 from compressor.errors import VerificationError
-from compressor.graph import Graph
 from compressor.importance import Scores, gradients
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, measure
@@ -45,9 +45,8 @@ from compressor.tracing.program import example_of
 from compressor.verify import verify
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from torch.optim import Optimizer
-
-    from compressor.fabric import Together
 
 
 class Session:
@@ -78,7 +77,7 @@ class Session:
         loss: Loss = cross_entropy,
         keep: Sequence[str] = (),
         verify: bool = True,
-        together: Together | None = None,
+        fabric: Fabric | None = None,
     ) -> None:
         """Trace the model; without `every`, shrink it at once.
 
@@ -95,7 +94,7 @@ class Session:
             loss: The loss for that measurement, called as ``loss(model, batch)``.
             keep: Names of layers that lose no channel.
             verify: Check at every shrink that the smaller model computes what the masked one does.
-            together: Processes that train one model; see `compressor.fit`.
+            fabric: Where several processes train one model: they then agree on what to remove.
 
         Raises:
             TraceError: If the model cannot be written as a graph.
@@ -111,7 +110,7 @@ class Session:
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
         self.keep = tuple(keep)
         self.checked = verify
-        self.together = together
+        self.fabric = fabric
         self.dense = self.graph = trace(model, self.example, keep=self.keep)
         self.model = copy.deepcopy(model)
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
@@ -170,9 +169,9 @@ class Session:
             shrinks=tuple(self.shrinks),
             log=tuple(log),
             versions=versions(),
-            count=partial(verdicts, self.original, copy.deepcopy(self.model), self.example),
+            count=partial(verdicts, self.original, self.model, self.example),
         )
-        return Result(self.model, report, structure, self.original, self.example, self.keep)
+        return Result(self.model, report, structure)
 
     def shrink(self, prune: Prune | None = None, *, remaining: int = 1) -> Shrink:
         """Remove units now.
@@ -192,12 +191,20 @@ class Session:
         structure = allocation.structure
         difference = None
         if not structure.keep.all():
-            if self.checked:
-                smaller = shrink(self.model, self.graph, structure)
-                difference = verify(self.model, self.graph, structure, smaller, self.example)
+            difference = self._verify(structure) if self.checked else None
             self._cut(structure)
-        self.shrinks.append(_record(caps, self.cost, prune.method, allocation, difference))
+        self.shrinks.append(record(caps, self.cost, prune.method, allocation, difference))
         return self.shrinks[-1]
+
+    def check(self, prune: Prune) -> None:
+        """Find out whether the budget can be met at all, whatever the importance.
+
+        Raises:
+            BudgetError: If it cannot.
+        """
+        alike = np.ones(self.graph.units)
+        limits = {"floor": prune.floor, "round_to": prune.round_to}
+        allocate(self.graph, alike, self.budget, method="uniform", **limits)
 
     def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:
         """Go straight to a structure reached earlier, as a resumed run does.
@@ -236,7 +243,23 @@ class Session:
         measured = gradients(self.model, batches, self.loss, clips=prune.clips)
         importance = prune.scored_by(data=self.data is not None)
         scores = importance(self.graph, tensors, measured)
-        return scores if self.together is None else self.together.mean(scores)
+        if self.fabric is None or self.fabric.world_size == 1:
+            return scores
+        mine = self.fabric.to_device(torch.from_numpy(scores))
+        return cast("Tensor", self.fabric.all_reduce(mine, reduce_op="mean")).cpu().numpy()
+
+    def _verify(self, structure: Structure) -> float:
+        """Compare what `structure` leaves of the model with the masked original, full size.
+
+        The original's operations are run on the present weights, put back where they came from.
+        """
+        smaller = shrink(self.model, self.graph, structure)
+        if self.graph is self.dense:
+            return verify(self.model, self.graph, structure, smaller, self.example)
+        large = embed(self.original, self.structure, self.model)
+        keep = np.zeros(self.dense.units, dtype=bool)
+        keep[self.alive[structure.keep]] = True
+        return verify(large, self.dense, Structure(self.dense, keep), smaller, self.example)
 
     def _cut(self, structure: Structure) -> None:
         cuts = cut(self.model, self.graph, structure)
@@ -257,45 +280,13 @@ class Session:
                 f"{', '.join(wrong)}, which its graph predicted. Nothing was returned. Please "
                 "report the model"
             )
-        over = [f"{n} {getattr(after, n):,} > {self.budget.caps[n]:,}" for n in
-                self.budget.excess(after)]
+        over = [
+            f"{n} {getattr(after, n):,} > {self.budget.caps[n]:,}"
+            for n in self.budget.excess(after)
+        ]
         if over:
             raise VerificationError(
                 f"the result was asked to meet {self.budget} and does not: {', '.join(over)}. "
                 "End the schedule with a Prune phase, or call Session.shrink()"
             )
         return after
-
-
-def cost(structure: Structure) -> Cost:
-    """Cost of a structure by its graph: exact, but for zeros among the weights, which it counts."""
-    graph, widths = structure.graph, structure.widths
-    params = graph.params(widths)
-    return Cost(params=params, nonzero=params, macs=graph.macs(widths), bytes=graph.bytes(widths))
-
-
-def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
-    """Caps for the next of `remaining` shrinks: a geometric descent from `now` to the budget."""
-    caps = dict(budget.caps)
-    for name, cap in budget.caps.items():
-        cost = getattr(now, name)
-        if remaining > 1 and cost > cap:
-            caps[name] = max(cap, int(cost * (cap / cost) ** (1 / remaining)))
-    return Budget(**caps)
-
-
-def _record(
-    caps: Budget, reached: Cost, method: str, allocation: Allocation, difference: float | None
-) -> Shrink:
-    return Shrink(
-        caps=caps.caps,
-        reached={name: getattr(reached, name) for name in caps.caps},
-        method=method,
-        value=allocation.value,
-        bound=allocation.bound,
-        gap=allocation.gap,
-        binding=tuple(allocation.binding),
-        unused=dict(allocation.unused),
-        prices=dict(allocation.prices),
-        difference=difference,
-    )

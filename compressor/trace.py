@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from compressor.errors import TraceError
 from compressor.graph import Graph
+from compressor.keep import named
 from compressor.measure import measure
-from compressor.probe import probe
+from compressor.probe import freeze, probe
 from compressor.tracing.assemble import Tensors, assemble
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Example, example_of, export, first_names, named_tensors
 from compressor.tracing.propagate import propagate
 
 
-def trace(model: nn.Module, example: Example | None = None) -> Graph:
+def trace(
+    model: nn.Module, example: Example | None = None, *, keep: Iterable[str] = ()
+) -> Graph:
     """Write a model as a graph of coupled axes.
 
     Args:
@@ -25,6 +28,7 @@ def trace(model: nn.Module, example: Example | None = None) -> Graph:
         example: A tensor or tuple of tensors, batch first, for instance (1, channel, frequency,
             time); default `model.example_input_array`. The graph holds for this input shape (any
             batch size).
+        keep: Names of layers (or of modules around them) that lose no channel.
 
     Returns:
         The graph. Axes that cannot be proven safe are frozen, with the reason in `Graph.frozen`.
@@ -32,7 +36,7 @@ def trace(model: nn.Module, example: Example | None = None) -> Graph:
     Raises:
         TraceError: If the model does not export, or its MACs do not add up.
         CountError: If an operation's MACs cannot be counted.
-        ValueError: If there is no usable example.
+        ValueError: If there is no usable example, or `keep` names no layer.
     """
     inputs = example_of(model, example)
     program = export(model, inputs)
@@ -42,7 +46,8 @@ def trace(model: nn.Module, example: Example | None = None) -> Graph:
     flow = propagate(program, distinct)
     graph = assemble(flow, _facts(model, distinct, first))
     graph = replace(graph, const_macs=_uncounted(model, flow, graph, inputs))
-    return probe(model, graph, inputs)
+    asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
+    return probe(model, freeze(graph, asked), inputs)
 
 
 def _facts(

@@ -91,7 +91,7 @@ class TransitionBlock(nn.Module):
         return torch.relu(spectral + self.temporal(spectral))
 
 
-def _stage(
+def _stage(  # noqa: PLR0913, PLR0917 - the six numbers of a row in the papers' tables
     inputs: int, channels: int, blocks: int, sub_bands: int, stride: int = 1, dilation: int = 1
 ) -> list[nn.Module]:
     """One transition block and `blocks - 1` normal ones."""
@@ -130,7 +130,7 @@ class BCResNet(nn.Module):
     the stem and by stages 2 and 3, time is kept and seen through dilations 1, 2, 4, 8.
 
     Args:
-        tau: Width factor; even below tau = 2 would give a broken channel count, so 1, 1.5, 2, ...
+        tau: Width factor, a multiple of 0.25; the paper has 1, 1.5, 2, 3, 6 and 8.
         num_classes: Number of outputs.
         sub_bands: Sub-bands of every `SubSpectralNorm`.
         mels: Frequency rows of the example input, a multiple of `8 * sub_bands`, at least 40.
@@ -155,10 +155,13 @@ class BCResNet(nn.Module):
         super().__init__()
         _check("BCResNet", num_classes, sub_bands, mels, frames, least=1)
         if mels < 40:  # noqa: PLR2004 - the classifier's 5 rows after three halvings
-            msg = f"BCResNet(mels={mels}): its classifier sees 5 rows after three halvings; 40 is the least."
+            msg = (
+                f"BCResNet(mels={mels}): the classifier needs 5 rows after three halvings, so mels "
+                "must be at least 40."
+            )
             raise ValueError(msg)
-        if not 0 < tau < float("inf") or 2 * tau != int(2 * tau):
-            msg = f"BCResNet(tau={tau}): tau must be a positive multiple of 0.5."
+        if not 0 < tau < float("inf") or 4 * tau != int(4 * tau):
+            msg = f"BCResNet(tau={tau}): tau must be a positive multiple of 0.25."
             raise ValueError(msg)
         width = [int(factor * tau) for factor in (16, 8, 12, 16, 20, 32)]
         self.stem = nn.Sequential(

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 class SubSpectralNorm(nn.Module):
     """Batch normalisation with its own statistics and affine terms in each frequency sub-band.
 
-    S. Chang, H. Park, J. Cho, H. Park, S. Yun, K. Hwang, "SubSpectral Normalization for Neural Audio
-    Data Processing", ICASSP 2021, with one affine pair for every channel and sub-band. Channel `k`
-    owns the entries `k * sub_bands ... (k + 1) * sub_bands - 1` of every parameter and statistic.
+    S. Chang, H. Park, J. Cho, H. Park, S. Yun, K. Hwang, "SubSpectral Normalization for Neural
+    Audio Data Processing", ICASSP 2021, with one affine pair for every channel and sub-band.
+    Channel `k` owns the entries `k * sub_bands ... (k + 1) * sub_bands - 1` of every parameter
+    and statistic.
 
     Args:
         channels: Channels of the input.

@@ -1,8 +1,8 @@
 """A plain residual network for log-mel spectrograms, the everyday baseline beside BC-ResNet.
 
-Basic blocks of two 3x3 convolutions with batch normalisation, as in K. He, X. Zhang, S. Ren, J. Sun,
-"Deep Residual Learning for Image Recognition", CVPR 2016, with few channels and a strided stem.
-Tensors are (batch, channel, frequency, time); inputs have one channel.
+Basic blocks of two 3x3 convolutions with batch normalisation, as in K. He, X. Zhang, S. Ren,
+J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, with few channels and a
+strided stem. Tensors are (batch, channel, frequency, time); inputs have one channel.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class ResidualCNN(nn.Module):
         super().__init__()
         if not widths or len(widths) != len(blocks):
             msg = (
-                f"ResidualCNN(widths={tuple(widths)}, blocks={tuple(blocks)}): one entry a stage is "
-                f"needed in each, got {len(widths)} and {len(blocks)}."
+                f"ResidualCNN(widths={tuple(widths)}, blocks={tuple(blocks)}): one entry a stage "
+                f"is needed in each, got {len(widths)} and {len(blocks)}."
             )
             raise ValueError(msg)
         if min(num_classes, *widths, *blocks, mels, frames) < 1:

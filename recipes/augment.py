@@ -1,7 +1,7 @@
 """Augmentation of log-mel batches (batch, 1, mels, frames), different for every example.
 
-Each function draws from the `torch.Generator` it is given and from nothing else; generator and batch
-must be on the same device.
+Each function draws from the `torch.Generator` it is given and from nothing else; generator and
+batch must be on the same device.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+FREQUENCY, TIME = 2, 3
+"""Dimensions of a batch."""
+
 
 def roll(x: Tensor, generator: Generator) -> Tensor:
     """Roll every example in time by its own random number of frames; what falls off comes back."""
     batch, _, _, frames = x.shape
     shift = torch.randint(frames, (batch, 1), generator=generator, device=x.device)
     source = (torch.arange(frames, device=x.device) - shift) % frames
-    return x.gather(3, source[:, None, None, :].expand(x.shape))
+    return x.gather(TIME, source[:, None, None, :].expand(x.shape))
 
 
 def mask(
@@ -28,14 +31,15 @@ def mask(
     0 and `bands` (rows) or `frames` (columns), its start uniform over the places where it fits.
     What is covered becomes `fill`, which should be the mean of the features (0 for `LogMel`).
     """
-    for dim, widest in ((2, bands), (3, frames)) * count:
+    for dim, widest in ((FREQUENCY, bands), (TIME, frames)) * count:
         size = x.shape[dim]
         draw = torch.rand(2, len(x), 1, generator=generator, device=x.device)
         width = (draw[0] * (min(widest, size) + 1)).floor()
         start = (draw[1] * (size - width + 1)).floor()
         place = torch.arange(size, device=x.device)
         covered = (place >= start) & (place < start + width)
-        x = x.masked_fill(covered[:, None, :, None] if dim == 2 else covered[:, None, None], fill)  # noqa: PLR2004
+        shape = (len(x), 1, size, 1) if dim == FREQUENCY else (len(x), 1, 1, size)
+        x = x.masked_fill(covered.reshape(shape), fill)
     return x
 
 

@@ -49,7 +49,7 @@ def simulated(rng: np.random.Generator, rate: int) -> Device:
 
 
 def _response(rng: np.random.Generator, rate: int, low: float, high: float) -> np.ndarray:
-    """Minimum-phase response: random bumps of +-6 dB every octave, 12 dB per octave off the band."""
+    """Minimum-phase response: random bumps of +-6 dB, 12 dB per octave down off the band."""
     hertz = np.maximum(np.fft.rfftfreq(2 * TAPS, 1 / rate), 10.0)
     octaves = np.log2(hertz / 10)
     knots = np.arange(np.ceil(octaves[-1]) + 1)
@@ -71,8 +71,8 @@ def record(audio: np.ndarray, device: Device, rate: int, rng: np.random.Generato
 
 
 def compressed(audio: np.ndarray, threshold: float, ratio: float, rate: int) -> np.ndarray:
-    """Turn down what is above a threshold (dB of full scale), by its mean level over about 20 ms."""
+    """Turn down what is above a threshold (dB of full scale) in its mean level over 20 ms."""
     smooth = np.exp(-1 / (0.02 * rate))
-    power = signal.lfilter([1 - smooth], [1, -smooth], audio**2)
+    power = np.asarray(signal.lfilter([1 - smooth], [1, -smooth], audio**2))
     excess = np.maximum(0, 10 * np.log10(power + 1e-12) - threshold)
     return audio * 10 ** (-excess * (1 - 1 / ratio) / 20)

@@ -1,7 +1,7 @@
 """ESC-50 in its official layout, decoded once into memory.
 
-K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015: 2,000 clips
-of five seconds, 50 classes, five folds that keep clips of one source recording together.
+K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015: 2,000
+clips of five seconds, 50 classes, five folds that keep clips of one source recording together.
 `meta/esc50.csv` names `.wav` files; a clip is found by the stem of its name, so folders re-encoded
 as flac or ogg work too.
 """
@@ -39,12 +39,12 @@ class Clips:
     classes: tuple[str, ...]
 
 
-def read_esc50(root: Path, folds: Collection[int] = (1, 2, 3, 4, 5), workers: int = 4) -> Clips:
+def read_esc50(root: Path, folds: Collection[int] | None = None, workers: int = 4) -> Clips:
     """Read the clips of some folds, in the order of `meta/esc50.csv`.
 
     Args:
         root: Folder with `meta/esc50.csv` and `audio/`.
-        folds: Which official folds to read.
+        folds: Which official folds to read, 1 to 5; all when not given.
         workers: Threads that decode.
 
     Raises:
@@ -55,15 +55,15 @@ def read_esc50(root: Path, folds: Collection[int] = (1, 2, 3, 4, 5), workers: in
     root = Path(root)
     table = _read_table(root / "meta" / "esc50.csv")
     names = table.drop_duplicates("target").set_index("target")["category"]
-    classes = tuple(str(names.get(i, f"class {i}")) for i in range(int(table["target"].max()) + 1))
-    missing = set(folds) - set(table["fold"])
-    if missing or not folds:
+    classes = tuple(str(names.get(i, f"class {i}")) for i in range(max(table["target"]) + 1))
+    folds = set(table["fold"]) if folds is None else set(folds)
+    if not folds or folds - set(table["fold"]):
         msg = (
             f"Folds {sorted(folds)} were asked of {root}: its table has "
             f"{sorted(set(table['fold']))}."
         )
         raise ValueError(msg)
-    table = table[table["fold"].isin(list(folds))]
+    table = table.query("fold in @folds")
     paths = _find(root / "audio", table["filename"].tolist())
     return Clips(
         audio=decode_all(paths, SECONDS, workers),
@@ -85,8 +85,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     absent = [column for column in COLUMNS if column not in table.columns]
     if absent:
         msg = (
-            f"{path} has no column {', '.join(absent)}: found {', '.join(map(str, table.columns))}. "
-            "It should be ESC-50's own comma-separated table."
+            f"{path} has no column {', '.join(absent)}: found "
+            f"{', '.join(map(str, table.columns))}. It should be "
+            "ESC-50's own comma-separated table."
         )
         raise ValueError(msg)
     return table
@@ -100,8 +101,8 @@ def _find(folder: Path, filenames: Sequence[str]) -> list[Path]:
     missing = [name for name in filenames if Path(name).stem not in found]
     if missing:
         msg = (
-            f"{len(missing)} of {len(filenames)} clips have no wav, flac or ogg file below {folder}, "
-            f"the first is {missing[0]}. Unpack ESC-50's whole `audio` folder there."
+            f"{len(missing)} of {len(filenames)} clips have no wav, flac or ogg file below "
+            f"{folder}, the first is {missing[0]}. Unpack ESC-50's whole `audio` folder there."
         )
         raise FileNotFoundError(msg)
     return [found[Path(name).stem] for name in filenames]

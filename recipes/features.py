@@ -7,6 +7,7 @@ Hann window, so the mel spectrogram equals `librosa.feature.melspectrogram` of t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 FLOOR = 1e-6
-"""Added to the mel power before the logarithm, so that digital silence stays finite; with the default
-window it is 27 dB above the rounding noise of 16-bit audio."""
+"""Added to the mel power before the logarithm, so that digital silence stays finite; with the
+default window it is 27 dB above the rounding noise of 16-bit audio."""
 
 LEVEL, SPREAD = -7.0, 5.0
-"""Rounded mean and standard deviation of the logarithms over ESC-50's folds 1 to 3. Networks and masks
-work best on features around 0; constants of the front end keep it free of state to save and load."""
+"""Rounded mean and standard deviation of the logarithms over ESC-50's folds 1 to 3. Networks and
+masks work best on features around 0; as constants they leave the front end nothing to save."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +69,24 @@ class MelSettings:
         return 1 + samples // self.hop_samples
 
 
+KNEE_HZ, KNEE_MEL = 1000.0, 15.0
+"""Where the mel scale turns from linear (15 mel at 1 kHz) to logarithmic."""
+
+MEL_PER_NEPER = 27 / math.log(6.4)
+"""Above the knee a factor of 6.4 in frequency is 27 mel."""
+
+
 def _hz_to_mel(hz: float) -> float:
-    """Slaney's mel scale: 15 mel at 1 kHz, 3 / 200 mel a hertz below, 27 steps a factor 6.4 above."""
-    return hz * 3 / 200 if hz < 1000 else 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))  # noqa: PLR2004
+    """Slaney's mel scale."""
+    if hz < KNEE_HZ:
+        return hz * KNEE_MEL / KNEE_HZ
+    return KNEE_MEL + MEL_PER_NEPER * math.log(hz / KNEE_HZ)
 
 
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
     """The inverse of `_hz_to_mel`, elementwise."""
-    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))  # noqa: PLR2004
+    above = KNEE_HZ * np.exp((mel - KNEE_MEL) / MEL_PER_NEPER)
+    return np.where(mel < KNEE_MEL, mel * KNEE_HZ / KNEE_MEL, above)
 
 
 def mel_filters(settings: MelSettings) -> Tensor:

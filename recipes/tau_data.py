@@ -1,7 +1,8 @@
 """TAU Urban Acoustic Scenes (2020 Mobile, 2020 3Class, 2022 Mobile) in their official layout.
 
 The tables are called csv but separated by tabs, and some copies have Windows line ends. Names are
-`scene-city-location-segment-device` (2020) or `scene-city-location-segment-subsegment-device` (2022).
+`scene-city-location-segment-device` (2020) or
+`scene-city-location-segment-subsegment-device` (2022).
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def read_tau(root: Path, part: Literal["train", "test"], workers: int = 4) -> Ta
     unknown = sorted(set(table["scene_label"]) - set(classes))
     if unknown:
         msg = (
-            f"{setup / TABLES[part]} has scenes that the training list lacks: {', '.join(unknown)}. "
-            f"The training list has {', '.join(classes)}."
+            f"{setup / TABLES[part]} has scenes that the training list lacks: {', '.join(unknown)}."
+            f" The training list has {', '.join(classes)}."
         )
         raise ValueError(msg)
     files = tuple(table["filename"])
@@ -95,7 +96,7 @@ def _read_list(path: Path) -> pd.DataFrame:
             f"scene_label: found {len(table)} rows and the columns {', '.join(table.columns)}."
         )
         raise ValueError(msg)
-    return table[["filename", "scene_label"]].map(str.strip)
+    return table.filter(["filename", "scene_label"]).map(str.strip)
 
 
 def _origin(name: str) -> tuple[str, str]:

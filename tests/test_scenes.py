@@ -88,14 +88,14 @@ def test_another_seed_gives_other_sound(small: Path, tmp_path: Path) -> None:
 
 
 def test_an_existing_folder_is_left_alone(small: Path) -> None:
-    with pytest.raises(FileExistsError, match="exists already. Name a new folder"):
+    with pytest.raises(FileExistsError, match=r"exists already\. Name a new folder"):
         write_scenes(small, SMALL)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_copies": 19}, "between 0 and train_recordings"),
+        ({"train_copies": 31}, "between 0 and train_recordings"),
         ({"test_recordings": 0}, "at least one recording"),
         ({"sample_rate": 8000}, "at least 16000 Hz"),
     ],
@@ -140,8 +140,9 @@ def test_responses_are_minimum_phase() -> None:
     response = simulated(np.random.default_rng(3), 16_000).response
     early = np.cumsum(response**2)
     assert (early >= np.cumsum(response[::-1] ** 2) - 1e-12).all()
-    roots_inside = np.abs(np.roots(response[:128])) < 1.001
-    assert roots_inside.all()
+    # Zeros outside the unit circle would wind the phase by pi each on the way to half the rate.
+    phase = np.unwrap(np.angle(np.fft.rfft(response, 1 << 16)))
+    assert abs(phase[-1]) < np.pi / 2
 
 
 def test_the_reference_device_changes_nothing() -> None:
@@ -191,7 +192,7 @@ def test_reader_takes_windows_line_ends_and_stray_spaces(small: Path, tmp_path: 
         (("scene_label", "label"), "columns filename, label"),
         (("\t", ","), "tab-separated"),
         (("\tairport", "\theliport"), "lacks: heliport"),
-        (("audio/airport-", "audio/airport_"), "is not named scene-city-location"),
+        (("-", "_"), "is not named scene-city-location"),
     ],
 )
 def test_reader_refuses_other_lists(
@@ -205,7 +206,7 @@ def test_reader_refuses_other_lists(
 
 
 def test_reader_names_missing_and_damaged_files(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="fold1_train.csv"):
+    with pytest.raises(FileNotFoundError, match=r"fold1_train\.csv"):
         read_tau(tmp_path, "train")
     root = copy_of(small, tmp_path)
     path = root / "evaluation_setup" / "fold1_evaluate.csv"

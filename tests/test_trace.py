@@ -150,3 +150,19 @@ def test_batch_size_of_the_example_does_not_matter(build: Callable[[], nn.Module
     example = model.example_input_array
     wide = trace(model, example.expand(3, *example.shape[1:]))
     assert wide.macs(wide.sizes) == trace(model).macs(wide.sizes)
+
+
+def test_keep_freezes_the_axis_of_a_layer_and_of_a_module() -> None:
+    model = TRICKY["residual_projection"]()
+    free = trace(model)
+    layer = free.axes[1].layers[-1]
+    kept = trace(model, keep=[layer])
+    assert [a.name for a in kept.axes if a.frozen] == [free.axes[1].name]
+    assert kept.frozen[layer] == "asked for by keep="
+    everything = trace(model, keep=["stem", "trap", "tail"])
+    assert all(axis.frozen for axis in everything.axes)
+
+
+def test_keep_with_an_unknown_name_lists_close_ones() -> None:
+    with pytest.raises(ValueError, match=r"closest names are 'stem\.0'"):
+        trace(TRICKY["residual_sum"](), keep=["stem.O"])

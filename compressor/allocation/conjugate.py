@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from compressor.allocation.problem import Floats, Integers
 
+FEW = 1 / 16
+"""A round that drops a smaller part of the points than this is followed by longer chords."""
+
 
 @dataclass(frozen=True, eq=False)
 class Conjugate:
@@ -48,22 +51,34 @@ class Conjugate:
 def conjugate(widths: Floats, heights: Floats) -> Conjugate:
     """The upper concave hull of the points (ascending widths).
 
-    A point that lies below the chord of its neighbours is no corner, and stays none whatever else
-    is dropped: so all such points are dropped at once, until none is left. A concave function
-    takes one round, a convex one two; few functions take many.
+    A point that does not lie above the chord of two others is no corner, and stays none whatever
+    else is dropped: so all such points are dropped at once, until none is left. Chords of direct
+    neighbours do in a few rounds for concave, convex and noisy functions; where a round drops
+    little (a concave part is eaten up from a high end, point by point), longer chords help.
     """
     corners = np.arange(len(widths))
     while True:
         falls = np.diff(heights) / np.diff(widths)
         np.negative(falls, out=falls)
-        stay = _corners(falls)
-        if stay.all():
+        stay = np.ones(len(widths), dtype=bool)
+        np.less(falls[:-1], falls[1:], out=stay[1:-1])
+        left = int(stay.sum())
+        if left == len(stay):
             return Conjugate(corners, widths, heights, falls)
+        if left > len(stay) - FEW * len(stay):
+            stay &= _above_long_chords(widths, heights)
         corners, widths, heights = corners[stay], widths[stay], heights[stay]
 
 
-def _corners(falls: Floats) -> NDArray[np.bool_]:
-    """Which points have a slope to the left that is steeper than the one to the right."""
-    stay = np.ones(len(falls) + 1, dtype=bool)
-    np.less(falls[:-1], falls[1:], out=stay[1:-1])
+def _above_long_chords(widths: Floats, heights: Floats) -> NDArray[np.bool_]:
+    """Which points lie above all chords to the points 2, 4, 8, … places away (or at the ends)."""
+    last = len(widths) - 1
+    inner = np.arange(1, last)
+    stay = np.ones(last + 1, dtype=bool)
+    reach = 2
+    while reach <= last:
+        a, b = np.maximum(inner - reach, 0), np.minimum(inner + reach, last)
+        slope = (heights[b] - heights[a]) / (widths[b] - widths[a])
+        stay[1:-1] &= heights[inner] > heights[a] + slope * (widths[inner] - widths[a])
+        reach *= 2
     return stay

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compressor.allocation.forms import Forms
 from compressor.allocation.problem import Floats, Integers
@@ -79,55 +80,72 @@ class State:
         self.marginal[:, others] += coefs * step
 
 
-def scarcity(state: State, prices: Floats) -> Floats:
-    """Prices per unit of cost for a greedy choice: `prices` where given, else by what is left."""
-    if prices.any():
-        return prices
-    return 1.0 / np.maximum(state.slack, 1)
-
-
 def fill(state: State, prices: Floats) -> None:
-    """Widen axes one level at a time, best gain per scarce cost first, until nothing fits."""
+    """Widen axes, best gain per scarce cost first, until not one of them can grow by a level.
+
+    Args:
+        state: A point that meets every cap; changed in place.
+        prices: Price of a unit of each cost, shape (R,); all zero to go by what is left of each.
+    """
     while True:
         steps, gains, change = state.steps(1)
-        fits = (steps > 0) & (change <= state.slack[:, None]).all(axis=0)
-        if not fits.any():
+        if not _fitting(state, steps, change).any():
             return
-        cost = scarcity(state, prices) @ change
-        worth = np.where(fits, gains / np.maximum(cost, TINY), -1.0)
-        state.move(int(worth.argmax()), 1)
+        stride = _stride(state.slack, change)
+        if stride > 1:
+            steps, gains, change = state.steps(stride)
+        fits = _fitting(state, steps, change)
+        if not fits.any():
+            stride = 1
+            steps, gains, change = state.steps(1)
+            fits = _fitting(state, steps, change)
+        scarce = prices if prices.any() else 1.0 / np.maximum(state.slack, 1)
+        worth = np.where(fits, gains / np.maximum(scarce @ change, TINY), -1.0)
+        axis = int(worth.argmax())
+        room = state.forms.counts[axis] - 1 - state.places[axis]
+        state.move(axis, int(min(stride, room)))
+
+
+def _fitting(state: State, steps: Integers, change: Integers) -> NDArray[np.bool_]:
+    """Which steps are steps at all and stay within every cap."""
+    return (steps != 0) & (change <= state.slack[:, None]).all(axis=0)
+
+
+def _stride(room: Integers, change: Integers) -> int:
+    """How many levels to move at once while there is much room.
+
+    A quarter of what would be left if all axes shared it: a move is then still a small one, and
+    the number of moves does not grow with the width of the network.
+    """
+    each = np.abs(change).sum(axis=1)
+    shares = [int(r) // (4 * int(c)) for r, c in zip(room, each, strict=True) if c]
+    return max(1, min(shares, default=1))
 
 
 def trim(state: State, prices: Floats) -> None:
-    """Narrow axes one level at a time, least loss per saving first, until every cap is met.
+    """Narrow axes, least loss per saving first, until every cap is met.
 
-    Only savings in the caps that are exceeded count. The smallest widths must meet them.
+    Only savings in the caps that are exceeded count. The smallest widths must meet every cap.
     """
     while not state.feasible:
         over = state.slack < 0
         steps, gains, change = state.steps(-1)
+        stride = _stride(np.maximum(-state.slack, 0)[over], change[over])
+        if stride > 1:
+            steps, gains, change = state.steps(-stride)
         weight = np.where(over, np.maximum(prices, 1.0 / state.forms.caps), 0.0)
         saved = -(weight @ change)
-        loss = np.where((steps < 0) & (saved > 0), -gains / np.maximum(saved, TINY), np.inf)
-        state.move(int(loss.argmin()), -1)
-
-
-def shrink(forms: Forms, places: Integers) -> Integers:
-    """The largest point on the way from the smallest widths to `places` that meets every cap."""
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        widths = forms.width((middle * places).astype(np.int64))
-        fits = (forms.cost(widths) <= forms.caps).all()
-        low, high = (middle, high) if fits else (low, middle)
-    return (low * places).astype(np.int64)
+        usable = (steps < 0) & (saved > 0)
+        loss = np.where(usable, -gains / np.maximum(saved, TINY), np.inf)
+        axis = int(loss.argmin())
+        state.move(axis, -int(min(stride, state.places[axis])))
 
 
 def exchange(state: State, prices: Floats, *, reach: int, limit: int) -> int:
-    """Narrow one axis and widen another while that gains and fits; then fill again.
+    """Narrow one axis and widen another while that gains and fits; fill after each exchange.
 
     Args:
-        state: A point that meets every cap.
+        state: A point that meets every cap; changed in place.
         prices: For filling.
         reach: Most levels that either axis is moved at once.
         limit: Most exchanges.

@@ -76,7 +76,7 @@ class Seen:
 
     Attributes:
         places: Level of every free axis.
-        gain: Its objective.
+        gain: Its objective; of a point between the levels, the interpolated one.
         excess: Its s, shape (R,).
     """
 
@@ -91,7 +91,7 @@ class Dual:
 
     Attributes:
         bound: The lowest proven bound.
-        prices: The y it belongs to.
+        prices: The y at the lowest point of the planes: zero for a cap that does not bind.
         seen: Every point met, in order.
         evaluations: How often D was evaluated.
     """
@@ -102,42 +102,54 @@ class Dual:
     evaluations: int
 
 
-Oracle = Callable[[Floats], tuple[float, Integers]]
-"""Prices -> (a number that is at least D, places of a point that is nearly as good)."""
+Oracle = Callable[[Floats], tuple[float, Seen]]
+"""Prices -> (a number that is at least D there, a point that nearly attains it)."""
 
 
-def minimise(  # noqa: PLR0913 - a solver's settings
-    oracle: Oracle,
-    describe: Callable[[Integers], Seen],
-    start: Floats,
-    smallest: Integers,
-    *,
-    tolerance: float,
-    limit: int,
-) -> Dual:
-    """Minimise D until the planes prove that `tolerance` is all there is to gain.
+@dataclass(frozen=True)
+class Stopping:
+    """When the minimisation ends.
+
+    Attributes:
+        tolerance: The planes prove that the bound can fall by no more than this.
+        evaluations: So many evaluations were made.
+        patience: So many evaluations in a row lowered the bound by less than the tolerance. For an
+            oracle that over-estimates D, whose bound never meets the planes.
+        target: The bound is no more than this, which is good enough.
+    """
+
+    tolerance: float
+    evaluations: int = 40
+    patience: int = 40
+    target: float = -np.inf
+
+
+def minimise(oracle: Oracle, smallest: Seen, start: Floats, stopping: Stopping) -> Dual:
+    """Minimise D over the prices.
 
     Args:
         oracle: Evaluates D.
-        describe: Gain and excess of a point.
-        start: Prices to look at first.
-        smallest: Places of a point that meets every cap.
-        tolerance: Stop when the bound is this near to the lowest possible one.
-        limit: Most evaluations.
+        smallest: The cheapest point, which meets every cap.
+        start: Prices to look at first, shape (R,).
+        stopping: When to end.
     """
-    seen = [describe(smallest)]
-    master = Master(seen[0].gain, seen[0].excess)
-    best, at, y, floor = np.inf, start, start, -np.inf
-    for evaluation in range(1, limit + 1):
-        bound, places = oracle(y)
-        if bound < best:
+    seen = [smallest]
+    master = Master(smallest.gain, smallest.excess)
+    best, at, y, lowest, news = np.inf, start, start, start, 0
+    for evaluation in range(1, stopping.evaluations + 1):
+        bound, point = oracle(y)
+        news = evaluation if bound < best - stopping.tolerance else news
+        improved = bound < best
+        if improved:
             best, at = bound, y
-        seen.append(describe(places))
-        master.add(seen[-1].gain, seen[-1].excess)
+        seen.append(point)
+        master.add(point.gain, point.excess)
         lowest, floor = master.solve()
-        if best - floor <= tolerance:
-            return Dual(best, at, tuple(seen), evaluation)
+        if best - floor <= stopping.tolerance or evaluation - news >= stopping.patience:
+            break
+        if best <= stopping.target:
+            break
         # Half-way to the best prices so far: the bare minimum of few planes swings wildly
         # (Wentges 1997). Where that point was no news, the bare minimum is the next to see.
-        y = 0.5 * (at + lowest) if bound <= best or evaluation % 2 else lowest
-    return Dual(best, at, tuple(seen), limit)
+        y = 0.5 * (at + lowest) if improved or evaluation % 2 else lowest
+    return Dual(best, lowest, tuple(seen), len(seen) - 1)

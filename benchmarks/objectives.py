@@ -1,0 +1,266 @@
+"""What should an allocation maximise? All objectives beside Torch-Pruning, on real audio.
+
+Two networks (A: BC-ResNet-ASC, one fully coupled trunk a stage; B: a plain residual CNN with free
+inner layers) x two joint budgets x seeds. Every method gets the same dense network, the same
+budget on both parameters and MACs, a recalibration of BatchNorm and the same short fine-tune:
+
+    python -m benchmarks.dense --net A --seed 0 1 2     # once; likewise B
+    python -m benchmarks.objectives --run               # every run is kept, a killed call goes on
+    python -m benchmarks.objectives                     # the tables, into benchmarks/objectives.md
+
+Trained on ESC-50 folds 1-3. Methods are compared and the default is chosen on fold 4; fold 5 is
+reported once, with `--test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import torch
+import torch_pruning
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks import dense
+from compressor import Budget, allocate, importance, measure, trace
+from compressor.allocation import Allocation
+from compressor.allocation.objective import Additive, LogRetention, LogWidth, Mix
+from compressor.graph import Graph
+from compressor.phases import recalibrate
+from compressor.verify import shrink_verified
+
+RUNS = dense.ROOT / "runs" / "objectives"
+TABLE = Path(__file__).with_suffix(".md")
+SEEDS = (0, 1, 2)
+BUDGETS = {"mild": (0.40, 0.40), "deep": (0.15, 0.25)}
+"""Caps as shares of the dense network's (parameters, MACs)."""
+FINE_TUNE = dense.Training(lr=1e-3, warmup=0.1)
+EPOCHS = 8
+REFERENCE = "uniform"
+CALIBRATION = 400
+"""Training clips for the Fisher scores and for the loss that `choice` compares."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One dense network under one budget."""
+
+    net: str
+    budget: str
+    seed: int
+
+    @property
+    def caps(self) -> Budget:
+        """The joint budget in absolute numbers."""
+        cost = measure(dense.NETS[self.net].build())
+        params, macs = BUDGETS[self.budget]
+        return Budget(params=int(cost.params * params), macs=int(cost.macs * macs))
+
+    def file(self, method: str) -> Path:
+        """Where the record of one run lies."""
+        return RUNS / f"{self.net}-{self.budget}-seed{self.seed}-{method}.json"
+
+
+Shrinker = Callable[[nn.Module, Case], nn.Module]
+
+
+def batches(seed: int, count: int = CALIBRATION) -> list[tuple[Tensor, Tensor]]:
+    """Clean training batches of 32, the same for every method."""
+    x, y = dense.features(dense.TRAIN_FOLDS)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:count]
+    return [(x[rows], y[rows]) for rows in order.split(32)]
+
+
+@cache
+def traced(net: str, seed: int) -> tuple[Graph, np.ndarray]:
+    """Graph and Fisher scores of one dense network."""
+    model = dense.load(net, seed)
+    graph = trace(model)
+    tensors = dict(model.named_parameters())
+    found = importance.gradients(model, batches(seed))
+    return graph, importance.fisher(graph, tensors, found)
+
+
+def ours(model: nn.Module, case: Case, **options: object) -> nn.Module:
+    """Allocate with Fisher scores, shrink, and compare with the masked original."""
+    graph, scores = traced(case.net, case.seed)
+    allocation: Allocation = allocate(graph, scores, case.caps, **options)  # type: ignore[arg-type]
+    return shrink_verified(model, graph, allocation.structure)[0]
+
+
+def threshold(model: nn.Module, case: Case) -> nn.Module:
+    """The 2022 report's global threshold on raw Frobenius norms of reachable filters."""
+    graph, _ = traced(case.net, case.seed)
+    tensors = dict(model.named_parameters())
+
+    def norms(structure: object) -> np.ndarray:
+        return importance.frobenius(
+            graph, tensors, normalise=False, filters_only=True, structure=structure  # type: ignore[arg-type]
+        )
+
+    allocation = allocate(graph, norms, case.caps, method="threshold")
+    return shrink_verified(model, graph, allocation.structure)[0]
+
+
+def torch_pruning_loop(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:
+    """Torch-Pruning's documented loop: step until our counter sees both caps met."""
+    example: Tensor = model.example_input_array  # type: ignore[assignment]
+    last = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        example,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        global_pruning=globally,
+        pruning_ratio=1.0,
+        iterative_steps=200,
+        ignored_layers=[last],
+    )
+    for _ in range(200):
+        if case.caps.allows(measure(model)):
+            return model
+        pruner.step()
+    raise RuntimeError(f"Torch-Pruning did not reach {case.caps} in 200 steps")
+
+
+METHODS: dict[str, Shrinker] = {
+    "uniform": partial(ours, method="uniform"),
+    "log retention": partial(ours, objective=LogRetention()),
+    "log width": partial(ours, objective=LogWidth()),
+    "half and half": partial(ours, objective=Mix(0.5)),
+    "additive": partial(ours, objective=Additive()),
+    "threshold": threshold,
+    "Torch-Pruning, local": partial(torch_pruning_loop, globally=False),
+    "Torch-Pruning, global": partial(torch_pruning_loop, globally=True),
+}
+
+
+def mean_loss(model: nn.Module, data: list[tuple[Tensor, Tensor]]) -> float:
+    """Cross entropy on some batches, in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        losses = [functional.cross_entropy(model(x), y).item() for x, y in data]
+    return float(np.mean(losses))
+
+
+def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """The loss that `recalibrate` runs its forward passes with."""
+    return functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def run(case: Case, method: str) -> dict[str, object]:
+    """One run: shrink, recalibrate, fine-tune, evaluate."""
+    start = process_time()
+    model = METHODS[method](dense.load(case.net, case.seed), case)
+    seconds = process_time() - start
+    cost, caps = measure(model), case.caps
+    if not caps.allows(cost):
+        raise RuntimeError(f"{method} exceeds {caps}: {cost}")
+    data = batches(case.seed)
+    recalibrate(model, data, loss_of)
+    before = mean_loss(model, data)
+    x, y = dense.features(dense.TRAIN_FOLDS)
+    dense.train(model, x, y, EPOCHS, seed=100 + case.seed, settings=FINE_TUNE)
+    return {
+        "params": cost.params, "macs": cost.macs,
+        "unused_params": 1 - cost.params / caps.caps["params"],
+        "unused_macs": 1 - cost.macs / caps.caps["macs"],
+        "calibration_loss": before,
+        "validation": dense.accuracy(model, *dense.features(dense.VALIDATION_FOLDS)),
+        "test": dense.accuracy(model, *dense.features(dense.TEST_FOLDS)),
+        "shrink_cpu_seconds": seconds,
+        "cpu_seconds": process_time() - start,
+    }
+
+
+def run_all(nets: list[str], methods: list[str], seeds: list[int]) -> None:
+    """Make every run that has no record yet."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        for case in (Case(net, budget, seed) for net in nets for budget in BUDGETS):
+            for method in methods:
+                if not case.file(method).exists():
+                    record = run(case, method)
+                    part = case.file(method).with_suffix(".part")
+                    part.write_text(json.dumps(record, indent=2))
+                    part.replace(case.file(method))
+                    print(case, method, {k: round(float(str(v)), 3) for k, v in record.items()
+                                         if k != "test"}, flush=True)
+
+
+def records(fold: str) -> dict[str, dict[tuple[str, str, int], float]]:
+    """Accuracy in percent by method and (net, budget, seed), of all complete cells."""
+    found: dict[str, dict[tuple[str, str, int], float]] = {}
+    for net in dense.NETS:
+        for budget in BUDGETS:
+            for seed in SEEDS:
+                case = Case(net, budget, seed)
+                for method in METHODS:
+                    if case.file(method).exists():
+                        value = json.loads(case.file(method).read_text())[fold]
+                        found.setdefault(method, {})[net, budget, seed] = 100 * float(value)
+    return found
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) < 2:  # noqa: PLR2004
+        return f"{values[0]:+.1f}" if values else "-"
+    return f"{np.mean(values):+.1f} ({np.std(values, ddof=1) / math.sqrt(len(values)):.1f})"
+
+
+def table(fold: str) -> str:
+    """Mean accuracy by cell, and the paired difference to uniform with its standard error."""
+    found = records(fold)
+    cells = [(net, budget) for net in dense.NETS for budget in BUDGETS]
+    head = [f"{net} {budget}" for net, budget in cells]
+    paired = [f"{h} - uniform" for h in head]
+    lines = ["| method | " + " | ".join(head) + " | " + " | ".join(paired) + " | all - uniform |",
+             "|---" * (2 + len(head) + len(paired)) + "|"]
+    for method, values in found.items():
+        means, differences = [], []
+        for cell in cells:
+            inside = {k: v for k, v in values.items() if k[:2] == cell}
+            means.append(f"{np.mean(list(inside.values())):.1f}" if inside else "-")
+            differences.append([v - found[REFERENCE][k] for k, v in inside.items()
+                                if k in found.get(REFERENCE, {})])
+        everything = [d for part in differences for d in part]
+        row = [method, *means, *map(_spread, differences), _spread(everything)]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run, or print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--run", action="store_true", help="make the runs that are missing")
+    parser.add_argument("--net", nargs="+", default=sorted(dense.NETS), choices=sorted(dense.NETS))
+    parser.add_argument("--method", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seed", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--test", action="store_true", help="also report fold 5")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.run:
+        run_all(options.net, options.method, options.seed)
+    head = (
+        f"torch {torch.__version__}, torch-pruning {torch_pruning.__version__}, Python "
+        f"{platform.python_version()}, one thread. Accuracy in percent, mean over seeds "
+        f"{', '.join(map(str, SEEDS))}; differences are paired by seed, standard error in brackets. "
+        f"{EPOCHS} epochs of fine-tuning."
+    )
+    text = f"# Objectives on ESC-50\n\n{head}\n\n## Fold 4 (validation)\n\n{table('validation')}\n"
+    if options.test:
+        text += f"\n## Fold 5 (test)\n\n{table('test')}\n"
+    TABLE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Bring convolutional networks under hard budgets of parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from compressor import importance, rules
+from compressor.allocation import Allocation, allocate
+from compressor.budget import Budget, Cost
+from compressor.errors import (
+    BudgetError,
+    CountError,
+    ResumeError,
+    TraceError,
+    TrainingError,
+    VerificationError,
+)
+from compressor.fit import fit
+from compressor.graph import Graph
+from compressor.losses import Distill
+from compressor.measure import measure
+from compressor.phases import FineTune, Prune, Recalibrate
+from compressor.report import Report
+from compressor.result import Result, load
+from compressor.session import Session
+from compressor.structure import Structure
+from compressor.surgery import shrink
+from compressor.trace import trace
+
+__all__ = [
+    "Allocation",
+    "Budget",
+    "BudgetError",
+    "Cost",
+    "CountError",
+    "Distill",
+    "FineTune",
+    "Graph",
+    "Prune",
+    "Recalibrate",
+    "Report",
+    "Result",
+    "ResumeError",
+    "Session",
+    "Structure",
+    "TraceError",
+    "TrainingError",
+    "VerificationError",
+    "allocate",
+    "fit",
+    "importance",
+    "load",
+    "measure",
+    "rules",
+    "shrink",
+    "trace",
+]

@@ -1,0 +1,149 @@
+"""How many channels stay where: `allocate` turns scores and a budget into a structure.
+
+    problem       the integer program: levels, gains, costs, caps
+    objective     what is maximised, as values
+    dual          prices of the caps, a proven bound, then local search     method="dual"
+    uniform       one width factor for the whole network, then fill         method="uniform"
+    threshold     one threshold on raw filter norms (2022)                  method="threshold"
+    exact         a mixed-integer program, small networks                   method="exact"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from compressor.allocation.allocation import Allocation, Solution
+from compressor.allocation.dual import dual
+from compressor.allocation.exact import exact
+from compressor.allocation.objective import Additive, LogRetention, LogWidth, Mix, Objective
+from compressor.allocation.problem import Floats, Problem
+from compressor.allocation.request import blocked, check_scores, make_problem
+from compressor.allocation.threshold import Scores, threshold
+from compressor.allocation.uniform import uniform
+from compressor.budget import Budget
+from compressor.graph import Graph
+from compressor.structure import Structure, full, top
+
+__all__ = [
+    "Additive",
+    "Allocation",
+    "LogRetention",
+    "LogWidth",
+    "Method",
+    "Mix",
+    "Objective",
+    "Problem",
+    "Solution",
+    "allocate",
+    "dual",
+    "exact",
+    "threshold",
+    "uniform",
+]
+
+Method = Callable[[Problem, Graph, Scores], Solution]
+"""A way to choose widths. It may trust that the smallest widths fit and the largest do not."""
+
+METHODS: dict[str, Method] = {
+    "dual": lambda problem, _graph, _scores: dual(problem),
+    "uniform": lambda problem, _graph, _scores: uniform(problem),
+    "threshold": threshold,
+    "exact": lambda problem, _graph, _scores: exact(problem),
+}
+"""The methods that have a name."""
+
+DEFAULT = LogRetention()
+
+
+def allocate(
+    graph: Graph,
+    scores: Scores,
+    budget: Budget,
+    *,
+    method: str | Method = "dual",
+    objective: Objective = DEFAULT,
+    floor: int = 1,
+    round_to: int = 1,
+    keep: Iterable[str] = (),
+) -> Allocation:
+    """Choose which units of a network stay, within every cap of a budget.
+
+    A network that fits already is returned whole. The result is recounted in exact integers and
+    never exceeds a cap, whatever the method.
+
+    Args:
+        graph: The network as coupled axes.
+        scores: Importance of every unit, shape (units,), finite and non-negative; see
+            `compressor.importance`. For ``"threshold"`` also a function from a structure to such
+            an array, which is called for every structure tried.
+        budget: The caps. A cap on non-zero parameters is met through all parameters: which of them
+            are zero is not known here, and there can only be fewer.
+        method: ``"dual"`` (near-optimal with a proven gap), ``"uniform"`` (one width factor),
+            ``"threshold"`` (one global threshold, to reproduce the 2022 report), ``"exact"``
+            (mixed-integer program, at most 15 axes that can shrink), or a function of the form
+            ``(problem, graph, scores) -> Solution``.
+        objective: What is maximised, and what `value` and `bound` are measured in.
+        floor: Fewest units that an axis keeps; narrower axes keep all.
+        round_to: Widths are multiples of this, or full.
+        keep: Names of layers or modules whose channels all stay.
+
+    Returns:
+        The structure and what is known about it.
+
+    Raises:
+        BudgetError: If no structure meets the budget; names the smallest reachable cost and the
+            layer that holds most of it.
+        ValueError: If scores, floor, round_to, keep or method make no sense.
+    """
+    chosen = METHODS.get(method) if isinstance(method, str) else method
+    if chosen is None:
+        known = ", ".join(map(repr, METHODS))
+        raise ValueError(f"allocate(method={method!r}): no such method; there are {known}.")
+    array = check_scores(graph, scores(full(graph)) if callable(scores) else scores)
+    problem = make_problem(
+        graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep
+    )
+    name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
+    if problem.fits(problem.largest):
+        value = problem.value(problem.largest)
+        prices = dict.fromkeys(problem.resources, 0.0)
+        solution = Solution(problem.largest, value, prices)
+    else:
+        solution = chosen(problem, graph, scores if callable(scores) else array)
+    return _finish(problem, graph, array, solution, name, objective)
+
+
+def _finish(
+    problem: Problem,
+    graph: Graph,
+    scores: Floats,
+    solution: Solution,
+    method: str,
+    objective: Objective,
+) -> Allocation:
+    """Choose the units, recount, and say how good it is."""
+    widths = np.asarray(solution.widths, dtype=np.int64)
+    chosen = solution.keep
+    structure = top(graph, scores, widths) if chosen is None else Structure(graph, chosen)
+    if not problem.fits(structure.widths) or (structure.widths != widths).any():
+        raise RuntimeError(
+            f"method {method!r} returned a structure of {problem.spent(structure.widths)}, which "
+            f"is not what it announced or not within {dict(problem.caps)}. This is a bug in the "
+            "method; the structure was not used."
+        )
+    value, bound = problem.value(widths), solution.bound
+    return Allocation(
+        structure=structure,
+        widths=widths,
+        value=value,
+        bound=bound,
+        gap=None if bound is None else objective.gap(value, bound, problem.scale),
+        binding=blocked(problem, widths),
+        unused=problem.unused(widths),
+        prices={name: 0.01 * problem.caps[name] * p for name, p in solution.prices.items()},
+        evaluations=solution.evaluations,
+        method=method,
+        objective=objective,
+    )

@@ -1,0 +1,69 @@
+"""What an allocation is: the structure, and what is known about how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.allocation.objective import Objective
+from compressor.allocation.problem import Integers
+from compressor.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a method returns.
+
+    Attributes:
+        widths: Width of every axis.
+        bound: A proven upper bound on the objective of all fitting widths, if the method has one.
+        prices: Objective that one more unit of each cap would add, if the method knows.
+        evaluations: How many points or inner problems it looked at.
+        keep: Which units stay, one boolean per unit, where the method chooses them itself; else
+            the best by score are kept.
+    """
+
+    widths: Integers
+    bound: float | None = None
+    prices: Mapping[str, float] = field(default_factory=dict[str, float])
+    evaluations: int = 0
+    keep: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """How much of every axis stays, within every cap.
+
+    Attributes:
+        structure: The units that stay.
+        widths: How many units each axis keeps.
+        value: The objective reached.
+        bound: No structure within the caps has a larger objective (proven); None for a method
+            without a bound.
+        gap: How far the value may be from the best possible, as a part of it. For a logarithmic
+            objective ``1 - exp(-(bound - value) / total weight)``: the shortfall of the weighted
+            geometric mean of the retained parts; for `Additive` ``1 - value / bound``. None
+            without a bound.
+        binding: The caps that keep at least one axis from growing by one step.
+        unused: Part of every cap that is left, between 0 and 1.
+        prices: What 1 % more of every cap would add to the objective, to first order; empty for a
+            method without prices.
+        evaluations: How many points or inner problems the method looked at.
+        method: Its name.
+        objective: What `value` and `bound` are measured in.
+    """
+
+    structure: Structure
+    widths: Integers
+    value: float
+    bound: float | None
+    gap: float | None
+    binding: tuple[str, ...]
+    unused: dict[str, float]
+    prices: dict[str, float]
+    evaluations: int
+    method: str
+    objective: Objective

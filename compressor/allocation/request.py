@@ -1,0 +1,203 @@
+"""From a graph, scores and a budget to the integer program, with errors for what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from compressor.allocation.objective import Objective
+from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
+from compressor.budget import Budget
+from compressor.errors import BudgetError
+from compressor.graph import Graph, Quadratic
+from compressor.keep import named
+
+FORMS = {"params": "params", "nonzero": "params", "macs": "macs", "bytes": "bytes"}
+"""The cost form behind every cap.
+
+A cap on non-zero parameters is met through the number of parameters: which of them are zero is not
+known to a graph, and there can only be fewer.
+"""
+
+
+def make_problem(
+    graph: Graph,
+    scores: Floats,
+    budget: Budget,
+    objective: Objective,
+    *,
+    floor: int,
+    round_to: int,
+    keep: Iterable[str],
+) -> Problem:
+    """The integer program for one request.
+
+    Args:
+        graph: The network as coupled axes.
+        scores: One per unit, checked.
+        budget: The caps.
+        objective: What to maximise.
+        floor: Fewest units of an axis.
+        round_to: Widths are multiples of it, or full.
+        keep: Names of axes or layers that stay whole.
+
+    Raises:
+        ValueError: If `floor` or `round_to` is not a positive integer, or a name is unknown.
+        BudgetError: If even the smallest widths exceed a cap.
+    """
+    for name, number in (("floor", floor), ("round_to", round_to)):
+        if number < 1 or int(number) != number:
+            raise ValueError(f"allocate({name}={number!r}): must be a whole number, at least 1.")
+    whole = _whole(graph, keep)
+    levels = tuple(
+        np.array([axis.size], dtype=np.int64)
+        if number in whole
+        else allowed_widths(axis.size, int(floor), int(round_to))
+        for number, axis in enumerate(graph.axes)
+    )
+    gains = tuple(
+        objective.gains(scores[axis.units], allowed, max(axis.writers, 1))
+        for axis, allowed in zip(graph.axes, levels, strict=True)
+    )
+    free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
+    writers = np.array([max(graph.axes[n].writers, 1) for n in free], dtype=np.int64)
+    scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
+    costs: dict[str, Quadratic] = {cap: getattr(graph, FORMS[cap]) for cap in budget.caps}
+    problem = Problem(levels, gains, costs, budget.caps, scale if scale > 0 else 1.0)
+    if not problem.fits(problem.smallest):
+        raise BudgetError(_impossible(graph, problem, int(floor), int(round_to)))
+    return problem
+
+
+def check_scores(graph: Graph, scores: object) -> Floats:
+    """The scores as an array of floats.
+
+    Raises:
+        ValueError: If there is not one finite, non-negative score per unit, or their sum is not
+            finite.
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    if array.shape != (graph.units,):
+        raise ValueError(
+            f"allocate(scores) needs one score per unit, shape ({graph.units},), not "
+            f"{array.shape}. `compressor.importance` makes them."
+        )
+    wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))
+    if len(wrong):
+        axis = graph.axes[int(graph.axis_of[wrong[0]])]
+        raise ValueError(
+            f"allocate(scores): {len(wrong)} of {len(array)} scores are negative or not finite, "
+            f"the first is {array[wrong[0]]} at unit {wrong[0] - axis.first} of {axis.name!r}. "
+            "Scores must be at least 0; check the loss and the gradients they came from."
+        )
+    with np.errstate(over="ignore"):
+        total = array.sum()
+    if not np.isfinite(total):
+        raise ValueError("allocate(scores): their sum is not finite; divide them by the largest.")
+    return array
+
+
+def _whole(graph: Graph, keep: Iterable[str]) -> set[int]:
+    """Numbers of the axes that stay whole: frozen ones, and those that `keep` names.
+
+    A layer is named by any weight it holds, so that a normalisation layer stands for the channels
+    it works on; a layer that writes no channel that can go is right, and changes nothing.
+    """
+    names: Iterable[str] = (keep,) if isinstance(keep, str) else keep
+    holders: list[set[str]] = [set() for _ in graph.axes]
+    known = set(graph.frozen)
+    for weight in graph.weights.values():
+        for name in (weight.name, *weight.aliases):
+            known.add(_module(name))
+        if weight.dims:
+            owner = weight.dims[weight.out_dim or 0].owner
+            for axis in np.unique(graph.axis_of[owner[owner >= 0]]).tolist():
+                holders[axis].add(_module(weight.name))
+    axes = [
+        replace(axis, layers=(*axis.layers, *sorted(held)))
+        for axis, held in zip(graph.axes, holders, strict=True)
+    ]
+    frozen = {number for number, axis in enumerate(graph.axes) if axis.frozen}
+    return frozen | named(axes, names, known)
+
+
+def _module(weight: str) -> str:
+    """The module that holds a weight."""
+    return weight.rpartition(".")[0]
+
+
+def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> str:
+    """Why even the smallest structure is too large, and what to do about it."""
+    smallest = problem.smallest
+    spent = problem.spent(smallest)
+    reasons = list[str]()
+    for name, cap in problem.caps.items():
+        if spent[name] > cap:
+            layer, part = _dearest(graph, name, smallest)
+            reasons.append(
+                f"{name} <= {cap:,} cannot be reached: the smallest structure has "
+                f"{spent[name]:,}, {part:,} of them in {layer!r}"
+            )
+    whole = [a.name for a, levels in zip(graph.axes, problem.levels, strict=True)
+             if len(levels) == 1 and levels[0] > floor]
+    settings = [f"floor={floor}"]
+    settings += [f"round_to={round_to}"] if round_to > 1 else []
+    settings += [f"frozen axes: {_some(whole)}"] if whole else ["no frozen axes"]
+    advice = ["Raise the budget"]
+    advice += ["lower floor"] if floor > 1 else []
+    advice += ["lower round_to"] if round_to > 1 else []
+    advice += ["keep fewer layers whole"] if whole else []
+    last = advice.pop()
+    what = f"{', '.join(advice)} or {last}" if advice else last
+    return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - enough
+    return ", ".join(names[:5]) + more
+
+
+def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
+    """The layer that costs most at these widths, and how much."""
+    spent: dict[str, int] = {}
+    if FORMS[resource] == "macs":
+        for site in graph.sites:
+            cost = site.positions * _entries(graph, site.weight, widths)
+            spent[site.module] = spent.get(site.module, 0) + cost
+        spent["operations without a weight"] = graph.const_macs
+    else:
+        for weight in graph.weights.values():
+            size = weight.itemsize if resource == "bytes" else 1
+            cost = size * _entries(graph, weight.name, widths) if weight.trainable else 0
+            layer = _module(weight.name)
+            spent[layer] = spent.get(layer, 0) + cost
+    layer = max(spent, key=lambda name: spent[name])
+    return layer, spent[layer]
+
+
+def _entries(graph: Graph, weight: str, widths: Integers) -> int:
+    """How many entries of a weight are left at these widths."""
+    total = 1
+    for dim in graph.weights[weight].dims:
+        const, per_unit = graph.affine(dim)
+        total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())
+    return total
+
+
+def blocked(problem: Problem, widths: Integers) -> tuple[str, ...]:
+    """The caps that keep at least one axis from taking its next level, from these widths."""
+    stopped: Mapping[str, bool] = dict.fromkeys(problem.resources, False)
+    binding = dict(stopped)
+    for number, levels in enumerate(problem.levels):
+        place = int(np.searchsorted(levels, widths[number])) + 1
+        if place >= len(levels):
+            continue
+        wider = widths.copy()
+        wider[number] = levels[place]
+        for name, cost in problem.costs.items():
+            if not binding[name]:
+                binding[name] = cost(wider) > problem.caps[name]
+    return tuple(name for name, binds in binding.items() if binds)

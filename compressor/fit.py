@@ -1,0 +1,192 @@
+"""`fit`: a model, a budget and maybe data in; a smaller model with a proof out."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from compressor import randomness
+from compressor.batches import Batch, Batches
+from compressor.budget import Budget
+from compressor.checkpoint import Checkpoint, identify
+from compressor.checks import check_classifier, check_loss, first_batch
+from compressor.errors import BudgetError
+from compressor.losses import Loss, cross_entropy
+from compressor.measure import Example
+from compressor.optimizers import OptimizerFactory, adamw
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
+from compressor.progress import Bar
+from compressor.result import Result
+from compressor.session import Session
+from compressor.training import Training, Validation
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def fit(
+    model: nn.Module,
+    data: Iterable[Batch] | None = None,
+    *,
+    budget: Budget | None = None,
+    schedule: Sequence[Phase] | None = None,
+    loss: Loss | None = None,
+    optimizer: OptimizerFactory = adamw,
+    val: Validation | None = None,
+    example: Example | None = None,
+    keep: Sequence[str] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    fabric: Fabric | None = None,
+    seed: int = 0,
+    verify: bool = True,
+    progress: bool | None = None,
+) -> Result:
+    """Bring a convolutional network under a budget.
+
+    Without data the network is pruned at once. With data it is pruned by measured importance, its
+    BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs with the dense
+    original as a teacher. The model given is never changed; neither are the caller's global random
+    states. With equal arguments on a CPU the result is equal bit for bit.
+
+    Args:
+        model: Any network that `compressor.trace` understands.
+        data: A loader (or list) of batches, read once an epoch: pairs (inputs, targets), inputs
+            (batch, ...) or a tuple of several; anything else with a `loss` that takes it.
+        budget: Hard caps.
+        schedule: Phases; by default ``[Prune()]`` without data and
+            ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Gradual pruning is
+            ``Prune(steps=5, epochs=2)``.
+        loss: Called as ``loss(model, batch)``; cross entropy by default. With a loss of your own
+            the default schedule does not distil, as the outputs need not be logits.
+        optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
+            `torch.optim` or a `functools.partial` of one.
+        val: A loader whose accuracy, or a function of the model whose value, is logged after every
+            epoch. It decides nothing unless ``FineTune(select=True)`` asks for the best epoch: the
+            last epoch is returned.
+        example: An input with the batch first; by default ``model.example_input_array``.
+        keep: Names of layers that lose no channel.
+        checkpoint: A directory. A run that was killed goes on from there when the same call is
+            made again, and ends in the same bits (on a CPU, in one process, if the data set draws
+            from the global generators or from its loader's alone).
+        fabric: Devices, mixed precision and several processes, through Lightning Fabric.
+        seed: Seed of all random generators for the run.
+        verify: Check that every smaller model computes what its masked original does.
+        progress: Show a bar; by default if stderr is a terminal.
+
+    Raises:
+        BudgetError: If there is no budget, or no structure meets it.
+        TraceError: If the model cannot be written as a graph.
+        ValueError: If there is no example, the data is empty or does not fit the model, or a phase
+            needs data and there is none.
+        TrainingError: If the loss is not finite or a label out of range while training.
+        ResumeError: If the checkpoint belongs to another run.
+        VerificationError: If the smaller model is not what was planned.
+    """
+    budget = _budget(budget)
+    phases = _schedule(schedule, loss, data=data is not None)
+    if fabric is not None:
+        model = fabric.to_device(copy.deepcopy(model))
+    first = fabric is None or fabric.is_global_zero
+    with randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+        randomness.seed_everything(seed)
+        batches = None if data is None else Batches(data, fabric)
+        classes = None if batches is None else _check(model, batches, loss)
+        bar.begin(f"Trace {type(model).__name__}", None)
+        session = Session(
+            model, budget=budget, example=example, prune=None, data=batches,
+            loss=loss or cross_entropy, keep=keep, verify=verify, fabric=fabric,
+        )  # fmt: skip
+        _check_reachable(session, phases)
+        training = Training(
+            session, batches, val=val, optimizer=optimizer, fabric=fabric, classes=classes, bar=bar
+        )
+        point = None
+        if checkpoint is not None:
+            settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": tuple(keep)}
+            identity = _identity(session, phases, batches, settings)
+            point = Checkpoint(checkpoint, identity, (data, val), writes=first)
+        _run(training, phases, point)
+        return session.finish(training.log)
+
+
+def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:
+    """Every part of every phase from where the checkpoint is, with a checkpoint after each."""
+    first, part = (0, 0) if checkpoint is None else checkpoint.resume(training)
+    for number, phase in enumerate(phases[first:], start=first):
+        for step in range(part, phase.length):
+            phase.run(training, step)
+            if checkpoint is not None:
+                checkpoint.save(training, number, step + 1)
+        part = 0
+    modes = {name: module.training for name, module in training.session.original.named_modules()}
+    for name, module in training.session.model.named_modules():
+        module.training = modes[name]
+
+
+def _budget(budget: Budget | None) -> Budget:
+    if not isinstance(budget, Budget):
+        raise BudgetError(
+            f"fit needs a budget and got {budget!r}: pass budget=Budget(params='128k', macs='30M'),"
+            " or any subset of params, nonzero, macs and bytes"
+        )
+    return budget
+
+
+def _schedule(
+    schedule: Sequence[Phase] | None, loss: Loss | None, *, data: bool
+) -> tuple[Phase, ...]:
+    """The phases, with the default resolved and their need of data checked."""
+    if schedule is None:
+        tune = FineTune() if loss is None else FineTune(distill=None)
+        return (Prune(), Recalibrate(), tune) if data else (Prune(),)
+    phases = tuple(schedule)
+    for phase in phases if not data else ():
+        trains = isinstance(phase, Prune) and phase.steps > 1 and phase.epochs > 0
+        if trains or isinstance(phase, (Recalibrate, FineTune)):
+            raise ValueError(
+                f"{type(phase).__name__} trains or measures on data and fit was given none: pass "
+                "a loader as the second argument, or leave the phase out"
+            )
+    return phases
+
+
+def _check(model: nn.Module, batches: Batches, loss: Loss | None) -> int | None:
+    """Check the first batch; returns the number of classes where labels are to be checked."""
+    batch = first_batch(batches)
+    if loss is None:
+        return check_classifier(model, batch)
+    check_loss(model, batch, loss)
+    return None
+
+
+def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
+    """Find out before any training that the budget cannot be met at the end of it."""
+    prunes = [phase for phase in phases if isinstance(phase, Prune)]
+    for prune in prunes:
+        session.check(prune)
+    known = all(isinstance(phase, (Recalibrate, FineTune)) for phase in phases)
+    if known and not session.budget.allows(session.cost):
+        raise BudgetError(
+            f"{session.budget} was asked of a {type(session.original).__name__} with "
+            f"{session.cost}, and no phase of the schedule removes anything: put Prune() into it"
+        )
+
+
+def _identity(
+    session: Session,
+    phases: Sequence[Phase],
+    batches: Batches | None,
+    settings: Mapping[str, object],
+) -> dict[str, Any]:
+    return identify(
+        session.original,
+        session.budget,
+        phases,
+        example=[tuple(x.shape) for x in session.example],
+        batches=None if batches is None else batches.length,
+        **settings,
+    )

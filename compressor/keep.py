@@ -1,0 +1,38 @@
+"""Which axes a user means by the names of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from compressor.graph import Axis
+
+
+def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ()) -> set[int]:
+    """Numbers of the axes that any of these layers, or any layer below them, writes.
+
+    Args:
+        axes: The axes of a graph.
+        names: Names of axes or of modules; a module stands for all layers inside it.
+        known: Further names that are right but have no axis (layers that are whole anyway).
+
+    Raises:
+        ValueError: If a name is neither; lists the closest ones.
+    """
+    labels = [{axis.name, *axis.layers} for axis in axes]
+    found: set[int] = set()
+    for name in names:
+        hits = {n for n, layers in enumerate(labels) if any(_inside(x, name) for x in layers)}
+        if not hits and not any(_inside(layer, name) for layer in known):
+            everything = sorted({*known, *(x for layers in labels for x in layers)})
+            close = get_close_matches(name, everything, n=3, cutoff=0.3) or everything[:5]
+            raise ValueError(
+                f"keep={name!r} names no layer that writes channels; the closest names are "
+                f"{', '.join(map(repr, close))}. Names are those of model.named_modules()"
+            )
+        found |= hits
+    return found
+
+
+def _inside(layer: str, name: str) -> bool:
+    return layer == name or layer.startswith(name + ".") or layer.startswith(name + "#")

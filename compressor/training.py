@@ -1,0 +1,245 @@
+"""One training run: a session, the data, and the epoch loop that phases share."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.batches import Batch, Batches, call
+from compressor.checks import check_labels
+from compressor.errors import TrainingError
+from compressor.losses import Distill, Loss
+from compressor.optimizers import OptimizerFactory, adamw, groups
+from compressor.progress import Bar
+from compressor.report import Epoch
+from compressor.tracing.program import evaluating
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from compressor.phases import Decay, Prune
+    from compressor.session import Session
+
+Validation = Iterable[Batch] | Callable[[nn.Module], float]
+"""A loader of (inputs, targets), whose accuracy is measured, or a function of the model."""
+
+
+class Training:
+    """What phases work with.
+
+    Attributes:
+        session: The model that shrinks.
+        model: The same model as Fabric wraps it; train and run this one.
+        log: One entry per epoch.
+        best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
+        classes: Number of classes when labels are to be checked; None when a loss of the user's
+            own gives them another meaning.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        data: Batches | None,
+        *,
+        val: Validation | None = None,
+        optimizer: OptimizerFactory = adamw,
+        fabric: Fabric | None = None,
+        classes: int | None = None,
+        bar: Bar | None = None,
+    ) -> None:
+        """Put everything together; nothing is trained yet."""
+        self.session, self.classes = session, classes
+        self.log: list[Epoch] = []
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+        self._data, self._factory, self._fabric = data, optimizer, fabric
+        self._bar = bar or Bar(enabled=False)
+        self._val = val if val is None or callable(val) else Batches(val, fabric)
+        self.model: nn.Module = session.model
+        self._optimizer = session.optimizer
+        self._set_up()
+
+    def start(self, lr: float, weight_decay: float) -> None:
+        """Begin a phase of training with a fresh optimiser."""
+        self.session.optimizer = self._factory(
+            groups(self.session.model), lr=lr, weight_decay=weight_decay
+        )
+        for group in self.session.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.best = None
+        self._set_up()
+
+    def resume(self, state: dict[str, Any] | None) -> None:
+        """Begin where an optimiser's state says; None where there was none."""
+        if state is None:
+            self._set_up()
+        else:
+            self.start(1.0, 0.0)  # both are in the state
+            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(state)
+
+    def shrink(self, prune: Prune, *, remaining: int) -> None:
+        """Remove units; the optimiser follows."""
+        self._bar.begin("Prune", None)
+        self.session.shrink(prune, remaining=remaining)
+        self._set_up()
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Raises:
+            ValueError: If there is no data.
+        """
+        if self._data is None:
+            raise ValueError("this phase needs data and fit was given none: pass a loader")
+        return iter(self._data)
+
+    def distilled(self, distill: Distill | None) -> Loss:
+        """The task's loss, with the dense original as a teacher if asked for."""
+        return self.session.loss if distill is None else distill.of(self.session.loss, self.teach)
+
+    def teach(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a forward pass
+        """The dense original's output, in eval mode, at the precision of training."""
+        if self._fabric is None:
+            return self._teacher(*args, **kwargs)
+        with self._fabric.autocast():
+            return self._teacher(*args, **kwargs)
+
+    def epoch(self, phase: str, number: int, total: int, loss: Loss, rate: Decay) -> None:
+        """Train one pass over the data and log it.
+
+        Args:
+            phase: Name for the log and for errors.
+            number: Which epoch of the phase, from 0.
+            total: How many the phase has.
+            loss: What to minimise.
+            rate: Learning-rate factor by the share of the phase that is over.
+
+        Raises:
+            TrainingError: If the loss is not finite or a label out of range.
+        """
+        began = time.perf_counter()
+        length = None if self._data is None else self._data.length
+        self._bar.begin(f"{phase} {number + 1}/{total}", length)
+        self.model.train()
+        losses: list[float] = []
+        for step, batch in enumerate(self.batches()):
+            within = 0.5 if length is None else min((step + 0.5) / length, 1.0)
+            self._set_rate(rate((number + within) / total))
+            losses.append(self._step(batch, loss, f"{phase} epoch {number + 1}, step {step + 1}"))
+            self._bar.advance(f"loss {losses[-1]:.3f}")
+        if not losses:
+            raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
+        mean = sum(losses) / len(losses)
+        accuracy = self.validate()
+        seconds = time.perf_counter() - began
+        self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds))
+
+    def validate(self) -> float | None:
+        """Accuracy on `val`, or what the caller's function says; None without either."""
+        if self._val is None:
+            return None
+        with evaluating(self.session.model), torch.no_grad():
+            if not isinstance(self._val, Batches):
+                return float(self._val(self.session.model))
+            return self._accuracy(self._val)
+
+    def remember_best(self) -> None:
+        """Keep a copy of the model if the last epoch was the best of its phase."""
+        accuracy = self.log[-1].accuracy
+        if accuracy is None:
+            raise ValueError("FineTune(select=True) chooses by val and fit was given none")
+        if self.best is None or accuracy > self.best[0]:
+            copies = {n: t.detach().clone() for n, t in all_tensors(self.session.model).items()}
+            self.best = (accuracy, copies)
+
+    def recall_best(self) -> None:
+        """Go back to the best epoch."""
+        if self.best is not None:
+            fill(self.session.model, self.best[1])
+        self.best = None
+
+    def average_buffers(self) -> None:
+        """Give every process the mean of what the processes' floating-point buffers hold."""
+        if self._fabric is not None and self._fabric.world_size > 1:
+            for buffer in self.session.model.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(cast("Tensor", self._fabric.all_reduce(buffer)))
+
+    @cached_property
+    def _teacher(self) -> nn.Module:
+        return copy.deepcopy(self.session.original).eval().requires_grad_(False)  # noqa: FBT003
+
+    def _set_up(self) -> None:
+        """Have Fabric wrap the model anew, as it must after every change of shapes."""
+        model, optimizer = self.session.model, self.session.optimizer
+        self.model, self._optimizer = model, optimizer
+        if self._fabric is None:
+            return
+        types = [p.dtype for p in model.parameters()]
+        parts: Any = self._fabric.setup(model, *([] if optimizer is None else [optimizer]))
+        self.model, self._optimizer = (parts, None) if optimizer is None else parts
+        if types != [p.dtype for p in model.parameters()]:
+            raise ValueError(
+                "this Fabric precision converts the weights themselves, so that their bytes would "
+                "not be those of the model given: use a mixed precision such as 'bf16-mixed', or "
+                "convert the model and the data before"
+            )
+
+    def _set_rate(self, factor: float) -> None:
+        for group in cast("torch.optim.Optimizer", self.session.optimizer).param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def _step(self, batch: Batch, loss: Loss, where: str) -> float:
+        """One step of the optimiser; returns the loss."""
+        if self.classes is not None:
+            check_labels(batch[1], self.classes)
+        value = loss(self.model, batch) + self.session.penalty()
+        number = float(value.detach())
+        if not math.isfinite(number):
+            raise TrainingError(
+                f"the loss is {number} at {where}. Nothing after the last whole epoch was kept: "
+                "the checkpoint, if there is one, is good. Lower the learning rate, or look for "
+                "NaN in the data"
+            )
+        optimizer = cast("torch.optim.Optimizer", self._optimizer)
+        optimizer.zero_grad()
+        if self._fabric is None:
+            value.backward()
+        else:
+            self._fabric.backward(value)
+        optimizer.step()
+        self.session.step()
+        return number
+
+    def _accuracy(self, loader: Batches) -> float:
+        """Share of right answers over a loader."""
+        right = total = 0
+        for inputs, targets in loader:
+            guess = cast("Tensor", call(self.model, inputs)).argmax(1)
+            wanted = targets.argmax(1) if targets.is_floating_point() else targets
+            right += int((guess == wanted).sum())
+            total += wanted.numel()
+        counts = torch.tensor([right, total], dtype=torch.float64)
+        if self._fabric is not None and self._fabric.world_size > 1:
+            counts = self._fabric.all_reduce(self._fabric.to_device(counts), reduce_op="sum")
+        if not counts[1]:
+            raise ValueError("val is empty: its loader yields no batch")
+        return float(counts[0] / counts[1])
+
+
+def all_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every distinct parameter and buffer by name, those outside the state dict included."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def fill(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Copy values into a model's parameters and buffers."""
+    with torch.no_grad():
+        for name, tensor in all_tensors(model).items():
+            tensor.copy_(values[name])

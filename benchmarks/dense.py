@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -25,40 +24,16 @@ from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models import BCResNetASC, ResidualCNN
-from recipes import augment
 from recipes.esc50_data import read_esc50
 from recipes.features import LogMel
+from recipes.training import Epochs, Training, accuracy, train
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "dense"
 TRAIN_FOLDS, VALIDATION_FOLDS, TEST_FOLDS = (1, 2, 3), (4,), (5,)
 CLASSES = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a network is trained: AdamW, one warm-up, then a cosine to zero.
-
-    Attributes:
-        batch: Clips in a step.
-        lr: Learning rate at its peak.
-        warmup: Share of all steps in which the rate rises from 0.
-        weight_decay: Of AdamW.
-        mixup: Alpha of the Beta distribution.
-        bands: Widest frequency mask, in mel bands; two are drawn.
-        frames: Widest time mask, in frames; two are drawn.
-    """
-
-    batch: int = 32
-    lr: float = 3e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.02
-    mixup: float = 0.3
-    bands: int = 8
-    frames: int = 16
 
 
 @dataclass(frozen=True)
@@ -96,92 +71,18 @@ def features(folds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return torch.cat(log_mels), torch.from_numpy(clips.labels)
 
 
-def learning_rate(progress: float, settings: Training) -> float:
-    """Rate after a share of all steps: linear warm-up, then half a cosine."""
-    if progress < settings.warmup:
-        return settings.lr * progress / settings.warmup
-    return (
-        settings.lr
-        * (1 + math.cos(math.pi * (progress - settings.warmup) / (1 - settings.warmup)))
-        / 2
-    )
-
-
-def augmented(
-    x: Tensor, y: Tensor, settings: Training, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """One batch for training: rolled, masked, blended; with label distributions."""
-    x = augment.roll(x, generator)
-    x = augment.mask(x, generator, bands=settings.bands, frames=settings.frames)
-    targets = functional.one_hot(y, CLASSES).to(x.dtype)
-    return (
-        augment.mixup(x, targets, generator, settings.mixup) if settings.mixup > 0 else (x, targets)
-    )
-
-
-def cross_entropy(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
-    """The usual loss of a batch: class probabilities (batch, classes) as targets."""
-    return functional.cross_entropy(model(x), targets)
-
-
-def train(  # noqa: PLR0913 - the loss and the watcher are the two things a caller changes
+def fit(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
     epochs: int,
+    settings: Training,
     *,
-    seed: int = 0,
-    settings: Training | None = None,
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor] = cross_entropy,
+    seed: int,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train a network in place and leave it in evaluation mode.
-
-    Args:
-        model: The network.
-        x: Log-mels (clips, 1, mels, frames), on the model's device.
-        y: Labels (clips,), on the same device.
-        epochs: Passes over the clips.
-        seed: Of order, augmentation and dropout.
-        settings: The rest.
-        loss: Of (model, batch, label distributions); distillation goes here.
-        on_epoch: Called with the epoch, from 1, and its mean loss.
-    """
-    settings = settings or Training()
+    """Train a network in place on the training folds; `seed` is that of order and augmentation."""
     torch.manual_seed(seed)
-    generator = torch.Generator(x.device).manual_seed(seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
-    )
-    steps, step = epochs * math.ceil(len(x) / settings.batch), 0
-    model.train()
-    for epoch in range(1, epochs + 1):
-        total = 0.0
-        order = torch.randperm(len(x), generator=generator, device=x.device)
-        for rows in order.split(settings.batch):
-            optimizer.param_groups[0]["lr"] = learning_rate(step / steps, settings)
-            value = loss(model, *augmented(x[rows], y[rows], settings, generator))
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            total += value.item() * len(rows)
-            step += 1
-        if on_epoch is not None:
-            on_epoch(epoch, total / len(x))
-    model.eval()
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of clips classified right, in evaluation mode; the model's mode is put back."""
-    was_training = model.training
-    model.eval()
-    right = sum(
-        int((model(part).argmax(1) == labels).sum())
-        for part, labels in zip(x.split(50), y.split(50), strict=True)
-    )
-    model.train(was_training)
-    return right / len(x)
+    batches = Epochs(*features(TRAIN_FOLDS), CLASSES, settings, seed=seed)
+    train(model, batches, epochs, on_epoch=on_epoch)
 
 
 def path(net: str, seed: int) -> Path:
@@ -208,7 +109,6 @@ def run(net: str, seed: int, epochs: int | None = None) -> dict[str, object]:
     """Train one dense network, keep its weights and record, and return the record."""
     epochs = epochs or NETS[net].epochs
     settings = NETS[net].training
-    x, y = features(TRAIN_FOLDS)
     torch.manual_seed(seed)
     model = NETS[net].build()
     cpu, wall = time.process_time(), time.time()
@@ -224,13 +124,13 @@ def run(net: str, seed: int, epochs: int | None = None) -> dict[str, object]:
                     f"{net}{seed} epoch {epoch} loss {mean_loss:.3f} {spent:.0f} CPU s", flush=True
                 )
 
-        train(model, x, y, epochs, seed=seed, settings=settings, on_epoch=watch)
+        fit(model, epochs, settings, seed=seed, on_epoch=watch)
     record: dict[str, object] = {
         "net": net,
         "seed": seed,
         "epochs": epochs,
         "training": asdict(settings),
-        "train_accuracy": accuracy(model, x, y),
+        "train_accuracy": accuracy(model, *features(TRAIN_FOLDS)),
         "validation_accuracy": accuracy(model, *features(VALIDATION_FOLDS)),
         "cpu_seconds": round(time.process_time() - cpu),
         "wall_seconds": round(time.time() - wall),

@@ -19,7 +19,7 @@ import json
 import math
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from time import process_time
@@ -31,19 +31,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import dense
-from compressor import Budget, allocate, importance, measure, trace
-from compressor.allocation import Allocation
-from compressor.allocation.objective import Additive, LogRetention, LogWidth, Mix
+from compressor import Budget, importance, measure
+from compressor.allocation import Additive, Allocation, LogRetention, LogWidth, Mix, allocate
 from compressor.graph import Graph
 from compressor.phases import recalibrate
+from compressor.trace import trace
 from compressor.verify import shrink_verified
+from recipes.training import accuracy
 
-RUNS = dense.ROOT / "runs" / "objectives"
+RUNS = dense.ROOT / "benchmarks" / "records" / "objectives"
 TABLE = Path(__file__).with_suffix(".md")
 SEEDS = (0, 1, 2)
 BUDGETS = {"mild": (0.40, 0.40), "deep": (0.15, 0.25)}
 """Caps as shares of the dense network's (parameters, MACs)."""
-FINE_TUNE = dense.Training(lr=1e-3, warmup=0.1)
+FINE_TUNE = {name: replace(net.training, lr=1e-3) for name, net in dense.NETS.items()}
+"""As the dense network was trained, at a smaller rate."""
 EPOCHS = 8
 REFERENCE = "uniform"
 CALIBRATION = 400
@@ -67,7 +69,7 @@ class Case:
 
     def file(self, method: str) -> Path:
         """Where the record of one run lies."""
-        return RUNS / f"{self.net}-{self.budget}-seed{self.seed}-{method}.json"
+        return RUNS / f"{self.net}-{self.budget}-seed{self.seed}-{method.replace(' ', '-')}.json"
 
 
 Shrinker = Callable[[nn.Module, Case], nn.Module]
@@ -104,7 +106,11 @@ def threshold(model: nn.Module, case: Case) -> nn.Module:
 
     def norms(structure: object) -> np.ndarray:
         return importance.frobenius(
-            graph, tensors, normalise=False, filters_only=True, structure=structure  # type: ignore[arg-type]
+            graph,
+            tensors,
+            normalise=False,
+            filters_only=True,
+            structure=structure,  # type: ignore[arg-type]
         )
 
     allocation = allocate(graph, norms, case.caps, method="threshold")
@@ -136,10 +142,10 @@ METHODS: dict[str, Shrinker] = {
     "log retention": partial(ours, objective=LogRetention()),
     "log width": partial(ours, objective=LogWidth()),
     "half and half": partial(ours, objective=Mix(0.5)),
+    "Torch-Pruning local": partial(torch_pruning_loop, globally=False),
+    "Torch-Pruning global": partial(torch_pruning_loop, globally=True),
     "additive": partial(ours, objective=Additive()),
     "threshold": threshold,
-    "Torch-Pruning, local": partial(torch_pruning_loop, globally=False),
-    "Torch-Pruning, global": partial(torch_pruning_loop, globally=True),
 }
 
 
@@ -167,15 +173,15 @@ def run(case: Case, method: str) -> dict[str, object]:
     data = batches(case.seed)
     recalibrate(model, data, loss_of)
     before = mean_loss(model, data)
-    x, y = dense.features(dense.TRAIN_FOLDS)
-    dense.train(model, x, y, EPOCHS, seed=100 + case.seed, settings=FINE_TUNE)
+    dense.fit(model, EPOCHS, FINE_TUNE[case.net], seed=100 + case.seed)
     return {
-        "params": cost.params, "macs": cost.macs,
+        "params": cost.params,
+        "macs": cost.macs,
         "unused_params": 1 - cost.params / caps.caps["params"],
         "unused_macs": 1 - cost.macs / caps.caps["macs"],
         "calibration_loss": before,
-        "validation": dense.accuracy(model, *dense.features(dense.VALIDATION_FOLDS)),
-        "test": dense.accuracy(model, *dense.features(dense.TEST_FOLDS)),
+        "validation": accuracy(model, *dense.features(dense.VALIDATION_FOLDS)),
+        "test": accuracy(model, *dense.features(dense.TEST_FOLDS)),
         "shrink_cpu_seconds": seconds,
         "cpu_seconds": process_time() - start,
     }
@@ -184,16 +190,16 @@ def run(case: Case, method: str) -> dict[str, object]:
 def run_all(nets: list[str], methods: list[str], seeds: list[int]) -> None:
     """Make every run that has no record yet."""
     RUNS.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        for case in (Case(net, budget, seed) for net in nets for budget in BUDGETS):
-            for method in methods:
-                if not case.file(method).exists():
-                    record = run(case, method)
-                    part = case.file(method).with_suffix(".part")
-                    part.write_text(json.dumps(record, indent=2))
-                    part.replace(case.file(method))
-                    print(case, method, {k: round(float(str(v)), 3) for k, v in record.items()
-                                         if k != "test"}, flush=True)
+    cases = [Case(n, budget, seed) for seed in seeds for n in nets for budget in BUDGETS]
+    for method in methods:
+        for case in cases:
+            if not case.file(method).exists():
+                record = run(case, method)
+                part = case.file(method).with_suffix(".part")
+                part.write_text(json.dumps(record, indent=2) + "\n")
+                part.replace(case.file(method))
+                shown = {k: round(float(str(v)), 3) for k, v in record.items() if k != "test"}
+                print(case, method, shown, flush=True)
 
 
 def records(fold: str) -> dict[str, dict[tuple[str, str, int], float]]:
@@ -211,7 +217,7 @@ def records(fold: str) -> dict[str, dict[tuple[str, str, int], float]]:
 
 
 def _spread(values: list[float]) -> str:
-    if len(values) < 2:  # noqa: PLR2004
+    if len(values) < 2:
         return f"{values[0]:+.1f}" if values else "-"
     return f"{np.mean(values):+.1f} ({np.std(values, ddof=1) / math.sqrt(len(values)):.1f})"
 
@@ -222,15 +228,22 @@ def table(fold: str) -> str:
     cells = [(net, budget) for net in dense.NETS for budget in BUDGETS]
     head = [f"{net} {budget}" for net, budget in cells]
     paired = [f"{h} - uniform" for h in head]
-    lines = ["| method | " + " | ".join(head) + " | " + " | ".join(paired) + " | all - uniform |",
-             "|---" * (2 + len(head) + len(paired)) + "|"]
+    lines = [
+        "| method | " + " | ".join(head) + " | " + " | ".join(paired) + " | all - uniform |",
+        "|---" * (2 + len(head) + len(paired)) + "|",
+    ]
     for method, values in found.items():
         means, differences = [], []
         for cell in cells:
             inside = {k: v for k, v in values.items() if k[:2] == cell}
             means.append(f"{np.mean(list(inside.values())):.1f}" if inside else "-")
-            differences.append([v - found[REFERENCE][k] for k, v in inside.items()
-                                if k in found.get(REFERENCE, {})])
+            differences.append(
+                [
+                    v - found[REFERENCE][k]
+                    for k, v in inside.items()
+                    if k in found.get(REFERENCE, {})
+                ]
+            )
         everything = [d for part in differences for d in part]
         row = [method, *means, *map(_spread, differences), _spread(everything)]
         lines.append("| " + " | ".join(row) + " |")

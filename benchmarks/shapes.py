@@ -57,7 +57,7 @@ class Sketch:
         for part in ("weight", "bias"):
             self.weight(f"{name}.{part}", self.owners(*axes, repeat=bands))
 
-    def conv(  # noqa: PLR0913 - a convolution has that many numbers
+    def conv(
         self,
         name: str,
         out: int,
@@ -86,18 +86,16 @@ def fixed(size: int) -> Dim:
 
 def chain(widths: Sequence[int], side: int = 64, stages: int = 4, classes: int = 10) -> Graph:
     """Plain 3x3 convolutions one after another, halving the image `stages` - 1 times."""
-    sketch, before = Sketch(), None
-    for number, width in enumerate(widths):
+    sketch = Sketch()
+    before = sketch.axis("conv0", widths[0])
+    sketch.weight("conv0.weight", sketch.owners(before), 1, 9, positions=side**2)
+    sketch.norm("conv0.norm", before)
+    for number, width in enumerate(widths[1:], start=1):
         name = f"conv{number}"
         axis = sketch.axis(name, width)
         positions = (side >> (number * stages // len(widths))) ** 2
-        if before is None:
-            sketch.weight(f"{name}.weight", sketch.owners(axis), 1, 9, positions=positions)
-            sketch.norm(f"{name}.norm", axis)
-        else:
-            sketch.conv(name, axis, before, 9, positions)
+        sketch.conv(name, axis, before, 9, positions)
         before = axis
-    assert before is not None
     sketch.weight("classify.weight", classes, sketch.owners(before), positions=1)
     sketch.weight("classify.bias", classes)
     return sketch.graph()
@@ -182,7 +180,7 @@ def resnet(blocks: Sequence[int], *, bottleneck: bool) -> Graph:
     return sketch.graph()
 
 
-def _basic(  # noqa: PLR0913 - as `_bottleneck`
+def _basic(
     sketch: Sketch, name: str, ends: tuple[int, int], width: int, entry: int, out: int
 ) -> None:
     """Two 3x3 convolutions; the first strides."""
@@ -192,7 +190,7 @@ def _basic(  # noqa: PLR0913 - as `_bottleneck`
     sketch.conv(f"{name}.conv2", ends[1], inner, 9, out**2)
 
 
-def _bottleneck(  # noqa: PLR0913 - one argument per number of the block
+def _bottleneck(
     sketch: Sketch, name: str, ends: tuple[int, int], width: int, entry: int, out: int
 ) -> None:
     """1x1, 3x3 (strides), 1x1."""
@@ -218,7 +216,7 @@ def densenet121(growth: int = 32) -> Graph:
     stem = sketch.axis("stem", 2 * growth)
     sketch.weight("stem.weight", sketch.owners(stem), 3, 49, positions=112**2)
     sketch.norm("stem.norm", stem)
-    read, side = [stem], 56
+    read, side, entering = [stem], 56, 2 * growth
     for stage, count in enumerate((6, 12, 24, 16)):
         for block in range(count):
             name = f"{stage}.{block}"
@@ -229,10 +227,9 @@ def densenet121(growth: int = 32) -> Graph:
             sketch.conv(f"{name}.conv2", grown, narrow, 9, side**2, norm=False)
             read.append(grown)
         sketch.norm(f"{stage}.norm", *read)
-        if stage < 3:  # noqa: PLR2004 - no transition after the last block
-            total = 2 * growth + growth * count if stage == 0 else half + growth * count
-            half = total // 2
-            squeeze = sketch.axis(f"{stage}.transition", half)
+        if stage < 3:
+            entering = (entering + growth * count) // 2
+            squeeze = sketch.axis(f"{stage}.transition", entering)
             sketch.conv(f"{stage}.transition", squeeze, read, 1, side**2, norm=False)
             read, side = [squeeze], side // 2
     sketch.weight("classify.weight", 1000, sketch.owners(*read), positions=1)

@@ -17,8 +17,8 @@ IGNORED = -100
 """Label that `torch.nn.functional.cross_entropy` leaves out."""
 
 
-def first_batch(data: Batches) -> Batch:
-    """The first batch of a loader; no random state moves.
+def first_batch(data: Batches, name: str = "data") -> Batch:
+    """The first batch of a loader, called `name` in errors; no random state moves.
 
     Raises:
         ValueError: If the loader is empty.
@@ -27,7 +27,7 @@ def first_batch(data: Batches) -> Batch:
         for batch in data:
             return batch
     raise ValueError(
-        f"data is empty: the {type(data.source).__name__} yields no batch. Check the data set's "
+        f"{name} is empty: the {type(data.source).__name__} yields no batch. Check the data set's "
         "path and length, and drop_last=True with fewer examples than one batch"
     )
 

@@ -32,14 +32,12 @@ def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
     return Budget(**caps)
 
 
-def record(
-    caps: Budget, reached: Cost, method: str, allocation: Allocation, difference: float | None
-) -> Shrink:
+def record(caps: Budget, reached: Cost, allocation: Allocation, difference: float | None) -> Shrink:
     """What a shrink did, as plain data."""
     return Shrink(
         caps=caps.caps,
         reached={name: getattr(reached, name) for name in caps.caps},
-        method=method,
+        method=allocation.method,
         value=allocation.value,
         bound=allocation.bound,
         gap=allocation.gap,

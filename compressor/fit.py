@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -36,7 +36,7 @@ def fit(
     schedule: Sequence[Phase] | None = None,
     loss: Loss | None = None,
     optimizer: OptimizerFactory = adamw,
-    val: Validation | None = None,
+    val: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
     example: Example | None = None,
     keep: Sequence[str] = (),
     checkpoint: str | os.PathLike[str] | None = None,
@@ -87,7 +87,7 @@ def fit(
         VerificationError: If the smaller model is not what was planned.
     """
     budget = _budget(budget)
-    phases = _schedule(schedule, loss, data=data is not None)
+    phases = _schedule(schedule, loss, data=data is not None, val=val is not None)
     if fabric is not None:
         model = fabric.to_device(copy.deepcopy(model))
     first = fabric is None or fabric.is_global_zero
@@ -95,6 +95,7 @@ def fit(
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
         classes = None if batches is None else _check(model, batches, loss)
+        judge = _judge(val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Session(
             model, budget=budget, example=example, prune=None, data=batches,
@@ -102,7 +103,13 @@ def fit(
         )  # fmt: skip
         _check_reachable(session, phases)
         training = Training(
-            session, batches, val=val, optimizer=optimizer, fabric=fabric, classes=classes, bar=bar
+            session,
+            batches,
+            val=judge,
+            optimizer=optimizer,
+            fabric=fabric,
+            classes=classes,
+            bar=bar,
         )
         point = None
         if checkpoint is not None:
@@ -137,9 +144,9 @@ def _budget(budget: Budget | None) -> Budget:
 
 
 def _schedule(
-    schedule: Sequence[Phase] | None, loss: Loss | None, *, data: bool
+    schedule: Sequence[Phase] | None, loss: Loss | None, *, data: bool, val: bool
 ) -> tuple[Phase, ...]:
-    """The phases, with the default resolved and their need of data checked."""
+    """The phases, with the default resolved and their need of data and `val` checked."""
     if schedule is None:
         tune = FineTune() if loss is None else FineTune(distill=None)
         return (Prune(), Recalibrate(), tune) if data else (Prune(),)
@@ -151,7 +158,23 @@ def _schedule(
                 f"{type(phase).__name__} trains or measures on data and fit was given none: pass "
                 "a loader as the second argument, or leave the phase out"
             )
+    if not val and any(isinstance(phase, FineTune) and phase.select for phase in phases):
+        raise ValueError(
+            "FineTune(select=True) returns the epoch with the best val and fit was given none: "
+            "pass val, a loader or a function of the model, or leave select out"
+        )
     return phases
+
+
+def _judge(
+    val: Iterable[Batch] | Callable[[nn.Module], float] | None, fabric: Fabric | None
+) -> Validation | None:
+    """What training validates with, checked to hold something."""
+    if val is None or callable(val):
+        return val
+    batches = Batches(val, fabric)
+    first_batch(batches, "val")
+    return batches
 
 
 def _check(model: nn.Module, batches: Batches, loss: Loss | None) -> int | None:

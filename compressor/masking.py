@@ -21,12 +21,11 @@ import torch.fx
 from torch import Tensor, nn
 from torch.fx import Node
 
-from compressor.errors import VerificationError
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.tracing.data import argument
 from compressor.tracing.flow import shape_of
-from compressor.tracing.program import Program, evaluating, named_tensors
+from compressor.tracing.program import Program
 
 aten = torch.ops.aten
 
@@ -34,13 +33,15 @@ aten = torch.ops.aten
 class Masked(torch.fx.Interpreter):
     """Runs a program on given weights with the removed channels held at zero."""
 
-    def __init__(self, graph: Graph, structure: Structure, model: nn.Module) -> None:
-        """Prepare the run; `model` supplies the full-size weights."""
+    def __init__(
+        self, graph: Graph, structure: Structure, tensors: Mapping[str, Tensor]
+    ) -> None:
+        """Prepare the run on full-size parameters and buffers by name."""
         if graph.program is None:
             raise ValueError("this graph was restricted: trace the smaller model to mask it")
         super().__init__(nn.Module(), graph=graph.program.graph)
         self.program: Program = graph.program
-        self.tensors = dict(named_tensors(model))
+        self.tensors = tensors
         self.alive: dict[str, tuple[int, Tensor]] = {
             name: (at, torch.from_numpy(dim.alive(structure.keep)))
             for name, (at, dim) in graph.activations.items()
@@ -87,17 +88,20 @@ class Masked(torch.fx.Interpreter):
 
 
 def run(
-    model: nn.Module, graph: Graph, structure: Structure, inputs: Sequence[Tensor]
+    graph: Graph,
+    structure: Structure,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
 ) -> list[Tensor]:
     """Outputs of the masked original for a batch of one, in eval mode.
 
     Args:
-        model: The original, whose current weights are used.
-        graph: Its graph.
+        graph: A traced graph.
         structure: What stays.
+        tensors: Parameters and buffers of the original by name.
         inputs: Positional inputs, batch of one, shaped like the traced example.
     """
-    masked = Masked(graph, structure, model)
+    masked = Masked(graph, structure, tensors)
     with torch.no_grad():
         return flat(masked.run(*inputs))
 

@@ -8,14 +8,16 @@ of your own is any frozen dataclass with `length` and `run`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
 
+from compressor.allocation import DEFAULT, Method, Objective
+from compressor.batches import Batch
 from compressor.importance import Importance, fisher, frobenius
 from compressor.losses import Distill, Loss
 
@@ -55,9 +57,11 @@ class Prune:
 
     Attributes:
         method: How widths are chosen: see `compressor.allocate`.
-        objective: What `method` maximises; None for its default.
+        objective: What is maximised; see `compressor.allocation`.
         importance: A function (graph, tensors, gradients) -> one score per unit; None means
-            `fisher` where there is data and `frobenius` where there is none.
+            `fisher` where there is data and `frobenius` where there is none. With
+            ``method="threshold"`` None means the raw filter norms of the 2022 report, taken over
+            the inputs still reachable.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
         steps: Number of shrinks. Before shrink k of K every cost that is over its cap may fall by
@@ -70,8 +74,8 @@ class Prune:
         clips: Examples per micro-batch of that measurement.
     """
 
-    method: str = "dual"
-    objective: Any = None
+    method: str | Method = "dual"
+    objective: Objective = DEFAULT
     importance: Importance | None = None
     floor: int = 1
     round_to: int = 1
@@ -92,6 +96,11 @@ class Prune:
         """Every shrink, and every epoch between two of them."""
         return self.steps + (self.steps - 1) * self.epochs
 
+    @property
+    def reachable(self) -> bool:
+        """Whether scores depend on the structure tried, as in the 2022 report."""
+        return self.method == "threshold" and self.importance is None
+
     def scored_by(self, *, data: bool) -> Importance:
         """The importance, with the default resolved."""
         return self.importance or (fisher if data else frobenius)
@@ -105,7 +114,8 @@ class Prune:
             training.shrink(self, remaining=self.steps - done)
         else:
             loss = training.distilled(self.distill)
-            training.epoch("Prune", part, self.length, loss, constant)
+            number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
+            training.epoch("Prune", number, total, loss, constant)
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,7 @@ class FineTune:
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def recalibrate(model: nn.Module, batches: Any, loss: Loss) -> None:  # noqa: ANN401
+def recalibrate(model: nn.Module, batches: Iterable[Batch], loss: Loss) -> None:
     """Re-estimate BatchNorm's running statistics with equal weights over `batches`.
 
     Only the norms are in train mode meanwhile, so dropout is off. Momentum, modes and parameters
@@ -201,7 +211,7 @@ def recalibrate(model: nn.Module, batches: Any, loss: Loss) -> None:  # noqa: AN
 
     Args:
         model: Changed in place (buffers alone).
-        batches: Iterable of batches for `loss`; nothing happens when it is empty.
+        batches: Batches for `loss`; nothing happens when it is empty.
         loss: Called as ``loss(model, batch)`` for its forward pass.
     """
     norms = [m for m in model.modules() if isinstance(m, _NORMS) and m.track_running_stats]

@@ -81,7 +81,9 @@ def _attempt(
         smaller = shrink(model, graph, structure)
     except (RuntimeError, AttributeError, KeyError) as error:
         return f"its tensors cannot be sliced ({error})"
-    found = compare(model, graph, structure, smaller, example)
+    found = compare(
+        model, graph, structure, smaller, example, batches=(2, 1), double_first=False
+    )
     return found if isinstance(found, str) else None
 
 

@@ -31,7 +31,7 @@ from compressor.batches import Batch
 from compressor.budget import Budget, Cost
 from compressor.descent import cost, embed, on_the_way, record
 from compressor.errors import VerificationError
-from compressor.importance import Scores, gradients
+from compressor.importance import Scores, frobenius, gradients
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, measure
 from compressor.optimizers import follow, hand_over
@@ -193,7 +193,7 @@ class Session:
         if not structure.keep.all():
             difference = self._verify(structure) if self.checked else None
             self._cut(structure)
-        self.shrinks.append(record(caps, self.cost, prune.method, allocation, difference))
+        self.shrinks.append(record(caps, self.cost, allocation, difference))
         return self.shrinks[-1]
 
     def check(self, prune: Prune) -> None:
@@ -203,8 +203,14 @@ class Session:
             BudgetError: If it cannot.
         """
         alike = np.ones(self.graph.units)
-        limits = {"floor": prune.floor, "round_to": prune.round_to}
-        allocate(self.graph, alike, self.budget, method="uniform", **limits)
+        allocate(
+            self.graph,
+            alike,
+            self.budget,
+            method="uniform",
+            floor=prune.floor,
+            round_to=prune.round_to,
+        )
 
     def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:
         """Go straight to a structure reached earlier, as a resumed run does.
@@ -225,24 +231,32 @@ class Session:
         return max(total - len(self.shrinks), 0)
 
     def _allocate(self, prune: Prune, caps: Budget) -> Allocation:
-        options = {} if prune.objective is None else {"objective": prune.objective}
         return allocate(
             self.graph,
-            self._scores(prune),
+            self._reachable if prune.reachable else self._scores(prune),
             caps,
             method=prune.method,
+            objective=prune.objective,
             floor=prune.floor,
             round_to=prune.round_to,
-            **options,
         )
+
+    def _reachable(self, structure: Structure) -> Scores:
+        """Raw filter norms over the inputs that `structure` keeps, as the 2022 report has it."""
+        return frobenius(
+            self.graph, self._tensors, normalise=False, filters_only=True, structure=structure
+        )
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.model.named_parameters()}
 
     def _scores(self, prune: Prune) -> Scores:
         """One score per unit, the same in every process."""
-        tensors = {name: p.detach() for name, p in self.model.named_parameters()}
         batches = () if self.data is None else islice(self.data, prune.batches)
         measured = gradients(self.model, batches, self.loss, clips=prune.clips)
         importance = prune.scored_by(data=self.data is not None)
-        scores = importance(self.graph, tensors, measured)
+        scores = importance(self.graph, self._tensors, measured)
         if self.fabric is None or self.fabric.world_size == 1:
             return scores
         mine = self.fabric.to_device(torch.from_numpy(scores))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from compressor.phases import Decay, Prune
     from compressor.session import Session
 
-Validation = Iterable[Batch] | Callable[[nn.Module], float]
-"""A loader of (inputs, targets), whose accuracy is measured, or a function of the model."""
+Validation = Batches | Callable[[nn.Module], float]
+"""Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
 
 
 class Training:
@@ -60,7 +60,7 @@ class Training:
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self._data, self._factory, self._fabric = data, optimizer, fabric
         self._bar = bar or Bar(enabled=False)
-        self._val = val if val is None or callable(val) else Batches(val, fabric)
+        self._val = val
         self.model: nn.Module = session.model
         self._optimizer = session.optimizer
         self._set_up()
@@ -152,9 +152,7 @@ class Training:
     def remember_best(self) -> None:
         """Keep a copy of the model if the last epoch was the best of its phase."""
         accuracy = self.log[-1].accuracy
-        if accuracy is None:
-            raise ValueError("FineTune(select=True) chooses by val and fit was given none")
-        if self.best is None or accuracy > self.best[0]:
+        if accuracy is not None and (self.best is None or accuracy > self.best[0]):
             copies = {n: t.detach().clone() for n, t in all_tensors(self.session.model).items()}
             self.best = (accuracy, copies)
 
@@ -228,8 +226,6 @@ class Training:
         counts = torch.tensor([right, total], dtype=torch.float64)
         if self._fabric is not None and self._fabric.world_size > 1:
             counts = self._fabric.all_reduce(self._fabric.to_device(counts), reduce_op="sum")
-        if not counts[1]:
-            raise ValueError("val is empty: its loader yields no batch")
         return float(counts[0] / counts[1])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from compressor.errors import VerificationError
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.surgery import shrink
-from compressor.tracing.program import Example, evaluating, example_of
+from compressor.tracing.program import Example, evaluating, example_of, named_tensors
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference allowed, relative to the largest output (half precision: 3 %)."""
@@ -47,7 +47,8 @@ def verify(
     Raises:
         VerificationError: If the smaller model does not run, or its outputs differ.
     """
-    found = compare(model, graph, structure, shrunk, example_of(model, example))
+    inputs = example_of(model, example)
+    found = compare(model, graph, structure, shrunk, inputs, batches=(1,), double_first=True)
     if isinstance(found, str):
         raise VerificationError(
             f"the smaller {type(model).__name__} was compared with its masked original and {found}."
@@ -63,20 +64,36 @@ def compare(
     structure: Structure,
     shrunk: nn.Module,
     example: Sequence[Tensor],
+    *,
+    batches: Sequence[int],
+    double_first: bool,
 ) -> float | str:
     """The relative difference on inputs that suit the original, or what went wrong as text.
 
-    Random inputs in a batch of two come first: a reshape with a fixed size can mix the items of a
-    batch, which one item does not show. Where the original itself cannot take these (a fixed
-    batch size, a logarithm of negative numbers), one random item and then the example are used.
+    Random inputs come first. Where the original itself cannot take these (a fixed batch size, a
+    logarithm of negative numbers), the next batch size and at last the example are used.
+
+    Args:
+        model: The original.
+        graph: Its graph.
+        structure: What was kept.
+        shrunk: The smaller model.
+        example: Inputs of the traced shape, batch of one.
+        batches: Sizes of the random batches to try. Two shows what one does not: a reshape with a
+            fixed size that mixes the items of a batch.
+        double_first: Compare in float64 at once, not only where single precision differs.
 
     Raises:
         VerificationError: If the original itself gives no finite output on any of them.
     """
-    attempts = (random_like(example, 2), random_like(example, 1), tuple(example))
+    attempts = (*(random_like(example, batch) for batch in batches), tuple(example))
     for inputs in attempts:
-        found = difference(model, graph, structure, shrunk, inputs)
-        if not isinstance(found, str) or _suits(model, inputs):
+        found: float | str = "the masked original does not run"
+        for double in (True, False) if double_first else (False, True):
+            found = difference(model, graph, structure, shrunk, inputs, double=double)
+            if not isinstance(found, str):
+                return found
+        if _suits(model, inputs):
             return found
     raise VerificationError(
         f"{type(model).__name__} gives no finite output in eval mode on random inputs nor on its "
@@ -105,27 +122,36 @@ def difference(
     structure: Structure,
     shrunk: nn.Module,
     inputs: Sequence[Tensor],
+    *,
+    double: bool,
 ) -> float | str:
-    """Largest relative difference of outputs; what went wrong as text if it is too large."""
-    text = ""
-    for left, right, x in _precisions(model, shrunk, inputs):
-        try:
-            reference = _masked(left, graph, structure, x)
-        except (RuntimeError, TypeError) as error:
-            # A model that casts to single precision on its way cannot run in double: try as it is.
-            text = str(error).splitlines()[0]
-            continue
-        return _compare(reference, right, x)
-    return f"the masked original does not run ({text})"
+    """Largest relative difference of outputs; what went wrong as text if it is too large.
+
+    With `double` both run in float64, if the model is not too large, the device has it and the
+    model does not cast on its way.
+    """
+    tensors = {name: tensor.detach() for name, tensor in named_tensors(model)}
+    x = tuple(inputs)
+    if double:
+        if not _has_double(model):
+            return "float64 is not available"
+        tensors = {name: _in_double(tensor) for name, tensor in tensors.items()}
+        shrunk, x = copy.deepcopy(shrunk).double(), tuple(_in_double(i) for i in inputs)
+    try:
+        reference = _masked(graph, structure, tensors, x)
+    except (RuntimeError, TypeError) as error:
+        return f"the masked original does not run ({str(error).splitlines()[0]})"
+    return _compare(reference, shrunk, x)
 
 
 def _masked(
-    model: nn.Module, graph: Graph, structure: Structure, inputs: Sequence[Tensor]
+    graph: Graph, structure: Structure, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]
 ) -> list[Tensor]:
     """Masked outputs of every item of the batch, joined along the batch."""
     batch = inputs[0].shape[0]
     rows = [
-        masking.run(model, graph, structure, [x[i : i + 1] for x in inputs]) for i in range(batch)
+        masking.run(graph, structure, tensors, [x[i : i + 1] for x in inputs])
+        for i in range(batch)
     ]
     return [torch.cat(parts) if parts[0].ndim else parts[0] for parts in zip(*rows, strict=True)]
 
@@ -151,16 +177,14 @@ def _compare(reference: list[Tensor], shrunk: nn.Module, inputs: Sequence[Tensor
     return worst if worst <= allowed else f"its outputs differ by {worst:.2g} of the largest one"
 
 
-def _precisions(
-    model: nn.Module, shrunk: nn.Module, inputs: Sequence[Tensor]
-) -> Iterator[tuple[nn.Module, nn.Module, tuple[Tensor, ...]]]:
-    """Both models and the inputs in float64, then as they are."""
+def _has_double(model: nn.Module) -> bool:
     parameters = list(model.parameters())
-    large = sum(p.numel() for p in parameters) > DOUBLE_LIMIT
-    if not large and not any(p.device.type == "mps" for p in parameters):
-        x = tuple(i.double() if i.is_floating_point() else i for i in inputs)
-        yield copy.deepcopy(model).double(), copy.deepcopy(shrunk).double(), x
-    yield model, shrunk, tuple(inputs)
+    small = sum(p.numel() for p in parameters) <= DOUBLE_LIMIT
+    return small and not any(p.device.type == "mps" for p in parameters)
+
+
+def _in_double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def random_like(example: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:

@@ -91,7 +91,7 @@ class TransitionBlock(nn.Module):
         return torch.relu(spectral + self.temporal(spectral))
 
 
-def _stage(  # noqa: PLR0913, PLR0917 - the six numbers of a row in the papers' tables
+def _stage(  # the six numbers of a row in the papers' tables
     inputs: int, channels: int, blocks: int, sub_bands: int, stride: int = 1, dilation: int = 1
 ) -> list[nn.Module]:
     """One transition block and `blocks - 1` normal ones."""
@@ -154,7 +154,7 @@ class BCResNet(nn.Module):
     ) -> None:
         super().__init__()
         _check("BCResNet", num_classes, sub_bands, mels, frames, least=1)
-        if mels < 40:  # noqa: PLR2004 - the classifier's 5 rows after three halvings
+        if mels < 40:  # the classifier's 5 rows after three halvings
             msg = (
                 f"BCResNet(mels={mels}): the classifier needs 5 rows after three halvings, so mels "
                 "must be at least 40."
@@ -224,7 +224,7 @@ class BCResNetASC(nn.Module):
         super().__init__()
         sub_bands = 4
         _check("BCResNetASC", num_classes, sub_bands, mels, frames, least=7)
-        if channels < 2 or channels % 2:  # noqa: PLR2004 - 1.5 c and 2.5 c must be whole
+        if channels < 2 or channels % 2:  # 1.5 c and 2.5 c must be whole
             msg = f"BCResNetASC(channels={channels}): channels must be even and at least 2."
             raise ValueError(msg)
         c = [2 * channels, channels, channels * 3 // 2, channels * 2, channels * 5 // 2]

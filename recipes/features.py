@@ -153,7 +153,7 @@ class LogMel(nn.Module):
         Raises:
             ValueError: If the waveform is not a batch of float samples.
         """
-        if waveform.ndim != 2 or not waveform.is_floating_point():  # noqa: PLR2004
+        if waveform.ndim != 2 or not waveform.is_floating_point():
             msg = (
                 f"LogMel got {waveform.dtype} of shape {tuple(waveform.shape)}: it takes float "
                 "waveforms (batch, samples) between -1 and 1."

@@ -92,7 +92,7 @@ class SceneSettings:
         if min(self.train_recordings, self.test_recordings, self.clips_per_location) < 1:
             msg = f"{self}: at least one recording in training, test and location is needed."
             raise ValueError(msg)
-        if self.sample_rate < 16_000:  # noqa: PLR2004 - the sounds reach 7 kHz
+        if self.sample_rate < 16_000:  # the sounds reach 7 kHz
             msg = f"{self}: sample_rate must be at least 16000 Hz."
             raise ValueError(msg)
 
@@ -228,7 +228,7 @@ def _noise(rng: np.random.Generator, rate: int, tilt: float, centre: float) -> n
     octaves = np.log2(np.maximum(hertz, 30) / centre)
     decibels = tilt * octaves + 6 * np.exp(-(octaves**2))
     spectrum = 10 ** (decibels / 20) * np.exp(2j * np.pi * rng.random(len(hertz)))
-    spectrum[hertz < 30] = 0  # noqa: PLR2004 - nothing below hearing
+    spectrum[hertz < 30] = 0  # nothing below hearing
     noise = np.fft.irfft(spectrum, rate)
     return noise / np.sqrt(np.mean(noise**2))
 
@@ -256,12 +256,12 @@ def _write_tables(root: Path, recordings: list[_Recording]) -> None:
     )
     fold = root / "evaluation_setup"
     fold.mkdir()
-    train, test = rows[rows["part"] == "train"], rows[rows["part"] == "test"]
+    train, test = rows.query("part == 'train'"), rows.query("part == 'test'")
     tables = {
         root / "meta.csv": rows.drop(columns="part"),
-        fold / "fold1_train.csv": train[["filename", "scene_label"]],
-        fold / "fold1_test.csv": test[["filename"]],
-        fold / "fold1_evaluate.csv": test[["filename", "scene_label"]],
+        fold / "fold1_train.csv": train.filter(["filename", "scene_label"]),
+        fold / "fold1_test.csv": test.filter(["filename"]),
+        fold / "fold1_evaluate.csv": test.filter(["filename", "scene_label"]),
     }
     for path, table in tables.items():
         table.to_csv(path, sep="\t", index=False, lineterminator="\n")

@@ -52,7 +52,7 @@ def chime(rng: np.random.Generator, rate: int) -> np.ndarray:
     """Two bell tones a third apart, before an announcement or closing doors."""
     time = _time(0.6, rate)
     first = rng.uniform(500, 900)
-    tone = np.where(time < 0.3, first, first / 1.25)  # noqa: PLR2004 - half of its length
+    tone = np.where(time < 0.3, first, first / 1.25)  # half of its length
     fade = np.exp(-(time % 0.3) / 0.12)
     return (_swept(tone, rate) + 0.4 * _swept(2 * tone, rate)) * fade * rng.uniform(0.4, 1.0)
 

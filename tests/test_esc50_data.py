@@ -97,6 +97,7 @@ def test_short_clip_is_named(root: Path) -> None:
         read_esc50(root)
 
 
+@pytest.mark.data
 @pytest.mark.skipif(not ESC50.is_dir(), reason=f"no ESC-50 at {ESC50}")
 def test_the_real_data_set() -> None:
     """Fold 5: 400 clips, eight of each of the 50 classes, and sound in them."""

@@ -215,6 +215,7 @@ def test_reader_names_missing_and_damaged_files(small: Path, tmp_path: Path) -> 
         read_tau(root, "test")
 
 
+@pytest.mark.data
 @pytest.mark.skipif(not TAU.is_dir(), reason=f"no TAU clips at {TAU}")
 def test_reads_the_real_data_set() -> None:
     """200 real clips: ten scenes, nine devices, sound in all of them."""

@@ -1,11 +1,9 @@
 """How many channels stay where: `allocate` turns scores and a budget into a structure.
 
-    problem       the integer program: levels, gains, costs, caps
-    objective     what is maximised, as values
-    dual          prices of the caps, a proven bound, then local search     method="dual"
-    uniform       one width factor for the whole network, then fill         method="uniform"
-    threshold     one threshold on raw filter norms (2022)                  method="threshold"
-    exact         a mixed-integer program, small networks                   method="exact"
+`problem` is the integer program behind it and `objective` what it maximises. Four methods solve
+it: `dual` prices the caps, proves a bound and then searches locally; `uniform` scales all widths
+alike; `threshold` compares all filters with one number, as in 2022; `exact` is a mixed-integer
+program for small networks.
 """
 
 from __future__ import annotations

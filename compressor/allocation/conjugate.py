@@ -14,12 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compressor.allocation.problem import Floats, Integers
 
-FEW = 1 / 16
-"""A round that drops a smaller part of the points than this is followed by longer chords."""
+PATIENCE = 12
+"""Rounds with chords of direct neighbours, before longer chords are tried too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +52,44 @@ def conjugate(widths: Floats, heights: Floats) -> Conjugate:
 
     A point that does not lie above the chord of two others is no corner, and stays none whatever
     else is dropped: so all such points are dropped at once, until none is left. Chords of direct
-    neighbours do in a few rounds for concave, convex and noisy functions; where a round drops
-    little (a concave part is eaten up from a high end, point by point), longer chords help.
+    neighbours do in a few rounds for concave, convex and noisy functions. Where they do not (a
+    concave part is eaten up from a high end, point by point), `outermost` comes in between.
     """
     corners = np.arange(len(widths))
+    finished = 0
     while True:
         falls = np.diff(heights) / np.diff(widths)
         np.negative(falls, out=falls)
         stay = np.ones(len(widths), dtype=bool)
         np.less(falls[:-1], falls[1:], out=stay[1:-1])
-        left = int(stay.sum())
-        if left == len(stay):
+        if stay.all():
             return Conjugate(corners, widths, heights, falls)
-        if left > len(stay) - FEW * len(stay):
-            stay &= _above_long_chords(widths, heights)
-        corners, widths, heights = corners[stay], widths[stay], heights[stay]
+        finished += 1
+        kept = outermost(widths, heights) if finished == PATIENCE else np.flatnonzero(stay)
+        corners, widths, heights = corners[kept], widths[kept], heights[kept]
 
 
-def _above_long_chords(widths: Floats, heights: Floats) -> NDArray[np.bool_]:
-    """Which points lie above all chords to the points 2, 4, 8, … places away (or at the ends)."""
-    last = len(widths) - 1
-    inner = np.arange(1, last)
-    stay = np.ones(last + 1, dtype=bool)
-    reach = 2
-    while reach <= last:
-        a, b = np.maximum(inner - reach, 0), np.minimum(inner + reach, last)
+def outermost(widths: Floats, heights: Floats) -> Integers:
+    """Corners by halving: the point farthest above each chord becomes a corner of two new ones.
+
+    Points below their chord drop out at every turn, so it takes about log2 n turns (Eddy 1977).
+    """
+    corners = np.array([0, len(widths) - 1])
+    inside = np.arange(1, len(widths) - 1)
+    while len(inside):
+        chord = np.searchsorted(corners, inside)
+        a, b = corners[chord - 1], corners[chord]
         slope = (heights[b] - heights[a]) / (widths[b] - widths[a])
-        stay[1:-1] &= heights[inner] > heights[a] + slope * (widths[inner] - widths[a])
-        reach *= 2
-    return stay
+        above = heights[inside] - heights[a] - slope * (widths[inside] - widths[a])
+        outside = above > 0
+        inside, chord, above = inside[outside], chord[outside], above[outside]
+        if not len(inside):
+            break
+        first = np.flatnonzero(np.diff(chord, prepend=-1))
+        peak = np.maximum.reduceat(above, first)
+        highest = above == np.repeat(peak, np.diff(first, append=len(above)))
+        chosen = np.flatnonzero(highest)
+        chosen = chosen[np.diff(chord[chosen], prepend=-1) > 0]
+        corners = np.sort(np.concatenate((corners, inside[chosen])))
+        inside = np.delete(inside, chosen)
+    return corners

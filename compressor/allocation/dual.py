@@ -13,6 +13,7 @@ knapsack with products, NP-hard in general, so what is proven is a gap, not opti
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,25 +26,37 @@ from compressor.allocation.multipliers import Dual, Oracle, Seen, Stopping, mini
 from compressor.allocation.problem import Floats, Problem
 from compressor.allocation.relaxation import describe, exact_oracle, make_plan, respond
 
-EASY_WORK = 3_000_000
-"""Table entries of one elimination on all levels, up to which nothing else is tried first."""
-EXACT_WORK = 50_000_000
-"""The same, up to which it is tried at all."""
-INTERVAL_WORK = 1_500_000
-"""The same for one elimination over intervals, of which there are many more."""
-PRECISION = 2e-5
-"""Part of the objective's scale to which the dual is minimised."""
-ENOUGH = 5e-4
-"""A gap, as a part of the scale, with which the bound in log-widths is good enough."""
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try.
+
+    Attributes:
+        easy_work: Table entries of one elimination up to which it is done straight away.
+        exact_work: Table entries of one elimination up to which it is done at all.
+        interval_work: The same for one elimination over intervals, of which there are many more.
+        precision: Part of the objective's scale to which the dual is minimised.
+        enough: A gap, as a part of the scale, with which the bound in log-widths is good enough.
+    """
+
+    easy_work: int = 3_000_000
+    exact_work: int = 50_000_000
+    interval_work: int = 4_000_000
+    precision: float = 2e-5
+    enough: float = 5e-4
+
+
+DEFAULT = Effort()
 SMALL = 64
 """Up to this many free axes local search is thorough."""
 
 
-def dual(problem: Problem) -> Solution:
+def dual(problem: Problem, effort: Effort = DEFAULT) -> Solution:
     """Solve the integer program nearly, and bound what is missing.
 
     Args:
         problem: Its smallest widths must fit all caps.
+        effort: How hard to try.
 
     Returns:
         Widths that fit, a bound that no fitting widths exceed, and prices: the objective that one
@@ -53,12 +66,13 @@ def dual(problem: Problem) -> Solution:
     if not len(forms.free):
         return Solution(problem.smallest, problem.value(problem.smallest))
     fixed = problem.value(forms.everywhere(forms.counts * 0)) - forms.gain(forms.counts * 0)
-    order = make_plan(forms, forms.counts, EASY_WORK)
+    order = make_plan(forms, forms.counts, effort.easy_work)
     if order is not None:
-        found = _minimise(forms, exact_oracle(forms, order))
+        stopping = Stopping(effort.precision * problem.scale)
+        found = minimise(exact_oracle(forms, order), *_start(forms), stopping)
         point = best_point(forms, found.seen, found.prices)
     else:
-        found, point = _without_tables(forms)
+        found, point = _hard(forms, effort)
     places = point.places
     value = forms.gain(places)
     prices = found.prices / forms.caps
@@ -70,27 +84,26 @@ def dual(problem: Problem) -> Solution:
     )
 
 
-def _minimise(forms: Forms, oracle: Oracle) -> Dual:
-    """Minimise the dual from prices at which all caps weigh alike."""
-    scale = forms.problem.scale
-    start = np.full(len(forms.caps), 0.5 * scale)
-    return minimise(oracle, describe(forms, forms.counts * 0), start, Stopping(PRECISION * scale))
+def _start(forms: Forms) -> tuple[Seen, Floats]:
+    """The cheapest point, and prices at which all caps weigh alike."""
+    prices = np.full(len(forms.caps), 0.5 * forms.problem.scale)
+    return describe(forms, forms.counts * 0), prices
 
 
-def _without_tables(forms: Forms) -> tuple[Dual, State]:
+def _hard(forms: Forms, effort: Effort) -> tuple[Dual, State]:
     """Bound in log-widths first; if that leaves a gap, from its prices on with large tables."""
-    scale, smallest = forms.problem.scale, describe(forms, forms.counts * 0)
-    start = np.full(len(forms.caps), 0.5 * scale)
-    rough = Stopping(PRECISION * scale, patience=6)
+    scale = forms.problem.scale
+    smallest, start = _start(forms)
+    rough = Stopping(effort.precision * scale, patience=6)
     crude = minimise(LogWidths(forms).oracle(), smallest, start, rough)
     ends = [crude.seen[-1].places, min(crude.seen, key=_violation).places]
     responses = [describe(forms, respond(forms, crude.prices, places)) for places in ends]
     point = best_point(forms, (*crude.seen[-3:], *responses, smallest), crude.prices)
-    enough = forms.gain(point.places) + ENOUGH * scale
-    oracle = None if crude.bound <= enough else _large_oracle(forms)
+    enough = forms.gain(point.places) + effort.enough * scale
+    oracle = None if crude.bound <= enough else _large_oracle(forms, effort)
     if oracle is None:
         return crude, point
-    stopping = Stopping(PRECISION * scale, evaluations=25, patience=12, target=enough)
+    stopping = Stopping(effort.precision * scale, evaluations=25, patience=12, target=enough)
     fine = minimise(oracle, smallest, crude.prices, stopping)
     other = best_point(forms, fine.seen, fine.prices)
     best = max(point, other, key=lambda state: forms.gain(state.places))
@@ -98,13 +111,14 @@ def _without_tables(forms: Forms) -> tuple[Dual, State]:
     return Dual(bound, fine.prices, fine.seen, crude.evaluations + fine.evaluations), best
 
 
-def _large_oracle(forms: Forms) -> Oracle | None:
+def _large_oracle(forms: Forms, effort: Effort) -> Oracle | None:
     """Elimination on all levels, else over intervals, else nothing."""
-    order = make_plan(forms, forms.counts, EXACT_WORK)
+    order = make_plan(forms, forms.counts, effort.exact_work)
     if order is not None:
         return exact_oracle(forms, order)
-    intervals = Intervals(forms, INTERVAL_WORK)
-    return intervals.oracle(PRECISION * forms.problem.scale) if intervals.affordable else None
+    intervals = Intervals(forms, effort.interval_work)
+    tolerance = effort.precision * forms.problem.scale
+    return intervals.oracle(tolerance) if intervals.affordable else None
 
 
 def _violation(point: Seen) -> float:

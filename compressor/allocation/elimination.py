@@ -156,7 +156,8 @@ def _price(inner: Inner, step: Step) -> Floats:
     """``sum_j c_gj · v_j`` over the grid of the step's scope (all of it products)."""
     price = np.zeros((1,) * len(step.scope))
     for axis in step.products:
-        price = price + _along(inner.product(step.axis, axis) * inner.widths[axis], axis, step.scope)
+        slope = inner.product(step.axis, axis) * inner.widths[axis]
+        price = price + _along(slope, axis, step.scope)
     return price
 
 
@@ -173,8 +174,7 @@ def _from_tables(
     """The maximum over the step's axis of everything that holds it, over the grid of its scope."""
     grid = (step.axis, *step.scope)
     parts = [_along(unary, step.axis, grid)]
-    for number in step.tables:
-        parts.append(_spread(tables[number], order.steps[number].scope, grid))
+    parts += [_spread(tables[n], order.steps[n].scope, grid) for n in step.tables]
     own = inner.widths[step.axis]
     for axis in step.products:
         slope = inner.product(step.axis, axis) * inner.widths[axis]
@@ -219,9 +219,10 @@ def _trace_back(
     places = np.zeros(len(unary), dtype=np.int64)
     for number in range(len(order.steps) - 1, -1, -1):
         step = order.steps[number]
-        price = np.float64(0.0)
-        for axis in step.products:
-            price += inner.product(step.axis, axis) * inner.widths[axis][places[axis]]
+        price = np.array(
+            sum(inner.product(step.axis, j) * inner.widths[j][places[j]] for j in step.products),
+            dtype=np.float64,
+        )
         if number in hulls:
             hull = hulls[number]
             places[step.axis] = hull.corners[hull.place(price)]

@@ -54,8 +54,9 @@ def exact(problem: Problem, *, seconds: float = 120.0, relative_gap: float = 1e-
         places, bound = _Program(forms, caps, _cvxpy()).solve(seconds, relative_gap)
         spent = forms.cost(forms.width(places))
         if (spent <= forms.caps).all():
-            fixed = problem.value(forms.everywhere(places)) - forms.gain(places)
-            return Solution(forms.everywhere(places), bound + fixed, evaluations=1)
+            value = problem.value(forms.everywhere(places))
+            bound = max(bound + value - forms.gain(places), value)
+            return Solution(forms.everywhere(places), bound, evaluations=1)
         # The solver keeps the caps to a relative tolerance; costs are integers and are not so kind.
         caps -= np.maximum(spent - forms.caps, 0) + 1.0
     raise RuntimeError("the solver kept exceeding the caps by its tolerance; use method='dual'.")
@@ -107,12 +108,8 @@ class _Program:
         widths = [float(width.value) for width in self._width]
         pairs = zip(self._levels, widths, strict=True)
         places = np.array([int(np.abs(levels - w).argmin()) for levels, w in pairs])
-        bound = float(program.value) + relative_gap * abs(float(program.value))
-        info = program.solver_stats.extra_stats
-        dual_bound = getattr(info, "mip_dual_bound", None)
-        if dual_bound is not None and np.isfinite(dual_bound):
-            bound = max(float(program.value), abs(float(dual_bound)) * np.sign(program.value))
-        return places, bound
+        # cvxpy hands the negated objective to a solver that minimises.
+        return places, max(-float(program.solver_stats.extra_stats.mip_dual_bound), program.value)
 
     def _digit(self, levels: Integers) -> tuple[Floats, Any]:
         """Binary digits of a width above its lowest level: their sizes, and the variables."""

@@ -153,11 +153,12 @@ def compile_forms(problem: Problem) -> Forms:
             coefs[r, number[pair]] = coef
     linear = np.array([cost.linear for cost in costs], dtype=np.int64)
     const = np.array([cost.const for cost in costs], dtype=np.int64)
-    return _fold(problem, free, place, np.array(union, dtype=np.int64).reshape(-1, 2), coefs,
-                 linear, const)
+    return _fold(
+        problem, free, place, np.array(union, dtype=np.int64).reshape(-1, 2), coefs, linear, const
+    )
 
 
-def _fold(  # noqa: PLR0913 - the parts of one quadratic form
+def _fold(
     problem: Problem,
     free: Integers,
     place: Integers,

@@ -57,9 +57,8 @@ class Intervals:
         """At least D, and at most `tolerance` above it where the work allows."""
 
         def evaluate(y: Floats) -> tuple[float, Seen]:
-            around = [_around(int(c), int(n)) for c, n in zip(self._centre, self._forms.counts,
-                                                              strict=True)]
-            first = [np.union1d(a, b) for a, b in zip(self._coarse, around, strict=True)]
+            centres = zip(self._coarse, self._centre, self._forms.counts, strict=True)
+            first = [np.union1d(c, _around(int(at), int(n))) for c, at, n in centres]
             if self._plan(first) is None:
                 first = list(self._coarse)
             return self._refine(y, first, tolerance)
@@ -77,11 +76,14 @@ class Intervals:
             value, cells = maximise(self._over(y, first), order)
             bound = min(bound, value + constant(forms, y))
             low = np.array([f[c] for f, c in zip(first, cells, strict=True)])
-            point = max(point, describe(forms, respond(forms, y, low)),
-                        key=lambda seen: seen.gain - y @ seen.excess)
+            point = max(
+                point,
+                describe(forms, respond(forms, y, low)),
+                key=lambda seen: seen.gain - y @ seen.excess,
+            )
             if bound - (point.gain - y @ point.excess) <= tolerance:
                 break
-            finer = [self._split(k, f, int(c)) for k, (f, c) in enumerate(zip(first, cells, strict=True))]
+            finer = [self._split(k, f, int(cells[k])) for k, f in enumerate(first)]
             if sum(map(len, finer)) == sum(map(len, first)):
                 break
             first = finer

@@ -97,7 +97,8 @@ class LogWidths:
         pair = prices @ self._forms.coefs
         i, j = self._forms.ends[:, 0], self._forms.ends[:, 1]
         size = len(w)
-        return np.bincount(i, pair * w[j], size) + np.bincount(j, pair * w[i], size)
+        there: Floats = np.bincount(i, pair * w[j], size).astype(np.float64)
+        return there + np.bincount(j, pair * w[i], size)
 
     def _bound(self, y: Floats, w: Floats) -> float:
         """The bound of the head of this file with ``x0 = log w``."""

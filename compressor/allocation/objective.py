@@ -10,8 +10,9 @@ m the number of layers that write it:
 
 The sum of kept scores (`Additive`) looks natural and is a trap: a cost is made of products
 ``w_in · w_out``, so its optimum alternates wide layers with layers of a single unit. A sum of
-logarithms, that is a product of retained parts, cannot trade one layer for another in this way. An
-axis that several layers write (the trunk of a residual stage) is as many layers' retention, hence m.
+logarithms, that is a product of retained parts, cannot trade one layer for another in this way.
+An axis that several layers write (the trunk of a residual stage) is as many layers' retention,
+hence m.
 """
 
 from __future__ import annotations

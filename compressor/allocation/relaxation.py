@@ -54,9 +54,7 @@ def inner_problem(forms: Forms, y: Floats, widths: list[Floats], gains: list[Flo
     """The inner problem at prices y for these points of each axis."""
     prices = y / forms.caps
     linear, own, pair = prices @ forms.linear, prices @ forms.own, prices @ forms.coefs
-    unary = [
-        g - (a + b * w) * w for g, w, a, b in zip(gains, widths, linear, own, strict=True)
-    ]
+    unary = [g - (a + b * w) * w for g, w, a, b in zip(gains, widths, linear, own, strict=True)]
     ends = [(i, j) for i, j in forms.ends.tolist()]
     return Inner(widths, unary, dict(zip(ends, pair.tolist(), strict=True)))
 

@@ -140,8 +140,11 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
                 f"{name} <= {cap:,} cannot be reached: the smallest structure has "
                 f"{spent[name]:,}, {part:,} of them in {layer!r}"
             )
-    whole = [a.name for a, levels in zip(graph.axes, problem.levels, strict=True)
-             if len(levels) == 1 and levels[0] > floor]
+    whole = [
+        a.name
+        for a, levels in zip(graph.axes, problem.levels, strict=True)
+        if len(levels) == 1 and levels[0] > floor
+    ]
     settings = [f"floor={floor}"]
     settings += [f"round_to={round_to}"] if round_to > 1 else []
     settings += [f"frozen axes: {_some(whole)}"] if whole else ["no frozen axes"]

@@ -7,7 +7,7 @@ import numpy as np
 from compressor.allocation.allocation import Solution
 from compressor.allocation.filling import State, fill
 from compressor.allocation.forms import Forms, compile_forms
-from compressor.allocation.problem import Floats, Integers, Problem
+from compressor.allocation.problem import Integers, Problem
 
 HALVINGS = 40
 """Bisections of the factor: 2^-40 is less than one unit in a million million."""
@@ -41,8 +41,7 @@ def uniform(problem: Problem) -> Solution:
 
 def _places(forms: Forms, full: Integers, factor: float) -> Integers:
     """Levels of the widths ``factor · n``."""
-    scaled: Floats = np.round(factor * full)
-    return forms.nearest(scaled)
+    return forms.nearest(np.rint(factor * full).astype(np.int64))
 
 
 def _fits(forms: Forms, places: Integers) -> bool:

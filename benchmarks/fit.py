@@ -1,0 +1,121 @@
+"""The whole way to a joint budget, beside Torch-Pruning's loop, on the same weights in one run.
+
+BC-ResNet-8 (10 classes, 4 sub-bands, 1 x 256 x 34) to 128,000 parameters and 30 million MACs,
+without data. `compressor.fit` traces, probes, allocates, shrinks, compares the result with its
+masked original and counts it anew. Torch-Pruning has no budget: its documented loop removes a
+200th of the channels and counts with its own counter until both numbers are low enough.
+
+    python -m benchmarks.fit            # table into benchmarks/fit.md
+
+CPU seconds of the process, one thread. Both run once before anything is timed, so that lazy
+imports count for neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import process_time
+
+import torch
+import torch_pruning
+from torch import Tensor, nn
+
+from compressor import Budget, Cost, fit, measure
+from models import BCResNet
+
+BUDGET = Budget(params=128e3, macs=30e6)
+TABLE = Path(__file__).with_suffix(".md")
+
+
+def ours(model: nn.Module) -> nn.Module:
+    """One call; everything it checks by default included."""
+    return fit(model, budget=BUDGET).model
+
+
+def torch_pruning_loop(model: nn.Module, *, globally: bool) -> nn.Module:
+    """Torch-Pruning's loop with group magnitudes, 200 steps, its own counter."""
+    model = copy.deepcopy(model)
+    example: Tensor = model.example_input_array  # type: ignore[assignment]
+    last = [m for m in model.modules() if isinstance(m, nn.Conv2d)][-1]
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        example,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        global_pruning=globally,
+        pruning_ratio=1.0,
+        iterative_steps=200,
+        ignored_layers=[last],
+    )
+    for _ in range(200):
+        macs, params = torch_pruning.utils.count_ops_and_params(model, example)
+        if params <= BUDGET.caps["params"] and macs <= BUDGET.caps["macs"]:
+            return model
+        pruner.step()
+    raise RuntimeError("the budget was not reached in 200 steps")
+
+
+def timed(shrink: Callable[[nn.Module], nn.Module], model: nn.Module) -> tuple[float, Cost]:
+    """CPU seconds and the cost of the result, by our counter."""
+    start = process_time()
+    smaller = shrink(model)
+    return process_time() - start, measure(smaller)
+
+
+def row(name: str, runs: list[tuple[float, Cost]], baseline: list[float]) -> str:
+    """One row: seconds, ratio of paired seconds, and how much of each cap is left."""
+    seconds = [s for s, _ in runs]
+    ratios = [s / b for s, b in zip(seconds, baseline, strict=True)]
+    unused = {
+        key: [100 * (1 - getattr(cost, key) / cap) for _, cost in runs]
+        for key, cap in BUDGET.caps.items()
+    }
+    tightest = [min(parts) for parts in zip(*unused.values(), strict=True)]
+    cells = [
+        f"{min(v):.2f} / {median(v):.2f} / {max(v):.2f}"
+        for v in (seconds, ratios, unused["params"], unused["macs"], tightest)
+    ]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    seeds = parser.parse_args().seeds
+    torch.set_num_threads(1)
+    methods: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "compressor.fit": ours,
+        "Torch-Pruning, local": lambda m: torch_pruning_loop(m, globally=False),
+        "Torch-Pruning, global": lambda m: torch_pruning_loop(m, globally=True),
+    }
+    runs: dict[str, list[tuple[float, Cost]]] = {name: [] for name in methods}
+    for seed in range(-1, seeds):
+        torch.manual_seed(seed + 1)
+        model = BCResNet(8).eval()
+        for name, shrink in methods.items():
+            if seed >= 0 or name == "compressor.fit":
+                result = timed(shrink, model)
+                if seed >= 0:
+                    runs[name].append(result)
+                    print(name, seed, *result, flush=True)
+    baseline = [s for s, _ in runs["compressor.fit"]]
+    rows = "\n".join(row(name, found, baseline) for name, found in runs.items())
+    text = (
+        "# BC-ResNet-8 to 128k parameters and 30M MACs, without data\n\n"
+        f"torch {torch.__version__}, torch-pruning {torch_pruning.__version__}, Python "
+        f"{platform.python_version()}, one thread, n = {seeds} initialisations; cells are "
+        "min / median / max. `unused` is what is left of a cap, in percent, by our counter.\n\n"
+        "| method | CPU s | CPU s / ours, paired | params unused | MACs unused | tightest unused |\n"
+        f"|---|---|---|---|---|---|\n{rows}\n"
+    )
+    TABLE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

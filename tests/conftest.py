@@ -1,0 +1,34 @@
+"""What all tests share: one thread, and where real sound lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    # One thread: results then do not depend on the machine, and small networks run faster.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real sound: COMPRESSOR_DATA, else ../shared/data beside the project."""
+    folder = Path(os.environ.get("COMPRESSOR_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real sound at {folder}; set COMPRESSOR_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def esc50_root(shared_data: Path) -> Path:
+    """ESC-50 in its official layout."""
+    folder = shared_data / "esc50"
+    if not (folder / "meta" / "esc50.csv").is_file():
+        pytest.skip(f"no ESC-50 at {folder}: meta/esc50.csv is missing")
+    return folder

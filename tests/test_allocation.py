@@ -1,0 +1,545 @@
+"""Allocation: caps are never exceeded, bounds are bounds, and what is said of the result is so."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from benchmarks.shapes import NETWORKS, Sketch, chain
+from compressor.allocation import (
+    Additive,
+    LogRetention,
+    LogWidth,
+    Mix,
+    Objective,
+    Problem,
+    Solution,
+    allocate,
+    dual,
+)
+from compressor.allocation.dual import Effort
+from compressor.allocation.problem import allowed_widths
+from compressor.allocation.request import make_problem
+from compressor.budget import Budget
+from compressor.errors import BudgetError
+from compressor.graph import Graph
+from compressor.structure import Structure
+from tests.graphs import Layer, build, every_point, graphs, layers, optimum, recount, scores
+
+SEEDS = st.integers(0, 2**31)
+SHARES = st.floats(0, 1.05)
+RESOURCES = ("params", "macs", "bytes", "nonzero")
+OBJECTIVES: list[Objective] = [LogRetention(), LogWidth(), Mix(0.3), Additive()]
+CAPPED = st.lists(st.sampled_from(RESOURCES), min_size=1, max_size=4, unique=True)
+
+
+def smallest(graph: Graph, floor: int = 1, round_to: int = 1) -> NDArray[np.int64]:
+    """The smallest widths that these options allow."""
+    least = [
+        axis.size if axis.frozen else allowed_widths(axis.size, floor, round_to)[0]
+        for axis in graph.axes
+    ]
+    return np.array(least, dtype=np.int64)
+
+
+def budget(
+    graph: Graph, capped: list[str], shares: list[float], low: NDArray[np.int64] | None = None
+) -> Budget:
+    """Caps that are shares of the way from the smallest reachable to the full cost."""
+    low = smallest(graph) if low is None else low
+    caps: dict[str, int] = {}
+    for resource, share in zip(capped, shares, strict=False):
+        form = getattr(graph, "params" if resource == "nonzero" else resource)
+        caps[resource] = int(form(low) + share * (form(graph.sizes) - form(low)))
+    return Budget(**caps)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    graphs(),
+    SEEDS,
+    CAPPED,
+    st.lists(SHARES, min_size=4, max_size=4),
+    st.sampled_from(["dual", "dual", "uniform", "threshold"]),
+    st.sampled_from(OBJECTIVES),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_caps_are_never_exceeded(
+    graph: Graph,
+    seed: int,
+    capped: list[str],
+    shares: list[float],
+    method: str,
+    objective: Objective,
+    floor: int,
+    round_to: int,
+) -> None:
+    caps = budget(graph, capped, shares, smallest(graph, floor, round_to))
+    found = allocate(
+        graph,
+        scores(graph, seed),
+        caps,
+        method=method,
+        objective=objective,
+        floor=floor,
+        round_to=round_to,
+    )
+    widths = found.structure.widths
+    assert (found.widths == widths).all()
+    for resource, cap in caps.caps.items():
+        spent = recount(found.structure, resource)
+        assert spent <= cap
+        assert found.unused[resource] == pytest.approx((cap - spent) / cap)
+    for axis, width in zip(graph.axes, widths.tolist(), strict=True):
+        allowed = [axis.size] if axis.frozen else allowed_widths(axis.size, floor, round_to)
+        assert width in allowed
+    if found.bound is not None:
+        assert found.bound >= found.value
+        assert found.gap is not None
+        assert 0 <= found.gap <= 1
+
+
+@given(
+    graphs(largest=5, most=4),
+    SEEDS,
+    CAPPED,
+    st.lists(SHARES, min_size=4, max_size=4),
+    st.sampled_from(OBJECTIVES),
+    st.sampled_from(
+        [Effort(), Effort(easy_work=0), Effort(0, 0, enough=0.0), Effort(0, 0, 0, enough=0.0)]
+    ),
+)
+@settings(max_examples=150)
+def test_bound_is_above_the_optimum_and_the_optimum_above_the_value(
+    graph: Graph,
+    seed: int,
+    capped: list[str],
+    shares: list[float],
+    objective: Objective,
+    effort: Effort,
+) -> None:
+    problem = make_problem(
+        graph,
+        scores(graph, seed),
+        budget(graph, capped, shares),
+        objective,
+        floor=1,
+        round_to=1,
+        keep=(),
+    )
+    found = dual(problem, effort)
+    best = optimum(problem)
+    assert found.bound is not None
+    assert problem.fits(found.widths)
+    assert found.bound >= best - 1e-9 * (1 + abs(best))
+    assert problem.value(found.widths) <= best + 1e-9 * (1 + abs(best))
+
+
+@given(graphs(), SEEDS, CAPPED, st.lists(SHARES, min_size=4, max_size=4), st.floats(0, 0.3))
+@settings(max_examples=150)
+def test_a_larger_budget_never_lowers_the_bound(
+    graph: Graph, seed: int, capped: list[str], shares: list[float], more: float
+) -> None:
+    values = scores(graph, seed)
+    wide = [share + more for share in shares]
+    tight = allocate(graph, values, budget(graph, capped, shares))
+    loose = allocate(graph, values, budget(graph, capped, wide))
+    assert tight.bound is not None
+    assert loose.bound is not None
+    weight = sum(axis.writers for axis in graph.axes)
+    assert loose.bound >= tight.bound - 3e-5 * weight, "beyond the precision of the dual"
+
+
+@given(
+    graphs(),
+    SEEDS,
+    CAPPED,
+    st.lists(SHARES, min_size=4, max_size=4),
+    st.sampled_from(["dual", "uniform"]),
+    st.integers(1, 3),
+)
+@settings(max_examples=150)
+def test_nothing_more_fits(
+    graph: Graph, seed: int, capped: list[str], shares: list[float], method: str, round_to: int
+) -> None:
+    caps = budget(graph, capped, shares, smallest(graph, 1, round_to))
+    found = allocate(graph, scores(graph, seed), caps, method=method, round_to=round_to)
+    stopped: set[str] = set()
+    for number, axis in enumerate(graph.axes):
+        allowed = allowed_widths(axis.size, 1, round_to)
+        wider = allowed[allowed > found.widths[number]]
+        if axis.frozen or not len(wider):
+            continue
+        widths = found.widths.copy()
+        widths[number] = wider[0]
+        forms = {r: getattr(graph, "params" if r == "nonzero" else r) for r in caps.caps}
+        over = {r for r, cap in caps.caps.items() if forms[r](widths) > cap}
+        assert over, f"{axis.name} could still grow"
+        stopped |= over
+    assert set(found.binding) == stopped
+
+
+@pytest.mark.parametrize("network", ["chain10", "chain30", "BC-ResNet-ASC-8", "ResNet-18"])
+@pytest.mark.parametrize("caps", [{"params": 0.3}, {"macs": 0.25}, {"params": 0.35, "macs": 0.35}])
+def test_known_shapes_are_solved_nearly_and_use_their_caps(
+    network: str, caps: dict[str, float]
+) -> None:
+    graph = NETWORKS[network]()
+    full = {r: getattr(graph, r)(graph.sizes) for r in caps}
+    limits = Budget(**{r: int(share * full[r]) for r, share in caps.items()})
+    found = allocate(graph, scores(graph, 1), limits)
+    assert found.gap is not None
+    assert found.gap <= 0.005
+    assert min(found.unused.values()) <= 0.005
+    assert set(found.binding) == set(caps)
+
+
+@pytest.mark.parametrize("network", ["ResNet-50", "DenseNet-121"])
+@pytest.mark.parametrize("objective", [LogRetention(), Additive()])
+def test_wide_and_dense_couplings(network: str, objective: Objective) -> None:
+    graph = NETWORKS[network]()
+    full = {r: getattr(graph, r)(graph.sizes) for r in ("params", "macs")}
+    limits = Budget(params=int(0.3 * full["params"]), macs=int(0.3 * full["macs"]))
+    values = np.exp(np.random.default_rng(3).normal(0.0, 1.4, graph.units))
+    found = allocate(graph, values, limits, objective=objective)
+    assert found.gap is not None
+    assert found.bound is not None
+    assert 0 <= found.gap <= (0.01 if isinstance(objective, LogRetention) else 0.05)
+    assert found.bound <= allocate(
+        graph, values, Budget(params=full["params"])
+    ).value or isinstance(objective, Additive)
+    for resource, cap in limits.caps.items():
+        assert recount(found.structure, resource) <= cap
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_agrees_with_the_mixed_integer_program(seed: int) -> None:
+    pytest.importorskip("cvxpy")
+    generator = np.random.default_rng(seed)
+    kinds = generator.choice(["conv", "residual", "concat", "depthwise"], 12)
+    numbers = generator.integers(1, 4, (12, 3))
+    recipe = [
+        Layer(str(kind), int(generator.integers(4, 24)), int(a), int(64 * b), int(c))
+        for kind, (a, b, c) in zip(kinds, numbers, strict=True)
+    ]
+    graph = build(recipe)
+    objective = OBJECTIVES[seed % len(OBJECTIVES)]
+    caps = budget(graph, ["params", "macs"][: 1 + seed % 2], [0.15, 0.2])
+    values = np.exp(generator.normal(0.0, 0.8, graph.units))
+    options = {"objective": objective, "round_to": 1 + seed % 3}
+    ours = allocate(graph, values, caps, **options)
+    oracle = allocate(graph, values, caps, method="exact", **options)
+    assert ours.bound is not None
+    assert oracle.bound is not None
+    scale = sum(axis.writers for axis in graph.axes)
+    if isinstance(objective, Additive):
+        scale = values.sum()
+    assert oracle.value <= ours.bound + 1e-6 * scale
+    assert ours.value <= oracle.bound + 1e-6 * scale
+    assert ours.value >= oracle.value - 0.005 * scale
+
+
+@given(graphs(largest=5, most=3), SEEDS, st.lists(SHARES, min_size=2, max_size=2))
+@settings(max_examples=15, deadline=None)
+def test_mixed_integer_program_finds_the_optimum(
+    graph: Graph, seed: int, shares: list[float]
+) -> None:
+    pytest.importorskip("cvxpy")
+    caps = budget(graph, ["params", "macs"], shares)
+    values = scores(graph, seed)
+    found = allocate(graph, values, caps, method="exact")
+    problem = make_problem(graph, values, caps, LogRetention(), floor=1, round_to=1, keep=())
+    assert found.bound is not None
+    best = optimum(problem)
+    assert found.value == pytest.approx(best, abs=1e-5)
+    assert found.bound >= best - 1e-5
+
+
+@given(layers(), SEEDS, CAPPED, st.lists(SHARES, min_size=4, max_size=4))
+@settings(max_examples=80)
+def test_a_network_that_fits_is_returned_whole(
+    recipe: list[Layer], seed: int, capped: list[str], shares: list[float]
+) -> None:
+    graph = build(recipe)
+    caps = budget(graph, capped, shares)
+    once = allocate(graph, scores(graph, seed), caps)
+    again = allocate(graph, scores(graph, seed), caps)
+    assert (once.structure.keep == again.structure.keep).all()
+    smaller = build(recipe, once.widths.tolist())
+    twice = allocate(smaller, np.ones(smaller.units), caps)
+    assert twice.structure.keep.all()
+    assert twice.gap == 0
+    assert twice.binding == ()
+
+
+def test_prices_say_what_one_percent_more_would_bring() -> None:
+    graph = NETWORKS["chain30"]()
+    caps = {"params": graph.params(graph.sizes) // 3, "macs": graph.macs(graph.sizes) // 3}
+    values = np.exp(np.random.default_rng(0).normal(0.0, 0.8, graph.units))
+    here = allocate(graph, values, Budget(**caps))
+    assert here.bound is not None
+    for resource in caps:
+        more = {**caps, resource: int(1.01 * caps[resource])}
+        there = allocate(graph, values, Budget(**more))
+        assert there.bound is not None
+        # The bound is concave in the caps, so a price is the most that more of one can bring.
+        assert there.bound - here.bound <= here.prices[resource] + 1e-3
+        assert there.bound - here.bound >= 0.7 * here.prices[resource]
+
+
+def test_price_of_a_cap_that_does_not_bind_is_zero() -> None:
+    graph = chain((16, 16, 16))
+    full = graph.macs(graph.sizes)
+    found = allocate(graph, np.ones(48), Budget(params=900, macs=full))
+    assert found.prices["macs"] == pytest.approx(0.0, abs=1e-9)
+    assert found.prices["params"] > 0
+    assert found.binding == ("params",)
+
+
+@given(graphs(), SEEDS, SHARES)
+@settings(max_examples=60)
+def test_uniform_takes_the_largest_factor(graph: Graph, seed: int, share: float) -> None:
+    caps = budget(graph, ["params"], [share])
+    found = allocate(graph, scores(graph, seed), caps, method="uniform")
+    fitting = []
+    for factor in np.linspace(0, 1, 4001):
+        widths = np.maximum(np.rint(factor * graph.sizes).astype(np.int64), smallest(graph))
+        if graph.params(widths) <= caps.caps["params"]:
+            fitting.append(widths)
+    assert (found.widths >= fitting[-1]).all(), "filling only adds"
+    assert found.bound is None
+    assert found.gap is None
+
+
+def two_layers() -> tuple[Graph, Callable[[Structure], NDArray[np.float64]]]:
+    """Two filters read by three; the norm of each of these falls with the inputs that go."""
+    sketch = Sketch()
+    first, second = sketch.axis("first", 2), sketch.axis("second", 3)
+    sketch.weight("first.weight", sketch.owners(first), 1, positions=1)
+    sketch.weight("second.weight", sketch.owners(second), sketch.owners(first), positions=1)
+    entries = np.array([[3.0, 1.0], [0.5, 3.0], [2.0, 2.0]])
+
+    def norms(structure: Structure) -> NDArray[np.float64]:
+        reachable = entries * structure.keep[:2]
+        return np.concatenate(([4.0, 1.5], np.linalg.norm(reachable, axis=1)))
+
+    return sketch.graph(), norms
+
+
+def test_threshold_recomputes_what_is_reachable() -> None:
+    graph, norms = two_layers()
+    # Dropping the second input lowers the norms from (3.16, 3.04, 2.83) to (3, 0.5, 2), so that
+    # the filter in the middle goes before the last although it came second.
+    found = allocate(graph, norms, Budget(params=3), method="threshold")
+    assert found.structure.keep.tolist() == [True, False, True, False, True]
+    static = allocate(
+        graph, norms(Structure(graph, np.ones(5, bool))), Budget(params=3), method="threshold"
+    )
+    assert static.structure.keep.tolist() == [True, False, True, False, False]
+
+
+@given(graphs(), SEEDS, st.lists(SHARES, min_size=2, max_size=2))
+@settings(max_examples=60)
+def test_threshold_is_the_lowest_that_fits(graph: Graph, seed: int, shares: list[float]) -> None:
+    values = scores(graph, seed)
+    caps = budget(graph, ["params", "macs"], shares)
+    found = allocate(graph, values, caps, method="threshold")
+    fitting = []
+    for limit in (-np.inf, *np.unique(values), np.inf):
+        keep = values > limit
+        for axis in graph.axes:
+            own = keep[axis.units]
+            own[np.argmax(values[axis.units])] = True
+            own |= bool(axis.frozen)
+        structure = Structure(graph, keep)
+        if recount(structure, "params") <= caps.caps["params"] and (
+            recount(structure, "macs") <= caps.caps["macs"]
+        ):
+            fitting.append(keep)
+    assert (found.structure.keep == fitting[0]).all()
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1e-320, 1e-3, 1.0, 7.5, 1e300]), min_size=1, max_size=12),
+    st.sampled_from(OBJECTIVES),
+    st.integers(1, 4),
+)
+def test_gains_are_finite_and_never_fall(
+    values: list[float], objective: Objective, writers: int
+) -> None:
+    levels = np.arange(1, len(values) + 1)
+    gains = objective.gains(np.array(values), levels, writers)
+    assert np.isfinite(gains).all()
+    assert (np.diff(gains) >= 0).all()
+    if not isinstance(objective, Additive):
+        assert gains[-1] == pytest.approx(0.0, abs=1e-12)
+        assert gains[0] >= writers * math.log(1 / len(values)) - 1e-9
+
+
+def test_objectives_by_hand() -> None:
+    values, levels = np.array([1.0, 4.0, 3.0]), np.array([1, 2, 3])
+    retention = [2 * math.log(4 / 8), 2 * math.log(7 / 8), 0.0]
+    width = [2 * math.log(1 / 3), 2 * math.log(2 / 3), 0.0]
+    mix = [0.25 * a + 0.75 * b for a, b in zip(retention, width, strict=True)]
+    assert LogRetention().gains(values, levels, 2) == pytest.approx(retention)
+    assert LogWidth().gains(values, levels, 2) == pytest.approx(width)
+    assert Mix(0.25).gains(values, levels, 2) == pytest.approx(mix)
+    assert Additive().gains(values, levels, 2) == pytest.approx([4.0, 7.0, 8.0])
+    assert LogRetention().gap(-1.0, -0.5, 4.0) == pytest.approx(1 - math.exp(-0.125))
+    assert Additive().gap(3.0, 4.0, 8.0) == pytest.approx(0.25)
+
+
+def test_scores_of_zero_count_alike() -> None:
+    gains = LogRetention().gains(np.zeros(4), np.array([1, 2, 4]), 1)
+    assert gains == pytest.approx(np.log([0.25, 0.5, 1.0]))
+
+
+def test_widths_that_are_allowed() -> None:
+    assert allowed_widths(20, 3, 8).tolist() == [8, 16, 20]
+    assert allowed_widths(16, 1, 8).tolist() == [8, 16]
+    assert allowed_widths(5, 1, 8).tolist() == [5]
+    assert allowed_widths(4, 9, 1).tolist() == [4]
+    assert allowed_widths(3, 0, 1).tolist() == [1, 2, 3]
+
+
+def test_kept_layers_stay_whole() -> None:
+    graph = NETWORKS["ResNet-18"]()
+    caps = Budget(params=0.3 * graph.params(graph.sizes))
+    found = allocate(graph, np.ones(graph.units), caps, keep=["stem", "3.1"])
+    width = {a.name: w for a, w in zip(graph.axes, found.widths.tolist(), strict=True)}
+    assert width["stem"] == 64
+    assert width["3.1.conv1"] == 512
+    assert width["3.0.conv1"] < 512
+    by_norm = allocate(graph, np.ones(graph.units), caps, keep=["3.1.conv1.norm"])
+    assert by_norm.widths[[a.name == "3.1.conv1" for a in graph.axes]] == 512
+    untouched = allocate(graph, np.ones(graph.units), caps, keep=["classify"])
+    assert (untouched.widths == allocate(graph, np.ones(graph.units), caps).widths).all()
+
+
+def test_unknown_names_are_refused_with_the_closest() -> None:
+    graph = chain((4, 4, 4))
+    with pytest.raises(ValueError, match=r"keep='konv1'.*'conv1'"):
+        allocate(graph, np.ones(12), Budget(params=10**9), keep=["konv1"])
+
+
+def test_impossible_budget_names_what_stops_it() -> None:
+    graph = chain((8, 16, 8))
+    low = np.array([4, 16, 4])
+    with pytest.raises(BudgetError) as caught:
+        allocate(graph, np.ones(32), Budget(params=200, macs=10**4), floor=4, keep=["conv1"])
+    text = str(caught.value)
+    assert (
+        f"params <= 200 cannot be reached: the smallest structure has {graph.params(low):,}" in text
+    )
+    assert f"{4 * 16 * 9:,} of them in 'conv1'" in text
+    assert (
+        f"macs <= 10,000 cannot be reached: the smallest structure has {graph.macs(low):,}" in text
+    )
+    assert "floor=4" in text
+    assert "frozen axes: conv1" in text
+    assert text.endswith("Raise the budget, lower floor or keep fewer layers whole.")
+
+
+def test_smallest_reachable_budget_is_reached() -> None:
+    graph = chain((8, 16, 8))
+    least = graph.params(np.ones(3, dtype=np.int64))
+    for method in ("dual", "uniform", "threshold"):
+        found = allocate(graph, np.ones(32), Budget(params=least), method=method)
+        assert found.widths.tolist() == [1, 1, 1]
+    with pytest.raises(BudgetError, match=r"floor=1, no frozen axes\)\. Raise the budget\."):
+        allocate(graph, np.ones(32), Budget(params=least - 1))
+
+
+def test_a_network_of_frozen_axes_alone() -> None:
+    graph = build([Layer("frozen", 4, 1, 2, 1), Layer("frozen", 3, 2, 2, 1)])
+    found = allocate(graph, np.ones(7), Budget(params=graph.params(graph.sizes)))
+    assert found.structure.keep.all()
+    with pytest.raises(BudgetError, match="frozen axes: layer0, layer1"):
+        allocate(graph, np.ones(7), Budget(params=graph.params(graph.sizes) - 1))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones(11), r"shape \(12,\), not \(11,\)"),
+        (np.r_[np.ones(5), -1.0, np.ones(6)], "the first is -1.0 at unit 1 of 'conv1'"),
+        (np.r_[np.ones(11), np.nan], "the first is nan at unit 3 of 'conv2'"),
+        (np.full(12, 1e308), "sum is not finite"),
+    ],
+)
+def test_scores_that_make_no_sense(values: NDArray[np.float64], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        allocate(chain((4, 4, 4)), values, Budget(params=200))
+
+
+def test_options_that_make_no_sense() -> None:
+    graph, caps = chain((4, 4, 4)), Budget(params=200)
+    with pytest.raises(ValueError, match=r"floor=0.*at least 1"):
+        allocate(graph, np.ones(12), caps, floor=0)
+    with pytest.raises(ValueError, match=r"round_to=0.*at least 1"):
+        allocate(graph, np.ones(12), caps, round_to=0)
+    with pytest.raises(ValueError, match=r"method='best'.*'dual', 'uniform'"):
+        allocate(graph, np.ones(12), caps, method="best")
+    with pytest.raises(ValueError, match=r"share=1.5.*between 0 and 1"):
+        Mix(1.5)
+
+
+def test_exact_refuses_large_networks_and_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = NETWORKS["chain30"]()
+    with pytest.raises(ValueError, match=r"at most 15 axes.*has 30"):
+        allocate(graph, np.ones(graph.units), Budget(params=10**5), method="exact")
+    monkeypatch.setitem(sys.modules, "cvxpy", None)
+    with pytest.raises(ImportError, match=r"pip install \"compressor-nn\[exact\]\""):
+        allocate(chain((4, 4, 4)), np.ones(12), Budget(params=200), method="exact")
+
+
+def test_a_method_of_ones_own_is_recounted() -> None:
+    graph, caps = chain((4, 4, 4)), Budget(params=200)
+
+    def narrowest(problem: Problem, graph: Graph, scores: object) -> Solution:
+        del graph, scores
+        return Solution(problem.smallest)
+
+    def greedy(problem: Problem, graph: Graph, scores: object) -> Solution:
+        del graph, scores
+        return Solution(problem.largest)
+
+    found = allocate(graph, np.ones(12), caps, method=narrowest)
+    assert found.method == "narrowest"
+    assert found.widths.tolist() == [1, 1, 1]
+    with pytest.raises(RuntimeError, match="'greedy' returned a structure"):
+        allocate(graph, np.ones(12), caps, method=greedy)
+
+
+def test_best_units_stay() -> None:
+    graph = chain((6, 6, 6))
+    values = np.random.default_rng(0).permutation(18).astype(np.float64)
+    found = allocate(graph, values, Budget(params=0.5 * graph.params(graph.sizes)))
+    for axis in graph.axes:
+        kept, own = found.structure.keep[axis.units], values[axis.units]
+        assert kept.any()
+        assert own[kept].min() > own[~kept].max(initial=-1.0)
+
+
+def test_gap_of_a_problem_seen_whole() -> None:
+    graph = chain((5, 4, 5))
+    values = np.random.default_rng(1).random(14)
+    caps = Budget(params=200)
+    problem = make_problem(graph, values, caps, LogRetention(), floor=1, round_to=1, keep=())
+    best = max(problem.value(w) for w in every_point(problem) if problem.fits(w))
+    found = allocate(graph, values, caps)
+    assert found.gap is not None
+    true_gap = 1 - math.exp(-(best - found.value) / 3)
+    assert true_gap <= found.gap

@@ -1,0 +1,150 @@
+"""Budgets: what may be written, what is refused, what they allow."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.budget import BYTE_UNITS, COUNT_UNITS, Budget, Cost
+from compressor.errors import BudgetError
+
+NAMES = ("params", "nonzero", "macs", "bytes")
+costs = st.builds(Cost, *[st.integers(0, 10**12)] * 4)
+caps = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 10**12), min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("written", "cap"),
+    [
+        (128_000, 128_000),
+        (128e3, 128_000),
+        (np.int64(7), 7),
+        (np.float32(2.5), 2),
+        (Fraction(7, 2), 3),
+        (1.999, 1),
+        ("128000", 128_000),
+        ("128_000", 128_000),
+        ("128k", 128_000),
+        ("128K", 128_000),
+        (" 1.5 M ", 1_500_000),
+        ("0.29M", 290_000),  # 0.29 * 1e6 is 289999.99999999994 in floating point
+        ("1e6", 1_000_000),
+        ("1.2345k", 1_234),
+        (".5G", 500_000_000),
+    ],
+)
+def test_a_cap_is_read_exactly(written: float | str, cap: int) -> None:
+    for name in NAMES:
+        assert Budget(**{name: written}).caps == {name: cap}
+        assert type(getattr(Budget(**{name: written}), name)) is int
+
+
+@pytest.mark.parametrize(
+    ("written", "cap"),
+    [
+        ("61.0 KB", 61_000),
+        ("61kB", 61_000),
+        ("0.5 MB", 500_000),
+        ("128KiB", 131_072),
+        ("128k", 128_000),
+        ("1 MiB", 1_048_576),
+        ("500 B", 500),
+        ("1GiB", 2**30),
+    ],
+)
+def test_units_of_bytes(written: str, cap: int) -> None:
+    assert Budget(bytes=written).bytes == cap
+
+
+@given(st.integers(1, 10**6), st.sampled_from(sorted(BYTE_UNITS)), st.integers(0, 3))
+def test_units_multiply_exactly(number: int, unit: str, decimals: int) -> None:
+    text = f"{number}.{'0' * decimals}5{unit}"
+    value = (number + Fraction(5, 10 ** (decimals + 1))) * BYTE_UNITS[unit]
+    assert Budget(bytes=text).bytes == math.floor(value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (0, "at least 1"),
+        (0.5, "at least 1"),
+        ("0k", "at least 1"),
+        (-3, "at least 1"),
+        ("-3k", "at least 1"),
+        (math.nan, "finite"),
+        (math.inf, "finite"),
+        (-math.inf, "finite"),
+        (True, "not bool"),
+        ([1], "not list"),
+        (1j, "not complex"),
+        ("", "cannot read"),
+        ("many", "cannot read"),
+        ("nan", "cannot read"),
+        ("1,000", "cannot read"),
+        ("1e999", "cannot read"),
+        ("1 2", "cannot read"),
+        ("3 parsecs", "'parsecs' is not a unit"),
+        ("30m", "'m' is not a unit"),
+    ],
+)
+def test_a_wrong_cap_is_refused(wrong: object, why: str) -> None:
+    for name in NAMES:
+        with pytest.raises(BudgetError, match=f"Budget\\({name}=.*{why}"):
+            Budget(**{name: wrong})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["params", "nonzero", "macs"])
+@pytest.mark.parametrize("unit", sorted(BYTE_UNITS.keys() - COUNT_UNITS))
+def test_a_count_has_no_bytes(name: str, unit: str) -> None:
+    with pytest.raises(BudgetError, match=f"'{unit}' is a unit of bytes; {name} may be written"):
+        Budget(**{name: f"128{unit}"})
+
+
+def test_a_budget_needs_a_cap() -> None:
+    with pytest.raises(BudgetError, match=r"at least one cap and none was given.*Budget\(params="):
+        Budget()
+
+
+def test_caps_have_names() -> None:
+    with pytest.raises(TypeError):
+        Budget(128e3)  # pyright: ignore[reportCallIssue]
+
+
+@given(caps, costs)
+def test_allows_is_every_cap_at_once(given_caps: dict[str, int], cost: Cost) -> None:
+    budget = Budget(**given_caps)
+    assert budget.caps == given_caps
+    over = {name for name, cap in given_caps.items() if getattr(cost, name) > cap}
+    assert budget.allows(cost) == (not over)
+    excess = budget.excess(cost)
+    assert set(excess) == over
+    assert all(ratio > 1 for ratio in excess.values())
+
+
+def test_excess_is_cost_over_cap() -> None:
+    cost = Cost(params=100, nonzero=50, macs=54_000_000, bytes=400)
+    budget = Budget(params=100, macs="30M")
+    assert budget.excess(cost) == {"macs": 1.8}
+    assert not budget.allows(cost)
+    assert budget.allows(dataclasses.replace(cost, macs=30_000_000))
+
+
+def test_budgets_are_values() -> None:
+    budget = Budget(params="128k", macs=30e6)
+    assert budget == Budget(params=128_000, macs="30M")
+    assert hash(budget) == hash(Budget(params=128_000, macs="30M"))
+    assert dataclasses.replace(budget, params=None) == Budget(macs=30e6)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        budget.params = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_as_text() -> None:
+    assert str(Budget(params="128k", macs="30M")) == "params <= 128,000 and macs <= 30,000,000"
+    cost = Cost(params=1_234, nonzero=1_000, macs=56_789, bytes=4_936)
+    assert str(cost) == "1,234 parameters (1,000 non-zero), 56,789 MACs, 4,936 bytes"

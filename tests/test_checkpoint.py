@@ -1,0 +1,197 @@
+"""Killed at any moment, the same call again ends in the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import random
+import time
+from functools import cache, partial
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compressor import Budget, FineTune, Prune, Result, fit, storage
+from compressor.batches import Batch
+from compressor.checkpoint import describe
+from compressor.errors import ResumeError, TrainingError
+from compressor.losses import cross_entropy
+from tests.killed import CAPS, SCHEDULE, call, run_and_save
+from tests.tiny import equal, loader, tiny
+
+
+class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
+    pass
+
+
+class Pulled:
+    """Cross entropy that stops the run at its n-th call."""
+
+    def __init__(self, after: int | None) -> None:
+        self.left = after
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Stop
+        return cross_entropy(model, batch)
+
+
+def same_run(a: Result, b: Result) -> bool:
+    """Whether everything but durations is equal."""
+    logs = [[dataclasses.replace(e, seconds=0.0) for e in r.report.log] for r in (a, b)]
+    same = logs[0] == logs[1] and a.report.shrinks == b.report.shrinks
+    return same and equal(a.model, b.model) and (a.structure.keep == b.structure.keep).all()
+
+
+@cache
+def whole() -> Result:
+    """The run without any interruption."""
+    return call(None, Pulled(None))
+
+
+@pytest.mark.parametrize("after", [1, 12, 19, 30, 40, 59, 64, 72])
+def test_stopped_anywhere_it_ends_in_the_same_bits(after: int, tmp_path: Path) -> None:
+    """The loss is called 1 + (16 + 4) + (16 + 4) + 16 + 4 + 12 = 73 times: to check it, for each
+    shrink's importance and the epoch after it, to recalibrate, and in three epochs of fine-tune.
+    """
+    with pytest.raises(Stop):
+        call(tmp_path, Pulled(after))
+    assert same_run(call(tmp_path, Pulled(None)), whole())
+
+
+def test_resuming_a_finished_run_does_nothing_but_return_it(tmp_path: Path) -> None:
+    first = call(tmp_path)
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    again = call(tmp_path)
+    assert same_run(first, again)
+    assert files == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+def test_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
+    assert same_run(call(tmp_path), call(None))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"budget": Budget(params=800)}, r"budget was params <= 700 .* is now params <= 800"),
+        ({"schedule": [Prune()]}, r"schedule was .*steps=3.* is now .*steps=1"),
+        ({"seed": 5}, r"seed was 0 and is now 5"),
+        ({"keep": ["stem"]}, r"keep was \[\] and is now \['stem'\]"),
+        ({"optimizer": torch.optim.SGD}, r"optimizer was compressor\..*adamw and is now torch"),
+    ],
+    ids=["budget", "schedule", "seed", "keep", "optimizer"],
+)
+def test_another_run_is_refused_saying_what_differs(
+    change: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    call(tmp_path)
+    with pytest.raises(ResumeError, match=match):
+        call(tmp_path, **change)
+
+
+def test_another_model_or_other_data_is_refused(tmp_path: Path) -> None:
+    schedule = [Prune()]
+    fit(tiny(), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+    with pytest.raises(ResumeError, match=r"What differs: initial weights\. Make the same call"):
+        fit(tiny(seed=1), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+    with pytest.raises(ResumeError, match=r"shapes was .* and is now"):
+        fit(tiny(width=9), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+    with pytest.raises(ResumeError, match="batches was 3 and is now 2"):
+        fit(tiny(), loader(64), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "missing", "json"])
+def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+    fit(tiny(), budget=CAPS, checkpoint=tmp_path)
+    (tensors,) = tmp_path.glob("*.safetensors")
+    content = tensors.read_bytes()
+    if damage == "cut":
+        tensors.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "missing":
+        tensors.unlink()
+    else:
+        (tmp_path / "checkpoint.json").write_text("{")
+    with pytest.raises(ResumeError, match=r"cannot resume: .* damaged: .* to start over"):
+        fit(tiny(), budget=CAPS, checkpoint=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    calls = iter(range(10**6))
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        factor = torch.nan if next(calls) >= 40 else 1.0
+        return factor * cross_entropy(model, batch)
+
+    schedule = [Prune(), FineTune(epochs=8, distill=None)]
+    with pytest.raises(TrainingError, match=r"the loss is nan at FineTune epoch"):
+        fit(tiny(), loader(), budget=CAPS, schedule=schedule, loss=loss, checkpoint=tmp_path)
+    tensors, data = storage.read(tmp_path, "checkpoint")
+    state = storage.restore(data["state"], tensors)
+    assert state["position"][1] >= 1
+    assert all(bool(torch.isfinite(t).all()) for t in state["model"].values())
+
+
+def test_nothing_of_the_files_is_pickled(tmp_path: Path) -> None:
+    fit(tiny(), loader(), budget=CAPS, schedule=SCHEDULE[:2], checkpoint=tmp_path)
+    (tensors,) = tmp_path.glob("*.safetensors")
+    header = int.from_bytes(tensors.read_bytes()[:8], "little")
+    json.loads(tensors.read_bytes()[8 : 8 + header])
+    json.loads((tmp_path / "checkpoint.json").read_text())
+
+
+def test_descriptions_are_the_same_in_every_process() -> None:
+    assert describe(functional.relu) == "torch.nn.functional.relu"
+    assert describe(partial(torch.optim.SGD, momentum=0.9)) == (
+        "partial(torch.optim.sgd.SGD, momentum=0.9)"
+    )
+    assert describe(Pulled(3)) == "tests.test_checkpoint.Pulled"
+    text = describe(SCHEDULE)
+    assert " at 0x" not in text
+    assert "decay=compressor.phases.cosine" in text
+    assert "distill=Distill(temperature=3.0, weight=0.7)" in text
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_a_process_ends_in_the_same_bits(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm"])
+
+    def start(run: str, saved: str) -> ForkServerProcess:
+        process = context.Process(target=run_and_save, args=(tmp_path / run, tmp_path / saved))
+        process.start()
+        return process
+
+    for run in ("first", "whole"):  # the first one also waits for the fork server
+        began = time.perf_counter()
+        start(run, run + " saved").join()
+    duration = time.perf_counter() - began  # kills come anywhere in it, however slow the machine
+    moments = random.Random(0)  # noqa: S311
+    kills = late = 0
+    code = None
+    while code != 0:
+        process = start("run", "saved")
+        process.join(timeout=moments.uniform(0, duration / 2) if kills < 30 else None)
+        if process.exitcode is None:
+            process.kill()
+            kills += 1
+            late += (tmp_path / "run" / "checkpoint.json").exists()
+        process.join()
+        code = process.exitcode
+        assert code in {0, -9}
+    assert late >= 3, (kills, late, duration)
+    found, _ = storage.read(tmp_path / "saved", "model")
+    wanted, _ = storage.read(tmp_path / "whole saved", "model")
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)

@@ -1,0 +1,50 @@
+"""`fit` through Lightning Fabric: same results in one process, mixed precision, several models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from compressor import Budget, Distill, FineTune, Prune, Recalibrate, fit
+from tests.tiny import equal, loader, scenes, tiny
+
+CAPS = Budget(params=700, macs="30k")
+GRADUAL = (
+    Prune(steps=2, epochs=1, distill=Distill()),
+    Recalibrate(),
+    FineTune(epochs=2, select=True),
+)
+
+
+def on_cpu(precision: str = "32-true") -> Fabric:
+    return Fabric(accelerator="cpu", devices=1, precision=precision)
+
+
+def test_one_process_on_the_cpu_changes_no_bit() -> None:
+    plain = fit(tiny(), loader(), budget=CAPS, schedule=GRADUAL, val=loader(32))
+    through = fit(tiny(), loader(), budget=CAPS, schedule=GRADUAL, val=loader(32), fabric=on_cpu())
+    assert equal(plain.model, through.model)
+    assert [e.loss for e in plain.report.log] == [e.loss for e in through.report.log]
+    assert type(through.model) is type(plain.model)
+
+
+def test_mixed_precision_trains_single_precision_weights() -> None:
+    fabric = on_cpu("bf16-mixed")
+    mixed = fit(tiny(), loader(), budget=CAPS, schedule=GRADUAL, val=loader(32), fabric=fabric)
+    full = fit(tiny(), loader(), budget=CAPS, schedule=GRADUAL, val=loader(32))
+    assert CAPS.allows(mixed.report.after)
+    assert {p.dtype for p in mixed.model.parameters()} == {torch.float32}
+    assert not equal(mixed.model, full.model)
+    assert mixed.report.log[-1].loss == pytest.approx(full.report.log[-1].loss, rel=0.1)
+
+
+def test_lists_of_batches_work_too() -> None:
+    data = [tuple(scenes(16).tensors)]
+    result = fit(tiny(), data, budget=CAPS, schedule=GRADUAL, val=data, fabric=on_cpu())
+    assert CAPS.allows(result.report.after)
+
+
+def test_precisions_that_convert_the_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="use a mixed precision such as 'bf16-mixed'"):
+        fit(tiny(), loader(), budget=CAPS, fabric=on_cpu("bf16-true"))

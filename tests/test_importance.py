@@ -1,0 +1,253 @@
+"""Scores are what their formulas say, entry by entry, and leave the model alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compressor.graph import Axis, Dim, Graph, Site, Weight
+from compressor.importance import fisher, frobenius, gradients, l1, taylor
+from compressor.losses import cross_entropy
+from compressor.structure import Structure, full
+from compressor.trace import trace
+from tests.tiny import Tied, Tiny, TwoInputs, scenes, tiny
+
+TENSOR_SCORES = (frobenius, l1)
+GRADIENT_SCORES = (fisher, taylor)
+
+
+def named(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def axis_of(graph: Graph, layer: str) -> Axis:
+    return next(axis for axis in graph.axes if layer in axis.layers)
+
+
+@cache
+def traced() -> tuple[Tiny, Graph]:
+    """Hypothesis runs a test many times; tracing once is enough."""
+    model = tiny()
+    return model, trace(model)
+
+
+def brute(graph: Graph, tensors: dict[str, Tensor]) -> np.ndarray:
+    """Sum of squares by a loop over every entry of every weight that writes a unit."""
+    scores = np.zeros(graph.units)
+    for weight in graph.weights.values():
+        if not weight.trainable:
+            continue
+        written = weight.out_dim
+        if written is None:
+            written = 0
+        for place, value in np.ndenumerate(tensors[weight.name].double().numpy()):
+            owner = weight.dims[written].owner[place[written]]
+            if owner >= 0:
+                scores[owner] += value**2
+    return np.sqrt(scores)
+
+
+def test_frobenius_is_the_sum_of_squares_of_what_a_unit_writes() -> None:
+    model = tiny()
+    graph = trace(model)
+    scores = frobenius(graph, named(model), normalise=False)
+    np.testing.assert_allclose(scores, brute(graph, named(model)), rtol=1e-12)
+    trunk = axis_of(graph, "stem")
+    rows = [model.stem.weight, model.depthwise.weight, model.pointwise.weight]
+    vectors = [
+        model.norm.weight, model.norm.bias, model.depthwise.bias, model.pointwise.bias,
+        model.norm2.weight, model.norm2.bias,
+    ]  # fmt: skip
+    total = sum(r.flatten(1).square().sum(1) for r in rows) + sum(v.square() for v in vectors)
+    by_hand = total.sqrt().detach().numpy()
+    np.testing.assert_allclose(np.sort(scores[trunk.units]), np.sort(by_hand), rtol=1e-6)
+
+
+def test_filters_only_leaves_out_biases_and_norms() -> None:
+    model = tiny()
+    graph = trace(model)
+    scores = l1(graph, named(model), normalise=False, filters_only=True)
+    by_hand = model.down.weight.abs().flatten(1).sum(1).detach().numpy()
+    np.testing.assert_allclose(scores[axis_of(graph, "down").units], by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize("importance", TENSOR_SCORES)
+def test_normalised_scores_have_mean_one_and_ignore_the_scale_of_an_axis(importance) -> None:
+    model = tiny()
+    graph = trace(model)
+    before = importance(graph, named(model))
+    for axis in graph.axes:
+        assert before[axis.units].mean() == pytest.approx(1)
+    with torch.no_grad():
+        for parameter in model.down.parameters():
+            parameter *= 7
+    np.testing.assert_allclose(importance(graph, named(model)), before, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_restricting_to_reachable_inputs_equals_zeroing_the_others(seed: int) -> None:
+    model, graph = traced()
+    random = np.random.default_rng(seed)
+    structure = Structure(graph, random.random(graph.units) < 0.6)
+    tensors = named(model)
+    zeroed = {}
+    for weight in graph.weights.values():
+        if weight.trainable:
+            tensor = tensors[weight.name].clone()
+            for dim, d in enumerate(weight.dims):
+                if dim != (weight.out_dim or 0):
+                    dead = torch.from_numpy(np.flatnonzero(~d.alive(structure.keep)))
+                    tensor.index_fill_(dim, dead, 0)
+            zeroed[weight.name] = tensor
+    got = frobenius(graph, tensors, normalise=False, structure=structure)
+    np.testing.assert_allclose(got, frobenius(graph, zeroed, normalise=False), rtol=1e-12)
+    everything = frobenius(graph, tensors, normalise=False, structure=full(graph))
+    np.testing.assert_array_equal(everything, frobenius(graph, tensors, normalise=False))
+
+
+def test_transposed_convolutions_and_interleaved_rows_are_scored_by_their_owner() -> None:
+    """A weight (in 2, out 3): out_dim 1. A norm of 6 rows: two rows a unit, in blocks."""
+    inputs, outputs = Dim(np.array([-1, -1])), Dim(np.array([0, 1, 2]))
+    rows = Dim(np.array([0, 0, 1, 1, 2, 2]))
+    graph = Graph(
+        axes=(Axis("up", 0, 3),),
+        weights={
+            "up.weight": Weight("up.weight", (inputs, outputs), 4, out_dim=1),
+            "norm.weight": Weight("norm.weight", (rows,), 4),
+            "norm.mean": Weight("norm.mean", (rows,), 4, trainable=False),
+        },
+        sites=(Site("up", "up.weight", 1, "conv", inputs, outputs),),
+    )
+    tensors = {
+        "up.weight": torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        "norm.weight": torch.tensor([1.0, -1.0, 2.0, -2.0, 3.0, -3.0]),
+    }
+    np.testing.assert_allclose(l1(graph, tensors, normalise=False), [5 + 2, 7 + 4, 9 + 6])
+    squares = [17 + 2, 29 + 8, 45 + 18]
+    np.testing.assert_allclose(frobenius(graph, tensors, normalise=False) ** 2, squares)
+    gradient = [{name: torch.ones_like(t) for name, t in tensors.items()}]
+    # Every unit's norm rows cancel to s = 0, so only the convolution's sums are left.
+    np.testing.assert_allclose(fisher(graph, tensors, gradient, normalise=False), [25, 49, 81])
+    np.testing.assert_allclose(taylor(graph, tensors, gradient, normalise=False), [5, 7, 9])
+
+
+def test_fisher_and_taylor_follow_their_formulas() -> None:
+    model = tiny().eval()
+    graph = trace(model)
+    clips, labels = scenes(6).tensors
+    axis = axis_of(graph, "down")
+    squares, magnitudes = np.zeros(axis.size), np.zeros(axis.size)
+    for start, stop in pairwise((0, 4, 6)):
+        model.zero_grad()
+        functional.cross_entropy(model(clips[start:stop]), labels[start:stop]).backward()
+        for p in (model.down.weight, model.down.bias):
+            s = (p * p.grad).reshape(len(p), -1).sum(1).detach().double().numpy()
+            squares += s**2 / 2
+            magnitudes += abs(s) / 2
+    batches = [(clips, labels)]
+    got = fisher(graph, named(model), gradients(model, batches), normalise=False)
+    np.testing.assert_allclose(got[axis.units], squares, rtol=1e-4)
+    got = taylor(graph, named(model), gradients(model, batches), normalise=False)
+    np.testing.assert_allclose(got[axis.units], magnitudes, rtol=1e-4)
+
+
+def test_taylor_predicts_what_the_loss_does_when_a_unit_is_scaled_down() -> None:
+    """The derivative along "scale the unit's filter to zero" is the sum of w * g."""
+    model = tiny().double().eval()
+    graph = trace(model, model.example_input_array.double())
+    clips, labels = scenes(4).tensors
+    batch = (clips.double(), labels)
+    (gradient,) = gradients(model, [batch])
+    change = (gradient["down.weight"][3] * model.down.weight[3]).sum().detach()
+    step = 1e-6
+    with torch.no_grad():
+        before = cross_entropy(model, batch)
+        model.down.weight[3] *= 1 - step
+        fall = (before - cross_entropy(model, batch)) / step
+    assert float(fall) == pytest.approx(float(change), rel=1e-4)
+    only = {"down.weight": gradient["down.weight"]}
+    scores = taylor(graph, named(model), [only], normalise=False)
+    unit = axis_of(graph, "down").first + 3
+    assert scores[unit] == pytest.approx(abs(float(change)), rel=1e-4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_leave_the_model_as_it_was(training: bool) -> None:  # noqa: FBT001
+    model = tiny(dropout=0.5).train(training)
+    model.norm.eval()
+    model.stem.requires_grad_(False)  # noqa: FBT003
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    modes = [m.training for m in model.modules()]
+    batch = tuple(scenes(10).tensors)
+    found = list(gradients(model, [batch], clips=4))
+    assert len(found) == 3
+    assert found[0].keys() == named(model).keys()
+    assert found[0]["stem.weight"].abs().sum() > 0
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert modes == [m.training for m in model.modules()]
+    assert not model.stem.weight.requires_grad
+    assert torch.equal(model.head.weight.grad, torch.ones_like(model.head.weight))
+    assert model.down.weight.grad is None
+    again = list(gradients(model, [batch], clips=4))
+    assert all(torch.equal(a[k], b[k]) for a, b in zip(found, again, strict=True) for k in a)
+
+
+def test_tied_weights_are_scored_once() -> None:
+    model = Tied()
+    graph = trace(model)
+    tensors = named(model)
+    assert "second.weight" not in tensors
+    np.testing.assert_allclose(
+        frobenius(graph, tensors, normalise=False), brute(graph, tensors), rtol=1e-12
+    )
+
+
+def test_several_inputs_and_half_precision() -> None:
+    model = TwoInputs()
+    graph = trace(model)
+    x, y = (torch.randn(6, *t.shape[1:]) for t in model.example_input_array)
+    batch = ((x, y), torch.arange(6) % 4)
+    scores = fisher(graph, named(model), gradients(model, [batch]))
+    assert np.isfinite(scores).all()
+    assert (scores > 0).all()
+    half = {name: t.half() for name, t in named(model).items()}
+    np.testing.assert_allclose(frobenius(graph, half), frobenius(graph, named(model)), rtol=1e-2)
+
+
+def test_an_axis_of_zeros_has_equal_units() -> None:
+    model = Tiny()
+    graph = trace(model)
+    with torch.no_grad():
+        for p in model.down.parameters():
+            p.zero_()
+    scores = frobenius(graph, named(model))
+    assert (scores[axis_of(graph, "down").units] == 1).all()
+
+
+@pytest.mark.parametrize("importance", GRADIENT_SCORES)
+def test_no_gradients_is_an_error(importance) -> None:
+    model = Tiny()
+    with pytest.raises(ValueError, match="got no gradients: pass data"):
+        importance(trace(model), named(model), [])
+
+
+def test_bad_tensors_are_named() -> None:
+    model = tiny()
+    graph = trace(model)
+    broken = named(model) | {"down.weight": torch.full_like(model.down.weight, torch.nan)}
+    with pytest.raises(ValueError, match=r"16 of 16 units of 'down' is not finite"):
+        frobenius(graph, broken)
+    with pytest.raises(ValueError, match=r"'down.weight' has shape \(2,\) where the graph has"):
+        frobenius(graph, named(model) | {"down.weight": torch.zeros(2)})
+    with pytest.raises(ValueError, match="no tensor for weight 'stem.weight'"):
+        frobenius(graph, {})

@@ -54,7 +54,7 @@ class Batches:
             return None
 
 
-def call(model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Any:  # noqa: ANN401
+def call(model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Any:
     """The model's output for one tensor or for several positional ones."""
     return model(inputs) if isinstance(inputs, Tensor) else model(*inputs)
 

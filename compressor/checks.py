@@ -49,7 +49,7 @@ def check_classifier(model: nn.Module, batch: Batch) -> int:
                 f"{type(model).__name__} does not run on the first batch, inputs "
                 f"{_shapes(inputs)}: {error}. Batches must look like the example input"
             ) from error
-    if not isinstance(logits, Tensor) or logits.ndim < 2:  # noqa: PLR2004
+    if not isinstance(logits, Tensor) or logits.ndim < 2:
         raise ValueError(
             "cross entropy needs logits (batch, classes, ...) and the model returns "
             f"{_kind(logits)}: pass loss=, a function of the model and the batch"
@@ -97,7 +97,7 @@ def check_labels(targets: Tensor, classes: int, error: type[Exception] = Trainin
 
 def _pair(batch: Batch) -> tuple[Any, Tensor]:
     pair = cast("list[Any]", batch) if isinstance(batch, (tuple, list)) else []
-    if len(pair) != 2 or not isinstance(pair[1], Tensor) or not list(tensors(pair[0])):  # noqa: PLR2004
+    if len(pair) != 2 or not isinstance(pair[1], Tensor) or not list(tensors(pair[0])):
         raise ValueError(
             f"a batch must be a pair (inputs, targets) of tensors, data yields {_kind(batch)}; "
             "several inputs go into a tuple, ((x1, x2), targets). For anything else pass loss="
@@ -105,7 +105,7 @@ def _pair(batch: Batch) -> tuple[Any, Tensor]:
     return pair[0], pair[1]
 
 
-def _check_place(model: nn.Module, inputs: Any) -> None:  # noqa: ANN401 - tensors in a tuple
+def _check_place(model: nn.Module, inputs: Any) -> None:
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None:
         return

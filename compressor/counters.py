@@ -236,14 +236,14 @@ def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, i
             yield name.removesuffix("_orig"), int(mask.sum()) if masks else parameter.numel()
 
 
-def _shape(output: Any) -> tuple[int, ...]:  # noqa: ANN401 - whatever a module returns
+def _shape(output: Any) -> tuple[int, ...]:
     """Shape of the tensor that stands for `output`: the last of a dict, the first of a sequence."""
     if isinstance(output, Mapping) and output:
         return _first_shape(list(output.values())[-1])
     return _first_shape(output)
 
 
-def _first_shape(output: Any) -> tuple[int, ...]:  # noqa: ANN401
+def _first_shape(output: Any) -> tuple[int, ...]:
     if isinstance(output, Tensor):
         return tuple(output.shape)
     if isinstance(output, Mapping):
@@ -274,7 +274,7 @@ def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | No
     if fvcore is None:
         return None
     scratch = private_copy(model).eval()
-    with _quiet(), torch.no_grad():
+    with _quiet():  # with gradients, as it is run by default: without, attention is fused and lost
         analysis = fvcore.FlopCountAnalysis(scratch, one_input(model, example))
         analysis = analysis.unsupported_ops_warnings(enabled=False)
         macs = analysis.uncalled_modules_warnings(enabled=False).total()

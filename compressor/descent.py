@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,8 +11,11 @@ from torch import nn
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
+from compressor.errors import VerificationError
+from compressor.graph import Graph
+from compressor.measure import Example, measure, nonzero, owned_parameters
 from compressor.report import Shrink
-from compressor.structure import Structure
+from compressor.structure import Structure, full
 from compressor.tracing.program import named_tensors
 
 
@@ -20,6 +24,39 @@ def cost(structure: Structure) -> Cost:
     graph, widths = structure.graph, structure.widths
     params = graph.params(widths)
     return Cost(params=params, nonzero=params, macs=graph.macs(widths), bytes=graph.bytes(widths))
+
+
+def counted(model: nn.Module, graph: Graph) -> Cost:
+    """What `measure` says of a model just traced, without running it again.
+
+    Tracing has measured it and holds the graph to that count; only zeros are left to count.
+    """
+    zeros = sum(p.numel() - nonzero(m, name, p) for m, name, p in owned_parameters(model))
+    whole = cost(full(graph))
+    return replace(whole, nonzero=whole.params - zeros)
+
+
+def recount(model: nn.Module, structure: Structure, example: Example, budget: Budget) -> Cost:
+    """Measure a smaller model and hold it to its graph's prediction and to the caps.
+
+    Raises:
+        VerificationError: If it costs anything but what was predicted, or more than allowed.
+    """
+    predicted, after = cost(structure), measure(model, example)
+    pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in ("params", "macs", "bytes")}
+    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
+    if wrong:
+        raise VerificationError(
+            f"the smaller {type(model).__name__} was counted anew and has {', '.join(wrong)}, "
+            "which its graph predicted. Nothing was returned. Please report the model"
+        )
+    over = [f"{n} {getattr(after, n):,} > {budget.caps[n]:,}" for n in budget.excess(after)]
+    if over:
+        raise VerificationError(
+            f"the result was asked to meet {budget} and does not: {', '.join(over)}. "
+            "End the schedule with a Prune phase, or call Session.shrink()"
+        )
+    return after
 
 
 def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:

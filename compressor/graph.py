@@ -78,7 +78,7 @@ class Dim:
     def alive(self, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which entries stay when the units in `keep` (boolean, one per unit) stay."""
         # The extra entry at the end is what ALWAYS (-1) points to.
-        return np.append(keep, True)[self.owner]  # noqa: FBT003
+        return np.append(keep, True)[self.owner]
 
 
 @dataclass(frozen=True)

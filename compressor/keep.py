@@ -35,4 +35,4 @@ def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ())
 
 
 def _inside(layer: str, name: str) -> bool:
-    return layer == name or layer.startswith(name + ".") or layer.startswith(name + "#")
+    return layer == name or layer.startswith((f"{name}.", f"{name}#"))

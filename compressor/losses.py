@@ -62,7 +62,7 @@ class Distill:
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             calls: list[tuple[Any, ...]] = []
 
-            def record(_: nn.Module, *call: Any) -> None:  # noqa: ANN401 - as torch calls it
+            def record(_: nn.Module, *call: Any) -> None:
                 calls.append(call)  # positional arguments, keyword arguments, output
 
             hook = model.register_forward_hook(record, with_kwargs=True)
@@ -84,11 +84,11 @@ class Distill:
         self,
         student: Tensor,
         teacher: Callable[..., Any],
-        *args: Any,  # noqa: ANN401 - whatever the model takes
-        **kwargs: Any,  # noqa: ANN401
+        *args: Any,
+        **kwargs: Any,
     ) -> Tensor:
         """``T^2 * KL`` between the softened logits (batch, classes, ...), mean over the batch."""
-        if not isinstance(student, Tensor) or student.ndim < 2:  # noqa: PLR2004
+        if not isinstance(student, Tensor) or student.ndim < 2:
             raise ValueError(
                 "Distill needs a model whose output is one tensor of logits (batch, classes, ...), "
                 f"this one returns {type(student).__name__}: pass FineTune(distill=None)"

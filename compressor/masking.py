@@ -33,9 +33,7 @@ aten = torch.ops.aten
 class Masked(torch.fx.Interpreter):
     """Runs a program on given weights with the removed channels held at zero."""
 
-    def __init__(
-        self, graph: Graph, structure: Structure, tensors: Mapping[str, Tensor]
-    ) -> None:
+    def __init__(self, graph: Graph, structure: Structure, tensors: Mapping[str, Tensor]) -> None:
         """Prepare the run on full-size parameters and buffers by name."""
         if graph.program is None:
             raise ValueError("this graph was restricted: trace the smaller model to mask it")
@@ -58,7 +56,7 @@ class Masked(torch.fx.Interpreter):
 
     def run_node(self, n: Node) -> Any:
         """Run one operation, over the kept entries only, and zero what was removed."""
-        if n.op != "call_function" or n.op == "output":
+        if n.op != "call_function":
             return super().run_node(n)
         across = self._reduced(n)
         if across is None:
@@ -152,8 +150,19 @@ _SOFT = {
     aten._log_softmax: torch.log_softmax,  # noqa: SLF001
 }
 _GATHER = (
-    aten.mean, aten.sum, aten.var, aten.std, aten.amax, aten.amin, aten.max, aten.min,
-    aten.var_mean, aten.std_mean, aten.logsumexp, aten.linalg_vector_norm, aten.norm,
+    aten.mean,
+    aten.sum,
+    aten.var,
+    aten.std,
+    aten.amax,
+    aten.amin,
+    aten.max,
+    aten.min,
+    aten.var_mean,
+    aten.std_mean,
+    aten.logsumexp,
+    aten.linalg_vector_norm,
+    aten.norm,
 )
 _ACROSS = (*_GATHER, *_SOFT, *_NORMS, aten.group_norm)
 
@@ -168,10 +177,13 @@ def _over_kept(node: Node, source: Tensor, args: list[Any], across: tuple[int, T
     if packet in _SOFT:
         result: Any = _SOFT[packet](small, int(argument(node, "dim")))
     elif packet is aten.group_norm:
-        weight, bias = (a.index_select(0, kept) if a is not None else None
-                        for a in (_nth(args, 1), _nth(args, 2)))
-        result = torch.group_norm(small, _groups(node, len(kept), len(alive)), weight, bias,
-                                  float(argument(node, "eps")))
+        weight, bias = (
+            a.index_select(0, kept) if a is not None else None
+            for a in (_nth(args, 1), _nth(args, 2))
+        )
+        result = torch.group_norm(
+            small, _groups(node, len(kept), len(alive)), weight, bias, float(argument(node, "eps"))
+        )
     else:
         result = _normalised(node, small, args, dim, kept)
     return torch.zeros_like(source).index_copy(dim, kept, result)
@@ -179,7 +191,7 @@ def _over_kept(node: Node, source: Tensor, args: list[Any], across: tuple[int, T
 
 def _normalised(node: Node, small: Tensor, args: list[Any], dim: int, kept: Tensor) -> Tensor:
     sizes = len(argument(node, "normalized_shape"))
-    shape = list(small.shape[small.ndim - sizes:])
+    shape = list(small.shape[small.ndim - sizes :])
     inner = dim - (small.ndim - sizes)
     affine = [a.index_select(inner, kept) if isinstance(a, Tensor) else None for a in args[1:3]]
     eps: Any = argument(node, "eps")

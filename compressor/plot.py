@@ -47,7 +47,7 @@ def plot(report: Report, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], title: str) -> None:  # noqa: ANN401
+def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], title: str) -> None:
     """Horizontal bars, one per layer from top to bottom: before behind after."""
     places = range(len(pairs))
     axes.barh(places, [before for before, _ in pairs], color=BEFORE, label="before")
@@ -60,7 +60,7 @@ def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], titl
         axes.legend(fontsize=7)
 
 
-def _totals(axes: Any, report: Report) -> None:  # noqa: ANN401
+def _totals(axes: Any, report: Report) -> None:
     """Each capped cost before and after, as a multiple of its cap."""
     caps = report.budget.caps
     for place, (name, cap) in enumerate(caps.items()):

@@ -2,9 +2,9 @@
 
 Tracing sees the numbers in a program, not where they come from: `x.view(b, 16, -1)` and
 `x.view(b, c // 2, -1)` look alike. So a third of every axis is removed from a copy with random
-weights (fresh models have zeros and ones that would hide mistakes), and the smaller copy is compared
-with its masked original. Axes that fail are found by bisection and frozen with the reason; what is
-left has been seen to work.
+weights (fresh models have zeros and ones that would hide mistakes), and the smaller copy is
+compared with its masked original. Axes that fail are found by bisection and frozen with the
+reason; what is left has been seen to work.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
         replace(axis, frozen=reasons.get(number, axis.frozen))
         for number, axis in enumerate(graph.axes)
     )
-    layers = {layer: reason for number, reason in reasons.items()
-              for layer in graph.axes[number].layers}
+    layers = {
+        layer: reason for number, reason in reasons.items() for layer in graph.axes[number].layers
+    }
     return replace(graph, axes=axes, frozen={**graph.frozen, **layers})
 
 
@@ -81,9 +82,7 @@ def _attempt(
         smaller = shrink(model, graph, structure)
     except (RuntimeError, AttributeError, KeyError) as error:
         return f"its tensors cannot be sliced ({error})"
-    found = compare(
-        model, graph, structure, smaller, example, batches=(2, 1), double_first=False
-    )
+    found = compare(model, graph, structure, smaller, example, batches=(2, 1), double_first=False)
     return found if isinstance(found, str) else None
 
 

@@ -70,7 +70,7 @@ def load(directory: str | os.PathLike[str], model: nn.Module) -> nn.Module:
     structure = archive.unpack(data["structure"])
     wrong = archive.mismatches(model, structure.graph)
     if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""  # noqa: PLR2004
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ValueError(
             f"{directory} holds a compressed {data['model']} and cannot become a part of this "
             f"{type(model).__name__}: {'; '.join(wrong[:5])}{more}. Build the model with the "

@@ -29,14 +29,14 @@ from torch import Tensor, nn
 from compressor.allocation import Allocation, allocate
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost
-from compressor.descent import cost, embed, on_the_way, record
-from compressor.errors import VerificationError
+from compressor.descent import cost, counted, embed, on_the_way, record, recount
 from compressor.importance import Scores, frobenius, gradients
+from compressor.layers import layers
 from compressor.losses import Loss, cross_entropy
-from compressor.measure import Example, measure
+from compressor.measure import Example
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Prune
-from compressor.report import Epoch, Report, Shrink, layers, verdicts, versions
+from compressor.report import Epoch, Report, Shrink, verdicts, versions
 from compressor.result import Result
 from compressor.structure import Structure, full, restrict
 from compressor.surgery import cut, shrink
@@ -156,12 +156,12 @@ class Session:
         """
         if self._left:
             self.shrink()
-        after = self._recount()
+        after = recount(self.model, self.structure, self.example, self.budget)
         dense, structure = self.dense, self.structure
         report = Report(
             model=type(self.original).__name__,
             budget=self.budget,
-            before=measure(self.original, self.example),
+            before=counted(self.original, dense),
             after=after,
             layers=layers(self.original, dense, structure),
             elsewhere=dense.const_macs,
@@ -281,26 +281,3 @@ class Session:
             follow(self.optimizer, cuts)
         self.alive = self.alive[structure.keep]
         self.graph = restrict(structure)
-
-    def _recount(self) -> Cost:
-        """Measure the model and hold it to the prediction and to the caps."""
-        predicted = cost(self.structure)
-        after = measure(self.model, self.example)
-        pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in ("params", "macs", "bytes")}
-        wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
-        if wrong:
-            raise VerificationError(
-                f"the smaller {type(self.model).__name__} was counted anew and has "
-                f"{', '.join(wrong)}, which its graph predicted. Nothing was returned. Please "
-                "report the model"
-            )
-        over = [
-            f"{n} {getattr(after, n):,} > {self.budget.caps[n]:,}"
-            for n in self.budget.excess(after)
-        ]
-        if over:
-            raise VerificationError(
-                f"the result was asked to meet {self.budget} and does not: {', '.join(over)}. "
-                "End the schedule with a Prune phase, or call Session.shrink()"
-            )
-        return after

@@ -49,8 +49,9 @@ class Structure:
 
     def __eq__(self, other: object) -> bool:
         """Whether the same units of the same graph are kept."""
-        same = isinstance(other, Structure) and other.graph is self.graph
-        return same and bool((self.keep == other.keep).all())
+        if not isinstance(other, Structure) or other.graph is not self.graph:
+            return False
+        return bool((self.keep == other.keep).all())
 
     def __hash__(self) -> int:
         """Hash of the kept units."""
@@ -101,6 +102,11 @@ def restrict(structure: Structure) -> Graph:
     )
     channels = {name: smaller(dim) for name, dim in graph.channels.items()}
     return replace(
-        graph, axes=tuple(axes), weights=weights, sites=sites, channels=channels,
-        activations={}, program=None,
+        graph,
+        axes=tuple(axes),
+        weights=weights,
+        sites=sites,
+        channels=channels,
+        activations={},
+        program=None,
     )

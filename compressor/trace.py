@@ -18,9 +18,7 @@ from compressor.tracing.program import Example, example_of, export, first_names,
 from compressor.tracing.propagate import propagate
 
 
-def trace(
-    model: nn.Module, example: Example | None = None, *, keep: Iterable[str] = ()
-) -> Graph:
+def trace(model: nn.Module, example: Example | None = None, *, keep: Iterable[str] = ()) -> Graph:
     """Write a model as a graph of coupled axes.
 
     Args:
@@ -40,7 +38,7 @@ def trace(
     """
     inputs = example_of(model, example)
     program = export(model, inputs)
-    tensors = {name: w for name, w in reversed(list(named_tensors(model)))}
+    tensors = dict(reversed(list(named_tensors(model))))
     first = first_names(model)
     distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
     flow = propagate(program, distinct)

@@ -103,7 +103,7 @@ class Training:
         """The task's loss, with the dense original as a teacher if asked for."""
         return self.session.loss if distill is None else distill.of(self.session.loss, self.teach)
 
-    def teach(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a forward pass
+    def teach(self, *args: Any, **kwargs: Any) -> Any:
         """The dense original's output, in eval mode, at the precision of training."""
         if self._fabric is None:
             return self._teacher(*args, **kwargs)
@@ -135,7 +135,8 @@ class Training:
             self._bar.advance(f"loss {losses[-1]:.3f}")
         if not losses:
             raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
-        mean = sum(losses) / len(losses)
+        self.average_buffers()
+        mean = self._mean(sum(losses), len(losses))
         accuracy = self.validate()
         seconds = time.perf_counter() - began
         self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds))
@@ -223,10 +224,15 @@ class Training:
             wanted = targets.argmax(1) if targets.is_floating_point() else targets
             right += int((guess == wanted).sum())
             total += wanted.numel()
-        counts = torch.tensor([right, total], dtype=torch.float64)
+        return self._mean(right, total)
+
+    def _mean(self, amount: float, count: float) -> float:
+        """``amount / count``, both summed over all processes."""
+        both = torch.tensor([amount, count], dtype=torch.float64)
         if self._fabric is not None and self._fabric.world_size > 1:
-            counts = self._fabric.all_reduce(self._fabric.to_device(counts), reduce_op="sum")
-        return float(counts[0] / counts[1])
+            both = self._fabric.all_reduce(self._fabric.to_device(both), reduce_op="sum")
+        total, number = cast("Tensor", both).tolist()
+        return total / number
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -150,8 +150,7 @@ def _masked(
     """Masked outputs of every item of the batch, joined along the batch."""
     batch = inputs[0].shape[0]
     rows = [
-        masking.run(graph, structure, tensors, [x[i : i + 1] for x in inputs])
-        for i in range(batch)
+        masking.run(graph, structure, tensors, [x[i : i + 1] for x in inputs]) for i in range(batch)
     ]
     return [torch.cat(parts) if parts[0].ndim else parts[0] for parts in zip(*rows, strict=True)]
 

@@ -7,9 +7,9 @@ The road: five-second clips -> log-mel spectrograms -> a dense residual CNN (324
 million MACs) trained on folds 1-4 -> `compressor.fit` -> the held-out fold 5. All settings were
 chosen on fold 4 with networks trained on folds 1-3 (`benchmarks/`); fold 5 is only reported.
 
-Without `--data` the recipe looks for ESC-50 below `COMPRESSOR_DATA`, then `../shared/data`. If there
-is none it generates scenes in the layout of the TAU data sets and says so: the numbers are then
-about generated sounds. What a run leaves in `--out`: the dense weights, a checkpoint, the
+Without `--data` the recipe looks for ESC-50 below `COMPRESSOR_DATA`, then `../shared/data`. If
+there is none it generates scenes in the layout of the TAU data sets and says so: the numbers are
+then about generated sounds. What a run leaves in `--out`: the dense weights, a checkpoint, the
 compressed model, `report.md`, `report.json`, `layers.png`. A killed run goes on when called again.
 """
 
@@ -52,7 +52,7 @@ MELS = {
     "scenes": MelSettings(hop=0.008),
 }
 MODELS: dict[str, Callable[[int], nn.Module]] = {
-    "residual": lambda classes: ResidualCNN(classes),
+    "residual": ResidualCNN,
     "bcresnet": lambda classes: BCResNetASC(80, num_classes=classes, mels=64, frames=126),
 }
 
@@ -74,8 +74,8 @@ class Config:
     model: str = "residual"
     epochs: int = 80
     fine_tune: int = 30
-    dense: Training = Training()
-    small: Training = Training(lr=1e-3)
+    dense: Training = field(default_factory=Training)
+    small: Training = field(default_factory=lambda: Training(lr=1e-3))
     distill: Distill | None = field(default_factory=Distill)
     seed: int = 0
 

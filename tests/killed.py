@@ -21,6 +21,7 @@ SCHEDULE = (
     Recalibrate(),
     FineTune(epochs=3, select=True),
 )
+LONG = (Prune(steps=4, epochs=3), Recalibrate(), FineTune(epochs=25, select=True))
 
 
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
@@ -59,4 +60,4 @@ def call(
 def run_and_save(directory: Path, output: Path) -> None:
     """What the killed process does."""
     torch.set_num_threads(1)
-    call(directory).save(output)
+    call(directory, schedule=LONG).save(output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -243,10 +244,16 @@ class TestTorchinfo:
     def test_the_rule_on_a_list_written_by_hand(self) -> None:
         """The count needs calls alone, whoever recorded them."""
         sizes = (("weight", 36), ("bias", 4))
-        conv = Call("conv", "Conv2d", 1, True, False, sizes, (1, 4, 5, 6))  # noqa: FBT003
-        again = Call("conv", "Conv2d", 1, True, True, sizes, (1, 4, 2, 3))  # noqa: FBT003
-        net = Call("", "Net", 0, False, False, (("conv.weight", 36), ("conv.bias", 4), ("scale", 7)),
-                   (1, 4, 2, 3))  # noqa: FBT003  # fmt: skip
+        all_sizes = (("conv.weight", 36), ("conv.bias", 4), ("scale", 7))
+        net = Call(
+            module="", module_type="Net", depth=0, leaf=False, repeated=False,
+            parameters=all_sizes, output=(1, 4, 2, 3),
+        )  # fmt: skip
+        conv = Call(
+            module="conv", module_type="Conv2d", depth=1, leaf=True, repeated=False,
+            parameters=sizes, output=(1, 4, 5, 6),
+        )  # fmt: skip
+        again = replace(conv, repeated=True, output=(1, 4, 2, 3))
         assert [torchinfo_macs(call) for call in (net, conv, again)] == [0, 40 * 30, 40 * 6]
         assert torchinfo_params([net, conv, again]) == 47
 
@@ -268,26 +275,36 @@ class TestOthers:
         assert fvcore_count(model, IMAGE) == Count(params=288, macs=macs)
         assert torchinfo_count(model, IMAGE) == Count(params=288, macs=macs)
 
-    def test_batch_norm_counts_once_twice_or_per_parameter(self) -> None:
+    def test_batch_norm_costs_per_parameter_or_per_element(self) -> None:
         model = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8))
         conv, elements = 288 * 49, 8 * 49
         assert measure(model, IMAGE).macs == conv
         assert torchinfo_count(model, IMAGE).macs == conv + 16
-        assert fvcore_count(model, IMAGE) == Count(params=304, macs=conv + elements)
-        assert thop_count(model, IMAGE) == Count(params=304, macs=conv + 2 * elements)
+        assert fvcore_count(model, IMAGE) == Count(params=304, macs=conv + 2 * elements)
+        assert thop_count(model, IMAGE) == Count(params=304, macs=conv + 4 * elements)
+
+    def test_other_arithmetic(self) -> None:
+        norm, pool = nn.LayerNorm((4, 9, 9)), nn.AdaptiveAvgPool2d(1)
+        elements = IMAGE.numel()
+        assert (measure(norm, IMAGE).macs, measure(pool, IMAGE).macs) == (0, 0)
+        asked = [
+            count(layer, IMAGE) for layer in (norm, pool) for count in (fvcore_count, thop_count)
+        ]
+        macs = [count.macs for count in asked if count is not None]
+        assert macs == [5 * elements, 4 * elements, elements, elements + 4]
 
     def test_functional_calls_are_missed_by_hooks(self) -> None:
         model = Unused()
         assert measure(model, IMAGE).macs == 2 * 81 * 16
-        assert thop_count(model, IMAGE) == Count(params=16 + 4 + 25 + 12 + 16, macs=81 * 16)
+        assert thop_count(model, IMAGE) == Count(params=16 + 4, macs=81 * 16)  # the one called
         fvcore = fvcore_count(model, IMAGE)
         assert fvcore is not None
         assert fvcore.macs == 2 * 81 * 16
 
     def test_thop_loses_parameters_of_containers(self) -> None:
-        model, said = Shared(), thop_count(Shared(), IMAGE)
-        assert said is not None
-        assert said.params == sum(p.numel() for p in model.parameters()) - 4
+        model = Outputs(lambda y: y)  # holds 3 parameters beside its convolution
+        assert thop_count(model, IMAGE) == Count(params=25, macs=81 * 20)
+        assert torchinfo_count(model, IMAGE).params == 28
 
     def test_attention_differs_everywhere(self) -> None:
         layer = nn.MultiheadAttention(16, 2, batch_first=True)

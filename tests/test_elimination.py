@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linprog
@@ -56,6 +56,7 @@ CURVES = (
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(HEIGHTS, min_size=1, max_size=30),
     st.lists(st.integers(1, 5), min_size=30, max_size=30),
@@ -104,6 +105,7 @@ def inners(draw: st.DrawFn) -> Inner:
     return Inner(widths, unary, {pair: float(generator.exponential()) for pair in ends})
 
 
+@settings(deadline=None)
 @given(inners())
 def test_elimination_equals_brute_force(inner: Inner) -> None:
     sizes = [len(width) for width in inner.widths]
@@ -151,6 +153,7 @@ def problem_of(graph: Graph, seed: int, share: float = 0.5) -> Problem:
     )
 
 
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 10**6))
 def test_forms_price_every_point_and_every_step_exactly(graph: Graph, seed: int) -> None:
     problem = problem_of(graph, seed)
@@ -172,6 +175,7 @@ def test_forms_price_every_point_and_every_step_exactly(graph: Graph, seed: int)
             assert change[:, k].tolist() == [b - a for a, b in zip(exact, after, strict=True)]
 
 
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 10**6), st.lists(st.floats(0, 5), min_size=3, max_size=3))
 def test_every_oracle_is_at_least_the_lagrangian_of_every_point(
     graph: Graph, seed: int, prices: list[float]
@@ -195,6 +199,7 @@ def test_every_oracle_is_at_least_the_lagrangian_of_every_point(
     assert LogWidths(forms).oracle()(y)[0] >= best - 1e-8
 
 
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 10**6))
 def test_best_responses_never_lower_the_lagrangian(graph: Graph, seed: int) -> None:
     forms = compile_forms(problem_of(graph, seed))
@@ -206,6 +211,7 @@ def test_best_responses_never_lower_the_lagrangian(graph: Graph, seed: int) -> N
     assert after.gain - y @ after.excess >= before.gain - y @ before.excess - 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(0, 12))
 def test_master_finds_the_lowest_point_of_the_planes(seed: int, caps: int, planes: int) -> None:
     generator = np.random.default_rng(seed)

@@ -91,7 +91,7 @@ def test_finish_makes_the_shrinks_that_are_still_due() -> None:
     ],
     ids=lambda make: make.func.__name__,
 )
-def test_optimiser_state_is_cut_like_its_parameters(make) -> None:
+def test_optimiser_state_is_cut_like_its_parameters(make: partial[torch.optim.Optimizer]) -> None:
     session = Session(tiny(), budget=CAPS, prune=Prune(steps=1), every=10**6)
     optimizer = session.optimizer = make(session.model.parameters())
     train(session, optimizer, 2)
@@ -200,7 +200,7 @@ def test_a_wrong_cut_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor import session as module  # noqa: PLC0415
+    from compressor import descent as module  # noqa: PLC0415
 
     def short(model: nn.Module, example: object) -> Cost:
         cost = measure(model, example)
@@ -233,7 +233,7 @@ def test_data_makes_the_importance_a_measured_one() -> None:
     assert by_norm.structure.keep.tolist() != by_fisher.structure.keep.tolist()
 
 
-@pytest.mark.parametrize("model", [TwoInputs(), Tied(), tiny(norm=False)], ids=lambda m: type(m))
+@pytest.mark.parametrize("model", [TwoInputs(), Tied(), tiny(norm=False)], ids=type)
 def test_other_kinds_of_models(model: nn.Module) -> None:
     before = measure(model, model.example_input_array)
     budget = Budget(params=before.params // 2, macs=before.macs // 2)

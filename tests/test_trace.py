@@ -20,9 +20,19 @@ from compressor.verify import verify
 from tests.zoo import FAMILIES, TRICKY
 
 FROZEN = {
-    "shuffle_constants", "split_constants", "slice_constant", "select_channels", "view_constant",
-    "gram", "einsum", "channels_as_space", "attention", "gru", "local_response_norm",
-    "cumulative_sum", "weight_norm",
+    "shuffle_constants",
+    "split_constants",
+    "slice_constant",
+    "select_channels",
+    "view_constant",
+    "gram",
+    "einsum",
+    "channels_as_space",
+    "attention",
+    "gru",
+    "local_response_norm",
+    "cumulative_sum",
+    "weight_norm",
 }
 """Networks whose trap cannot be proven safe: the layer in front of it must stay whole."""
 
@@ -108,15 +118,17 @@ def test_mode_dtype_and_flags_survive() -> None:
     assert [module.training for module in smaller.modules()] == flags
     assert not next(smaller.parameters()).requires_grad
     assert all(p.dtype == torch.float64 for p in smaller.parameters())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in smaller.modules())  # noqa: SLF001
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in smaller.modules())
 
 
 def test_tied_parameters_stay_tied() -> None:
     model = TRICKY["tied_parameter"]()
     graph = trace(model)
     smaller = shrink(model, graph, random_structure(graph, 2))
+
     def distinct(net: nn.Module) -> int:
         return len({id(p) for _, p in net.named_parameters(remove_duplicate=False)})
+
     assert distinct(smaller) == distinct(model)
 
 

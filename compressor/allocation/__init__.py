@@ -15,9 +15,10 @@ import numpy as np
 from compressor.allocation.allocation import Allocation, Solution
 from compressor.allocation.dual import dual
 from compressor.allocation.exact import exact
+from compressor.allocation.filling import blocked
 from compressor.allocation.objective import Additive, LogRetention, LogWidth, Mix, Objective
 from compressor.allocation.problem import Floats, Problem
-from compressor.allocation.request import blocked, check_scores, make_problem
+from compressor.allocation.request import check_scores, make_problem
 from compressor.allocation.threshold import Scores, threshold
 from compressor.allocation.uniform import uniform
 from compressor.budget import Budget
@@ -53,6 +54,8 @@ METHODS: dict[str, Method] = {
 """The methods that have a name."""
 
 DEFAULT = LogRetention()
+NEGLIGIBLE = 1e-6
+"""A price of this part of the objective's scale is none."""
 
 
 def allocate(
@@ -132,15 +135,18 @@ def _finish(
             "method; the structure was not used."
         )
     value, bound = problem.value(widths), solution.bound
+    prices = {name: 0.01 * problem.caps[name] * p for name, p in solution.prices.items()}
+    held = blocked(problem, widths)
+    priced = {name for name, price in prices.items() if price > NEGLIGIBLE * problem.scale}
     return Allocation(
         structure=structure,
         widths=widths,
         value=value,
         bound=bound,
         gap=None if bound is None else objective.gap(value, bound, problem.scale),
-        binding=blocked(problem, widths),
+        binding=tuple(name for name in problem.resources if name in held or name in priced),
         unused=problem.unused(widths),
-        prices={name: 0.01 * problem.caps[name] * p for name, p in solution.prices.items()},
+        prices=prices,
         evaluations=solution.evaluations,
         method=method,
         objective=objective,

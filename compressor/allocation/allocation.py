@@ -47,7 +47,8 @@ class Allocation:
             objective ``1 - exp(-(bound - value) / total weight)``: the shortfall of the weighted
             geometric mean of the retained parts; for `Additive` ``1 - value / bound``. None
             without a bound.
-        binding: The caps that keep at least one axis from growing by one step.
+        binding: The caps that hold the result down: those that keep at least one axis from
+            growing by one step, and those with a price.
         unused: Part of every cap that is left, between 0 and 1.
         prices: What 1 % more of every cap would add to the objective, to first order; empty for a
             method without prices.

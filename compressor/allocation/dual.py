@@ -43,7 +43,7 @@ class Effort:
     exact_work: int = 50_000_000
     interval_work: int = 4_000_000
     precision: float = 2e-5
-    enough: float = 5e-4
+    enough: float = 1e-3
 
 
 DEFAULT = Effort()

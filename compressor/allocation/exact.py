@@ -21,6 +21,8 @@ from compressor.allocation.problem import Floats, Integers, Problem
 
 MAX_AXES = 15
 """Free axes beyond which the program would take very long."""
+ATTEMPTS = 4
+"""How often caps are tightened by what the solver exceeds them by, within its tolerance."""
 TOLERANCE = 1e-9
 """Slack with which a list of gains counts as concave."""
 
@@ -49,20 +51,21 @@ def exact(problem: Problem, *, seconds: float = 120.0, relative_gap: float = 1e-
         )
     if not len(forms.free):
         return Solution(problem.smallest, problem.value(problem.smallest))
-    caps = forms.caps.astype(np.float64)
-    for _ in range(4):
-        places, bound = _Program(forms, caps, _cvxpy()).solve(seconds, relative_gap)
+    caps, bound = forms.caps.astype(np.float64), np.inf
+    for attempt in range(1, ATTEMPTS + 1):
+        places, limit = _Program(forms, caps, _cvxpy()).solve(seconds, relative_gap)
+        bound = limit if attempt == 1 else bound  # later ones hold for tighter caps alone
         spent = forms.cost(forms.width(places))
         if (spent <= forms.caps).all():
             value = problem.value(forms.everywhere(places))
             bound = max(bound + value - forms.gain(places), value)
-            return Solution(forms.everywhere(places), bound, evaluations=1)
+            return Solution(forms.everywhere(places), bound, evaluations=attempt)
         # The solver keeps the caps to a relative tolerance; costs are integers and are not so kind.
         caps -= np.maximum(spent - forms.caps, 0) + 1.0
     raise RuntimeError("the solver kept exceeding the caps by its tolerance; use method='dual'.")
 
 
-def _cvxpy() -> Any:  # noqa: ANN401 - cvxpy is an extra and has no types
+def _cvxpy() -> Any:
     """The modelling library, or a message that says how to get it."""
     try:
         import cvxpy  # noqa: PLC0415 - an extra, needed here alone
@@ -83,7 +86,7 @@ class _Program:
         cvxpy: The modelling library.
     """
 
-    def __init__(self, forms: Forms, caps: Floats, cvxpy: Any) -> None:  # noqa: ANN401 - see _cvxpy
+    def __init__(self, forms: Forms, caps: Floats, cvxpy: Any) -> None:
         self._forms, self._cvxpy = forms, cvxpy
         self._rules: list[Any] = []
         parts = np.split(np.arange(len(forms.widths)), forms.starts[1:])
@@ -124,7 +127,7 @@ class _Program:
             self._rules.append(self._cvxpy.sum(digits) <= 1)
         return sizes, digits
 
-    def _gain(self, axis: int) -> Any:  # noqa: ANN401 - an expression
+    def _gain(self, axis: int) -> Any:
         """The objective of one axis: below every line of it if concave, else by level."""
         levels, gains = self._levels[axis].astype(np.float64), self._gains[axis]
         slopes = np.diff(gains) / np.diff(levels)
@@ -152,7 +155,7 @@ class _Program:
             terms += [c / cap * p for c, p in zip(forms.coefs[r], products, strict=True)]
             self._rules.append(self._cvxpy.sum(terms) <= 1.0 - forms.const[r] / cap)
 
-    def _product(self, i: int, j: int) -> Any:  # noqa: ANN401 - an expression
+    def _product(self, i: int, j: int) -> Any:
         """The lower envelope of ``w_i · w_j``, in the digits of the one with fewer of them."""
         if len(self._digits[j][0]) < len(self._digits[i][0]):
             i, j = j, i

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.allocation.forms import Forms
-from compressor.allocation.problem import Floats, Integers
+from compressor.allocation.forms import Forms, compile_forms
+from compressor.allocation.problem import Floats, Integers, Problem
 
 TINY = 1e-30
 """Price of a step that costs nothing scarce: it goes first."""
@@ -186,3 +186,14 @@ def _best_pair(state: State, down: int, up: int) -> tuple[float, int, int]:
     best = int(gain.argmax())
     narrow, widen = divmod(best, len(gain))
     return float(gain[narrow, widen]), narrow, widen
+
+
+def blocked(problem: Problem, widths: Integers) -> tuple[str, ...]:
+    """The caps that keep at least one axis from taking its next level, from these widths."""
+    forms = compile_forms(problem)
+    if not len(forms.free):
+        return ()
+    state = State.at(forms, forms.nearest(widths[forms.free]))
+    _, _, change = state.steps(1)
+    stopped = np.flatnonzero((change > state.slack[:, None]).any(axis=1))
+    return tuple(problem.resources[r] for r in stopped.tolist())

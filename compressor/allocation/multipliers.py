@@ -61,7 +61,7 @@ class Master:
             direction = inverse @ self._columns[entering]
             level = np.maximum(inverse @ target, 0.0)
             ratio = np.full(rows, np.inf)
-            usable = direction > 1e-12  # noqa: PLR2004 - a smaller pivot is rounding
+            usable = direction > 1e-12  # a smaller pivot is rounding
             ratio[usable] = level[usable] / direction[usable]
             leaving = int(ratio.argmin())
             if not np.isfinite(ratio[leaving]):

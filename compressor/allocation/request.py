@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -159,7 +159,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
 
 def _some(names: Sequence[str]) -> str:
     """The first few names."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - enough
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
 
 
@@ -188,19 +188,3 @@ def _entries(graph: Graph, weight: str, widths: Integers) -> int:
         const, per_unit = graph.affine(dim)
         total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())
     return total
-
-
-def blocked(problem: Problem, widths: Integers) -> tuple[str, ...]:
-    """The caps that keep at least one axis from taking its next level, from these widths."""
-    stopped: Mapping[str, bool] = dict.fromkeys(problem.resources, False)
-    binding = dict(stopped)
-    for number, levels in enumerate(problem.levels):
-        place = int(np.searchsorted(levels, widths[number])) + 1
-        if place >= len(levels):
-            continue
-        wider = widths.copy()
-        wider[number] = levels[place]
-        for name, cost in problem.costs.items():
-            if not binding[name]:
-                binding[name] = cost(wider) > problem.caps[name]
-    return tuple(name for name, binds in binding.items() if binds)

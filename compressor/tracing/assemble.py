@@ -54,8 +54,13 @@ def assemble(flow: Flow, tensors: Mapping[str, Tensors]) -> Graph:
     }
     sites = tuple(
         Site(
-            use.module, use.weight, use.positions, use.kind,
-            numbering.dim(use.reads), numbering.dim(use.writes), use.dense,
+            use.module,
+            use.weight,
+            use.positions,
+            use.kind,
+            numbering.dim(use.reads),
+            numbering.dim(use.writes),
+            use.dense,
         )
         for use in flow.uses
     )
@@ -156,8 +161,9 @@ def _activations(flow: Flow, numbering: Numbering) -> list[tuple[str, tuple[int,
     return found
 
 
-def tensors_of(model_tensors: Mapping[str, Tensor], trainable: set[str],
-               aliases: Mapping[str, tuple[str, ...]]) -> dict[str, Tensors]:
+def tensors_of(
+    model_tensors: Mapping[str, Tensor], trainable: set[str], aliases: Mapping[str, tuple[str, ...]]
+) -> dict[str, Tensors]:
     """Collect the facts about weights that `assemble` needs."""
     return {
         name: Tensors(w.element_size(), name in trainable, aliases.get(name, ()))

@@ -1,4 +1,4 @@
-"""Which entries must live or die together: edges collected while tracing, solved once at the end."""
+"""Which entries must live or die together: ties collected while tracing, solved at the end."""
 
 from __future__ import annotations
 

@@ -38,8 +38,11 @@ def pointwise(flow: Flow, node: Node) -> Label | None:
     """
     rank = len(shape_of(node))
     operands = [a for a in node.all_input_nodes if shape_of(a)]
-    found = [(a, label, rank - len(shape_of(a)) + label.dim) for a in operands
-             if flow.weight(a) is None and (label := flow.label(a)) is not None]
+    found = [
+        (a, label, rank - len(shape_of(a)) + label.dim)
+        for a in operands
+        if flow.weight(a) is None and (label := flow.label(a)) is not None
+    ]
     dims = {dim for _, _, dim in found}
     if not found:
         vectors = [(a, label) for a in operands if (label := flow.label(a)) is not None]
@@ -90,8 +93,10 @@ def concatenate(flow: Flow, node: Node) -> Label | None:
     if not dims:
         return None
     if dims == {dim}:
-        parts = [fixed(shape_of(t)[dim]) if label is None else label.ids
-                 for t, label in zip(tensors, labels, strict=True)]
+        parts = [
+            fixed(shape_of(t)[dim]) if label is None else label.ids
+            for t, label in zip(tensors, labels, strict=True)
+        ]
         return Label(dim, np.concatenate(parts))
     if len(dims) > 1 or dim in dims or any(label is None for label in labels):
         for tensor in tensors:
@@ -141,7 +146,7 @@ def cutting(flow: Flow, node: Node) -> Labels:
     aligned = all(len(p) and p[0] % length == 0 and p[-1] - p[0] == length - 1 for p in pieces)
     if lengths or length == 0 or size % length or not aligned:
         flow.hold(source, f"{place(node)} cuts it into unequal parts")
-        return None if not isinstance(node.meta.get("val"), list | tuple) else [None] * len(pieces)
+        return None
     if length < size:
         rows = label.ids.reshape(-1, length)
         flow.couplings.tie(rows, rows[0])

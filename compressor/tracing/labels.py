@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,7 +77,7 @@ def move(
     label: Label,
     shape: Sequence[int],
     couplings: Couplings,
-) -> Label | None | list[Label | None]:
+) -> Label | list[Label | None] | None:
     """The label after an operation that only moves entries: run it on the ids themselves."""
     moved = operation(spread(label, shape))
     if isinstance(moved, Tensor):

@@ -15,84 +15,70 @@ from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Program
 
-aten = torch.ops.aten
+
+def _each(names: str, rule: Rule) -> dict[Any, Rule]:
+    """One rule for several operations of PyTorch, by name."""
+    return {getattr(torch.ops.aten, name): rule for name in names.split()}
+
 
 RULES: Mapping[Any, Rule] = {
-    **dict.fromkeys(
-        (aten.conv1d, aten.conv2d, aten.conv3d),
+    **_each(
+        "conv1d conv2d conv3d",
         partial(layers.convolution, groups_at=6, transposed=False),
     ),
-    **dict.fromkeys(
-        (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d),
+    **_each(
+        "conv_transpose1d conv_transpose2d conv_transpose3d",
         partial(layers.convolution, groups_at=6, transposed=True),
     ),
-    aten.linear: layers.linear,
-    **dict.fromkeys((aten.matmul, aten.mm), layers.matmul),
-    **dict.fromkeys((aten.batch_norm, aten.instance_norm), layers.batch_norm),
-    **dict.fromkeys((aten.layer_norm, aten.rms_norm), layers.layer_norm),
-    aten.group_norm: layers.group_norm,
-    **dict.fromkeys((aten.prelu, aten._prelu_kernel), layers.prelu),  # noqa: SLF001
-    **dict.fromkeys((aten.cat, aten.concat, aten.concatenate), data.concatenate),
-    **dict.fromkeys(
-        (
-            aten.view, aten.reshape, aten._unsafe_view, aten.flatten, aten.unflatten,  # noqa: SLF001
-            aten.squeeze, aten.unsqueeze, aten.permute, aten.transpose, aten.t, aten.numpy_T,
-            aten.movedim, aten.swapaxes, aten.swapdims, aten.moveaxis, aten.expand, aten.repeat,
-            aten.tile, aten.repeat_interleave, aten.flip, aten.pixel_shuffle, aten.pixel_unshuffle,
-            aten.adjoint, aten.mT, aten.expand_as, aten.view_as, aten.reshape_as,
-        ),
+    **_each("linear", layers.linear),
+    **_each("matmul mm", layers.matmul),
+    **_each("batch_norm instance_norm", layers.batch_norm),
+    **_each("layer_norm rms_norm", layers.layer_norm),
+    **_each("group_norm", layers.group_norm),
+    **_each("prelu _prelu_kernel", layers.prelu),
+    **_each("cat concat concatenate", data.concatenate),
+    **_each(
+        "view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute transpose t numpy_T "
+        "movedim moveaxis swapaxes swapdims expand expand_as view_as reshape_as repeat tile "
+        "repeat_interleave flip pixel_shuffle pixel_unshuffle adjoint mT",
         data.movement,
     ),
-    **dict.fromkeys(
-        (
-            aten.chunk, aten.split, aten.split_with_sizes, aten.tensor_split, aten.slice,
-            aten.narrow,
-        ),
-        data.cutting,
-    ),
-    **dict.fromkeys((aten.select, aten.unbind, aten.roll), data.opaque_across),
-    aten.glu: data.gated,
-    **dict.fromkeys(
-        (aten.max_pool1d, aten.avg_pool1d, aten.adaptive_avg_pool1d, aten.adaptive_max_pool1d,
-         aten.upsample_nearest1d, aten.upsample_linear1d, aten.reflection_pad1d,
-         aten.replication_pad1d),
+    **_each("chunk split split_with_sizes tensor_split slice narrow", data.cutting),
+    **_each("select unbind roll", data.opaque_across),
+    **_each("glu", data.gated),
+    **_each(
+        "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d "
+        "upsample_linear1d reflection_pad1d replication_pad1d",
         partial(data.pooling, spatial=1),
     ),
-    **dict.fromkeys(
-        (aten.max_pool2d, aten.avg_pool2d, aten.adaptive_avg_pool2d, aten.adaptive_max_pool2d,
-         aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d,
-         aten.reflection_pad2d, aten.replication_pad2d, aten.max_pool2d_with_indices,
-         aten._upsample_nearest_exact2d),  # noqa: SLF001
+    **_each(
+        "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices "
+        "upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d "
+        "reflection_pad2d replication_pad2d",
         partial(data.pooling, spatial=2),
     ),
-    **dict.fromkeys(
-        (aten.max_pool3d, aten.avg_pool3d, aten.adaptive_avg_pool3d, aten.adaptive_max_pool3d,
-         aten.upsample_nearest3d, aten.upsample_trilinear3d, aten.replication_pad3d),
+    **_each(
+        "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d "
+        "upsample_trilinear3d replication_pad3d",
         partial(data.pooling, spatial=3),
     ),
-    **dict.fromkeys((aten.constant_pad_nd, aten.pad), data.padding),
-    **dict.fromkeys(
-        (aten.mean, aten.sum, aten.var, aten.std, aten.amax, aten.amin, aten.max, aten.min,
-         aten.var_mean, aten.std_mean, aten.logsumexp, aten.linalg_vector_norm, aten.norm),
+    **_each("constant_pad_nd pad", data.padding),
+    **_each(
+        "mean sum var std amax amin max min var_mean std_mean logsumexp linalg_vector_norm norm",
         data.reduction,
     ),
-    **dict.fromkeys(
-        (aten.softmax, aten._softmax, aten.log_softmax, aten._log_softmax),  # noqa: SLF001
-        data.along_one,
+    **_each("softmax _softmax log_softmax _log_softmax", data.along_one),
+    # Entry-wise operations that PyTorch does not tag as such.
+    **_each(
+        "dropout dropout_ feature_dropout feature_dropout_ alpha_dropout feature_alpha_dropout "
+        "clone contiguous to _to_copy detach detach_ alias lift_fresh_copy type_as relu6 relu6_ "
+        "selu selu_ celu hardtanh hardtanh_ hardswish hardswish_ softplus log_sigmoid square "
+        "float_power divide multiply subtract true_divide rsub nan_to_num "
+        "zeros_like ones_like full_like rand_like randn_like empty_like",
+        data.pointwise,
     ),
 }
-
-PLAIN = (
-    aten.dropout, aten.dropout_, aten.feature_dropout, aten.feature_dropout_, aten.alpha_dropout,
-    aten.feature_alpha_dropout, aten.clone, aten.contiguous, aten.to, aten._to_copy,  # noqa: SLF001
-    aten.detach, aten.detach_, aten.alias, aten.relu6, aten.relu6_, aten.zeros_like,
-    aten.ones_like, aten.full_like, aten.type_as, aten.square, aten.hardtanh, aten.hardtanh_,
-    aten.lift_fresh_copy, aten.selu, aten.selu_, aten.celu, aten.float_power, aten.divide,
-    aten.multiply, aten.subtract, aten.true_divide, aten.softplus,
-    aten.log_sigmoid, aten.hardswish, aten.hardswish_, aten.rsub,
-    aten.nan_to_num, aten.rand_like, aten.randn_like, aten.empty_like,
-)
-"""Entry-wise operations that PyTorch does not tag as such."""
+"""Which rule reads which operation. Any other is pointwise if PyTorch tags it so, else opaque."""
 
 CHECKS = ("_assert", "_guard", "sym_")
 """Operations without a tensor result that do not touch data."""
@@ -125,7 +111,7 @@ def _rule(node: Node) -> Rule:
     if any(part in str(target) for part in CHECKS):
         return _nothing
     tags = getattr(target, "tags", ())
-    return data.pointwise if packet in PLAIN or torch.Tag.pointwise in tags else data.opaque
+    return data.pointwise if torch.Tag.pointwise in tags else data.opaque
 
 
 def _guarded(rule: Rule, node: Node) -> Rule:

@@ -72,7 +72,7 @@ class Config:
     """
 
     model: str = "residual"
-    epochs: int = 80
+    epochs: int = 50
     fine_tune: int = 30
     dense: Training = field(default_factory=Training)
     small: Training = field(default_factory=lambda: Training(lr=1e-3))

@@ -25,7 +25,9 @@ COUNTS = (48, 32, 24, 16, 12, 8)
 """Intervals that an axis begins with, the first number of these that is affordable."""
 PARTS = 4
 """Parts that an interval is split into."""
-ROUNDS = 12
+REACH = 13
+"""Doublings of the distance to the last maximum up to which intervals are laid around it."""
+ROUNDS = 24
 """Most rounds of splitting for one price vector."""
 
 
@@ -119,6 +121,6 @@ def _geometric(levels: int, count: int) -> Integers:
 
 def _around(centre: int, levels: int) -> Integers:
     """First places of intervals that are single next to `centre` and double away from it."""
-    away = np.concatenate(([0, 1, 2, 3], 2 ** np.arange(2, 12)))
+    away = 2 ** np.arange(REACH) - 1
     marks = np.concatenate((centre - away, centre + 1 + away, [0]))
     return np.unique(marks[(marks >= 0) & (marks < levels)])

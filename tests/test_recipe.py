@@ -1,0 +1,94 @@
+"""The main job, end to end, at a size that a test can afford."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+import compressor
+from models import ResidualCNN
+from recipes import esc50
+from recipes.training import Epochs, Training, accuracy, learning_rate, train
+
+
+def small_data(clips: int = 40) -> esc50.Data:
+    """Noise whose class is its level: enough to learn something."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(clips) % 5
+    x = torch.randn(clips, 1, 64, 126, generator=generator) + y.reshape(-1, 1, 1, 1)
+    return esc50.Data("levels", (x, y), (x[:10], y[:10]), classes=5)
+
+
+@pytest.mark.slow
+def test_the_main_job_writes_everything_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    data, console = small_data(), Console(quiet=True)
+    config = esc50.Config(epochs=1, fine_tune=1)
+    first = esc50.run(data, config, tmp_path, console)
+    assert first["params"] <= 128_000
+    assert first["macs"] <= 30_000_000
+    assert first["dense params"] > 128_000
+    assert first["dense macs"] > 30_000_000
+    for name in ("report.md", "report.json", "layers.png", "result.json"):
+        assert (tmp_path / name).stat().st_size > 100
+    assert json.loads((tmp_path / "result.json").read_text())["data"] == "levels"
+    small = compressor.load(tmp_path, ResidualCNN(5)).eval()
+    assert 100 * accuracy(small, *data.held_out) == first["compressed accuracy"]
+    second = esc50.run(data, config, tmp_path, console)
+    assert second["compressed accuracy"] == first["compressed accuracy"]
+
+
+def test_esc50_is_found_where_it_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert esc50.find_esc50(tmp_path / "given") == tmp_path / "given"
+    monkeypatch.setenv("COMPRESSOR_DATA", str(tmp_path))
+    assert esc50.find_esc50(None) is None
+    (tmp_path / "esc50" / "meta").mkdir(parents=True)
+    (tmp_path / "esc50" / "meta" / "esc50.csv").touch()
+    assert esc50.find_esc50(None) == tmp_path / "esc50"
+
+
+def test_a_damaged_dense_file_is_refused_by_name(tmp_path: Path) -> None:
+    data, config = small_data(10), esc50.Config(epochs=1)
+    file = tmp_path / "dense-1-epochs.safetensors"
+    file.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="delete it"):
+        esc50.train_dense(data, config, tmp_path, Console(quiet=True))
+
+
+def test_the_learning_rate_rises_falls_and_ends_at_zero() -> None:
+    settings = Training(lr=1.0, warmup=0.25)
+    rates = [learning_rate(step / 100, settings) for step in range(101)]
+    assert rates[0] == 0
+    assert max(rates) == rates[25] == 1
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+    assert all(a >= b for a, b in pairwise(rates[25:]))
+
+
+def test_batches_cover_every_clip_once_and_are_reproducible() -> None:
+    x = torch.arange(10.0).reshape(10, 1, 1, 1).expand(10, 1, 4, 4).contiguous()
+    settings = Training(batch=4, mixup=0.0, bands=0, frames=0)
+    passes = [
+        torch.cat([b[0][:, 0, 0, 0] for b in Epochs(x, torch.arange(10), 10, settings, seed=3)])
+        for _ in range(2)
+    ]
+    assert torch.equal(*passes)
+    assert torch.equal(passes[0].sort().values, torch.arange(10.0))
+
+
+def test_training_learns_the_levels() -> None:
+    data = small_data()
+    torch.manual_seed(0)
+    model = ResidualCNN(5, widths=(4, 8), blocks=(1, 1), dropout=0.0)
+    settings = Training(batch=8, mixup=0.0, frames=0, bands=0, lr=2e-2)
+    losses: list[float] = []
+    batches = Epochs(*data.train, 5, settings, seed=0)
+    train(model, batches, 12, on_epoch=lambda _, loss: losses.append(loss))
+    assert len(losses) == 12
+    assert losses[-1] < 0.6 * losses[0]
+    assert not model.training

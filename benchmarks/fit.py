@@ -110,7 +110,7 @@ def main() -> None:
         f"torch {torch.__version__}, torch-pruning {torch_pruning.__version__}, Python "
         f"{platform.python_version()}, one thread, n = {seeds} initialisations; cells are "
         "min / median / max. `unused` is what is left of a cap, in percent, by our counter.\n\n"
-        "| method | CPU s | CPU s / ours, paired | params unused | MACs unused | tightest unused |\n"
+        "| method | CPU s | CPU s / ours, paired | params unused | MACs unused | tightest left |\n"
         f"|---|---|---|---|---|---|\n{rows}\n"
     )
     TABLE.write_text(text)

@@ -265,7 +265,7 @@ def main() -> None:
     head = (
         f"torch {torch.__version__}, torch-pruning {torch_pruning.__version__}, Python "
         f"{platform.python_version()}, one thread. Accuracy in percent, mean over seeds "
-        f"{', '.join(map(str, SEEDS))}; differences are paired by seed, standard error in brackets. "
+        f"{', '.join(map(str, SEEDS))}; differences are paired by seed (standard error). "
         f"{EPOCHS} epochs of fine-tuning."
     )
     text = f"# Objectives on ESC-50\n\n{head}\n\n## Fold 4 (validation)\n\n{table('validation')}\n"

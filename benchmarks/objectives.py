@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import dense
+from benchmarks.rival import torch_pruning_loop
 from compressor import Budget, importance, measure
 from compressor.allocation import Additive, Allocation, LogRetention, LogWidth, Mix, allocate
 from compressor.graph import Graph
@@ -117,24 +118,9 @@ def threshold(model: nn.Module, case: Case) -> nn.Module:
     return shrink_verified(model, graph, allocation.structure)[0]
 
 
-def torch_pruning_loop(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:
-    """Torch-Pruning's documented loop: step until our counter sees both caps met."""
-    example: Tensor = model.example_input_array  # type: ignore[assignment]
-    last = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
-    pruner = torch_pruning.pruner.BasePruner(
-        model,
-        example,
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        global_pruning=globally,
-        pruning_ratio=1.0,
-        iterative_steps=200,
-        ignored_layers=[last],
-    )
-    for _ in range(200):
-        if case.caps.allows(measure(model)):
-            return model
-        pruner.step()
-    raise RuntimeError(f"Torch-Pruning did not reach {case.caps} in 200 steps")
+def theirs(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:
+    """Torch-Pruning's loop, stopped by our counter so that both tools get the same caps."""
+    return torch_pruning_loop(model, lambda m: case.caps.allows(measure(m)), globally=globally)
 
 
 METHODS: dict[str, Shrinker] = {
@@ -142,8 +128,8 @@ METHODS: dict[str, Shrinker] = {
     "log retention": partial(ours, objective=LogRetention()),
     "log width": partial(ours, objective=LogWidth()),
     "half and half": partial(ours, objective=Mix(0.5)),
-    "Torch-Pruning local": partial(torch_pruning_loop, globally=False),
-    "Torch-Pruning global": partial(torch_pruning_loop, globally=True),
+    "Torch-Pruning local": partial(theirs, globally=False),
+    "Torch-Pruning global": partial(theirs, globally=True),
     "additive": partial(ours, objective=Additive()),
     "threshold": threshold,
 }

@@ -20,11 +20,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.tracing.program import Program
+if TYPE_CHECKING:
+    from compressor.tracing.program import Program
 
 Units = NDArray[np.int64]
 

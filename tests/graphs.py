@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.shapes import Sketch
-from compressor.allocation.problem import Problem
+from compressor.allocation.problem import Problem, allowed_widths
+from compressor.budget import Budget
 from compressor.graph import Graph
 from compressor.structure import Structure
 
@@ -113,3 +114,24 @@ def optimum(problem: Problem) -> float:
     """The best objective within all caps, by looking at everything."""
     fitting = (problem.value(widths) for widths in every_point(problem) if problem.fits(widths))
     return max(fitting)
+
+
+def smallest(graph: Graph, floor: int = 1, round_to: int = 1) -> NDArray[np.int64]:
+    """The smallest widths that these options allow."""
+    least = [
+        axis.size if axis.frozen else allowed_widths(axis.size, floor, round_to)[0]
+        for axis in graph.axes
+    ]
+    return np.array(least, dtype=np.int64)
+
+
+def budget(
+    graph: Graph, capped: list[str], shares: list[float], low: NDArray[np.int64] | None = None
+) -> Budget:
+    """Caps that are shares of the way from the smallest reachable to the full cost."""
+    low = smallest(graph) if low is None else low
+    caps: dict[str, int] = {}
+    for resource, share in zip(capped, shares, strict=False):
+        form = getattr(graph, "params" if resource == "nonzero" else resource)
+        caps[resource] = int(form(low) + share * (form(graph.sizes) - form(low)))
+    return Budget(**caps)

@@ -148,6 +148,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     settings = [f"floor={floor}"]
     settings += [f"round_to={round_to}"] if round_to > 1 else []
     settings += [f"frozen axes: {_some(whole)}"] if whole else ["no frozen axes"]
+    settings += [f"{layer} stays whole: {why}" for layer, why in _held(graph)[:3]]
     advice = ["Raise the budget"]
     advice += ["lower floor"] if floor > 1 else []
     advice += ["lower round_to"] if round_to > 1 else []
@@ -155,6 +156,11 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     last = advice.pop()
     what = f"{', '.join(advice)} or {last}" if advice else last
     return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."
+
+
+def _held(graph: Graph) -> list[tuple[str, str]]:
+    """Layers that stay whole for another reason than that they are the output."""
+    return [(layer, why) for layer, why in graph.frozen.items() if "output" not in why]
 
 
 def _some(names: Sequence[str]) -> str:

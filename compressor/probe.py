@@ -10,7 +10,6 @@ reason; what is left has been seen to work.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graph import Graph
+from compressor.modes import failure_in_training, looks_at_mode, warn_of_other_code
 from compressor.structure import Structure
 from compressor.surgery import shrink
-from compressor.verify import compare
+from compressor.verify import Inputs, attempts, batch_of, compare
 
 
-def probe(model: nn.Module, graph: Graph, example: Sequence[Tensor]) -> Graph:
+def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
     """Freeze every axis whose removal the model's own code does not survive.
 
     Args:
@@ -35,12 +35,17 @@ def probe(model: nn.Module, graph: Graph, example: Sequence[Tensor]) -> Graph:
         The graph with failing axes frozen, each with its reason.
     """
     random = randomised(model)
+    if looks_at_mode(model) and failure_in_training(random, batch_of(example)) is None:
+        warn_of_other_code(random, batch_of(example))
+        trains = True
+    else:
+        trains = False
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
-    reasons = _culprits(random, graph, example, free)
+    reasons = _culprits(random, graph, example, free, trains=trains)
     while reasons:
         graph = freeze(graph, reasons)
         free = [number for number in free if number not in reasons]
-        reasons = _culprits(random, graph, example, free)
+        reasons = _culprits(random, graph, example, free, trains=trains)
     return graph
 
 
@@ -57,33 +62,39 @@ def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
 
 
 def _culprits(
-    model: nn.Module, graph: Graph, example: Sequence[Tensor], axes: list[int]
+    model: nn.Module, graph: Graph, example: Inputs, axes: list[int], *, trains: bool
 ) -> dict[int, str]:
-    """Axes that fail, with what went wrong; a set that only fails together is named whole."""
+    """Axes that fail, with what went wrong; a set that only fails together is named whole.
+
+    With `trains` a forward pass in train mode has to survive, too.
+    """
     if not axes:
         return {}
     structure = _thinned(graph, axes)
-    found = _attempt(model, graph, structure, example)
+    found = _attempt(model, graph, structure, example, trains=trains)
     if found is None:
         return {}
     if len(axes) == 1:
         return {axes[0]: f"removing channels breaks the forward pass: {found}"}
     half = len(axes) // 2
-    inner = _culprits(model, graph, example, axes[:half])
-    inner |= _culprits(model, graph, example, axes[half:])
+    inner = _culprits(model, graph, example, axes[:half], trains=trains)
+    inner |= _culprits(model, graph, example, axes[half:], trains=trains)
     together = f"removing channels here together breaks the forward pass: {found}"
     return inner or dict.fromkeys(axes, together)
 
 
 def _attempt(
-    model: nn.Module, graph: Graph, structure: Structure, example: Sequence[Tensor]
+    model: nn.Module, graph: Graph, structure: Structure, example: Inputs, *, trains: bool
 ) -> str | None:
     try:
         smaller = shrink(model, graph, structure)
     except (RuntimeError, AttributeError, KeyError) as error:
         return f"its tensors cannot be sliced ({error})"
-    found = compare(model, graph, structure, smaller, example, batches=(2, 1), double_first=False)
-    return found if isinstance(found, str) else None
+    found = compare(model, graph, structure, smaller, attempts(example), double_first=False)
+    if isinstance(found, str):
+        return found
+    failure = failure_in_training(smaller, batch_of(example)) if trains else None
+    return None if failure is None else f"in training it does not run ({failure})"
 
 
 def _thinned(graph: Graph, axes: list[int]) -> Structure:

@@ -111,7 +111,7 @@ class Session:
         self.keep = tuple(keep)
         self.checked = verify
         self.fabric = fabric
-        self.dense = self.graph = trace(model, self.example, keep=self.keep)
+        self.dense = self.graph = trace(model, self.example, keep=self.keep, check=verify)
         self.model = copy.deepcopy(model)
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
         self.shrinks: list[Shrink] = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from compressor.archive import mismatches
 from compressor.graph import Dim, Graph, Site, Weight
 from compressor.structure import Structure
 
@@ -44,7 +45,16 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
 
     Returns:
         A new module of the same class with the same device, dtype, mode and submodule names.
+
+    Raises:
+        ValueError: If the graph is that of another model.
     """
+    wrong = mismatches(model, graph)
+    if wrong:
+        raise ValueError(
+            f"this graph is not that of the {type(model).__name__} given: {'; '.join(wrong[:3])}. "
+            "Trace the model itself"
+        )
     smaller = copy.deepcopy(model)
     cut(smaller, graph, structure)
     return smaller

@@ -7,18 +7,27 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from compressor import randomness
 from compressor.errors import TraceError
 from compressor.graph import Graph
 from compressor.keep import named
-from compressor.measure import measure
+from compressor.measure import measure, private_copy
 from compressor.probe import freeze, probe
 from compressor.tracing.assemble import Tensors, assemble
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Example, example_of, export, first_names, named_tensors
 from compressor.tracing.propagate import propagate
 
+Inputs = tuple[Tensor, ...]
 
-def trace(model: nn.Module, example: Example | None = None, *, keep: Iterable[str] = ()) -> Graph:
+
+def trace(
+    model: nn.Module,
+    example: Example | None = None,
+    *,
+    keep: Iterable[str] = (),
+    check: bool = True,
+) -> Graph:
     """Write a model as a graph of coupled axes.
 
     Args:
@@ -27,6 +36,8 @@ def trace(model: nn.Module, example: Example | None = None, *, keep: Iterable[st
             time); default `model.example_input_array`. The graph holds for this input shape (any
             batch size).
         keep: Names of layers (or of modules around them) that lose no channel.
+        check: Try the graph on the model's own code (`compressor.probe`). Without, a reshape or
+            slice of fixed size goes unnoticed.
 
     Returns:
         The graph. Axes that cannot be proven safe are frozen, with the reason in `Graph.frozen`.
@@ -37,7 +48,13 @@ def trace(model: nn.Module, example: Example | None = None, *, keep: Iterable[st
         ValueError: If there is no usable example, or `keep` names no layer.
     """
     inputs = example_of(model, example)
-    program = export(model, inputs)
+    _refuse_aliases(model)
+    with randomness.preserved():
+        return _traced(model, inputs, keep, check=check)
+
+
+def _traced(model: nn.Module, inputs: Inputs, keep: Iterable[str], *, check: bool) -> Graph:
+    program = export(private_copy(model), inputs)
     tensors = dict(reversed(list(named_tensors(model))))
     first = first_names(model)
     distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
@@ -45,7 +62,28 @@ def trace(model: nn.Module, example: Example | None = None, *, keep: Iterable[st
     graph = assemble(flow, _facts(model, distinct, first))
     graph = replace(graph, const_macs=_uncounted(model, flow, graph, inputs))
     asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
-    return probe(model, freeze(graph, asked), inputs)
+    graph = freeze(graph, asked)
+    return probe(model, graph, inputs) if check else graph
+
+
+def _refuse_aliases(model: nn.Module) -> None:
+    """Two parameters in one place of memory are neither tied nor separate.
+
+    Raises:
+        TraceError: Names them.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.device.type == "meta" or not parameter.numel():
+            continue
+        place = (parameter.untyped_storage().data_ptr(), int(parameter.storage_offset()))
+        other = seen.setdefault(place, name)
+        if other != name:
+            raise TraceError(
+                f"{other!r} and {name!r} are two parameters in the same memory, so that one cannot "
+                "be cut without the other, nor be counted once: tie them by assigning the same "
+                "nn.Parameter, or give one a copy"
+            )
 
 
 def _facts(

@@ -14,6 +14,7 @@ from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
 from compressor.errors import TraceError
+from compressor.measure import one_input
 
 Example = Tensor | tuple[Tensor, ...]
 
@@ -37,31 +38,14 @@ class Program:
 
 
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
-    """The example input as a tuple of tensors with a batch of one.
+    """The example as positional arguments with a batch of one, on the model's device.
 
-    Args:
-        model: Asked for `example_input_array` (the Lightning convention) when `example` is None.
-        example: A tensor or a tuple of tensors (positional arguments), batch first.
-
-    Raises:
-        ValueError: If there is no example, or it holds something other than tensors.
+    Arguments, result and errors are those of `compressor.measure.one_input`: what is traced is
+    what is counted.
     """
-    if example is None:
-        example = getattr(model, "example_input_array", None)
-    if example is None:
-        raise ValueError(
-            f"counting and tracing {type(model).__name__} need an input, and there is none: pass "
-            "example=torch.randn(1, 1, 256, 64), say, or set model.example_input_array"
-        )
-    items: tuple[Any, ...] = (example,) if isinstance(example, Tensor) else tuple(example)
-    for item in items:
-        if not isinstance(item, Tensor) or item.ndim == 0 or item.shape[0] == 0:
-            raise ValueError(
-                "example must be a tensor or a tuple of tensors with the batch first, got "
-                f"{type(item).__name__} {tuple(getattr(item, 'shape', ()))}"
-            )
-    device = next((p.device for p in model.parameters()), items[0].device)
-    return tuple(item[:1].detach().to(device) for item in items)
+    inputs = one_input(model, example)
+    device = next((p.device for p in model.parameters()), inputs[0].device)
+    return tuple(x.detach().to(device) for x in inputs)
 
 
 @contextmanager
@@ -100,8 +84,8 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     with evaluating(model):
         try:
             with torch.no_grad(), warnings.catch_warnings():
-                # Exporting nn.GRU warns that it assigns its own flat weights; it gives them back.
-                warnings.filterwarnings("ignore", message=".*_flat_weights.*")
+                # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
+                warnings.filterwarnings("ignore", message=".*assigned during export.*")
                 exported = torch.export.export(model, example, strict=False)
         except Exception as error:
             raise TraceError(_failure(model, example, error)) from error

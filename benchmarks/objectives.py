@@ -33,9 +33,18 @@ from torch.nn import functional
 from benchmarks import dense
 from benchmarks.rival import torch_pruning_loop
 from compressor import Budget, importance, measure
-from compressor.allocation import Additive, Allocation, LogRetention, LogWidth, Mix, allocate
+from compressor.allocation import (
+    Additive,
+    Allocation,
+    LogRetention,
+    LogWidth,
+    Mix,
+    PowerMean,
+    allocate,
+)
+from compressor.calibration import recalibrate
 from compressor.graph import Graph
-from compressor.phases import recalibrate
+from compressor.session import Session
 from compressor.trace import trace
 from compressor.verify import shrink_verified
 from recipes.training import accuracy
@@ -123,13 +132,21 @@ def theirs(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:
     return torch_pruning_loop(model, lambda m: case.caps.allows(measure(m)), globally=globally)
 
 
+def default(model: nn.Module, case: Case) -> nn.Module:
+    """What `fit` does when nothing is asked for: a choice by the loss before fine-tuning."""
+    return Session(model, budget=case.caps, data=batches(case.seed)).finish().model
+
+
 METHODS: dict[str, Shrinker] = {
     "uniform": partial(ours, method="uniform"),
     "log retention": partial(ours, objective=LogRetention()),
     "log width": partial(ours, objective=LogWidth()),
     "half and half": partial(ours, objective=Mix(0.5)),
+    "harmonic mean": partial(ours, objective=PowerMean(1)),
+    "power mean 2": partial(ours, objective=PowerMean(2)),
     "Torch-Pruning local": partial(theirs, globally=False),
     "Torch-Pruning global": partial(theirs, globally=True),
+    "default": default,
     "additive": partial(ours, objective=Additive()),
     "threshold": threshold,
 }

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from compressor.labels import check_labels
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
@@ -22,17 +24,29 @@ class Batches:
 
     Attributes:
         source: The loader as given.
+        name: What it is called in errors.
+        classes: Number of classes that labels are held to, batch by batch; None for no check, as
+            under a loss of the user's own.
     """
 
-    def __init__(self, source: Iterable[Batch], fabric: Fabric | None = None) -> None:
+    def __init__(
+        self, source: Iterable[Batch], fabric: Fabric | None = None, *, name: str = "data"
+    ) -> None:
         """With several processes a DataLoader is made to give each its share.
 
         Raises:
-            ValueError: If the source can be read only once.
+            ValueError: If the source cannot be read, or only once.
         """
+        self.name = name
+        self.classes: int | None = None
+        if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
+            raise ValueError(
+                f"{name} is a {type(source).__name__} and yields no batches: pass a DataLoader or "
+                "a list of batches"
+            )
         if isinstance(source, Iterator):
-            raise ValueError(  # noqa: TRY004 - about data, like all that is wrong with it
-                f"data is a {type(source).__name__}, which can be read only once, and training "
+            raise ValueError(
+                f"{name} is a {type(source).__name__}, which can be read only once, and training "
                 "reads it every epoch: pass a DataLoader or a list of batches"
             )
         self.source = self._loader = source
@@ -41,8 +55,14 @@ class Batches:
             self._loader = cast("Iterable[Batch]", fabric.setup_dataloaders(source))
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of one epoch."""
-        for batch in self._loader:
+        """The batches of one epoch.
+
+        Raises:
+            TrainingError: If a label is not one of the classes.
+        """
+        for number, batch in enumerate(self._loader, start=1):
+            if self.classes is not None:
+                check_labels(batch[1], self.classes, f"batch {number} of {self.name}")
             yield batch if self._fabric is None else self._fabric.to_device(batch)
 
     @property

@@ -122,6 +122,20 @@ class Budget:
         return " and ".join(f"{name} <= {cap:,}" for name, cap in self.caps.items())
 
 
+def required(budget: object, caller: str) -> Budget:
+    """The budget, if it is one.
+
+    Raises:
+        BudgetError: If it is not; says what `caller` needs.
+    """
+    if not isinstance(budget, Budget):
+        raise BudgetError(
+            f"{caller} needs a budget and got {budget!r}: pass budget=Budget(params='128k', "
+            "macs='30M'), or any subset of params, nonzero, macs and bytes"
+        )
+    return budget
+
+
 def _cap(name: str, amount: object) -> int:
     """The integer cap that `amount` stands for."""
     asked = f"Budget({name}={amount!r})"

@@ -9,22 +9,21 @@ data, the schedule) is not stored but identified, so that a run is never resumed
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import nn
 
 from compressor import randomness, storage
-from compressor.budget import Budget
 from compressor.errors import ResumeError
 from compressor.report import Epoch, Shrink
 from compressor.training import Training, all_tensors, fill
 
 NAME = "checkpoint"
+DIGESTS = ("initial weights", "first batch", "first batch of val")
+"""Entries of an identity that are too long, or say too little, to be printed."""
 
 
 class Checkpoint:
@@ -32,7 +31,7 @@ class Checkpoint:
 
     Attributes:
         directory: Where the files are.
-        identity: What makes the run this one and no other; see `identify`.
+        identity: What makes the run this one and no other; see `compressor.identity`.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Checkpoint:
 
         Args:
             directory: Created with the first checkpoint.
-            identity: From `identify`.
+            identity: From `compressor.identity.identify`.
             loaders: Data loaders whose generators belong to the state.
             writes: False in all processes but one.
         """
@@ -90,6 +89,11 @@ class Checkpoint:
             raise ResumeError(
                 f"cannot resume: {error} Or delete {self.directory} to start over."
             ) from error
+        if not {"identity", "state"} <= data.keys():
+            raise ResumeError(
+                f"cannot resume: {self.directory / NAME}.json is damaged, it says nothing of "
+                f"which run it belongs to. Delete {self.directory} to start over."
+            )
         self._check(data["identity"])
         state = storage.restore(data["state"], tensors)
         training.session.jump(state["alive"].numpy(), [_shrink(s) for s in state["shrinks"]])
@@ -106,56 +110,12 @@ class Checkpoint:
         for name in dict.fromkeys((*self.identity, *then)):
             old, new = then.get(name), self.identity.get(name)
             if old != new:
-                long = name == "initial weights"
-                wrong.append(f"{name}" if long else f"{name} was {old} and is now {new}")
+                wrong.append(name if name in DIGESTS else f"{name} was {old} and is now {new}")
         if wrong:
             raise ResumeError(
                 f"{self.directory} holds a checkpoint of another run. What differs: "
                 f"{'; '.join(wrong)}. Make the same call as then, or choose another directory"
             )
-
-
-def identify(
-    model: nn.Module, budget: Budget, schedule: Sequence[object], **others: object
-) -> dict[str, Any]:
-    """What makes a run this one and no other, as plain data.
-
-    Args:
-        model: The original.
-        budget: The caps.
-        schedule: The phases.
-        others: Anything else that decides the result, by name.
-    """
-    values = all_tensors(model)
-    return {
-        "model": type(model).__name__,
-        "shapes": {name: list(tensor.shape) for name, tensor in values.items()},
-        "initial weights": storage.numbers(values),
-        "budget": str(budget),
-        "schedule": [describe(phase) for phase in schedule],
-        **{name: describe(value) for name, value in others.items()},
-    }
-
-
-def describe(value: object) -> str:
-    """A text that is the same in every process for equal settings.
-
-    Functions are named by where they are defined, which is all that can be known of them.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return f"{type(value).__name__}({', '.join(f'{n}={describe(v)}' for n, v in pairs)})"
-    if isinstance(value, functools.partial):
-        bound = cast("functools.partial[object]", value)
-        parts = [describe(v) for v in (bound.func, *bound.args)]
-        parts += [f"{name}={describe(v)}" for name, v in bound.keywords.items()]
-        return f"partial({', '.join(parts)})"
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(describe(v) for v in cast('list[object]', value))}]"
-    if callable(value):
-        named = value if hasattr(value, "__qualname__") else cast("Callable[..., Any]", type(value))
-        return f"{named.__module__}.{named.__qualname__}"
-    return repr(value)
 
 
 def _shrink(data: dict[str, Any]) -> Shrink:

@@ -1,4 +1,4 @@
-"""What is checked about data before any training, and about labels while training."""
+"""What is checked about the first batches of data and of `val` before any training."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from compressor import randomness
 from compressor.batches import Batch, Batches, call, tensors
-from compressor.errors import TrainingError
+from compressor.labels import IGNORED, all_ignored, check_labels
 from compressor.losses import Loss
-from compressor.tracing.program import evaluating
-
-IGNORED = -100
-"""Label that `torch.nn.functional.cross_entropy` leaves out."""
+from compressor.measure import private_copy
 
 
-def first_batch(data: Batches, name: str = "data") -> Batch:
-    """The first batch of a loader, called `name` in errors; no random state moves.
+def first_batch(data: Batches) -> Batch:
+    """The first batch of a loader; no random state moves.
 
     Raises:
         ValueError: If the loader is empty.
@@ -27,46 +24,68 @@ def first_batch(data: Batches, name: str = "data") -> Batch:
         for batch in data:
             return batch
     raise ValueError(
-        f"{name} is empty: the {type(data.source).__name__} yields no batch. Check the data set's "
-        "path and length, and drop_last=True with fewer examples than one batch"
+        f"{data.name} is empty: the {type(data.source).__name__} yields no batch. Check the data "
+        "set's path and length, and drop_last=True with fewer examples than one batch"
     )
 
 
-def check_classifier(model: nn.Module, batch: Batch) -> int:
-    """Check a batch for cross entropy against a model; returns the number of classes.
+def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
+    """Check a first batch for cross entropy against a model; returns the number of classes.
+
+    Args:
+        model: A copy of it is run, so that its buffers and whatever it caches stay as they are.
+        batch: A pair (inputs, targets).
+        name: Where the batch comes from: ``"data"``, or ``"val"``, on which accuracy alone is
+            measured, so that any type of integer will do for its labels.
 
     Raises:
         ValueError: If the batch is no pair (inputs, targets), its inputs have another data type or
             device than the model, the model does not run on them, or the targets do not fit.
     """
-    inputs, targets = _pair(batch)
-    _check_place(model, inputs)
-    with evaluating(model), torch.no_grad():
+    instead = (
+        "loss=, a function of the model and the batch"
+        if name == "data"
+        else "val as a function of the model"
+    )
+    inputs, targets = _pair(batch, name, instead)
+    _check_place(model, inputs, name)
+    with torch.no_grad():
         try:
-            logits = call(model, inputs)
+            logits = call(private_copy(model).eval(), inputs)
         except Exception as error:
             raise ValueError(
-                f"{type(model).__name__} does not run on the first batch, inputs "
+                f"{type(model).__name__} does not run on the first batch{_of(name)}, inputs "
                 f"{_shapes(inputs)}: {error}. Batches must look like the example input"
             ) from error
     if not isinstance(logits, Tensor) or logits.ndim < 2:
+        what = "cross entropy" if name == "data" else "accuracy"
         raise ValueError(
-            "cross entropy needs logits (batch, classes, ...) and the model returns "
-            f"{_kind(logits)}: pass loss=, a function of the model and the batch"
+            f"{what} needs logits (batch, classes, ...) and the model returns "
+            f"{_kind(logits)}: pass {instead}"
         )
-    _check_targets(logits, targets)
+    _check_targets(logits, targets, name)
     return logits.shape[1]
 
 
-def check_loss(model: nn.Module, batch: Batch, loss: Loss) -> None:
+def check_loss(model: nn.Module, batch: Batch, loss: Loss, *, differentiable: bool = False) -> None:
     """Check that a loss of the user's own works on a batch.
 
+    Args:
+        model: A copy of it is run, so that its buffers and whatever it caches stay as they are.
+        batch: Whatever the loss takes.
+        loss: Called as ``loss(model, batch)``.
+        differentiable: Whether gradients of it will be taken.
+
     Raises:
-        ValueError: If it fails, or returns anything but one number.
+        ValueError: If it fails, returns anything but one number, or has no gradient and needs one.
     """
-    with evaluating(model), torch.no_grad(), randomness.preserved():
+    scratch = private_copy(model).eval()
+    for p in scratch.parameters():
+        if p.is_floating_point():
+            p.requires_grad_(differentiable)
+    with torch.set_grad_enabled(differentiable), randomness.preserved():
         try:
-            value: object = loss(model, batch)
+            value: object = loss(scratch, batch)
         except Exception as error:
             raise ValueError(
                 f"loss(model, batch) fails on the first batch, tensors {_shapes(batch)}: {error}"
@@ -76,65 +95,65 @@ def check_loss(model: nn.Module, batch: Batch, loss: Loss) -> None:
             f"loss(model, batch) must return a tensor with one number, it returns {_kind(value)}: "
             "take the mean over the batch"
         )
-
-
-def check_labels(targets: Tensor, classes: int, error: type[Exception] = TrainingError) -> None:
-    """Check that integer labels lie in 0 ... classes - 1 (or are `IGNORED`).
-
-    Raises:
-        Exception: `error`, if one does not.
-    """
-    if targets.is_floating_point() or not targets.numel():
-        return
-    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != IGNORED)]
-    if wrong.numel():
-        raise error(
-            f"label {int(wrong.reshape(-1)[0])} is out of range: {wrong.numel()} of "
-            f"{targets.numel()} labels in a batch are not in 0 ... {classes - 1}, and the model "
-            f"has {classes} outputs. Number the classes from 0, or build the model with more"
+    if differentiable and not value.requires_grad:
+        raise ValueError(
+            "the loss returned by loss(model, batch) has no gradient: it does not depend on the "
+            "model's parameters, or detach(), item(), argmax() or torch.no_grad() cut it off"
         )
 
 
-def _pair(batch: Batch) -> tuple[Any, Tensor]:
+def _pair(batch: Batch, name: str, instead: str) -> tuple[Any, Tensor]:
     pair = cast("list[Any]", batch) if isinstance(batch, (tuple, list)) else []
     if len(pair) != 2 or not isinstance(pair[1], Tensor) or not list(tensors(pair[0])):
         raise ValueError(
-            f"a batch must be a pair (inputs, targets) of tensors, data yields {_kind(batch)}; "
-            "several inputs go into a tuple, ((x1, x2), targets). For anything else pass loss="
+            f"a batch must be a pair (inputs, targets) of tensors, {name} yields {_kind(batch)}; "
+            f"several inputs go into a tuple, ((x1, x2), targets). For anything else pass {instead}"
         )
     return pair[0], pair[1]
 
 
-def _check_place(model: nn.Module, inputs: Any) -> None:
+def _check_place(model: nn.Module, inputs: Any, name: str) -> None:
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None:
         return
     for x in tensors(inputs):
         if x.device != weight.device:
             raise ValueError(
-                f"the batches are on {x.device} and the model is on {weight.device}: pass "
-                "fabric=lightning_fabric.Fabric(), which moves both, or move one of them"
+                f"the batches{_of(name)} are on {x.device} and the model is on {weight.device}: "
+                "pass fabric=lightning_fabric.Fabric(), which moves both, or move one of them"
             )
         if x.is_floating_point() and x.dtype != weight.dtype:
             raise ValueError(
-                f"the batches are {x.dtype} and the model is {weight.dtype}: convert one of them, "
-                f"for instance with model.to({x.dtype}); for mixed precision pass "
+                f"the batches{_of(name)} are {x.dtype} and the model is {weight.dtype}: convert "
+                f"one of them, for instance with model.to({x.dtype}); for mixed precision pass "
                 "fabric=lightning_fabric.Fabric(precision='bf16-mixed')"
             )
 
 
-def _check_targets(logits: Tensor, targets: Tensor) -> None:
+def _check_targets(logits: Tensor, targets: Tensor, name: str) -> None:
     classes = logits.shape[1]
     if targets.is_floating_point() and targets.shape == logits.shape:
         return  # probabilities
     wanted = (logits.shape[0], *logits.shape[2:])
-    if targets.dtype != torch.long or tuple(targets.shape) != wanted:
+    train = name == "data"
+    right = targets.dtype == torch.long if train else not targets.is_floating_point()
+    if not right or tuple(targets.shape) != wanted:
         raise ValueError(
-            f"targets are {targets.dtype} {tuple(targets.shape)}; for logits "
-            f"{tuple(logits.shape)} cross entropy needs torch.int64 {wanted}, or probabilities "
-            "of the logits' shape"
+            f"targets{_of(name)} are {targets.dtype} {tuple(targets.shape)}; for logits "
+            f"{tuple(logits.shape)} {'cross entropy' if train else 'accuracy'} needs torch.int64 "
+            f"{wanted}, or probabilities of the logits' shape"
         )
-    check_labels(targets, classes, ValueError)
+    check_labels(targets, classes, f"the first batch of {name}", ValueError)
+    if train and all_ignored((None, targets)):
+        raise ValueError(
+            f"all {targets.numel()} labels of the first batch are {IGNORED}, which cross entropy "
+            "leaves out, so that its mean is 0 / 0: give every batch at least one label"
+        )
+
+
+def _of(name: str) -> str:
+    """Says where a batch comes from, unless that is clear."""
+    return "" if name == "data" else f" of {name}"
 
 
 def _shapes(batch: Batch) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -69,12 +70,18 @@ def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
     return Budget(**caps)
 
 
-def record(caps: Budget, reached: Cost, allocation: Allocation, difference: float | None) -> Shrink:
+def record(
+    caps: Budget,
+    reached: Cost,
+    allocation: Allocation,
+    difference: float | None,
+    tried: Mapping[str, float],
+) -> Shrink:
     """What a shrink did, as plain data."""
     return Shrink(
         caps=caps.caps,
         reached={name: getattr(reached, name) for name in caps.caps},
-        method=allocation.method,
+        method=allocation.name,
         value=allocation.value,
         bound=allocation.bound,
         gap=allocation.gap,
@@ -82,6 +89,7 @@ def record(caps: Budget, reached: Cost, allocation: Allocation, difference: floa
         unused=dict(allocation.unused),
         prices=dict(allocation.prices),
         difference=difference,
+        tried=dict(tried),
     )
 
 

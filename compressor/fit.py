@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from compressor import randomness
+from compressor.arguments import (
+    check_directory,
+    check_functions,
+    check_seed,
+    check_trainable,
+    differentiates,
+    phases_of,
+)
 from compressor.batches import Batch, Batches
-from compressor.budget import Budget
-from compressor.checkpoint import Checkpoint, identify
+from compressor.budget import Budget, required
+from compressor.checkpoint import Checkpoint
 from compressor.checks import check_classifier, check_loss, first_batch
 from compressor.errors import BudgetError
+from compressor.identity import first_digest, identify
+from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy
-from compressor.measure import Example
+from compressor.measure import Example, check_model
 from compressor.optimizers import OptimizerFactory, adamw
 from compressor.phases import FineTune, Phase, Prune, Recalibrate
 from compressor.progress import Bar
@@ -86,16 +96,24 @@ def fit(
         ResumeError: If the checkpoint belongs to another run.
         VerificationError: If the smaller model is not what was planned.
     """
-    budget = _budget(budget)
-    phases = _schedule(schedule, loss, data=data is not None, val=val is not None)
+    budget = required(budget, "fit")
+    check_model(model)
+    check_functions(loss, optimizer)
+    check_seed(seed)
+    if checkpoint is not None:
+        check_directory(checkpoint)
+    keep = names_of(keep)
+    phases = phases_of(schedule, loss, data=data is not None, val=val is not None)
+    check_trainable(model, phases)
     if fabric is not None:
         model = fabric.to_device(copy.deepcopy(model))
     first = fabric is None or fabric.is_global_zero
     with randomness.preserved(), Bar(enabled=progress if first else False) as bar:
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
-        classes = None if batches is None else _check(model, batches, loss)
-        judge = _judge(val, fabric)
+        if batches is not None:
+            _check(model, batches, loss, phases)
+        judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Session(
             model, budget=budget, example=example, prune=None, data=batches,
@@ -103,18 +121,12 @@ def fit(
         )  # fmt: skip
         _check_reachable(session, phases)
         training = Training(
-            session,
-            batches,
-            val=judge,
-            optimizer=optimizer,
-            fabric=fabric,
-            classes=classes,
-            bar=bar,
+            session, batches, val=judge, optimizer=optimizer, fabric=fabric, bar=bar
         )
         point = None
         if checkpoint is not None:
-            settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": tuple(keep)}
-            identity = _identity(session, phases, batches, settings)
+            settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
+            identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)
         return session.finish(training.log)
@@ -134,56 +146,26 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
         module.training = modes[name]
 
 
-def _budget(budget: Budget | None) -> Budget:
-    if not isinstance(budget, Budget):
-        raise BudgetError(
-            f"fit needs a budget and got {budget!r}: pass budget=Budget(params='128k', macs='30M'),"
-            " or any subset of params, nonzero, macs and bytes"
-        )
-    return budget
-
-
-def _schedule(
-    schedule: Sequence[Phase] | None, loss: Loss | None, *, data: bool, val: bool
-) -> tuple[Phase, ...]:
-    """The phases, with the default resolved and their need of data and `val` checked."""
-    if schedule is None:
-        tune = FineTune() if loss is None else FineTune(distill=None)
-        return (Prune(), Recalibrate(), tune) if data else (Prune(),)
-    phases = tuple(schedule)
-    for phase in phases if not data else ():
-        trains = isinstance(phase, Prune) and phase.steps > 1 and phase.epochs > 0
-        if trains or isinstance(phase, (Recalibrate, FineTune)):
-            raise ValueError(
-                f"{type(phase).__name__} trains or measures on data and fit was given none: pass "
-                "a loader as the second argument, or leave the phase out"
-            )
-    if not val and any(isinstance(phase, FineTune) and phase.select for phase in phases):
-        raise ValueError(
-            "FineTune(select=True) returns the epoch with the best val and fit was given none: "
-            "pass val, a loader or a function of the model, or leave select out"
-        )
-    return phases
-
-
 def _judge(
-    val: Iterable[Batch] | Callable[[nn.Module], float] | None, fabric: Fabric | None
+    model: nn.Module,
+    val: Iterable[Batch] | Callable[[nn.Module], float] | None,
+    fabric: Fabric | None,
 ) -> Validation | None:
-    """What training validates with, checked to hold something."""
+    """What training validates with, its first batch checked."""
     if val is None or callable(val):
         return val
-    batches = Batches(val, fabric)
-    first_batch(batches, "val")
+    batches = Batches(val, fabric, name="val")
+    batches.classes = check_classifier(model, first_batch(batches), "val")
     return batches
 
 
-def _check(model: nn.Module, batches: Batches, loss: Loss | None) -> int | None:
-    """Check the first batch; returns the number of classes where labels are to be checked."""
+def _check(model: nn.Module, batches: Batches, loss: Loss | None, phases: Sequence[Phase]) -> None:
+    """Check the first batch; under cross entropy the labels of all others are checked as well."""
     batch = first_batch(batches)
     if loss is None:
-        return check_classifier(model, batch)
-    check_loss(model, batch, loss)
-    return None
+        batches.classes = check_classifier(model, batch)
+    else:
+        check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
 
 
 def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
@@ -203,13 +185,18 @@ def _identity(
     session: Session,
     phases: Sequence[Phase],
     batches: Batches | None,
+    val: Validation | None,
     settings: Mapping[str, object],
 ) -> dict[str, Any]:
+    judges = isinstance(val, Batches)
     return identify(
         session.original,
         session.budget,
         phases,
         example=[tuple(x.shape) for x in session.example],
         batches=None if batches is None else batches.length,
+        val=val.length if judges else val,
         **settings,
+        **{"first batch": None if batches is None else first_digest(batches)},
+        **{"first batch of val": first_digest(val) if judges else None},
     )

@@ -16,6 +16,7 @@ says how much a unit matters among its like and leaves the widths to the allocat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -24,7 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.batches import Batch, split
+from compressor.errors import TrainingError
 from compressor.graph import Graph, Weight
+from compressor.labels import all_ignored
 from compressor.losses import Loss, cross_entropy
 from compressor.structure import Structure
 from compressor.tracing.program import evaluating
@@ -136,13 +139,18 @@ def gradients(
         loss: Called as ``loss(model, batch)``.
         clips: Examples per micro-batch: few, because the squared mean of many is not the mean of
             squares that the Fisher information asks for.
+
+    Raises:
+        TrainingError: If the loss is not finite or has no gradient.
     """
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
         for part in split(batch, clips):
-            yield _gradient(model, part, loss)
+            if loss is cross_entropy and all_ignored(part):
+                continue  # a mean over no label, which says nothing
+            yield _gradient(model, part, loss, f"on batch {number} while measuring importance")
 
 
-def _gradient(model: nn.Module, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+def _gradient(model: nn.Module, batch: Batch, loss: Loss, where: str) -> dict[str, Tensor]:
     named = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
     flags = {name: p.requires_grad for name, p in named.items()}
     try:
@@ -150,12 +158,38 @@ def _gradient(model: nn.Module, batch: Batch, loss: Loss) -> dict[str, Tensor]:
             p.requires_grad_(True)  # noqa: FBT003 - torch's own name for it
         with evaluating(model), torch.enable_grad():
             value = loss(model, batch)
+            check_value(value, where)
             grads = torch.autograd.grad(value, list(named.values()), allow_unused=True)
     finally:
         for name, p in named.items():
             p.requires_grad_(flags[name])
     found: list[Tensor | None] = list(grads)  # None where the loss does not depend on it
     return {n: g for n, g in zip(named, found, strict=True) if g is not None}
+
+
+def check_value(value: Tensor, where: str) -> float:
+    """The loss as a number, checked to be finite and to have a gradient.
+
+    Args:
+        value: A tensor with one number.
+        where: Where in a run it came up, for the message.
+
+    Raises:
+        TrainingError: If it is not.
+    """
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise TrainingError(
+            f"the loss is {number} {where}. Look for NaN or infinity in the data, for labels that "
+            "are all ignored and for weights that are not finite; in training, lower the learning "
+            "rate. A checkpoint, if there is one, holds the last whole epoch and is good"
+        )
+    if not value.requires_grad:
+        raise TrainingError(
+            f"the loss has no gradient {where}: it does not depend on the model's parameters, or "
+            "detach(), item(), argmax() or torch.no_grad() cut it off"
+        )
+    return number
 
 
 def _total(

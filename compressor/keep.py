@@ -8,6 +8,25 @@ from difflib import get_close_matches
 from compressor.graph import Axis
 
 
+def names_of(keep: Iterable[str]) -> tuple[str, ...]:
+    """The names given as ``keep=``.
+
+    Raises:
+        ValueError: If it is a single string, whose letters would be taken for names, or holds
+            anything but strings.
+    """
+    if isinstance(keep, str):
+        raise ValueError(f"keep={keep!r} is a single string: pass a list, keep=[{keep!r}]")
+    names = tuple(keep) if isinstance(keep, Iterable) else (keep,)
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"keep= holds {name!r}, a {type(name).__name__}: pass names of layers, which "
+                "are those of model.named_modules()"
+            )
+    return names
+
+
 def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ()) -> set[int]:
     """Numbers of the axes that any of these layers, or any layer below them, writes.
 
@@ -17,11 +36,11 @@ def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ())
         known: Further names that are right but have no axis (layers that are whole anyway).
 
     Raises:
-        ValueError: If a name is neither; lists the closest ones.
+        ValueError: If a name is neither; lists the closest ones. Or if `names` is one string.
     """
     labels = [{axis.name, *axis.layers} for axis in axes]
     found: set[int] = set()
-    for name in names:
+    for name in names_of(names):
         hits = {n for n, layers in enumerate(labels) if any(_inside(x, name) for x in layers)}
         if not hits and not any(_inside(layer, name) for layer in known):
             everything = sorted({*known, *(x for layers in labels for x in layers)})

@@ -117,7 +117,7 @@ def measure(model: nn.Module, example: Example | None = None) -> Cost:
 
     Raises:
         CountError: If an operation cannot be counted, or the model cannot be copied or run.
-        ValueError: If there is no example, or an empty one.
+        ValueError: If there is no model or no example, or an empty one.
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
@@ -174,9 +174,10 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
             batch; a tensor whose dimension 0 differs is no batch and stays whole.
 
     Raises:
-        ValueError: If there is no example, or an empty one.
+        ValueError: If there is no model or no example, or an empty one.
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
+    check_model(model)
     given: object = example if example is not None else getattr(model, "example_input_array", None)
     if given is None:
         message = f"{type(model).__name__} has no example input to run it on. Pass for instance "
@@ -192,6 +193,24 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
     if batch == (0,):
         raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
     return tuple(x[:1] if x.shape[:1] == batch else x for x in tensors)
+
+
+def check_model(model: object) -> None:
+    """Check that there is a model.
+
+    Raises:
+        ValueError: If it is no instance of `nn.Module`.
+    """
+    if isinstance(model, type):
+        raise ValueError(
+            f"a model is needed, and {model.__name__} is a class: build one first, "
+            f"{model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"a model is needed, an instance of torch.nn.Module, and {model!r} is a "
+            f"{type(model).__name__}"
+        )
 
 
 def private_copy(model: nn.Module) -> nn.Module:

@@ -8,18 +8,18 @@ of your own is any frozen dataclass with `length` and `run`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import nn
-
-from compressor.allocation import DEFAULT, Method, Objective
-from compressor.batches import Batch
+from compressor.allocation import DEFAULT, METHODS, Method, Objective
+from compressor.allocation.objective import is_objective
+from compressor.calibration import recalibrate
+from compressor.choice import CANDIDATES, Candidate
 from compressor.importance import Importance, fisher, frobenius
-from compressor.losses import Distill, Loss
+from compressor.losses import Distill
+from compressor.settings import check_number, check_whole
 
 if TYPE_CHECKING:
     from compressor.training import Training
@@ -36,6 +36,10 @@ def cosine(over: float) -> float:
 def constant(over: float) -> float:  # noqa: ARG001 - a Decay
     """The same learning rate all along."""
     return 1.0
+
+
+_LEAST_ONE = ("steps", "batches", "clips", "floor", "round_to")
+"""Settings of `Prune` that are whole numbers of at least one."""
 
 
 class Phase(Protocol):
@@ -56,7 +60,9 @@ class Prune:
     """Remove units until the budget is met, at once or in several shrinks with training between.
 
     Attributes:
-        method: How widths are chosen: see `compressor.allocate`.
+        method: How widths are chosen: see `compressor.allocate`. With neither a method nor an
+            objective, `compressor.choice.CANDIDATES` are compared by their loss on the data before
+            any fine-tuning; without data the default of `compressor.allocate` is taken.
         objective: What is maximised; see `compressor.allocation`.
         importance: A function (graph, tensors, gradients) -> one score per unit; None means
             `fisher` where there is data and `frobenius` where there is none. With
@@ -70,12 +76,13 @@ class Prune:
         lr: Learning rate of those epochs.
         weight_decay: Weight decay of those epochs, on filters alone.
         distill: What those epochs learn from the dense original, beside the targets.
-        batches: Most batches that the importance is measured on.
+        batches: Most batches that the importance is measured on, and the loss of candidates. They
+            are held in memory.
         clips: Examples per micro-batch of that measurement.
     """
 
-    method: str | Method = "dual"
-    objective: Objective = DEFAULT
+    method: str | Method | None = None
+    objective: Objective | None = None
     importance: Importance | None = None
     floor: int = 1
     round_to: int = 1
@@ -88,8 +95,29 @@ class Prune:
     clips: int = 4
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        _at_least(self, steps=1, epochs=0, batches=1, clips=1, floor=0, round_to=1)
+        """Check the settings.
+
+        Raises:
+            ValueError: If a number is out of range, or anything is of the wrong kind.
+        """
+        least_one = {name: getattr(self, name) for name in _LEAST_ONE}
+        check_whole("Prune", 1, **least_one)
+        check_whole("Prune", epochs=self.epochs)
+        check_number("Prune", lr=self.lr, weight_decay=self.weight_decay)
+        if self.importance is not None and not callable(self.importance):
+            raise ValueError(
+                f"Prune(importance={self.importance!r}): must be a function (graph, tensors, "
+                "gradients) -> scores such as compressor.importance.fisher, or None"
+            )
+        if self.objective is not None and not is_objective(self.objective):
+            raise ValueError(
+                f"Prune(objective={self.objective!r}): must be an objective such as "
+                "compressor.allocation.LogRetention()"
+            )
+        if not callable(self.method) and self.method not in (None, *METHODS):
+            known = ", ".join(map(repr, METHODS))
+            raise ValueError(f"Prune(method={self.method!r}): no such method; there are {known}")
+        _check_distill(self)
 
     @property
     def length(self) -> int:
@@ -100,6 +128,12 @@ class Prune:
     def reachable(self) -> bool:
         """Whether scores depend on the structure tried, as in the 2022 report."""
         return self.method == "threshold" and self.importance is None
+
+    def candidates(self, *, data: bool) -> tuple[Candidate, ...]:
+        """The ways to choose widths that are compared; a single one without data."""
+        if data and self.method is None and self.objective is None:
+            return CANDIDATES
+        return (Candidate(self.method or "dual", self.objective or DEFAULT),)
 
     def scored_by(self, *, data: bool) -> Importance:
         """The importance, with the default resolved."""
@@ -133,7 +167,7 @@ class Recalibrate:
 
     def __post_init__(self) -> None:
         """Check the number."""
-        _at_least(self, batches=1)
+        check_whole("Recalibrate", 1, batches=self.batches)
 
     @property
     def length(self) -> int:
@@ -173,8 +207,20 @@ class FineTune:
     select: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        _at_least(self, epochs=1, warmup=0, weight_decay=0)
+        """Check the settings.
+
+        Raises:
+            ValueError: If a number is out of range, or anything is of the wrong kind.
+        """
+        check_whole("FineTune", 1, epochs=self.epochs)
+        numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
+        check_number("FineTune", **numbers)
+        if not callable(self.decay):
+            raise ValueError(
+                f"FineTune(decay={self.decay!r}): must be a function of the share of the phase "
+                "that is over, such as compressor.phases.cosine"
+            )
+        _check_distill(self)
 
     @property
     def length(self) -> int:
@@ -200,44 +246,9 @@ class FineTune:
                 training.recall_best()
 
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-def recalibrate(model: nn.Module, batches: Iterable[Batch], loss: Loss) -> None:
-    """Re-estimate BatchNorm's running statistics with equal weights over `batches`.
-
-    Only the norms are in train mode meanwhile, so dropout is off. Momentum, modes and parameters
-    are left as they were.
-
-    Args:
-        model: Changed in place (buffers alone).
-        batches: Batches for `loss`; nothing happens when it is empty.
-        loss: Called as ``loss(model, batch)`` for its forward pass.
-    """
-    norms = [m for m in model.modules() if isinstance(m, _NORMS) and m.track_running_stats]
-    flags = [(module, module.training) for module in model.modules()]
-    momenta = [norm.momentum for norm in norms]
-    first = True
-    try:
-        model.eval()
-        for batch in batches:
-            for norm in norms if first else ():
-                norm.reset_running_stats()
-                norm.momentum = None  # torch's way of asking for a cumulative average
-                norm.training = True
-            first = False
-            with torch.no_grad():
-                loss(model, batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, flag in flags:
-            module.training = flag
-
-
-def _at_least(phase: object, **least: float) -> None:
-    """Check that fields are not smaller than given."""
-    for name, bound in least.items():
-        value = getattr(phase, name)
-        if not value >= bound:
-            raise ValueError(f"{type(phase).__name__}({name}={value}): must be at least {bound}")
+def _check_distill(phase: Prune | FineTune) -> None:
+    """Check that `distill` is what it should be."""
+    if phase.distill is not None and not isinstance(phase.distill, Distill):
+        raise ValueError(
+            f"{type(phase).__name__}(distill={phase.distill!r}): must be Distill(), or None"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,9 +81,15 @@ def notes(report: Report) -> list[str]:
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
             f"{report.difference:.1e} of the largest output."
         )
+    lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
     lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]
     pairs = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [*lines, f"Versions: {pairs}."]
+
+
+def _compared(tried: Mapping[str, float], taken: str) -> str:
+    losses = ", ".join(f"{name} {loss:.3g}" for name, loss in tried.items())
+    return f"Compared by loss before fine-tuning: {losses}; taken: {taken}."
 
 
 def _costs(report: Report) -> Grid:

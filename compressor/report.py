@@ -34,7 +34,7 @@ class Shrink:
     Attributes:
         caps: What this shrink had to reach; the budget itself for the last one.
         reached: What it reached, by the same names.
-        method: How the widths were chosen.
+        method: How the widths were chosen, and by which objective.
         value: Objective of the structure chosen.
         bound: Proven upper bound on that objective under these caps; None if none was computed.
         gap: Relative distance of the two; None if there is no bound.
@@ -43,6 +43,7 @@ class Shrink:
         prices: What 1 % more of each cap would add to the objective.
         difference: Largest difference between the outputs of the masked and of the shrunk model;
             None if that was not checked.
+        tried: Loss before any training of every way that was compared; empty if there was one.
     """
 
     caps: Mapping[str, int]
@@ -55,6 +56,7 @@ class Shrink:
     unused: Mapping[str, float]
     prices: Mapping[str, float]
     difference: float | None
+    tried: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,13 @@ def load(directory: str | os.PathLike[str], model: nn.Module) -> nn.Module:
             f"{directory} holds a compressed {data['model']} and cannot become a part of this "
             f"{type(model).__name__}: {'; '.join(wrong[:5])}{more}. Build the model with the "
             "arguments it had when it was compressed"
+        )
+    if type(model).__name__ != data["model"]:
+        warnings.warn(
+            f"{directory} holds a compressed {data['model']} and is loaded into a "
+            f"{type(model).__name__}: the tensors fit, whether the two compute the same is not "
+            "known",
+            stacklevel=2,
         )
     small = shrink(model, structure.graph, structure)
     assign(small, tensors)

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
@@ -28,9 +28,12 @@ from torch import Tensor, nn
 
 from compressor.allocation import Allocation, allocate
 from compressor.batches import Batch
-from compressor.budget import Budget, Cost
+from compressor.budget import Budget, Cost, required
+from compressor.calibration import calibration_loss
+from compressor.choice import choose
 from compressor.descent import cost, counted, embed, on_the_way, record, recount
 from compressor.importance import Scores, frobenius, gradients
+from compressor.keep import names_of
 from compressor.layers import layers
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example
@@ -38,6 +41,7 @@ from compressor.optimizers import follow, hand_over
 from compressor.phases import Prune
 from compressor.report import Epoch, Report, Shrink, verdicts, versions
 from compressor.result import Result
+from compressor.settings import check_whole
 from compressor.structure import Structure, full, restrict
 from compressor.surgery import cut, shrink
 from compressor.trace import trace
@@ -102,13 +106,15 @@ class Session:
             VerificationError: If a shrunk model differs from its masked original.
             ValueError: If there is no example, or an argument is out of range.
         """
-        if every is not None and every < 1:
-            raise ValueError(f"Session(every={every}): must be at least 1 step, or None")
+        if every is not None:
+            check_whole("Session", 1, every=every)
+        if prune is not None and not isinstance(prune, Prune):
+            raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
         self.original = model
         self.example = example_of(model, example)
-        self.budget = budget
+        self.budget = required(budget, "Session")
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
-        self.keep = tuple(keep)
+        self.keep = names_of(keep)
         self.checked = verify
         self.fabric = fabric
         self.dense = self.graph = trace(model, self.example, keep=self.keep, check=verify)
@@ -187,13 +193,13 @@ class Session:
         """
         prune = prune or self.prune or Prune()
         caps = on_the_way(self.budget, self.cost, remaining)
-        allocation = self._allocate(prune, caps)
+        allocation, tried = self._allocate(prune, caps)
         structure = allocation.structure
         difference = None
         if not structure.keep.all():
             difference = self._verify(structure) if self.checked else None
             self._cut(structure)
-        self.shrinks.append(record(caps, self.cost, allocation, difference))
+        self.shrinks.append(record(caps, self.cost, allocation, difference, tried))
         return self.shrinks[-1]
 
     def check(self, prune: Prune) -> None:
@@ -230,16 +236,27 @@ class Session:
         total = 0 if self.prune is None else self.prune.steps if self.every is not None else 1
         return max(total - len(self.shrinks), 0)
 
-    def _allocate(self, prune: Prune, caps: Budget) -> Allocation:
-        return allocate(
-            self.graph,
-            self._reachable if prune.reachable else self._scores(prune),
-            caps,
-            method=prune.method,
-            objective=prune.objective,
-            floor=prune.floor,
-            round_to=prune.round_to,
-        )
+    def _allocate(self, prune: Prune, caps: Budget) -> tuple[Allocation, Mapping[str, float]]:
+        """The allocation, and the loss of every candidate where there were several."""
+        batches = [] if self.data is None else list(islice(self.data, prune.batches))
+        scores = self._reachable if prune.reachable else self._scores(prune, batches)
+        candidates = prune.candidates(data=bool(batches))
+        found = [
+            allocate(
+                self.graph, scores, caps,
+                method=c.method, objective=c.objective, floor=prune.floor, round_to=prune.round_to,
+            )
+            for c in candidates
+        ]  # fmt: skip
+        chosen, losses = choose(found, partial(self._loss, batches))
+        names = [allocation.name for allocation in found]
+        return chosen, dict(zip(names, losses, strict=True)) if losses else {}
+
+    def _loss(self, batches: Sequence[Batch], structure: Structure) -> float:
+        """Loss of what a structure leaves, the same in every process."""
+        small = shrink(self.model, self.graph, structure)
+        loss = np.array(calibration_loss(small, batches, self.loss))
+        return float(self._agreed(loss))
 
     def _reachable(self, structure: Structure) -> Scores:
         """Raw filter norms over the inputs that `structure` keeps, as the 2022 report has it."""
@@ -251,15 +268,17 @@ class Session:
     def _tensors(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.model.named_parameters()}
 
-    def _scores(self, prune: Prune) -> Scores:
+    def _scores(self, prune: Prune, batches: Sequence[Batch]) -> Scores:
         """One score per unit, the same in every process."""
-        batches = () if self.data is None else islice(self.data, prune.batches)
         measured = gradients(self.model, batches, self.loss, clips=prune.clips)
         importance = prune.scored_by(data=self.data is not None)
-        scores = importance(self.graph, self._tensors, measured)
+        return self._agreed(importance(self.graph, self._tensors, measured))
+
+    def _agreed(self, values: Scores) -> Scores:
+        """The mean over all processes."""
         if self.fabric is None or self.fabric.world_size == 1:
-            return scores
-        mine = self.fabric.to_device(torch.from_numpy(scores))
+            return values
+        mine = self.fabric.to_device(torch.from_numpy(values))
         return cast("Tensor", self.fabric.all_reduce(mine, reduce_op="mean")).cpu().numpy()
 
     def _verify(self, structure: Structure) -> float:

@@ -58,7 +58,7 @@ def read(directory: Path, name: str) -> tuple[dict[str, Tensor], Plain]:
     """
     path = directory / f"{name}.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{directory} holds no {name}.json: nothing was saved there")
+        raise FileNotFoundError(f"{directory} holds no {name}.json: nothing was saved there.")
     record = _record(path)
     file = directory / record["tensors"]
     if not file.is_file():
@@ -143,7 +143,7 @@ def _record(path: Path) -> dict[str, Plain]:
     if found["format"] != FORMAT:
         raise ValueError(
             f"{path} has format {found['format']} and this version reads format {FORMAT}: "
-            "read it with the version that wrote it"
+            "read it with the version that wrote it."
         )
     if Path(str(found["tensors"])).name != found["tensors"]:
         raise _damaged(path, f"it names a file elsewhere, {found['tensors']!r}")

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.batches import Batch, Batches, call
-from compressor.checks import check_labels
 from compressor.errors import TrainingError
+from compressor.importance import check_value
+from compressor.labels import IGNORED
 from compressor.losses import Distill, Loss
 from compressor.optimizers import OptimizerFactory, adamw, groups
 from compressor.progress import Bar
@@ -39,8 +40,6 @@ class Training:
         model: The same model as Fabric wraps it; train and run this one.
         log: One entry per epoch.
         best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
-        classes: Number of classes when labels are to be checked; None when a loss of the user's
-            own gives them another meaning.
     """
 
     def __init__(
@@ -51,11 +50,10 @@ class Training:
         val: Validation | None = None,
         optimizer: OptimizerFactory = adamw,
         fabric: Fabric | None = None,
-        classes: int | None = None,
         bar: Bar | None = None,
     ) -> None:
         """Put everything together; nothing is trained yet."""
-        self.session, self.classes = session, classes
+        self.session = session
         self.log: list[Epoch] = []
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self._data, self._factory, self._fabric = data, optimizer, fabric
@@ -121,7 +119,7 @@ class Training:
             rate: Learning-rate factor by the share of the phase that is over.
 
         Raises:
-            TrainingError: If the loss is not finite or a label out of range.
+            TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
         """
         began = time.perf_counter()
         length = None if self._data is None else self._data.length
@@ -153,7 +151,9 @@ class Training:
     def remember_best(self) -> None:
         """Keep a copy of the model if the last epoch was the best of its phase."""
         accuracy = self.log[-1].accuracy
-        if accuracy is not None and (self.best is None or accuracy > self.best[0]):
+        if accuracy is None or math.isnan(accuracy):
+            return
+        if self.best is None or accuracy > self.best[0]:
             copies = {n: t.detach().clone() for n, t in all_tensors(self.session.model).items()}
             self.best = (accuracy, copies)
 
@@ -196,16 +196,8 @@ class Training:
 
     def _step(self, batch: Batch, loss: Loss, where: str) -> float:
         """One step of the optimiser; returns the loss."""
-        if self.classes is not None:
-            check_labels(batch[1], self.classes)
         value = loss(self.model, batch) + self.session.penalty()
-        number = float(value.detach())
-        if not math.isfinite(number):
-            raise TrainingError(
-                f"the loss is {number} at {where}. Nothing after the last whole epoch was kept: "
-                "the checkpoint, if there is one, is good. Lower the learning rate, or look for "
-                "NaN in the data"
-            )
+        number = check_value(value, f"at {where}")
         optimizer = cast("torch.optim.Optimizer", self._optimizer)
         optimizer.zero_grad()
         if self._fabric is None:
@@ -222,8 +214,9 @@ class Training:
         for inputs, targets in loader:
             guess = cast("Tensor", call(self.model, inputs)).argmax(1)
             wanted = targets.argmax(1) if targets.is_floating_point() else targets
-            right += int((guess == wanted).sum())
-            total += wanted.numel()
+            counts = wanted != IGNORED
+            right += int((guess == wanted)[counts].sum())
+            total += int(counts.sum())
         return self._mean(right, total)
 
     def _mean(self, amount: float, count: float) -> float:

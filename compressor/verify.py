@@ -187,16 +187,25 @@ def _distance(reference: list[list[Tensor]], outputs: list[list[Tensor]]) -> flo
             scale = _spread(outputs[0][place], outputs[1][place])
             if scale is None:
                 return "its outputs are not finite on these inputs"
-            differs = (a != b) & ~(torch.isnan(a) & torch.isnan(b))
-            error = float((a - b)[differs].abs().max()) if bool(differs.any()) else 0.0
+            error, rounding = _error(a, b)
             if scale == 0 and error == 0:
                 continue  # the same constant
             seen = True
             relative = error / scale if scale else float("inf")
-            if not relative <= TOLERANCE.get(a.dtype, 3e-2):
+            if not error <= TOLERANCE.get(a.dtype, 3e-2) * scale + rounding:
                 return f"its outputs differ by {relative:.2g} of how much they vary"
             worst = max(worst, relative)
     return worst if seen else "its outputs are constant or whole numbers: nothing can be compared"
+
+
+def _error(wanted: Tensor, found: Tensor) -> tuple[float, float]:
+    """Largest difference, and what rounding alone may make of the entries that differ."""
+    differs = (wanted != found) & ~(torch.isnan(wanted) & torch.isnan(found))
+    if not bool(differs.any()):
+        return 0.0, 0.0
+    error = float((wanted - found)[differs].abs().max())
+    size = float(wanted[differs].abs().max())
+    return error, 100 * torch.finfo(wanted.dtype).eps * size
 
 
 def _spread(first: Tensor, second: Tensor) -> float | None:

@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from compressor import Budget, FineTune, Prune, Result, fit, storage
 from compressor.batches import Batch
-from compressor.checkpoint import describe
 from compressor.errors import ResumeError, TrainingError
+from compressor.identity import describe
 from compressor.losses import cross_entropy
 from tests.killed import CAPS, SCHEDULE, call, run_and_save
 from tests.tiny import equal, loader, tiny
@@ -152,7 +152,7 @@ def test_nothing_of_the_files_is_pickled(tmp_path: Path) -> None:
 
 
 def test_descriptions_are_the_same_in_every_process() -> None:
-    assert describe(functional.relu) == "torch.nn.functional.relu"
+    assert describe(functional.relu) == "torch.nn.functional.relu(inplace=False)"
     assert describe(partial(torch.optim.SGD, momentum=0.9)) == (
         "partial(torch.optim.sgd.SGD, momentum=0.9)"
     )

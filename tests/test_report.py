@@ -23,7 +23,7 @@ CAPS = Budget(params=700, macs="30k")
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    schedule = [Prune(steps=2, epochs=1), FineTune(epochs=2)]
+    schedule = [Prune(method="dual", steps=2, epochs=1), FineTune(epochs=2)]
     return fit(tiny(), loader(), budget=CAPS, schedule=schedule, val=loader(32)).report
 
 

@@ -16,12 +16,20 @@ from compressor.allocation.allocation import Allocation, Solution
 from compressor.allocation.dual import dual
 from compressor.allocation.exact import exact
 from compressor.allocation.filling import blocked
-from compressor.allocation.objective import Additive, LogRetention, LogWidth, Mix, Objective
+from compressor.allocation.objective import (
+    Additive,
+    LogRetention,
+    LogWidth,
+    Mix,
+    Objective,
+    PowerMean,
+    is_objective,
+)
 from compressor.allocation.problem import Floats, Problem
 from compressor.allocation.request import check_scores, make_problem
 from compressor.allocation.threshold import Scores, threshold
 from compressor.allocation.uniform import uniform
-from compressor.budget import Budget
+from compressor.budget import Budget, required
 from compressor.graph import Graph
 from compressor.structure import Structure, full, top
 
@@ -33,6 +41,7 @@ __all__ = [
     "Method",
     "Mix",
     "Objective",
+    "PowerMean",
     "Problem",
     "Solution",
     "allocate",
@@ -53,7 +62,9 @@ METHODS: dict[str, Method] = {
 }
 """The methods that have a name."""
 
-DEFAULT = LogRetention()
+DEFAULT = PowerMean(1)
+"""The single objective that did best on real audio; see `benchmarks/objectives.md`."""
+
 NEGLIGIBLE = 1e-6
 """A price of this part of the objective's scale is none."""
 
@@ -96,12 +107,17 @@ def allocate(
     Raises:
         BudgetError: If no structure meets the budget; names the smallest reachable cost and the
             layer that holds most of it.
-        ValueError: If scores, floor, round_to, keep or method make no sense.
+        ValueError: If scores, objective, floor, round_to, keep or method make no sense.
     """
+    budget = required(budget, "allocate")
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if chosen is None:
         known = ", ".join(map(repr, METHODS))
         raise ValueError(f"allocate(method={method!r}): no such method; there are {known}.")
+    if not is_objective(objective):
+        raise ValueError(
+            f"allocate(objective={objective!r}): must be an objective such as LogRetention()."
+        )
     array = check_scores(graph, scores(full(graph)) if callable(scores) else scores)
     problem = make_problem(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep

@@ -68,3 +68,8 @@ class Allocation:
     evaluations: int
     method: str
     objective: Objective
+
+    @property
+    def name(self) -> str:
+        """Method and objective; a method without a bound maximises nothing."""
+        return self.method if self.bound is None else f"{self.method} {self.objective}"

@@ -6,6 +6,7 @@ m the number of layers that write it:
     LogRetention   m · log(S(w) / S(n))
     LogWidth       m · log(w / n)
     Mix(a)         a · LogRetention + (1 - a) · LogWidth
+    PowerMean(p)   m · (1 - (S(w) / S(n))^-p) / p
     Additive       S(w)
 
 The sum of kept scores (`Additive`) looks natural and is a trap: a cost is made of products
@@ -52,6 +53,12 @@ class Objective(Protocol):
     def gap(self, value: float, bound: float, scale: float) -> float:
         """How far `value` may be from the optimum, as a part of it; 0 where it is optimal."""
         ...
+
+
+def is_objective(value: object) -> bool:
+    """Whether a value has the methods of an `Objective` (a class of them has not)."""
+    methods = ("gains", "scale", "gap")
+    return not isinstance(value, type) and all(callable(getattr(value, m, None)) for m in methods)
 
 
 def retained(scores: Floats, levels: Integers) -> Floats:
@@ -137,6 +144,46 @@ class Mix:
     def gap(self, value: float, bound: float, scale: float) -> float:
         """Largest possible shortfall of the mixed weighted geometric mean."""
         return _log_gap(value, bound, scale)
+
+
+@dataclass(frozen=True)
+class PowerMean:
+    """The weighted power mean, of exponent -p, of the retained parts.
+
+    Between the geometric mean (p -> 0, `LogRetention`) and the minimum (p -> infinity, all axes
+    retain alike, as under one width factor): the larger p, the less one axis can make up for
+    another.
+
+    Attributes:
+        power: p, positive; 1 is the harmonic mean.
+    """
+
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the power."""
+        if not 0 < self.power <= 16:
+            raise ValueError(
+                f"PowerMean(power={self.power}): the power must be above 0 and at most 16; for 0 "
+                "take LogRetention()."
+            )
+
+    def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
+        """``m · (1 - (S(w) / S(n))^-p) / p``, which tends to that of `LogRetention` with p to 0."""
+        part = np.minimum(retained(scores, levels), 1.0)
+        return -writers * np.expm1(-self.power * np.log(part)) / self.power
+
+    def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
+        """The total weight."""
+        del full
+        return float(writers.sum())
+
+    def gap(self, value: float, bound: float, scale: float) -> float:
+        """Largest possible shortfall of the weighted power mean of the retained parts."""
+        if not scale:
+            return 0.0
+        mean, best = (1 - self.power * x / scale for x in (value, min(bound, 0.0)))
+        return max(0.0, 1 - (best / mean) ** (1 / self.power))
 
 
 @dataclass(frozen=True)

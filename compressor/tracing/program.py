@@ -41,11 +41,22 @@ def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
     """The example as positional arguments with a batch of one, on the model's device.
 
     Arguments, result and errors are those of `compressor.measure.one_input`: what is traced is
-    what is counted.
+    what is counted; besides, a model on the meta device has no values and is refused.
     """
     inputs = one_input(model, example)
+    _check_values(model)
     device = next((p.device for p in model.parameters()), inputs[0].device)
     return tuple(x.detach().to(device) for x in inputs)
+
+
+def _check_values(model: nn.Module) -> None:
+    empty = [name for name, tensor in named_tensors(model) if tensor.is_meta]
+    if empty:
+        raise ValueError(
+            f"{len(empty)} tensors of the {type(model).__name__} are on the meta device (the "
+            f"first is {empty[0]!r}), where they have shapes and no values: build the model on a "
+            "real device, or model.to_empty(device='cpu') and load its weights"
+        )
 
 
 @contextmanager

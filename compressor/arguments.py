@@ -1,0 +1,165 @@
+"""What is checked about the arguments of `fit` before anything is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from torch import nn
+
+from compressor.importance import fisher, taylor
+from compressor.losses import Loss
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
+
+SEEDS = 2**64
+"""How many seeds torch's generators take."""
+
+
+def check_functions(loss: object, optimizer: object) -> None:
+    """Check that the loss (None for the default) and the optimiser's factory can be called.
+
+    Raises:
+        ValueError: If one cannot.
+    """
+    if loss is not None and not callable(loss):
+        raise ValueError(
+            f"loss={loss!r} is a {type(loss).__name__}: pass a function, called as "
+            "loss(model, batch), that returns one number"
+        )
+    if not callable(optimizer):
+        raise ValueError(
+            f"optimizer is a {type(optimizer).__name__}, and fit makes a fresh optimiser for every "
+            "phase: pass what makes one, torch.optim.SGD or "
+            "functools.partial(torch.optim.SGD, momentum=0.9)"
+        )
+
+
+def check_seed(seed: object) -> None:
+    """Check that a seed is one.
+
+    Raises:
+        ValueError: If it is no whole number from 0 to 2**64 - 1.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < SEEDS:
+        raise ValueError(f"fit(seed={seed!r}): must be a whole number from 0 to 2**64 - 1")
+
+
+def check_directory(path: str | os.PathLike[str]) -> None:
+    """Check that `checkpoint=` is a directory or can become one.
+
+    Raises:
+        ValueError: If it is empty, a file, or below a file.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(f"checkpoint={path!r} names no directory: pass one, or None for none")
+    folder = Path(path)
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            below = "" if place == folder else f" lies below {str(place)!r}, which"
+            raise ValueError(
+                f"checkpoint={str(folder)!r}{below} is a file, and a checkpoint is a directory of "
+                "several: pass another path"
+            )
+
+
+def phases_of(
+    schedule: Sequence[Phase] | None, loss: Loss | None, *, data: bool, val: bool
+) -> tuple[Phase, ...]:
+    """The phases, with the default resolved and their need of data and `val` checked.
+
+    Args:
+        schedule: As given to `fit`.
+        loss: As given to `fit`.
+        data: Whether there is data.
+        val: Whether there is something to validate with.
+
+    Raises:
+        ValueError: If it is no list of phases, or a phase lacks what it needs.
+    """
+    if schedule is None:
+        tune = FineTune() if loss is None else FineTune(distill=None)
+        return (Prune(), Recalibrate(), tune) if data else (Prune(),)
+    phases = _listed(schedule)
+    for phase in phases if not data else ():
+        if needs := _needs(phase):
+            raise ValueError(
+                f"{needs} on data and fit was given none: pass a loader as the second argument, "
+                "or leave the phase out"
+            )
+        if isinstance(phase, Prune) and trains(phase):
+            raise ValueError(
+                f"Prune(steps={phase.steps}, epochs={phase.epochs}) trains between shrinks and "
+                "needs data, and fit was given none: pass a loader as the second argument, or "
+                "epochs=0"
+            )
+    if not val and any(isinstance(phase, FineTune) and phase.select for phase in phases):
+        raise ValueError(
+            "FineTune(select=True) returns the epoch with the best val and fit was given none: "
+            "pass val, a loader or a function of the model, or leave select out"
+        )
+    return phases
+
+
+def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:
+    """Check that phases which train have something to train.
+
+    Raises:
+        ValueError: If no parameter requires a gradient.
+    """
+    training = [phase for phase in phases if trains(phase)]
+    if training and not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"{type(training[0]).__name__} trains and no parameter of the {type(model).__name__} "
+            "requires a gradient: call model.requires_grad_(True), or leave the phase out"
+        )
+
+
+def trains(phase: Phase) -> bool:
+    """Whether a phase of this library makes steps of an optimiser."""
+    if isinstance(phase, Prune):
+        return phase.steps > 1 and phase.epochs > 0
+    return isinstance(phase, FineTune)
+
+
+def differentiates(phase: Phase) -> bool:
+    """Whether a phase of this library takes gradients of the loss, given data."""
+    if isinstance(phase, Prune) and not phase.reachable:
+        return trains(phase) or phase.importance in (None, fisher, taylor)
+    return trains(phase)
+
+
+def _needs(phase: Phase) -> str:
+    """What a phase does that cannot be done without data; empty for nothing."""
+    if isinstance(phase, Recalibrate):
+        return "Recalibrate measures"
+    return "FineTune trains" if isinstance(phase, FineTune) else ""
+
+
+def _listed(schedule: object) -> tuple[Phase, ...]:
+    """The schedule as a tuple, every item checked to be a phase."""
+    example = "schedule=[Prune(), Recalibrate(), FineTune(epochs=30)]"
+    if not isinstance(schedule, (list, tuple)):
+        one = " is a single phase" if _is_phase(schedule) else f", a {type(schedule).__name__},"
+        fix = f"schedule=[{schedule!r}]" if _is_phase(schedule) else example
+        raise ValueError(f"schedule={schedule!r}{one} and must be a list of phases: pass {fix}")
+    items = cast("list[object]", schedule)
+    for number, phase in enumerate(items):
+        if isinstance(phase, type):
+            raise ValueError(
+                f"schedule[{number}] is the class {phase.__name__}: make one, {phase.__name__}()"
+            )
+        if not _is_phase(phase):
+            raise ValueError(
+                f"schedule[{number}] is {phase!r}, no phase: a phase has length and run(training, "
+                f"part). Pass for instance {example}"
+            )
+    return tuple(cast("list[Phase]", items))
+
+
+def _is_phase(value: object) -> bool:
+    has = hasattr(value, "length") and callable(getattr(value, "run", None))
+    return has and not isinstance(value, type)

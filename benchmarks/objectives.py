@@ -138,7 +138,7 @@ def default(model: nn.Module, case: Case) -> nn.Module:
 
 
 METHODS: dict[str, Shrinker] = {
-    "uniform": partial(ours, method="uniform"),
+    "uniform": partial(ours, method="uniform", objective=LogRetention()),
     "log retention": partial(ours, objective=LogRetention()),
     "log width": partial(ours, objective=LogWidth()),
     "half and half": partial(ours, objective=Mix(0.5)),

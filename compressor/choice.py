@@ -30,7 +30,7 @@ class Candidate:
 
     Attributes:
         method: See `compressor.allocate`.
-        objective: What it maximises; of no effect on ``"uniform"`` and ``"threshold"``.
+        objective: What it maximises; ``"uniform"`` and ``"threshold"`` fill what is left by it.
     """
 
     method: str | Method = "dual"
@@ -38,7 +38,7 @@ class Candidate:
 
 
 CANDIDATES = (
-    Candidate("uniform"),
+    Candidate("uniform", LogRetention()),
     Candidate(objective=PowerMean(1)),
     Candidate(objective=LogRetention()),
     Candidate(objective=Mix(0.5)),

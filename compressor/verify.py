@@ -21,7 +21,7 @@ Inputs = tuple[Tensor, ...]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference allowed, relative to how much the output varies (half precision: 3 %)."""
 
-DOUBLE_LIMIT = 20_000_000
+DOUBLE_LIMIT = 100_000_000
 """Models with more parameters are compared in their own precision, to save memory."""
 
 

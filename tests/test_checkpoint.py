@@ -57,10 +57,11 @@ def whole() -> Result:
     return call(None, Pulled(None))
 
 
-@pytest.mark.parametrize("after", [1, 12, 19, 30, 40, 59, 64, 72])
+@pytest.mark.parametrize("after", [1, 12, 40, 50, 60, 99, 103, 130, 155, 160, 168])
 def test_stopped_anywhere_it_ends_in_the_same_bits(after: int, tmp_path: Path) -> None:
-    """The loss is called 1 + (16 + 4) + (16 + 4) + 16 + 4 + 12 = 73 times: to check it, for each
-    shrink's importance and the epoch after it, to recalibrate, and in three epochs of fine-tune.
+    """The loss is called 1 + 3 (16 + 32) + 2 * 4 + 4 + 12 = 169 times: to check it, for each
+    shrink's importance and comparison, in the epoch after two of them, to recalibrate, and in three
+    epochs of fine-tune.
     """
     with pytest.raises(Stop):
         call(tmp_path, Pulled(after))
@@ -108,6 +109,49 @@ def test_another_model_or_other_data_is_refused(tmp_path: Path) -> None:
         fit(tiny(width=9), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
     with pytest.raises(ResumeError, match="batches was 3 and is now 2"):
         fit(tiny(), loader(64), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+
+
+def weighted(factor: float) -> Any:
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return factor * cross_entropy(model, batch)
+
+    return loss
+
+
+def test_other_contents_of_the_same_form_are_refused(tmp_path: Path) -> None:
+    def run(**change: Any) -> Result:
+        settings = {"schedule": [Prune()], "loss": weighted(1.0), "val": loader(32)} | change
+        data = settings.pop("data", loader())
+        return fit(tiny(), data, budget=CAPS, checkpoint=tmp_path, **settings)
+
+    first = run()
+    assert same_run(first, run())
+    shifted = [(x + 1, y) for x, y in loader()]
+    with pytest.raises(ResumeError, match=r"What differs: first batch\. Make the same"):
+        run(data=shifted)
+    with pytest.raises(ResumeError, match=r"What differs: first batch of val\. Make the same"):
+        run(val=[(x + 1, y) for x, y in loader(32)])
+    with pytest.raises(ResumeError, match=r"loss was .*factor=1\.0.* and is now .*factor=2\.0"):
+        run(loss=weighted(2.0))
+    with pytest.raises(ResumeError, match=r"val was 1 and is now .*test_checkpoint.*<lambda>"):
+        run(val=lambda _: 1.0)
+
+
+def test_data_that_differ_each_time_are_known_by_their_shape(tmp_path: Path) -> None:
+    class Fresh:
+        def __iter__(self) -> Any:
+            generator = torch.Generator()
+            generator.seed()
+            yield torch.randn(8, 1, 8, 8, generator=generator), torch.arange(8) % 4
+
+    fit(tiny(), Fresh(), budget=CAPS, schedule=[Prune()], checkpoint=tmp_path)
+    fit(tiny(), Fresh(), budget=CAPS, schedule=[Prune()], checkpoint=tmp_path)
+
+
+def test_a_checkpoint_that_says_nothing_of_its_run(tmp_path: Path) -> None:
+    storage.write(tmp_path, "checkpoint", {}, {"something": 1})
+    with pytest.raises(ResumeError, match="says nothing of which run it belongs to"):
+        fit(tiny(), budget=CAPS, checkpoint=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "missing", "json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from dataclasses import dataclass
 from functools import partial
@@ -334,3 +335,30 @@ def test_settings_out_of_range_are_refused(phase: partial[Phase]) -> None:
 def test_distill_checks_its_ranges() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         Distill(weight=1.5)
+
+
+@pytest.mark.parametrize("scores", [[math.nan, 0.9, 0.8], [0.9, math.nan, 0.8]])
+def test_an_epoch_without_a_score_is_never_the_best(scores: list[float]) -> None:
+    seen: list[tuple[float, Tensor]] = []
+    left = iter(scores)
+
+    def judge(model: nn.Module) -> float:
+        seen.append((next(left), model.get_parameter("head.weight").detach().clone()))
+        return seen[-1][0]
+
+    schedule = [Prune(), FineTune(epochs=3, select=True)]
+    result = fit(tiny(), loader(), budget=CAPS, schedule=schedule, val=judge)
+    best = next(weight for score, weight in seen if score == 0.9)
+    assert torch.equal(result.model.get_parameter("head.weight"), best)
+
+
+def test_ignored_labels_are_left_out_of_the_accuracy() -> None:
+    clips, labels = scenes(32).tensors
+    half = labels.clone()
+    half[16:] = -100
+    schedule = [Prune(), FineTune(epochs=1)]
+
+    def accuracy(val: list[Batch]) -> float | None:
+        return fit(tiny(), loader(), budget=CAPS, schedule=schedule, val=val).report.log[0].accuracy
+
+    assert accuracy([(clips, half)]) == accuracy([(clips[:16], labels[:16])])

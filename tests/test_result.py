@@ -119,6 +119,17 @@ def test_an_extra_layer_is_refused(tmp_path: Path) -> None:
         load(tmp_path, model)
 
 
+def test_a_model_of_another_name_is_loaded_with_a_warning(tmp_path: Path) -> None:
+    class Renamed(Tiny):
+        pass
+
+    result = fit(tiny(), budget=CAPS)
+    result.save(tmp_path)
+    with pytest.warns(UserWarning, match="holds a compressed Tiny and is loaded into a Renamed"):
+        loaded = load(tmp_path, Renamed())
+    assert equal(loaded, result.model)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.json: nothing was saved there"):
         load(tmp_path / "nowhere", Tiny())

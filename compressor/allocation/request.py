@@ -21,6 +21,9 @@ A cap on non-zero parameters is met through the number of parameters: which of t
 known to a graph, and there can only be fewer.
 """
 
+WEIGHTLESS = "operations without a weight, which nothing here removes"
+"""Products of two activations, such as attention's."""
+
 
 def make_problem(
     graph: Graph,
@@ -138,7 +141,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
             layer, part = _dearest(graph, name, smallest)
             reasons.append(
                 f"{name} <= {cap:,} cannot be reached: the smallest structure has "
-                f"{spent[name]:,}, {part:,} of them in {layer!r}"
+                f"{spent[name]:,}, {part:,} of them in {layer}"
             )
     whole = [
         a.name
@@ -147,8 +150,10 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     ]
     settings = [f"floor={floor}"]
     settings += [f"round_to={round_to}"] if round_to > 1 else []
-    settings += [f"frozen axes: {_some(whole)}"] if whole else ["no frozen axes"]
-    settings += [f"{layer} stays whole: {why}" for layer, why in _held(graph)[:3]]
+    held = _held(graph)
+    none = [] if held else ["no frozen axes"]
+    settings += [f"frozen axes: {_some(whole)}"] if whole else none
+    settings += [f"{layer} stays whole: {why}" for layer, why in held[:3]]
     advice = ["Raise the budget"]
     advice += ["lower floor"] if floor > 1 else []
     advice += ["lower round_to"] if round_to > 1 else []
@@ -170,13 +175,13 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
-    """The layer that costs most at these widths, and how much."""
+    """What a sentence calls the layer that costs most at these widths, and how much."""
     spent: dict[str, int] = {}
     if FORMS[resource] == "macs":
         for site in graph.sites:
             cost = site.positions * _entries(graph, site.weight, widths)
             spent[site.module] = spent.get(site.module, 0) + cost
-        spent["operations without a weight"] = graph.const_macs
+        spent[WEIGHTLESS] = graph.const_macs
     else:
         for weight in graph.weights.values():
             size = weight.itemsize if resource == "bytes" else 1
@@ -184,7 +189,8 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
             layer = _module(weight.name)
             spent[layer] = spent.get(layer, 0) + cost
     layer = max(spent, key=lambda name: spent[name])
-    return layer, spent[layer]
+    named = {"": "the model itself", WEIGHTLESS: WEIGHTLESS}.get(layer, repr(layer))
+    return named, spent[layer]
 
 
 def _entries(graph: Graph, weight: str, widths: Integers) -> int:

@@ -79,7 +79,7 @@ def notes(report: Report) -> list[str]:
     if report.difference is not None:
         lines.append(
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
-            f"{report.difference:.1e} of the largest output."
+            f"{report.difference:.1e} of how much outputs vary from input to input."
         )
     lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
     lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]

@@ -219,7 +219,7 @@ def run(data: Data, config: Config, folder: Path, console: Console) -> dict[str,
     part = folder / "result.json.part"
     part.write_text(json.dumps(summary, indent=2, default=str) + "\n")
     part.replace(folder / "result.json")
-    console.print(str(result.report), markup=False, highlight=False)
+    console.print(str(result.report), markup=False, highlight=False, soft_wrap=True)
     return record
 
 

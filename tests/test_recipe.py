@@ -38,8 +38,20 @@ def test_the_main_job_writes_everything_and_goes_on_where_it_was(tmp_path: Path)
     assert json.loads((tmp_path / "result.json").read_text())["data"] == "levels"
     small = compressor.load(tmp_path, ResidualCNN(5)).eval()
     assert 100 * accuracy(small, *data.held_out) == first["compressed accuracy"]
-    second = esc50.run(data, config, tmp_path, console)
-    assert second["compressed accuracy"] == first["compressed accuracy"]
+    second = esc50.run(data, config, tmp_path, console, control=True)
+    for name in ("dense accuracy", "compressed accuracy"):
+        assert second[name] == first[name]
+    assert second["dense CPU seconds"] == pytest.approx(first["dense CPU seconds"], abs=0.1)
+    assert 0 <= second["dense, trained on"] <= 100
+
+
+def test_the_control_trains_the_whole_network(tmp_path: Path) -> None:
+    data, config = small_data(10), esc50.Config(epochs=1, fine_tune=1)
+    model = ResidualCNN(5).eval()
+    longer = esc50.train_on(model, data, config, tmp_path)
+    pairs = list(zip(model.parameters(), longer.parameters(), strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    assert not all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_esc50_is_found_where_it_is_said_to_be(

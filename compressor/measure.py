@@ -24,6 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every operation
 from torch.utils.flop_counter import FlopCounterMode
 
+from compressor import randomness
 from compressor.budget import Cost
 from compressor.errors import CountError
 
@@ -138,7 +139,7 @@ def multiply_accumulates(model: nn.Module, example: Example | None = None) -> in
     inputs = one_input(model, example)
     scratch = private_copy(model).eval()
     counter = FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS)
-    with torch.no_grad(), _unfused(), _Guard(counter), counter:
+    with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(counter), counter:
         run(scratch, inputs)
     return counter.get_total_flops() // 2
 

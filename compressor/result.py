@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from compressor import archive, storage
+from compressor.render import heading
 from compressor.report import Report
 from compressor.structure import Structure
 from compressor.surgery import shrink
@@ -30,6 +31,10 @@ class Result:
     model: nn.Module
     report: Report
     structure: Structure
+
+    def __repr__(self) -> str:
+        """One sentence; `report` says more."""
+        return f"<Result: {heading(self.report)}>"
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the model, how to rebuild it, and the report.

@@ -396,3 +396,13 @@ class TestExample:
         model.stream = (i for i in range(3))
         with pytest.raises(CountError, match=r"Linear cannot be copied.*deepcopy"):
             measure(model, torch.zeros(1, 6))
+
+
+def test_no_random_state_moves() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.randn_like(x)
+
+    state = torch.get_rng_state()
+    measure(Noisy(), torch.zeros(1, 3))
+    assert torch.equal(state, torch.get_rng_state())

@@ -224,3 +224,9 @@ def test_flatten_and_restore_are_inverse_through_json(tree: object) -> None:
 def test_what_cannot_be_stored_is_named() -> None:
     with pytest.raises(TypeError, match="cannot store state/hook: function is no plain data"):
         storage.flatten({"state": {"hook": lambda: None}}, {})
+
+
+def test_a_result_shows_as_one_sentence() -> None:
+    result = fit(tiny(), budget=CAPS)
+    assert repr(result).startswith("<Result: Tiny: ")
+    assert len(repr(result)) < 250

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -11,28 +13,69 @@ from torch import nn
 
 from compressor.importance import fisher, taylor
 from compressor.losses import Loss
+from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate
 
 SEEDS = 2**64
 """How many seeds torch's generators take."""
 
 
-def check_functions(loss: object, optimizer: object) -> None:
-    """Check that the loss (None for the default) and the optimiser's factory can be called.
+def check_function(loss: object) -> None:
+    """Check that the loss (None for the default) can be called.
 
     Raises:
-        ValueError: If one cannot.
+        ValueError: If it cannot.
     """
     if loss is not None and not callable(loss):
         raise ValueError(
             f"loss={loss!r} is a {type(loss).__name__}: pass a function, called as "
             "loss(model, batch), that returns one number"
         )
+
+
+def check_optimizer(optimizer: object, model: nn.Module, phases: Sequence[Phase]) -> None:
+    """Check that an optimiser's factory makes one that can train, if a phase trains.
+
+    Raises:
+        ValueError: If it does not.
+    """
     if not callable(optimizer):
         raise ValueError(
             f"optimizer is a {type(optimizer).__name__}, and fit makes a fresh optimiser for every "
             "phase: pass what makes one, torch.optim.SGD or "
             "functools.partial(torch.optim.SGD, momentum=0.9)"
+        )
+    for phase in phases:
+        if isinstance(phase, (Prune, FineTune)) and trains(phase):
+            factory = cast("OptimizerFactory", optimizer)
+            check_factory(factory, model, lr=phase.lr, weight_decay=phase.weight_decay)
+            return
+
+
+def check_follower(optimizer: object) -> None:
+    """Check that the optimiser given to a session is one, or None.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    made = hasattr(optimizer, "param_groups") and not isinstance(optimizer, type)
+    if optimizer is not None and not made:
+        raise ValueError(
+            f"Session(optimizer={optimizer!r}): must be an optimiser built on the model given, "
+            "such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
+        )
+
+
+def check_fabric(fabric: object) -> None:
+    """Check that `fabric=` is one, or None.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    known = all(hasattr(fabric, name) for name in ("to_device", "setup", "backward", "autocast"))
+    if fabric is not None and (isinstance(fabric, type) or not known):
+        raise ValueError(
+            f"fabric={fabric!r} is no Fabric: pass lightning_fabric.Fabric(...), or None"
         )
 
 
@@ -47,14 +90,27 @@ def check_seed(seed: object) -> None:
 
 
 def check_directory(path: str | os.PathLike[str]) -> None:
-    """Check that `checkpoint=` is a directory or can become one.
+    """Make sure that `checkpoint=` is a directory that files can be written to.
 
     Raises:
-        ValueError: If it is empty, a file, or below a file.
+        ValueError: If it is empty, a file, or below a file, or nothing can be written there.
     """
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ValueError(f"checkpoint={path!r} names no directory: pass one, or None for none")
     folder = Path(path)
+    try:
+        _check_no_file(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} cannot be written to ({error.strerror or error}): pass "
+            "another path, or None for no checkpoint"
+        ) from error
+
+
+def _check_no_file(folder: Path) -> None:
     for place in (folder, *folder.parents):
         if place.is_dir():
             return
@@ -127,9 +183,23 @@ def trains(phase: Phase) -> bool:
 
 def differentiates(phase: Phase) -> bool:
     """Whether a phase of this library takes gradients of the loss, given data."""
+    return trains(phase) or measures(phase)
+
+
+def measures(phase: Phase) -> bool:
+    """Whether a phase of this library measures the importance of units by gradients, given data."""
     if isinstance(phase, Prune) and not phase.reachable:
-        return trains(phase) or phase.importance in (None, fisher, taylor)
-    return trains(phase)
+        return phase.importance in (None, fisher, taylor)
+    return False
+
+
+def normalises(phase: Phase) -> float:
+    """How many batches a phase of this library runs through BatchNorm in train mode, given data."""
+    if trains(phase):
+        return math.inf
+    if isinstance(phase, Prune) and len(phase.candidates(data=True)) == 1:
+        return 0
+    return phase.batches if isinstance(phase, (Prune, Recalibrate)) else 0
 
 
 def _needs(phase: Phase) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -46,8 +48,8 @@ class Batches:
             )
         if isinstance(source, Iterator):
             raise ValueError(
-                f"{name} is a {type(source).__name__}, which can be read only once, and training "
-                "reads it every epoch: pass a DataLoader or a list of batches"
+                f"{name} is a {type(source).__name__}, which can be read only once, and it is "
+                "read again and again: pass a DataLoader or a list of batches"
             )
         self.source = self._loader = source
         self._fabric = fabric
@@ -73,6 +75,20 @@ class Batches:
         except TypeError:
             return None
 
+    @property
+    def single(self) -> int | None:
+        """Number of the first batch of a single example; None if there is none or it is unknown."""
+        source = self.source
+        if isinstance(source, DataLoader):
+            try:
+                total, size = len(cast("Any", source.sampler)), source.batch_size or 0
+            except TypeError:
+                return None  # a stream
+            last = size > 1 and total % size == 1 and not source.drop_last
+            return 0 if size == 1 else total // size if last else None
+        batches = cast("list[Batch]", source) if isinstance(source, (list, tuple)) else []
+        return next((n for n, batch in enumerate(batches) if examples(batch) == 1), None)
+
 
 def call(model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Any:
     """The model's output for one tensor or for several positional ones."""
@@ -83,30 +99,81 @@ def tensors(batch: Batch) -> Iterator[Tensor]:
     """Every tensor of a batch, depth first."""
     if isinstance(batch, Tensor):
         yield batch
-    elif isinstance(batch, Mapping):
-        yield from chain.from_iterable(map(tensors, cast("Mapping[str, Batch]", batch).values()))
-    elif isinstance(batch, (tuple, list)):
-        yield from chain.from_iterable(map(tensors, cast("list[Batch]", batch)))
+    else:
+        yield from chain.from_iterable(map(tensors, _items(batch).values()))
+
+
+def examples(batch: Batch) -> int | None:
+    """How many examples a batch holds, by its first tensor; None where there is no such tensor."""
+    return next((tensor.shape[0] for tensor in tensors(batch) if tensor.ndim), None)
 
 
 def split(batch: Batch, size: int) -> Iterator[Batch]:
     """Cut a batch into parts of at most `size` examples along the first dimension.
 
     Every tensor whose first dimension is the batch's is cut; everything else goes to every part.
+    The parts and what lies in them are of the batch's own types.
+
+    Raises:
+        ValueError: If no tensor is found in the batch, or it cannot be made anew.
     """
-    first = next((t for t in tensors(batch) if t.ndim), None)
-    length = 0 if first is None else first.shape[0]
+    length = examples(batch)
+    if length is None:
+        raise ValueError(
+            f"a batch is a {type(batch).__name__}, in which no tensor with examples along its "
+            f"first dimension is found, so that it cannot be cut into parts of {size}: {_KNOWN}"
+        )
     for start in range(0, length, size):
         yield _part(batch, slice(start, start + size), length)
+
+
+_KNOWN = (
+    "give batches that are tuples, lists, mappings or dataclasses of tensors, or choose widths "
+    "without data, Prune(importance=frobenius)"
+)
+
+
+def _items(batch: Batch) -> dict[Any, Batch]:
+    """What a container holds, by key, place or field; nothing for anything else."""
+    if isinstance(batch, Mapping):
+        return dict(cast("Mapping[Any, Batch]", batch))
+    if isinstance(batch, (tuple, list)):
+        return dict(enumerate(cast("list[Batch]", batch)))
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return {}
 
 
 def _part(batch: Batch, where: slice, length: int) -> Batch:
     if isinstance(batch, Tensor):
         return batch[where] if batch.ndim and batch.shape[0] == length else batch
+    items = _items(batch)
+    parts = {key: _part(value, where, length) for key, value in items.items()}
+    if all(parts[key] is value for key, value in items.items()):
+        return batch
+    try:
+        made = _like(batch, parts)
+    except Exception as error:
+        raise _uncut(batch, str(error)) from error
+    found = _items(made)
+    if type(made) is not type(batch) or any(found.get(k) is not v for k, v in parts.items()):
+        raise _uncut(batch, "what its class makes of its parts is something else")
+    return made
+
+
+def _like(batch: Batch, parts: dict[Any, Batch]) -> Batch:
+    """A container as `batch`, with other content."""
+    kind = cast("Any", type(batch))
     if isinstance(batch, Mapping):
-        items = cast("Mapping[str, Batch]", batch).items()
-        return {key: _part(value, where, length) for key, value in items}
+        return kind(parts)
     if isinstance(batch, (tuple, list)):
-        parts = [_part(item, where, length) for item in cast("list[Batch]", batch)]
-        return tuple(parts)
-    return batch
+        return (kind._make if hasattr(kind, "_make") else kind)(list(parts.values()))
+    made = copy.copy(batch)
+    for name, value in parts.items():
+        object.__setattr__(made, name, value)  # a frozen one can be filled in no other way
+    return made
+
+
+def _uncut(batch: Batch, why: str) -> ValueError:
+    kind = type(batch).__name__
+    return ValueError(f"a batch holds a {kind}, which cannot be cut into parts: {why}; {_KNOWN}")

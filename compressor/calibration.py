@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from compressor import randomness
 from compressor.batches import Batch
+from compressor.copies import private_copy
 from compressor.losses import Loss
 from compressor.tracing.program import evaluating
 
@@ -60,7 +60,7 @@ def calibration_loss(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> 
     Returns:
         The loss; infinity where it is not finite. No random state moves.
     """
-    scratch = copy.deepcopy(model)
+    scratch = private_copy(model)
     with randomness.preserved(), evaluating(scratch), torch.no_grad():
         recalibrate(scratch, batches, loss)
         mean = sum(float(loss(scratch, batch)) for batch in batches) / len(batches)

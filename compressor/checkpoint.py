@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -24,6 +24,12 @@ from compressor.training import Training, all_tensors, fill
 NAME = "checkpoint"
 DIGESTS = ("initial weights", "first batch", "first batch of val")
 """Entries of an identity that are too long, or say too little, to be printed."""
+
+MOST = 3
+"""Differences of one kind that an error names."""
+
+SHOWN = 200
+"""Characters of a value that an error shows, from shortly before where two values part."""
 
 
 class Checkpoint:
@@ -109,13 +115,53 @@ class Checkpoint:
         wrong: list[str] = []
         for name in dict.fromkeys((*self.identity, *then)):
             old, new = then.get(name), self.identity.get(name)
-            if old != new:
-                wrong.append(name if name in DIGESTS else f"{name} was {old} and is now {new}")
+            found = list(_differences(name, old, new))
+            wrong += _first(found, f"more of the {name}")
         if wrong:
             raise ResumeError(
                 f"{self.directory} holds a checkpoint of another run. What differs: "
                 f"{'; '.join(wrong)}. Make the same call as then, or choose another directory"
             )
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    """What differs between two entries of an identity, each difference in a few words."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        if old != new:
+            yield name if name in DIGESTS else f"{name} {_change(old, new)}"
+        return
+    before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+    for key in dict.fromkeys((*before, *after)):
+        one, two = before.get(key), after.get(key)
+        place = f"{name} of {repr(key) if key else 'the model'}"
+        if one != two and isinstance(one, dict) and isinstance(two, dict):
+            changes = [
+                f"{setting} {_change(one.get(setting), two.get(setting))}"
+                for setting in dict.fromkeys((*one, *two))
+                if one.get(setting) != two.get(setting)
+            ]
+            yield f"{place}: {', '.join(_first(changes, 'more'))}"
+        elif one != two:
+            yield f"{place} {_change(one, two)}"
+
+
+def _change(old: object, new: object) -> str:
+    """Two values that differ, shown around the place where they part."""
+    texts = ["absent" if value is None else str(value) for value in (old, new)]
+    apart = (n for n, pair in enumerate(zip(*texts, strict=False)) if len({*pair}) > 1)
+    start = max(next(apart, 0) - SHOWN // 3, 0) if max(map(len, texts)) > SHOWN else 0
+    ends = ("..." if len(text) > start + SHOWN else "" for text in texts)
+    shown = [
+        f"{'...' if start else ''}{text[start : start + SHOWN]}{end}"
+        for text, end in zip(texts, ends, strict=True)
+    ]
+    return f"was {shown[0]} and is now {shown[1]}"
+
+
+def _first(texts: list[str], what: str) -> list[str]:
+    """The first few of several texts, and how many more there are."""
+    more = [f"{len(texts) - MOST} {what}"] if len(texts) > MOST else []
+    return texts[:MOST] + more
 
 
 def _shrink(data: dict[str, Any]) -> Shrink:

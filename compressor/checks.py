@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from compressor import randomness
-from compressor.batches import Batch, Batches, call, tensors
+from compressor.batches import Batch, Batches, call, split, tensors
+from compressor.copies import private_copy
 from compressor.labels import IGNORED, all_ignored, check_labels
-from compressor.losses import Loss
-from compressor.measure import private_copy
+from compressor.losses import Loss, cross_entropy
 
 
 def first_batch(data: Batches) -> Batch:
@@ -100,6 +101,56 @@ def check_loss(model: nn.Module, batch: Batch, loss: Loss, *, differentiable: bo
             "the loss returned by loss(model, batch) has no gradient: it does not depend on the "
             "model's parameters, or detach(), item(), argmax() or torch.no_grad() cut it off"
         )
+
+
+def check_data(model: nn.Module, data: Iterable[Batch], loss: Loss) -> None:
+    """Check what a session measures importance on; `fit` has checked its `Batches` itself.
+
+    Raises:
+        ValueError: If it cannot be read again and again, or its first batch does not fit.
+    """
+    if not isinstance(data, Batches):
+        batch = first_batch(Batches(data))
+        if loss is cross_entropy:
+            check_classifier(model, batch)
+        else:
+            check_loss(model, batch, loss)
+
+
+SINGLE = (
+    "a batch of a single example reaches a BatchNorm that then sees one value a channel, which has "
+    "no variance: pass drop_last=True to the DataLoader, or another batch size"
+)
+
+
+def check_single(model: nn.Module, data: Batches, batch: Batch, loss: Loss, most: float) -> None:
+    """Check that a model in train mode can do with a batch of one example, if there will be one.
+
+    Args:
+        model: A copy of it is run.
+        data: Its first batch of one is looked for where it knows its length.
+        batch: The first batch, from which one example is taken.
+        loss: Called as ``loss(model, batch)``.
+        most: How many batches are run in train mode.
+
+    Raises:
+        ValueError: If there will be one, and a BatchNorm cannot do with it.
+    """
+    number = data.single
+    if number is None or number >= most:
+        return
+    one = next(split(batch, 1))
+    with torch.no_grad(), randomness.preserved():
+        try:
+            loss(private_copy(model).train(), one)
+        except Exception as error:
+            if too_few(error):
+                raise ValueError(f"batch {number + 1} of {data.name}: {SINGLE}") from error
+
+
+def too_few(error: Exception) -> bool:
+    """Whether BatchNorm in train mode refused a single value per channel."""
+    return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)
 
 
 def _pair(batch: Batch, name: str, instead: str) -> tuple[Any, Tensor]:

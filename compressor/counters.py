@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressor.measure import Example, mask_of, one_input, private_copy, run
+from compressor.copies import private_copy
+from compressor.measure import Example, mask_of, one_input, run
 
 
 @dataclass(frozen=True)

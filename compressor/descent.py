@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
+from compressor.copies import private_copy
 from compressor.errors import VerificationError
 from compressor.graph import Graph
 from compressor.measure import Example, measure, nonzero, owned_parameters
@@ -95,7 +95,7 @@ def record(
 
 def embed(original: nn.Module, structure: Structure, model: nn.Module) -> nn.Module:
     """A copy of the original with a smaller model's weights in the places they were cut from."""
-    large = copy.deepcopy(original)
+    large = private_copy(original)
     targets, sources = dict(named_tensors(large)), dict(named_tensors(model))
     for name, weight in structure.graph.weights.items():
         places = [np.flatnonzero(dim.alive(structure.keep)) for dim in weight.dims]

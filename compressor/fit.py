@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,29 @@ from torch import nn
 from compressor import randomness
 from compressor.arguments import (
     check_directory,
-    check_functions,
+    check_fabric,
+    check_function,
+    check_optimizer,
     check_seed,
     check_trainable,
     differentiates,
+    measures,
+    normalises,
     phases_of,
 )
-from compressor.batches import Batch, Batches
+from compressor.batches import Batch, Batches, split
 from compressor.budget import Budget, required
 from compressor.checkpoint import Checkpoint
-from compressor.checks import check_classifier, check_loss, first_batch
-from compressor.errors import BudgetError
+from compressor.checks import (
+    SINGLE,
+    check_classifier,
+    check_loss,
+    check_single,
+    first_batch,
+    too_few,
+)
+from compressor.copies import private_copy
+from compressor.errors import BudgetError, TrainingError
 from compressor.identity import first_digest, identify
 from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy
@@ -90,23 +101,26 @@ def fit(
     Raises:
         BudgetError: If there is no budget, or no structure meets it.
         TraceError: If the model cannot be written as a graph.
-        ValueError: If there is no example, the data is empty or does not fit the model, or a phase
-            needs data and there is none.
-        TrainingError: If the loss is not finite or a label out of range while training.
+        ValueError: If there is no example, the data is empty or does not fit the model, a phase
+            needs data and there is none, or an argument is of the wrong kind.
+        TrainingError: If the loss is not finite or a label out of range while training, or `val`
+            returns no number.
         ResumeError: If the checkpoint belongs to another run.
         VerificationError: If the smaller model is not what was planned.
     """
     budget = required(budget, "fit")
     check_model(model)
-    check_functions(loss, optimizer)
+    check_function(loss)
+    check_fabric(fabric)
     check_seed(seed)
     if checkpoint is not None:
         check_directory(checkpoint)
     keep = names_of(keep)
     phases = phases_of(schedule, loss, data=data is not None, val=val is not None)
     check_trainable(model, phases)
+    check_optimizer(optimizer, model, phases)
     if fabric is not None:
-        model = fabric.to_device(copy.deepcopy(model))
+        model = fabric.to_device(private_copy(model))
     first = fabric is None or fabric.is_global_zero
     with randomness.preserved(), Bar(enabled=progress if first else False) as bar:
         randomness.seed_everything(seed)
@@ -137,7 +151,12 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
     first, part = (0, 0) if checkpoint is None else checkpoint.resume(training)
     for number, phase in enumerate(phases[first:], start=first):
         for step in range(part, phase.length):
-            phase.run(training, step)
+            try:
+                phase.run(training, step)
+            except ValueError as error:
+                if too_few(error):
+                    raise TrainingError(f"{type(phase).__name__}: {SINGLE}") from error
+                raise
             if checkpoint is not None:
                 checkpoint.save(training, number, step + 1)
         part = 0
@@ -166,6 +185,10 @@ def _check(model: nn.Module, batches: Batches, loss: Loss | None, phases: Sequen
         batches.classes = check_classifier(model, batch)
     else:
         check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
+    if any(map(measures, phases)):
+        next(split(batch, 1), None)  # fails where batches cannot be cut
+    most = max(map(normalises, phases), default=0)
+    check_single(model, batches, batch, loss or cross_entropy, most)
 
 
 def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:

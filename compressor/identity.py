@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from types import CodeType, FunctionType
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import CodeType, FunctionType, MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +19,13 @@ from compressor import randomness, storage
 from compressor.batches import Batches, tensors
 from compressor.budget import Budget
 from compressor.training import all_tensors
+
+_OWN = frozenset((*vars(nn.Module()), "example_input_array"))
+"""Attributes of a module that are told by other means. The example is told by its shape: its values
+are often drawn at random, and decide nothing."""
+
+LONGEST = 1000
+"""Characters of a module's setting that are kept; longer ones are told by their digest."""
 
 
 def identify(
@@ -33,7 +42,8 @@ def identify(
     values = all_tensors(model)
     return {
         "model": type(model).__name__,
-        "shapes": {name: list(tensor.shape) for name, tensor in values.items()},
+        "shape": {name: list(tensor.shape) for name, tensor in values.items()},
+        "settings": {name: _behaviour(module) for name, module in model.named_modules()},
         "initial weights": storage.numbers(values),
         "budget": str(budget),
         "schedule": [describe(phase) for phase in schedule],
@@ -59,7 +69,7 @@ def describe(value: object) -> str:
 
     Functions are named by where they are defined, with their defaults and what they close over;
     those whose name says little (lambdas, functions inside functions or in a script) also by their
-    code.
+    code. Bound methods and modules are described with the settings they hold.
     Objects of other classes are named by their class, as what they hold may change while they work.
     """
     return _describe(value, ())
@@ -79,7 +89,8 @@ def _describe(value: object, within: tuple[int, ...]) -> str:
         named = value if hasattr(value, "__qualname__") else cast("Callable[..., Any]", type(value))
         return f"{named.__module__}.{named.__qualname__}"
     text = repr(value)
-    return type(value).__qualname__ if " at 0x" in text else text
+    unstable = not isinstance(value, str) and re.search(r"\b0x[0-9a-fA-F]{6,}", text)
+    return type(value).__qualname__ if unstable else text
 
 
 def _function(value: FunctionType, inside: tuple[int, ...]) -> str:
@@ -103,7 +114,11 @@ def _code(code: CodeType) -> str:
     """A digest of what a function does: line numbers and names of files play no part."""
     constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
     whole = (code.co_code, code.co_names, code.co_varnames, constants)
-    return hashlib.sha256(repr(whole).encode()).hexdigest()
+    return _hashed(repr(whole))
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _constant(value: object) -> str:
@@ -119,18 +134,60 @@ def _partial(value: functools.partial[object], inside: tuple[int, ...]) -> str:
     return f"partial({', '.join(parts)})"
 
 
+def _method(value: MethodType, inside: tuple[int, ...]) -> str:
+    """A function and what it is bound to: a module, a frozen set of settings, or a class."""
+    owner = value.__self__
+    told = isinstance(owner, nn.Module) or dataclasses.is_dataclass(owner)
+    name = _describe(owner, inside) if told else type(owner).__qualname__
+    return f"{_describe(value.__func__, inside)} of {name}"
+
+
 def _module(value: nn.Module, inside: tuple[int, ...]) -> str:
-    """A module's class, plain settings and numbers; a loss may hold one."""
-    plain = {
-        f"{name}.{key}".lstrip("."): content
+    """A module's class, settings and numbers; a loss may hold one."""
+    parts = [
+        f"{name}.{key}".lstrip(".") + f"={text}"
         for name, module in value.named_modules()
-        for key, content in vars(module).items()
-        if not key.startswith("_")
-        and key != "training"
-        and isinstance(content, (bool, int, float, str))
-    }
+        for key, text in _settings(module, inside).items()
+    ]
     digest = storage.numbers(all_tensors(value))[:12]
-    return f"{type(value).__qualname__}({_pairs(plain | {'tensors': digest}, inside)})"
+    return f"{type(value).__qualname__}({', '.join((*parts, f'tensors={digest}'))})"
+
+
+def _behaviour(module: nn.Module) -> dict[str, str]:
+    """What one module of a network does and how it is to be trained, by setting."""
+    frozen = [n for n, p in module.named_parameters(recurse=False) if not p.requires_grad]
+    flags = {"training": str(module.training), "frozen parameters": str(frozen)}
+    return {"class": type(module).__qualname__, **flags, **_settings(module, (id(module),))}
+
+
+def _settings(module: nn.Module, inside: tuple[int, ...]) -> dict[str, str]:
+    """A module's own attributes and the code of its forward pass; its submodules have theirs."""
+    found: dict[str, str] = {}
+    for key, value in vars(module).items():
+        computed = isinstance(value, Tensor) and not value.is_leaf  # by the last forward pass
+        if key not in _OWN and not computed:
+            text = _describe(value, inside)
+            found[key] = text if len(text) <= LONGEST else f"sha256 {_hashed(text)}"
+    code = [f"{name} {_code(function.__code__)}" for name, function in _passes(type(module))]
+    return found | ({"code": _hashed("; ".join(code))[:12]} if code else {})
+
+
+def _passes(kind: type[nn.Module]) -> Iterator[tuple[str, FunctionType]]:
+    """A class' `forward` and the methods it names, and those these name; not those of torch.
+
+    What torch's own layers do is a matter of their class and settings.
+    """
+    seen: set[str] = set()
+    names = ["forward"]
+    while names:
+        name = names.pop(0)
+        method: object = inspect.unwrap(cast("Any", getattr(kind, name, None)))
+        if name in seen or not isinstance(method, FunctionType):
+            continue
+        seen.add(name)
+        if not method.__module__.startswith("torch."):
+            yield name, method
+            names += method.__code__.co_names
 
 
 def _tensor(value: Tensor, inside: tuple[int, ...]) -> str:  # noqa: ARG001 - one form for all
@@ -138,8 +195,7 @@ def _tensor(value: Tensor, inside: tuple[int, ...]) -> str:  # noqa: ARG001 - on
 
 
 def _array(value: np.ndarray[Any, Any], inside: tuple[int, ...]) -> str:  # noqa: ARG001
-    digest = hashlib.sha256(repr(value.tolist()).encode()).hexdigest()
-    return f"array {value.shape} {digest[:12]}"
+    return f"array {value.shape} {_hashed(repr(value.tolist()))[:12]}"
 
 
 def _list(value: Sequence[object], inside: tuple[int, ...]) -> str:
@@ -161,6 +217,7 @@ def _pairs(values: Mapping[Any, object], inside: tuple[int, ...]) -> str:
 _WRITERS: tuple[tuple[Any, Callable[[Any, tuple[int, ...]], str]], ...] = (
     (functools.partial, _partial),
     (FunctionType, _function),
+    (MethodType, _method),
     (nn.Module, _module),
     (Tensor, _tensor),
     (np.ndarray, _array),

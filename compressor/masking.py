@@ -14,6 +14,7 @@ what "never silently wrong" rests on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,6 +31,20 @@ from compressor.tracing.program import Program
 aten = torch.ops.aten
 
 
+@dataclass(frozen=True)
+class Run:
+    """Outputs of one run.
+
+    Attributes:
+        tensors: All of them, in order.
+        narrowed: Whether some operation made fewer bits of a float64, so that the result is not
+            exact to float64.
+    """
+
+    tensors: list[Tensor]
+    narrowed: bool
+
+
 class Masked(torch.fx.Interpreter):
     """Runs a program on given weights with the removed channels held at zero."""
 
@@ -40,10 +55,17 @@ class Masked(torch.fx.Interpreter):
         super().__init__(nn.Module(), graph=graph.program.graph)
         self.program: Program = graph.program
         self.tensors = tensors
+        self.narrowed = False
         self.alive: dict[str, tuple[int, Tensor]] = {
             name: (at, torch.from_numpy(dim.alive(structure.keep)))
             for name, (at, dim) in graph.activations.items()
         }
+
+    def outputs(self, inputs: Sequence[Tensor]) -> Run:
+        """Run on positional inputs, batch of one, shaped like the traced example."""
+        with torch.no_grad():
+            tensors = flat(self.run(*inputs))
+        return Run(tensors, self.narrowed)
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Weights come from the model, constants from the export, the rest from the caller."""
@@ -64,6 +86,7 @@ class Masked(torch.fx.Interpreter):
         else:
             source, *args = self.fetch_args_kwargs_from_env(n)[0]
             result = _over_kept(n, source, args, across)
+        self.narrowed |= _narrows([self.env[x] for x in n.all_input_nodes], result)
         return self._masked(n, result)
 
     def _masked(self, node: Node, result: Any) -> Any:
@@ -99,9 +122,7 @@ def run(
         tensors: Parameters and buffers of the original by name.
         inputs: Positional inputs, batch of one, shaped like the traced example.
     """
-    masked = Masked(graph, structure, tensors)
-    with torch.no_grad():
-        return flat(masked.run(*inputs))
+    return Masked(graph, structure, tensors).outputs(inputs).tensors
 
 
 def flat(results: Any) -> list[Tensor]:
@@ -113,6 +134,14 @@ def flat(results: Any) -> list[Tensor]:
     if isinstance(results, list | tuple):
         return [tensor for part in results for tensor in flat(part)]
     return []
+
+
+def _narrows(sources: Sequence[Any], result: Any) -> bool:
+    """Whether float64 went in and a floating-point number of fewer bits came out."""
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        return False
+    wide = any(isinstance(x, Tensor) and x.dtype == torch.float64 for x in sources)
+    return wide and result.dtype != torch.float64
 
 
 def _packet(node: Node) -> Any:

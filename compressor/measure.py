@@ -9,7 +9,6 @@ an error, never a zero. `docs/counting.md` says what this leaves out.
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -26,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compressor import randomness
 from compressor.budget import Cost
+from compressor.copies import private_copy
 from compressor.errors import CountError
 
 Example = Tensor | tuple[Tensor, ...]
@@ -121,6 +121,7 @@ def measure(model: nn.Module, example: Example | None = None) -> Cost:
         ValueError: If there is no model or no example, or an empty one.
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
+    check_model(model)
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         message = f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. "
@@ -212,23 +213,6 @@ def check_model(model: object) -> None:
             f"a model is needed, an instance of torch.nn.Module, and {model!r} is a "
             f"{type(model).__name__}"
         )
-
-
-def private_copy(model: nn.Module) -> nn.Module:
-    """A deep copy of `model` whose forward can be run and hooked without touching the original.
-
-    Raises:
-        CountError: If the model cannot be copied.
-    """
-    # Masks of torch.nn.utils.prune and the old weight_norm leave a computed tensor in the module,
-    # which deepcopy refuses; it is computed anew at every forward, so a detached one will do.
-    computed = (v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor))
-    memo = {id(v): v.detach().clone() for v in computed if not v.is_leaf}
-    try:
-        return copy.deepcopy(model, memo)
-    except Exception as error:
-        message = f"{type(model).__name__} cannot be copied to count it: {error}. "
-        raise CountError(message + "Make copy.deepcopy(model) work.") from error
 
 
 def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property, partial, partialmethod
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +21,73 @@ _HARMLESS = ("dropout", "batch_norm")
 
 
 def looks_at_mode(model: nn.Module) -> bool:
-    """Whether any class outside PyTorch's own layers reads `self.training`."""
-    classes = {type(module) for module in model.modules()}
-    mine = {c for cls in classes for c in cls.__mro__ if not c.__module__.startswith("torch.")}
-    functions = [f for c in mine for f in vars(c).values() if inspect.isfunction(f)]
-    return any("training" in f.__code__.co_names for f in functions)
+    """Whether any code outside PyTorch's own layers reads `training`.
+
+    Looked at are the methods of every class, functions kept on a module, and whatever these
+    decorate, nest, close over or call by name; not the methods of other objects.
+    """
+    waiting: list[object] = []
+    for module in model.modules():
+        mine = [cls for cls in type(module).__mro__ if not _foreign(cls.__module__)]
+        waiting += [value for cls in mine for value in vars(cls).values()]
+        waiting += vars(module).values()
+    seen: set[int] = set()
+    while waiting:
+        function = _function(waiting.pop())
+        if function is None or id(function) in seen:
+            continue
+        seen.add(id(function))
+        foreign = _foreign(function.__globals__.get("__name__"))
+        codes = [] if foreign else list(_codes(function.__code__))
+        if any("training" in (*code.co_names, *code.co_consts) for code in codes):
+            return True
+        waiting += _enclosed(function)
+        waiting += _called({name for code in codes for name in code.co_names}, function.__globals__)
+    return False
+
+
+def _foreign(module: object) -> bool:
+    """Whether this is the name of a module of PyTorch or of Python itself."""
+    top = str(module).partition(".")[0]
+    return top == "torch" or (top in sys.stdlib_module_names and top != "__main__")
+
+
+def _function(value: object) -> FunctionType | None:
+    """The plain function in a method, property, partial or the like; None for other objects."""
+    while not isinstance(value, FunctionType):
+        if isinstance(value, property):
+            value = value.fget
+        elif isinstance(value, cached_property | partial | partialmethod):
+            value = cast("object", value.func)
+        elif isinstance(value, classmethod | staticmethod | MethodType):
+            value = cast("object", value.__func__)
+        else:
+            return None
+    return value
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function and of all functions, lambdas and comprehensions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _enclosed(function: FunctionType) -> list[object]:
+    """What a function decorates or closes over."""
+    found: list[object] = [vars(function).get("__wrapped__")]
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a name that is bound later
+            found.append(cell.cell_contents)
+    return found
+
+
+def _called(names: set[str], scope: Mapping[str, object]) -> list[object]:
+    """What these names mean in the function's module, and in the modules that it names."""
+    found = [scope[name] for name in names if name in scope]
+    modules = [m for m in found if isinstance(m, ModuleType) and not _foreign(m.__name__)]
+    return [*found, *(vars(m)[name] for m in modules for name in names if name in vars(m))]
 
 
 def failure_in_training(model: nn.Module, inputs: Sequence[Tensor]) -> str | None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from compressor import randomness
 from compressor.surgery import Cut, Index, take
 
 OptimizerFactory = Callable[..., Optimizer]
-"""Called as ``factory(groups, lr=..., weight_decay=...)``; every class in `torch.optim` fits, and
-`functools.partial` sets the rest: ``partial(torch.optim.SGD, momentum=0.9)``."""
+"""Called as ``factory(groups, lr=..., weight_decay=...)``; most classes of `torch.optim` fit, and
+`functools.partial` sets the rest: ``partial(torch.optim.SGD, momentum=0.9)``. A function makes
+others fit: ``lambda groups, lr, weight_decay: torch.optim.Rprop(groups, lr=lr)``."""
 
 
 def adamw(groups: Iterable[Any], *, lr: float, weight_decay: float) -> Optimizer:
@@ -27,6 +32,86 @@ def groups(model: nn.Module) -> list[dict[str, Any]]:
     vectors = [p for p in trainable if p.ndim <= 1]
     both = [{"params": filters}, {"params": vectors, "weight_decay": 0.0}]
     return [group for group in both if group["params"]]
+
+
+def check_factory(
+    factory: OptimizerFactory, model: nn.Module, *, lr: float, weight_decay: float
+) -> None:
+    """Make an optimiser and one step of it, on throw-away parameters of the model's kinds.
+
+    Raises:
+        ValueError: If it cannot be made as training makes it, or makes no step.
+    """
+    kind = cast("Any", factory.func if isinstance(factory, functools.partial) else factory)
+    name = getattr(kind, "__name__", type(kind).__name__)
+    if _needs_closure(kind):
+        raise _no_closure(name)
+    with randomness.preserved():
+        small = [_small(group) for group in groups(model)]
+        try:
+            made: object = factory(small, lr=lr, weight_decay=weight_decay)
+        except Exception as error:
+            raise ValueError(_unmade(name, error)) from error
+        if isinstance(made, type) or not hasattr(made, "param_groups"):
+            raise ValueError(
+                f"optimizer(groups, lr=..., weight_decay=...) must return an optimiser, it returns "
+                f"a {type(made).__name__}: pass a class such as torch.optim.SGD, or a function "
+                "that returns an instance of one"
+            )
+        if _needs_closure(made):
+            raise _no_closure(type(made).__name__)
+        given = {id(p) for group in small for p in group["params"]}
+        if any(id(p) not in given for p in _parameters(cast("Optimizer", made))):
+            raise ValueError(
+                f"optimizer={name} holds other parameters than those it is called with, so that it "
+                "would not train the smaller model: build it on its first argument"
+            )
+        try:
+            cast("Any", made).step()
+        except Exception as error:
+            raise ValueError(
+                f"optimizer={name} makes no step on parameters like those of the "
+                f"{type(model).__name__}: {error}. Pass another, such as torch.optim.AdamW"
+            ) from error
+
+
+def _small(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group of parameters as another of one small parameter for each number of dimensions."""
+    found: dict[int, nn.Parameter] = {}
+    for p in cast("list[nn.Parameter]", group["params"]):
+        if p.ndim not in found:
+            found[p.ndim] = nn.Parameter(torch.zeros([2] * p.ndim, dtype=p.dtype, device=p.device))
+            found[p.ndim].grad = torch.ones_like(found[p.ndim])
+    return {**group, "params": list(found.values())}
+
+
+def _needs_closure(optimizer: object) -> bool:
+    """Whether each step asks for a function that computes the loss again."""
+    step = getattr(optimizer, "step", None)
+    closure = None if step is None else inspect.signature(step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _no_closure(name: str) -> ValueError:
+    return ValueError(
+        f"optimizer={name} computes the loss several times a step, through a closure, and training "
+        "here computes it once a batch: pass another, such as torch.optim.AdamW or torch.optim.SGD"
+    )
+
+
+def _unmade(name: str, error: Exception) -> str:
+    """Why an optimiser cannot be made, and how it can."""
+    for missing in ("weight_decay", "lr"):
+        if isinstance(error, TypeError) and f"argument '{missing}'" in str(error):
+            return (
+                f"optimizer={name} takes no {missing}, and fit calls optimizer(groups, lr=..., "
+                "weight_decay=...): pass a function that leaves it out, for instance "
+                "lambda groups, lr, weight_decay: torch.optim.Rprop(groups, lr=lr)"
+            )
+    return (
+        f"optimizer={name} cannot be made by optimizer(groups, lr=..., weight_decay=...): {error}. "
+        "Pass a class such as torch.optim.SGD or functools.partial(torch.optim.SGD, momentum=0.9)"
+    )
 
 
 def follow(optimizer: Optimizer, cuts: Iterable[Cut]) -> None:

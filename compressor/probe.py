@@ -9,18 +9,19 @@ reason; what is left has been seen to work.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressor.comparison import Inputs
+from compressor.copies import private_copy
 from compressor.graph import Graph
 from compressor.modes import failure_in_training, looks_at_mode, warn_of_other_code
 from compressor.structure import Structure
 from compressor.surgery import shrink
-from compressor.verify import Inputs, attempts, batch_of, compare
+from compressor.verify import attempts, batch_of, compare
 
 
 def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
@@ -90,7 +91,7 @@ def _attempt(
         smaller = shrink(model, graph, structure)
     except (RuntimeError, AttributeError, KeyError) as error:
         return f"its tensors cannot be sliced ({error})"
-    found = compare(model, graph, structure, smaller, attempts(example), double_first=False)
+    found = compare(model, graph, structure, smaller, attempts(example), quick=True)
     if isinstance(found, str):
         return found
     failure = failure_in_training(smaller, batch_of(example)) if trains else None
@@ -110,7 +111,7 @@ def _thinned(graph: Graph, axes: list[int]) -> Structure:
 
 def randomised(model: nn.Module) -> nn.Module:
     """A copy whose weights and statistics are random, scaled so that signals keep their size."""
-    twin = copy.deepcopy(model)
+    twin = private_copy(model)
     generator = torch.Generator().manual_seed(0)
     tensors = [*twin.parameters(), *twin.buffers()]
     for tensor in tensors:

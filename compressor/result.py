@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from compressor import archive, storage
@@ -16,6 +18,9 @@ from compressor.report import Report
 from compressor.structure import Structure
 from compressor.surgery import shrink
 from compressor.tracing.program import first_names
+
+EXTRA = "_extra_state"
+"""Last part of the name under which torch keeps what a module's `get_extra_state` returns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +46,22 @@ class Result:
 
         ``model-*.safetensors`` holds the smaller model's state dict, ``model.json`` what
         `compressor.load` needs beside it, ``report.json`` and ``report.md`` the report. Every file
-        is put in place in one step.
+        is put in place in one step. What a module's `get_extra_state` returns is kept where it is
+        tensors and plain data; a warning names the modules where it is not.
 
         Args:
             directory: Created when missing; an older result there is replaced.
         """
         folder = Path(directory)
+        tensors = stored(self.model)
         data = {
             "model": type(self.model).__name__,
             "structure": archive.pack(self.structure),
             "versions": dict(self.report.versions),
+            "buffers": _unstored(self.model),
+            "extra": _extras(self.model, tensors),
         }
-        storage.write(folder, "model", stored(self.model), data)
+        storage.write(folder, "model", tensors, data)
         storage.write_bytes(folder / "report.json", self.report.json().encode())
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())
 
@@ -90,15 +99,62 @@ def load(directory: str | os.PathLike[str], model: nn.Module) -> nn.Module:
             stacklevel=2,
         )
     small = shrink(model, structure.graph, structure)
-    assign(small, tensors)
+    extra = {name: storage.restore(value, tensors) for name, value in data.get("extra", {}).items()}
+    assign(small, {n: t for n, t in tensors.items() if not n.startswith(f"{EXTRA}/")})
+    for name, buffer in small.named_buffers():
+        if name in data.get("buffers", {}):
+            buffer.data = buffer.to(_dtype(data["buffers"][name]))
+    for name, value in extra.items():
+        small.get_submodule(name).set_extra_state(value)
     return small
 
 
 def stored(model: nn.Module) -> dict[str, Tensor]:
-    """A model's state dict with every tied tensor once, under its first name."""
+    """The tensors of a model's state dict, every tied one once, under its first name."""
     first = first_names(model)
-    state = model.state_dict()
+    state = {name: value for name, value in model.state_dict().items() if not _is_extra(name)}
     return {name: state[name] for name in state if first.get(name, name) == name}
+
+
+def _is_extra(name: str) -> bool:
+    return name.rpartition(".")[2] == EXTRA
+
+
+def _extras(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Extra state by module as plain data, its tensors moved into `tensors`."""
+    found: dict[str, Any] = {}
+    for name, value in model.state_dict().items():
+        if _is_extra(name):
+            module, inside = name.rpartition(".")[0], dict[str, Tensor]()
+            try:
+                found[module] = storage.flatten(value, inside, f"{EXTRA}/{module}")
+            except TypeError as error:
+                warnings.warn(
+                    f"the extra state of {module or type(model).__name__!r} is not saved, as it "
+                    f"is no plain data ({error}): have its get_extra_state return tensors, "
+                    "numbers, strings, lists and dictionaries of them",
+                    stacklevel=3,
+                )
+            else:
+                tensors |= {key: tensor.clone() for key, tensor in inside.items()}
+    return found
+
+
+def _unstored(model: nn.Module) -> dict[str, str]:
+    """Data types of the floating-point buffers that no state dict holds."""
+    state = model.state_dict()
+    return {
+        name: str(buffer.dtype).removeprefix("torch.")
+        for name, buffer in model.named_buffers()
+        if name not in state and buffer.is_floating_point()
+    }
+
+
+def _dtype(name: str) -> torch.dtype:
+    found: object = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"a saved buffer's data type is {name!r}, which torch does not know")
+    return found
 
 
 def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

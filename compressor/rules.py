@@ -21,15 +21,16 @@ from torch.nn.modules.conv import _ConvNd  # and of all convolutions, transposed
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from compressor.budget import Budget, Cost
+from compressor.copies import private_copy
 from compressor.counters import torchinfo_count
 from compressor.errors import BudgetError, CountError
 from compressor.measure import (
     Example,
+    check_model,
     multiply_accumulates,
     nonzero,
     one_input,
     owned_parameters,
-    private_copy,
     run,
 )
 
@@ -96,8 +97,9 @@ class Rule:
 
         Raises:
             CountError: If the MACs cannot be counted, or BatchNorm cannot be folded.
-            ValueError: If there is no example.
+            ValueError: If there is no model or no example.
         """
+        check_model(model)
         counted = folded(model, example) if self.folded else model
         entries = list(self._entries(counted))
         charged = sum((n if self.zeros else alive) * bits for n, alive, bits in entries)

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -27,16 +26,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation, allocate
+from compressor.arguments import check_fabric, check_follower, check_function
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.calibration import calibration_loss
+from compressor.checks import check_data
 from compressor.choice import choose
+from compressor.copies import private_copy
 from compressor.descent import cost, counted, embed, on_the_way, record, recount
 from compressor.importance import Scores, frobenius, gradients
 from compressor.keep import names_of
 from compressor.layers import layers
 from compressor.losses import Loss, cross_entropy
-from compressor.measure import Example
+from compressor.measure import Example, check_model
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Prune
 from compressor.report import Epoch, Report, Shrink, verdicts, versions
@@ -104,12 +106,19 @@ class Session:
             TraceError: If the model cannot be written as a graph.
             BudgetError: If no structure meets the budget.
             VerificationError: If a shrunk model differs from its masked original.
-            ValueError: If there is no example, or an argument is out of range.
+            ValueError: If there is no example, the data do not fit the model or can be read only
+                once, or an argument is out of range or of the wrong kind.
         """
         if every is not None:
             check_whole("Session", 1, every=every)
         if prune is not None and not isinstance(prune, Prune):
             raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
+        check_model(model)
+        check_function(loss)
+        check_fabric(fabric)
+        check_follower(optimizer)
+        if data is not None:
+            check_data(model, data, loss)
         self.original = model
         self.example = example_of(model, example)
         self.budget = required(budget, "Session")
@@ -118,7 +127,7 @@ class Session:
         self.checked = verify
         self.fabric = fabric
         self.dense = self.graph = trace(model, self.example, keep=self.keep, check=verify)
-        self.model = copy.deepcopy(model)
+        self.model = private_copy(model)
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
         self.shrinks: list[Shrink] = []
         self.optimizer = optimizer

@@ -96,6 +96,9 @@ def flatten(tree: Plain, tensors: dict[str, Tensor], path: str = "") -> Plain:
         return {"tensor": path}
     if isinstance(tree, Mapping):
         items = cast("Mapping[str | int, Plain]", tree).items()
+        for key in tree:
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"cannot store {path.lstrip('/')}: key {key!r} is no plain data")
         pairs = [[k, flatten(v, tensors, f"{path}/{k}")] for k, v in items]
         return {"mapping": pairs}
     if isinstance(tree, (tuple, list)):

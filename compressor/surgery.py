@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from compressor.archive import mismatches
+from compressor.copies import private_copy
 from compressor.graph import Dim, Graph, Site, Weight
 from compressor.structure import Structure
 
@@ -49,13 +49,17 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
     Raises:
         ValueError: If the graph is that of another model.
     """
+    if not isinstance(structure, Structure):
+        raise ValueError(
+            f"shrink needs a structure and got {structure!r}: pass allocate(...).structure"
+        )
     wrong = mismatches(model, graph)
     if wrong:
         raise ValueError(
             f"this graph is not that of the {type(model).__name__} given: {'; '.join(wrong[:3])}. "
             "Trace the model itself"
         )
-    smaller = copy.deepcopy(model)
+    smaller = private_copy(model)
     cut(smaller, graph, structure)
     return smaller
 
@@ -68,12 +72,12 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
         if any(entries is not None for entries in index):
             done = _replace(model, weight, index)
             cuts += [done] if done is not None else []
+    sites: dict[str, list[Site]] = {}
     for site in graph.sites:
-        owner = _owner(model, site.weight)
-        if isinstance(owner, _ConvNd):
-            _resize_convolution(owner, site, structure.keep)
-        elif isinstance(owner, nn.Linear):
-            owner.out_features, owner.in_features = owner.weight.shape
+        sites.setdefault(site.weight, []).append(site)
+    for name, uses in sites.items():
+        for owner in _owners(model, graph.weights[name]):
+            _resize(owner, uses, structure.keep)
     for name, dim in graph.channels.items():
         _resize_norm(model.get_submodule(name), int(dim.alive(structure.keep).sum()), dim)
     return cuts
@@ -96,6 +100,12 @@ def _owner(model: nn.Module, name: str) -> nn.Module:
     return model.get_submodule(name.rpartition(".")[0])
 
 
+def _owners(model: nn.Module, weight: Weight) -> list[nn.Module]:
+    """Every module that holds a tensor as its `weight`, each once."""
+    names = [n.rpartition(".") for n in (weight.name, *weight.aliases)]
+    return list(dict.fromkeys(model.get_submodule(n) for n, _, leaf in names if leaf == "weight"))
+
+
 def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
     """Put the smaller tensor under all names of a weight (tied weights stay tied)."""
     leaf = weight.name.rpartition(".")[2]
@@ -105,6 +115,16 @@ def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
     for name in (weight.name, *weight.aliases):
         setattr(_owner(model, name), name.rpartition(".")[2], new)
     return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
+
+
+def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None:
+    """Tell a layer its sizes; of several uses of a tied weight, the one it had the sizes of."""
+    if isinstance(owner, _ConvNd):
+        sizes = (owner.in_channels, owner.out_channels)
+        own = (use for use in uses if (use.reads.size, use.writes.size) == sizes)
+        _resize_convolution(owner, next(own, uses[0]), keep)
+    elif isinstance(owner, nn.Linear):
+        owner.out_features, owner.in_features = owner.weight.shape
 
 
 def _resize_convolution(conv: _ConvNd, site: Site, keep: NDArray[np.bool_]) -> None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from compressor import randomness
+from compressor.copies import private_copy
 from compressor.errors import TraceError
 from compressor.graph import Graph
 from compressor.keep import named
-from compressor.measure import measure, private_copy
+from compressor.measure import measure
 from compressor.probe import freeze, probe
 from compressor.tracing.assemble import Tensors, assemble
 from compressor.tracing.flow import Flow
@@ -63,7 +64,23 @@ def _traced(model: nn.Module, inputs: Inputs, keep: Iterable[str], *, check: boo
     graph = replace(graph, const_macs=_uncounted(model, flow, graph, inputs))
     asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
     graph = freeze(graph, asked)
-    return probe(model, graph, inputs) if check else graph
+    if not check:
+        return graph
+    tried = probe(model, graph, inputs)
+    return _blaming_autocast(graph, tried) if program.autocast else tried
+
+
+def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:
+    """Say where comparing failed that it may be the rounding of an autocast in `forward`."""
+    advice = "forward runs under autocast, whose rounding may be all of it: move autocast out of it"
+    return freeze(
+        tried,
+        {
+            number: f"{axis.frozen} ({advice})"
+            for number, axis in enumerate(tried.axes)
+            if axis.frozen and not graph.axes[number].frozen
+        },
+    )
 
 
 def _refuse_aliases(model: nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.batches import Batch, Batches, call
+from compressor.copies import private_copy
 from compressor.errors import TrainingError
 from compressor.importance import check_value
 from compressor.labels import IGNORED
@@ -140,12 +140,16 @@ class Training:
         self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds))
 
     def validate(self) -> float | None:
-        """Accuracy on `val`, or what the caller's function says; None without either."""
+        """Accuracy on `val`, or what the caller's function says; None without either.
+
+        Raises:
+            TrainingError: If the function returns no number.
+        """
         if self._val is None:
             return None
         with evaluating(self.session.model), torch.no_grad():
             if not isinstance(self._val, Batches):
-                return float(self._val(self.session.model))
+                return _number(self._val(self.session.model))
             return self._accuracy(self._val)
 
     def remember_best(self) -> None:
@@ -172,7 +176,7 @@ class Training:
 
     @cached_property
     def _teacher(self) -> nn.Module:
-        return copy.deepcopy(self.session.original).eval().requires_grad_(False)  # noqa: FBT003
+        return private_copy(self.session.original).eval().requires_grad_(False)  # noqa: FBT003
 
     def _set_up(self) -> None:
         """Have Fabric wrap the model anew, as it must after every change of shapes."""
@@ -226,6 +230,19 @@ class Training:
             both = self._fabric.all_reduce(self._fabric.to_device(both), reduce_op="sum")
         total, number = cast("Tensor", both).tolist()
         return total / number
+
+
+def _number(value: object) -> float:
+    """What the caller's function returned, as a number."""
+    try:
+        if not isinstance(value, str):
+            return float(cast("Any", value))
+    except (TypeError, ValueError, RuntimeError):
+        pass  # said below
+    raise TrainingError(
+        f"val(model) must return one number, higher is better, and it returns {value!r}, a "
+        f"{type(value).__name__}: return a float such as the accuracy"
+    )
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:

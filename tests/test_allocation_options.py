@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import nn
 
 from benchmarks.shapes import NETWORKS, Sketch, chain
 from compressor.allocation import (
@@ -283,3 +284,18 @@ def test_best_units_stay() -> None:
         kept, own = found.structure.keep[axis.units], values[axis.units]
         assert kept.any()
         assert own[kept].min() > own[~kept].max(initial=-1.0)
+
+
+@pytest.mark.parametrize("wrong", ["1", 1.5, 0, None, True])
+def test_floors_that_are_no_whole_numbers(wrong: object) -> None:
+    graph = chain((4, 4))
+    for name in ("floor", "round_to"):
+        with pytest.raises(ValueError, match=rf"allocate\({name}=.*\): must be a whole number"):
+            allocate(graph, np.ones(8), Budget(params=10), **{name: wrong})
+
+
+def test_a_model_in_the_place_of_its_graph() -> None:
+    with pytest.raises(
+        ValueError, match=r"needs a graph first and got a Linear: pass compressor\.tr"
+    ):
+        allocate(nn.Linear(2, 2), np.ones(2), Budget(params=10))

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import random
 import time
+from collections.abc import Callable
 from functools import cache, partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -22,8 +23,9 @@ from compressor.batches import Batch
 from compressor.errors import ResumeError, TrainingError
 from compressor.identity import describe
 from compressor.losses import cross_entropy
+from compressor.training import Training
 from tests.killed import CAPS, SCHEDULE, call, run_and_save
-from tests.tiny import equal, loader, tiny
+from tests.tiny import Tiny, equal, loader, tiny
 
 
 class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
@@ -105,10 +107,149 @@ def test_another_model_or_other_data_is_refused(tmp_path: Path) -> None:
     fit(tiny(), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
     with pytest.raises(ResumeError, match=r"What differs: initial weights\. Make the same call"):
         fit(tiny(seed=1), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
-    with pytest.raises(ResumeError, match=r"shapes was .* and is now"):
+    match = (
+        r"shape of 'stem.weight' was \[8, 1, 3, 3\] and is now \[9, 1, 3, 3\].* more of the shape"
+    )
+    with pytest.raises(ResumeError, match=match):
         fit(tiny(width=9), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
     with pytest.raises(ResumeError, match="batches was 3 and is now 2"):
         fit(tiny(), loader(64), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+
+
+class Scaled(Tiny):
+    """A network whose behaviour hangs on what no tensor says."""
+
+    def __init__(self, act: Any = functional.relu, scale: float = 1.0) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            super().__init__(dropout=0.1)
+        self.act, self.scales = act, [scale, object()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._body(x)
+
+    def _body(self, x: Tensor) -> Tensor:
+        return super().forward(self.act(self.scales[0] * x))
+
+
+class Halved(Scaled):
+    def _body(self, x: Tensor) -> Tensor:
+        return super()._body(x / 2)
+
+
+def changed(name: str, **values: object) -> Scaled:
+    model = Scaled()
+    for key, value in values.items():
+        setattr(model.get_submodule(name), key, value)
+    return model
+
+
+Halved.__qualname__ = Scaled.__qualname__  # as if the method had been edited in between
+
+
+@pytest.mark.parametrize(
+    ("other", "match"),
+    [
+        (lambda: changed("dropout", p=0.8), r"of 'dropout': p was 0\.1 and is now 0\.8\. M"),
+        (lambda: changed("down", padding_mode="circular"), r"'down': padding_mode was 'zeros' and"),
+        (lambda: Scaled(functional.gelu), r"of the model: act was torch.*relu.* and is now .*gelu"),
+        (lambda: Scaled(scale=2.0), r"scales was \[1\.0, object\] and is now \[2\.0, object\]\. M"),
+        (Halved, r"settings of the model: code was \w{12} and is now \w{12}\. Make"),
+        (lambda: changed("dropout", training=False), r"'dropout': training was True and is now F"),
+        (lambda: changed("norm").eval(), r"; 6 more of the settings\. Make the same call"),
+        (
+            lambda: changed("head", weight=nn.Parameter(Scaled().head.weight, requires_grad=False)),
+            r"settings of 'head': frozen parameters was \[\] and is now \['weight'\]\. Make",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_that_behaves_otherwise_is_refused(
+    other: Callable[[], nn.Module], match: str, tmp_path: Path
+) -> None:
+    def run(model: nn.Module) -> Result:
+        return fit(model, loader(), budget=CAPS, schedule=[Prune()], checkpoint=tmp_path)
+
+    first = run(Scaled())
+    again = Scaled()
+    again.example_input_array = torch.rand(1, 1, 8, 8)  # which decides nothing
+    assert same_run(first, run(again))
+    with pytest.raises(ResumeError, match=match) as error:
+        run(other())
+    assert len(str(error.value)) < 700
+
+
+class Balanced(nn.Module):
+    """A loss that is a module, with what it is given in a list."""
+
+    def __init__(self, weights: list[float]) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1], torch.tensor(self.weights))
+
+    def also(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self(model, batch)
+
+
+@dataclasses.dataclass
+class Factor:
+    """A loss that is a method of settings."""
+
+    factor: float
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.factor * cross_entropy(model, batch)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: Balanced([x, 1.0, 1.0, 1.0]),
+        lambda x: Balanced([x, 1.0, 1.0, 1.0]).also,
+        lambda x: Factor(x).loss,
+    ],
+    ids=["module", "method of a module", "method of a dataclass"],
+)
+def test_losses_are_known_by_what_they_hold(make: Callable[[float], Any], tmp_path: Path) -> None:
+    def run(factor: float) -> Result:
+        loss = make(factor)
+        return fit(
+            tiny(), loader(), budget=CAPS, schedule=[Prune()], loss=loss, checkpoint=tmp_path
+        )
+
+    assert same_run(run(1.0), run(1.0))
+    with pytest.raises(ResumeError, match=r"loss was .*1\.0.* and is now .*9\.0"):
+        run(9.0)
+
+
+def test_methods_of_other_objects_are_known_by_their_class() -> None:
+    assert describe(Pulled(3).__call__) == describe(Pulled(2).__call__)
+    assert describe(Pulled(3).__call__).endswith("Pulled.__call__ of Pulled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Idle:
+    """A phase that does nothing, with much to say."""
+
+    numbers: tuple[int, ...]
+    last: int
+    length: int = 1
+
+    def run(self, training: Training, part: int) -> None:
+        pass
+
+
+def test_long_values_are_shown_where_they_part(tmp_path: Path) -> None:
+    def run(last: int) -> Result:
+        schedule = [Prune(), Idle(tuple(range(500)), last)]
+        return fit(tiny(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+
+    run(7)
+    match = r"was \.\.\..*498, 499\], last=7.* and is now .*last=8"
+    with pytest.raises(ResumeError, match=match) as error:
+        run(8)
+    assert len(str(error.value)) < 900
 
 
 def weighted(factor: float) -> Any:

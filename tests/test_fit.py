@@ -201,7 +201,7 @@ def test_a_factory_gets_groups_rate_and_decay() -> None:
 
     schedule = [Prune(), FineTune(epochs=1, lr=0.05, weight_decay=0.3)]
     fit(tiny(), loader(), budget=CAPS, schedule=schedule, optimizer=factory)
-    assert made == [{"lr": 0.05, "decay": 0.3, "groups": 2}]
+    assert made == 2 * [{"lr": 0.05, "decay": 0.3, "groups": 2}]  # once to try it
     fit(tiny(), loader(), budget=CAPS, schedule=schedule, optimizer=torch.optim.NAdam)
     sgd = partial(torch.optim.SGD, momentum=0.5)
     fit(tiny(), loader(), budget=CAPS, schedule=schedule, optimizer=sgd)

@@ -13,7 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from compressor import Budget, FineTune, Prune, Recalibrate, Session, allocate, fit, trace
+from compressor import (
+    Budget,
+    FineTune,
+    Prune,
+    Recalibrate,
+    Session,
+    allocate,
+    fit,
+    measure,
+    shrink,
+    trace,
+)
 from compressor.allocation import LogWidth, PowerMean
 from compressor.batches import Batch, Batches
 from compressor.errors import BudgetError, TrainingError
@@ -288,6 +299,18 @@ def test_a_loss_and_an_optimiser_that_cannot_be_called() -> None:
         fit(model, loader(), budget=CAPS, optimizer=torch.optim.SGD(model.parameters()))
 
 
+@pytest.mark.parametrize("value", [None, "0.9", torch.zeros(2)])
+def test_a_val_that_gives_no_number(value: object) -> None:
+    with refuses(r"val\(model\) must return one number, higher is better, and it", TrainingError):
+        fit(tiny(), loader(), budget=CAPS, val=lambda _: value,
+            schedule=[Prune(importance=frobenius), FineTune(epochs=1)])  # fmt: skip
+
+
+def test_a_fabric_that_is_none() -> None:
+    with refuses(r"fabric=3 is no Fabric: pass lightning_fabric\.Fabric\(\.\.\.\), or None"):
+        fit(tiny(), budget=CAPS, fabric=3)
+
+
 def test_a_loss_without_a_gradient() -> None:
     def error_rate(model: nn.Module, batch: Batch) -> Tensor:
         return (model(batch[0]).argmax(1) != batch[1]).float().mean()
@@ -353,6 +376,21 @@ def test_a_checkpoint_that_cannot_be_a_directory(tmp_path: Path) -> None:
         fit(tiny(), budget=CAPS, checkpoint=file / "run")
     with refuses("checkpoint='' names no directory"):
         fit(tiny(), budget=CAPS, checkpoint="")
+    data = Counting(scenes(8))
+    with refuses(r"checkpoint='.*xxx' cannot be written to \(.+\): pass another path, or None"):
+        fit(tiny(), data, budget=CAPS, checkpoint=tmp_path / ("x" * 300))
+    assert not data.passes
+
+
+def test_a_checkpoint_directory_that_takes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with refuses(r"cannot be written to \(No space left on device\)"):
+        fit(tiny(), budget=CAPS, checkpoint=tmp_path)
 
 
 def test_what_is_checked_leaves_the_model_as_it_was() -> None:
@@ -370,3 +408,11 @@ def test_what_is_checked_leaves_the_model_as_it_was() -> None:
     assert model.calls == 0
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_arguments_in_the_wrong_place() -> None:
+    model = tiny()
+    with refuses("a model is needed, an instance of torch.nn.Module, and"):
+        measure(model.example_input_array, model)
+    with refuses(r"shrink needs a structure and got None: pass allocate\(...\).structure"):
+        shrink(model, trace(model), None)

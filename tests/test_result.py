@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from compressor import Budget, archive, fit, load, storage
 from compressor.structure import Structure
@@ -75,6 +75,78 @@ def test_data_type_mode_and_flags(tmp_path: Path) -> None:
     assert loaded.head.weight.dtype == torch.bfloat16
     assert not loaded.training
     assert not loaded.stem.weight.requires_grad
+
+
+class Shifted(Tiny):
+    """Takes a mean away that its state dict does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 1, 1, 1), 0.3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - self.mean)
+
+
+def test_buffers_that_are_not_saved_take_the_data_type_of_the_others(tmp_path: Path) -> None:
+    example = torch.randn(2, 1, 8, 8).bfloat16()
+    result = fit(Shifted().bfloat16(), budget=Budget(bytes=1400), example=example)
+    result.save(tmp_path)
+    loaded = load(tmp_path, Shifted())
+    assert torch.equal(loaded.eval()(example), result.model.eval()(example))
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace('"mean": "bfloat16"', '"mean": "load"'))
+    with pytest.raises(ValueError, match="data type is 'load', which torch does not know"):
+        load(tmp_path, Shifted())
+
+
+class Scales(nn.Module):
+    """Keeps what it knows outside of parameters and buffers."""
+
+    def __init__(self, known: object = None) -> None:
+        super().__init__()
+        self.known = known
+
+    def get_extra_state(self) -> object:
+        return self.known
+
+    def set_extra_state(self, state: object) -> None:
+        self.known = state
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def scaled(known: object = None) -> Tiny:
+    model = tiny()
+    model.dropout = Scales(known)
+    return model
+
+
+def test_extra_state_is_kept(tmp_path: Path) -> None:
+    shared = torch.arange(3.0)
+    result = fit(scaled({"v": 1, "range": (0.5, [shared, shared])}), budget=CAPS)
+    result.save(tmp_path)
+    known = load(tmp_path, scaled()).dropout.known
+    assert known["v"] == 1
+    low, (one, two) = known["range"]
+    assert low == 0.5
+    assert torch.equal(one, shared)
+    assert torch.equal(two, shared)
+
+
+@pytest.mark.parametrize("known", [{1, 2}, {"f": len}, {(1, 2): 3}])
+def test_extra_state_that_is_no_plain_data_costs_nothing_else(
+    known: object, tmp_path: Path
+) -> None:
+    result = fit(scaled(known), budget=CAPS)
+    with pytest.warns(
+        UserWarning, match=r"extra state of 'dropout' is not saved.*is no plain data"
+    ):
+        result.save(tmp_path)
+    loaded = load(tmp_path, scaled("before"))
+    assert loaded.dropout.known == "before"
+    assert torch.equal(loaded.head.weight, result.model.head.weight)
 
 
 def test_the_tensor_file_is_a_plain_state_dict(tmp_path: Path) -> None:

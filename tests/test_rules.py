@@ -328,3 +328,8 @@ def test_counting_leaves_the_model_as_it_was(build: Build) -> None:
     assert str(model) == text
     assert all(module.training for module in model.modules())
     assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(ValueError, match=r"a model is needed, an instance of torch\.nn\.Module"):
+        DCASE2022.check(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,3 +280,24 @@ def test_infeasible_budgets_name_what_is_reachable() -> None:
 def test_every_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"every=0"):
         Session(tiny(), budget=CAPS, every=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"data": 3}, r"data is a int and yields no batches"),
+        ({"data": (b for b in loader())}, r"data is a generator, which can be read only once"),
+        ({"data": [{"x": torch.zeros(2, 1, 8, 8)}]}, r"data yields a dict.* pass loss="),
+        ({"data": [(torch.zeros(2, 2, 8, 8), torch.zeros(2).long())]}, r"does not run on the"),
+        ({"data": loader(), "loss": lambda *_: 3}, r"must return a tensor with one number"),
+        ({"loss": 3}, r"loss=3 is a int: pass a function"),
+        ({"optimizer": "sgd"}, r"optimizer='sgd'\): must be an optimiser built on the model given"),
+        ({"optimizer": torch.optim.SGD}, r"must be an optimiser built on the model given"),
+        ({"fabric": 3}, r"fabric=3 is no Fabric"),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_wrong_kind(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Session(tiny(), budget=CAPS, every=1, **change)
+    with pytest.raises(ValueError, match="a model is needed"):
+        Session(3, budget=CAPS)

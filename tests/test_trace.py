@@ -25,6 +25,10 @@ FROZEN = {
     "slice_constant",
     "select_channels",
     "view_constant",
+    "roll_channels",
+    "roll_everything",
+    "circular_channels",
+    "each_twice",
     "gram",
     "einsum",
     "channels_as_space",
@@ -130,6 +134,100 @@ def test_tied_parameters_stay_tied() -> None:
         return len({id(p) for _, p in net.named_parameters(remove_duplicate=False)})
 
     assert distinct(smaller) == distinct(model)
+
+
+def test_every_holder_of_a_tied_weight_knows_its_size() -> None:
+    for name in ("tied_parameter", "tied_depthwise"):
+        model = TRICKY[name]()
+        graph = trace(model)
+        structure = random_structure(graph, 2)
+        trap = shrink(model, graph, structure).trap
+        assert trap.first.weight is trap.second.weight
+        assert trap.first.weight.shape[0] < 16
+        for conv in (trap.first, trap.second):
+            assert conv.out_channels == conv.weight.shape[0]
+            assert conv.in_channels == conv.weight.shape[1] * conv.groups
+
+
+class Uneven(nn.Module):
+    """One Parameter of shape (8, 4, 1, 1): in two groups of 8 channels, and in one of 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.narrow = nn.Conv2d(1, 8, 1), nn.Conv2d(8, 4, 1)
+        self.two = nn.Conv2d(8, 8, 1, groups=2, bias=False)
+        self.one = nn.Conv2d(4, 8, 1, bias=False)
+        self.one.weight = self.two.weight
+        self.head = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.one(self.narrow(self.two(self.stem(x)).relu())))
+
+
+def test_a_weight_tied_across_different_groups_leaves_each_layer_its_own() -> None:
+    model, example = randomised(Uneven()), torch.randn(1, 1, 4, 4)
+    graph = trace(model, example)
+    assert set(graph.frozen) == {"head"}
+    structure = random_structure(graph, 1)
+    small = shrink(model, graph, structure)
+    assert verify(model, graph, structure, small, example) <= 1e-4
+    assert small.two.weight is small.one.weight
+    assert (small.two.groups, small.one.groups) == (2, 1)
+    assert small.two.in_channels == 2 * small.one.in_channels < 8
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "squeeze_excite_expand_as",
+        "mask_expand_as",
+        "view_as",
+        "reshape_as",
+        "roll_time",
+        "constant_channels",
+        "without_autocast",
+        "tied_depthwise",
+    ],
+)
+def test_nothing_but_the_last_layer_stays_whole(name: str) -> None:
+    assert set(trace(TRICKY[name]()).frozen) == {"classifier"}
+
+
+def quantized() -> nn.Module:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.Flatten(1))
+    net.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    prepared = torch.ao.quantization.prepare_qat(net.train())
+    prepared(torch.randn(2, 3, 16, 16))
+    return prepared
+
+
+def with_spectral_norm() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.utils.parametrizations.spectral_norm(nn.Conv2d(6, 6, 3))
+    )
+
+
+def with_an_unused_layer() -> nn.Module:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 3))
+    net[1].spare = nn.Linear(30, 30)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("build", "layer", "why"),
+    [
+        (with_spectral_norm, "1", "its weight is computed in forward"),
+        (with_an_unused_layer, "1.spare", "it is not used in forward"),
+        (quantized, "0", "its weight is computed in forward"),
+        (quantized, "2", "its weight is computed in forward"),
+        (TRICKY["gru"], "trap.gru", "'gru' in 'trap.gru' is opaque"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*(torch.ao.quantization|quant_min)")
+def test_every_layer_that_stays_whole_has_a_reason(
+    build: Callable[[], nn.Module], layer: str, why: str
+) -> None:
+    assert why in trace(build(), torch.randn(1, 3, 16, 16)).frozen[layer]
 
 
 class Branches(nn.Module):

@@ -9,6 +9,7 @@ program for small networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import numpy as np
 
@@ -107,8 +108,13 @@ def allocate(
     Raises:
         BudgetError: If no structure meets the budget; names the smallest reachable cost and the
             layer that holds most of it.
-        ValueError: If scores, objective, floor, round_to, keep or method make no sense.
+        ValueError: If graph, scores, objective, floor, round_to, keep or method make no sense.
     """
+    if not isinstance(cast("object", graph), Graph):
+        raise ValueError(
+            f"allocate needs a graph first and got a {type(graph).__name__}: pass "
+            "compressor.trace(model)"
+        )
     budget = required(budget, "allocate")
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if chosen is None:

@@ -13,6 +13,10 @@ from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph import Graph, Quadratic
 from compressor.keep import named
+from compressor.settings import check_whole
+
+OUTPUT = "it is the network's output"
+"""Why the last layer stays whole, in the tracer's words."""
 
 FORMS = {"params": "params", "nonzero": "params", "macs": "macs", "bytes": "bytes"}
 """The cost form behind every cap.
@@ -50,9 +54,7 @@ def make_problem(
         ValueError: If `floor` or `round_to` is not a positive integer, or a name is unknown.
         BudgetError: If even the smallest widths exceed a cap.
     """
-    for name, number in (("floor", floor), ("round_to", round_to)):
-        if number < 1 or int(number) != number:
-            raise ValueError(f"allocate({name}={number!r}): must be a whole number, at least 1.")
+    check_whole("allocate", 1, floor=floor, round_to=round_to)
     whole = _whole(graph, keep)
     levels = tuple(
         np.array([axis.size], dtype=np.int64)
@@ -151,7 +153,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     settings = [f"floor={floor}"]
     settings += [f"round_to={round_to}"] if round_to > 1 else []
     held = _held(graph)
-    none = [] if held else ["no frozen axes"]
+    none = [] if held else ["no frozen axes" if graph.axes else "no layer but the output"]
     settings += [f"frozen axes: {_some(whole)}"] if whole else none
     settings += [f"{layer} stays whole: {why}" for layer, why in held[:3]]
     advice = ["Raise the budget"]
@@ -165,7 +167,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
 
 def _held(graph: Graph) -> list[tuple[str, str]]:
     """Layers that stay whole for another reason than that they are the output."""
-    return [(layer, why) for layer, why in graph.frozen.items() if "output" not in why]
+    return [(layer, why) for layer, why in graph.frozen.items() if why != OUTPUT]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -26,11 +26,19 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Numbering:
-    """Units and axes: the unit number of every id, and the axes they form."""
+    """Units and axes.
+
+    Attributes:
+        unit_of: The unit of every id, `ALWAYS` for one that stays.
+        axes: What the units form.
+        reasons: Why the output of a layer stays whole, by layer.
+        held: Why a weight stays whole, by weight (for its first dimension that does).
+    """
 
     unit_of: Units
     axes: tuple[Axis, ...]
     reasons: Mapping[str, str]
+    held: Mapping[str, str]
 
     def dim(self, ids: Ids) -> Dim:
         """Write ids as a dimension."""
@@ -68,7 +76,7 @@ def assemble(flow: Flow, tensors: Mapping[str, Tensors]) -> Graph:
         axes=numbering.axes,
         weights=weights,
         sites=sites,
-        frozen=numbering.reasons,
+        frozen={**_other_layers(flow, numbering, weights), **numbering.reasons},
         channels={name: numbering.dim(ids) for name, ids in flow.channels.items()},
         activations=dict(_activations(flow, numbering)),
         program=flow.program,
@@ -96,7 +104,13 @@ def number(flow: Flow) -> Numbering:
         axes.append(_axis(flow, roots, members, first, [a.name for a in axes]))
         first += len(members)
     unit_of[:] = unit_of_root[roots]
-    return Numbering(unit_of, tuple(axes), _frozen_layers(flow, roots, reasons))
+    held = {
+        name: reasons[root]
+        for (name, _), ids in reversed(flow.owners.items())
+        for root in np.unique(roots[ids]).tolist()
+        if root in reasons
+    }
+    return Numbering(unit_of, tuple(axes), _frozen_layers(flow, roots, reasons), held)
 
 
 def _hold_unwritten(flow: Flow, key: tuple[str, int], ids: Ids) -> None:
@@ -144,6 +158,40 @@ def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str,
         if held:
             found.setdefault(use.module, held[0])
     return found
+
+
+def _other_layers(
+    flow: Flow, numbering: Numbering, weights: Mapping[str, Weight]
+) -> dict[str, str]:
+    """The reason for every layer that stays whole without writing channels that are known.
+
+    Vectors (a normalisation) follow the layer that writes their channels, whose reason is theirs.
+    """
+    free = {_layer(w.name) for w in weights.values() if not all(dim.fixed for dim in w.dims)}
+    used = _used(flow)
+    found: dict[str, str] = {}
+    for weight in weights.values():
+        layer = _layer(weight.name)
+        if not weight.trainable or layer in free:
+            continue
+        if weight.name not in used:
+            found.setdefault(layer, "it is not used in forward in eval mode")
+        elif len(weight.dims) > 1:
+            general = numbering.held.get(weight.name, "its weight is not applied as a layer")
+            found[layer] = flow.whole.get(layer, general)
+    return found
+
+
+def _used(flow: Flow) -> set[str]:
+    """Names of the weights that any operation reads."""
+    nodes = [node.name for node in flow.program.graph.nodes if node.users]
+    return {flow.program.weights[name] for name in nodes if name in flow.program.weights}
+
+
+def _layer(weight: str) -> str:
+    """The layer that a weight belongs to, also where a parametrization has moved it deeper."""
+    layer, moved, _ = f".{weight}".partition(".parametrizations.")
+    return layer[1:] if moved else weight.rpartition(".")[0] or weight
 
 
 def _dim(flow: Flow, numbering: Numbering, name: str, dim: int, size: int) -> Dim:

@@ -44,6 +44,10 @@ class Couplings:
         """Say that these ids always stay, and why."""
         self._frozen.append((ids.ravel(), reason))
 
+    def freeze_all(self, reason: str) -> None:
+        """Say that every id so far always stays, and why."""
+        self.freeze(np.arange(self._count, dtype=np.int64), reason)
+
     def roots(self) -> Ids:
         """Component number of every id."""
         left = np.concatenate([np.zeros(0, np.int64), *self._left])

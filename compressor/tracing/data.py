@@ -114,15 +114,35 @@ def movement(flow: Flow, node: Node) -> Labels:
     label = flow.label(source)
     if label is None:
         return None
-    target = torch.ops.aten.reshape.default if node.target in _VIEWS else node.target
 
     def apply(ids: Tensor) -> Any:
-        return target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+        if node.target in _VIEWS:
+            return ids.reshape(shape_of(node))
+        return node.target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
 
     return move(apply, label, shape_of(source), flow.couplings)
 
 
-_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)  # noqa: SLF001
+_VIEWS = (
+    torch.ops.aten.view.default,
+    torch.ops.aten._unsafe_view.default,  # noqa: SLF001
+    torch.ops.aten.view_as.default,
+    torch.ops.aten.reshape_as.default,
+)
+
+
+def shaped_alike(flow: Flow, node: Node) -> Labels:
+    """A view in the shape of another tensor: where one of them shrinks the other has to."""
+    other = node.args[1]
+    moved, theirs = movement(flow, node), flow.label(other)
+    if isinstance(moved, Label) and theirs is not None and moved.dim == theirs.dim:
+        flow.couplings.tie(moved.ids, theirs.ids)
+        return moved
+    reason = f"{place(node)} takes the shape of a tensor with other channels"
+    flow.hold(other, reason)
+    if isinstance(moved, Label):
+        flow.couplings.freeze(moved.ids, reason)
+    return moved
 
 
 def cutting(flow: Flow, node: Node) -> Labels:
@@ -177,16 +197,25 @@ def gated(flow: Flow, node: Node) -> Label | None:
 
 
 def opaque_across(flow: Flow, node: Node) -> Labels:
-    """Operations that pick single entries: fine along other dimensions, opaque across channels."""
+    """Operations that pick or shift entries: fine along other dimensions, opaque across channels.
+
+    `roll` is one of them: when a channel that wraps around is removed, the next one would wrap.
+    """
     source: Any = node.args[0]
     label = flow.label(source)
     if label is None:
         return None
-    dim = int(argument(node, "dim", 0)) % len(shape_of(source))
-    if dim == label.dim:
-        flow.hold(source, f"{place(node)} picks single channels by number")
+    if label.dim in _dims(node, len(shape_of(source))):
+        flow.hold(source, f"{place(node)} picks channels by their position")
         return None
     return movement(flow, node)
+
+
+def _dims(node: Node, rank: int) -> set[int]:
+    """The dimensions that an operation names; all of them where it names none."""
+    dims = argument(node, "dims", argument(node, "dim"))
+    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    return {int(d) % rank for d in listed}
 
 
 def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
@@ -201,7 +230,7 @@ def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
 
 
 def padding(flow: Flow, node: Node) -> Labels:
-    """Constant padding; padded channels are entries that always stay."""
+    """Padding. Channels added by a constant always stay; copies of other channels cannot be."""
     source, pad = node.args[0], list(node.args[1])  # type: ignore[arg-type]
     label = flow.label(source)
     if label is None:
@@ -213,6 +242,10 @@ def padding(flow: Flow, node: Node) -> Labels:
     if low < 0 or high < 0:
         flow.hold(source, f"{place(node)} crops the channels")
         return None
+    mode = argument(node, "mode", "constant")
+    if mode != "constant" and (low or high):
+        flow.hold(source, f"{place(node)} with mode {mode!r} copies channels by their position")
+        return None
     return Label(label.dim, np.concatenate([fixed(low), label.ids, fixed(high)]))
 
 
@@ -222,9 +255,7 @@ def reduction(flow: Flow, node: Node) -> Labels:
     label, rank = flow.label(source), len(shape_of(source))
     if label is None:
         return None
-    dims = argument(node, "dim")
-    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
-    reduced = {int(d) % rank for d in listed}
+    reduced = _dims(node, rank)
     pair = isinstance(node.meta.get("val"), list | tuple)
     if label.dim in reduced:
         if pair and node.target not in _TWO_STATISTICS:
@@ -251,12 +282,28 @@ def item(flow: Flow, node: Node) -> Labels:
     return found[int(index)] if isinstance(found, list) else None  # type: ignore[arg-type]
 
 
-def opaque(flow: Flow, node: Node) -> Labels:
+def opaque(flow: Flow, node: Node, why: str = "is opaque to the tracer") -> Labels:
     """An operation nothing is known about: everything it touches stays whole."""
     flow.uncounted.append(place(node))
     for operand in node.all_input_nodes:
-        flow.hold(operand, f"{place(node)} is opaque to the tracer")
+        flow.hold(operand, f"{place(node)} {why}")
     return None
+
+
+def unknown_form(flow: Flow, node: Node) -> Labels:
+    """An operation that is known, with arguments that are not."""
+    return opaque(flow, node, "has arguments that the tracer does not know")
+
+
+def fits(found: Labels, value: Any) -> bool:
+    """Whether labels could be those of this output: as many tensors, entries and ids."""
+    if isinstance(found, list):
+        several = isinstance(value, list | tuple) and len(found) == len(value)  # pyright: ignore[reportUnknownArgumentType]
+        return several and all(map(fits, found, value))
+    if found is None:
+        return True
+    shape = value.shape if isinstance(value, Tensor) else ()
+    return found.dim < len(shape) and int(shape[found.dim]) == len(found.ids)
 
 
 Rule = Callable[[Flow, Node], Labels]

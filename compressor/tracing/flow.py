@@ -43,6 +43,7 @@ class Flow:
         uses: Convolutions and matrix products, in order.
         channels: Ids of the channels that a module normalises, by module name.
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
+        whole: Why a layer stays whole of which no weight has an id of its own, by module name.
     """
 
     program: Program
@@ -53,6 +54,7 @@ class Flow:
     uses: list[Use] = field(default_factory=list[Use])
     channels: dict[str, Ids] = field(default_factory=dict[str, Ids])
     uncounted: list[str] = field(default_factory=list[str])
+    whole: dict[str, str] = field(default_factory=dict[str, str])
 
     def weight(self, node: object) -> str | None:
         """Name of the weight a node stands for, None for activations and constants."""

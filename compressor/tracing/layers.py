@@ -25,10 +25,7 @@ def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> 
     groups = int(node.args[groups_at]) if len(node.args) > groups_at else 1  # type: ignore[arg-type]
     name, shape = flow.weight(weight), shape_of(weight)
     if name is None:
-        flow.uncounted.append(place(node))
-        for tensor in (source, weight, bias):
-            flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
-        return None
+        return _computed(flow, node, bias)
     channel_dim = len(shape_of(source)) - len(shape) + 1
     reads = _channels(flow, node, source, channel_dim)
     out_channels = shape[1] * groups if transposed else shape[0]
@@ -98,10 +95,7 @@ def _product(flow: Flow, node: Node, bias: Any, *, out_dim: int) -> Label | None
     source, weight = node.args[0], node.args[1]
     name, rank = flow.weight(weight), len(shape_of(source))
     if name is None:
-        flow.uncounted.append(place(node))
-        for tensor in (source, weight, bias):
-            flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
-        return None
+        return _computed(flow, node, bias)
     reads = _channels(flow, node, source, rank - 1)
     writes = flow.own(name, out_dim)
     flow.tie_weight(name, 1 - out_dim, reads)
@@ -165,6 +159,15 @@ def prelu(flow: Flow, node: Node) -> Label | None:
         ids = label.ids if label is not None and label.dim == 1 else fixed(size)
         _affine(flow, [slope], ids)
     return label
+
+
+def _computed(flow: Flow, node: Node, bias: Any) -> None:
+    """A layer whose weight is the result of other operations can not be cut."""
+    flow.uncounted.append(place(node))
+    for tensor in (*node.args[:2], bias):
+        flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
+    why = "its weight is computed in forward, for instance by a parametrization"
+    flow.whole[module_of(node)] = why
 
 
 def _affine(flow: Flow, vectors: Any, ids: Ids) -> None:

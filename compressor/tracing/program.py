@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.fx import Node
 
 from compressor.errors import TraceError
 from compressor.measure import one_input
+from compressor.tracing.inline import inlined, rounds
 
 Example = Tensor | tuple[Tensor, ...]
 
@@ -29,12 +31,14 @@ class Program:
             name when several are tied).
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
+        autocast: Whether the model itself runs some of them in lower precision than these say.
     """
 
     graph: FxGraph
     weights: Mapping[str, str]
     constants: Mapping[str, Any]
     inputs: tuple[str, ...]
+    autocast: bool = False
 
 
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
@@ -105,11 +109,13 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
     constants = {node: exported.constants[name] for node, name in lifted.items()}
+    autocast = rounds(exported.graph_module)
     return Program(
-        graph=exported.graph_module.graph,
+        graph=inlined(exported.graph_module),
         weights={str(node): first[name] for node, name in weights.items()},
         constants=constants,
         inputs=tuple(str(name) for name in signature.user_inputs),
+        autocast=autocast,
     )
 
 
@@ -119,7 +125,7 @@ def _no_stack_traces() -> Generator[None]:
 
     A switch of newer versions of PyTorch; older ones ignore it.
     """
-    config: Any = torch.fx.config
+    config: Any = getattr(torch.fx, "config", SimpleNamespace())
     before = getattr(config, "do_not_emit_stack_traces", False)
     config.do_not_emit_stack_traces = True
     try:

@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from compressor.tracing import data, layers
 from compressor.tracing.data import Rule
-from compressor.tracing.flow import Flow
+from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.program import Program
 
 
@@ -39,10 +39,13 @@ RULES: Mapping[Any, Rule] = {
     **_each("cat concat concatenate", data.concatenate),
     **_each(
         "view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute transpose t numpy_T "
-        "movedim moveaxis swapaxes swapdims expand expand_as view_as reshape_as repeat tile "
-        "repeat_interleave flip pixel_shuffle pixel_unshuffle adjoint mT",
+        "movedim moveaxis swapaxes swapdims expand repeat tile repeat_interleave flip "
+        "pixel_shuffle pixel_unshuffle adjoint mT",
         data.movement,
     ),
+    **_each("view_as reshape_as", data.shaped_alike),
+    # Broadcasts to the other operand, whose channels it takes where its own size is one.
+    **_each("expand_as", data.pointwise),
     **_each("chunk split split_with_sizes tensor_split slice narrow", data.cutting),
     **_each("select unbind roll", data.opaque_across),
     **_each("glu", data.gated),
@@ -80,6 +83,15 @@ RULES: Mapping[Any, Rule] = {
 }
 """Which rule reads which operation. Any other is pointwise if PyTorch tags it so, else opaque."""
 
+OVERLOADS: Mapping[Any, Rule] = {
+    torch.ops.aten.max.other: data.pointwise,
+    torch.ops.aten.min.other: data.pointwise,
+    torch.ops.aten.view.dtype: data.unknown_form,
+    torch.ops.aten.repeat_interleave.Tensor: data.unknown_form,
+    torch.ops.aten.repeat_interleave.self_Tensor: data.unknown_form,
+}
+"""Forms of an operation that are not what its name says."""
+
 CHECKS = ("_assert", "_guard", "sym_")
 """Operations without a tensor result that do not touch data."""
 
@@ -92,32 +104,43 @@ def propagate(program: Program, weights: Mapping[str, Tensor]) -> Flow:
         weights: Parameters and buffers by their first name.
     """
     flow = Flow(program, {name: tuple(w.shape) for name, w in weights.items()})
+    blocks: list[Node] = []
     for node in program.graph.nodes:
         if node.op == "call_function":
-            flow.labels[node.name] = _rule(node)(flow, node)
+            flow.labels[node.name] = _labels(flow, node)
+        elif node.op == "get_attr":
+            blocks.append(node)
         elif node.op == "output":
             for result in node.all_input_nodes:
                 flow.hold(result, "it is the network's output")
+    for block in blocks:
+        users = ", ".join(place(user) for user in block.users)
+        flow.couplings.freeze_all(f"{users} hides a part of the network from the tracer")
     return flow
+
+
+def _labels(flow: Flow, node: Node) -> Labels:
+    """The labels of an operation's output; a form of it that no rule foresees is opaque."""
+    try:
+        found = _rule(node)(flow, node)
+    except Exception:  # noqa: BLE001 - whatever it is, what it touches stays whole
+        return data.unknown_form(flow, node)
+    return found if data.fits(found, node.meta.get("val")) else data.unknown_form(flow, node)
 
 
 def _rule(node: Node) -> Rule:
     target: Any = node.target
     if target is data.GETITEM:
         return data.item
+    if target in OVERLOADS:
+        return OVERLOADS[target]
     packet = getattr(target, "overloadpacket", None)
     if packet in RULES:
-        return _guarded(RULES[packet], node)
+        return RULES[packet]
     if any(part in str(target) for part in CHECKS):
         return _nothing
     tags = getattr(target, "tags", ())
     return data.pointwise if torch.Tag.pointwise in tags else data.opaque
-
-
-def _guarded(rule: Rule, node: Node) -> Rule:
-    """`max` and `min` of two tensors are pointwise, of one tensor a reduction."""
-    two_tensors = str(node.target) in {"aten.max.other", "aten.min.other"}
-    return data.pointwise if two_tensors else rule
 
 
 def _nothing(flow: Flow, node: Node) -> None:

@@ -89,6 +89,19 @@ class Tied(nn.Module):
         return self.second(torch.relu(self.first(x)))
 
 
+class TiedDepthwise(nn.Module):
+    """Two depthwise convolutions hold one Parameter; each remembers its number of groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH)
+        self.second = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
 class FunctionalConv(nn.Module):
     """A convolution that is no module: functional.conv2d of two Parameters."""
 
@@ -147,6 +160,18 @@ class FiLM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.linear(x.mean((2, 3)))[:, :, None, None]
+
+
+class ExpandedGate(nn.Module):
+    """Squeeze and excite of linear layers, its gate brought to the size of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.Linear(WIDTH, 4), nn.ReLU(), nn.Linear(4, WIDTH), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, _, _ = x.shape
+        return x * self.gate(x.mean((2, 3))).view(batch, channels, 1, 1).expand_as(x)
 
 
 class SpatialGate(nn.Module):
@@ -254,12 +279,15 @@ COUPLING: dict[str, Callable[[], nn.Module]] = {
     "concat_self": through(lambda x: torch.cat([x, x], 1), 32),
     "concat_input": ConcatInput,
     "squeeze_excite": within(lambda: SqueezeExcite(WIDTH, 4)),
+    "squeeze_excite_expand_as": within(ExpandedGate),
+    "mask_expand_as": through(lambda x: x * x.mean(1, keepdim=True).sigmoid().expand_as(x)),
     "film": within(FiLM),
     "spatial_gate": within(SpatialGate),
     "frequency_broadcast": within(FrequencyBroadcast),
     "shared_conv": within(Thrice),
     "shared_norm": within(SharedNorm),
     "tied_parameter": within(Tied),
+    "tied_depthwise": within(TiedDepthwise),
     "functional_conv": within(FunctionalConv, 12),
     "scale_parameter": within(Scale),
     "channel_buffer": within(Buffer),

@@ -56,6 +56,22 @@ def gram(x: Tensor) -> Tensor:
     return (flat @ flat.transpose(1, 2) / flat.shape[2]).flatten(1)
 
 
+def circular_channels(x: Tensor) -> Tensor:
+    """The last channel again in front of the first, the first again behind the last."""
+    return functional.pad(x[None], (0, 0, 0, 0, 1, 1), mode="circular")[0]
+
+
+def each_twice(x: Tensor) -> Tensor:
+    """Every channel twice, said by a tensor."""
+    return x.repeat_interleave(torch.full((WIDTH,), 2), dim=1, output_size=2 * WIDTH)
+
+
+def without_autocast(x: Tensor) -> Tensor:
+    """A part that runs in full precision whatever stands around the network."""
+    with torch.autocast("cpu", enabled=False):
+        return torch.relu(x).log1p()
+
+
 class SubSpectral(nn.Module):
     """SubSpectralNorm with an affine map per channel and band: row c * bands + b."""
 
@@ -174,6 +190,17 @@ SHAPES: dict[str, Callable[[], nn.Module]] = {
     "slice_half": through(half, 8),
     "select_channels": through(lambda x: x[:, [0, 5, 5, 11]], 4),
     "flip_channels": through(lambda x: x.flip(1) + x),
+    "roll_channels": through(lambda x: x.roll(1, 1)),
+    "roll_everything": through(lambda x: x.roll(1)),
+    "roll_time": through(lambda x: x.roll(1, 3)),
+    "circular_channels": through(circular_channels, WIDTH + 2),
+    "constant_channels": through(
+        lambda x: functional.pad(x, (0, 0, 0, 0, 1, 2), value=0.5), WIDTH + 3
+    ),
+    "each_twice": through(each_twice, 2 * WIDTH),
+    "view_as": through(lambda x: x.flatten(2).softmax(-1).view_as(x)),
+    "reshape_as": through(lambda x: x.flatten(2).reshape_as(x)),
+    "without_autocast": through(without_autocast),
     "view_constant": through(view_constant),
     "sub_spectral_norm": within(SubSpectral),
     "maxout": through(maxout, 8),

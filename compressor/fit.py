@@ -68,9 +68,10 @@ def fit(
 ) -> Result:
     """Bring a convolutional network under a budget.
 
-    Without data the network is pruned at once. With data it is pruned by measured importance, its
-    BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs with the dense
-    original as a teacher. The model given is never changed; neither are the caller's global random
+    Without data the network is pruned at once. With data it is pruned by measured importance, with
+    the widths of several candidates compared by their loss (`compressor.choice`); its BatchNorm
+    statistics are estimated anew, and it is fine-tuned for 30 epochs with the dense original as a
+    teacher. The model given is never changed; neither are the caller's global random
     states. With equal arguments on a CPU the result is equal bit for bit.
 
     Args:

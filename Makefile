@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 # One thread: small networks run faster with it, and sums do not depend on the machine.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test explore lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.esc50 --demo
@@ -15,6 +15,10 @@ demo: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# The property tests on cases that nobody has seen yet.
+explore: $(INSTALLED)
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -n 2 -m hypothesis
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

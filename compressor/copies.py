@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -21,15 +22,29 @@ def private_copy(model: nn.Module) -> nn.Module:
     Raises:
         CountError: If the model cannot be copied.
     """
-    held = (tensor for module in model.modules() for tensor in _tensors(vars(module), set()))
-    memo = {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
     try:
-        return copy.deepcopy(model, memo)
+        return copy.deepcopy(model, _empty(model))
+    except Exception:  # noqa: BLE001, S110 - most likely a computed tensor
+        pass
+    try:
+        return copy.deepcopy(model, _computed(model))
     except Exception as error:
         raise CountError(
             f"{type(model).__name__} cannot be copied, and nothing here works on the original: "
             f"{str(error).splitlines()[0]}. Make copy.deepcopy(model) work"
         ) from error
+
+
+def _empty(model: nn.Module) -> dict[int, Any]:
+    """Copies of the empty dictionaries: half of the time goes into those that wait for hooks."""
+    held = (value for module in model.modules() for value in vars(module).values())
+    return {id(v): type(v)() for v in held if type(v) in (dict, OrderedDict) and not v}
+
+
+def _computed(model: nn.Module) -> dict[int, Any]:
+    """Copies of the tensors that have a history."""
+    held = (tensor for module in model.modules() for tensor in _tensors(vars(module), set()))
+    return {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
 
 
 def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:

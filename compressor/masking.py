@@ -60,6 +60,11 @@ class Masked(torch.fx.Interpreter):
             name: (at, torch.from_numpy(dim.alive(structure.keep)))
             for name, (at, dim) in graph.activations.items()
         }
+        self.dead = {
+            name: (at, (~alive).nonzero().flatten())
+            for name, (at, alive) in self.alive.items()
+            if not bool(alive.all())
+        }
 
     def outputs(self, inputs: Sequence[Tensor]) -> Run:
         """Run on positional inputs, batch of one, shaped like the traced example."""
@@ -90,12 +95,12 @@ class Masked(torch.fx.Interpreter):
         return self._masked(n, result)
 
     def _masked(self, node: Node, result: Any) -> Any:
-        if node.name not in self.alive or not isinstance(result, Tensor):
+        if node.name not in self.dead or not isinstance(result, Tensor):
             return result
-        mask = _along(self.alive[node.name], result)
+        dim, dead = self.dead[node.name]
         if _in_place(node):  # what aliases the result sees the zeros too
-            return result.mul_(mask)
-        return torch.where(mask, result, torch.zeros((), dtype=result.dtype, device=result.device))
+            return result.index_fill_(dim, dead.to(result.device), 0)
+        return result.index_fill(dim, dead.to(result.device), 0)
 
     def _reduced(self, node: Node) -> tuple[int, Tensor] | None:
         """The source's mask, if this operation looks across its removed entries."""
@@ -150,13 +155,6 @@ def _packet(node: Node) -> Any:
 
 def _in_place(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
-
-
-def _along(mask: tuple[int, Tensor], result: Tensor) -> Tensor:
-    dim, alive = mask
-    shape = [1] * result.ndim
-    shape[dim] = len(alive)
-    return alive.reshape(shape).to(result.device)
 
 
 def _dims(node: Node, rank: int) -> set[int]:

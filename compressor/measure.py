@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from math import prod
 from typing import Any, cast
 
@@ -265,6 +266,7 @@ class _Guard(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@cache
 def _is_free(op: OpOverload) -> bool:
     """Whether `op` surely holds no convolution and no matrix product."""
     if op.namespace != "aten":

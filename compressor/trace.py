@@ -12,7 +12,7 @@ from compressor.copies import private_copy
 from compressor.errors import TraceError
 from compressor.graph import Graph
 from compressor.keep import named
-from compressor.measure import measure
+from compressor.measure import multiply_accumulates
 from compressor.probe import freeze, probe
 from compressor.tracing.assemble import Tensors, assemble
 from compressor.tracing.flow import Flow
@@ -119,7 +119,7 @@ def _facts(
 
 def _uncounted(model: nn.Module, flow: Flow, graph: Graph, inputs: Sequence[Tensor]) -> int:
     """MACs of the operations that no site describes: what the counter sees beyond the sites."""
-    counted, known = measure(model, tuple(inputs)).macs, graph.macs(graph.sizes)
+    counted, known = multiply_accumulates(model, tuple(inputs)), graph.macs(graph.sizes)
     rest = counted - known
     if rest < 0 or (rest > 0 and not flow.uncounted):
         raise TraceError(

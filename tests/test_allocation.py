@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.shapes import NETWORKS, chain
@@ -58,6 +58,16 @@ CAPPED = st.lists(st.sampled_from(RESOURCES), min_size=1, max_size=4, unique=Tru
     st.sampled_from(OBJECTIVES),
     st.integers(1, 4),
     st.integers(1, 4),
+)
+@example(  # the optimum is met: two sums of the same numbers, rounded apart
+    graph=build([Layer("conv", size, 1, at, 1) for size, at in ((3, 1), (5, 3), (1, 1), (2, 1))]),
+    seed=91,
+    capped=["macs"],
+    shares=[0.0] * 4,
+    method="dual",
+    objective=Additive(),
+    floor=1,
+    round_to=4,
 )
 def test_caps_are_never_exceeded(
     graph: Graph,

@@ -157,6 +157,8 @@ def _finish(
             "method; the structure was not used."
         )
     value, bound = problem.value(widths), solution.bound
+    if bound is not None:
+        bound = max(bound, value)  # they meet at the optimum, each rounded by its own order of sums
     prices = {name: 0.01 * problem.caps[name] * p for name, p in solution.prices.items()}
     held = blocked(problem, widths)
     priced = {name for name, price in prices.items() if price > NEGLIGIBLE * problem.scale}

@@ -73,12 +73,10 @@ def dual(problem: Problem, effort: Effort = DEFAULT) -> Solution:
         point = best_point(forms, found.seen, found.prices)
     else:
         found, point = _hard(forms, effort)
-    places = point.places
-    value = forms.gain(places)
     prices = found.prices / forms.caps
     return Solution(
-        forms.everywhere(places),
-        max(found.bound, value) + fixed,
+        forms.everywhere(point.places),
+        found.bound + fixed,
         {r: float(p) for r, p in zip(problem.resources, prices, strict=True)},
         found.evaluations,
     )

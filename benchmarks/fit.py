@@ -8,7 +8,8 @@ masked original and counts it anew. Torch-Pruning has no budget: its documented 
     python -m benchmarks.fit            # table into benchmarks/fit.md
 
 CPU seconds of the process, one thread. All run once before anything is timed, so that lazy
-imports count for none.
+imports count for none. Ours takes about a second, so that one call would measure the neighbours on
+the machine: it is the mean of ten calls.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from models import BCResNet
 
 BUDGET = Budget(params=128e3, macs=30e6)
 TABLE = Path(__file__).with_suffix(".md")
+CALLS = {"compressor.fit": 10}
+"""How many calls one timing is the mean of, where it is not one."""
 
 
 def ours(model: nn.Module) -> nn.Module:
@@ -50,11 +53,13 @@ def theirs(model: nn.Module, *, globally: bool) -> nn.Module:
     return torch_pruning_loop(copy.deepcopy(model), by_its_own_counter, globally=globally)
 
 
-def timed(shrink: Callable[[nn.Module], nn.Module], model: nn.Module) -> tuple[float, Cost]:
-    """CPU seconds and the cost of the result, by our counter."""
+def timed(
+    shrink: Callable[[nn.Module], nn.Module], model: nn.Module, calls: int
+) -> tuple[float, Cost]:
+    """CPU seconds a call, mean over `calls`, and the cost of the result, by our counter."""
     start = process_time()
-    smaller = shrink(model)
-    return process_time() - start, measure(smaller)
+    results = [shrink(model) for _ in range(calls)]
+    return (process_time() - start) / calls, measure(results[-1])
 
 
 def row(name: str, runs: list[tuple[float, Cost]], baseline: list[float]) -> str:
@@ -89,7 +94,7 @@ def main() -> None:
         torch.manual_seed(seed + 1)
         model = BCResNet(8).eval()
         for name, shrink in methods.items():
-            result = timed(shrink, model)
+            result = timed(shrink, model, CALLS.get(name, 1))
             if seed >= 0:
                 runs[name].append(result)
                 print(name, seed, *result, flush=True)
@@ -98,8 +103,9 @@ def main() -> None:
     text = (
         "# BC-ResNet-8 to 128k parameters and 30M MACs, without data\n\n"
         f"torch {torch.__version__}, torch-pruning {torch_pruning.__version__}, Python "
-        f"{platform.python_version()}, one thread, n = {seeds} initialisations; cells are "
-        "min / median / max. `unused` is what is left of a cap, in percent, by our counter.\n\n"
+        f"{platform.python_version()}, one thread, n = {seeds} initialisations, ours the mean of "
+        f"{CALLS['compressor.fit']} calls; cells are min / median / max. `unused` is what is left "
+        "of a cap, in percent, by our counter.\n\n"
         "| method | CPU s | CPU s / ours, paired | params unused | MACs unused | tightest left |\n"
         f"|---|---|---|---|---|---|\n{rows}\n"
     )

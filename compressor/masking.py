@@ -91,14 +91,17 @@ class Masked(torch.fx.Interpreter):
         else:
             source, *args = self.fetch_args_kwargs_from_env(n)[0]
             result = _over_kept(n, source, args, across)
-        self.narrowed |= _narrows([self.env[x] for x in n.all_input_nodes], result)
-        return self._masked(n, result)
+        sources = flat([self.env[x] for x in n.all_input_nodes])
+        self.narrowed |= _narrows(sources, result)
+        return self._masked(n, result, sources)
 
-    def _masked(self, node: Node, result: Any) -> Any:
+    def _masked(self, node: Node, result: Any, sources: Sequence[Tensor]) -> Any:
         if node.name not in self.dead or not isinstance(result, Tensor):
             return result
         dim, dead = self.dead[node.name]
-        if _in_place(node):  # what aliases the result sees the zeros too
+        # After an operation in place, what aliases the result has to see the zeros too; after any
+        # other, what aliases it is left alone.
+        if _in_place(node) or not _shares_memory(result, sources):
             return result.index_fill_(dim, dead.to(result.device), 0)
         return result.index_fill(dim, dead.to(result.device), 0)
 
@@ -141,12 +144,16 @@ def flat(results: Any) -> list[Tensor]:
     return []
 
 
-def _narrows(sources: Sequence[Any], result: Any) -> bool:
+def _narrows(sources: Sequence[Tensor], result: Any) -> bool:
     """Whether float64 went in and a floating-point number of fewer bits came out."""
     if not isinstance(result, Tensor) or not result.is_floating_point():
         return False
-    wide = any(isinstance(x, Tensor) and x.dtype == torch.float64 for x in sources)
-    return wide and result.dtype != torch.float64
+    return result.dtype != torch.float64 and any(x.dtype == torch.float64 for x in sources)
+
+
+def _shares_memory(result: Tensor, sources: Sequence[Tensor]) -> bool:
+    place = result.untyped_storage().data_ptr()
+    return any(x.untyped_storage().data_ptr() == place for x in sources)
 
 
 def _packet(node: Node) -> Any:

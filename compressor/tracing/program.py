@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,10 @@ from torch.fx import Node
 from compressor.errors import TraceError
 from compressor.measure import one_input
 from compressor.tracing.inline import inlined, rounds
+
+_lazy_graph_module: Any = None
+with suppress(ImportError):
+    from torch.fx import _lazy_graph_module
 
 Example = Tensor | tuple[Tensor, ...]
 
@@ -98,7 +102,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """
     with evaluating(model):
         try:
-            with torch.no_grad(), _no_stack_traces(), warnings.catch_warnings():
+            with torch.no_grad(), _bare(), warnings.catch_warnings():
                 # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
                 warnings.filterwarnings("ignore", message=".*assigned during export.*")
                 exported = torch.export.export(model, example, strict=False)
@@ -120,16 +124,18 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
 
 
 @contextmanager
-def _no_stack_traces() -> Generator[None]:
-    """Spare the Python stack of every node, which nobody reads and which takes a fifth of the time.
+def _bare() -> Generator[None]:
+    """Spare what nobody reads and what takes a third of the time: stacks and generated Python.
 
-    A switch of newer versions of PyTorch; older ones ignore it.
+    Switches that a version of PyTorch may lack; it then takes its time.
     """
     config: Any = getattr(torch.fx, "config", SimpleNamespace())
+    lazy: Any = getattr(_lazy_graph_module, "_use_lazy_graph_module", nullcontext)
     before = getattr(config, "do_not_emit_stack_traces", False)
     config.do_not_emit_stack_traces = True
     try:
-        yield
+        with lazy(True):  # noqa: FBT003 - PyTorch's own signature
+            yield
     finally:
         config.do_not_emit_stack_traces = before
 

@@ -33,8 +33,7 @@ SEEDS = (0, 1, 2)
 TUNES: dict[str, FineTune] = {
     "8 epochs": FineTune(epochs=8, distill=None),
     "30 epochs": FineTune(epochs=30, distill=None),
-    "30 epochs, distilled": FineTune(epochs=30, distill=Distill(weight=0.7)),
-    "30 epochs, distilled a little": FineTune(epochs=30, distill=Distill(weight=0.3)),
+    "30 epochs, distilled": FineTune(epochs=30, distill=Distill()),
 }
 REFERENCE = "30 epochs"
 CELLS = [(net, budget) for net in sorted(dense.NETS) for budget in BUDGETS]

@@ -130,7 +130,8 @@ def main() -> None:
         f"torch {torch.__version__}, Python {platform.python_version()}, one thread. Accuracy on "
         f"fold 4 of ESC-50 in percent, mean (standard error) over seeds {seeds}."
         f"\n\n{table(accuracies)}\n\nAgainst {REFERENCE}, in points, paired by seed:\n\n"
-        f"{table(differences)}\n\nCPU seconds of `fit`, on a busy machine:\n\n{table(seconds)}\n"
+        f"{table(differences)}\n\nCPU seconds of `fit` on a busy machine, to be compared within a "
+        f"column:\n\n{table(seconds)}\n"
     )
     TABLE.write_text(text)
     print(text)

@@ -12,7 +12,6 @@ from typing import cast
 from torch import nn
 
 from compressor.importance import fisher, taylor
-from compressor.losses import Loss
 from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate
 
@@ -122,14 +121,11 @@ def _check_no_file(folder: Path) -> None:
             )
 
 
-def phases_of(
-    schedule: Sequence[Phase] | None, loss: Loss | None, *, data: bool, val: bool
-) -> tuple[Phase, ...]:
+def phases_of(schedule: Sequence[Phase] | None, *, data: bool, val: bool) -> tuple[Phase, ...]:
     """The phases, with the default resolved and their need of data and `val` checked.
 
     Args:
         schedule: As given to `fit`.
-        loss: As given to `fit`.
         data: Whether there is data.
         val: Whether there is something to validate with.
 
@@ -137,8 +133,7 @@ def phases_of(
         ValueError: If it is no list of phases, or a phase lacks what it needs.
     """
     if schedule is None:
-        tune = FineTune() if loss is None else FineTune(distill=None)
-        return (Prune(), Recalibrate(), tune) if data else (Prune(),)
+        return (Prune(), Recalibrate(), FineTune()) if data else (Prune(),)
     phases = _listed(schedule)
     for phase in phases if not data else ():
         if needs := _needs(phase):

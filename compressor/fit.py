@@ -70,9 +70,9 @@ def fit(
 
     Without data the network is pruned at once. With data it is pruned by measured importance, with
     the widths of several candidates compared by their loss (`compressor.choice`); its BatchNorm
-    statistics are estimated anew, and it is fine-tuned for 30 epochs with the dense original as a
-    teacher. The model given is never changed; neither are the caller's global random
-    states. With equal arguments on a CPU the result is equal bit for bit.
+    statistics are estimated anew, and it is fine-tuned for 30 epochs. The model given is never
+    changed; neither are the caller's global random states. With equal arguments on a CPU the
+    result is equal bit for bit.
 
     Args:
         model: Any network that `compressor.trace` understands.
@@ -81,9 +81,8 @@ def fit(
         budget: Hard caps.
         schedule: Phases; by default ``[Prune()]`` without data and
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Gradual pruning is
-            ``Prune(steps=5, epochs=2)``.
-        loss: Called as ``loss(model, batch)``; cross entropy by default. With a loss of your own
-            the default schedule does not distil, as the outputs need not be logits.
+            ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
+        loss: Called as ``loss(model, batch)``; cross entropy by default.
         optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
             `torch.optim` or a `functools.partial` of one.
         val: A loader whose accuracy, or a function of the model whose value, is logged after every
@@ -117,7 +116,7 @@ def fit(
     if checkpoint is not None:
         check_directory(checkpoint)
     keep = names_of(keep)
-    phases = phases_of(schedule, loss, data=data is not None, val=val is not None)
+    phases = phases_of(schedule, data=data is not None, val=val is not None)
     check_trainable(model, phases)
     check_optimizer(optimizer, model, phases)
     if fabric is not None:

@@ -74,7 +74,7 @@ class Distill:
             if not terms:
                 raise ValueError(
                     "Distill compares the model's outputs with the teacher's, and the loss never "
-                    "called the model: call it as model(inputs), or pass FineTune(distill=None)"
+                    "called the model: call it as model(inputs), or leave distill out"
                 )
             return (1 - self.weight) * value + self.weight * torch.stack(terms).mean()
 
@@ -91,7 +91,7 @@ class Distill:
         if not isinstance(student, Tensor) or student.ndim < 2:
             raise ValueError(
                 "Distill needs a model whose output is one tensor of logits (batch, classes, ...), "
-                f"this one returns {type(student).__name__}: pass FineTune(distill=None)"
+                f"this one returns {type(student).__name__}: leave distill out"
             )
         with torch.no_grad():
             target = teacher(*args, **kwargs)

@@ -19,7 +19,7 @@ CAPS = Budget(params=700, macs="30k")
 SCHEDULE = (
     Prune(steps=3, epochs=1, distill=Distill()),
     Recalibrate(),
-    FineTune(epochs=3, select=True),
+    FineTune(epochs=3, distill=Distill(), select=True),
 )
 LONG = (Prune(steps=4, epochs=3), Recalibrate(), FineTune(epochs=25, select=True))
 

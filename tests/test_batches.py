@@ -69,7 +69,7 @@ def test_parts_of_a_batch_are_of_its_own_type(kind: Callable[[Tensor, Tensor], B
     assert all(type(part["deep"]) is list and part["deep"][1] == 3 for part in parts)
     assert torch.equal(torch.cat([part["deep"][0].y for part in parts]), y)
     assert [t.shape for t in tensors(whole)] == [x.shape, y.shape]
-    schedule = [Prune(), FineTune(epochs=1, distill=None)]
+    schedule = [Prune(), FineTune(epochs=1)]
     assert fit(tiny(), [kind(x, y)], budget=CAPS, loss=own, schedule=schedule).report.log
 
 
@@ -136,7 +136,7 @@ def test_batches_that_cannot_be_cut() -> None:
     def own(model: nn.Module, batch: Batch) -> Tensor:
         return functional.cross_entropy(model(batch.x), batch.y)
 
-    schedule = [FineTune(epochs=1, distill=None), Prune()]
+    schedule = [FineTune(epochs=1), Prune()]
     batches: list[Batch] = [Opaque(), Filled(*scenes(8).tensors)]
     for batch, match in zip(batches, ["a Opaque, in which no", "a Filled, which can"], strict=True):
         with refuses(rf"a batch (is|holds) {match}.* cut into parts.*give batches that are tuples"):

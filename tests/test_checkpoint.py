@@ -319,7 +319,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path
         factor = torch.nan if next(calls) >= 40 else 1.0
         return factor * cross_entropy(model, batch)
 
-    schedule = [Prune(), FineTune(epochs=8, distill=None)]
+    schedule = [Prune(), FineTune(epochs=8)]
     with pytest.raises(TrainingError, match=r"the loss is nan at FineTune epoch"):
         fit(tiny(), loader(), budget=CAPS, schedule=schedule, loss=loss, checkpoint=tmp_path)
     tensors, data = storage.read(tmp_path, "checkpoint")

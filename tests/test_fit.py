@@ -71,7 +71,7 @@ def test_without_data_it_prunes_at_once() -> None:
     assert not result.report.log
 
 
-def test_the_default_schedule_learns_from_the_dense_model() -> None:
+def test_the_default_schedule_brings_accuracy_back() -> None:
     dense = trained()
     budget = Budget(params=600)
     result = fit(dense, loader(256), budget=budget, val=loader(64, seed=3))

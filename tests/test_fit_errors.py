@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from compressor import (
     Budget,
+    Distill,
     FineTune,
     Prune,
     Recalibrate,
@@ -176,8 +177,8 @@ def test_distilling_what_are_no_logits() -> None:
     def apart(model: nn.Module, _: Batch) -> Tensor:
         return sum(p.square().sum() for p in model.parameters())
 
-    schedule = [Prune(importance=frobenius), FineTune(epochs=1)]
-    with refuses(r"never called the model: .* FineTune\(distill=None\)"):
+    schedule = [Prune(importance=frobenius), FineTune(epochs=1, distill=Distill())]
+    with refuses(r"never called the model: .* leave distill out"):
         fit(tiny(), [tuple(scenes(8).tensors)], budget=CAPS, loss=apart, schedule=schedule)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from compressor.batches import Batch
 
 CLASSES = 4
 
@@ -99,3 +104,20 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
     """Whether two models' state dicts are equal bit for bit."""
     left, right = a.state_dict(), b.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def refuses(match: str, error: type[Exception] = ValueError) -> object:
+    """A block that has to raise this."""
+    return pytest.raises(error, match=match)
+
+
+class Counting:
+    """A loader of one batch that counts how often it is read."""
+
+    def __init__(self, data: TensorDataset) -> None:
+        self.batch = tuple(data.tensors)
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.passes += 1
+        yield self.batch

@@ -94,7 +94,7 @@ def compare_twice(
     found = difference(model, graph, structure, shrunk, attempt, double=True)
     if not found.failure or found.sure:
         return found
-    return difference(model, graph, structure, shrunk, attempt)
+    return difference(model, graph, structure, private_copy(shrunk), attempt)
 
 
 def difference(
@@ -108,7 +108,8 @@ def difference(
     lenient: bool = True,
 ) -> Outcome:
     """Compare once, in float64 or in the model's own precision; `lenient` allows for rounding."""
-    tensors = {name: tensor.detach() for name, tensor in named_tensors(model)}
+    # Copies: a forward pass may write into its buffers.
+    tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
     items = attempt.items
     if double:
         if not _has_double(model):
@@ -139,8 +140,8 @@ def outputs_of(model: nn.Module, items: Sequence[Inputs], *, joint: bool) -> lis
     """Outputs of each item, from one batch or one by one, in eval mode."""
     with evaluating(model), torch.no_grad():
         if not joint:
-            return [masking.flat(model(*item)) for item in items]
-        together = masking.flat(model(*batch(items)))
+            return [masking.flat(model(*(x.clone() for x in item))) for item in items]
+        together = masking.flat(model(*(x.clone() for x in batch(items))))
     size = len(items)
     if any(x.ndim == 0 or x.shape[0] != size for x in together):
         raise ValueError("its outputs have no batch dimension")

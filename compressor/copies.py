@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -20,12 +22,60 @@ def private_copy(model: nn.Module) -> nn.Module:
     that the copy holds detached ones.
 
     Raises:
-        CountError: If the model cannot be copied.
+        CountError: If the model cannot be copied, or the copy would share tensors with it.
     """
+    _refuse_closures(model)
     try:
-        return copy.deepcopy(model, _empty(model))
-    except Exception:  # noqa: BLE001, S110 - most likely a computed tensor
-        pass
+        twin = copy.deepcopy(model, _empty(model))
+    except Exception:  # noqa: BLE001 - most likely a computed tensor
+        twin = _detached(model)
+    mine = {id(tensor) for _, tensor in _named(model)}
+    shared = [name for name, tensor in _named(twin) if id(tensor) in mine]
+    if shared:
+        raise CountError(
+            f"copy.deepcopy({type(model).__name__}) shares {shared[0]!r} with the original, which "
+            "nothing here may change: a __deepcopy__ of its own returns what it was given. Make it "
+            "return a copy"
+        )
+    return twin
+
+
+def _refuse_closures(model: nn.Module) -> None:
+    """A function kept on a module that means a module by name still means that one in a copy.
+
+    Raises:
+        CountError: Names it.
+    """
+    mine = set(model.modules())
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if isinstance(value, FunctionType) and not mine.isdisjoint(_owners(value)):
+                raise CountError(
+                    f"{f'{name}.{key}'.lstrip('.')!r} is a function that holds a module of the "
+                    f"{type(model).__name__}, and in a copy would still run the original's: make "
+                    "it a method, or a module of its own"
+                )
+
+
+def _owners(function: FunctionType) -> Iterator[nn.Module]:
+    """Modules that a function closes over or names, itself or by a method of theirs."""
+    held = [function.__globals__.get(name) for name in function.__code__.co_names]
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a name that is bound later
+            held.append(cell.cell_contents)
+    for value in held:
+        owner = value.__self__ if isinstance(value, MethodType) else value
+        if isinstance(owner, nn.Module):
+            yield owner
+
+
+def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _detached(model: nn.Module) -> nn.Module:
+    """A copy in which computed tensors have no history."""
     try:
         return copy.deepcopy(model, _computed(model))
     except Exception as error:

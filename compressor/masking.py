@@ -37,8 +37,8 @@ class Run:
 
     Attributes:
         tensors: All of them, in order.
-        narrowed: Whether some operation made fewer bits of a float64, so that the result is not
-            exact to float64.
+        narrowed: Whether some operation made fewer bits of a float64, or some constant has fewer,
+            so that the result is not exact to float64.
     """
 
     tensors: list[Tensor]
@@ -69,7 +69,7 @@ class Masked(torch.fx.Interpreter):
     def outputs(self, inputs: Sequence[Tensor]) -> Run:
         """Run on positional inputs, batch of one, shaped like the traced example."""
         with torch.no_grad():
-            tensors = flat(self.run(*inputs))
+            tensors = flat(self.run(*(x.clone() for x in inputs)))
         return Run(tensors, self.narrowed)
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -78,7 +78,9 @@ class Masked(torch.fx.Interpreter):
         if name in self.program.weights:
             return self.tensors[self.program.weights[name]].detach()
         if name in self.program.constants:
-            return self.program.constants[name]
+            constant = self.program.constants[name]
+            self.narrowed |= _narrows([], constant)
+            return constant
         return super().placeholder(target, args, kwargs)
 
     def run_node(self, n: Node) -> Any:
@@ -145,10 +147,15 @@ def flat(results: Any) -> list[Tensor]:
 
 
 def _narrows(sources: Sequence[Tensor], result: Any) -> bool:
-    """Whether float64 went in and a floating-point number of fewer bits came out."""
+    """Whether float64 or no tensor at all went in and fewer bits came out.
+
+    A model in float64 would make its constants in float64, where the program has them as they
+    were when it was exported.
+    """
     if not isinstance(result, Tensor) or not result.is_floating_point():
         return False
-    return result.dtype != torch.float64 and any(x.dtype == torch.float64 for x in sources)
+    wide = not sources or any(x.dtype == torch.float64 for x in sources)
+    return wide and result.dtype != torch.float64
 
 
 def _shares_memory(result: Tensor, sources: Sequence[Tensor]) -> bool:

@@ -123,10 +123,6 @@ def measure(model: nn.Module, example: Example | None = None) -> Cost:
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
     check_model(model)
-    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
-    if lazy:
-        message = f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. "
-        raise CountError(message + "Run the model once before measuring it.")
     parameters = list(model.parameters())
     return Cost(
         params=sum(p.numel() for p in parameters),
@@ -169,7 +165,7 @@ def mask_of(module: nn.Module, name: str) -> Tensor | None:
 
 
 def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor, ...]:
-    """The positional arguments of one input: `example` cut to its first item.
+    """The positional arguments of one input: copies of `example` cut to its first item.
 
     Args:
         model: Whose `example_input_array` is used where `example` is None.
@@ -195,14 +191,16 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
     batch = tensors[0].shape[:1]
     if batch == (0,):
         raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
-    return tuple(x[:1] if x.shape[:1] == batch else x for x in tensors)
+    # Clones: a forward pass may write into its input.
+    return tuple((x[:1] if x.shape[:1] == batch else x).detach().clone() for x in tensors)
 
 
 def check_model(model: object) -> None:
-    """Check that there is a model.
+    """Check that there is a model, of known sizes.
 
     Raises:
         ValueError: If it is no instance of `nn.Module`.
+        CountError: If it has lazy parameters.
     """
     if isinstance(model, type):
         raise ValueError(
@@ -213,6 +211,12 @@ def check_model(model: object) -> None:
         raise ValueError(
             f"a model is needed, an instance of torch.nn.Module, and {model!r} is a "
             f"{type(model).__name__}"
+        )
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise CountError(
+            f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. Run the model "
+            "once before measuring it."
         )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import archive, storage
+from compressor.measure import check_model
 from compressor.render import heading
 from compressor.report import Report
 from compressor.structure import Structure
@@ -81,6 +82,7 @@ def load(directory: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         FileNotFoundError: If nothing was saved there.
         ValueError: If a file is damaged, or `model` is not the architecture that was compressed.
     """
+    check_model(model)
     tensors, data = storage.read(Path(directory), "model")
     structure = archive.unpack(data["structure"])
     wrong = archive.mismatches(model, structure.graph)

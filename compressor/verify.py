@@ -62,7 +62,8 @@ def verify(
             f"the smaller {type(model).__name__} was compared with its masked original and {found}."
             f" Nothing was returned. Layers that lost channels: {', '.join(cut[:5])}. Find the one "
             f"whose channels the code counts on, with keep={cut[:1]} and so on, and report the "
-            "model"
+            "model. Code that looks at sizes (if x.shape == y.shape) goes wrong where two widths "
+            "happen to be equal: let it look at arguments of the constructor"
         )
     return found
 
@@ -140,14 +141,24 @@ def batch_of(example: Inputs) -> Inputs:
 
 
 def _random_like(example: Inputs, seed: int) -> Inputs:
-    """Seeded normal inputs like the example; integers stay as they are."""
+    """Seeded normal inputs like the example; integers stay as they are.
+
+    Where there is nothing but integers, which may index a table, theirs are shuffled.
+    """
     generator = torch.Generator().manual_seed(seed)
+    if not any(x.is_floating_point() for x in example):
+        return tuple(_shuffled(x, generator) for x in example)
 
     def noise(x: Tensor) -> Tensor:
         drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         return drawn.to(x.device, x.dtype)
 
     return tuple(noise(x) if x.is_floating_point() else x for x in example)
+
+
+def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(x.numel(), generator=generator)
+    return x.flatten()[order.to(x.device)].reshape(x.shape)
 
 
 def _varies(example: Inputs) -> bool:

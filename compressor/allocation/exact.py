@@ -109,7 +109,11 @@ class _Program:
         with warnings.catch_warnings():
             # At the time limit cvxpy warns of an inaccurate solution; the bound says how far.
             warnings.simplefilter("ignore", UserWarning)
-            program.solve(solver=cvxpy.HIGHS, **options)
+            try:
+                program.solve(solver=cvxpy.HIGHS, **options)
+            except cvxpy.error.SolverError as error:
+                message = f"HiGHS gave up on this problem ({error}): use method='dual'."
+                raise RuntimeError(message) from error
         if program.value is None:
             raise RuntimeError(f"the solver found nothing in {seconds} s ({program.status}).")
         widths = [float(width.value) for width in self._width]

@@ -110,7 +110,8 @@ def number(flow: Flow) -> Numbering:
         for root in np.unique(roots[ids]).tolist()
         if root in reasons
     }
-    return Numbering(unit_of, tuple(axes), _frozen_layers(flow, roots, reasons), held)
+    whole = {layer: axis.frozen for axis in axes if axis.frozen for layer in axis.layers}
+    return Numbering(unit_of, tuple(axes), whole | _frozen_layers(flow, roots, reasons), held)
 
 
 def _hold_unwritten(flow: Flow, key: tuple[str, int], ids: Ids) -> None:
@@ -147,7 +148,8 @@ def _axis(flow: Flow, roots: Ids, members: Ids, first: int, taken: list[str]) ->
     name, count = layers[0], 2
     while name in taken:
         name, count = f"{layers[0]}#{count}", count + 1
-    return Axis(name, first, len(members), max(1, len(dense)), layers)
+    together = "its channels could only go all together" if len(members) == 1 else ""
+    return Axis(name, first, len(members), max(1, len(dense)), layers, together)
 
 
 def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str, str]:

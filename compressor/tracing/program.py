@@ -108,6 +108,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
                 exported = torch.export.export(model, example, strict=False)
         except Exception as error:
             raise TraceError(_failure(model, example, error)) from error
+    _refuse_vmap(model, exported.graph_module)
     first = first_names(model)
     signature = exported.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -121,6 +122,15 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
         inputs=tuple(str(name) for name in signature.user_inputs),
         autocast=autocast,
     )
+
+
+def _refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
+    """Operations inside a vmap see other shapes than the tensors have: none of them is known."""
+    if any("_vmap_" in str(node.target) for node in program.graph.nodes):
+        raise TraceError(
+            f"{type(model).__name__} uses torch.vmap, inside which channels cannot be followed: "
+            "write that part for whole batches"
+        )
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def _refuse_closures(model: nn.Module) -> None:
     Raises:
         CountError: Names it.
     """
-    mine = set(model.modules())
+    mine = {module for module in model.modules() if any(True for _ in module.parameters())}
     for name, module in model.named_modules():
         for key, value in vars(module).items():
             if isinstance(value, FunctionType) and not mine.isdisjoint(_owners(value)):
@@ -58,7 +58,12 @@ def _refuse_closures(model: nn.Module) -> None:
 
 
 def _owners(function: FunctionType) -> Iterator[nn.Module]:
-    """Modules that a function closes over or names, itself or by a method of theirs."""
+    """Modules that a function closes over or names, itself or by a method of theirs.
+
+    PyTorch's own functions (those that `compile` leaves) have a copy of their own.
+    """
+    if (function.__module__ or "").partition(".")[0] == "torch":
+        return
     held = [function.__globals__.get(name) for name in function.__code__.co_names]
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # a name that is bound later

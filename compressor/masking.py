@@ -101,11 +101,14 @@ class Masked(torch.fx.Interpreter):
         if node.name not in self.dead or not isinstance(result, Tensor):
             return result
         dim, dead = self.dead[node.name]
+        dead = dead.to(result.device)
         # After an operation in place, what aliases the result has to see the zeros too; after any
-        # other, what aliases it is left alone.
+        # other, what aliases it is left alone, and stays an alias where there is nothing to do.
         if _in_place(node) or not _shares_memory(result, sources):
-            return result.index_fill_(dim, dead.to(result.device), 0)
-        return result.index_fill(dim, dead.to(result.device), 0)
+            return result.index_fill_(dim, dead, 0)
+        if not bool(result.index_select(dim, dead).any()):
+            return result
+        return result.index_fill(dim, dead, 0)
 
     def _reduced(self, node: Node) -> tuple[int, Tensor] | None:
         """The source's mask, if this operation looks across its removed entries."""

@@ -122,6 +122,27 @@ def test_channels_that_hang_together_are_named() -> None:
     assert frozen["first"] == "its channels could only go all together"
 
 
+def relu_of_a_view(x: Tensor) -> Tensor:
+    x.view(x.shape[0], -1).relu_()
+    return x
+
+
+def relu_of_one_part(x: Tensor) -> Tensor:
+    x.chunk(2, 1)[0].relu_()
+    return x
+
+
+def relu_of_a_permutation(x: Tensor) -> Tensor:
+    x.permute(2, 3, 0, 1).relu_()
+    return x
+
+
+@pytest.mark.parametrize("between", [relu_of_a_view, relu_of_one_part, relu_of_a_permutation])
+def test_views_that_are_written_to(between: Callable[[Tensor], Tensor]) -> None:
+    graph = trace(Plain(between=between))
+    assert set(graph.frozen) == {"head"}
+
+
 def test_inputs_that_are_integers_alone() -> None:
     class Text(nn.Module):
         def __init__(self) -> None:

@@ -25,6 +25,7 @@ from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.esc50_data import read_esc50
 from recipes.features import LogMel
@@ -147,9 +148,7 @@ def _save(model: nn.Module, record: dict[str, object], file: Path) -> None:
     part = file.with_name(f"{file.name}.part")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part)
     part.replace(file)
-    part = file.with_name(f"{file.stem}.json.part")
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    part.replace(file.with_suffix(".json"))
+    write_bytes(file.with_suffix(".json"), json.dumps(record, indent=2).encode() + b"\n")
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -23,16 +22,17 @@ import numpy as np
 import torch
 
 from benchmarks import dense
-from benchmarks.objectives import BUDGETS, FINE_TUNE, Case
+from benchmarks.objectives import BUDGETS, FINE_TUNE, Case, spread
 from compressor import Distill, FineTune, Prune, Recalibrate, fit
+from compressor.storage import write_bytes
 from recipes.training import Epochs, accuracy
 
 RUNS = dense.ROOT / "benchmarks" / "records" / "finetune"
 TABLE = Path(__file__).with_suffix(".md")
 SEEDS = (0, 1, 2)
 TUNES: dict[str, FineTune] = {
-    "8 epochs": FineTune(epochs=8, distill=None),
-    "30 epochs": FineTune(epochs=30, distill=None),
+    "8 epochs": FineTune(epochs=8),
+    "30 epochs": FineTune(epochs=30),
     "30 epochs, distilled": FineTune(epochs=30, distill=Distill()),
 }
 REFERENCE = "30 epochs"
@@ -66,28 +66,19 @@ def run(case: Case, tune: FineTune) -> dict[str, float]:
 
 def run_all(nets: list[str], seeds: list[int]) -> None:
     """Make every run that has no record yet."""
-    RUNS.mkdir(parents=True, exist_ok=True)
     cells = [cell for cell in CELLS if cell[0] in nets]
     for (name, tune), seed, cell in itertools.product(TUNES.items(), seeds, cells):
         case = Case(*cell, seed)
         place = file(case, name)
         if not place.exists():
             record = run(case, tune)
-            part = place.with_suffix(".part")
-            part.write_text(json.dumps(record, indent=2) + "\n")
-            part.replace(place)
+            write_bytes(place, json.dumps(record, indent=2).encode() + b"\n")
             print(case, name, record, flush=True)
 
 
 def values(cell: tuple[str, str], name: str, key: str) -> np.ndarray:
     """One number of every seed's record."""
     return np.array([json.loads(file(Case(*cell, s), name).read_text())[key] for s in SEEDS])
-
-
-def mean(values: np.ndarray, form: str = ".1f") -> str:
-    """Mean and standard error."""
-    error = np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{np.mean(values):{form}} ({error:.1f})"
 
 
 def table(cell: Callable[[tuple[str, str], str], str]) -> str:
@@ -99,13 +90,13 @@ def table(cell: Callable[[tuple[str, str], str], str]) -> str:
 
 def accuracies(cell: tuple[str, str], name: str) -> str:
     """Percent on fold 4."""
-    return mean(100 * values(cell, name, "validation"))
+    return spread((100 * values(cell, name, "validation")).tolist(), ".1f")
 
 
 def differences(cell: tuple[str, str], name: str) -> str:
     """Points above the reference, paired by seed."""
     found, base = (values(cell, n, "validation") for n in (name, REFERENCE))
-    return "" if name == REFERENCE else mean(100 * (found - base), "+.1f")
+    return "" if name == REFERENCE else spread((100 * (found - base)).tolist())
 
 
 def seconds(cell: tuple[str, str], name: str) -> str:

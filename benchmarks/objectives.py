@@ -18,7 +18,7 @@ import argparse
 import json
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from compressor.allocation import (
 from compressor.calibration import recalibrate
 from compressor.graph import Graph
 from compressor.session import Session
+from compressor.storage import write_bytes
 from compressor.trace import trace
 from compressor.verify import shrink_verified
 from recipes.training import accuracy
@@ -204,15 +205,12 @@ def run(case: Case, method: str) -> dict[str, object]:
 
 def run_all(nets: list[str], methods: list[str], seeds: list[int]) -> None:
     """Make every run that has no record yet."""
-    RUNS.mkdir(parents=True, exist_ok=True)
     cases = [Case(n, budget, seed) for seed in seeds for n in nets for budget in BUDGETS]
     for method in methods:
         for case in cases:
             if not case.file(method).exists():
                 record = run(case, method)
-                part = case.file(method).with_suffix(".part")
-                part.write_text(json.dumps(record, indent=2) + "\n")
-                part.replace(case.file(method))
+                write_bytes(case.file(method), json.dumps(record, indent=2).encode() + b"\n")
                 shown = {k: round(float(str(v)), 3) for k, v in record.items() if k != "test"}
                 print(case, method, shown, flush=True)
 
@@ -231,10 +229,11 @@ def records(fold: str) -> dict[str, dict[tuple[str, str, int], float]]:
     return found
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: Sequence[float], form: str = "+.1f") -> str:
+    """Mean, and standard error where there are several values."""
     if len(values) < 2:
-        return f"{values[0]:+.1f}" if values else "-"
-    return f"{np.mean(values):+.1f} ({np.std(values, ddof=1) / math.sqrt(len(values)):.1f})"
+        return f"{values[0]:{form}}" if values else "-"
+    return f"{np.mean(values):{form}} ({np.std(values, ddof=1) / math.sqrt(len(values)):.1f})"
 
 
 def table(fold: str) -> str:
@@ -260,7 +259,7 @@ def table(fold: str) -> str:
                 ]
             )
         everything = [d for part in differences for d in part]
-        row = [method, *means, *map(_spread, differences), _spread(everything)]
+        row = [method, *means, *map(spread, differences), spread(everything)]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -276,7 +275,7 @@ def against_torch_pruning(fold: str) -> str:
                 for method in ("default", "Torch-Pruning local", "Torch-Pruning global")
             }
             rival = max(list(cells)[1:], key=lambda method: cells[method].mean())
-            difference = _spread((cells["default"] - cells[rival]).tolist())
+            difference = spread((cells["default"] - cells[rival]).tolist())
             parts.append(f"{net} {budget} {difference} against {rival.split()[1]}")
     return f"Default against Torch-Pruning's better mode: {'; '.join(parts)}."
 

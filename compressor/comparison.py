@@ -108,15 +108,13 @@ def difference(
     lenient: bool = True,
 ) -> Outcome:
     """Compare once, in float64 or in the model's own precision; `lenient` allows for rounding."""
-    # Copies: a forward pass may write into its buffers.
-    tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
+    tensors = {name: _copied(tensor, double=double) for name, tensor in named_tensors(model)}
     items = attempt.items
     if double:
         if not _has_double(model):
             return Outcome(failure="float64 is not available")
-        tensors = {name: _in_double(tensor) for name, tensor in tensors.items()}
         shrunk = private_copy(shrunk).double()
-        items = tuple(tuple(map(_in_double, item)) for item in items)
+        items = tuple(tuple(_copied(x, double=True) for x in item) for item in items)
     try:
         runs = [
             masking.Masked(graph, structure, tensors).outputs(item)
@@ -220,5 +218,7 @@ def _has_double(model: nn.Module) -> bool:
     return small and not any(p.device.type == "mps" for p in parameters)
 
 
-def _in_double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+def _copied(tensor: Tensor, *, double: bool) -> Tensor:
+    """A copy, as a forward pass may write into its buffers and its input."""
+    wide = double and tensor.is_floating_point()
+    return tensor.detach().to(torch.float64 if wide else tensor.dtype, copy=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from types import FunctionType, MethodType
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from compressor.errors import CountError
+from compressor.functions import enclosed, foreign
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -62,13 +62,10 @@ def _owners(function: FunctionType) -> Iterator[nn.Module]:
 
     PyTorch's own functions (those that `compile` leaves) have a copy of their own.
     """
-    if (function.__module__ or "").partition(".")[0] == "torch":
+    if foreign(function.__module__):
         return
-    held = [function.__globals__.get(name) for name in function.__code__.co_names]
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # a name that is bound later
-            held.append(cell.cell_contents)
-    for value in held:
+    named = (function.__globals__.get(name) for name in function.__code__.co_names)
+    for value in (*named, *enclosed(function)):
         owner = value.__self__ if isinstance(value, MethodType) else value
         if isinstance(owner, nn.Module):
             yield owner

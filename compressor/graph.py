@@ -33,6 +33,9 @@ Units = NDArray[np.int64]
 ALWAYS = -1
 """Owner of an entry that no unit owns: it always stays."""
 
+OUTPUT = "it is the network's output"
+"""Why the last layer stays whole."""
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -121,23 +121,6 @@ class Masked(torch.fx.Interpreter):
         return (dim, alive) if dim in _dims(node, len(shape_of(source))) else None
 
 
-def run(
-    graph: Graph,
-    structure: Structure,
-    tensors: Mapping[str, Tensor],
-    inputs: Sequence[Tensor],
-) -> list[Tensor]:
-    """Outputs of the masked original for a batch of one, in eval mode.
-
-    Args:
-        graph: A traced graph.
-        structure: What stays.
-        tensors: Parameters and buffers of the original by name.
-        inputs: Positional inputs, batch of one, shaped like the traced example.
-    """
-    return Masked(graph, structure, tensors).outputs(inputs).tensors
-
-
 def flat(results: Any) -> list[Tensor]:
     """All tensors in nested lists, tuples and dictionaries, in order."""
     if isinstance(results, Tensor):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, partial, partialmethod
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from compressor.functions import enclosed, foreign
 from compressor.tracing.program import evaluating
 
 _HARMLESS = ("dropout", "batch_norm")
@@ -28,7 +27,7 @@ def looks_at_mode(model: nn.Module) -> bool:
     """
     waiting: list[object] = []
     for module in model.modules():
-        mine = [cls for cls in type(module).__mro__ if not _foreign(cls.__module__)]
+        mine = [cls for cls in type(module).__mro__ if not foreign(cls.__module__)]
         waiting += [value for cls in mine for value in vars(cls).values()]
         waiting += vars(module).values()
     seen: set[int] = set()
@@ -37,19 +36,13 @@ def looks_at_mode(model: nn.Module) -> bool:
         if function is None or id(function) in seen:
             continue
         seen.add(id(function))
-        foreign = _foreign(function.__globals__.get("__name__"))
-        codes = [] if foreign else list(_codes(function.__code__))
+        known = foreign(function.__globals__.get("__name__"))
+        codes = [] if known else list(_codes(function.__code__))
         if any("training" in (*code.co_names, *code.co_consts) for code in codes):
             return True
-        waiting += _enclosed(function)
+        waiting += [vars(function).get("__wrapped__"), *enclosed(function)]  # what it decorates
         waiting += _called({name for code in codes for name in code.co_names}, function.__globals__)
     return False
-
-
-def _foreign(module: object) -> bool:
-    """Whether this is the name of a module of PyTorch or of Python itself."""
-    top = str(module).partition(".")[0]
-    return top == "torch" or (top in sys.stdlib_module_names and top != "__main__")
 
 
 def _function(value: object) -> FunctionType | None:
@@ -74,19 +67,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _enclosed(function: FunctionType) -> list[object]:
-    """What a function decorates or closes over."""
-    found: list[object] = [vars(function).get("__wrapped__")]
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # a name that is bound later
-            found.append(cell.cell_contents)
-    return found
-
-
 def _called(names: set[str], scope: Mapping[str, object]) -> list[object]:
     """What these names mean in the function's module, and in the modules that it names."""
     found = [scope[name] for name in names if name in scope]
-    modules = [m for m in found if isinstance(m, ModuleType) and not _foreign(m.__name__)]
+    modules = [m for m in found if isinstance(m, ModuleType) and not foreign(m.__name__)]
     return [*found, *(vars(m)[name] for m in modules for name in names if name in vars(m))]
 
 

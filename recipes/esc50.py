@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 import compressor
 from compressor import Budget, Distill, FineTune, Prune, Recalibrate
+from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.esc50_data import read_esc50
 from recipes.features import LogMel, MelSettings
@@ -255,9 +256,8 @@ def run(
     if control:
         longer = train_on(model, data, config, folder / f"control-{length}")
         record["dense, trained on"] = 100 * accuracy(longer, *data.held_out)
-    part = folder / "result.json.part"
-    part.write_text(json.dumps({**kind, **record}, indent=2, default=str) + "\n")
-    part.replace(folder / "result.json")
+    text = json.dumps({**kind, **record}, indent=2) + "\n"
+    write_bytes(folder / "result.json", text.encode())
     console.print(str(result.report), markup=False, highlight=False, soft_wrap=True)
     return record
 

@@ -41,6 +41,7 @@ def test_the_main_job_writes_everything_and_goes_on_where_it_was(tmp_path: Path)
     second = esc50.run(data, config, tmp_path, console, control=True)
     for name in ("dense accuracy", "compressed accuracy"):
         assert second[name] == first[name]
+    assert second["fit CPU seconds"] >= first["fit CPU seconds"], "of the call that did the work"
     assert second["dense CPU seconds"] == pytest.approx(first["dense CPU seconds"], abs=0.1)
     assert 0 <= second["dense, trained on"] <= 100
 

@@ -10,8 +10,8 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from compressor import masking
 from compressor.graph import Graph
+from compressor.masking import Masked
 from compressor.measure import measure
 from compressor.probe import randomised
 from compressor.structure import Structure
@@ -41,7 +41,7 @@ def output(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def masked(model: nn.Module, graph: Graph, structure: Structure, x: Tensor) -> Tensor:
-    return masking.run(graph, structure, dict(named_tensors(model)), [x])[0]
+    return Masked(graph, structure, dict(named_tensors(model))).outputs([x]).tensors[0]
 
 
 def with_zero_filters(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:

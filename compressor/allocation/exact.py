@@ -59,8 +59,8 @@ def exact(problem: Problem, *, seconds: float = 120.0, relative_gap: float = 1e-
         spent = forms.cost(forms.width(places))
         if (spent <= forms.caps).all():
             value = problem.value(forms.everywhere(places))
-            bound = max(bound + value - forms.gain(places), value)
-            return Solution(forms.everywhere(places), bound, evaluations=attempt)
+            fixed = value - forms.gain(places)
+            return Solution(forms.everywhere(places), bound + fixed, evaluations=attempt)
         # The solver keeps the caps to a relative tolerance; costs are integers and are not so kind.
         caps -= np.maximum(spent - forms.caps, 0) + 1.0
     raise RuntimeError("the solver kept exceeding the caps by its tolerance; use method='dual'.")

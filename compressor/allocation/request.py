@@ -11,12 +11,9 @@ from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph import Graph, Quadratic
+from compressor.graph import OUTPUT, Graph, Quadratic
 from compressor.keep import named
 from compressor.settings import check_whole
-
-OUTPUT = "it is the network's output"
-"""Why the last layer stays whole, in the tracer's words."""
 
 FORMS = {"params": "params", "nonzero": "params", "macs": "macs", "bytes": "bytes"}
 """The cost form behind every cap.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from compressor.graph import OUTPUT
 from compressor.tracing import data, layers
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
@@ -112,7 +113,7 @@ def propagate(program: Program, weights: Mapping[str, Tensor]) -> Flow:
             blocks.append(node)
         elif node.op == "output":
             for result in node.all_input_nodes:
-                flow.hold(result, "it is the network's output")
+                flow.hold(result, OUTPUT)
     for block in blocks:
         users = ", ".join(place(user) for user in block.users)
         flow.couplings.freeze_all(f"{users} hides a part of the network from the tracer")

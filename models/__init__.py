@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from models.baseline import DCASEBaseline
 from models.bcresnet import BCResNet, BCResNetASC
+from models.cp_resnet import CPResNet
 from models.layers import ResidualNorm, SubSpectralNorm
+from models.linear import LinearMoments, moments
 from models.residual import ResidualCNN
+from models.shared_resnet import SharedResidualBlock, SharedResNet
+from models.tandem import Tandem
 
-__all__ = ["BCResNet", "BCResNetASC", "ResidualCNN", "ResidualNorm", "SubSpectralNorm"]
+__all__ = [
+    "BCResNet",
+    "BCResNetASC",
+    "CPResNet",
+    "DCASEBaseline",
+    "LinearMoments",
+    "ResidualCNN",
+    "ResidualNorm",
+    "SharedResNet",
+    "SharedResidualBlock",
+    "SubSpectralNorm",
+    "Tandem",
+    "moments",
+]

@@ -123,6 +123,11 @@ def _check(name: str, num_classes: int, sub_bands: int, mels: int, frames: int, 
         raise ValueError(msg)
 
 
+def _residual_norm(weight: float | None, *, learned: bool) -> nn.Module:
+    """Residual Normalization, or nothing at all where there is no weight."""
+    return nn.Identity() if weight is None else ResidualNorm(weight, learned=learned)
+
+
 class BCResNet(nn.Module):
     """BC-ResNet-tau (Interspeech 2021), 317,610 parameters at tau = 8 with 10 classes.
 
@@ -195,31 +200,42 @@ class BCResNetASC(nn.Module):
 
     Four stages of 2, 2, 2, 3 blocks and 1, 1.5, 2, 2.5 times `channels`; frequency and time are
     halved by the stem and by max-pooling after stages 1 and 2. Residual Normalization acts on the
-    input and after every stage, before the pooling. The paper does not say whether the last
-    convolution has a bias; here it has, and no normalisation, which fits its parameter counts.
+    input and after every stage, "a total of five" (section 2.2); here before the pooling, where the
+    paper does not say. Nor does it say whether the last convolution has a bias; here it has, and
+    no normalisation, which fits its parameter counts. The rows of its Table 3 are `residual_norm`
+    0.1 ("+ ResNorm"), None ("Baseline"), 0 ("w/o Shortcut"), and 0.1 with `inside=False` ("w/o
+    ResNorm in Network"). The receptive field of "109x109" (section 2.1) leaves out the kernels of
+    the two poolings; with them it is 115 frames. Every block's frequency mean sees all rows.
 
     Args:
         channels: Base width c, even (10 is the paper's ASC-1, 80 its ASC-8).
         num_classes: Number of outputs.
-        residual_norm: Weight lambda of the identity in Residual Normalization.
+        residual_norm: Weight lambda of the identity in Residual Normalization; None for a network
+            without it.
         mels: Frequency rows of the example input, a multiple of 32.
         frames: Time frames of the example input, at least 7.
+        inside: Whether the stages end in Residual Normalization too, not the input alone.
+        learned: Whether the lambda of each is a parameter that starts at `residual_norm`: five
+            parameters more, the paper's future work (section 4).
 
     Attributes:
         example_input_array: Zeros (1, 1, mels, frames); neither parameter nor buffer.
 
     Raises:
-        ValueError: If a size cannot be built, saying which would work.
+        ValueError: If a size cannot be built, saying which would work, or `learned` is asked for
+            without a `residual_norm` to start from.
     """
 
     def __init__(
         self,
         channels: int = 80,
         num_classes: int = 10,
-        residual_norm: float = 0.1,
+        residual_norm: float | None = 0.1,
         mels: int = 256,
         *,
         frames: int = 34,
+        inside: bool = True,
+        learned: bool = False,
     ) -> None:
         super().__init__()
         sub_bands = 4
@@ -227,19 +243,34 @@ class BCResNetASC(nn.Module):
         if channels < 2 or channels % 2:  # 1.5 c and 2.5 c must be whole
             msg = f"BCResNetASC(channels={channels}): channels must be even and at least 2."
             raise ValueError(msg)
+        if learned and residual_norm is None:
+            msg = (
+                "BCResNetASC(residual_norm=None, learned=True): a learned lambda needs a value to "
+                "start from, for instance residual_norm=0.1."
+            )
+            raise ValueError(msg)
+        within = residual_norm if inside else None
         c = [2 * channels, channels, channels * 3 // 2, channels * 2, channels * 5 // 2]
-        self.norm_in = ResidualNorm(residual_norm)
+        self.norm_in = _residual_norm(residual_norm, learned=learned)
         self.stem = nn.Sequential(
             nn.Conv2d(1, c[0], 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(c[0]),
             nn.ReLU(),
         )
-        self.stage1 = nn.Sequential(*_stage(c[0], c[1], 2, sub_bands), ResidualNorm(residual_norm))
+        self.stage1 = nn.Sequential(
+            *_stage(c[0], c[1], 2, sub_bands), _residual_norm(within, learned=learned)
+        )
         self.pool1 = nn.MaxPool2d(2)
-        self.stage2 = nn.Sequential(*_stage(c[1], c[2], 2, sub_bands), ResidualNorm(residual_norm))
+        self.stage2 = nn.Sequential(
+            *_stage(c[1], c[2], 2, sub_bands), _residual_norm(within, learned=learned)
+        )
         self.pool2 = nn.MaxPool2d(2)
-        self.stage3 = nn.Sequential(*_stage(c[2], c[3], 2, sub_bands), ResidualNorm(residual_norm))
-        self.stage4 = nn.Sequential(*_stage(c[3], c[4], 3, sub_bands), ResidualNorm(residual_norm))
+        self.stage3 = nn.Sequential(
+            *_stage(c[2], c[3], 2, sub_bands), _residual_norm(within, learned=learned)
+        )
+        self.stage4 = nn.Sequential(
+            *_stage(c[3], c[4], 3, sub_bands), _residual_norm(within, learned=learned)
+        )
         self.classifier = nn.Conv2d(c[4], num_classes, 1)
         self.example_input_array = torch.zeros(1, 1, mels, frames)
 

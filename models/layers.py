@@ -11,22 +11,26 @@ from torch import Tensor, nn
 
 
 class SubSpectralNorm(nn.Module):
-    """Batch normalisation with its own statistics and affine terms in each frequency sub-band.
+    """Batch normalisation with its own statistics in each frequency sub-band.
 
-    S. Chang, H. Park, J. Cho, H. Park, S. Yun, K. Hwang, "SubSpectral Normalization for Neural
-    Audio Data Processing", ICASSP 2021, with one affine pair for every channel and sub-band.
-    Channel `k` owns the entries `k * sub_bands ... (k + 1) * sub_bands - 1` of every parameter
-    and statistic.
+    By default every channel and sub-band has an affine pair too, as in S. Chang, H. Park, J. Cho,
+    H. Park, S. Yun, K. Hwang, "SubSpectral Normalization for Neural Audio Data Processing", ICASSP
+    2021. `shared=True` is the layer of the same group's DCASE 2020 report (section 2.2): "the same
+    transform for all frequency groups", one affine pair for every channel. Channel `k` owns the
+    entries `k * sub_bands ... (k + 1) * sub_bands - 1` of every parameter and statistic of `norm`,
+    and entry `k` of the shared `weight` and `bias`.
 
     Args:
         channels: Channels of the input.
         sub_bands: Number of equal sub-bands; the frequency extent must be a multiple of it.
+        shared: Whether the sub-bands of a channel share one affine pair: 2 * channels parameters
+            instead of 2 * channels * sub_bands.
 
     Raises:
         ValueError: If `channels` or `sub_bands` is below 1.
     """
 
-    def __init__(self, channels: int, sub_bands: int) -> None:
+    def __init__(self, channels: int, sub_bands: int, *, shared: bool = False) -> None:
         super().__init__()
         if channels < 1 or sub_bands < 1:
             msg = (
@@ -35,7 +39,9 @@ class SubSpectralNorm(nn.Module):
             )
             raise ValueError(msg)
         self.sub_bands = sub_bands
-        self.norm = nn.BatchNorm2d(channels * sub_bands)
+        self.norm = nn.BatchNorm2d(channels * sub_bands, affine=not shared)
+        self.weight = nn.Parameter(torch.ones(channels)) if shared else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if shared else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (batch, channel, frequency, time); the shape is kept."""
@@ -43,11 +49,14 @@ class SubSpectralNorm(nn.Module):
         bands = self.sub_bands
         # (b, c, f, t) -> (b, c * S, f / S, t): rows of one channel stay together, band by band.
         split = x.reshape(batch, channels * bands, frequency // bands, time)
-        return self.norm(split).reshape(batch, channels, frequency, time)
+        x = self.norm(split).reshape(batch, channels, frequency, time)
+        if self.weight is None or self.bias is None:
+            return x
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return f"sub_bands={self.sub_bands}"
+        return f"sub_bands={self.sub_bands}, shared={self.weight is not None}"
 
 
 class ResidualNorm(nn.Module):
@@ -56,18 +65,24 @@ class ResidualNorm(nn.Module):
     B. Kim, S. Yang, J. Kim, S. Chang, "Domain Generalization on Efficient Acoustic Scene
     Classification using Residual Normalization", DCASE Workshop 2021, equations 1 to 3. Mean and
     (biased) variance of one example and one frequency run over channels and time, so the layer has
-    no parameters, is the same in training and evaluation, and removes most of what a recording
-    device's frequency response adds.
+    no statistics to keep, is the same in training and evaluation, and removes most of what a
+    recording device's frequency response adds.
+
+    The paper fixes the weight at 0.1 and leaves "the automatic update of the lambda" to the future
+    (sections 3.2 and 4); `learned=True` is that, in its plainest form: one parameter a layer, which
+    starts at `weight` and is free to become negative.
 
     Args:
-        weight: Share of the input that is passed on unnormalised (lambda in equation 3).
+        weight: Share of the input that is passed on unnormalised (lambda in equation 3); 0 leaves
+            the normalised input alone (FreqIN, equation 1, "w/o shortcut" in Table 3).
         eps: Added to the variance (epsilon in equation 1).
+        learned: Whether `weight` is a parameter, of shape ().
 
     Raises:
         ValueError: If `weight` is negative or not finite, or `eps` is not positive.
     """
 
-    def __init__(self, weight: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, weight: float = 0.1, eps: float = 1e-5, *, learned: bool = False) -> None:
         super().__init__()
         if not 0 <= weight < float("inf") or not 0 < eps < float("inf"):
             msg = (
@@ -75,7 +90,7 @@ class ResidualNorm(nn.Module):
                 "eps finite and above 0."
             )
             raise ValueError(msg)
-        self.weight = weight
+        self.weight = nn.Parameter(torch.tensor(float(weight))) if learned else weight
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,4 +102,6 @@ class ResidualNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return f"weight={self.weight}, eps={self.eps}"
+        learned = isinstance(self.weight, nn.Parameter)
+        weight = self.weight.item() if isinstance(self.weight, nn.Parameter) else self.weight
+        return f"weight={weight:g}, eps={self.eps}, learned={learned}"

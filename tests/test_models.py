@@ -1,168 +1,195 @@
-"""The networks: published counts, the layers' laws, export, and errors on sizes that cannot run."""
+"""The networks run, export, learn and can be compressed; sizes that cannot run are refused."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
-from models import BCResNet, BCResNetASC, ResidualCNN, ResidualNorm, SubSpectralNorm
-
-
-def parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-@torch.no_grad()
-def macs(model: nn.Module) -> float:
-    with FlopCounterMode(display=False) as counter:
-        model.eval()(model.example_input_array)
-    return counter.get_total_flops() / 2
-
-
-@pytest.mark.parametrize(
-    ("model", "count", "operations"),
-    [
-        (BCResNet(), 317_610, 181_591_936),
-        (BCResNetASC(), 314_970, 51_205_760),
-        (BCResNetASC(10), 8_055, 1_976_020),
-    ],
-    ids=["BC-ResNet-8", "ASC-8", "ASC-1"],
+from compressor import Budget, BudgetError, fit, measure
+from models import (
+    BCResNet,
+    BCResNetASC,
+    CPResNet,
+    DCASEBaseline,
+    LinearMoments,
+    ResidualCNN,
+    SharedResNet,
+    Tandem,
 )
-def test_published_counts(model: nn.Module, count: int, operations: int) -> None:
-    """The integers behind 317k, 315k and 8.1k, and convolution MACs of one second."""
-    assert tuple(model.example_input_array.shape) == (1, 1, 256, 34)
-    assert parameters(model) == count
-    assert macs(model) == operations
+from models.cp_resnet import kernel_sizes
+from tests.zoo import cp_resnet, shared_resnet
+
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "BC-ResNet": lambda: BCResNet(1, mels=64, frames=20),
+    "ASC": lambda: BCResNetASC(8, mels=32, frames=12),
+    "ASC, no ResNorm": lambda: BCResNetASC(8, residual_norm=None, mels=32, frames=12),
+    "ASC, ResNorm outside": lambda: BCResNetASC(8, mels=32, frames=12, inside=False),
+    "ASC, learned": lambda: BCResNetASC(8, mels=32, frames=12, learned=True),
+    "residual CNN": lambda: ResidualCNN(5, widths=(4, 6), blocks=(1, 2)),
+    "Shared-ResNet": lambda: SharedResNet(8, mels=64, frames=40),
+    "unshared": lambda: SharedResNet(8, mels=64, frames=40, shared=False),
+    "CP-ResNet": lambda: CPResNet(8, mels=64, frames=40),
+    "linear": lambda: LinearMoments(32, frames=12),
+    "tandem": lambda: Tandem(32, 8, frames=12),
+    "baseline 2020": lambda: DCASEBaseline(2020),
+    "baseline 2021": lambda: DCASEBaseline(2021),
+    "baseline 2022": lambda: DCASEBaseline(2022),
+}
 
 
-def test_asc8_counts_by_kind() -> None:
-    """300,320 convolution weights and 14,640 norm terms, as the 2021 paper's sizes imply."""
-    by_kind = {"conv": 0, "norm": 0}
-    for module in BCResNetASC().modules():
-        own = sum(p.numel() for p in module.parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm2d):
-            by_kind["norm"] += own
-        elif isinstance(module, nn.Conv2d):
-            by_kind["conv"] += module.weight.numel()
-    assert by_kind == {"conv": 300_320, "norm": 14_640}
+def noise(model: nn.Module, batch: int) -> Tensor:
+    return torch.randn(batch, *model.example_input_array.shape[1:])
 
 
-def test_residual_cnn_is_above_both_caps() -> None:
-    """At its default size 128,000 parameters and 30 million MACs both bind."""
-    model = ResidualCNN(num_classes=50)
-    assert parameters(model) == 324_130
-    assert macs(model) == 57_049_280
+@pytest.fixture(params=SMALL)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return SMALL[request.param]()
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        BCResNet(1, mels=64, frames=20),
-        BCResNetASC(10, mels=64, frames=126),
-        ResidualCNN(5, widths=(4, 6), blocks=(1, 2)),
-    ],
-    ids=lambda model: type(model).__name__,
-)
-def test_exports_for_any_batch_and_agrees(model: nn.Module) -> None:
-    """`torch.export` sees the same function, at another batch size than the example's."""
-    example = model.eval().example_input_array
-    x = torch.randn(2, *example.shape[1:])
-    shapes = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.export.export(model, (x,), dynamic_shapes=shapes)
-    more = torch.randn(3, *example.shape[1:])
-    torch.testing.assert_close(program.module()(more), model(more))
-
-
-@pytest.mark.parametrize(
-    "model", [BCResNet(1), BCResNetASC(2), ResidualCNN()], ids=lambda model: type(model).__name__
-)
 def test_example_input_is_neither_parameter_nor_buffer(model: nn.Module) -> None:
     """It must not be counted, saved or moved."""
     assert not any("example" in name for name in model.state_dict())
-    assert tuple(model.eval()(model.example_input_array).shape) == (1, 10)
+    assert model.example_input_array.shape[0] == 1
+    out = model.eval()(model.example_input_array)
+    assert out.shape[0] == 1
+    assert out.ndim == 2
+    assert out.isfinite().all()
 
 
-@pytest.mark.parametrize("model", [BCResNet(1), BCResNetASC(4)], ids=["BC-ResNet-1", "ASC"])
+def test_exports_for_any_batch_and_agrees(model: nn.Module) -> None:
+    """`torch.export` sees the same function, at another batch size than the example's."""
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(model.eval(), (noise(model, 2),), dynamic_shapes=shapes)
+    more = noise(model, 3)
+    torch.testing.assert_close(program.module()(more), model(more))
+
+
 def test_every_parameter_learns(model: nn.Module) -> None:
     """No branch is cut off from the loss."""
-    torch.manual_seed(0)
-    x = torch.randn(4, *model.example_input_array.shape[1:])
-    model.train()(x).square().sum().backward()
+    if isinstance(model, Tandem):  # starts with a zero convolution, which lets nothing through
+        nn.init.normal_(model.cnn.classifier.weight)
+    labels = torch.arange(4) % 3
+    nn.functional.cross_entropy(model.train()(noise(model, 4)), labels).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_sub_spectral_norm_is_a_batch_norm_of_every_band() -> None:
-    """Band s of channel k is normalised and scaled by entry k * S + s alone."""
+def test_can_be_compressed(model: nn.Module) -> None:
+    """To 60 % of parameters and MACs, without data; only the linear model has nothing to cut."""
+    whole = measure(model)
+    budget = Budget(params=int(0.6 * whole.params), macs=int(0.6 * whole.macs))
+    if isinstance(model, LinearMoments):
+        with pytest.raises(BudgetError, match="in 'classifier'"):
+            fit(model, budget=budget)
+        return
+    small = fit(model, budget=budget).model
+    cost = measure(small)
+    assert cost.params <= budget.caps["params"]
+    assert cost.macs <= budget.caps["macs"]
+    assert small.eval()(noise(model, 2)).shape == model.eval()(noise(model, 2)).shape
+
+
+@pytest.mark.slow
+def test_the_tandem_fits_the_limits_of_2022() -> None:
+    """128,000 parameters and 30 million MACs, from 192 bands, with the linear part whole."""
     torch.manual_seed(0)
-    layer = SubSpectralNorm(3, 4).double()
-    nn.init.normal_(layer.norm.weight)
-    nn.init.normal_(layer.norm.bias)
-    x = torch.randn(5, 3, 8, 6, dtype=torch.float64) * 3 + 1
-    out = layer(x)
-    for k in range(3):
-        for s in range(4):
-            band = x[:, k, 2 * s : 2 * s + 2]
-            normal = (band - band.mean()) / (band.var(unbiased=False) + layer.norm.eps).sqrt()
-            entry = 4 * k + s
-            expected = normal * layer.norm.weight[entry] + layer.norm.bias[entry]
-            torch.testing.assert_close(out[:, k, 2 * s : 2 * s + 2], expected)
+    small = fit(Tandem(192), budget=Budget(params=128e3, macs=30e6)).model
+    cost = measure(small)
+    assert cost.params <= 128_000
+    assert cost.macs <= 30_000_000
+    assert small.linear.classifier.weight.shape == (10, 5 * 192)
 
 
-def test_sub_spectral_norm_follows_its_input_after_channels_went() -> None:
-    """Removing a channel's rows from the inner norm is all that is needed."""
+def test_none_is_residual_normalization_left_out() -> None:
+    """The paper's baseline: what remains is the same network, parameter by parameter."""
+    with_norm = BCResNetASC(4, mels=32, frames=12).eval()
+    without = BCResNetASC(4, residual_norm=None, mels=32, frames=12).eval()
+    without.load_state_dict(with_norm.state_dict())
+    for stage in (with_norm.stage1, with_norm.stage2, with_norm.stage3, with_norm.stage4):
+        stage[-1] = nn.Identity()
+    outside = BCResNetASC(4, mels=32, frames=12, inside=False).eval()
+    outside.load_state_dict(with_norm.state_dict())
+    x = noise(without, 2)
+    assert torch.equal(outside(x), with_norm(x))
+    assert torch.equal(without(with_norm.norm_in(x)), with_norm(x))
+
+
+def test_a_learned_weight_starts_at_the_fixed_one() -> None:
     torch.manual_seed(0)
-    layer = SubSpectralNorm(3, 2).eval()
-    norm = layer.norm
-    for entry in (norm.weight.data, norm.bias.data, norm.running_mean):
-        entry.normal_()
-    x = torch.randn(2, 3, 4, 5)
-    before = layer(x)[:, [0, 2]]
-    smaller = nn.BatchNorm2d(4).eval()
-    rows = [0, 1, 4, 5]
-    smaller.load_state_dict({k: v[rows] if v.ndim else v for k, v in norm.state_dict().items()})
-    layer.norm = smaller
-    torch.testing.assert_close(layer(x[:, [0, 2]]), before)
+    fixed = BCResNetASC(4, mels=32, frames=12).eval()
+    learned = BCResNetASC(4, mels=32, frames=12, learned=True).eval()
+    new = learned.load_state_dict(fixed.state_dict(), strict=False).missing_keys
+    assert new == ["norm_in.weight", *(f"stage{i}.{2 + i // 4}.weight" for i in range(1, 5))]
+    x = noise(fixed, 2)
+    torch.testing.assert_close(learned(x), fixed(x))
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    gain=st.floats(0.1, 10), shift=st.floats(-5, 5), weight=st.floats(0, 1), seed=st.integers(0, 99)
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda: SharedResNet(4, 10, mels=64, frames=64), lambda: shared_resnet(width=4, size=64)),
+        (lambda: CPResNet(4, 5, 10, mels=64, frames=64), lambda: cp_resnet(width=4, size=64)),
+    ],
+    ids=["Shared-ResNet", "CP-ResNet"],
 )
-def test_residual_norm_hears_a_device_only_through_its_shortcut(
-    gain: float, shift: float, weight: float, seed: int
+def test_a_second_implementation_agrees(
+    ours: Callable[[], nn.Module], theirs: Callable[[], nn.Module]
 ) -> None:
-    """A gain and an offset of each row change `weight * x` and nothing else (equations 1 to 3)."""
-    torch.manual_seed(seed)
-    x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
-    row = torch.randn(1, 1, 4, 1, dtype=torch.float64)
-    heard = x * gain * row.exp() + shift * row
-    layer = ResidualNorm(weight, eps=1e-12)
-    torch.testing.assert_close(
-        layer(heard) - weight * heard, layer(x) - weight * x, rtol=1e-5, atol=1e-6
-    )
-
-
-def test_residual_norm_by_its_formula() -> None:
-    """Biased variance, over channels and time."""
+    """The zoo's, written apart from this one, with its weights copied in order of use."""
     torch.manual_seed(0)
-    x = torch.randn(2, 3, 4, 6, dtype=torch.float64) * 2 + 1
-    expected = torch.empty_like(x)
-    for n in range(2):
-        for f in range(4):
-            row = x[n, :, f]
-            scale = (row.var(unbiased=False) + 1e-5).sqrt()
-            expected[n, :, f] = 0.1 * row + (row - row.mean()) / scale
-    torch.testing.assert_close(ResidualNorm(0.1)(x), expected)
+    model, other = ours(), theirs()
+    with torch.no_grad():
+        for tensor in (*other.parameters(), *other.buffers()):
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand_like(tensor), alpha=0.2)
+    pairs = zip(model.state_dict().items(), other.state_dict().values(), strict=True)
+    model.load_state_dict({name: value.reshape(own.shape) for (name, own), value in pairs})
+    x = noise(model, 2)
+    torch.testing.assert_close(model.eval()(x), other.eval()(x))
+    torch.testing.assert_close(model.train()(x), other.train()(x))
 
 
-def test_residual_norm_keeps_silence_finite() -> None:
-    """A constant row has variance 0."""
-    out = ResidualNorm(0.1)(torch.full((1, 1, 32, 8), -3.0))
-    torch.testing.assert_close(out, torch.full_like(out, -0.3))
+def test_kernels_of_the_receptive_field() -> None:
+    """rho = 5 is the authors' default: 3x3 kernels end inside block 4."""
+    assert kernel_sizes(5) == [(3, 1), (3, 3), (3, 3), (3, 1), *[(1, 1)] * 8]
+    assert kernel_sizes(0) == [(3, 1), *[(1, 1)] * 11]
+    assert kernel_sizes(22) == [(3, 1), *[(3, 3)] * 11]
+
+
+def frames_seen(model: nn.Module, classifier: nn.Module) -> int:
+    """Frames that one position before the final mean depends on, found by its gradient.
+
+    With positive weights and averages instead of maxima nothing cancels and nothing is left out.
+    """
+    model = model.double().eval()
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(2))
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+    seen: list[Tensor] = []
+    classifier.register_forward_hook(lambda _, __, output: seen.append(output))
+    x = torch.ones_like(model.example_input_array, dtype=torch.float64).requires_grad_()
+    model(x)
+    seen[0][0, 0, seen[0].shape[2] // 2, seen[0].shape[3] // 2].backward()
+    assert x.grad is not None
+    return int((x.grad != 0).any(dim=2).sum(dim=-1)[0, 0])
+
+
+@pytest.mark.parametrize(("rho", "expected"), [*enumerate([23, 31, 39, 55, 71, 87, 103, 135])])
+def test_receptive_field_of_cp_resnet(rho: int, expected: int) -> None:
+    model = CPResNet(1, rho, mels=17, frames=401)
+    assert frames_seen(model, model.classifier) == expected
+
+
+def test_receptive_field_of_asc() -> None:
+    """115 frames, where the paper's 109 leaves out the poolings: 2 and 4 frames."""
+    model = BCResNetASC(2, residual_norm=None, mels=32, frames=401)
+    assert frames_seen(model, model.classifier) == 109 + 2 + 4
 
 
 @pytest.mark.parametrize(
@@ -174,6 +201,7 @@ def test_residual_norm_keeps_silence_finite() -> None:
         (lambda: BCResNetASC(11), "channels must be even"),
         (lambda: BCResNetASC(0), "channels must be even and at least 2"),
         (lambda: BCResNetASC(residual_norm=-1), "weight must be finite and at least 0"),
+        (lambda: BCResNetASC(residual_norm=None, learned=True), "needs a value to start from"),
         (lambda: BCResNet(num_classes=0), "at least one class"),
         (lambda: BCResNet(0.3), "multiple of 0.25"),
         (lambda: BCResNet(sub_bands=5, mels=256), "multiple of 40: 240 or 280 would work"),
@@ -181,8 +209,20 @@ def test_residual_norm_keeps_silence_finite() -> None:
         (lambda: BCResNet(mels=32), "mels must be at least 40"),
         (lambda: ResidualCNN(widths=(8, 16)), "got 2 and 4"),
         (lambda: ResidualCNN(blocks=(1, 1, 1, 0)), "every size must be at least 1"),
-        (lambda: SubSpectralNorm(0, 4), "both must be at least 1"),
-        (lambda: ResidualNorm(0.1, eps=0), "eps finite and above 0"),
+        (lambda: SharedResNet(mels=40), "multiple of 32: 32 or 64 would work"),
+        (lambda: SharedResNet(mels=250), "multiple of 32: 224 or 256 would work"),
+        (lambda: SharedResNet(mels=0), "multiple of 32: 32 or 64 would work"),
+        (lambda: SharedResNet(sub_bands=3, mels=64), "multiple of 48: 48 or 96 would work"),
+        (lambda: SharedResNet(sub_bands=0), "sub_bands must be at least 1"),
+        (lambda: SharedResNet(repeats=0), "repeats must be at least 1"),
+        (lambda: SharedResNet(frames=14), "frames must be at least 15"),
+        (lambda: SharedResNet(in_channels=0), "in_channels must be at least 1"),
+        (lambda: CPResNet(rho=23), r"\(rho=23\): .* from 0 to 22"),
+        (lambda: CPResNet(rho=-1), "from 0 to 22"),
+        (lambda: CPResNet(mels=16), r"\(mels=16\): mels must be at least 17"),
+        (lambda: CPResNet(frames=16), "frames must be at least 17"),
+        (lambda: CPResNet(channels=0), "channels must be at least 1"),
+        (lambda: DCASEBaseline(2023), r"DCASEBaseline\(2023\): baselines of 2020, 2021, 2022"),
     ],
 )
 def test_sizes_that_cannot_run_are_refused(build: object, message: str) -> None:
@@ -191,8 +231,31 @@ def test_sizes_that_cannot_run_are_refused(build: object, message: str) -> None:
         build()
 
 
-@pytest.mark.parametrize("frames", [7, 8, 15])
-def test_asc_runs_at_its_least_frames(frames: int) -> None:
-    """The bound that the constructor states is the true one."""
-    model = BCResNetASC(2, mels=32, frames=frames).eval()
+@pytest.mark.parametrize(
+    "build",
+    [
+        *(lambda n=n: BCResNetASC(2, mels=32, frames=n) for n in (7, 8, 15)),
+        *(lambda n=n: SharedResNet(1, mels=32, frames=n) for n in (15, 16, 31)),
+        *(lambda n=n: CPResNet(1, mels=n, frames=n) for n in (17, 18, 31)),
+        lambda: LinearMoments(1, 1, 1, frames=1),
+    ],
+)
+def test_runs_at_its_least_sizes(build: Callable[[], nn.Module]) -> None:
+    """The bounds that the constructors state are the true ones."""
+    model = build().eval()
     assert model(model.example_input_array).isfinite().all()
+
+
+@pytest.mark.parametrize("sub_bands", [1, 2, 3])
+def test_rows_are_refused_exactly_where_shared_resnet_fails(sub_bands: int) -> None:
+    """Every number of rows: refused, or the forward pass succeeds; and multiples of 16 S do."""
+    running = SharedResNet(1, sub_bands=sub_bands, mels=16 * sub_bands, frames=15).eval()
+    for mels in range(1, 35 * sub_bands):
+        try:
+            SharedResNet(1, sub_bands=sub_bands, mels=mels, frames=15)
+        except ValueError:
+            assert mels % (16 * sub_bands)
+            with pytest.raises(RuntimeError):
+                running(torch.zeros(1, 2, mels, 15))
+        else:
+            assert running(torch.zeros(1, 2, mels, 15)).isfinite().all()

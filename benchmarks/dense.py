@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -27,8 +28,9 @@ from torch import Tensor, nn
 
 from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
-from recipes.esc50_data import read_esc50
-from recipes.features import LogMel
+from recipes.cache import waveforms
+from recipes.esc50_data import FORMAT, read_esc50
+from recipes.features import MelSettings, log_mels
 from recipes.training import Epochs, Training, accuracy, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,10 +68,11 @@ def data_root() -> Path:
 @cache
 def features(folds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Log-mels (clips, 1, 64, 126) and labels (clips,) of some folds of ESC-50, computed once."""
-    clips = read_esc50(data_root() / "esc50", folds)
-    front_end = LogMel()
-    log_mels = [front_end(part.float() / 32768) for part in torch.from_numpy(clips.audio).split(50)]
-    return torch.cat(log_mels), torch.from_numpy(clips.labels)
+    listing = read_esc50(data_root() / "esc50", folds)
+    clips = waveforms(listing.paths, FORMAT, ROOT / "runs" / "cache").audio[:, 0]
+    audio = torch.from_numpy(np.array(clips))
+    x = log_mels(audio, MelSettings(), torch.device("cpu"))
+    return x, torch.from_numpy(listing.labels)
 
 
 def fit(

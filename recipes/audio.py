@@ -1,68 +1,164 @@
-"""Decode audio files to 16 kHz mono clips of one length, many at a time."""
+"""Decode an audio file to a clip of fixed rate, channels and length, or say what is wrong with it.
+
+libsndfile reads wav, flac, ogg and others, of 8 to 32 bits or floating point. Two of its habits
+matter here: it reads a wav that was cut off as a shorter one, without a word, and it hands on
+samples of floating-point files that are no numbers. Both are errors here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
-from rich.console import Console
-from rich.progress import track
 
-SAMPLE_RATE = 16_000
 FULL_SCALE = 32_768
 """Divide int16 samples by this for [-1, 1)."""
+TOLERANCE = 0.01
+"""How far a clip may be from its length, as a share of it: lossy encoders add or lose some samples
+at the ends. It is cut, or filled up with silence."""
+UNKNOWN = 0xFFFF_FFFF
+"""The size that a wav written to a pipe states, as it cannot go back to say how long it became."""
 
 
-def decode(path: Path, seconds: float) -> np.ndarray:
-    """One clip as int16 (16000 * seconds,), mixed to mono, resampled to 16 kHz where it is not.
+@dataclass(frozen=True, kw_only=True)
+class AudioFormat:
+    """What clips are decoded to.
+
+    Attributes:
+        rate: Samples a second, in Hz; files of other rates are resampled.
+        channels: 1 or 2. For mono, all channels of a file are averaged. For stereo, a mono file
+            gives two equal channels, and a file of more than two is refused: which of them are
+            left and right its samples do not say.
+        seconds: Length of a clip; a file further than `TOLERANCE` from it is refused.
+    """
+
+    rate: int = 16_000
+    channels: int = 1
+    seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no file can be decoded to."""
+        if self.rate < 1 or self.channels not in {1, 2} or self.samples < 1:
+            raise ValueError(
+                f"{self}: rate must be positive, channels 1 or 2, and a clip at least one sample."
+            )
+
+    @property
+    def samples(self) -> int:
+        """Samples of a clip in each channel."""
+        return round(self.rate * self.seconds)
+
+
+def inspect(path: Path, wanted: AudioFormat) -> None:
+    """Read a file's header and refuse what cannot become a clip; its samples are not decoded.
 
     Raises:
-        ValueError: If the file cannot be decoded or does not last that long.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no audio, cut off, empty, or of another length or channels.
     """
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        msg = f"{path} cannot be decoded ({error}). Replace the file: it is damaged or not audio."
-        raise ValueError(msg) from error
-    # Lossy encoders may add or lose some samples at the ends; a hundredth of the clip is no matter.
-    if abs(len(samples) / rate - seconds) > seconds / 100:
-        msg = (
-            f"{path} lasts {len(samples) / rate:.2f} s, clips of this data set last {seconds:g} s. "
-            "Replace the file: it is damaged or of another data set."
+    with _opened(path) as sound:
+        _check(path, sound, wanted)
+
+
+def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
+    """One clip as int16 (channels, samples).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: As `inspect` does, or if samples are damaged or no numbers.
+    """
+    with _opened(path) as sound:
+        _check(path, sound, wanted)
+        rate, frames = sound.samplerate, sound.frames
+        try:
+            samples = sound.read(dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise _undecodable(path, error) from error
+    if len(samples) < frames:
+        raise ValueError(
+            f"{path} ends after {len(samples)} of the {frames} samples that its header states. "
+            "Copy or download the file again."
         )
-        raise ValueError(msg)
-    mono = samples.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    clip = np.zeros(round(SAMPLE_RATE * seconds), np.float32)
-    mono = mono[: len(clip)]
-    clip[: len(mono)] = mono
+    odd = ~np.isfinite(samples)
+    if odd.any():
+        first = int(np.flatnonzero(odd.any(axis=1))[0])
+        raise ValueError(
+            f"{path} has {odd.sum()} samples that are not finite numbers, the first at "
+            f"{first / rate:.3f} s. Replace the file: whatever wrote it failed."
+        )
+    if wanted.channels == 1:
+        samples = samples.mean(axis=1, keepdims=True)
+    if rate != wanted.rate:
+        samples = soxr.resample(samples, rate, wanted.rate)
+    clip = np.zeros((wanted.channels, wanted.samples), np.float32)
+    samples = samples[: wanted.samples]
+    clip[:, : len(samples)] = samples.T  # a mono file fills both channels of a stereo clip
     return np.clip(np.rint(clip * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def decode_all(paths: Sequence[Path], seconds: float, workers: int = 4) -> np.ndarray:
-    """Clips as int16 (files, 16000 * seconds), in the order given, with a bar on a terminal.
+def _opened(path: Path) -> soundfile.SoundFile:
+    """The file with its header read."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}. Unpack or copy the data set again.")
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise _undecodable(path, error) from error
 
-    Threads are enough, as the decoder and the resampler release Python's lock.
 
-    Raises:
-        ValueError: If a file cannot be decoded or does not last that long.
-    """
-    audio = np.empty((len(paths), round(SAMPLE_RATE * seconds)), np.int16)
-    console = Console(stderr=True)
-    with ThreadPoolExecutor(workers) as pool:
-        bar = track(
-            pool.map(partial(decode, seconds=seconds), paths),
-            description="Decoding audio",
-            total=len(paths),
-            console=console,
-            disable=not console.is_terminal,
+def _undecodable(path: Path, error: Exception) -> ValueError:
+    """What libsndfile said, with the file's name and size."""
+    return ValueError(
+        f"{path} ({path.stat().st_size:,} bytes) cannot be decoded ({error}). Replace the file: it "
+        "is damaged or not audio."
+    )
+
+
+def _check(path: Path, sound: soundfile.SoundFile, wanted: AudioFormat) -> None:
+    """Refuse what the header alone shows to be no clip of this format."""
+    cut = _bytes_cut_off(path)
+    if cut:
+        raise ValueError(
+            f"{path} is cut off: it holds {path.stat().st_size:,} bytes and its header states "
+            f"{cut:,} more. Copy or download the file again."
         )
-        for row, clip in zip(audio, bar, strict=True):
-            row[:] = clip
-    return audio
+    if sound.frames < 1:
+        raise ValueError(
+            f"{path} holds no samples. Replace the file: it is damaged, or recording failed."
+        )
+    seconds = sound.frames / sound.samplerate
+    if abs(seconds - wanted.seconds) > TOLERANCE * wanted.seconds:
+        raise ValueError(
+            f"{path} lasts {seconds:.2f} s, clips of this data set last {wanted.seconds:g} s. "
+            "Replace the file: it is damaged or of another data set."
+        )
+    if sound.channels > 2 and wanted.channels == 2:
+        raise ValueError(
+            f"{path} has {sound.channels} channels and stereo was asked for: which are left and "
+            "right is not known. Mix the file down to two channels, or decode to mono."
+        )
+
+
+def _bytes_cut_off(path: Path) -> int:
+    """How many bytes of samples a wav's header promises beyond the file's end.
+
+    A RIFF file is chunks of a name, a size and as many bytes, padded to an even number; samples
+    are in the chunk named "data" (Multimedia Programming Interface and Data Specifications 1.0,
+    IBM and Microsoft, 1991).
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return 0
+        position = 12
+        while position + 8 <= size:
+            file.seek(position)
+            name, length = struct.unpack("<4sI", file.read(8))
+            if name == b"data":
+                return 0 if length == UNKNOWN else max(0, position + 8 + length - size)
+            position += 8 + length + length % 2
+    return 0

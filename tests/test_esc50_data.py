@@ -1,20 +1,18 @@
-"""Reading ESC-50: layout, formats, rates, and errors that name the file."""
+"""Reading ESC-50: layout, suffixes, folds, and errors that name the file."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from recipes.esc50_data import read_esc50
+from recipes import esc50
+from recipes.cache import waveforms
+from recipes.esc50_data import FORMAT, read_esc50
 
-DATA = Path(
-    os.environ.get("COMPRESSOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
-ESC50 = DATA / "esc50"
 HEADER = "filename,fold,target,category,esc10,src_file,take"
 
 
@@ -40,26 +38,30 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_reads_by_stem_at_any_rate(root: Path) -> None:
-    clips = read_esc50(root)
-    assert clips.audio.shape == (3, 80_000)
-    assert clips.audio.dtype == np.int16
-    assert clips.labels.tolist() == [0, 2, 0]
-    assert clips.folds.tolist() == [1, 2, 3]
-    assert clips.classes == ("dog", "class 1", "pig")
+def test_finds_files_by_stem_and_decodes_any_rate(root: Path, tmp_path: Path) -> None:
+    listing = read_esc50(root)
+    assert listing.table["file"].tolist() == [
+        "audio/1-1-A-0.wav", "audio/2-2-A-2.flac", "audio/more/3-3-A-0.ogg"
+    ]  # fmt: skip
+    assert listing.labels.tolist() == [0, 2, 0]
+    assert listing.table["fold"].tolist() == [1, 2, 3]
+    assert listing.table["scene"].tolist() == ["dog", "pig", "dog"]
+    assert listing.classes == ("dog", "class 1", "pig")
+    audio = waveforms(listing.paths, FORMAT, tmp_path / "cache").audio[:, 0]
+    assert audio.shape == (3, 80_000)
     # Away from the ends a resampled tone is the tone: 440 Hz at 16 kHz, half of full scale.
     middle = slice(1000, 79_000)
     expected = tone(440, 16_000) * 32_768
-    assert np.abs(clips.audio[0] - expected)[middle].max() < 0.01 * 32_768
+    assert np.abs(audio[0] - expected)[middle].max() < 0.01 * 32_768
     # Stereo is averaged, to the last bit but rounding.
-    assert np.abs(clips.audio[1] - tone(300, 16_000) * 16_384).max() <= 1
+    assert np.abs(audio[1] - tone(300, 16_000) * 16_384).max() <= 1
 
 
 def test_reads_some_folds_in_the_table_order(root: Path) -> None:
-    clips = read_esc50(root, folds=(3, 1))
-    assert clips.folds.tolist() == [1, 3]
+    listing = read_esc50(root, folds=(3, 1))
+    assert listing.table["fold"].tolist() == [1, 3]
     (root / "audio" / "2-2-A-2.flac").unlink()
-    assert len(read_esc50(root, folds=(1,)).audio) == 1
+    assert len(read_esc50(root, folds=(1,))) == 1
 
 
 def test_missing_table(tmp_path: Path) -> None:
@@ -67,10 +69,46 @@ def test_missing_table(tmp_path: Path) -> None:
         read_esc50(tmp_path)
 
 
-def test_missing_clip_is_named(root: Path) -> None:
+def test_missing_clips_are_refused_or_left_out(root: Path) -> None:
     (root / "audio" / "1-1-A-0.wav").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of 3 clips .* the first is 1-1-A-0\.wav"):
         read_esc50(root)
+    with pytest.warns(UserWarning, match=r"1 of 3 clips .* are left out: 1-1-A-0\.wav"):
+        assert read_esc50(root, missing="skip").labels.tolist() == [2, 0]
+    assert len(read_esc50(root, missing="unchecked")) == 3
+    with (
+        pytest.warns(UserWarning, match="1 of 1"),
+        pytest.raises(FileNotFoundError, match="None of the 1 clips"),
+    ):
+        read_esc50(root, (1,), missing="skip")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("2-2-A-2.wav", "1-1-A-0.wav", r"names 1 clips more than once: 1-1-A-0\.wav"),
+        ("2,2,pig", "2,two,pig", "counting numbers in the column target; found 0, two"),
+        ("2,2,pig", "2,-2,pig", "counting numbers in the column target"),
+    ],
+)
+def test_malformed_tables(root: Path, old: str, new: str, message: str) -> None:
+    table = root / "meta" / "esc50.csv"
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read_esc50(root)
+
+
+@pytest.mark.parametrize("content", ["", HEADER + "\n", '"'])
+def test_empty_tables(root: Path, content: str) -> None:
+    (root / "meta" / "esc50.csv").write_text(content)
+    with pytest.raises(ValueError, match=r"esc50\.csv (has no rows|is not ESC-50's)"):
+        read_esc50(root)
+
+
+def test_windows_line_ends_and_a_byte_order_mark(root: Path) -> None:
+    expected, table = read_esc50(root), root / "meta" / "esc50.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_esc50(root).table.equals(expected.table)
 
 
 def test_wrong_columns_are_named(root: Path) -> None:
@@ -85,25 +123,45 @@ def test_unknown_fold(root: Path) -> None:
         read_esc50(root, folds=(3, 7))
 
 
-def test_corrupt_clip_is_named(root: Path) -> None:
-    (root / "audio" / "2-2-A-2.flac").write_bytes(b"fLaC, or so it says")
-    with pytest.raises(ValueError, match=r"2-2-A-2\.flac cannot be decoded"):
-        read_esc50(root)
+@pytest.fixture
+def folds(root: Path) -> Path:
+    """A clip in each of the five folds."""
+    names = [f"{fold}-1-A-0.wav" for fold in range(1, 6)]
+    rows = [f"{name},{fold},0,dog,True,1,A" for fold, name in enumerate(names, 1)]
+    (root / "meta" / "esc50.csv").write_text("\n".join([HEADER, *rows, ""]))
+    for fold, name in enumerate(names, 1):
+        soundfile.write(root / "audio" / name, tone(100.0 * fold, 16_000), 16_000)
+    return root
 
 
-def test_short_clip_is_named(root: Path) -> None:
-    soundfile.write(root / "audio" / "1-1-A-0.wav", tone(440, 44_100, 4.0), 44_100)
-    with pytest.raises(ValueError, match=r"1-1-A-0\.wav lasts 4\.00 s"):
-        read_esc50(root)
+def test_the_recipe_loads_through_the_cache(folds: Path, tmp_path: Path) -> None:
+    decoding = esc50.Decoding(cache=tmp_path / "cache")
+    first = esc50.load_esc50(folds, torch.device("cpu"), decoding)
+    assert first.train[0].shape == (4, 1, 64, 126)
+    assert first.held_out[0].shape == (1, 1, 64, 126)
+    assert first.train[1].tolist() == [0] * 4
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    again = esc50.load_esc50(folds, torch.device("cpu"), decoding)
+    assert torch.equal(again.train[0], first.train[0])
+
+
+def test_the_recipe_skips_bad_files_as_asked(folds: Path, tmp_path: Path) -> None:
+    (folds / "audio" / "2-1-A-0.wav").write_bytes(b"nothing")
+    refuse, skip = (esc50.Decoding(tmp_path / "cache", how) for how in ("refuse", "skip"))
+    with pytest.raises(ValueError, match=r"1 of 4 files .*\n.*2-1-A-0\.wav"):
+        esc50.load_esc50(folds, torch.device("cpu"), refuse)
+    with pytest.warns(UserWarning, match=r"1 of 4 files .*\n.*2-1-A-0\.wav"):
+        data = esc50.load_esc50(folds, torch.device("cpu"), skip)
+    assert len(data.train[0]) == len(data.train[1]) == 3
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not ESC50.is_dir(), reason=f"no ESC-50 at {ESC50}")
-def test_the_real_data_set() -> None:
-    """Fold 5: 400 clips, eight of each of the 50 classes, and sound in them."""
-    clips = read_esc50(ESC50, folds=(5,))
-    assert clips.audio.shape == (400, 80_000)
-    assert np.bincount(clips.labels).tolist() == [8] * 50
-    assert clips.classes[0] == "dog"
-    assert len(set(clips.classes)) == 50
-    assert (np.abs(clips.audio.astype(int)).max(axis=1) > 100).all()
+def test_the_real_data_set(esc50_root: Path) -> None:
+    """2,000 clips, 400 a fold, 40 of each of the 50 classes."""
+    listing = read_esc50(esc50_root)
+    assert np.bincount(listing.labels).tolist() == [40] * 50
+    assert listing.table["fold"].value_counts().to_dict() == dict.fromkeys(range(1, 6), 400)
+    assert listing.classes[0] == "dog"
+    assert len(set(listing.classes)) == 50
+    names = listing.table["scene"].to_numpy()
+    assert [listing.classes[label] for label in listing.labels] == names.tolist()

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 
 import compressor
+from compressor.losses import cross_entropy
 from models import ResidualCNN
 from recipes import esc50
-from recipes.training import Epochs, Training, accuracy, learning_rate, train
+from recipes.training import Epochs, Training, accuracy, train, warmup_cosine
 
 
 def small_data(clips: int = 40) -> esc50.Data:
@@ -74,13 +75,28 @@ def test_a_damaged_dense_file_is_refused_by_name(tmp_path: Path) -> None:
         esc50.train_dense(data, config, tmp_path, Console(quiet=True))
 
 
-def test_the_learning_rate_rises_falls_and_ends_at_zero() -> None:
-    settings = Training(lr=1.0, warmup=0.25)
-    rates = [learning_rate(step / 100, settings) for step in range(101)]
+@pytest.mark.parametrize("last", [0.0, 0.01])
+def test_the_learning_rate_rises_falls_and_ends_where_it_should(last: float) -> None:
+    rates = [warmup_cosine(step / 100, 0.25, 1.0, last) for step in range(101)]
     assert rates[0] == 0
     assert max(rates) == rates[25] == 1
-    assert rates[100] == pytest.approx(0, abs=1e-12)
+    assert rates[100] == pytest.approx(last, abs=1e-12)
     assert all(a >= b for a, b in pairwise(rates[25:]))
+    assert Training(lr=2.0, warmup=0.25).rate(0.6) == pytest.approx(2 * warmup_cosine(0.6, 0.25, 1))
+
+
+def test_distillation_is_a_loss_that_training_takes() -> None:
+    """A student that sees the teacher alone comes to say what the teacher says."""
+    data = small_data()
+    torch.manual_seed(1)
+    teacher = ResidualCNN(5, widths=(4, 8), blocks=(1, 1)).eval()
+    student = ResidualCNN(5, widths=(4, 8), blocks=(1, 1), dropout=0.0)
+    loss = compressor.Distill(temperature=2.0, weight=1.0).of(cross_entropy, teacher)
+    plan = Training(batch=8, mixup=0.0, frames=0, bands=0, lr=2e-2)
+    losses: list[float] = []
+    batches = Epochs(*data.train, 5, plan, seed=0)
+    train(student, batches, 8, loss=loss, on_epoch=lambda _, value: losses.append(value))
+    assert losses[-1] < 0.3 * losses[0]
 
 
 def test_batches_cover_every_clip_once_and_are_reproducible() -> None:

@@ -1,8 +1,7 @@
-"""Generated scenes in the TAU layout: reproducible, well-formed, learnable; and the reader."""
+"""Generated scenes in the TAU layout: reproducible, well-formed, learnable."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -16,15 +15,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from recipes.audio import AudioFormat, decode
 from recipes.devices import compressed, record, reference, simulated
 from recipes.features import LogMel
+from recipes.listing import Listing
 from recipes.scenes import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
-from recipes.tau_data import TauClips, read_tau
+from recipes.tau_data import read_tau
 
-DATA = Path(
-    os.environ.get("COMPRESSOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
-TAU = DATA / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
+ONE_SECOND = AudioFormat(seconds=1)
 SMALL = SceneSettings(
     train_recordings=2, train_copies=1, test_recordings=1, clips_per_location=1, sample_rate=16_000
 )
@@ -60,10 +58,10 @@ def test_parts(small: Path) -> None:
     """Locations never shared; s4 to s6 in the test alone; counts as asked."""
     train, test = read_tau(small, "train"), read_tau(small, "test")
     assert train.classes == tuple(SCENES)
-    assert not set(train.locations) & set(test.locations)
-    assert Counter(train.devices) == {"a": 20, **dict.fromkeys(SEEN_DEVICES, 10)}
-    assert Counter(test.devices) == dict.fromkeys(DEVICES, 10)
-    assert train.audio.shape == (70, 16_000)
+    assert not set(train.table["location"]) & set(test.table["location"])
+    assert Counter(train.table["device"]) == {"a": 20, **dict.fromkeys(SEEN_DEVICES, 10)}
+    assert Counter(test.table["device"]) == dict.fromkeys(DEVICES, 10)
+    assert len(train) == 70
     assert np.bincount(test.labels).tolist() == [9] * 10
 
 
@@ -84,7 +82,9 @@ def test_equal_seeds_give_equal_bytes(small: Path, tmp_path: Path) -> None:
 
 def test_another_seed_gives_other_sound(small: Path, tmp_path: Path) -> None:
     other = write_scenes(tmp_path / "other", SceneSettings(**{**vars(SMALL), "seed": 1}))
-    assert not np.array_equal(read_tau(small, "test").audio, read_tau(other, "test").audio)
+    names = read_tau(small, "test").table["file"]
+    assert names.tolist() == read_tau(other, "test").table["file"].tolist()
+    assert all((small / name).read_bytes() != (other / name).read_bytes() for name in names)
 
 
 def test_an_existing_folder_is_left_alone(small: Path) -> None:
@@ -105,20 +105,28 @@ def test_settings_that_make_no_data_set(changes: dict[str, int], message: str) -
         SceneSettings(**changes)
 
 
-def statistics(clips: TauClips) -> np.ndarray:
+def statistics(listing: Listing) -> np.ndarray:
     """Mean and deviation of every mel band, (clips, 128)."""
-    x = LogMel()(torch.from_numpy(clips.audio).float() / 32_768)[:, 0]
+    audio = np.stack([decode(path, ONE_SECOND)[0] for path in listing.paths])
+    x = LogMel()(torch.from_numpy(audio).float() / 32_768)[:, 0]
     return torch.cat([x.mean(2), x.std(2)], dim=1).numpy()
 
 
 @pytest.mark.slow
-def test_scenes_are_learnable_but_not_trivial(tmp_path: Path) -> None:
-    """A linear classifier of simple statistics is far above chance (10 %), and far from perfect."""
-    root = write_scenes(tmp_path / "scenes")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scenes_are_learnable_but_not_trivial_and_devices_matter(tmp_path: Path, seed: int) -> None:
+    """A linear probe of simple statistics lands between 40 and 80 %; chance is 10 %.
+
+    On the three devices that training has not heard it is at least five points worse.
+    """
+    root = write_scenes(tmp_path / "scenes", SceneSettings(seed=seed))
     train, test = read_tau(root, "train"), read_tau(root, "test")
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    score = classifier.fit(statistics(train), train.labels).score(statistics(test), test.labels)
-    assert 0.35 < score < 0.9
+    classifier.fit(statistics(train), train.labels)
+    right = classifier.predict(statistics(test)) == test.labels
+    assert 0.4 < right.mean() < 0.8
+    seen = test.table["device"].isin(["a", *SEEN_DEVICES]).to_numpy()
+    assert right[seen].mean() - right[~seen].mean() >= 0.05
 
 
 def test_a_device_colours_linearly_before_its_compressor() -> None:
@@ -162,68 +170,3 @@ def test_compressor_ratio(ratio: float) -> None:
 
     assert level(-10) - level(-20) == pytest.approx(10 / ratio, abs=0.01)
     assert level(-40) - level(-50) == pytest.approx(10, abs=0.01)
-
-
-def copy_of(small: Path, tmp_path: Path) -> Path:
-    """The folder again with tables of its own, audio shared."""
-    (tmp_path / "evaluation_setup").mkdir()
-    for path in (small / "evaluation_setup").iterdir():
-        (tmp_path / "evaluation_setup" / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "audio").symlink_to(small / "audio")
-    return tmp_path
-
-
-def test_reader_takes_windows_line_ends_and_stray_spaces(small: Path, tmp_path: Path) -> None:
-    root = copy_of(small, tmp_path)
-    for path in (root / "evaluation_setup").iterdir():
-        path.write_bytes(path.read_bytes().replace(b"\n", b" \r\n"))
-    expected, got = read_tau(small, "test"), read_tau(root, "test")
-    assert (got.files, got.classes, got.devices) == (
-        expected.files,
-        expected.classes,
-        expected.devices,
-    )
-    assert np.array_equal(got.labels, expected.labels)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("scene_label", "label"), "columns filename, label"),
-        (("\t", ","), "tab-separated"),
-        (("\tairport", "\theliport"), "lacks: heliport"),
-        (("-", "_"), "is not named scene-city-location"),
-    ],
-)
-def test_reader_refuses_other_lists(
-    small: Path, tmp_path: Path, change: tuple[str, str], message: str
-) -> None:
-    root = copy_of(small, tmp_path)
-    path = root / "evaluation_setup" / "fold1_evaluate.csv"
-    path.write_text(path.read_text().replace(*change))
-    with pytest.raises(ValueError, match=message):
-        read_tau(root, "test")
-
-
-def test_reader_names_missing_and_damaged_files(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"fold1_train\.csv"):
-        read_tau(tmp_path, "train")
-    root = copy_of(small, tmp_path)
-    path = root / "evaluation_setup" / "fold1_evaluate.csv"
-    path.write_text(path.read_text().replace("-a.wav", "-d.wav"))
-    with pytest.raises(FileNotFoundError, match="10 of 90 clips are missing"):
-        read_tau(root, "test")
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not TAU.is_dir(), reason=f"no TAU clips at {TAU}")
-def test_reads_the_real_data_set() -> None:
-    """200 real clips: ten scenes, nine devices, sound in all of them."""
-    train, test = read_tau(TAU, "train"), read_tau(TAU, "test")
-    assert train.classes == tuple(sorted(SCENES))
-    assert (train.audio.shape, test.audio.shape) == ((120, 16_000), (80, 16_000))
-    assert set(train.devices) | set(test.devices) == set(DEVICES)
-    meta = pd.read_csv(TAU / "meta.csv", sep="\t").set_index("filename")
-    assert list(meta.loc[list(test.files), "source_label"]) == list(test.devices)
-    assert list(meta.loc[list(test.files), "identifier"]) == list(test.locations)
-    assert (np.abs(train.audio.astype(int)).max(axis=1) > 10).all()

@@ -1,0 +1,326 @@
+"""Download a data set into the layout that its reader expects.
+
+    python -m recipes.download esc50 --to DIR             # 0.6 GB -> DIR/esc50
+    python -m recipes.download tau2020 --to DIR           # 2020 Mobile, as in DCASE 2020 and 2021
+    python -m recipes.download tau2020-3class --to DIR
+    python -m recipes.download tau2022 --to DIR           # 2022 Mobile, as in DCASE 2022 to 2025
+
+A call that was stopped, or whose connection broke, goes on in the middle of the file when called
+again. Each archive is checked, unpacked and deleted before the next one comes, so that the disk
+holds the data set once and not twice.
+
+The TAU data sets lie at Zenodo; names, sizes and MD5 sums come from its record of the DOI. ESC-50's
+official home is its repository at GitHub, which publishes no checksum: fetched is the archive of
+one commit, held to a SHA-256 that users of that archive have published independently. GitHub does
+not promise that it packs a commit to the same bytes for ever; should the sum change, clone the
+repository instead. (The copy at Harvard Dataverse, doi:10.7910/DVN/YDEPUT, has another layout.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import requests
+from filelock import FileLock, Timeout
+from pooch.downloaders import DEFAULT_TIMEOUT, REQUESTS_HEADERS, doi_to_repository
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from recipes.archive import refuse_full_disk, unpack
+
+ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
+UNPACKED = 1.4
+"""About how many bytes one byte of an archive becomes; wav files pack by a tenth to a third."""
+RETRIES = 3
+"""How often a broken connection is taken up again before giving up."""
+CHUNK = 1 << 16
+"""Bytes that are read together; as many may be lost where a connection breaks."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to fetch: where it is, what it must hash to ("md5:...", "sha256:..."), its bytes."""
+
+    url: str
+    checksum: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Where a data set comes from and what becomes of it.
+
+    Attributes:
+        folder: Its folder below the one given.
+        page: Where a person can download it.
+        terms: Its licence in a sentence.
+        doi: Record at Zenodo that lists its archives, where there is one.
+        archives: Its archives by name, where there is no such record.
+        top: Folder inside the archives that stands for `folder`.
+    """
+
+    folder: str
+    page: str
+    terms: str
+    top: str
+    doi: str | None = None
+    archives: Mapping[str, Archive] | None = None
+
+
+def _tau(record: int, name: str) -> DataSet:
+    """One of the TAU sets, whose archives hold a folder of the official name."""
+    return DataSet(
+        folder=name,
+        page=f"https://zenodo.org/records/{record}",
+        terms="For academic use; any commercial use is prohibited.",
+        top=name,
+        doi=f"10.5281/zenodo.{record}",
+    )
+
+
+DATA_SETS = {
+    "esc50": DataSet(
+        folder="esc50",
+        page="https://github.com/karolpiczak/ESC-50",
+        terms="CC BY-NC 3.0, with credits for every clip in its LICENSE.",
+        top=f"ESC-50-{ESC50_COMMIT}",
+        archives={
+            f"ESC-50-{ESC50_COMMIT}.zip": Archive(
+                url=f"https://github.com/karolpiczak/ESC-50/archive/{ESC50_COMMIT}.zip",
+                checksum="sha256:661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
+                size=645_832_161,
+            )
+        },
+    ),
+    "tau2020": _tau(3819968, "TAU-urban-acoustic-scenes-2020-mobile-development"),
+    "tau2020-3class": _tau(3670185, "TAU-urban-acoustic-scenes-2020-3class-development"),
+    "tau2022": _tau(6337421, "TAU-urban-acoustic-scenes-2022-mobile-development"),
+}
+
+
+def download(data_set: DataSet, to: Path, console: Console | None = None) -> Path:
+    """Fetch and unpack what is not there yet.
+
+    Args:
+        data_set: One of `DATA_SETS`.
+        to: Folder that the data set's own folder appears in.
+        console: Where progress is shown.
+
+    Returns:
+        The data set's folder, ready for its reader.
+
+    Raises:
+        ConnectionError: If a server cannot be reached or breaks off too often; what came is kept.
+        OSError: If the disk is too full, or another download to this folder is running.
+        ValueError: If an archive has not its checksum, or would write outside the folder.
+    """
+    console = console or Console(stderr=True)
+    folder = to / data_set.folder
+    store = to / f"{data_set.folder}.download"
+    store.mkdir(parents=True, exist_ok=True)
+    with _alone(store):
+        for stray in store.glob("tmp*"):  # pooch's, of a call that was killed
+            stray.unlink()
+        archives = data_set.archives or _archives_of(data_set, store)
+        left = {
+            name: archive
+            for name, archive in archives.items()
+            if not _marker(folder, name, archive).is_file()
+        }
+        _announce(data_set, left, len(archives), folder, store, console)
+        for name, archive in left.items():
+            file = _fetch(data_set, name, archive, store, console)
+            unpack(file, folder, top=data_set.top)
+            marker = _marker(folder, name, archive)
+            marker.parent.mkdir(exist_ok=True)
+            marker.touch()
+            file.unlink()
+    return folder
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Keep a second download out of the same folder."""
+    lock = FileLock(store / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OSError(f"Another process downloads to {store}: wait for it or stop it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _marker(folder: Path, name: str, archive: Archive) -> Path:
+    """A file that says this archive was unpacked whole; it goes where the data set goes."""
+    return folder / ".unpacked" / f"{name}.{archive.checksum.replace(':', '-')}"
+
+
+def _archives_of(data_set: DataSet, store: Path) -> dict[str, Archive]:
+    """What the DOI's record at Zenodo lists."""
+    listed = pooch.create(store, base_url=f"doi:{data_set.doi}/")
+    try:
+        repository = doi_to_repository(
+            data_set.doi, headers=REQUESTS_HEADERS, timeout=DEFAULT_TIMEOUT
+        )
+        repository.populate_registry(listed)
+        sizes = {
+            item.get("key", item.get("filename")): item.get("size", item.get("filesize", 0))
+            for item in repository.api_response["files"]
+        }
+        return {
+            name: Archive(repository.download_url(name), checksum, sizes[name])
+            for name, checksum in listed.registry.items()
+            if name.endswith(".zip")
+        }
+    except (requests.RequestException, KeyError, ValueError) as error:  # an answer of another kind
+        raise _unreachable(data_set, store, f"The record of doi:{data_set.doi}", error) from error
+
+
+def _unreachable(data_set: DataSet, store: Path, what: str, error: Exception) -> ConnectionError:
+    """What could not be reached and how to do without."""
+    return ConnectionError(
+        f"{what} could not be read ({type(error).__name__}: {error}). Call again when the network "
+        f"is open: what came already is kept in {store}. Or download the archives from "
+        f"{data_set.page} by hand and unpack them so that {store.parent / data_set.folder} holds "
+        f"what they hold in {data_set.top}."
+    )
+
+
+def _announce(
+    data_set: DataSet,
+    left: Mapping[str, Archive],
+    count: int,
+    folder: Path,
+    store: Path,
+    console: Console,
+) -> None:
+    """Say how much will come, and refuse where it does not fit."""
+    if not left:
+        console.print(
+            f"{folder} is complete: all {count} archives were unpacked before.", soft_wrap=True
+        )
+        return
+    largest = max(archive.size for archive in left.values())
+    here = sum(path.stat().st_size for path in store.glob("*.zip*"))
+    coming = sum(archive.size for archive in left.values())
+    console.print(
+        f"{len(left)} of {count} archives to fetch, {coming / 1e9:.2f} GB, to {folder}. "
+        f"Licence: {data_set.terms}",
+        soft_wrap=True,
+    )
+    refuse_full_disk(
+        store, round(UNPACKED * coming) + largest - here, f"{len(left)} archives, unpacked"
+    )
+
+
+def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console: Console) -> Path:
+    """One archive, whole and checked; one that is there already with its checksum is taken."""
+    pooch.get_logger().setLevel("ERROR")  # the bar says it
+    keeper = pooch.create(
+        store,
+        base_url="",
+        registry={name: archive.checksum},
+        urls={name: archive.url},
+        retry_if_failed=RETRIES,
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=archive.size or None)
+        resume = Resume(store / f"{name}.part", bar, task)
+        try:
+            return Path(keeper.fetch(name, downloader=resume))
+        except requests.RequestException as error:
+            raise _unreachable(data_set, store, archive.url, error) from error
+        except ValueError as error:
+            raise ValueError(
+                f"{name} from {archive.url} is not the file that was published: {error} Call "
+                f"again; if that does not help, download it from {data_set.page} by hand."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Fetches a file for pooch, and goes on where an earlier call stopped.
+
+    pooch's own downloader starts a file anew; archives of TAU have 2 GB each. What comes is kept in
+    `part` until it is all there. A server that ignores the question for the rest sends the whole,
+    and a part of what is no longer the same file fails the checksum and is fetched anew.
+    """
+
+    part: Path
+    bar: Progress
+    task: TaskID
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:  # noqa: ARG002
+        """Fetch `url` to `output_file`, as pooch asks.
+
+        Raises:
+            requests.RequestException: If the server cannot be reached, refuses or breaks off.
+        """
+        have = self.part.stat().st_size if self.part.is_file() else 0
+        if have and not self._get(url, have):
+            have = 0
+        if not have:
+            self._get(url, 0)
+        self.part.replace(output_file)
+
+    def _get(self, url: str, have: int) -> bool:
+        """Append what comes after `have` bytes; false if the server has no more than these."""
+        headers = {**REQUESTS_HEADERS, "Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        with requests.get(url, headers=headers, stream=True, timeout=DEFAULT_TIMEOUT) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return response.headers.get("Content-Range") == f"bytes */{have}"
+            response.raise_for_status()
+            given = response.headers.get("Content-Range", "")
+            goes_on = response.status_code == requests.codes.partial and given.startswith(
+                f"bytes {have}-"
+            )
+            self.bar.update(self.task, completed=have if goes_on else 0)
+            with self.part.open("ab" if goes_on else "wb") as file:
+                for chunk in response.iter_content(CHUNK):
+                    file.write(chunk)
+                    self.bar.advance(self.task, len(chunk))
+        return True
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("data_set", choices=DATA_SETS)
+    parser.add_argument("--to", type=Path, required=True, help="folder for the data set's folder")
+    options = parser.parse_args()
+    try:
+        folder = download(DATA_SETS[options.data_set], options.to)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Call again to go on.")
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()

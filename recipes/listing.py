@@ -1,0 +1,65 @@
+"""The clips of a data set as a table: what the readers give and everything later selects from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Missing = Literal["refuse", "skip", "unchecked"]
+"""What a reader does about clips that are not on disk: an error, a warning, or it does not look."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Some clips, in the order of their list. No sound is decoded here.
+
+    Attributes:
+        root: The data set's folder.
+        table: One row a clip, numbered from zero, with the columns `file` (path below `root`),
+            `scene` (class name), `label` (int64, position in `classes`), and what the data set
+            says of its recordings: `device`, `city`, `location` ("city-location") in TAU, `fold`
+            in ESC-50.
+        classes: Class names by label.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many clips."""
+        return len(self.table)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every clip's file."""
+        return [self.root / name for name in self.table["file"]]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (clips,), positions in `classes`; a copy."""
+        return self.table["label"].to_numpy(np.int64, copy=True)
+
+    def select(self, mask: pd.Series | np.ndarray) -> Listing:
+        """The clips where a boolean mask (clips,) is true, in the same order.
+
+        Raises:
+            ValueError: If the mask is not boolean or not of this length.
+        """
+        chosen = np.asarray(mask)
+        if chosen.dtype != np.bool_ or chosen.shape != (len(self),):
+            raise ValueError(
+                f"A listing of {len(self)} clips was asked for a selection by a mask of "
+                f"{chosen.dtype} {chosen.shape}: give a boolean for every clip."
+            )
+        return replace(self, table=self.table[chosen].reset_index(drop=True))
+
+
+def first_of(names: list[str], most: int = 5) -> str:
+    """Some names for a message, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,208 @@
+"""How the three submissions were trained, as their reports print it.
+
+Every default is a number from the report, with its section; what a report leaves open is marked
+"chosen". Seeds: S. Chang et al., "QTI Submission to DCASE 2020: Model Efficient Acoustic Scene
+Classification" (2020); B. Kim et al., "Domain Generalization on Efficient Acoustic Scene
+Classification using Residual Normalization", DCASE Workshop 2021 (2021); L. Schmidt, B. Kilic,
+N. Peters, FAU submission to DCASE 2022 Task 1 (2022). The front ends are in `recipes.features`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import SGD, Adam, Optimizer
+
+from recipes.augment import Augmentation, Either, FreqMix, Mixup, Roll, SpecAugment
+from recipes.training import warmup_cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training2020:
+    """Shared-ResNet, dense (2020, section 6.1).
+
+    Attributes:
+        epochs: Passes over the data: 50 + 200 + 100.
+        batch: Clips in a step; chosen, the report names none.
+        lr: Adam's learning rate in the first stage.
+        last: Its rate in the last stage; in between it decays exponentially.
+        steady: Epochs of the first stage.
+        decay: Epochs of the second stage.
+        freqmix: Alpha of FreqMix's Beta distribution (section 3.1); 0 for none.
+        mixup: Alpha of mixup's; chosen, the report names none (section 3); 0 for none.
+    """
+
+    epochs: int = 350
+    batch: int = 32
+    lr: float = 1e-4
+    last: float = 1e-6
+    steady: int = 50
+    decay: int = 200
+    freqmix: float = 1.0
+    mixup: float = 0.2
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """FreqMix in one half of the batches and mixup in the other (`Either` says why)."""
+        return _freqmix_or_mixup(self.freqmix, self.mixup)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Adam."""
+        return Adam(parameters, lr=self.lr)
+
+    def rate(self, progress: float) -> float:
+        """Constant, exponential decay, constant; stages keep their share when epochs differ."""
+        total = self.steady + self.decay + 100  # the third stage (section 6.1)
+        over = (progress * total - self.steady) / self.decay
+        return self.lr * (self.last / self.lr) ** min(max(over, 0.0), 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune2020:
+    """Shared-ResNet after pruning 60 % of its convolution weights (2020, section 5.1).
+
+    Attributes:
+        epochs: Passes over the data.
+        batch: Clips in a step; chosen.
+        lr: Adam's learning rate at the start.
+        last: Its rate at the end; linear in between.
+        freqmix: As in `Training2020`; chosen, the report does not say that it goes on.
+        mixup: Likewise.
+    """
+
+    epochs: int = 200
+    batch: int = 32
+    lr: float = 1e-4
+    last: float = 1e-6
+    freqmix: float = 1.0
+    mixup: float = 0.2
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """As before the pruning."""
+        return _freqmix_or_mixup(self.freqmix, self.mixup)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Adam."""
+        return Adam(parameters, lr=self.lr)
+
+    def rate(self, progress: float) -> float:
+        """Linear."""
+        return self.lr + (self.last - self.lr) * progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training2021:
+    """BC-ResNet-ASC (2021, section 3.1).
+
+    Attributes:
+        epochs: Passes over the data; 300 for the models that are compressed (Table 4).
+        batch: Clips in a step.
+        lr: SGD's learning rate at its peak.
+        warmup: Epochs in which it rises linearly from 0, fewer than `epochs`; then a cosine to 0.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        mixup: Alpha of the Beta distribution; 0 for none.
+        roll: Largest roll to either side, in seconds.
+        hop: From one frame to the next, in seconds.
+        bands: Widest frequency mask of SpecAugment, in bands; two are drawn. 0 for none.
+        frames: Widest time mask, in frames; two are drawn. 0 for none. The report masks for
+            BC-ResNet-ASC-8 alone: `Training2021(bands=40, frames=80)`.
+    """
+
+    epochs: int = 100
+    batch: int = 64
+    lr: float = 0.06
+    warmup: int = 5
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    mixup: float = 0.3
+    roll: float = 1.5
+    hop: float = 0.030
+    bands: int = 0
+    frames: int = 0
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Roll, masks for the large model, mixup."""
+        masks = (SpecAugment(self.bands, self.frames),) if self.bands or self.frames else ()
+        blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
+        return (Roll(round(self.roll / self.hop)), *masks, *blending)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """SGD with momentum."""
+        return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def rate(self, progress: float) -> float:
+        """Warm-up and cosine."""
+        return warmup_cosine(progress, self.warmup / self.epochs, self.lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training2022:
+    """Linear moments in tandem with BC-ResNet-ASC-8 (2022, section 3.3).
+
+    Attributes:
+        epochs: Passes over the data: 3 + 77.
+        batch: Clips in a step.
+        lr: SGD's learning rate after the warm-up.
+        last: Its rate at the end. Falls along half a cosine; chosen, the report says "decreased".
+        warmup: Epochs of the warm-up, fewer than `epochs`.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        mixup: Alpha of the Beta distribution; 0 for none.
+        roll: Largest roll to either side, as a share of the clip.
+        clip: Frames of a clip, for the roll: 34 for one second every 30 ms.
+        bands: Widest frequency mask of SpecAugment. How many is not said; two, as in 2021.
+    """
+
+    epochs: int = 80
+    batch: int = 64
+    lr: float = 0.035
+    last: float = 0.00035
+    warmup: int = 3
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    mixup: float = 0.2
+    roll: float = 0.4
+    clip: int = 34
+    bands: int = 20
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Roll, frequency masks, mixup."""
+        masks = (SpecAugment(self.bands, 0),) if self.bands else ()
+        blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
+        return (Roll(round(self.roll * self.clip)), *masks, *blending)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """SGD with momentum."""
+        return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def rate(self, progress: float) -> float:
+        """Warm-up and cosine."""
+        return warmup_cosine(progress, self.warmup / self.epochs, self.lr, self.last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection2022:
+    """ADMM phases for the frequency mask and for the filters (2022, sections 2.2, 2.3 and 3.3).
+
+    Attributes:
+        update_epochs: Epochs in which masks and weights are optimised together.
+        fine_tune_epochs: Epochs with the masks fixed.
+        lr: SGD's learning rate for the weights at the start; the duals' rate stays.
+        last: Its rate after all seven epochs.
+        rows: Frequency rows that are kept, of 256: "masking out 64 features" (section 3.4).
+    """
+
+    update_epochs: int = 5
+    fine_tune_epochs: int = 2
+    lr: float = 0.001
+    last: float = 0.0001
+    rows: int = 192
+
+
+def _freqmix_or_mixup(freqmix: float, mixup: float) -> tuple[Augmentation, ...]:
+    """Both, one, or none of the two; an alpha of 0 leaves one out."""
+    chosen: list[Augmentation] = [FreqMix(freqmix)] if freqmix > 0 else []
+    chosen += [Mixup(mixup)] if mixup > 0 else []
+    return (Either(*chosen),) if len(chosen) == 2 else tuple(chosen)

@@ -1,0 +1,171 @@
+"""Measured microphones as recording devices: impulse responses convolved with waveforms.
+
+MicIRP (Xaudia) has 66 responses of mostly vintage microphones; convolving with them at random makes
+a network robust to devices it has not heard (T. Morocutti et al., "Device-Robust Acoustic Scene
+Classification via Impulse Response Augmentation", EUSIPCO 2023). Responses that a test uses must
+not be among those of training: `split` keeps all microphones of one maker on one side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Impulse responses of one length; entry i of both fields belongs to device i.
+
+    Attributes:
+        names: File names without suffix.
+        taps: float32 (devices, samples), each of unit energy, so that a clip keeps its level.
+    """
+
+    names: tuple[str, ...]
+    taps: Tensor
+
+    def __len__(self) -> int:
+        """How many devices."""
+        return len(self.names)
+
+    def of(self, rows: list[int]) -> Responses:
+        """Some of them, in the order asked."""
+        return Responses(tuple(self.names[row] for row in rows), self.taps[rows])
+
+
+def read_responses(folder: Path, rate: int, seconds: float = 0.25) -> Responses:
+    """Every response of a folder of wav files, in the order of their names.
+
+    The silence before a response is cut, down to a thousandth of its peak, so that no device shifts
+    its clips; the tail is cut at `seconds` or filled with zeros.
+
+    Args:
+        folder: With the wav files; the first channel of each is read.
+        rate: Sample rate that they are brought to, in Hz.
+        seconds: Length of every response.
+
+    Raises:
+        FileNotFoundError: If the folder has no wav file.
+        ValueError: If a file cannot be read or is silent.
+    """
+    paths = sorted(Path(folder).glob("*.wav"))
+    if not paths:
+        msg = (
+            f"{folder} has no wav file. Give a folder of impulse responses, such as MicIRP's, "
+            "unpacked."
+        )
+        raise FileNotFoundError(msg)
+    taps = np.stack([_read(path, rate, round(seconds * rate)) for path in paths])
+    return Responses(tuple(path.stem for path in paths), torch.from_numpy(taps))
+
+
+def _read(path: Path, rate: int, samples: int) -> np.ndarray:
+    """One response (samples,) of unit energy."""
+    try:
+        audio, own = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        msg = f"{path} cannot be decoded ({error}). Replace the file: it is damaged or not audio."
+        raise ValueError(msg) from error
+    heard = audio[:, 0] if own == rate else soxr.resample(audio[:, 0], own, rate)
+    level = np.abs(heard)
+    if not (np.isfinite(heard).all() and len(level) and level.max() > 0):
+        msg = f"{path} is empty, silent or not finite: it is no impulse response. Remove it."
+        raise ValueError(msg)
+    start = int(np.argmax(level > level.max() / 1000))
+    taps = np.zeros(samples, np.float32)
+    body = heard[start : start + samples]
+    taps[: len(body)] = body
+    return taps / np.linalg.norm(taps)
+
+
+def maker(name: str) -> str:
+    """Who made the microphone of a MicIRP file: its first three letters, without an "IR_" before.
+
+    The collection has several responses of one make, and some of one microphone
+    (`IR_RCAKU3a`, `RCA_KU3a_1`), whose names begin alike.
+    """
+    return name.removeprefix("IR_")[:3].lower()
+
+
+def split(
+    responses: Responses, held_out: float = 0.3, seed: int = 0
+) -> tuple[Responses, Responses]:
+    """Responses for training and others for the test, no maker in both.
+
+    Args:
+        responses: All of them.
+        held_out: Share for the test, met as nearly as whole makers allow.
+        seed: Of the order in which makers are taken.
+
+    Raises:
+        ValueError: If one part would be empty.
+    """
+    makers = sorted({maker(name) for name in responses.names})
+    test: list[int] = []
+    for index in np.random.default_rng(seed).permutation(len(makers)):
+        own = [i for i, name in enumerate(responses.names) if maker(name) == makers[index]]
+        if len(test) + len(own) / 2 <= held_out * len(responses):
+            test += own
+    train = [i for i in range(len(responses)) if i not in set(test)]
+    if not train or not test:
+        msg = (
+            f"Holding out {held_out:.0%} of {len(responses)} responses of {len(makers)} makers "
+            f"leaves {len(train)} for training and {len(test)} for the test: both need some."
+        )
+        raise ValueError(msg)
+    return responses.of(train), responses.of(sorted(test))
+
+
+def convolve(audio: Tensor, taps: Tensor) -> Tensor:
+    """What devices make of waveforms: the first `samples` of the linear convolution.
+
+    Args:
+        audio: Waveforms (batch, samples).
+        taps: One response for each (batch, taps), or one for all (1, taps).
+
+    Returns:
+        (batch, samples), computed by FFT on the waveforms' device.
+    """
+    samples = audio.shape[1]
+    # Zeros up to a power of two: a linear convolution, not a circular one, and a fast transform.
+    size = 1 << (samples + taps.shape[1] - 2).bit_length()
+    product = torch.fft.rfft(audio, size) * torch.fft.rfft(taps, size)
+    return torch.fft.irfft(product, size)[:, :samples]
+
+
+@dataclass(frozen=True)
+class DeviceResponse:
+    """Let a random device of a list record some of the waveforms of a batch.
+
+    Attributes:
+        responses: Devices to draw from.
+        share: Of the waveforms that are recorded anew, 0 to 1.
+    """
+
+    responses: Responses
+    share: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability, and an empty list."""
+        if not 0 <= self.share <= 1 or not len(self.responses):
+            msg = (
+                f"DeviceResponse(share={self.share}) of {len(self.responses)} responses: share "
+                "must lie between 0 and 1, and at least one response is needed."
+            )
+            raise ValueError(msg)
+
+    def __call__(self, audio: Tensor, generator: Generator) -> Tensor:
+        """Waveforms (batch, samples) -> the same shape, drawn from the generator alone."""
+        batch = len(audio)
+        draw = torch.rand(batch, generator=generator, device=audio.device)
+        device = torch.randint(
+            len(self.responses), (batch,), generator=generator, device=audio.device
+        )
+        heard = convolve(audio, self.responses.taps.to(audio)[device])
+        return torch.where((draw < self.share)[:, None], heard, audio)

@@ -1,0 +1,125 @@
+"""A validation part that shares nothing with training, made from the training list alone.
+
+TAU publishes a training and a test list and none to choose settings on. The papers that these
+recipes follow, the official baselines of 2024 and 2025 and most public code choose epochs and
+settings on the test list, which makes their test figures too good. We do not: everything is chosen
+on the part made here, and the test list is only reported.
+
+Clips of one place share rooms, streets and passers-by, so places are never divided between the
+parts, as the data set never divides them between training and test.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from recipes.listing import Listing, first_of
+
+
+def by_location(training: Listing, share: float = 0.2, *, seed: int = 0) -> tuple[Listing, Listing]:
+    """Divide a training list of TAU into training and validation, place by place.
+
+    Places are dealt into 1 / share parts so that each has like numbers of every scene and device
+    (`StratifiedGroupKFold` on scene and device, grouped by place); of these parts the one whose
+    shares of scenes and devices are nearest to the whole list's is for validation. Classes are
+    balanced as in the list: TAU's are nearly equal.
+
+    Args:
+        training: A training list, with the columns `scene`, `device` and `location`.
+        share: About how much goes to validation, at most a half.
+        seed: Equal seeds give equal parts.
+
+    Returns:
+        (training, validation), both in the list's order.
+
+    Raises:
+        ValueError: If the list has no locations, or too few of them to have every scene and device
+            in both parts.
+    """
+    absent = [name for name in ("scene", "device", "location") if name not in training.table]
+    if absent or not 0 < share <= 0.5:
+        raise ValueError(
+            f"A validation part of {share:g} by location was asked of a list with the columns "
+            f"{', '.join(training.table.columns)}: share must lie in (0, 0.5], and scene, device "
+            "and location must be there. Hold out a fold of ESC-50 with hold_out."
+        )
+    table = training.table
+    parts = round(1 / share)
+    places = table.groupby("scene")["location"].nunique()
+    if table["location"].nunique() < parts or places.min() < 2:
+        raise ValueError(
+            f"The list has {table['location'].nunique()} locations, and {places.min()} of scene "
+            f"{places.idxmin()}: a validation part of {share:g} needs {parts} in all and 2 of "
+            "every scene, as a location is never divided. Take a longer list or a larger share."
+        )
+    candidates = _candidates(table, parts, seed)
+    best = min(candidates, key=lambda mask: (len(_gaps(table, mask)), _distance(table, mask)))
+    gaps = _gaps(table, best)
+    if gaps:
+        raise ValueError(
+            f"The list of {len(table)} clips at {table['location'].nunique()} locations cannot be "
+            f"divided: there is no {first_of(gaps)}. Take a longer list, a larger share, or "
+            "another seed."
+        )
+    return training.select(~best), training.select(best)
+
+
+def hold_out(listing: Listing, fold: int) -> tuple[Listing, Listing]:
+    """Divide ESC-50 into the other folds and one of the official five.
+
+    Folds keep clips of one source recording together; choose settings on another fold than the one
+    that is reported.
+
+    Returns:
+        (training, held out), both in the list's order.
+
+    Raises:
+        ValueError: If the list has no folds, not this one, or no other.
+    """
+    folds = sorted(set(listing.table["fold"])) if "fold" in listing.table else []
+    if fold not in folds or len(folds) < 2:
+        raise ValueError(
+            f"Fold {fold} was to be held out of a list with folds {folds}: name one of at least "
+            "two, or divide a list with locations by by_location."
+        )
+    mask = (listing.table["fold"] == fold).to_numpy()
+    return listing.select(~mask), listing.select(mask)
+
+
+def _candidates(table: pd.DataFrame, parts: int, seed: int) -> list[np.ndarray]:
+    """Masks (clips,) of equal parts, no location in two of them."""
+    strata = table["scene"] + " " + table["device"]
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    masks = []
+    with warnings.catch_warnings():
+        # A scene that a device recorded less often than there are parts: `_gaps` judges.
+        warnings.filterwarnings("ignore", message="The least populated class in y")
+        for _, chosen in folds.split(table, strata, table["location"]):
+            mask = np.zeros(len(table), np.bool_)
+            mask[chosen] = True
+            masks.append(mask)
+    return masks
+
+
+def _distance(table: pd.DataFrame, mask: np.ndarray) -> float:
+    """How far the shares of scenes and of devices in a part are from those in the list, summed."""
+    distance = 0.0
+    for column in ("scene", "device"):
+        whole = table[column].value_counts(normalize=True)
+        part = table[column][mask].value_counts(normalize=True)
+        distance += float((part.reindex(whole.index, fill_value=0) - whole).abs().sum())
+    return distance
+
+
+def _gaps(table: pd.DataFrame, mask: np.ndarray) -> list[str]:
+    """Scenes and devices that a part lacks: what is not learnt or not seen cannot be judged."""
+    return [
+        f"{column} {value} in {name}"
+        for column in ("scene", "device")
+        for name, part in (("training", table[~mask]), ("validation", table[mask]))
+        for value in sorted(set(table[column]) - set(part[column]))
+    ]

@@ -1,0 +1,195 @@
+"""The laws of the augmentations: labels stay distributions, features and labels mix alike."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipes.augment import (
+    Augmentation,
+    Either,
+    FreqMix,
+    Mixup,
+    Roll,
+    SpecAugment,
+    apply,
+    blend,
+    blend_bands,
+)
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(seed: int, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random features and one-hot targets, a class an example."""
+    return torch.randn(*shape, generator=generator(seed)), torch.eye(shape[0])
+
+
+def shifts(before: torch.Tensor, after: torch.Tensor) -> list[int]:
+    """By how many frames `after` (channel, mels, frames) may have been rolled."""
+    frames = before.shape[-1]
+    return [s for s in range(-frames, frames) if torch.equal(before.roll(s, 2), after)]
+
+
+@given(seed=SEEDS, frames=st.integers(1, 40), most=st.none() | st.integers(0, 50))
+@settings(max_examples=30, deadline=None)
+def test_roll_keeps_every_column(seed: int, frames: int, most: int | None) -> None:
+    """Each example comes back rolled by an allowed number of frames, all of it alike."""
+    x, targets = batch(seed, 3, 2, 4, frames)
+    out, same = Roll(most)(x, targets, generator(seed))
+    assert same is targets
+    for before, after in zip(x, out, strict=True):
+        found = shifts(before, after)
+        assert found
+        # A roll by more than the clip comes around; what is left must be reachable.
+        assert most is None or most >= frames or min(map(abs, found)) <= most
+
+
+def test_roll_reaches_both_ends_of_its_range_and_differs_between_examples() -> None:
+    x = torch.arange(50.0).expand(2000, 1, 1, 50)
+    out, _ = Roll(3)(x, torch.zeros(2000, 1), generator())
+    assert out[:, 0, 0, 0].unique().tolist() == [0, 1, 2, 3, 47, 48, 49]
+    assert len(Roll()(x, torch.zeros(2000, 1), generator())[0][:, 0, 0, 0].unique()) == 50
+
+
+@given(seed=SEEDS, bands=st.integers(0, 12), frames=st.integers(0, 12))
+@settings(max_examples=50, deadline=None)
+def test_masks_cover_whole_rows_and_columns(seed: int, bands: int, frames: int) -> None:
+    """At most `count` runs of at most `bands` rows and `frames` columns; the rest is untouched."""
+    x = torch.rand(4, 1, 8, 10, generator=generator(seed)) + 1
+    out, _ = SpecAugment(bands, frames, count=1)(x, torch.eye(4), generator(seed))
+    covered = out == 0
+    assert torch.equal(out[~covered], x[~covered])
+    rows, columns = covered.all(3), covered.all(2)
+    assert torch.equal(covered, rows[..., None] | columns[:, :, None])
+    for example_rows, example_columns in zip(rows[:, 0], columns[:, 0], strict=True):
+        for line, widest in ((example_rows, bands), (example_columns, frames)):
+            if not line.all():
+                edges = torch.diff(line.int(), prepend=torch.zeros(1, dtype=torch.int))
+                assert int(line.sum()) <= widest
+                assert int((edges == 1).sum()) <= 1
+
+
+def test_masks_reach_every_width_and_both_edges() -> None:
+    out, _ = SpecAugment(3, 0, count=1)(
+        torch.ones(2000, 1, 6, 1), torch.zeros(2000, 1), generator()
+    )
+    covered = (out == 0)[:, 0, :, 0]
+    assert covered.sum(1).unique().tolist() == [0, 1, 2, 3]
+    assert covered.any(0).all()
+
+
+def test_masks_cover_all_channels_of_stereo_alike() -> None:
+    out, _ = SpecAugment(4, 4)(torch.ones(20, 2, 8, 8), torch.zeros(20, 1), generator())
+    assert torch.equal(out[:, 0], out[:, 1])
+
+
+@pytest.mark.parametrize("mixing", [Mixup(0.3), FreqMix(), Either(FreqMix(), Mixup(1.0))])
+@given(seed=SEEDS, size=st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_targets_stay_distributions(mixing: Augmentation, seed: int, size: int) -> None:
+    x, _ = batch(seed, size, 2, 5, 3)
+    targets = torch.softmax(torch.randn(size, 4, generator=generator(seed)), dim=1)
+    out, mixed = mixing(x, targets, generator(seed))
+    assert out.shape == x.shape
+    assert (mixed >= 0).all()
+    torch.testing.assert_close(mixed.sum(1), torch.ones(size))
+
+
+@given(seed=SEEDS, alpha=st.floats(0.1, 2))
+@settings(max_examples=30, deadline=None)
+def test_mixup_blends_clips_and_labels_alike(seed: int, alpha: float) -> None:
+    """With features equal to label distributions, both must stay equal."""
+    targets = torch.eye(6)
+    x, mixed = Mixup(alpha)(targets[:, None, :, None], targets, generator(seed))
+    torch.testing.assert_close(x[:, 0, :, 0], mixed)
+
+
+@given(seed=SEEDS, bands=st.integers(1, 33))
+@settings(max_examples=50, deadline=None)
+def test_freqmix_weighs_labels_by_the_share_of_bands(seed: int, bands: int) -> None:
+    """Every band is one example's, kept bands are one run, and their share is the label's."""
+    size = 6
+    x = torch.arange(float(size))[:, None, None, None].expand(size, 2, bands, 3)
+    out, mixed = FreqMix()(x, torch.eye(size), generator(seed))
+    assert (out == out[:, :1, :, :1]).all(), "all channels and frames of a band alike"
+    owners = out[:, 0, :, 0].long()
+    counts = torch.stack([torch.bincount(row, minlength=size) for row in owners])
+    torch.testing.assert_close(mixed, counts / bands)
+    for example, row in enumerate(owners):
+        kept = (row == example).int()
+        assert int((torch.diff(kept, prepend=torch.zeros(1, dtype=torch.int)) == 1).sum()) <= 1
+        assert len(row.unique()) <= 2
+
+
+def test_freqmix_starts_its_band_anywhere() -> None:
+    """Uniform starts, and widths that are uniform until the last row cuts them: mean 1/4 kept."""
+    x = torch.arange(4000.0)[:, None, None, None].expand(4000, 1, 64, 1)
+    out, _ = FreqMix()(x, torch.zeros(4000, 1), generator())
+    kept = (out == x)[:, 0, :, 0].float()
+    # A row f is kept if the start is at most f and the band reaches it: for uniform start s and
+    # width w that is P(s <= f < s + w) = integral over s < f of 1 - (f - s) = f - f^2 / 2.
+    place = (torch.arange(64) + 0.5) / 64
+    torch.testing.assert_close(kept.mean(0), place - place**2 / 2, atol=0.03, rtol=0)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_lambda_one_keeps_and_lambda_zero_takes_the_partner(seed: int) -> None:
+    x, targets = batch(seed, 5, 2, 4, 3)
+    partner = torch.randperm(5, generator=generator(seed))
+    for share, source in ((1.0, torch.arange(5)), (0.0, partner)):
+        out, mixed = blend(x, targets, torch.full((5,), share), partner)
+        assert torch.equal(out, x[source])
+        assert torch.equal(mixed, targets[source])
+        kept = torch.full((5, 4), bool(share))
+        out, mixed = blend_bands(x, targets, kept, partner)
+        assert torch.equal(out, x[source])
+        assert torch.equal(mixed, targets[source])
+
+
+def test_either_chooses_by_its_share() -> None:
+    x, targets = batch(0, 4, 1, 8, 4)
+    negate: Augmentation = lambda x, targets, _: (-x, targets)  # noqa: E731
+    keep: Augmentation = lambda x, targets, _: (x, targets)  # noqa: E731
+    source = generator()
+    found = [
+        torch.equal(Either(negate, keep, 0.25)(x, targets, source)[0], -x) for _ in range(2000)
+    ]
+    assert sum(found) / 2000 == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 2000))
+
+
+def test_augmentation_follows_its_generator() -> None:
+    """Equal seeds, equal batches; the global generator plays no part."""
+    x, targets = batch(0, 8, 1, 16, 20)
+    steps = (Roll(5), SpecAugment(4, 5), Mixup(0.3), FreqMix())
+
+    def features(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed + 100)
+        return apply(steps, x, targets, generator(3))[0]
+
+    assert torch.equal(features(0), features(1))
+    assert not torch.equal(apply(steps, x, targets, generator(4))[0], features(0))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Mixup(0.0), "leave the augmentation out"),
+        (lambda: FreqMix(-1.0), "alpha must be above 0"),
+        (lambda: Roll(-1), "at least 0 frames"),
+        (lambda: SpecAugment(-1, 0), "must be at least 0"),
+        (lambda: Either(Mixup(1.0), FreqMix(), 1.5), "between 0 and 1"),
+    ],
+)
+def test_refused(build: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -1,0 +1,122 @@
+"""Microphone responses: reading, splitting by maker, and convolution against scipy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal
+
+from recipes.responses import DeviceResponse, Responses, convolve, maker, read_responses, split
+
+RATE = 16_000
+
+
+def made(count: int, taps: int = 50) -> Responses:
+    values = torch.randn(count, taps, generator=torch.Generator().manual_seed(0))
+    return Responses(
+        tuple(f"{chr(97 + i) * 3}_{i}" for i in range(count)),
+        values / values.norm(dim=1, keepdim=True),
+    )
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    samples=st.integers(1, 300),
+    taps=st.integers(1, 300),
+    one=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_convolution_is_scipys(seed: int, samples: int, taps: int, one: bool) -> None:  # noqa: FBT001
+    rng = np.random.default_rng(seed)
+    audio, kernels = rng.standard_normal((3, samples)), rng.standard_normal((1 if one else 3, taps))
+    found = convolve(torch.from_numpy(audio), torch.from_numpy(kernels)).numpy()
+    for row, (clip, out) in enumerate(zip(audio, found, strict=True)):
+        expected = signal.convolve(clip, kernels[0 if one else row])[:samples]
+        np.testing.assert_allclose(out, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_a_share_of_the_clips_is_recorded_anew(share: float) -> None:
+    responses = made(4)
+    audio = torch.randn(1000, 64)
+    heard = DeviceResponse(responses, share)(audio, torch.Generator().manual_seed(0))
+    options = torch.stack([convolve(audio, taps[None]) for taps in responses.taps] + [audio])
+    near = (heard - options).abs().amax(dim=2) < 1e-5
+    assert (near.sum(0) == 1).all(), "each clip is itself or what one device makes of it"
+    kept = near[4].float().mean()
+    assert float(kept) == pytest.approx(1 - share, abs=0.06)
+    if share == 1:
+        assert near[:4].any(dim=1).all(), "every device is drawn"
+
+
+@pytest.mark.data
+def test_micirp(shared_data: Path) -> None:
+    """66 measured responses at two rates come out aligned, of one length and of unit energy."""
+    responses = read_responses(shared_data / "micirp", RATE)
+    assert responses.taps.shape == (66, 4000)
+    torch.testing.assert_close(responses.taps.norm(dim=1), torch.ones(66))
+    energy = responses.taps.square().cumsum(dim=1)
+    assert (energy[:, RATE // 50] > 0.9).all(), "nine tenths within 20 ms of the start"
+    training, test = split(responses)
+    assert len(training) + len(test) == 66
+    assert 15 <= len(test) <= 25
+    assert not set(map(maker, training.names)) & set(map(maker, test.names))
+    assert maker("IR_RCAKU3a") == maker("RCA_KU3a_1") == "rca"
+    by_name = dict(zip(responses.names, responses.taps, strict=True))
+    for part in (training, test):
+        assert all(torch.equal(by_name[n], t) for n, t in zip(part.names, part.taps, strict=True))
+
+
+def test_a_response_is_cut_resampled_and_scaled(tmp_path: Path) -> None:
+    """An impulse after silence at 48 kHz stereo becomes one at the first sample of its channel."""
+    audio = np.zeros((4800, 2))
+    audio[1200, 0], audio[2400, 1] = 0.5, 0.9
+    soundfile.write(tmp_path / "a.wav", audio, 48_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", np.eye(1, 100)[0] * 0.3, RATE, subtype="FLOAT")
+    responses = read_responses(tmp_path, RATE, seconds=0.01)
+    assert responses.names == ("a", "b")
+    assert responses.taps.shape == (2, 160)
+    # soxr's ringing before the impulse is kept down to a thousandth of the peak.
+    assert int(responses.taps[0].abs().argmax()) < 60
+    assert responses.taps[1, 0] == 1
+    assert responses.taps[1, 1:].abs().max() == 0
+
+
+@given(count=st.integers(6, 26), share=st.floats(0.2, 0.8), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_split_divides(count: int, share: float, seed: int) -> None:
+    responses = made(count)
+    training, test = split(responses, share, seed)
+    assert sorted(training.names + test.names) == sorted(responses.names)
+    assert abs(len(test) - share * count) <= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "has no wav file"),
+        (b"RIFF, or so it says", r"bad\.wav cannot be decoded"),
+        (np.zeros(100), r"bad\.wav is empty, silent or not finite"),
+        (np.array([0.1, np.nan]), r"bad\.wav is empty, silent or not finite"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, content: object, message: str) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "bad.wav").write_bytes(content)
+    elif content is not None:
+        soundfile.write(tmp_path / "bad.wav", content, RATE, subtype="FLOAT")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_responses(tmp_path, RATE)
+
+
+def test_settings_that_make_no_sense() -> None:
+    with pytest.raises(ValueError, match="share must lie between 0 and 1"):
+        DeviceResponse(made(2), 1.5)
+    with pytest.raises(ValueError, match="both need some"):
+        split(made(1))

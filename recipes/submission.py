@@ -1,0 +1,298 @@
+"""The files of a DCASE Task 1 submission: output tables and the folder that holds all.
+
+An output file is a table separated by tabs, although called csv, with a header and a row a clip:
+`filename`, `scene_label`, and a column a class with its probability. The official validators of
+2020 to 2024 (`recipes.submission_forms`) take the columns in any order and look at names, labels
+and whether numbers are numbers. `check_output` is stricter: rows must be distributions, and a label
+the most probable class.
+
+A package is `task1/<label>/` with `<label>.meta.yaml` and `<label>.output.csv`, or in 2024 the five
+files `<label>.output.split_5.csv` to `..._100.csv`; zipped, it is what is handed in. The validators
+of 2020 and 2021 look for it one folder deeper, below a folder of any name.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from compressor.storage import write_bytes
+from recipes.metrics import checked_distributions
+from recipes.submission_check import check_label, check_meta
+from recipes.submission_forms import Form
+from recipes.submission_meta import Submission, write_meta
+
+ROUNDED = 0.01
+"""How far a row of a file may be from summing to 1: ten numbers written with three digits."""
+
+MOST_SHOWN = 20
+"""Problems that an error lists; the checks return all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What an output file says; entry i of every field but the last belongs to row i.
+
+    Attributes:
+        files: Names of the clips, without folders.
+        labels: int64 (clips,), positions in `classes`.
+        probabilities: float64 (clips, classes).
+        classes: Names of the columns.
+    """
+
+    files: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+
+
+def write_output(
+    path: Path, files: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Write an output file, in one step; every number reads back as it was.
+
+    Args:
+        path: Where to write it.
+        files: Names of the clips; folders are left out, as in the official examples.
+        probabilities: (clips, classes), each row summing to 1. The most probable class, the first
+            of equals, is the label.
+        classes: Names of the classes.
+
+    Raises:
+        ValueError: If a row is no distribution, or a name does not end in .wav or comes twice.
+    """
+    classes = tuple(classes)
+    shares = checked_distributions(np.asarray(probabilities, np.float64), classes)
+    names = [PurePosixPath(name).name for name in files]
+    wrong = [name for name in names if not name.endswith(".wav") or set(name) & set("\t\r\n")]
+    if len(names) != len(shares) or len(set(names)) != len(names) or wrong:
+        msg = (
+            f"{path} needs a name of its own, ending in .wav, for each of {len(shares)} clips: got "
+            f"{len(names)} names, {len(set(names))} different, {len(wrong)} not so"
+            f"{f', the first {wrong[0]!r}' if wrong else ''}."
+        )
+        raise ValueError(msg)
+    lines = ["\t".join(("filename", "scene_label", *classes))]
+    for name, row in zip(names, shares.tolist(), strict=True):
+        lines.append("\t".join((name, classes[row.index(max(row))], *map(repr, row))))
+    write_bytes(Path(path), ("\n".join(lines) + "\n").encode())
+
+
+def read_output(path: Path, classes: Sequence[str], files: Sequence[str] | None = None) -> Output:
+    """Read an output file.
+
+    Args:
+        path: The file.
+        classes: The classes it should have; those of the result are in this order.
+        files: The clips it should have; any when not given.
+
+    Raises:
+        ValueError: If anything is wrong with it: file, line and what, up to 20 of them.
+    """
+    output, problems = _parse(Path(path), tuple(classes), files)
+    if output is None or problems:
+        raise _refusal(problems)
+    return output
+
+
+def check_output(
+    path: Path, classes: Sequence[str], files: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Everything that is wrong with an output file, each with file and line; empty if nothing is.
+
+    Arguments are those of `read_output`.
+    """
+    return tuple(_parse(Path(path), tuple(classes), files)[1])
+
+
+def write_package(
+    root: Path,
+    submission: Submission,
+    form: Form,
+    probabilities: Sequence[np.ndarray],
+    files: Sequence[str] | None = None,
+) -> Path:
+    """Write a package, checked, which appears when all is written and right, or not at all.
+
+    Args:
+        root: Folder that holds `task1`.
+        submission: What the meta file says.
+        form: The year's form.
+        probabilities: (clips, classes in the order of the form), one array for each of
+            `form.parts`.
+        files: Names of the clips; those of the official evaluation set when not given.
+
+    Returns:
+        The folder `task1/<label>`.
+
+    Raises:
+        FileExistsError: If there is such a folder.
+        ValueError: If the package would not pass `check_package`.
+    """
+    label, names = submission.label, form.files if files is None else files
+    complaint = check_label(label, form)  # before it names a folder
+    if complaint or len(probabilities) != len(form.parts):
+        msg = (
+            f"{label!r} with {len(probabilities)} outputs is no submission of {form.year}: "
+            f"{complaint or f'{len(form.parts)} outputs are handed in'}."
+        )
+        raise ValueError(msg)
+    folder, part = Path(root) / "task1" / label, Path(root) / f".{label}.part"
+    if folder.exists():
+        msg = f"{folder} exists already. Count up the label's last number, or delete the folder."
+        raise FileExistsError(msg)
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        scratch = part / label
+        write_meta(scratch / f"{label}.meta.yaml", submission, form)
+        for name, shares in zip(form.outputs(label), probabilities, strict=True):
+            write_output(scratch / name, names, shares, form.classes)
+        problems = check_package(scratch, form, files)
+        if problems:
+            raise _refusal(problems)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def check_package(folder: Path, form: Form, files: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Everything that is wrong with a package; empty if nothing is.
+
+    Args:
+        folder: `task1/<label>`.
+        form: The year's form.
+        files: Names of the clips; those of the official evaluation set when not given.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return (f"{folder}: there is no such folder",)
+    label, names = folder.name, form.files if files is None else files
+    meta, outputs = f"{label}.meta.yaml", form.outputs(label)
+    complaint = check_label(label, form)
+    problems = [f"{folder}: the folder's name {complaint}"] if complaint else []
+    found = {path.name for path in folder.iterdir()}
+    problems += [f"{folder}: {name} is missing" for name in (meta, *outputs) if name not in found]
+    strange = sorted(found - {meta, *outputs})
+    problems += [f"{folder}: {name} does not belong to the form of {form.year}" for name in strange]
+    if meta in found:
+        problems += check_meta(folder / meta, form)
+    for name in outputs:
+        if name in found:
+            problems += check_output(folder / name, form.classes, names)
+    return tuple(problems)
+
+
+def _parse(
+    path: Path, classes: tuple[str, ...], files: Sequence[str] | None
+) -> tuple[Output | None, list[str]]:
+    """What the file says, if it can be read at all, and what is wrong with it."""
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [f"{path}: cannot be read as UTF-8 text ({error})"]
+    header = lines[0].split("\t")
+    problems = _header_problems(header, classes)
+    if problems:
+        return None, [f"{path}:1: {problem}" for problem in problems]
+    rows = [_Row(dict(zip(header, line.split("\t"), strict=False)), line) for line in lines[1:]]
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 2):
+        said = row.problems(classes, len(header))
+        if row.name in seen:
+            said.append(f"filename {row.name!r} stands in line {seen[row.name]} already")
+        seen.setdefault(row.name, number)
+        problems += [f"{path}:{number}: {problem}" for problem in said]
+    problems += [f"{path}: {problem}" for problem in _file_problems(seen, files)]
+    if problems:
+        return None, problems
+    labels = np.array([classes.index(row.fields["scene_label"]) for row in rows], np.int64)
+    shares = np.array([row.probabilities(classes) for row in rows])
+    return Output(tuple(seen), labels, shares, classes), []
+
+
+def _header_problems(header: list[str], classes: tuple[str, ...]) -> list[str]:
+    expected = ("filename", "scene_label", *classes)
+    found = f"found {len(header)} columns separated by tabs"
+    problems = [f"column {name} is missing; {found}" for name in expected if name not in header]
+    strange = sorted(set(header) - set(expected))
+    problems += [f"column {name!r} is unknown" for name in strange]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    return problems + [f"column {name!r} comes twice" for name in twice]
+
+
+def _file_problems(seen: dict[str, int], files: Sequence[str] | None) -> list[str]:
+    """Clips that are missing or too many."""
+    if files is None:
+        return [] if seen else ["there is no row"]
+    expected = {PurePosixPath(name).name: None for name in files}  # a set that keeps the order
+    missing = [name for name in expected if name not in seen]
+    strange = [(name, number) for name, number in seen.items() if name not in expected]
+    problems = [
+        f"line {number}: filename {name!r} is none of the clips" for name, number in strange
+    ]
+    if missing:
+        problems.append(f"{len(missing)} of {len(expected)} clips are missing, first {missing[0]}")
+    return problems
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of an output file."""
+
+    fields: dict[str, str]
+    line: str
+
+    @property
+    def name(self) -> str:
+        """The clip's name without folders, which the official validators ignore too."""
+        return PurePosixPath(self.fields.get("filename", "")).name
+
+    def probabilities(self, classes: tuple[str, ...]) -> list[float]:
+        return [float(self.fields[name]) for name in classes]
+
+    def problems(self, classes: tuple[str, ...], columns: int) -> list[str]:
+        """What is wrong with the line by itself."""
+        count = self.line.count("\t") + 1
+        if count != columns:
+            return [f"there are {count} fields, not {columns}"]
+        label = self.fields["scene_label"]
+        problems = [] if label in classes else [f"scene_label {label!r} is no class"]
+        if not self.name.endswith(".wav"):
+            problems.append(f"filename {self.name!r} does not end in .wav")
+        wrong = [name for name in classes if not _is_probability(self.fields[name])]
+        problems += [f"{name} {self.fields[name]!r} is no probability" for name in wrong]
+        return problems or self._distribution_problems(classes, label)
+
+    def _distribution_problems(self, classes: tuple[str, ...], label: str) -> list[str]:
+        shares = dict(zip(classes, self.probabilities(classes), strict=True))
+        best, total = max(classes, key=shares.__getitem__), sum(shares.values())
+        problems = []
+        if shares[label] < shares[best]:
+            problems.append(
+                f"scene_label {label} has {shares[label]:g} and {best} {shares[best]:g}"
+            )
+        if abs(total - 1) > ROUNDED:
+            problems.append(f"the probabilities sum to {total:g}, not 1")
+        return problems
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        value = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(value) and 0 <= value <= 1
+
+
+def _refusal(problems: Sequence[str]) -> ValueError:
+    shown = "\n".join(f"  {problem}" for problem in problems[:MOST_SHOWN])
+    more = len(problems) - MOST_SHOWN
+    rest = f"\n  and {more} more" if more > 0 else ""
+    return ValueError(f"{len(problems)} things must be corrected:\n{shown}{rest}")

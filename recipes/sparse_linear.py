@@ -24,6 +24,10 @@ from models import LinearMoments, moments
 
 STEP = 0.7
 """From one strength to the next weaker one, on the way down to the share that was asked."""
+WEAKEST = 1e-3
+"""Where that way ends, as a part of the strength at which nothing remains. Fewer clips than
+features are told apart before half of the features remain; weaker terms then change nothing but the
+time they take."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,8 @@ def select(
         within: How far from the share is near enough.
 
     Returns:
-        The solution; where no strength comes within that of the share, as the number jumps, the
-        nearest that was found.
+        The solution; where no strength comes within that of the share, as the number jumps or the
+        clips are too few for so many features, the nearest that was found.
 
     Raises:
         ValueError: If the share is out of range, or as `fit` does.
@@ -153,9 +157,10 @@ def select(
         raise ValueError(msg)
     high = strongest(features, labels, classes)
     _check(features, labels, classes, high)
+    weakest = WEAKEST * high
     best = near = fit(features, labels, classes, high)
     low: float | None = None  # a strength at which too many remain, once one is known
-    for _ in range(60):
+    while high > weakest:
         # Downwards from the strongest: weak solutions are slow to find and begin best at others.
         strength = STEP * high if low is None else math.sqrt(low * high)
         near = fit(features, labels, classes, strength, start=near)

@@ -43,9 +43,9 @@ OFFICIAL = {
 }
 """By form: fields of the description, of the complexity, classes (None: the ten), clips."""
 
-HOME = Affiliation(abbreviation="TAU", institute="Tampere University", location="Tampere, Finland")
-FIRST = Author(lastname="Virtanen", firstname="Aino", email="a@tuni.fi", affiliation=HOME)
-SECOND = replace(FIRST, lastname="Mäki", firstname="Öyvind", corresponding=True)
+HOME = Affiliation(abbreviation="EX", institute="Example Institute", location="Nowhere")
+FIRST = Author(lastname="Author", firstname="First", email="first@example.org", affiliation=HOME)
+SECOND = replace(FIRST, lastname="Äuthör", firstname="Secönd", corresponding=True)
 
 
 def evaluation(form: Form, seed: int = 0) -> Evaluation:
@@ -60,7 +60,7 @@ def evaluation(form: Form, seed: int = 0) -> Evaluation:
 def submission(form: Form) -> Submission:
     """Everything that any year asks for."""
     return Submission(
-        label=f"Virtanen_TAU_{form.task}_1",
+        label=f"Author_EX_{form.task}_1",
         name="Small network",
         abbreviation="small",
         authors=(FIRST, SECOND),

@@ -101,6 +101,14 @@ def test_select_leaves_about_the_share_and_keeps_what_matters(share: float) -> N
     assert found.kept[:10].double().mean() > 0.8
 
 
+def test_clips_too_few_for_the_share_give_the_nearest() -> None:
+    """12 clips of 60 features are told apart by far fewer than half of them."""
+    x, y = planted(12, 60, 3, useful=3)
+    found = select(x, y, 3, 0.5)
+    assert 0.02 < float(found.kept.double().mean()) < 0.4
+    assert found.strength >= 0.7e-3 * strongest(x, y, 3)
+
+
 def test_pretraining_fills_the_linear_model_and_the_tandem_begins_with_it() -> None:
     """Bands that say nothing are dropped; the tandem's first prediction is the linear model's."""
     source = torch.Generator().manual_seed(0)

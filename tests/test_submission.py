@@ -192,11 +192,11 @@ def test_a_package_of_the_whole_evaluation_set_is_asked_by_default(tmp_path: Pat
 
 def test_missing_and_strange_files_are_named(tmp_path: Path) -> None:
     folder = package(tmp_path, FORM2024)
-    (folder / "Virtanen_TAU_task1_1.output.split_25.csv").unlink()
-    (folder / "Virtanen_TAU_task1_1.meta.yaml").rename(folder / "notes.txt")
+    (folder / "Author_EX_task1_1.output.split_25.csv").unlink()
+    (folder / "Author_EX_task1_1.meta.yaml").rename(folder / "notes.txt")
     assert check_package(folder, FORM2024, FILES) == (
-        f"{folder}: Virtanen_TAU_task1_1.meta.yaml is missing",
-        f"{folder}: Virtanen_TAU_task1_1.output.split_25.csv is missing",
+        f"{folder}: Author_EX_task1_1.meta.yaml is missing",
+        f"{folder}: Author_EX_task1_1.output.split_25.csv is missing",
         f"{folder}: notes.txt does not belong to the form of 2024",
     )
     other = folder.rename(folder.with_name("some.folder"))

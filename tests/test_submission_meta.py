@@ -128,10 +128,10 @@ def test_every_field_that_lacks_or_is_wrong_is_named(
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("submission.label", "Virtanen_TAU_task1", "three underscores"),
-        ("submission.label", "Virtanen_TAU_task1_5", "N from 1 to 4"),
+        ("submission.label", "Author_EX_task1", "three underscores"),
+        ("submission.label", "Author_EX_task1_5", "N from 1 to 4"),
         ("submission.label", "Vir.tanen_TAU_task1_1", "no dots"),
-        ("submission.label", "Virtanen_TAU_task1a_1", "Author_INST_task1_N"),
+        ("submission.label", "Author_EX_task1a_1", "Author_INST_task1_N"),
         ("submission.label", "../x_TAU_task1_1", "Author_INST_task1_N"),
         ("submission.name", "  ", "must be text"),
         ("submission.abbreviation", "eleven lett", "at most 10"),
@@ -191,7 +191,7 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_what_does_not_pass_is_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "Virtanen_TAU_task1_1.meta.yaml"
+    path = tmp_path / "Author_EX_task1_1.meta.yaml"
     large = replace(submission(FORM2024), cost=Cost(70_000, 70_000, 31_000_000, 140_000))
     with pytest.raises(ValueError, match=r"macs is 31,000,000.*\n.*total_model_size is 140,000"):
         write_meta(path, large, FORM2024)
@@ -227,8 +227,8 @@ def test_files_that_are_no_meta_file_are_refused(tmp_path: Path, text: str) -> N
 def test_a_missing_file_and_another_name_are_reported(tmp_path: Path) -> None:
     assert "cannot be read" in check_meta(tmp_path / "none.meta.yaml", FORM2022)[0]
     path, _ = written(tmp_path, FORM2022)
-    other = path.rename(tmp_path / "Virtanen_TAU_task1_2.meta.yaml")
-    assert "the file is called Virtanen_TAU_task1_2" in check_meta(other, FORM2022)[0]
+    other = path.rename(tmp_path / "Author_EX_task1_2.meta.yaml")
+    assert "the file is called Author_EX_task1_2" in check_meta(other, FORM2022)[0]
 
 
 def test_labels_of_public_submissions_pass() -> None:

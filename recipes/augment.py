@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -75,13 +74,14 @@ class SpecAugment:
         bands: Widest frequency mask, in mel bands; 0 for none.
         frames: Widest time mask, in frames; 0 for none.
         count: Masks along each axis.
-        fill: What covers; should be the mean of the features (0 for `LogMel`).
+        fill: What covers; None for the mean of each example, which the paper's 0 is, too, as its
+            features are made to have mean 0.
     """
 
     bands: int
     frames: int
     count: int = 2
-    fill: float = 0.0
+    fill: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse negative sizes."""
@@ -91,6 +91,7 @@ class SpecAugment:
 
     def __call__(self, x: Tensor, targets: Tensor, generator: Generator, /) -> Batch:
         """The batch with rows and columns covered; targets as they came."""
+        fill = x.mean(dim=(1, 2, 3), keepdim=True) if self.fill is None else x.new_tensor(self.fill)
         for dim, widest in ((FREQUENCY, self.bands), (TIME, self.frames)) * self.count:
             size = x.shape[dim]
             draw = torch.rand(2, len(x), 1, generator=generator, device=x.device)
@@ -98,7 +99,7 @@ class SpecAugment:
             start = (draw[1] * (size - width + 1)).floor()
             covered = _between(start, start + width, size)
             shape = (len(x), 1, size, 1) if dim == FREQUENCY else (len(x), 1, 1, size)
-            x = x.masked_fill(covered.reshape(shape), self.fill)
+            x = torch.where(covered.reshape(shape), fill, x)
         return x, targets
 
 
@@ -220,11 +221,15 @@ def _between(start: Tensor, stop: Tensor, size: int) -> Tensor:
 
 
 def _beta(alpha: float, x: Tensor, generator: Generator) -> Tensor:
-    """One Beta(alpha, alpha) number an example (batch,), of the batch's type and device."""
-    # torch draws no Beta numbers from a given generator, numpy does.
-    seed = torch.randint(2**62, (), generator=generator, device=x.device).item()
-    draws = np.random.default_rng(int(seed)).beta(alpha, alpha, len(x))
-    return torch.from_numpy(draws).to(x)
+    """One Beta(alpha, alpha) number an example (batch,), of the batch's type and device.
+
+    Of two Gamma numbers, the share of the first.
+    """
+    # What `torch.distributions.Beta` calls; that, however, takes no generator, and numbers drawn
+    # elsewhere would make a GPU wait for them in every step.
+    shape = torch.full((2, len(x)), alpha, dtype=torch.float64, device=x.device)
+    first, second = torch._standard_gamma(shape, generator)  # noqa: SLF001
+    return (first / (first + second)).to(x.dtype)
 
 
 def _check_alpha(asked: object, alpha: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ FLOOR = 1e-6
 default window it is 27 dB above the rounding noise of 16-bit audio."""
 
 LEVEL, SPREAD = -7.0, 5.0
-"""Rounded mean and standard deviation of the logarithms over ESC-50's folds 1 to 3. Networks and
-masks work best on features around 0; as constants they leave the front end nothing to save."""
+"""Rounded mean and standard deviation of the logarithms over ESC-50's folds 1 to 3. Most networks
+train best on features around 0; as constants they leave the front end nothing to save."""
 
 Taper = Callable[[int], Tensor]
 """Of a number of samples: the window (samples,) that a frame is multiplied with."""
@@ -56,6 +57,8 @@ class MelSettings:
         taper: The window's shape.
         exponent: Of the magnitude: 2 for power, 1 for the official baselines' magnitude.
         equal_area: Whether every filter has area one over its hertz, or else height one.
+        level: Taken off the logarithms, in nats.
+        spread: What they are divided by after that, in nats; above 0.
     """
 
     sample_rate: int = 16_000
@@ -68,6 +71,8 @@ class MelSettings:
     taper: Taper = hann
     exponent: float = 2.0
     equal_area: bool = True
+    level: float = LEVEL
+    spread: float = SPREAD
 
     def __post_init__(self) -> None:
         """Refuse settings that name no spectrogram."""
@@ -85,8 +90,11 @@ class MelSettings:
                 f"has {self.fft_samples}."
             )
             raise ValueError(msg)
-        if self.exponent <= 0:
-            msg = f"{self}: exponent must be above 0; 2 is power, 1 magnitude."
+        if self.exponent <= 0 or self.spread <= 0:
+            msg = (
+                f"{self}: exponent and spread must be above 0; an exponent of 2 is power, 1 is "
+                "magnitude."
+            )
             raise ValueError(msg)
 
     @property
@@ -122,9 +130,11 @@ MELS_2020 = MelSettings(
 report follows K. Koutini et al., EUSIPCO 2019, in all else, whose 2,048 and 512 samples at
 22.05 kHz make 431 frames of ten seconds. A shorter transform would leave mel bands empty."""
 
-MELS_2021 = MelSettings(window=0.130, hop=0.030, mels=256, fmin=0.0)
+MELS_2021 = MelSettings(window=0.130, hop=0.030, mels=256, fmin=0.0, level=0.0, spread=1.0)
 """QTI 2021, section 3.1, and FAU 2022, section 3.2 (whose "overlap of 30ms" is read as the hop, as
-its source has it): 334 frames of ten seconds, 34 of one."""
+its source has it): 334 frames of ten seconds, 34 of one. The logarithms stay as they are, for the
+papers name no scaling and Residual Normalization feels it: its first layer adds 0.1 times them to
+what has variance one (`benchmarks/ingredients.md` shows by how much)."""
 
 BASELINE_2020 = MelSettings(
     sample_rate=48_000,
@@ -205,7 +215,7 @@ near it until they are summed: whole batches of ten-second clips take four times
 class LogMel(nn.Module):
     """Waveforms in [-1, 1], (batch, samples) or (batch, channels, samples), to log-mels.
 
-    `(log(power + FLOOR) - LEVEL) / SPREAD`, natural logarithm. It has no parameters, and its
+    `(log(power + FLOOR) - level) / spread`, natural logarithm. It has no parameters, and its
     buffers follow the settings and are not saved.
 
     Args:
@@ -277,7 +287,7 @@ class LogMel(nn.Module):
         power = self.mel_power(waveform.reshape(-1, samples))
         # (batch * channels, mels, frames) -> (batch, channels, mels, frames)
         power = power.reshape(batch, -1, *power.shape[1:])
-        return torch.log(power.add_(FLOOR)).sub_(LEVEL).div_(SPREAD)
+        return torch.log(power.add_(FLOOR)).sub_(self.settings.level).div_(self.settings.spread)
 
 
 def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tensor:
@@ -291,13 +301,19 @@ def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tens
     Returns:
         (clips, channels, mels, frames).
     """
-    front_end = LogMel(settings).to(device)
+    front_end = _front_end(settings, device)
     with torch.no_grad():
         parts = [
-            front_end(part.to(device).float() / FULL_SCALE)
+            front_end(part.to(device).float().div_(FULL_SCALE))
             for part in audio.split(_clips_at_once(audio, settings, device))
         ]
     return torch.cat(parts)
+
+
+@lru_cache(maxsize=8)
+def _front_end(settings: MelSettings, device: torch.device) -> LogMel:
+    """One for each settings and device: making the filters takes as long as ten clips."""
+    return LogMel(settings).to(device)
 
 
 def _clips_at_once(audio: Tensor, settings: MelSettings, device: torch.device) -> int:

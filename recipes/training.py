@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from compressor.losses import Loss, cross_entropy
 from recipes import augment
+from recipes.audio import FULL_SCALE
 from recipes.augment import Augmentation, Mixup, Roll, SpecAugment
+from recipes.features import LogMel
+from recipes.responses import DeviceResponse
 
 
 class Plan(Protocol):
@@ -85,7 +88,7 @@ class Training:
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Roll, mask, blend."""
         blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
-        return (Roll(), SpecAugment(self.bands, self.frames), *blending)
+        return (Roll(), SpecAugment(self.bands, self.frames, fill=0.0), *blending)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """AdamW."""
@@ -96,24 +99,71 @@ class Training:
         return warmup_cosine(progress, self.warmup, self.lr)
 
 
+class Listen:
+    """What a batch of waveforms sounds like to a network: devices drawn at random, then log-mels.
+
+    Ten hours of 16 kHz are 1.2 GB as int16 and fit on the device that trains, where both steps then
+    happen for a whole batch at once, differently in every epoch.
+    """
+
+    def __init__(self, front_end: LogMel, responses: DeviceResponse | None = None) -> None:
+        """Take the steps.
+
+        Args:
+            front_end: On the device of the waveforms.
+            responses: Which other devices record some of the clips; None for none.
+        """
+        self.front_end, self.responses = front_end, responses
+
+    @torch.no_grad()
+    def __call__(self, audio: Tensor, generator: Generator) -> Tensor:
+        """int16 (batch, samples), full scale 32,768 -> log-mels (batch, 1, mels, frames)."""
+        heard = audio.to(self.front_end.window.dtype) / FULL_SCALE
+        if self.responses is not None:
+            heard = self.responses(heard, generator)
+        return self.front_end(heard)
+
+
 class Epochs:
-    """A loader over features in memory: every pass is shuffled and augmented anew.
+    """A loader over clips in memory: every pass is shuffled and augmented anew.
 
     Attributes:
         generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, classes: int, plan: Plan, *, seed: int) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: int,
+        plan: Plan,
+        *,
+        seed: int,
+        listen: Listen | None = None,
+    ) -> None:
         """Take the data.
 
         Args:
-            x: Log-mels (clips, channels, mels, frames).
+            x: Log-mels (clips, channels, mels, frames), or with `listen` waveforms, int16
+                (clips, samples).
             y: Labels (clips,), below `classes`, on the same device.
             classes: Number of classes.
             plan: Batch size and augmentation.
             seed: Of `generator`.
+            listen: Makes log-mels of waveforms, batch by batch.
+
+        Raises:
+            ValueError: If there is not a label for each clip, or a label is not below `classes`.
         """
+        if len(x) != len(y) or not len(y) or int(y.min()) < 0 or int(y.max()) >= classes:
+            known = f"{int(y.min())} to {int(y.max())}" if len(y) else "none"
+            msg = (
+                f"Epochs got {len(x)} clips and {len(y)} labels ({known}) of {classes} classes: a "
+                f"label from 0 to {classes - 1} is needed for each of at least one clip."
+            )
+            raise ValueError(msg)
         self.x, self.y, self.classes, self.plan = x, y, classes, plan
+        self.listen = listen
         self.generator = torch.Generator(x.device).manual_seed(seed)
 
     def __len__(self) -> int:
@@ -125,7 +175,7 @@ class Epochs:
         order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
         augmentations = self.plan.augmentations()
         for rows in order.split(self.plan.batch):
-            x = self.x[rows]
+            x = self.x[rows] if self.listen is None else self.listen(self.x[rows], self.generator)
             targets = functional.one_hot(self.y[rows], self.classes).to(x.dtype)
             yield augment.apply(augmentations, x, targets, self.generator)
 
@@ -153,7 +203,7 @@ def train(
     steps, step = epochs * len(batches), 0
     model.train()
     for epoch in range(1, epochs + 1):
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=batches.x.device)
         for x, targets in batches:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(step / steps)
@@ -161,10 +211,10 @@ def train(
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-            total += value.item() * len(x)
+            total += value.detach() * len(x)  # a number asked for here would make a GPU wait
             step += 1
         if on_epoch is not None:
-            on_epoch(epoch, total / len(batches.x))
+            on_epoch(epoch, float(total) / len(batches.x))
     model.eval()
 
 

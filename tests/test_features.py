@@ -85,7 +85,7 @@ def test_real_stereo_clips_equal_librosa(chosen: MelSettings, shared_data: Path)
     ours = log_mels(torch.from_numpy(audio), chosen, torch.device("cpu"))
     wanted = by_librosa(audio.astype(np.float32) / FULL_SCALE, chosen)
     assert ours.shape == wanted.shape
-    power = torch.exp(ours * SPREAD + LEVEL).numpy()
+    power = torch.exp(ours * chosen.spread + chosen.level).numpy()
     np.testing.assert_allclose(power, wanted + FLOOR, rtol=1e-4)
 
 
@@ -140,7 +140,7 @@ def test_front_end_has_nothing_to_save() -> None:
         (lambda: LogMel()(torch.zeros(2, 16_000, dtype=torch.int16)), "torch.int16"),
         (lambda: LogMel()(torch.zeros(2, 1000)), "shorter than its window of 1024 (64 ms)"),
         (lambda: MelSettings(transform=512), "must hold the window's 1024 samples, it has 512"),
-        (lambda: MelSettings(exponent=0), "exponent must be above 0"),
+        (lambda: MelSettings(exponent=0), "exponent and spread must be above 0"),
     ],
 )
 def test_refused(build: object, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import compressor
 from compressor.losses import cross_entropy
 from models import ResidualCNN
 from recipes import esc50
-from recipes.training import Epochs, Training, accuracy, train, warmup_cosine
+from recipes.features import SPREAD, LogMel, MelSettings, log_mels
+from recipes.responses import DeviceResponse, Responses
+from recipes.training import Epochs, Listen, Training, accuracy, train, warmup_cosine
 
 
 def small_data(clips: int = 40) -> esc50.Data:
@@ -108,6 +111,30 @@ def test_batches_cover_every_clip_once_and_are_reproducible() -> None:
     ]
     assert torch.equal(*passes)
     assert torch.equal(passes[0].sort().values, torch.arange(10.0))
+
+
+def test_batches_may_be_made_of_waveforms() -> None:
+    """Features beforehand or batch by batch are the same; a device in between is heard."""
+    audio = torch.randint(-9000, 9000, (6, 4000), dtype=torch.int16)
+    mels = MelSettings(mels=8, hop=0.05)
+    plan = Training(batch=4, mixup=0.0, bands=0, frames=0)
+    y = torch.arange(6)
+    before = Epochs(log_mels(audio, mels, torch.device("cpu")), y, 6, plan, seed=1)
+    during = Epochs(audio, y, 6, plan, seed=1, listen=Listen(LogMel(mels)))
+    for (x, targets), (same_x, same_targets) in zip(before, during, strict=True):
+        torch.testing.assert_close(same_x, x)
+        assert torch.equal(same_targets, targets)
+    half = Responses(("half",), torch.tensor([[0.5, 0.0]]))
+    listen = Listen(LogMel(mels), DeviceResponse(half, share=1.0))
+    quieter = listen(audio, torch.Generator().manual_seed(0))
+    louder = LogMel(mels)(audio.float() / 32_768)
+    torch.testing.assert_close(quieter, louder - 2 * math.log(2) / SPREAD, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 5], [0, -1, 1]])
+def test_labels_that_do_not_fit_are_refused(labels: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"a label from 0 to 4 is needed for each"):
+        Epochs(torch.zeros(3, 1, 2, 2), torch.tensor(labels), 5, Training(), seed=0)
 
 
 def test_training_learns_the_levels() -> None:

@@ -43,7 +43,7 @@ LAYOUT = 1
 """Version of the files; part of the digest."""
 BLOCKS = 100
 """How many times a long build records its rows: a kill costs about a hundredth of the work."""
-SMALLEST_BLOCK = 64
+SMALLEST_BLOCK = 256
 """Rows that are recorded together, at least."""
 SHOWN = 5
 """Bad files that a message describes."""

@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,7 +57,7 @@ class RowFile:
     def rows(self) -> Path:
         return self.folder / "rows.npy"
 
-    @property
+    @cached_property
     def header(self) -> bytes:
         """What the array's file starts with."""
         buffer = io.BytesIO()

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -118,7 +119,7 @@ def find_esc50(given: Path | None) -> Path | None:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Where decoded clips are kept, and what becomes of files that cannot be decoded."""
+    """Where decoded clips are kept, and what becomes of files missing or damaged."""
 
     cache: Path = ROOT / "runs" / "cache"
     on_bad_file: OnBadFile = "refuse"
@@ -133,9 +134,10 @@ def decoded(listing: Listing, wanted: AudioFormat, decoding: Decoding) -> tuple[
 
 def load_esc50(root: Path, device: torch.device, decoding: Decoding | None = None) -> Data:
     """Folds 1-4 to train on, fold 5 held out."""
-    parts: list[tuple[Tensor, Tensor]] = []
+    decoding, parts = decoding or Decoding(), list[tuple[Tensor, Tensor]]()
     for folds in ((1, 2, 3, 4), (5,)):
-        audio, labels = decoded(read_esc50(root, folds), ESC50_FORMAT, decoding or Decoding())
+        listing = read_esc50(root, folds, missing=decoding.on_bad_file)
+        audio, labels = decoded(listing, ESC50_FORMAT, decoding)
         parts.append((log_mels(audio, MELS["esc50"], device), labels.to(device)))
     return Data("ESC-50", parts[0], parts[1], classes=50)
 
@@ -316,13 +318,21 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--control", action="store_true", help="train the dense network on, too")
     parser.add_argument("--cache", type=Path, default=Decoding.cache, help="decoded clips")
-    parser.add_argument("--on-bad-file", choices=get_args(OnBadFile), default="refuse")
+    parser.add_argument(
+        "--on-bad-file",
+        choices=get_args(OnBadFile),
+        default="refuse",
+        help="what to do about files that are missing or cannot be decoded",
+    )
     options = parser.parse_args()
     console = Console()
     device = torch.device(options.device)
     out: Path = options.out / "demo" if options.demo else options.out
     decoding = Decoding(options.cache, options.on_bad_file)
-    data = load(options.data, out, device, console, decoding)
+    try:
+        data = load(options.data, out, device, console, decoding)
+    except (OSError, ValueError) as error:  # what is wrong with the files, and what to do
+        sys.exit(str(error))
     config = Config(model=options.model)
     config = demo(config) if options.demo else config
     records: list[dict[str, float]] = []

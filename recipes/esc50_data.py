@@ -121,7 +121,7 @@ def _files(root: Path, filenames: pd.Series, missing: Missing) -> pd.Series:
         if missing == "refuse":
             raise FileNotFoundError(
                 f"{text}, the first is {absent[0]}. Unpack ESC-50's whole `audio` folder there, or "
-                'pass missing="skip" to go on without them.'
+                'go on without them: missing="skip", on a command line --on-bad-file skip.'
             )
         warnings.warn(f"{text} and are left out: {first_of(absent)}", stacklevel=3)
     return files

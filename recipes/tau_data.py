@@ -220,7 +220,8 @@ def _on_disk(
         if missing == "refuse":
             raise FileNotFoundError(
                 f"{text}, the first is {names[0]}. Unpack every audio archive of the data set "
-                'there, or pass missing="skip" to go on without them.'
+                'there, or go on without them: missing="skip", on a command line '
+                "--on-bad-file skip."
             )
         warnings.warn(f"{text} and are left out: {first_of(names)}", stacklevel=3)
     kept = rows[~(withdrawn | gone)]

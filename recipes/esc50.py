@@ -16,6 +16,7 @@ compressed model, `report.md`, `report.json`, `layers.png`. A killed run goes on
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -24,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -104,6 +106,21 @@ class Data:
     held_out: tuple[Tensor, Tensor]
     classes: int
 
+    @cached_property
+    def digest(self) -> str:
+        """Of every clip and label: names the files of a run, which other data must not find."""
+        tensors = [tensor.cpu().contiguous() for part in self.parts for tensor in part]
+        found = hashlib.sha256(f"{self.name} {self.classes}".encode())
+        for tensor in tensors:
+            found.update(str(tuple(tensor.shape)).encode())
+            found.update(tensor.numpy())
+        return found.hexdigest()[:8]
+
+    @property
+    def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Training and held-out part."""
+        return self.train, self.held_out
+
 
 # ---------------------------------------------------------------------------------------- features
 
@@ -177,14 +194,14 @@ def load(
 def train_dense(
     data: Data, config: Config, folder: Path, console: Console
 ) -> tuple[nn.Module, float]:
-    """Train the dense network, or take the one that an earlier call with this config trained.
+    """Train the dense network, or take the one of an earlier call with this config and data.
 
     Returns:
         The network in eval mode, and the CPU seconds that its training took.
     """
     torch.manual_seed(config.seed)
     model = MODELS[config.model](data.classes).to(data.train[0].device)
-    file = folder / f"dense-{config.epochs}-epochs.safetensors"
+    file = folder / f"dense-{config.epochs}-epochs-{data.digest}.safetensors"
     if file.exists():
         try:
             model.load_state_dict(load_file(file))
@@ -253,11 +270,11 @@ def run(
     """One seed: train, compress, evaluate, write."""
     began = time.perf_counter()
     model, dense_seconds = train_dense(data, config, folder, console)
-    length = f"{config.epochs}-{config.fine_tune}"
+    length = f"{config.epochs}-{config.fine_tune}-{data.digest}"
     start = time.process_time()
     result = compress(model, data, config, folder / f"checkpoint-{length}")
     seconds = time.process_time() - start
-    kind = {"data": data.name, "config": asdict(config)}
+    kind = {"data": data.name, "digest": data.digest, "config": asdict(config)}
     seconds = max(seconds, earlier_seconds(folder, kind))
     result.save(folder)
     result.report.plot(folder / "layers.png")
@@ -307,6 +324,22 @@ def summary(records: Sequence[dict[str, float]], data: Data, folder: Path) -> st
     )
 
 
+def usable(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: If nothing can be computed on it.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch has no one error for it
+        first = str(error).splitlines()[0]
+        message = f"--device {name} cannot be used here ({first}). Try --device cpu."
+        raise ValueError(message) from error
+    return device
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -326,11 +359,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     console = Console()
-    device = torch.device(options.device)
     out: Path = options.out / "demo" if options.demo else options.out
     decoding = Decoding(options.cache, options.on_bad_file)
     try:
-        data = load(options.data, out, device, console, decoding)
+        data = load(options.data, out, usable(options.device), console, decoding)
     except (OSError, ValueError) as error:  # what is wrong with the files, and what to do
         sys.exit(str(error))
     config = Config(model=options.model)

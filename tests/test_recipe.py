@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -70,9 +71,34 @@ def test_esc50_is_found_where_it_is_said_to_be(
     assert esc50.find_esc50(None) == tmp_path / "esc50"
 
 
+def test_another_label_or_sample_is_other_data(tmp_path: Path) -> None:
+    """What was trained on one set is not taken for another, down to one label or one number."""
+    console, config = Console(quiet=True), esc50.Config(epochs=1)
+    data = small_data(10)
+    (x, y), held_out = data.train, data.held_out
+    esc50.train_dense(data, config, tmp_path, console)
+    relabelled, changed = y.clone(), x.clone()
+    relabelled[3] = 4
+    changed[7, 0, 5, 5] += 1e-3
+    others = [replace(data, train=part) for part in ((x, relabelled), (changed, y))]
+    for other in [*others, replace(data, held_out=(held_out[0] * 2, held_out[1]))]:
+        assert other.digest != data.digest
+        esc50.train_dense(other, config, tmp_path, console)
+    assert len(list(tmp_path.glob("dense-*.safetensors"))) == 4
+    assert replace(data).digest == data.digest
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"--device (cuda:99|abacus) cannot be used here .*cpu"):
+        esc50.usable("cuda:99")
+    with pytest.raises(ValueError, match="--device abacus cannot be used here"):
+        esc50.usable("abacus")
+    assert esc50.usable("cpu").type == "cpu"
+
+
 def test_a_damaged_dense_file_is_refused_by_name(tmp_path: Path) -> None:
     data, config = small_data(10), esc50.Config(epochs=1)
-    file = tmp_path / "dense-1-epochs.safetensors"
+    file = tmp_path / f"dense-1-epochs-{data.digest}.safetensors"
     file.write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="delete it"):
         esc50.train_dense(data, config, tmp_path, Console(quiet=True))

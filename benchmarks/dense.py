@@ -29,9 +29,11 @@ from torch import Tensor, nn
 from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.cache import waveforms
+from recipes.epochs import Epochs
 from recipes.esc50_data import FORMAT, read_esc50
 from recipes.features import MelSettings, log_mels
-from recipes.training import Epochs, Training, accuracy, train
+from recipes.plans import Training
+from recipes.training import accuracy, train
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "dense"

@@ -35,11 +35,12 @@ from compressor.storage import write_bytes
 from models import BCResNetASC, SharedResNet
 from recipes.cache import waveforms
 from recipes.devices import Device, record, reference
+from recipes.epochs import Epochs
 from recipes.esc50_data import FORMAT, read_esc50
 from recipes.features import LEVEL, MELS_2021, SPREAD, LogMel, MelSettings
 from recipes.papers import Training2020, Training2021
 from recipes.responses import Responses, read_responses, split
-from recipes.training import Epochs, accuracy, train
+from recipes.training import accuracy, train
 
 RUNS = ROOT / "benchmarks" / "records" / "ingredients"
 TEACHERS = ROOT / "runs" / "ingredients"

@@ -39,10 +39,11 @@ from compressor.losses import cross_entropy
 from compressor.storage import write_bytes
 from models import BCResNetASC
 from recipes.audio import AudioFormat, decode
+from recipes.epochs import Epochs
 from recipes.esc50_data import FORMAT, read_esc50
 from recipes.features import FULL_SCALE, MELS_2020, MELS_2021, MelSettings, log_mels
 from recipes.papers import Training2021
-from recipes.training import Epochs, train
+from recipes.training import train
 
 FOLDER = Path(__file__).parent
 CLASSES = 10

@@ -153,16 +153,17 @@ class FreqMix:
         draw = torch.rand(len(x), generator=generator, device=x.device)
         partner = torch.randperm(len(x), generator=generator, device=x.device)
         start = (draw * rows).floor()[:, None]
+        # The band's rows are whole; so is its share.
         kept = _between(start, start + (share[:, None] * rows).round(), rows)
         return blend_bands(x, targets, kept, partner)
 
 
 @dataclass(frozen=True)
 class Either:
-    """One of two augmentations for a whole batch: what the 2020 report may mean by combining both.
+    """One of two augmentations for each example: what the 2020 report may mean by combining both.
 
     It trains with FreqMix and mixup together (sections 1 and 3) and does not say how. Blending an
-    example twice would bury it among four, so each batch gets one of them.
+    example twice would bury it among four, so each gets one of them.
 
     Attributes:
         first: Chosen with probability `share`.
@@ -181,9 +182,14 @@ class Either:
             raise ValueError(msg)
 
     def __call__(self, x: Tensor, targets: Tensor, generator: Generator, /) -> Batch:
-        """What the chosen augmentation makes of the batch."""
-        draw = torch.rand((), generator=generator, device=generator.device).item()
-        return (self.first if draw < self.share else self.second)(x, targets, generator)
+        """The batch with each example as one of the two made it."""
+        # Both are made for all: to look at a draw, a GPU would have to be waited for.
+        first = torch.rand(len(x), generator=generator, device=x.device) < self.share
+        (x1, targets1), (x2, targets2) = (
+            augmentation(x, targets, generator) for augmentation in (self.first, self.second)
+        )
+        mixed = torch.where(first[:, None, None, None], x1, x2)
+        return mixed, torch.where(first[:, None], targets1, targets2)
 
 
 def blend(x: Tensor, targets: Tensor, share: Tensor, partner: Tensor) -> Batch:
@@ -195,9 +201,10 @@ def blend(x: Tensor, targets: Tensor, share: Tensor, partner: Tensor) -> Batch:
         share: What stays of each example (batch,), 0 to 1.
         partner: Which example joins each (batch,).
     """
-    keep = share[:, None, None, None]
+    keep = share[:, None, None, None].to(x.dtype)
     mixed = keep * x + (1 - keep) * x[partner]
-    return mixed, share[:, None] * targets + (1 - share[:, None]) * targets[partner]
+    keep = share[:, None].to(targets.dtype)
+    return mixed, keep * targets + (1 - keep) * targets[partner]
 
 
 def blend_bands(x: Tensor, targets: Tensor, kept: Tensor, partner: Tensor) -> Batch:
@@ -221,15 +228,19 @@ def _between(start: Tensor, stop: Tensor, size: int) -> Tensor:
 
 
 def _beta(alpha: float, x: Tensor, generator: Generator) -> Tensor:
-    """One Beta(alpha, alpha) number an example (batch,), of the batch's type and device.
+    """One Beta(alpha, alpha) number an example (batch,), float64, on the batch's device.
 
-    Of two Gamma numbers, the share of the first.
+    The share of one Gamma(alpha) number in the sum of two, each of which is a Gamma(alpha + 1)
+    number times u^(1 / alpha), u uniform: in logarithms, as for a small alpha both are too small
+    for any type (L. Devroye, "Non-Uniform Random Variate Generation", 1986, IX.3.4).
     """
-    # What `torch.distributions.Beta` calls; that, however, takes no generator, and numbers drawn
+    shape = torch.full((2, len(x)), alpha + 1, dtype=torch.float64, device=x.device)
+    # What `torch.distributions` calls; that, however, takes no generator, and numbers drawn
     # elsewhere would make a GPU wait for them in every step.
-    shape = torch.full((2, len(x)), alpha, dtype=torch.float64, device=x.device)
-    first, second = torch._standard_gamma(shape, generator)  # noqa: SLF001
-    return (first / (first + second)).to(x.dtype)
+    gamma = torch._standard_gamma(shape, generator)  # noqa: SLF001
+    uniform = 1 - torch.rand(shape.shape, generator=generator, dtype=torch.float64, device=x.device)
+    first, second = gamma.log() + uniform.log() / alpha
+    return torch.sigmoid(first - second)
 
 
 def _check_alpha(asked: object, alpha: float) -> None:

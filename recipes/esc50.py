@@ -43,13 +43,15 @@ from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.audio import AudioFormat
 from recipes.cache import OnBadFile, waveforms
+from recipes.epochs import Epochs
 from recipes.esc50_data import FORMAT as ESC50_FORMAT
 from recipes.esc50_data import read_esc50
 from recipes.features import MelSettings, log_mels
 from recipes.listing import Listing
+from recipes.plans import Training
 from recipes.scenes import SceneSettings, write_scenes
 from recipes.tau_data import read_tau
-from recipes.training import Epochs, Training, accuracy, train
+from recipes.training import accuracy, train
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = Budget(params=128e3, macs=30e6)

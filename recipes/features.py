@@ -90,10 +90,11 @@ class MelSettings:
                 f"has {self.fft_samples}."
             )
             raise ValueError(msg)
-        if self.exponent <= 0 or self.spread <= 0:
+        scales = (self.exponent, self.spread)
+        if not all(0 < scale < math.inf for scale in scales) or not math.isfinite(self.level):
             msg = (
-                f"{self}: exponent and spread must be above 0; an exponent of 2 is power, 1 is "
-                "magnitude."
+                f"{self}: exponent and spread must be above 0, and they and level finite; an "
+                "exponent of 2 is power, 1 is magnitude."
             )
             raise ValueError(msg)
 
@@ -114,7 +115,8 @@ class MelSettings:
 
     def frames(self, samples: int) -> int:
         """Frames of a waveform of that many samples."""
-        return 1 + samples // self.hop_samples
+        # Half of the transform, rounded down, is padded on either side.
+        return 1 + (samples - self.fft_samples % 2) // self.hop_samples
 
 
 MELS_2020 = MelSettings(
@@ -247,10 +249,9 @@ class LogMel(nn.Module):
     def mel_power(self, waveform: Tensor) -> Tensor:
         """Mel power before the logarithm, (batch, samples) -> (batch, mels, frames)."""
         size = self.settings.fft_samples
-        padded = functional.pad(waveform, (size // 2, size - size // 2))
+        padded = functional.pad(waveform, (size // 2, size // 2))
         # (batch, frames, size): a view, one frame every hop.
         frames = padded.unfold(1, size, self.settings.hop_samples)
-        frames = frames[:, : self.settings.frames(waveform.shape[1])]
         spectrum = torch.fft.rfft((frames * self.window).flatten(0, 1))
         power = self._power(spectrum)
         blocks = zip(self.filters.split(BAND), self.columns, strict=True)
@@ -269,12 +270,15 @@ class LogMel(nn.Module):
         """(batch, samples) -> (batch, 1, mels, frames); channels stay where there are some.
 
         Raises:
-            ValueError: If the waveform is not a batch of float samples, or too short for a window.
+            ValueError: If the waveform is not a batch of samples of its own type, or too short
+                for a window.
         """
-        if waveform.ndim not in (2, 3) or not waveform.is_floating_point():
+        kind = self.window.dtype
+        if waveform.ndim not in (2, 3) or waveform.dtype != kind or not waveform.numel():
             msg = (
-                f"LogMel got {waveform.dtype} of shape {tuple(waveform.shape)}: it takes float "
-                "waveforms (batch, samples) or (batch, channels, samples) between -1 and 1."
+                f"LogMel got {waveform.dtype} of shape {tuple(waveform.shape)}: it takes {kind} "
+                "waveforms (batch, samples) or (batch, channels, samples) between -1 and 1, at "
+                "least one; `.to(dtype)` changes its own type."
             )
             raise ValueError(msg)
         if waveform.shape[-1] < self.settings.window_samples:
@@ -301,7 +305,16 @@ def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tens
 
     Returns:
         (clips, channels, mels, frames).
+
+    Raises:
+        ValueError: If the clips are not int16, none, or too short for a window.
     """
+    if audio.dtype != torch.int16:
+        msg = (
+            f"log_mels got {audio.dtype} of shape {tuple(audio.shape)}: it takes int16 clips, as "
+            "`recipes.cache` decodes them. For waveforms between -1 and 1 call LogMel(settings)."
+        )
+        raise ValueError(msg)
     front_end = _front_end(settings, device)
     with torch.no_grad():
         parts = [

@@ -33,15 +33,17 @@ class ClassBalancedFocal:
         gamma: How much confident answers are discounted; 0 for none.
     """
 
-    counts: Sequence[int]
+    counts: Sequence[float]
     beta: float = 0.9999
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse what the equation has no value for."""
-        if not self.counts or min(self.counts) < 1:
+        counts = tuple(float(count) for count in self.counts)  # of an array, too
+        object.__setattr__(self, "counts", counts)
+        if not counts or not all(1 <= count < float("inf") for count in counts):
             msg = (
-                f"ClassBalancedFocal(counts={list(self.counts)}): every class needs at least one "
+                f"ClassBalancedFocal(counts={list(counts)}): every class needs at least one "
                 "training clip, as its weight is divided by a number that grows from 0 with them."
             )
             raise ValueError(msg)
@@ -76,7 +78,7 @@ class ClassBalancedFocal:
             targets: Labels (batch,) or distributions (batch, classes).
 
         Raises:
-            ValueError: If there are not as many logits as counts.
+            ValueError: If there are not as many logits as counts, or not a target for each clip.
         """
         classes = len(self.counts)
         if logits.ndim != 2 or logits.shape[1] != classes:
@@ -85,8 +87,15 @@ class ClassBalancedFocal:
                 f"{tuple(logits.shape)}: it takes (batch, {classes})."
             )
             raise ValueError(msg)
+        if targets.shape not in {logits.shape, logits.shape[:1]}:
+            msg = (
+                f"ClassBalancedFocal got logits of shape {tuple(logits.shape)} and targets of "
+                f"shape {tuple(targets.shape)}: it takes labels (batch,) or distributions (batch, "
+                f"{classes})."
+            )
+            raise ValueError(msg)
         if targets.ndim == 1:
-            targets = functional.one_hot(targets, classes).to(logits.dtype)
+            targets = functional.one_hot(targets.long(), classes).to(logits.dtype)
         present, absent = self._focal(logits), self._focal(-logits)
         # Class y's sum has `present` at y and `absent` elsewhere.
         each = present - absent + absent.sum(dim=1, keepdim=True)

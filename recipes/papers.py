@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from recipes.augment import Augmentation, Either, FreqMix, Mixup, Roll, SpecAugment
-from recipes.training import warmup_cosine
+from recipes.plans import check_ranges, check_warmup, warmup_cosine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,14 @@ class Training2020:
 
     Attributes:
         epochs: Passes over the data: 50 + 200 + 100.
-        batch: Clips in a step; chosen, the report names none.
+        batch: Clips in a step; chosen. The report names none, and follows K. Koutini et al.,
+            EUSIPCO 2019, in what it does not name.
         lr: Adam's learning rate in the first stage.
         last: Its rate in the last stage; in between it decays exponentially.
         steady: Epochs of the first stage.
         decay: Epochs of the second stage.
         freqmix: Alpha of FreqMix's Beta distribution (section 3.1); 0 for none.
-        mixup: Alpha of mixup's; chosen, the report names none (section 3); 0 for none.
+        mixup: Alpha of mixup's; chosen likewise (section 3); 0 for none.
     """
 
     epochs: int = 350
@@ -43,8 +44,13 @@ class Training2020:
     freqmix: float = 1.0
     mixup: float = 0.2
 
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        stages = ("epochs", "batch", "lr", "last", "decay")
+        check_ranges(self, positive=stages, not_negative=("steady", "freqmix", "mixup"))
+
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """FreqMix in one half of the batches and mixup in the other (`Either` says why)."""
+        """FreqMix for one half of the examples, mixup for the other (`Either` says why)."""
         return _freqmix_or_mixup(self.freqmix, self.mixup)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -77,6 +83,11 @@ class FineTune2020:
     last: float = 1e-6
     freqmix: float = 1.0
     mixup: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        check_ranges(self, positive=("epochs", "batch", "lr"))
+        check_ranges(self, not_negative=("last", "freqmix", "mixup"))
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         """As before the pruning."""
@@ -122,6 +133,13 @@ class Training2021:
     bands: int = 0
     frames: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        check_ranges(self, positive=("epochs", "batch", "lr", "hop"))
+        rest = ("momentum", "weight_decay", "mixup", "roll", "bands", "frames")
+        check_ranges(self, not_negative=rest)
+        check_warmup(self, self.warmup, self.epochs)
+
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Roll, masks for the large model, mixup."""
         masks = (SpecAugment(self.bands, self.frames),) if self.bands or self.frames else ()
@@ -150,7 +168,8 @@ class Training2022:
         momentum: Of SGD.
         weight_decay: Of SGD.
         mixup: Alpha of the Beta distribution; 0 for none.
-        roll: Largest roll to either side, as a share of the clip.
+        roll: Largest roll as a share of the clip, here to either side: "a random roll of 40% of
+            the signal length" does not say.
         clip: Frames of a clip, for the roll: 34 for one second every 30 ms.
         bands: Widest frequency mask of SpecAugment. How many is not said; two, as in 2021.
     """
@@ -166,6 +185,13 @@ class Training2022:
     roll: float = 0.4
     clip: int = 34
     bands: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        check_ranges(self, positive=("epochs", "batch", "lr", "clip"))
+        rest = ("last", "momentum", "weight_decay", "mixup", "roll", "bands")
+        check_ranges(self, not_negative=rest)
+        check_warmup(self, self.warmup, self.epochs)
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Roll, frequency masks, mixup."""

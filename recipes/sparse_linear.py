@@ -14,6 +14,7 @@ B. O'Donoghue, E. Candes, 2015), and the strength is found by bisection on the f
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,12 @@ WEAKEST = 1e-3
 """Where that way ends, as a part of the strength at which nothing remains. Fewer clips than
 features are told apart before half of the features remain; weaker terms then change nothing but the
 time they take."""
+
+
+TOLERANCE = 0.01
+"""Violation of the optimality condition, as a share of the strength, that counts as solved."""
+ROUNDING = 32
+"""Gradients below so many roundings of one say nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Sparse:
 def gradients(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     """Of the mean cross entropy: with respect to weight (classes, features) and bias (classes,)."""
     chance = torch.softmax(functional.linear(features, weight, bias), dim=1)
-    wrong = (chance - functional.one_hot(labels, len(bias)).to(chance)) / len(features)
+    wrong = (chance - functional.one_hot(labels.long(), len(bias)).to(chance)) / len(features)
     return wrong.T @ features, wrong.sum(dim=0)
 
 
@@ -89,14 +96,14 @@ def fit(
     strength: float,
     *,
     start: Sparse | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = TOLERANCE,
     steps: int = 5000,
 ) -> Sparse:
     """Solve for one strength.
 
     Args:
         features: (clips, features), each of about unit variance; on any device.
-        labels: (clips,), int64, below `classes`.
+        labels: (clips,), whole numbers below `classes`.
         classes: How many.
         strength: Of the l1 term, above 0.
         start: A solution for a neighbouring strength, to begin at.
@@ -147,7 +154,7 @@ def select(
 
     Returns:
         The solution; where no strength comes within that of the share, as the number jumps or the
-        clips are too few for so many features, the nearest that was found.
+        clips are too few for so many features, the nearest that was found, with a warning.
 
     Raises:
         ValueError: If the share is out of range, or as `fit` does.
@@ -155,8 +162,10 @@ def select(
     if not 0 < share < 1:
         msg = f"select(share={share}): the share of features must lie between 0 and 1."
         raise ValueError(msg)
+    _check(features, labels, classes, 1.0)
     high = strongest(features, labels, classes)
-    _check(features, labels, classes, high)
+    # Where features say nothing, what is left of their gradients is rounding.
+    _check(features, labels, classes, high if high > ROUNDING * _eps(features) else 0.0)
     weakest = WEAKEST * high
     best = near = fit(features, labels, classes, high)
     low: float | None = None  # a strength at which too many remain, once one is known
@@ -168,7 +177,20 @@ def select(
         if abs(_share(best) - share) <= within or (low is not None and high < 1.0001 * low):
             break
         low, high = (strength, high) if _share(near) > share else (low, strength)
+    if abs(_share(best) - share) > within or best.violation > TOLERANCE:
+        warnings.warn(
+            f"{share:.0%} of {features.shape[1]} features were to remain for {len(labels)} clips; "
+            f"the nearest found leaves {_share(best):.0%}, at a strength of {best.strength:.2g} "
+            f"whose optimality condition is breached by {best.violation:.2g} of it (wanted: "
+            f"{TOLERANCE}). More clips, or a smaller share, can be solved.",
+            stacklevel=2,
+        )
     return best
+
+
+def _eps(features: Tensor) -> float:
+    """Rounding of one in their type."""
+    return torch.finfo(features.dtype).eps
 
 
 def _share(found: Sparse) -> float:
@@ -193,15 +215,23 @@ def pretrain(model: LinearMoments, x: Tensor, labels: Tensor, share: float = 0.5
         The solution, whose `kept` says which features remain.
 
     Raises:
-        ValueError: As `select` does.
+        ValueError: If the log-mels are not of the model's bands, or as `select` does; the model
+            then stays as it was.
     """
-    parts = [moments(part, model.order).flatten(1) for part in x.split(256)]
-    features = torch.cat(parts)
     norm, layer = model.standardise, model.classifier
-    norm.running_mean.copy_(features.mean(dim=0))
-    norm.running_var.copy_(features.var(dim=0, correction=0))
-    standard = (features - norm.running_mean) * torch.rsqrt(norm.running_var + norm.eps)
+    mels = norm.num_features // model.order
+    if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != mels:
+        msg = (
+            f"pretrain got log-mels of shape {tuple(x.shape)} for a model of {mels} bands: it "
+            f"takes (clips, 1, {mels}, frames)."
+        )
+        raise ValueError(msg)
+    features = torch.cat([moments(part, model.order).flatten(1) for part in x.split(256)])
+    mean, variance = features.mean(dim=0), features.var(dim=0, correction=0)
+    standard = (features - mean) * torch.rsqrt(variance + norm.eps)
     found = select(standard, labels, layer.out_features, share)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
     layer.weight.copy_(found.weight)
     layer.bias.copy_(found.bias)
     return found

@@ -123,6 +123,25 @@ def test_mixup_blends_clips_and_labels_alike(seed: int, alpha: float) -> None:
     torch.testing.assert_close(x[:, 0, :, 0], mixed)
 
 
+@pytest.mark.parametrize("alpha", [1e-4, 1e-3, 0.05])
+def test_a_small_alpha_blends_little(alpha: float) -> None:
+    """Nearly every share is nearly 0 or 1, and as many one as the other."""
+    x = torch.arange(2.0).reshape(2, 1, 1, 1).repeat(4000, 1, 1, 1).double()
+    out, _ = Mixup(alpha)(x, torch.zeros(8000, 1), generator())
+    between = (out > 0.01) & (out < 0.99)
+    expected = stats.beta(alpha, alpha).cdf(0.99) - stats.beta(alpha, alpha).cdf(0.01)
+    assert float(between.double().mean()) == pytest.approx(expected / 2, abs=0.02)
+
+
+@pytest.mark.parametrize("mixing", [Mixup(0.3), FreqMix(), Either(FreqMix(), Mixup(1.0))])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_targets_keep_their_own_precision(mixing: Augmentation, kind: torch.dtype) -> None:
+    x, targets = batch(0, 50, 1, 7, 3)
+    out, mixed = mixing(x.to(kind), targets, generator())
+    assert (out.dtype, mixed.dtype) == (kind, torch.float32)
+    torch.testing.assert_close(mixed.sum(1), torch.ones(50))
+
+
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
 def test_mixup_draws_from_the_beta_distribution(alpha: float) -> None:
     """Kolmogorov and Smirnov find no difference in 4,000 shares."""
@@ -178,14 +197,16 @@ def test_lambda_one_keeps_and_lambda_zero_takes_the_partner(seed: int) -> None:
 
 
 def test_either_chooses_by_its_share() -> None:
-    x, targets = batch(0, 4, 1, 8, 4)
-    negate: Augmentation = lambda x, targets, _: (-x, targets)  # noqa: E731
-    keep: Augmentation = lambda x, targets, _: (x, targets)  # noqa: E731
-    source = generator()
-    found = [
-        torch.equal(Either(negate, keep, 0.25)(x, targets, source)[0], -x) for _ in range(2000)
-    ]
-    assert sum(found) / 2000 == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 2000))
+    """Each example by itself, features and targets together."""
+    x, targets = torch.ones(4000, 1, 2, 2), torch.zeros(4000, 3)
+    first: Augmentation = lambda x, targets, _: (-x, targets + 1)  # noqa: E731
+    second: Augmentation = lambda x, targets, _: (2 * x, targets + 2)  # noqa: E731
+    out, mixed = Either(first, second, 0.25)(x, targets, generator())
+    chosen = out[:, 0, 0, 0] == -1
+    assert torch.equal(out, torch.where(chosen[:, None, None, None], -x, 2 * x))
+    assert torch.equal(mixed, torch.where(chosen[:, None], 1.0, 2.0).expand(4000, 3))
+    spread = math.sqrt(0.25 * 0.75 / 4000)
+    assert float(chosen.float().mean()) == pytest.approx(0.25, abs=4 * spread)
 
 
 def test_augmentation_follows_its_generator() -> None:

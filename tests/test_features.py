@@ -27,12 +27,15 @@ from recipes.features import (
     mel_filters,
 )
 
+CPU = torch.device("cpu")
 LAYOUTS = {
     "default": MelSettings(),
     "2020, stereo": MELS_2020,
     "2021 and 2022": MELS_2021,
     "baseline 2020": BASELINE_2020,
     "baselines 2021 and 2022": BASELINE_2022,
+    # Odd, and longer than its window.
+    "odd transform": MelSettings(window=0.05, transform=1025, mels=40),
 }
 WINDOWS = {hann: "hann", hamming: "hamming"}
 
@@ -82,7 +85,7 @@ def test_real_stereo_clips_equal_librosa(chosen: MelSettings, shared_data: Path)
     folder = shared_data / "TAU-urban-acoustic-scenes-2020-3class-development-mini" / "audio"
     read = [soundfile.read(path, dtype="int16")[0].T for path in sorted(folder.glob("*.wav"))[:3]]
     audio = np.stack(read)[..., : 3 * chosen.sample_rate]
-    ours = log_mels(torch.from_numpy(audio), chosen, torch.device("cpu"))
+    ours = log_mels(torch.from_numpy(audio), chosen, CPU)
     wanted = by_librosa(audio.astype(np.float32) / FULL_SCALE, chosen)
     assert ours.shape == wanted.shape
     power = torch.exp(ours * chosen.spread + chosen.level).numpy()
@@ -93,7 +96,7 @@ def test_real_stereo_clips_equal_librosa(chosen: MelSettings, shared_data: Path)
 def test_many_clips_are_computed_in_parts(shape: tuple[int, ...]) -> None:
     """Parts, channels and batches change nothing."""
     audio = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16)
-    whole = log_mels(audio, MELS_2021, torch.device("cpu"))
+    whole = log_mels(audio, MELS_2021, CPU)
     front_end = LogMel(MELS_2021)
     for clip, expected in zip(audio, whole, strict=True):
         channels = clip.reshape(-1, shape[-1]).float() / FULL_SCALE
@@ -138,6 +141,12 @@ def test_front_end_has_nothing_to_save() -> None:
         ),
         (lambda: LogMel()(torch.zeros(16_000)), "(batch, samples)"),
         (lambda: LogMel()(torch.zeros(2, 16_000, dtype=torch.int16)), "torch.int16"),
+        (lambda: LogMel()(torch.zeros(2, 16_000).double()), "takes torch.float32 waveforms"),
+        (lambda: LogMel()(torch.zeros(0, 16_000)), "at least one"),
+        (lambda: log_mels(torch.zeros(2, 16_000), MelSettings(), CPU), "takes int16 clips"),
+        (lambda: log_mels(torch.zeros(0, 16_000).short(), MelSettings(), CPU), "at least one"),
+        (lambda: MelSettings(spread=float("nan")), "exponent and spread must be above 0"),
+        (lambda: MelSettings(level=float("inf")), "level finite"),
         (lambda: LogMel()(torch.zeros(2, 1000)), "shorter than its window of 1024 (64 ms)"),
         (lambda: MelSettings(transform=512), "must hold the window's 1024 samples, it has 512"),
         (lambda: MelSettings(exponent=0), "exponent and spread must be above 0"),

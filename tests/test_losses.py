@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -80,6 +81,12 @@ def test_extreme_logits_stay_finite_with_their_gradients() -> None:
     assert z.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_counts_come_as_they_are_counted(kind: type) -> None:
+    expected = ClassBalancedFocal((3, 4, 5)).weights()
+    assert torch.equal(ClassBalancedFocal(kind([3, 4, 5])).weights(), expected)
+
+
 def test_it_is_a_loss_of_a_model_and_a_batch() -> None:
     model, loss = nn.Linear(5, 3), ClassBalancedFocal(COUNTS_2020)
     x, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 1])
@@ -96,6 +103,11 @@ def test_it_is_a_loss_of_a_model_and_a_batch() -> None:
         (
             lambda: ClassBalancedFocal((3, 4)).of_logits(torch.zeros(2, 3), torch.tensor([0, 1])),
             r"counts of 2 classes .* \(2, 3\)",
+        ),
+        (lambda: ClassBalancedFocal((3, float("nan"))), "at least one training clip"),
+        (
+            lambda: ClassBalancedFocal((3, 4)).of_logits(torch.zeros(3, 2), torch.zeros(1, 2)),
+            r"targets of shape \(1, 2\)",
         ),
     ],
 )

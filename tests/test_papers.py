@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from recipes.augment import Either, FreqMix, Mixup, Roll, SpecAugment
+from recipes.epochs import Epochs
 from recipes.papers import FineTune2020, Training2020, Training2021, Training2022
-from recipes.training import Epochs, Plan, train
+from recipes.plans import Plan, Training
+from recipes.training import train
 
 PLANS: list[Plan] = [Training2020(), FineTune2020(), Training2021(), Training2022()]
 
@@ -59,12 +61,16 @@ def test_optimizers() -> None:
         (group,) = plan.optimizer([weight]).param_groups
         assert (group["momentum"], group["weight_decay"]) == (0.9, 0.001)
         assert plan.batch == 64
-    assert isinstance(Training2020().optimizer([weight]), torch.optim.Adam)
+    for plan in (Training2020(), FineTune2020()):
+        optimizer = plan.optimizer([weight])
+        assert type(optimizer) is torch.optim.Adam
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["weight_decay"], group["betas"]) == (1e-4, 0, (0.9, 0.999))
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
 def test_every_plan_trains(plan: Plan) -> None:
-    """A linear layer on separable levels gets better; its rate at the end is the plan's."""
+    """A linear layer on separable levels gets better."""
     y = torch.arange(64) % 4
     x = torch.eye(4)[y].reshape(64, 1, 4, 1).expand(64, 1, 4, 6).contiguous()
     torch.manual_seed(0)
@@ -74,3 +80,42 @@ def test_every_plan_trains(plan: Plan) -> None:
     train(model, batches, 6, on_epoch=lambda _, loss: losses.append(loss))
     assert len(losses) == 6
     assert min(losses[1:]) < losses[0]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_every_step_has_the_rate_of_the_plan(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimiser's own rate, read at every step of three epochs."""
+    x, y = torch.randn(150, 1, 2, 3), torch.arange(150) % 4
+    seen: list[float] = []
+    kind = type(plan.optimizer([nn.Parameter(torch.ones(1))]))
+    step = kind.step
+
+    def look(self: torch.optim.Optimizer, *args: object) -> object:
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(kind, "step", look)
+    batches = Epochs(x, y, 4, plan, seed=0)
+    train(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), batches, 3)
+    steps = 3 * len(batches)
+    assert seen == [plan.rate(i / steps) for i in range(steps)]
+    assert len(set(seen)) > 1
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Training2021(epochs=5), "a warm-up of 5 in a training of 5 never reaches"),
+        (lambda: Training2022(epochs=3), "a warm-up of 3 in a training of 3 never reaches"),
+        (lambda: Training2020(decay=0), "decay must be above 0"),
+        (lambda: Training2021(batch=0), "batch must be above 0"),
+        (lambda: Training2022(mixup=-1), "mixup must be at least 0"),
+        (lambda: Training2021(lr=float("nan")), "lr must be above 0 and finite"),
+        (lambda: FineTune2020(lr=float("inf")), "lr must be above 0 and finite"),
+        (lambda: Training(warmup=1.0), "never reaches the peak"),
+        (lambda: Training(weight_decay=-1.0), "weight_decay must be at least 0"),
+    ],
+)
+def test_plans_by_which_nothing_trains(build: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()

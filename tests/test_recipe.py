@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 import compressor
+from compressor.errors import TrainingError
 from compressor.losses import cross_entropy
-from models import ResidualCNN
+from models import LinearMoments, ResidualCNN
 from recipes import esc50
+from recipes.epochs import Epochs, Listen
 from recipes.features import SPREAD, LogMel, MelSettings, log_mels
+from recipes.plans import Training, warmup_cosine
 from recipes.responses import DeviceResponse, Responses
-from recipes.training import Epochs, Listen, Training, accuracy, train, warmup_cosine
+from recipes.training import accuracy, train
 
 
 def small_data(clips: int = 40) -> esc50.Data:
@@ -157,10 +161,67 @@ def test_batches_may_be_made_of_waveforms() -> None:
     torch.testing.assert_close(quieter, louder - 2 * math.log(2) / SPREAD, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 5], [0, -1, 1]])
-def test_labels_that_do_not_fit_are_refused(labels: list[int]) -> None:
+FOUR = torch.zeros(3, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([0, 1]),
+        torch.tensor([0, 1, 5]),
+        torch.tensor([0, -1, 1]),
+        torch.tensor([[0], [1], [2]]),
+        torch.tensor([0.0, 1.0, 2.0]),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"a label from 0 to 4 is needed for each"):
-        Epochs(torch.zeros(3, 1, 2, 2), torch.tensor(labels), 5, Training(), seed=0)
+        Epochs(FOUR, labels, 5, Training(), seed=0)
+
+
+def test_clips_of_another_kind_are_refused() -> None:
+    y = torch.arange(3)
+    with pytest.raises(ValueError, match=r"torch.int16 .* takes float log-mels"):
+        Epochs(FOUR.short(), y, 5, Training(), seed=0)
+    with pytest.raises(ValueError, match="takes int16 waveforms"):
+        Epochs(FOUR, y, 5, Training(), seed=0, listen=Listen(LogMel()))
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize(("clips", "sizes"), [(8, [4, 4]), (9, [4, 5]), (10, [4, 4, 2]), (1, [1])])
+def test_no_clip_is_alone_in_a_last_batch(kind: torch.dtype, clips: int, sizes: list[int]) -> None:
+    plan = Training(batch=4, bands=0, frames=0)
+    batches = Epochs(torch.randn(clips, 1, 2, 2), torch.zeros(clips, dtype=kind), 2, plan, seed=0)
+    assert [len(x) for x, _ in batches] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_a_linear_model_trains_on_any_number_of_clips() -> None:
+    plan = Training(batch=4, mixup=0.0, bands=0, frames=0)
+    model = LinearMoments(mels=4, num_classes=2, frames=5)
+    train(model, Epochs(torch.randn(13, 1, 4, 5), torch.arange(13) % 2, 2, plan, seed=0), 2)
+
+
+def test_a_loss_that_is_no_number_stops_training() -> None:
+    x = torch.randn(8, 1, 4, 5)
+    x[3] = math.nan
+    plan = Training(batch=4, mixup=0.0, bands=0, frames=0)
+    model = LinearMoments(mels=4, num_classes=2, frames=5)
+    with pytest.raises(TrainingError, match=r"The loss of epoch 1 of 2 is nan.*Lower the rate"):
+        train(model, Epochs(x, torch.arange(8) % 2, 2, plan, seed=0), 2)
+
+
+@pytest.mark.parametrize("y", [torch.zeros(1), torch.zeros(3, 1), torch.zeros(0)])
+def test_accuracy_needs_a_label_for_each_clip(y: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"accuracy\(\) got 3 clips and labels of shape"):
+        accuracy(nn.Flatten(), FOUR, y)
+
+
+def test_accuracy_gives_every_module_its_mode_back() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2)).train()
+    model[2].eval()
+    accuracy(model, FOUR, torch.zeros(3))
+    assert [module.training for module in model] == [True, True, False]
 
 
 def test_training_learns_the_levels() -> None:

@@ -16,6 +16,7 @@ from compressor.losses import cross_entropy
 from models import BCResNetASC, LinearMoments, SharedResNet, Tandem
 from recipes.audio import AudioFormat
 from recipes.cache import waveforms
+from recipes.epochs import Epochs
 from recipes.features import MELS_2020, MELS_2021, MelSettings, log_mels
 from recipes.listing import Listing
 from recipes.losses import ClassBalancedFocal
@@ -27,7 +28,7 @@ from recipes.split import by_location
 from recipes.submission import check_package, write_package
 from recipes.submission_forms import FORM2022
 from recipes.tau_data import read_tau
-from recipes.training import Epochs, accuracy, logits, train
+from recipes.training import accuracy, logits, train
 from tests.forms import submission
 
 ONE_SECOND = AudioFormat(seconds=1)

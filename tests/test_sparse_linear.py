@@ -104,7 +104,8 @@ def test_select_leaves_about_the_share_and_keeps_what_matters(share: float) -> N
 def test_clips_too_few_for_the_share_give_the_nearest() -> None:
     """12 clips of 60 features are told apart by far fewer than half of them."""
     x, y = planted(12, 60, 3, useful=3)
-    found = select(x, y, 3, 0.5)
+    with pytest.warns(UserWarning, match=r"50% of 60 features .* for 12 clips; the nearest"):
+        found = select(x, y, 3, 0.5)
     assert 0.02 < float(found.kept.double().mean()) < 0.4
     assert found.strength >= 0.7e-3 * strongest(x, y, 3)
 
@@ -128,6 +129,21 @@ def test_pretraining_fills_the_linear_model_and_the_tandem_begins_with_it() -> N
     assert torch.equal(tandem(x), functional.log_softmax(model(x), dim=1))
 
 
+def test_a_refused_pretraining_leaves_the_model_as_it_was() -> None:
+    model = LinearMoments(mels=8, num_classes=3, frames=20)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    silence, y = torch.zeros(6, 1, 8, 20), torch.arange(6) % 3
+    for x, labels, message in (
+        (silence, y, "do not vary"),
+        (torch.randn(6, 1, 8, 20), y + 1, "Labels reach from 1 to 3"),
+        (torch.randn(6, 1, 9, 20), y, "a model of 8 bands"),
+        (torch.randn(6, 2, 8, 20), y, r"takes \(clips, 1, 8, frames\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(model, x, labels)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -138,6 +154,8 @@ def test_pretraining_fills_the_linear_model_and_the_tandem_begins_with_it() -> N
         (lambda x, y: fit(x[:0], y[:0], 3, 0.1), "at least one clip"),
         (lambda x, y: select(x, y, 3, 1.0), "between 0 and 1"),
         (lambda x, y: select(0 * x, y, 3), "do not vary between the classes"),
+        (lambda x, y: select(0 * x + 1, y, 3), "do not vary between the classes"),
+        (lambda x, y: select(x, 0 * y, 3), "do not vary between the classes"),
     ],
 )
 def test_refused(call: object, message: str) -> None:

@@ -1,0 +1,124 @@
+"""Batches of clips that fit on the device: shuffled, heard and augmented anew in every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from recipes import augment
+from recipes.audio import FULL_SCALE
+from recipes.features import LogMel
+from recipes.plans import Plan
+from recipes.responses import DeviceResponse
+
+
+class Listen:
+    """What a batch of waveforms sounds like to a network: devices drawn at random, then log-mels.
+
+    Ten hours of 16 kHz are 1.2 GB as int16 and fit on the device that trains, where both steps then
+    happen for a whole batch at once, differently in every epoch.
+    """
+
+    def __init__(self, front_end: LogMel, responses: DeviceResponse | None = None) -> None:
+        """Take the steps.
+
+        Args:
+            front_end: On the device of the waveforms.
+            responses: Which other devices record some of the clips; None for none.
+        """
+        self.front_end, self.responses = front_end, responses
+
+    @torch.no_grad()
+    def __call__(self, audio: Tensor, generator: Generator) -> Tensor:
+        """int16 (batch, samples), full scale 32,768 -> log-mels (batch, 1, mels, frames)."""
+        heard = audio.to(self.front_end.window.dtype) / FULL_SCALE
+        if self.responses is not None:
+            heard = self.responses(heard, generator)
+        return self.front_end(heard)
+
+
+class Epochs:
+    """A loader over clips in memory.
+
+    A last batch of one clip joins the batch before it: batch normalisation of a linear model has
+    nothing to compare a single clip with, mixing has no partner for it.
+
+    Attributes:
+        generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: int,
+        plan: Plan,
+        *,
+        seed: int,
+        listen: Listen | None = None,
+    ) -> None:
+        """Take the data.
+
+        Args:
+            x: Log-mels (clips, channels, mels, frames), or with `listen` waveforms, int16
+                (clips, samples).
+            y: Labels (clips,), whole numbers below `classes`, on the same device.
+            classes: Number of classes.
+            plan: Batch size and augmentation.
+            seed: Of `generator`.
+            listen: Makes log-mels of waveforms, batch by batch.
+
+        Raises:
+            ValueError: If there is not a label for each clip, a label is not below `classes`, or
+                the clips are not of the type said above.
+        """
+        wanted = "float log-mels (clips, channels, mels, frames)"
+        fits = x.is_floating_point() and x.ndim == 4
+        if listen is not None:
+            wanted, fits = "int16 waveforms (clips, samples)", x.dtype == torch.int16
+        if not fits:
+            msg = f"Epochs got clips of {x.dtype} and shape {tuple(x.shape)}: it takes {wanted}."
+            raise ValueError(msg)
+        _check_labels(y, len(x), classes)
+        self.x, self.y, self.classes, self.plan = x, y.long(), classes, plan
+        self.listen = listen
+        self.generator = torch.Generator(x.device).manual_seed(seed)
+
+    def __len__(self) -> int:
+        """Batches in a pass."""
+        return len(self._sizes())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (batch, channels, mels, frames) and label distributions (batch, classes)."""
+        order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
+        augmentations = self.plan.augmentations()
+        for rows in order.split(self._sizes()):
+            x = self.x[rows] if self.listen is None else self.listen(self.x[rows], self.generator)
+            # A distribution in sixteen bits would not sum to one.
+            kind = torch.promote_types(x.dtype, torch.float32)
+            targets = functional.one_hot(self.y[rows], self.classes).to(kind)
+            yield augment.apply(augmentations, x, targets, self.generator)
+
+    def _sizes(self) -> list[int]:
+        """Clips of every batch in a pass."""
+        whole, rest = divmod(len(self.x), self.plan.batch)
+        sizes = [self.plan.batch] * whole + [rest] * (rest > 0)
+        if rest == 1 and whole:
+            sizes[-2:] = [sum(sizes[-2:])]
+        return sizes
+
+
+def _check_labels(y: Tensor, clips: int, classes: int) -> None:
+    """A whole number below `classes` for each of at least one clip."""
+    whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+    if y.shape != (clips,) or not clips or not whole or int(y.min()) < 0 or int(y.max()) >= classes:
+        known = f", {int(y.min())} to {int(y.max())}," if whole and y.numel() else ""
+        msg = (
+            f"Epochs got {clips} clips and labels of {y.dtype} and shape {tuple(y.shape)}{known} "
+            f"for {classes} classes: a label from 0 to {classes - 1} is needed for each of at "
+            "least one clip."
+        )
+        raise ValueError(msg)

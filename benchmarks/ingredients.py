@@ -194,11 +194,11 @@ def trained(
     return model
 
 
-def teacher(seed: int, device: torch.device) -> nn.Module:
-    """The wider network of a seed, trained once."""
-    file = TEACHERS / f"teacher-seed{seed}.safetensors"
+def teacher(device: torch.device) -> nn.Module:
+    """The wider network, trained once, with seed 0, for all students."""
+    file = TEACHERS / "teacher-seed0.safetensors"
     if not file.exists():
-        tensors = trained(TEACHER, seed, device).state_dict()
+        tensors = trained(TEACHER, 0, device).state_dict()
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: t.contiguous() for name, t in tensors.items()}, file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
@@ -209,7 +209,7 @@ def teacher(seed: int, device: torch.device) -> nn.Module:
 
 def run(row: Row, seed: int, device: torch.device) -> dict[str, object]:
     """Train one network and hear the test fold through every device."""
-    distiller = teacher(seed, device) if row.distilled else None
+    distiller = teacher(device) if row.distilled else None
     training(row.mels)
     start = process_time()
     model = trained(row, seed, device, distiller)

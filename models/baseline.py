@@ -87,9 +87,10 @@ class DCASEBaseline(nn.Module):
 
     def __init__(self, year: int) -> None:
         super().__init__()
-        if year not in LAYOUTS:
+        if year not in tuple(LAYOUTS):  # by comparison: what is asked for may have no hash
+            known = ", ".join(map(str, LAYOUTS))
             raise ValueError(
-                f"DCASEBaseline({year}): baselines of {', '.join(map(str, LAYOUTS))} are known."
+                f"DCASEBaseline({year!r}): baselines of {known} are known; give the year as an int."
             )
         layout = LAYOUTS[year]
         self.features = nn.Sequential(*_convolutions(layout))

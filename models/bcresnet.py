@@ -8,10 +8,13 @@ Workshop 2021 (Table 1). Tensors are (batch, channel, frequency, time); inputs h
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from models.layers import ResidualNorm, SubSpectralNorm
+from models.sizes import at_least
 
 DROPOUT = 0.1
 """Share of channels dropped at the end of a temporal branch (DCASE Workshop 2021, section 3.1)."""
@@ -101,26 +104,17 @@ def _stage(  # the six numbers of a row in the papers' tables
     ]
 
 
-def _check(name: str, num_classes: int, sub_bands: int, mels: int, frames: int, least: int) -> None:
-    """Refuse sizes that cannot run, here rather than deep inside the first forward pass."""
-    if num_classes < 1:
-        msg = f"{name}(num_classes={num_classes}): at least one class is needed."
-        raise ValueError(msg)
-    if sub_bands < 1:
-        msg = f"{name}(sub_bands={sub_bands}): at least one sub-band is needed."
-        raise ValueError(msg)
+def _check_rows(name: str, mels: int, sub_bands: int, rows: int) -> None:
+    """Refuse a number of rows that cannot be split, or of which less than `rows` would be left."""
     multiple = 8 * sub_bands
-    if mels < 1 or mels % multiple:
-        lower = max(mels // multiple, 1) * multiple
-        msg = (
-            f"{name}(mels={mels}): the frequency axis is halved three times and then split into "
-            f"{sub_bands} sub-bands, so mels must be a multiple of {multiple}: "
-            f"{lower} or {lower + multiple} would work."
+    least = math.ceil(8 * rows / multiple) * multiple
+    if mels < least or mels % multiple:
+        lower = max(mels // multiple * multiple, least)
+        raise ValueError(
+            f"{name}(mels={mels}): the frequency axis is halved three times, split into "
+            f"{sub_bands} sub-bands and must have {rows} rows left, so mels must be at least "
+            f"{least} and a multiple of {multiple}: {lower} or {lower + multiple} would work."
         )
-        raise ValueError(msg)
-    if frames < least:
-        msg = f"{name}(frames={frames}): at least {least} frames are needed."
-        raise ValueError(msg)
 
 
 def _residual_norm(weight: float | None, *, learned: bool) -> nn.Module:
@@ -138,7 +132,8 @@ class BCResNet(nn.Module):
         tau: Width factor, a multiple of 0.25; the paper has 1, 1.5, 2, 3, 6 and 8.
         num_classes: Number of outputs.
         sub_bands: Sub-bands of every `SubSpectralNorm`.
-        mels: Frequency rows of the example input, a multiple of `8 * sub_bands`, at least 40.
+        mels: Frequency rows of the example input, a multiple of `8 * sub_bands`, at least 40, of
+            which three halvings leave the 5 that the classifier's kernel needs.
         frames: Time frames of the example input.
 
     Attributes:
@@ -158,13 +153,9 @@ class BCResNet(nn.Module):
         frames: int = 34,
     ) -> None:
         super().__init__()
-        _check("BCResNet", num_classes, sub_bands, mels, frames, least=1)
-        if mels < 40:  # the classifier's 5 rows after three halvings
-            msg = (
-                f"BCResNet(mels={mels}): the classifier needs 5 rows after three halvings, so mels "
-                "must be at least 40."
-            )
-            raise ValueError(msg)
+        at_least(1, "BCResNet", num_classes=num_classes, sub_bands=sub_bands)
+        at_least(1, "BCResNet", mels=mels, frames=frames)
+        _check_rows("BCResNet", mels, sub_bands, rows=5)  # the classifier's kernel is as high
         if not 0 < tau < float("inf") or 4 * tau != int(4 * tau):
             msg = f"BCResNet(tau={tau}): tau must be a positive multiple of 0.25."
             raise ValueError(msg)
@@ -239,9 +230,11 @@ class BCResNetASC(nn.Module):
     ) -> None:
         super().__init__()
         sub_bands = 4
-        _check("BCResNetASC", num_classes, sub_bands, mels, frames, least=7)
-        if channels < 2 or channels % 2:  # 1.5 c and 2.5 c must be whole
-            msg = f"BCResNetASC(channels={channels}): channels must be even and at least 2."
+        at_least(1, "BCResNetASC", channels=channels, num_classes=num_classes, mels=mels)
+        at_least(7, "BCResNetASC", frames=frames)
+        _check_rows("BCResNetASC", mels, sub_bands, rows=sub_bands)
+        if channels % 2:  # 1.5 c and 2.5 c must be whole
+            msg = f"BCResNetASC(channels={channels}): channels must be even."
             raise ValueError(msg)
         if learned and residual_norm is None:
             msg = (

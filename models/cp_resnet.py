@@ -119,6 +119,7 @@ class CPResNet(nn.Module):
                 f"CPResNet(rho={rho}): rho counts the 3x3 kernels among the {GREATEST_RHO} "
                 f"convolutions after the first block, so it must be from 0 to {GREATEST_RHO}."
             )
+        at_least(0, "CPResNet", rho=rho)
         # Padding 1, not 2, is what the authors have: 256 rows become 127.
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, channels, 5, stride=2, padding=1, bias=False),

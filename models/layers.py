@@ -9,6 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.sizes import at_least
+
+SHORT = (torch.float16, torch.bfloat16)
+"""Types whose squares soon leave their range (float16 above 256) or digits (bfloat16): statistics
+of such tensors are made in single precision."""
+
 
 class SubSpectralNorm(nn.Module):
     """Batch normalisation with its own statistics in each frequency sub-band.
@@ -32,12 +38,7 @@ class SubSpectralNorm(nn.Module):
 
     def __init__(self, channels: int, sub_bands: int, *, shared: bool = False) -> None:
         super().__init__()
-        if channels < 1 or sub_bands < 1:
-            msg = (
-                f"SubSpectralNorm(channels={channels}, sub_bands={sub_bands}): "
-                "both must be at least 1."
-            )
-            raise ValueError(msg)
+        at_least(1, "SubSpectralNorm", channels=channels, sub_bands=sub_bands)
         self.sub_bands = sub_bands
         self.norm = nn.BatchNorm2d(channels * sub_bands, affine=not shared)
         self.weight = nn.Parameter(torch.ones(channels)) if shared else None
@@ -66,7 +67,8 @@ class ResidualNorm(nn.Module):
     Classification using Residual Normalization", DCASE Workshop 2021, equations 1 to 3. Mean and
     (biased) variance of one example and one frequency run over channels and time, so the layer has
     no statistics to keep, is the same in training and evaluation, and removes most of what a
-    recording device's frequency response adds.
+    recording device's frequency response adds. Inputs of 16 bits are normalised in single precision
+    and rounded at the end.
 
     The paper fixes the weight at 0.1 and leaves "the automatic update of the lambda" to the future
     (sections 3.2 and 4); `learned=True` is that, in its plainest form: one parameter a layer, which
@@ -94,7 +96,9 @@ class ResidualNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (batch, channel, frequency, time); the shape is kept."""
+        """Normalise (batch, channel, frequency, time); shape and type are kept."""
+        if x.dtype in SHORT:
+            return self(x.float()).to(x.dtype)
         mean = x.mean(dim=(1, 3), keepdim=True)
         centred = x - mean
         variance = (centred * centred).mean(dim=(1, 3), keepdim=True)

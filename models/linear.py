@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.layers import SHORT
 from models.sizes import at_least
 
 EPS = 1e-5
@@ -26,7 +27,9 @@ def moments(x: Tensor, order: int, eps: float = EPS) -> Tensor:
     m_k / (m_2 + eps) ** (k / 2). The kurtosis is therefore Pearson's, 3 for a normal distribution.
     The deviations are divided before they are raised, which is the same and cannot overflow, and
     taken from the first frame, so that an even band has deviations of exactly zero at any level.
-    Values and gradients are finite for levels up to 1e18 in single precision.
+    Values and gradients are finite for levels up to 1e18 in single precision. Inputs of 16 bits are
+    computed in single precision and rounded at the end: what float16 cannot hold, a variance or a
+    moment beyond 65,504, becomes infinite there, and in bfloat16 nothing does.
 
     Args:
         x: Spectrograms (batch, 1, mels, frames).
@@ -34,8 +37,10 @@ def moments(x: Tensor, order: int, eps: float = EPS) -> Tensor:
         eps: What keeps silence and even bands finite; their moments from 2 on are 0.
 
     Returns:
-        (batch, order, mels).
+        (batch, order, mels), of the type of `x`.
     """
+    if x.dtype in SHORT:
+        return moments(x.float(), order, eps).to(x.dtype)
     x = x.squeeze(1)  # (batch, 1, mels, frames) -> (batch, mels, frames)
     first = x[..., :1]
     shifted = x - first

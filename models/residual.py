@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.sizes import at_least
+
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution without bias, then batch normalisation."""
@@ -74,13 +76,9 @@ class ResidualCNN(nn.Module):
                 f"is needed in each, got {len(widths)} and {len(blocks)}."
             )
             raise ValueError(msg)
-        if min(num_classes, *widths, *blocks, mels, frames) < 1:
-            msg = (
-                f"ResidualCNN(num_classes={num_classes}, widths={tuple(widths)}, "
-                f"blocks={tuple(blocks)}, mels={mels}, frames={frames}): every size must be at "
-                "least 1."
-            )
-            raise ValueError(msg)
+        at_least(1, "ResidualCNN", num_classes=num_classes, mels=mels, frames=frames)
+        for stage, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
+            at_least(1, "ResidualCNN", **{f"widths[{stage}]": width, f"blocks[{stage}]": depth})
         self.stem = nn.Sequential(*_conv(1, widths[0], 3, stride=2), nn.ReLU())
         layers: list[nn.Module] = []
         inputs = widths[0]

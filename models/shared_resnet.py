@@ -53,7 +53,7 @@ def _check_rows(mels: int, sub_bands: int) -> None:
     """Refuse a number of rows that SubSpectralNorm cannot split at every one of its resolutions."""
     rows = (mels + 1) // 2  # the stem rounds up, the poolings down
     split = [rows >> halvings for halvings in range(4)]
-    if mels < 1 or any(n < sub_bands or n % sub_bands for n in split):
+    if any(n < sub_bands or n % sub_bands for n in split):
         multiple = 16 * sub_bands
         lower = max(mels // multiple, 1) * multiple
         raise ValueError(
@@ -110,6 +110,7 @@ class SharedResNet(nn.Module):
         name, c = "SharedResNet", channels
         at_least(1, name, channels=c, num_classes=num_classes, in_channels=in_channels)
         at_least(1, name, repeats=repeats, sub_bands=sub_bands)
+        at_least(1, name, mels=mels)
         at_least(15, name, frames=frames)
         _check_rows(mels, sub_bands)
 

@@ -23,6 +23,10 @@ class Tandem(nn.Module):
     and bias of that convolution alone are meant: with zeros everywhere nothing but its bias would
     ever learn. The first step then moves the linear model and that convolution, the second all.
 
+    Residual Normalization stands where the paper of 2021 has it, at the input and after the four
+    stages. The report "adds residual normalization to all layers" (section 2.1), citing that paper,
+    without saying where; nothing more is added here.
+
     The paper prints no count of the whole tandem; its 127.84k parameters and 17.383 million
     multiply-accumulates are those after feature selection and pruning. Cross-entropy of
     log-probabilities equals that of logits, so either loss fits.
@@ -41,7 +45,8 @@ class Tandem(nn.Module):
         example_input_array: Zeros (1, 1, mels, frames); neither parameter nor buffer.
 
     Raises:
-        ValueError: If a size cannot be built, or `linear` has other bands or classes.
+        ValueError: If a size cannot be built, or `linear` is no `LinearMoments` or has other bands
+            or classes.
     """
 
     def __init__(
@@ -71,7 +76,12 @@ class Tandem(nn.Module):
 
 
 def _check_fit(linear: LinearMoments, mels: int, num_classes: int) -> None:
-    """Refuse a linear model of other features or classes."""
+    """Refuse what is no linear model of moments, or one of other features or classes."""
+    if not isinstance(linear, LinearMoments):
+        raise ValueError(
+            f"Tandem(linear={type(linear).__name__}): the linear model must be a LinearMoments, "
+            "which makes its own features from spectrograms."
+        )
     weight = linear.classifier.weight
     if weight.shape != (num_classes, linear.order * mels):
         classes, features = weight.shape

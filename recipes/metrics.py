@@ -8,6 +8,7 @@ class or a device in the tables of 2021 and 2022.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import ArrayLike
 
 from recipes.confusion import plot_confusion
 
@@ -168,8 +171,8 @@ class Evaluation:
 
 
 def evaluate(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
+    probabilities: ArrayLike | torch.Tensor,
+    labels: ArrayLike | torch.Tensor,
     classes: Sequence[str],
     *,
     devices: Sequence[str] | None = None,
@@ -178,20 +181,21 @@ def evaluate(
     """Score a classifier's probabilities; of equally probable classes the first is its answer.
 
     Args:
-        probabilities: (clips, classes), each row summing to 1 within 0.001; anything that numpy
-            reads, so a tensor must be on the CPU. Rows are not scaled to sum to 1 exactly.
+        probabilities: (clips, classes), each row summing to 1 within 0.001; a tensor of any type
+            and device, or anything that numpy reads. Rows are not scaled to sum to 1 exactly; an
+            entry that rounding put above 1 counts as 1.
         labels: Integers (clips,), positions in `classes`.
         classes: Names of the classes.
         devices: Recording device of each clip.
         cities: City of each clip.
 
     Raises:
-        ValueError: If there are no clips, lengths differ, a label is no class, or a row is no
-            distribution.
+        ValueError: If there are no clips, lengths differ, a label is no class, a row is no
+            distribution, or a device or city is no text.
     """
     classes = tuple(classes)
-    shares = checked_distributions(np.asarray(probabilities, np.float64), classes)
-    truth = _checked_labels(np.asarray(labels), len(shares), classes)
+    shares = checked_distributions(probabilities, classes)
+    truth = _checked_labels(_array(labels), len(shares), classes)
     answers = shares.argmax(1)
     losses = -np.log(np.maximum(shares[np.arange(len(shares)), truth], SMALLEST))
 
@@ -235,6 +239,11 @@ def _by_name(
     """The score of each name's clips; short names first, so that s10 follows s9."""
     if names is None:
         return {}
+    strange = [name for name in names if not isinstance(name, str)]
+    if isinstance(names, str) or strange:
+        shown = reprlib.repr(strange[0] if strange else names)
+        msg = f"{what} must be a sequence of texts, one for each clip: got {shown}."
+        raise ValueError(msg)
     if len(names) != clips:
         msg = f"There are {clips} clips and {len(names)} {what}: give one for each clip, in order."
         raise ValueError(msg)
@@ -245,12 +254,25 @@ def _by_name(
     return {name: score(found == name) for name in order}
 
 
-def checked_distributions(shares: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """The probabilities, if every row sums to 1 within `TOLERANCE`.
+def _array(values: ArrayLike | torch.Tensor) -> np.ndarray:
+    """The values for numpy, which has no bfloat16 and takes no tensor that asks for gradients."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.double() if values.is_floating_point() else values).numpy()
+    return np.asarray(values)
+
+
+def checked_distributions(
+    probabilities: ArrayLike | torch.Tensor, classes: tuple[str, ...]
+) -> np.ndarray:
+    """The probabilities as float64, if every row sums to 1 within `TOLERANCE`.
+
+    An entry above 1, which is rounding where the row sums to 1 so nearly, is returned as 1.
 
     Raises:
         ValueError: If one does not, or there are not as many columns as classes, or no clips.
     """
+    shares = _array(probabilities).astype(np.float64)
     if shares.ndim != 2 or shares.shape[1] != len(classes) or not shares.size:
         msg = (
             f"Probabilities must be (clips, {len(classes)}) for the classes {_listed(classes)}, "
@@ -271,7 +293,7 @@ def checked_distributions(shares: np.ndarray, classes: tuple[str, ...]) -> np.nd
             "softmax outputs, not logits; not-a-number points at a diverged network."
         )
         raise ValueError(msg)
-    return shares
+    return np.minimum(shares, 1)
 
 
 def _checked_labels(labels: np.ndarray, clips: int, classes: tuple[str, ...]) -> np.ndarray:

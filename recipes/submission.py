@@ -13,7 +13,7 @@ of 2020 and 2021 look for it one folder deeper, below a folder of any name.
 
 from __future__ import annotations
 
-import math
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +29,12 @@ from recipes.submission_meta import Submission, write_meta
 
 ROUNDED = 0.01
 """How far a row of a file may be from summing to 1: ten numbers written with three digits."""
+
+RESERVED = ("filename", "scene_label")
+"""The columns before those of the classes."""
+
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+"""How every program writes numbers; Python alone reads 1_0e-1 and other digits too."""
 
 MOST_SHOWN = 20
 """Problems that an error lists; the checks return all."""
@@ -54,30 +60,38 @@ class Output:
 def write_output(
     path: Path, files: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
 ) -> None:
-    """Write an output file, in one step; every number reads back as it was.
+    """Write an output file, in one step; what is written reads back to the last bit.
 
     Args:
         path: Where to write it.
         files: Names of the clips; folders are left out, as in the official examples.
-        probabilities: (clips, classes), each row summing to 1. The most probable class, the first
-            of equals, is the label.
+        probabilities: (clips, classes), each row summing to 1 within 0.001; an entry that rounding
+            put above 1 is written as 1. The most probable class, the first of equals, is the label.
         classes: Names of the classes.
 
     Raises:
-        ValueError: If a row is no distribution, or a name does not end in .wav or comes twice.
+        ValueError: If a row is no distribution, a name does not end in .wav or comes twice, or a
+            class or name cannot stand in a table.
     """
     classes = tuple(classes)
-    shares = checked_distributions(np.asarray(probabilities, np.float64), classes)
+    shares = checked_distributions(probabilities, classes)
+    reserved = [name for name in classes if name in RESERVED or not _fits(name)]
+    if reserved:
+        raise ValueError(
+            f"{path} cannot have a class called {reserved[0]!r}: a column's name has no tab, line "
+            f"break or broken character and is none of {', '.join(RESERVED)}. Rename the class."
+        )
     names = [PurePosixPath(name).name for name in files]
-    wrong = [name for name in names if not name.endswith(".wav") or set(name) & set("\t\r\n")]
+    wrong = [name for name in names if not name.endswith(".wav") or not _fits(name)]
     if len(names) != len(shares) or len(set(names)) != len(names) or wrong:
         msg = (
-            f"{path} needs a name of its own, ending in .wav, for each of {len(shares)} clips: got "
-            f"{len(names)} names, {len(set(names))} different, {len(wrong)} not so"
+            f"{path} needs a name of its own, in UTF-8 and ending in .wav, for each of "
+            f"{len(shares)} clips: got {len(names)} names, {len(set(names))} different, "
+            f"{len(wrong)} not so"
             f"{f', the first {wrong[0]!r}' if wrong else ''}."
         )
         raise ValueError(msg)
-    lines = ["\t".join(("filename", "scene_label", *classes))]
+    lines = ["\t".join((*RESERVED, *classes))]
     for name, row in zip(names, shares.tolist(), strict=True):
         lines.append("\t".join((name, classes[row.index(max(row))], *map(repr, row))))
     write_bytes(Path(path), ("\n".join(lines) + "\n").encode())
@@ -157,6 +171,8 @@ def write_package(
             raise _refusal(problems)
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch.replace(folder)
+    except ValueError as error:  # about files that will be gone: name those that they would become
+        raise ValueError(str(error).replace(str(scratch), str(folder))) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
@@ -194,7 +210,8 @@ def _parse(
 ) -> tuple[Output | None, list[str]]:
     """What the file says, if it can be read at all, and what is wrong with it."""
     try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        # "-sig": with or without the mark that some editors put in front
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         return None, [f"{path}: cannot be read as UTF-8 text ({error})"]
     header = lines[0].split("\t")
@@ -218,7 +235,7 @@ def _parse(
 
 
 def _header_problems(header: list[str], classes: tuple[str, ...]) -> list[str]:
-    expected = ("filename", "scene_label", *classes)
+    expected = (*RESERVED, *classes)
     found = f"found {len(header)} columns separated by tabs"
     problems = [f"column {name} is missing; {found}" for name in expected if name not in header]
     strange = sorted(set(header) - set(expected))
@@ -284,11 +301,12 @@ class _Row:
 
 
 def _is_probability(text: str) -> bool:
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return math.isfinite(value) and 0 <= value <= 1
+    return NUMBER.fullmatch(text) is not None and 0 <= float(text) <= 1
+
+
+def _fits(name: str) -> bool:
+    """Whether a name can stand in a field and be written in UTF-8, without lone surrogates."""
+    return not set(name) & set("\t\r\n") and not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _refusal(problems: Sequence[str]) -> ValueError:

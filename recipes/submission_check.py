@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
 from compressor.rules import of_year
 from recipes.submission_forms import Form
+from recipes.submission_yaml import UnreadableError, read_plain
 
 Check = Callable[[object], str]
 """Says what a value must be, or nothing if it is."""
@@ -25,18 +26,25 @@ Place = tuple[str | int, ...]
 LONGEST_ABBREVIATION = 10
 """Characters of a submission's short name (official validators)."""
 
+SHORTENED = reprlib.Repr()
+"""Values as messages show them: however large, some lines at most."""
+SHORTENED.maxstring = SHORTENED.maxother = 80
+SHORTENED.maxlevel = 2
+
 
 def check_meta(path: Path, form: Form) -> tuple[str, ...]:
     """Everything that is wrong with a meta file, field by field; empty if nothing is."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return (f"{path}: cannot be read as YAML ({' '.join(str(error).split())})",)
+        content = read_plain(path)
+    except UnreadableError as error:
+        return (f"{path}: cannot be read as YAML ({error})",)
     problems = meta_problems(content, form)
     label = _found(content, ("submission", "label"))
     if label is not _MISSING and path.name != f"{label}.meta.yaml":
-        problems.append(f"submission.label is {label!r} and the file is called {path.name}")
+        problems.append(
+            f"submission.label is {SHORTENED.repr(label)} and the file is called {path.name}"
+        )
     return tuple(f"{path}: {problem}" for problem in problems)
 
 
@@ -124,7 +132,7 @@ def meta_problems(content: object, form: Form) -> list[str]:
         if value is _MISSING:
             problems.append(f"{_named(place)} is missing")
         elif complaint := check(value):
-            problems.append(f"{_named(place)} is {value!r}: {complaint}")
+            problems.append(f"{_named(place)} is {SHORTENED.repr(value)}: {complaint}")
     return [*problems, *_exceeded(content, form), *_strangers(content, form)]
 
 
@@ -144,9 +152,9 @@ def _exceeded(content: object, form: Form) -> Iterator[str]:
         spent = _number(_found(content, ("system", "complexity", name)))
         if name in form.complexity and cap is not None and spent > cap:
             allowed = f"the rule of {form.year} allows {cap:,}"
-            yield f"system.complexity.{name} is {spent:,}: {allowed}"
+            yield f"system.complexity.{name} is {_amount(spent)}: {allowed}"
     if _number(_found(content, alive)) > stored:
-        yield f"{_named(alive)} is more than total_parameters, {stored:,}"
+        yield f"{_named(alive)} is more than total_parameters, {_amount(stored)}"
 
 
 def _strangers(content: object, form: Form) -> Iterator[str]:
@@ -158,7 +166,17 @@ def _strangers(content: object, form: Form) -> Iterator[str]:
             found = _found(content, place)
             for name in found if isinstance(found, Mapping) else ():
                 if name not in names:
-                    yield f"{_named((*place, name))} is unknown: there are {', '.join(names)}"
+                    yield f"{_named(place)}.{_name(name)} is unknown: there are {', '.join(names)}"
+
+
+def _amount(number: float) -> str:
+    """A number of at most 15 digits in full."""
+    return f"{number:,}" if number < 1e15 else SHORTENED.repr(number)
+
+
+def _name(key: object) -> str:
+    """A key that a file has and the form has not."""
+    return textwrap.shorten(str(key), 80)
 
 
 def _named(place: Place) -> str:

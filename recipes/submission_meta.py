@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from compressor.budget import Cost
@@ -151,7 +152,7 @@ def meta(submission: Submission, form: Form) -> dict[str, Any]:
         system["energy_consumption"] = submission.energy and asdict(submission.energy)
     results = [_results(evaluation, form) for evaluation in submission.results]
     by_split = dict(zip(form.parts, results, strict=True))
-    return {
+    content = {
         "submission": {
             "label": submission.label,
             "name": submission.name,
@@ -161,6 +162,16 @@ def meta(submission: Submission, form: Form) -> dict[str, Any]:
         "system": system,
         "results": {"development_dataset": by_split if form.splits else results[0]},
     }
+    return _plain(content)
+
+
+def _plain(value: Any) -> Any:
+    """With Python's numbers and texts in the place of numpy's, which YAML does not know."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _complexity(submission: Submission, form: Form) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models import ResidualNorm, SharedResidualBlock, SubSpectralNorm
 from models.baseline import FrequencyNorm
 from models.cp_resnet import ResidualBlock
+from models.layers import SHORT
 
 
 def randomised(layer: nn.Module, seed: int = 0) -> nn.Module:
@@ -133,6 +134,20 @@ def test_residual_norm_keeps_silence_finite() -> None:
     torch.testing.assert_close(out, torch.full_like(out, -0.3))
 
 
+@pytest.mark.parametrize("dtype", SHORT)
+@pytest.mark.parametrize("learned", [False, True])
+def test_residual_norm_of_16_bits_is_that_of_32_rounded(
+    dtype: torch.dtype, *, learned: bool
+) -> None:
+    """Also where the squares of the deviations leave float16 (above 65,504)."""
+    torch.manual_seed(0)
+    x = (1000 * torch.randn(2, 3, 4, 6)).to(dtype)
+    layer = ResidualNorm(0.25, learned=learned).to(dtype)
+    found = layer(x)
+    assert found.dtype == dtype
+    assert torch.equal(found, ResidualNorm(0.25)(x.float()).to(dtype))
+
+
 class Unrolled(nn.Module):
     """What a SharedResidualBlock is: one layer after the other, every weight a tensor of its own.
 
@@ -210,8 +225,8 @@ def test_frequency_norm_row_by_row() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: SubSpectralNorm(0, 4), "both must be at least 1"),
-        (lambda: SubSpectralNorm(4, 0, shared=True), "both must be at least 1"),
+        (lambda: SubSpectralNorm(0, 4), "channels must be at least 1"),
+        (lambda: SubSpectralNorm(4, 0, shared=True), "sub_bands must be at least 1"),
         (lambda: ResidualNorm(0.1, eps=0), "eps finite and above 0"),
         (lambda: ResidualNorm(-1, learned=True), "weight must be finite and at least 0"),
         (lambda: SharedResidualBlock(4, 0), r"\(repeats=0\): repeats must be at least 1"),

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from recipes.metrics import Evaluation, evaluate, half_width
+from recipes.metrics import Evaluation, checked_distributions, evaluate, half_width
 
 CLASSES = ("airport", "bus", "metro", "park")
 DEVICES = ("a", "b", "s1", "s10", "s4", "s9")
@@ -182,6 +183,31 @@ def test_half_precision_is_close_enough() -> None:
     probabilities, labels = draw(2, 100)
     found = evaluate(probabilities.astype(np.float16), labels, CLASSES)
     assert found.log_loss == pytest.approx(evaluate(probabilities, labels, CLASSES).log_loss, 0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_tensors_are_taken_as_a_network_gives_them(dtype: torch.dtype) -> None:
+    """Of any type, with gradients asked for."""
+    shares = torch.eye(4, dtype=dtype)[[0, 1, 3]].requires_grad_()
+    found = evaluate(shares, torch.tensor([0, 1, 1]), CLASSES)
+    assert found.data() == evaluate(np.eye(4)[[0, 1, 3]], np.array([0, 1, 1]), CLASSES).data()
+
+
+def test_rounding_above_one_counts_as_one() -> None:
+    """No log loss is negative."""
+    row = [[1.0000002, 0, 0, 0]]
+    assert evaluate(row, np.array([0]), CLASSES).log_loss == 0
+    assert checked_distributions(row, CLASSES).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [("abb", "'abb'"), (["a", None, "b"], "None"), (["a", math.nan, "b"], "nan"), ([1, 2, 3], "1")],
+)
+def test_names_that_are_no_texts_are_refused(names: object, shown: str) -> None:
+    for what in ("devices", "cities"):
+        with pytest.raises(ValueError, match=f"{what} must be .* one for each clip: got {shown}"):
+            evaluate(GOOD, np.zeros(3, int), CLASSES, **{what: names})
 
 
 GOOD = np.full((3, 4), 0.25)

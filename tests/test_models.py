@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -195,23 +197,25 @@ def test_receptive_field_of_asc() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: BCResNetASC(mels=40), "multiple of 32: 32 or 64 would work"),
+        (lambda: BCResNetASC(mels=40), "at least 32 and a multiple of 32: 32 or 64 would work"),
         (lambda: BCResNetASC(mels=250), "multiple of 32: 224 or 256 would work"),
-        (lambda: BCResNetASC(frames=6), "at least 7 frames"),
+        (lambda: BCResNetASC(frames=6), "frames must be at least 7"),
         (lambda: BCResNetASC(11), "channels must be even"),
-        (lambda: BCResNetASC(0), "channels must be even and at least 2"),
+        (lambda: BCResNetASC(0), "channels must be at least 1"),
         (lambda: BCResNetASC(residual_norm=-1), "weight must be finite and at least 0"),
         (lambda: BCResNetASC(residual_norm=None, learned=True), "needs a value to start from"),
-        (lambda: BCResNet(num_classes=0), "at least one class"),
+        (lambda: BCResNet(num_classes=0), "num_classes must be at least 1"),
         (lambda: BCResNet(0.3), "multiple of 0.25"),
         (lambda: BCResNet(sub_bands=5, mels=256), "multiple of 40: 240 or 280 would work"),
-        (lambda: BCResNet(sub_bands=0), "at least one sub-band"),
-        (lambda: BCResNet(mels=32), "mels must be at least 40"),
+        (lambda: BCResNet(sub_bands=0), "sub_bands must be at least 1"),
+        (lambda: BCResNet(mels=32), "at least 64 and a multiple of 32: 64 or 96 would work"),
+        (lambda: BCResNet(mels=40), "64 or 96 would work"),
+        (lambda: BCResNet(sub_bands=1, mels=9), "40 or 48 would work"),
         (lambda: ResidualCNN(widths=(8, 16)), "got 2 and 4"),
-        (lambda: ResidualCNN(blocks=(1, 1, 1, 0)), "every size must be at least 1"),
+        (lambda: ResidualCNN(blocks=(1, 1, 1, 0)), r"blocks\[3\] must be at least 1"),
         (lambda: SharedResNet(mels=40), "multiple of 32: 32 or 64 would work"),
         (lambda: SharedResNet(mels=250), "multiple of 32: 224 or 256 would work"),
-        (lambda: SharedResNet(mels=0), "multiple of 32: 32 or 64 would work"),
+        (lambda: SharedResNet(mels=0), "mels must be at least 1"),
         (lambda: SharedResNet(sub_bands=3, mels=64), "multiple of 48: 48 or 96 would work"),
         (lambda: SharedResNet(sub_bands=0), "sub_bands must be at least 1"),
         (lambda: SharedResNet(repeats=0), "repeats must be at least 1"),
@@ -223,6 +227,15 @@ def test_receptive_field_of_asc() -> None:
         (lambda: CPResNet(frames=16), "frames must be at least 17"),
         (lambda: CPResNet(channels=0), "channels must be at least 1"),
         (lambda: DCASEBaseline(2023), r"DCASEBaseline\(2023\): baselines of 2020, 2021, 2022"),
+        (lambda: DCASEBaseline("2022"), r"\('2022'\): .* give the year as an int"),
+        (lambda: DCASEBaseline([2022]), r"\(\[2022\]\): .* are known"),
+        (lambda: BCResNet(mels=64.0), r"\(mels=64\.0\): mels must be a whole number"),
+        (lambda: BCResNetASC(8.0), "channels must be a whole number"),
+        (lambda: CPResNet(rho=2.5), "rho must be a whole number"),
+        (lambda: CPResNet(4.0), "channels must be a whole number"),
+        (lambda: SharedResNet(mels=64.0), "mels must be a whole number"),
+        (lambda: ResidualCNN(widths=(8, 8.0, 8, 8)), r"widths\[1\] must be a whole number"),
+        (lambda: LinearMoments(32, 2.5), "order must be a whole number"),
     ],
 )
 def test_sizes_that_cannot_run_are_refused(build: object, message: str) -> None:
@@ -244,6 +257,32 @@ def test_runs_at_its_least_sizes(build: Callable[[], nn.Module]) -> None:
     """The bounds that the constructors state are the true ones."""
     model = build().eval()
     assert model(model.example_input_array).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        *(lambda m, s=s: BCResNet(1, 2, s, mels=m, frames=1) for s in (1, 2, 3, 4, 5, 8)),
+        lambda m: BCResNetASC(2, mels=m, frames=7),
+        *(lambda m, s=s: SharedResNet(1, sub_bands=s, mels=m, frames=15) for s in (1, 2, 3)),
+    ],
+)
+def test_sizes_that_a_refusal_names_do_run(build: Callable[[int], nn.Module]) -> None:
+    named: set[int] = set()
+    for mels in range(1, 100):
+        try:
+            build(mels)
+        except ValueError as error:
+            named |= set(map(int, re.search(r"(\d+) or (\d+) would work", str(error)).groups()))
+    assert named
+    for size in named:
+        model = build(size).eval()
+        assert model(model.example_input_array).isfinite().all()
+
+
+def test_sizes_may_be_numpy_integers() -> None:
+    """They come from tables and loops."""
+    assert CPResNet(np.int64(2), np.int64(1)).stem[0].weight.shape == (2, 2, 5, 5)
 
 
 @pytest.mark.parametrize("sub_bands", [1, 2, 3])

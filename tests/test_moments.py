@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models import BCResNetASC, LinearMoments, Tandem, moments
+from models.layers import SHORT
 from models.linear import EPS
 
 
@@ -96,6 +97,19 @@ class TestMoments:
         found.square().sum().backward()
         assert x.grad is not None
         assert x.grad.isfinite().all()
+
+    @pytest.mark.parametrize("dtype", SHORT)
+    def test_of_16_bits_are_those_of_32_rounded(self, dtype: torch.dtype) -> None:
+        """One frame in 334 that stands out has a hyperskewness of 6,058."""
+        x = spectrograms(frames=334).to(dtype)
+        x[:, :, 0] = torch.zeros(334, dtype=dtype)
+        x[:, :, 0, 7] = 100
+        found = moments(x, 5)
+        assert found.dtype == dtype
+        assert found.isfinite().all()
+        assert torch.equal(found, moments(x.float(), 5).to(dtype))
+        expected = torch.tensor([332.0, 6058.0])
+        torch.testing.assert_close(found[0, 3:, 0].float(), expected, rtol=0.01, atol=0)
 
 
 class TestLinearMoments:
@@ -202,6 +216,7 @@ WB = ("weight", "bias")
             r"Tandem\(mels=192, num_classes=10\): the linear model has 256 bands and 10 classes",
         ),
         (lambda: Tandem(32, 4, 3, linear=LinearMoments(32)), "32 bands and 10 classes"),
+        (lambda: Tandem(32, 4, linear=nn.Linear(3, 3)), r"\(linear=Linear\): .* LinearMoments"),
     ],
 )
 def test_sizes_that_cannot_run_are_refused(build: object, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -42,6 +43,8 @@ def package(root: Path, form: Form, clips: int = 3) -> Path:
     return write_package(root, submission(form), form, probabilities, form.files[:clips])
 
 
+FITTING = st.characters(exclude_characters="\t\r\n", exclude_categories=["Cs"])
+"""What may stand in a field."""
 WEIGHTS = arrays.arrays(np.float64, (4, 3), elements=st.floats(1e-9, 1))
 
 
@@ -85,6 +88,42 @@ def test_single_precision_reads_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.astype(np.float32), rows)
 
 
+def test_rounding_above_one_is_written_as_one(tmp_path: Path) -> None:
+    path, rows = tmp_path / "out.csv", np.eye(10)[:3] * 1.0000002
+    write_output(path, FILES, rows, SCENES)
+    np.testing.assert_array_equal(read_output(path, SCENES, FILES).probabilities, np.eye(10)[:3])
+
+
+@settings(max_examples=40)
+@given(
+    classes=st.lists(st.text(FITTING), min_size=2, max_size=3, unique=True),
+    names=st.lists(st.text(FITTING.filter(lambda sign: sign != "/")), min_size=2, unique=True),
+)
+def test_what_is_written_reads_back_whatever_the_names(
+    classes: list[str], names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Quotes, commas, marks and letters of any script among them."""
+    path = tmp_path_factory.getbasetemp() / "names.csv"
+    rows, files = shares(len(names), len(classes)), [f"{name}.wav" for name in names]
+    write_output(path, files, rows, classes)
+    found = read_output(path, classes, files)
+    assert found.files == tuple(files)
+    np.testing.assert_array_equal(found.probabilities, rows)
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\rb", "filename", "scene_label", "\ud800"])
+def test_bad_names_of_classes_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot have a class called .* Rename the class"):
+        write_output(tmp_path / "out.csv", FILES, shares(3, 2), ("bus", name))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    path = output(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert check_output(path, SCENES, FILES) == ()
+
+
 def edited(line: int, field: int, text: str) -> Callable[[str], str]:
     """Puts a text in one field, counted from 0; lines from 1 as in messages."""
 
@@ -99,7 +138,17 @@ def edited(line: int, field: int, text: str) -> Callable[[str], str]:
 COLUMNS = [
     (edited(3, place, text), f":3: {name} '{text}' is no probability")
     for place, name in enumerate(SCENES, 2)
-    for text in ("", "much", "nan", "-0.1", "1.5")
+    for text in (
+        "",
+        "much",
+        "nan",
+        "-0.1",
+        "1.5",
+        "1_0e-1",
+        " 1 ",
+        "\N{ARABIC-INDIC DIGIT ZERO}",
+        "0x0",
+    )
 ]
 HEADERS = [
     (edited(1, place, name.upper()), f":1: column {name} is missing")
@@ -159,6 +208,7 @@ def test_unreadable_files_are_reported(tmp_path: Path) -> None:
         (("0.wav", "1.wav", "x/1.wav"), "2 different"),
         (("0.wav", "1.wav", "2.flac"), "the first '2.flac'"),
         (("0.wav", "1.wav", "2\t.wav"), "1 not so"),
+        (("0.wav", "1.wav", "\udcff.wav"), "1 not so"),
     ],
 )
 def test_bad_names_are_not_written(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
@@ -218,6 +268,13 @@ def test_a_package_that_would_not_pass_is_not_left_behind(tmp_path: Path) -> Non
         write_package(tmp_path, replace(good, abbreviation="x" * 11), FORM2022, rows, FILES)
     with pytest.raises(ValueError, match="for each of 3 clips: got 118800 names"):
         write_package(tmp_path, good, FORM2022, rows)  # only three of all clips
+    with pytest.raises(ValueError, match="rows are no distribution"):
+        write_package(tmp_path, good, FORM2022, [2 * rows[0]], FILES)
+    folder = tmp_path / "task1" / good.label
+    for wrong in (replace(good, name=""), good):
+        with pytest.raises(ValueError, match=re.escape(str(folder))) as caught:
+            write_package(tmp_path, wrong, FORM2022, rows, FILES[:2])
+        assert ".part" not in str(caught.value)
     with pytest.raises(ValueError, match=r"'\.\./x_TAU_task1_1' .* must be Author_INST"):
         write_package(tmp_path, replace(good, label="../x_TAU_task1_1"), FORM2022, rows, FILES)
     with pytest.raises(ValueError, match="with 2 outputs is no submission of 2022: 1 outputs"):

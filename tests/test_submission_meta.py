@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compressor.budget import Cost
 from compressor.rules import of_year
 from recipes.submission_check import check_label, check_meta, fields, meta_problems
 from recipes.submission_forms import FORM2020, FORM2021, FORM2022, FORM2023, FORM2024, FORMS, Form
-from recipes.submission_meta import ExternalDataset, meta, write_meta
+from recipes.submission_meta import Energy, ExternalDataset, meta, write_meta
+from recipes.submission_yaml import read_plain
 from tests.forms import OFFICIAL, YEARS, evaluation, submission
 
 each_form = pytest.mark.parametrize("form", FORMS, ids=YEARS)
@@ -222,6 +226,93 @@ def test_files_that_are_no_meta_file_are_refused(tmp_path: Path, text: str) -> N
     problems = check_meta(path, FORM2022)
     assert problems
     assert all(problem.startswith(f"{path}: ") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: 2022-13-45",
+        *(f"a: !!{kind} foo" for kind in ("int", "float", "bool", "timestamp")),
+        "a: !!python/object/apply:os.getcwd []",
+        "a: " + "9" * 5_000,
+        "a: !!int 0x" + "f" * 5_000,
+        "[" * 5_000,
+        "{a: " * 5_000,
+        "a: &x 1",
+        "a: &x [1]\nb: *x",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_yaml_stumbles_over_is_one_problem(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.meta.yaml"
+    path.write_text(text, encoding="utf-8")
+    (problem,) = check_meta(path, FORM2022)
+    assert problem.startswith(f"{path}: cannot be read as YAML (")
+    assert len(problem) < len(str(path)) + 400
+
+
+def test_aliases_are_refused_before_they_grow(tmp_path: Path) -> None:
+    """Seven lines that stand for ten million texts."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 7)]
+    path = tmp_path / "x.meta.yaml"
+    path.write_text("\n".join([*lines, "submission: {name: *a6}"]), encoding="utf-8")
+    (problem,) = check_meta(path, FORM2022)
+    assert "an alias or anchor" in problem
+
+
+@pytest.mark.parametrize("value", ["1:30", "010", "0x10", "0b11", "1_000"])
+def test_numbers_must_be_decimal(tmp_path: Path, value: str) -> None:
+    """YAML 1.1 reads 90, 8, 16, 3 and 1,000."""
+    path, _ = written(tmp_path, FORM2022)
+    lines = path.read_text(encoding="utf-8").replace("macs: 29000000", f"macs: {value}")
+    path.write_text(lines, encoding="utf-8")
+    assert isinstance(yaml.safe_load(lines)["system"]["complexity"]["macs"], int)
+    (problem,) = check_meta(path, FORM2022)
+    assert problem == f"{path}: system.complexity.macs is '{value}': must be an integer above 0"
+
+
+@given(value=st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans() | st.none())
+def test_what_yaml_writes_reads_back(
+    value: object, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.yaml"
+    path.write_text(yaml.safe_dump([value], allow_unicode=True), encoding="utf-8")
+    (found,) = read_plain(path)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_large_values_are_shown_in_short() -> None:
+    content = meta(submission(FORM2022), FORM2022)
+    content["submission"]["name"] = [["x" * 10_000] * 1_000] * 1_000
+    content["submission"]["abbreviation"] = "x" * 10_000
+    content["system"]["complexity"]["macs"] = 10**4_000
+    content["results"]["development_dataset"]["class_wise"]["x" * 10_000] = {}
+    problems = meta_problems(content, FORM2022)
+    assert len(problems) == 4
+    assert all(len(problem) < 4_000 for problem in problems)
+
+
+def test_numbers_and_texts_of_numpy_are_taken(tmp_path: Path) -> None:
+    plain = submission(FORM2023)
+    theirs = replace(
+        plain,
+        name=np.str_(plain.name),
+        cost=Cost(np.int64(60_000), np.int32(50_000), np.int64(29_000_000), np.int64(120_000)),
+        memory_use=np.int64(65_280),
+        energy=Energy(
+            training=np.float64(0.21),
+            inference=np.float32(0.068),
+            baseline_inference=np.float16(0.07),
+        ),
+        authors=tuple(replace(a, corresponding=np.bool_(a.corresponding)) for a in plain.authors),
+    )
+    path = tmp_path / f"{plain.label}.meta.yaml"
+    write_meta(path, theirs, FORM2023)
+    assert check_meta(path, FORM2023) == ()
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert content["system"]["complexity"] == meta(plain, FORM2023)["system"]["complexity"]
 
 
 def test_a_missing_file_and_another_name_are_reported(tmp_path: Path) -> None:

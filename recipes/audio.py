@@ -2,11 +2,15 @@
 
 libsndfile reads wav, flac, ogg and others, of 8 to 32 bits or floating point. Two of its habits
 matter here: it reads a wav that was cut off as a shorter one, without a word, and it hands on
-samples of floating-point files that are no numbers. Both are errors here.
+samples of floating-point files that are no numbers or far too loud. All are errors here.
+
+That a file was cut off is known of wav (RIFF, RIFX, RF64) from its header, and of flac and ogg from
+decoding. W64, AIFF, AU and CAF that lack less than `TOLERANCE` are filled up with silence.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +19,21 @@ import numpy as np
 import soundfile
 import soxr
 
+from recipes.listing import need_file
+
 FULL_SCALE = 32_768
 """Divide int16 samples by this for [-1, 1)."""
+LOUDEST = 8
+"""A floating-point file may exceed full scale, 1, and is clipped; a peak above this, 18 dB more, is
+no loud sound but another scale, such as that of int16 samples."""
 TOLERANCE = 0.01
 """How far a clip may be from its length, as a share of it: lossy encoders add or lose some samples
 at the ends. It is cut, or filled up with silence."""
-UNKNOWN = 0xFFFF_FFFF
-"""The size that a wav written to a pipe states, as it cannot go back to say how long it became."""
+UNKNOWN = 0x7FFF_0000
+"""From here on a wav's size, 2 GB, is a placeholder: a program that writes to a pipe cannot go back
+to say how long the file became, and states 0xffffffff, 0x80000000, 0x7ffff000 or the like."""
+NO_LENGTH = 2**63 - 1
+"""What libsndfile says of a file that does not state how many samples it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +54,16 @@ class AudioFormat:
 
     def __post_init__(self) -> None:
         """Refuse settings that no file can be decoded to."""
-        if self.rate < 1 or self.channels not in {1, 2} or self.samples < 1:
+        whole = isinstance(self.rate, int) and isinstance(self.channels, int)
+        if (
+            not (whole and math.isfinite(self.seconds))
+            or self.rate < 1
+            or self.channels not in {1, 2}
+            or self.samples < 1
+        ):
             raise ValueError(
-                f"{self}: rate must be positive, channels 1 or 2, and a clip at least one sample."
+                f"{self}: rate must be a positive integer, channels 1 or 2, and a clip at least "
+                "one sample and not endless."
             )
 
     @property
@@ -69,7 +88,7 @@ def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: As `inspect` does, or if samples are damaged or no numbers.
+        ValueError: As `inspect` does, or if samples are damaged, no numbers or above `LOUDEST`.
     """
     with _opened(path) as sound:
         _check(path, sound, wanted)
@@ -90,6 +109,13 @@ def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
             f"{path} has {odd.sum()} samples that are not finite numbers, the first at "
             f"{first / rate:.3f} s. Replace the file: whatever wrote it failed."
         )
+    peak = float(max(samples.max(), -samples.min()))
+    if peak > LOUDEST:
+        raise ValueError(
+            f"{path} has a peak of {peak:.4g}, where full scale is 1: it holds floating-point "
+            f"numbers of another scale. Divide them by that scale, {FULL_SCALE} if they are those "
+            "of 16 bits."
+        )
     if wanted.channels == 1:
         samples = samples.mean(axis=1, keepdims=True)
     if rate != wanted.rate:
@@ -102,11 +128,10 @@ def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
 
 def _opened(path: Path) -> soundfile.SoundFile:
     """The file with its header read."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}. Unpack or copy the data set again.")
+    need_file(path, "Unpack or copy the data set again.")
     try:
         return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: named .raw, no header
         raise _undecodable(path, error) from error
 
 
@@ -120,11 +145,11 @@ def _undecodable(path: Path, error: Exception) -> ValueError:
 
 def _check(path: Path, sound: soundfile.SoundFile, wanted: AudioFormat) -> None:
     """Refuse what the header alone shows to be no clip of this format."""
-    cut = _bytes_cut_off(path)
-    if cut:
+    refuse_cut_off(path)
+    if sound.frames == NO_LENGTH:
         raise ValueError(
-            f"{path} is cut off: it holds {path.stat().st_size:,} bytes and its header states "
-            f"{cut:,} more. Copy or download the file again."
+            f"{path} does not state its length, as a flac written to a pipe. Encode it again, to a "
+            "file."
         )
     if sound.frames < 1:
         raise ValueError(
@@ -143,22 +168,43 @@ def _check(path: Path, sound: soundfile.SoundFile, wanted: AudioFormat) -> None:
         )
 
 
+def refuse_cut_off(path: Path) -> None:
+    """Refuse a wav whose header promises more samples than the file has.
+
+    Raises:
+        ValueError: If bytes are missing.
+    """
+    cut = _bytes_cut_off(path)
+    if cut:
+        raise ValueError(
+            f"{path} is cut off: it holds {path.stat().st_size:,} bytes and its header states "
+            f"{cut:,} more. Copy or download the file again."
+        )
+
+
 def _bytes_cut_off(path: Path) -> int:
     """How many bytes of samples a wav's header promises beyond the file's end.
 
     A RIFF file is chunks of a name, a size and as many bytes, padded to an even number; samples
     are in the chunk named "data" (Multimedia Programming Interface and Data Specifications 1.0,
-    IBM and Microsoft, 1991).
+    IBM and Microsoft, 1991). In RIFX numbers begin with their highest byte. In RF64 the size of
+    "data" stands in the chunk "ds64", after that of the file (EBU Tech 3306).
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
+        kind = file.read(4)
+        if kind not in {b"RIFF", b"RIFX", b"RF64"}:
             return 0
-        position = 12
+        order = ">" if kind == b"RIFX" else "<"
+        position, samples = 12, None
         while position + 8 <= size:
             file.seek(position)
-            name, length = struct.unpack("<4sI", file.read(8))
+            name, length = struct.unpack(f"{order}4sI", file.read(8))
+            if name == b"ds64" and position + 24 <= size:
+                samples = struct.unpack("<QQ", file.read(16))[1]
             if name == b"data":
-                return 0 if length == UNKNOWN else max(0, position + 8 + length - size)
+                if samples is not None and length == 0xFFFF_FFFF:
+                    length = samples
+                return 0 if length >= UNKNOWN else max(0, position + 8 + length - size)
             position += 8 + length + length % 2
     return 0

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from rich.console import Console
@@ -37,6 +37,7 @@ from rich.text import Text
 
 from compressor.storage import write_bytes
 from recipes.audio import AudioFormat, decode, inspect
+from recipes.listing import one_of
 from recipes.rows import RowFile
 
 LAYOUT = 1
@@ -93,8 +94,9 @@ def waveforms(
     Raises:
         ValueError: If there are no paths, or bad files while `on_bad_file` is "refuse", or no
             others.
-        OSError: If the disk is too full for the cache.
+        OSError: If the disk is too full for the cache, or the folder cannot be written.
     """
+    one_of("on_bad_file", on_bad_file, get_args(OnBadFile))
     if not paths:
         raise ValueError("There are no files to decode: the list given is empty.")
     paths = [path.absolute() for path in paths]
@@ -238,6 +240,8 @@ def _report(bad: dict[int, Exception], count: int, on_bad_file: OnBadFile) -> No
     if on_bad_file == "skip" and len(bad) < count:
         warnings.warn(f"{text}\nThey are left out.", stacklevel=3)
         return
+    if len(bad) == count:
+        raise ValueError(f"{text}\nThere are no others: are they the files of this data set?")
     raise ValueError(
         f"{text}\nReplace them and call again: what is decoded is kept. Or go on without them: "
         'on_bad_file="skip", on the command line --on-bad-file skip.'

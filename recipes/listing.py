@@ -63,3 +63,34 @@ def first_of(names: list[str], most: int = 5) -> str:
     """Some names for a message, and how many more there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a setting that is none of the words allowed.
+
+    Raises:
+        ValueError: If the value is none of them.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: it must be one of {', '.join(map(repr, allowed))}.")
+
+
+def need_file(path: Path, advice: str) -> None:
+    """Refuse a path at which no file lies; `advice` ends the message.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If it is a folder, a pipe or a device.
+    """
+    if path.is_file():
+        return
+    if path.exists():
+        raise ValueError(f"{path} is no file but a folder or a device. {advice}")
+    raise FileNotFoundError(f"There is no {path}. {advice}")
+
+
+def plain_names(names: pd.Series) -> pd.Series:
+    """Paths as `audio/x.wav`, also where another program wrote backslashes, `./` or `//`."""
+    return names.str.replace(r"[\\/]+", "/", regex=True).str.replace(
+        r"(^|/)(?:\./)+", r"\1", regex=True
+    )

@@ -8,6 +8,8 @@ not be among those of training: `split` keeps all microphones of one maker on on
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,12 @@ import soundfile
 import soxr
 import torch
 from torch import Generator, Tensor
+
+from recipes.audio import refuse_cut_off
+from recipes.listing import first_of
+
+NOT_READ = {".flac", ".ogg", ".aif", ".aiff", ".caf", ".au", ".w64", ".mp3"}
+"""Sound in a folder of responses that is left out with a warning: collections come as wav."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Responses:
 
 
 def read_responses(folder: Path, rate: int, seconds: float = 0.25) -> Responses:
-    """Every response of a folder of wav files, in the order of their names.
+    """Every response of a folder of wav files (also .WAV), in the order of their names.
 
     The silence before a response is cut, down to a thousandth of its peak, so that no device shifts
     its clips; the tail is cut at `seconds` or filled with zeros.
@@ -52,16 +60,28 @@ def read_responses(folder: Path, rate: int, seconds: float = 0.25) -> Responses:
 
     Raises:
         FileNotFoundError: If the folder has no wav file.
-        ValueError: If a file cannot be read or is silent.
+        ValueError: If a file cannot be read, is cut off or silent; if a response would not have one
+            sample.
     """
-    paths = sorted(Path(folder).glob("*.wav"))
+    samples = round(seconds * rate) if math.isfinite(seconds * rate) else 0
+    if samples < 1:
+        msg = f"Responses of {seconds:g} s at {rate} Hz were asked for: give at least one sample."
+        raise ValueError(msg)
+    files = sorted(Path(folder).glob("*"))
+    paths = [path for path in files if path.suffix.lower() == ".wav"]
+    others = [path.name for path in files if path.suffix.lower() in NOT_READ]
     if not paths:
         msg = (
             f"{folder} has no wav file. Give a folder of impulse responses, such as MicIRP's, "
             "unpacked."
         )
         raise FileNotFoundError(msg)
-    taps = np.stack([_read(path, rate, round(seconds * rate)) for path in paths])
+    if others:
+        warnings.warn(
+            f"{len(others)} files of {folder} are no wav and are left out: {first_of(others)}",
+            stacklevel=2,
+        )
+    taps = np.stack([_read(path, rate, samples) for path in paths])
     return Responses(tuple(path.stem for path in paths), torch.from_numpy(taps))
 
 
@@ -72,6 +92,7 @@ def _read(path: Path, rate: int, samples: int) -> np.ndarray:
     except soundfile.LibsndfileError as error:
         msg = f"{path} cannot be decoded ({error}). Replace the file: it is damaged or not audio."
         raise ValueError(msg) from error
+    refuse_cut_off(path)
     heard = audio[:, 0] if own == rate else soxr.resample(audio[:, 0], own, rate)
     level = np.abs(heard)
     if not (np.isfinite(heard).all() and len(level) and level.max() > 0):
@@ -81,7 +102,8 @@ def _read(path: Path, rate: int, samples: int) -> np.ndarray:
     taps = np.zeros(samples, np.float32)
     body = heard[start : start + samples]
     taps[: len(body)] = body
-    return taps / np.linalg.norm(taps)
+    # In float64: squares of very loud or soft responses leave float32.
+    return (taps / np.linalg.norm(taps.astype(np.float64))).astype(np.float32)
 
 
 def maker(name: str) -> str:

@@ -65,6 +65,14 @@ class RowFile:
         np.lib.format.write_array_header_1_0(buffer, description)
         return buffer.getvalue()
 
+    @cached_property
+    def rows_header(self) -> bytes:
+        """What the records' file starts with."""
+        buffer = io.BytesIO()
+        description = {"descr": "<i8", "fortran_order": False, "shape": (self.shape[0], 2)}
+        np.lib.format.write_array_header_1_0(buffer, description)
+        return buffer.getvalue()
+
     @property
     def row_bytes(self) -> int:
         return 2 * math.prod(self.shape[1:])
@@ -81,24 +89,37 @@ class RowFile:
     def recorded(self) -> np.ndarray:
         """int64 (rows, 2); `NOT_MADE` everywhere if a file is missing or damaged."""
         nothing = np.full((self.shape[0], 2), NOT_MADE)
-        if not self._is_whole():
-            return nothing
+        header = self.rows_header
         try:
-            found = np.load(self.rows, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            whole = self._is_whole() and self.rows.stat().st_size == len(header) + nothing.nbytes
+            content = self.rows.read_bytes() if whole else b""
+        except OSError:
             return nothing
-        return found if (found.shape, found.dtype) == (nothing.shape, nothing.dtype) else nothing
+        # Compared with the header that must be there: no damaged one is ever interpreted.
+        if not content.startswith(header):
+            return nothing
+        return np.frombuffer(content, "<i8", offset=len(header)).reshape(nothing.shape).copy()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time; another waits, and will find the work done."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """One process at a time; another waits, and will find the work done.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
         lock = FileLock(self.folder / "lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             Console(stderr=True).print(f"Another process fills {self.folder}: waiting for it.")
             lock.acquire()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: the cache folder {self.folder} cannot be written. Name "
+                "another one with folder=, on a command line --cache",
+            ) from error
         try:
             yield
         finally:
@@ -109,8 +130,14 @@ class RowFile:
         """Write rows, while the lock is held; the records of those named are cleared first.
 
         Raises:
-            OSError: If the disk is too full, before anything is written or while rows are.
+            OSError: If the disk is too full, before anything is written or while rows are; if a
+                folder lies where a file should.
         """
+        for path in (self.audio, self.rows):
+            if path.is_dir():
+                raise IsADirectoryError(
+                    errno.EISDIR, f"{path} is a folder where the cache has a file. Remove it"
+                )
         records = self.recorded()
         with self._told_when_full():
             if not self._is_whole():
@@ -155,12 +182,18 @@ class RowFile:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            free = shutil.disk_usage(self.folder).free / 1e9
+            free = shutil.disk_usage(self.folder).free
+            advice = (
+                f"where {free / 1e9:.2f} GB are free. Make space or"
+                if free < self.size or error.errno == errno.ENOSPC
+                else f"and the {free / 1e9:.2f} GB that are free would do: the system limits the "
+                "size of files (ulimit -f), or a quota does. Raise the limit or"
+            )
             raise OSError(
                 error.errno,
                 f"{os.strerror(error.errno)}: {self.shape[0]:,} decoded clips need "
-                f"{self.size / 1e9:.2f} GB in {self.folder}, where {free:.2f} GB are free. Make "
-                "space or name another folder for the cache; what is decoded already is kept",
+                f"{self.size / 1e9:.2f} GB in {self.folder}, {advice} name another folder for the "
+                "cache; what is decoded already is kept",
             ) from error
 
 

@@ -19,27 +19,33 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from recipes.listing import Listing, first_of
 
+FINEST = 20
+"""Folds that places are dealt into besides 1 / share: a few of so many make up most shares."""
+
 
 def by_location(training: Listing, share: float = 0.2, *, seed: int = 0) -> tuple[Listing, Listing]:
     """Divide a training list of TAU into training and validation, place by place.
 
-    Places are dealt into 1 / share parts so that each has like numbers of every scene and device
-    (`StratifiedGroupKFold` on scene and device, grouped by place); of these parts the one whose
-    shares of scenes and devices are nearest to the whole list's is for validation. Classes are
-    balanced as in the list: TAU's are nearly equal.
+    Places are dealt into 1 / share, 10 and 20 folds so that each has like numbers of every scene
+    and device (`StratifiedGroupKFold` on scene and device, grouped by place). Of the runs of
+    neighbouring folds that come nearest to `share`, the one whose size and whose shares of scenes
+    and devices are nearest to those asked for and to the whole list's is for validation. Classes
+    are balanced as in the list: TAU's are nearly equal.
 
     Args:
         training: A training list, with the columns `scene`, `device` and `location`.
-        share: About how much goes to validation, at most a half.
+        share: About how much of the clips goes to validation, at most a half.
         seed: Equal seeds give equal parts.
 
     Returns:
         (training, validation), both in the list's order.
 
     Raises:
-        ValueError: If the list has no locations, or too few of them to have every scene and device
-            in both parts.
+        ValueError: If the list is empty or has no locations, or too few of them to have every scene
+            and device in both parts or to come within half of the share.
     """
+    if not len(training):
+        raise ValueError(f"There are no clips to divide: the list of {training.root} is empty.")
     absent = [name for name in ("scene", "device", "location") if name not in training.table]
     if absent or not 0 < share <= 0.5:
         raise ValueError(
@@ -56,14 +62,26 @@ def by_location(training: Listing, share: float = 0.2, *, seed: int = 0) -> tupl
             f"{places.idxmin()}: a validation part of {share:g} needs {parts} in all and 2 of "
             "every scene, as a location is never divided. Take a longer list or a larger share."
         )
-    candidates = _candidates(table, parts, seed)
-    best = min(candidates, key=lambda mask: (len(_gaps(table, mask)), _distance(table, mask)))
+    candidates = _candidates(table, share, seed)
+    best = min(
+        candidates,
+        key=lambda mask: (len(_gaps(table, mask)), _distance(table, mask, share)),
+        default=np.zeros(len(table), np.bool_),
+    )
     gaps = _gaps(table, best)
     if gaps:
         raise ValueError(
             f"The list of {len(table)} clips at {table['location'].nunique()} locations cannot be "
             f"divided: there is no {first_of(gaps)}. Take a longer list, a larger share, or "
             "another seed."
+        )
+    if abs(best.mean() - share) > share / 2:
+        raise ValueError(
+            f"A validation part of {share:g} was asked for, and the nearest that whole locations "
+            f"give has {best.mean():.3f} of the clips: the {table['location'].nunique()} locations "
+            f"have {table['location'].value_counts().min()} to "
+            f"{table['location'].value_counts().max()} of {len(table)} clips. Ask for a share near "
+            "that, or take a longer list."
         )
     return training.select(~best), training.select(best)
 
@@ -90,24 +108,41 @@ def hold_out(listing: Listing, fold: int) -> tuple[Listing, Listing]:
     return listing.select(~mask), listing.select(mask)
 
 
-def _candidates(table: pd.DataFrame, parts: int, seed: int) -> list[np.ndarray]:
-    """Masks (clips,) of equal parts, no location in two of them."""
+def _candidates(table: pd.DataFrame, share: float, seed: int) -> list[np.ndarray]:
+    """Masks (clips,) of parts near the share, no location half in one of them."""
     strata = table["scene"] + " " + table["device"]
-    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    # No fold may lack a place, and some stratum must have a clip for every fold.
+    most = min(table["location"].nunique(), int(strata.value_counts().max()))
+    numbers = {min(folds, most) for folds in (round(1 / share), FINEST // 2, FINEST)}
     masks = []
-    with warnings.catch_warnings():
-        # A scene that a device recorded less often than there are parts: `_gaps` judges.
-        warnings.filterwarnings("ignore", message="The least populated class in y")
-        for _, chosen in folds.split(table, strata, table["location"]):
-            mask = np.zeros(len(table), np.bool_)
-            mask[chosen] = True
-            masks.append(mask)
+    for number in sorted(numbers - {1}):
+        fold = _folds(table, strata, number, seed)
+        clips = np.bincount(fold, minlength=number)
+        for first in range(number):
+            order = (first + np.arange(number - 1)) % number
+            off = np.abs(np.cumsum(clips[order]) - share * len(table))
+            masks.append(np.isin(fold, order[: int(np.argmin(off)) + 1]))
     return masks
 
 
-def _distance(table: pd.DataFrame, mask: np.ndarray) -> float:
-    """How far the shares of scenes and of devices in a part are from those in the list, summed."""
-    distance = 0.0
+def _folds(table: pd.DataFrame, strata: pd.Series, number: int, seed: int) -> np.ndarray:
+    """int64 (clips,): the fold that each clip is dealt to, equal for clips of one location."""
+    dealt = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    fold = np.zeros(len(table), np.int64)
+    with warnings.catch_warnings():
+        # A scene that a device recorded less often than there are folds: `_gaps` judges.
+        warnings.filterwarnings("ignore", message="The least populated class in y")
+        for index, (_, chosen) in enumerate(dealt.split(table, strata, table["location"])):
+            fold[chosen] = index
+    return fold
+
+
+def _distance(table: pd.DataFrame, mask: np.ndarray, share: float) -> float:
+    """How far the shares of scenes and of devices in a part are from those in the list, summed.
+
+    And how far the part's size is from the share asked for, as a part of that.
+    """
+    distance = abs(mask.mean() / share - 1)
     for column in ("scene", "device"):
         whole = table[column].value_counts(normalize=True)
         part = table[column][mask].value_counts(normalize=True)

@@ -12,8 +12,8 @@ mark. Names are `scene-city-location-segment-device` (2020) or
 scenes while its label is one of three classes.
 
 Version 2.0 of 2020 Mobile withdrew five of its 23,040 files. A list of version 1 still names them:
-what is neither in `meta.csv` nor in `audio` is left out, with a warning. A file in `audio` that no
-list names is normal: fold 1 leaves a quarter of the clips unused.
+up to five clips that are neither in `meta.csv` nor in `audio` are left out, with a warning. A file
+in `audio` that no list names is normal: fold 1 leaves a quarter of the clips unused.
 
 The three lists are published; there is none for validation, and the systems of the years 2020 to
 2025 mostly select on the test list. `recipes.split` makes a validation part from the training list.
@@ -23,14 +23,18 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from recipes.listing import Listing, Missing, first_of
+from recipes.listing import Listing, Missing, first_of, one_of
+from recipes.lists import check_labels, read_list, test_list, training_list_path, training_lists
 
 Part = Literal["train", "test", "all"]
+
+WITHDRAWN = 5
+"""How many clips of a list may be taken for withdrawn; more are a data set that is not whole."""
 
 CLASS_OF_SCENE = {
     **dict.fromkeys(("airport", "shopping_mall", "metro_station"), "indoor"),
@@ -64,29 +68,34 @@ def read_tau(
         missing: What to do about clips that are not on disk.
 
     Returns:
-        Labels are positions among the classes of the training list, in alphabetical order; where
-        there is no such list, among those of `meta.csv`.
+        Labels are positions among the classes of fold 1's training list, in alphabetical order,
+        also where a subset lacks some; without that list, among those of the list given, else of
+        `meta.csv`.
 
     Raises:
         FileNotFoundError: If a list is missing, or a clip is.
         ValueError: If a list is empty or malformed, names a clip twice, has a scene that training
-            lacks or a name of another form; if a training list has clips that fold 1 does not
-            train on.
+            lacks, a label that `meta.csv` contradicts or a name of another form; if a training list
+            has clips of the test list or such as fold 1 does not train on; if there is no such part
+            or way with missing clips.
     """
+    one_of("part", part, get_args(Part))
+    one_of("missing", missing, get_args(Missing))
     root = Path(root)
     setup = root / "evaluation_setup"
     meta = read_list(root / "meta.csv") if (root / "meta.csv").is_file() else None
-    train = _training(setup, training_list)
+    official, train = training_lists(setup, training_list)
     if part == "all":
-        rows, source = _needed(meta, root / "meta.csv"), root / "meta.csv"
+        source = root / "meta.csv"
+        rows = read_list(source) if meta is None else meta
     elif part == "train":
-        source = _resolved(setup, training_list)
-        rows = _needed(train, source)
+        source = training_list_path(setup, training_list)
+        rows = read_list(source) if train is None else train
     else:
-        rows, source = _test_rows(setup)
+        rows, source = test_list(setup)
     rows = _on_disk(root, rows, meta, source, missing)
     rows = _described(rows, meta)
-    labelled = train if train is not None else meta
+    labelled = next((table for table in (official, train, meta) if table is not None), None)
     if labelled is None or "scene_label" not in labelled:
         raise FileNotFoundError(
             f"The classes of {root} are not known: there is neither {setup / 'fold1_train.csv'} "
@@ -94,6 +103,7 @@ def read_tau(
         )
     classes = tuple(sorted(set(labelled["scene_label"])))
     scenes = _scenes(rows, classes, source)
+    check_labels(rows, source, meta, root / "meta.csv")
     table = pd.DataFrame(
         {
             "file": rows["filename"],
@@ -107,130 +117,50 @@ def read_tau(
     return Listing(root, table.reset_index(drop=True), classes)
 
 
-def read_list(path: Path) -> pd.DataFrame:
-    """One list or `meta.csv`: columns as in the file, text stripped, every name once.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it has no rows, no column `filename`, empty fields or a name twice.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no {path}. Give the folder of the development data set, with `meta.csv`, "
-            "`evaluation_setup` and `audio` in it."
-        )
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a tab-separated list ({error}).") from error
-    table.columns = [str(column).strip() for column in table.columns]
-    if "filename" not in table.columns or table.empty:
-        raise ValueError(
-            f"{path} must be a tab-separated list with a row a clip and a column filename: found "
-            f"{len(table)} rows and the columns {', '.join(table.columns)}."
-        )
-    table = table.map(str.strip)
-    known = table.columns.intersection(["filename", "scene_label", "identifier", "source_label"])
-    table = table[known]
-    blank = (table == "").any(axis=1)
-    if blank.any():
-        row = int(np.flatnonzero(blank)[0])
-        raise ValueError(
-            f"{path} has {blank.sum()} rows with an empty field, the first is row {row + 1}: "
-            f"{table.iloc[row].to_dict()}. Take the list from the data set again."
-        )
-    twice = table["filename"][table["filename"].duplicated()].unique().tolist()
-    if twice:
-        raise ValueError(
-            f"{path} names {len(twice)} clips more than once: {first_of(twice)}. Remove the "
-            "repeated rows, or they count more than once."
-        )
-    return table
-
-
-def _resolved(setup: Path, training_list: Path | None) -> Path:
-    """Where the training list lies: the official one, a path, or a name in `evaluation_setup`."""
-    if training_list is None:
-        return setup / "fold1_train.csv"
-    given = Path(training_list)
-    return given if given.is_file() else setup / given
-
-
-def _training(setup: Path, training_list: Path | None) -> pd.DataFrame | None:
-    """The training list, or None where the data set has none; a given one is part of fold 1."""
-    path = _resolved(setup, training_list)
-    if training_list is None and not path.is_file():
-        return None
-    table = read_list(path)
-    if "scene_label" not in table:
-        raise ValueError(
-            f"{path} must have the columns filename and scene_label: found "
-            f"{', '.join(table.columns)}. A training list has labels."
-        )
-    official = setup / "fold1_train.csv"
-    if path != official and official.is_file():
-        known = set(read_list(official)["filename"])
-        foreign = [name for name in table["filename"] if name not in known]
-        if foreign:
-            raise ValueError(
-                f"{len(foreign)} of the {len(table)} clips of {path} are not in {official}: "
-                f"{first_of(foreign)}. They may be test clips. Take them out of the list."
-            )
-    return table
-
-
-def _needed(table: pd.DataFrame | None, path: Path) -> pd.DataFrame:
-    """The table, which this part cannot do without."""
-    return read_list(path) if table is None else table
-
-
-def _test_rows(setup: Path) -> tuple[pd.DataFrame, Path]:
-    """The test list with labels where it is there, else the one without."""
-    with_labels, without = setup / "fold1_evaluate.csv", setup / "fold1_test.csv"
-    if with_labels.is_file() or not without.is_file():
-        table = read_list(with_labels)
-        if "scene_label" not in table:
-            raise ValueError(
-                f"{with_labels} must have the columns filename and scene_label: found "
-                f"{', '.join(table.columns)}."
-            )
-        return table, with_labels
-    return read_list(without)[["filename"]], without
-
-
 def _on_disk(
     root: Path, rows: pd.DataFrame, meta: pd.DataFrame | None, source: Path, missing: Missing
 ) -> pd.DataFrame:
     """The rows whose clips were neither withdrawn from the data set nor, if asked, are missing."""
-    known = rows["filename"].isin(meta["filename"]) if meta is not None else True
-    found = _found(root, rows["filename"]) if missing != "unchecked" else None
-    withdrawn = ~(known | (found if found is not None else False)) if meta is not None else False
-    withdrawn = pd.Series(withdrawn, index=rows.index)
-    gone = ~found & ~withdrawn if found is not None else pd.Series(data=False, index=rows.index)
-    if withdrawn.any():
-        names = rows["filename"][withdrawn].tolist()
+    if missing == "unchecked":
+        return rows
+    names = rows["filename"]
+    gone = ~_found(root, names)
+    unknown = gone & ~names.isin(meta["filename"]) if meta is not None else gone & False
+    if 0 < unknown.sum() <= WITHDRAWN:
         warnings.warn(
-            f"{source} names {len(names)} clips that are neither in meta.csv nor in audio; they "
-            f"were withdrawn from the data set and are left out: {first_of(names)}",
+            f"{source} names {unknown.sum()} clips that are neither in meta.csv nor in audio; they "
+            "count as withdrawn from the data set and are left out: "
+            f"{first_of(names[unknown].tolist())}",
             stacklevel=3,
         )
+        rows, gone = rows[~unknown], gone[~unknown]
+    if gone.all():
+        raise FileNotFoundError(
+            f"None of the {len(names)} clips of {source} are below {root}, the first is "
+            f"{names.iloc[0]}. {_what_lies_in(root / 'audio')} Unpack the audio archives of this "
+            "data set there."
+        )
     if gone.any():
-        names = rows["filename"][gone].tolist()
-        text = f"{len(names)} of the {len(rows)} clips of {source} are missing below {root}"
+        absent = rows["filename"][gone].tolist()
+        text = f"{len(absent)} of the {len(rows)} clips of {source} are missing below {root}"
+        if unknown.sum() > WITHDRAWN:
+            text += f", {unknown.sum()} of them also from meta.csv"
         if missing == "refuse":
             raise FileNotFoundError(
-                f"{text}, the first is {names[0]}. Unpack every audio archive of the data set "
-                'there, or go on without them: missing="skip", on a command line '
-                "--on-bad-file skip."
+                f"{text}, the first is {absent[0]}. {_what_lies_in(root / 'audio')} Unpack every "
+                'archive of the data set there, or go on without them: missing="skip", on a '
+                "command line --on-bad-file skip."
             )
-        warnings.warn(f"{text} and are left out: {first_of(names)}", stacklevel=3)
-    kept = rows[~(withdrawn | gone)]
-    if kept.empty:
-        raise FileNotFoundError(
-            f"None of the {len(rows)} clips of {source} are below {root}, the first is "
-            f"{rows['filename'].iloc[0]}. Unpack the audio archives of this data set there."
-        )
-    return kept
+        warnings.warn(f"{text} and are left out: {first_of(absent)}", stacklevel=3)
+    return rows[~gone]
+
+
+def _what_lies_in(folder: Path) -> str:
+    """A sentence on the files that are there: their names may differ from the list's."""
+    files = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    if not files:
+        return f"There is nothing in {folder}."
+    return f"{folder} holds {len(files)} files, the first is {files[0]}."
 
 
 def _found(root: Path, names: pd.Series) -> pd.Series:

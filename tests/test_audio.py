@@ -105,6 +105,23 @@ def test_loud_floats_are_clipped_and_do_not_wrap(tmp_path: Path) -> None:
     assert np.array_equal(clip > 0, noise(16_000)[:, 0] > 0)
 
 
+@pytest.mark.parametrize(
+    ("scale", "channels", "subtype", "message"),
+    [
+        (32_768, 1, "FLOAT", r"peak of 1\.638e\+04, where full scale is 1.*32768"),
+        (18, 1, "DOUBLE", r"peak of 9, where full scale is 1"),
+        (6e38, 2, "FLOAT", r"peak of 3e\+38, where"),  # the sum of channels is no float32
+        (1e40, 1, "DOUBLE", "not finite numbers"),
+    ],
+)
+def test_floats_of_another_scale(
+    tmp_path: Path, scale: float, channels: int, subtype: str, message: str
+) -> None:
+    soundfile.write(tmp_path / "a.wav", scale * noise(48_000, channels), 48_000, subtype=subtype)
+    with pytest.raises(ValueError, match=rf"a\.wav has .*{message}"):
+        decode(tmp_path / "a.wav", MONO)
+
+
 @pytest.mark.parametrize("samples", [15_900, 16_100])
 def test_a_hundredth_more_or_less_is_cut_or_filled_with_silence(
     tmp_path: Path, samples: int
@@ -134,12 +151,16 @@ def test_what_is_no_audio(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path / "a.wav", MONO, rf"\({len(content)} bytes\) cannot be decoded")
 
 
-@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
+@pytest.mark.parametrize(
+    ("kind", "endian"), [("WAV", "LITTLE"), ("WAVEX", "LITTLE"), ("WAV", "BIG"), ("RF64", "FILE")]
+)
 @pytest.mark.parametrize("cut", [2, 200, 20_000])
-def test_a_wav_that_was_cut_off(tmp_path: Path, kind: str, cut: int) -> None:
+def test_a_wav_that_was_cut_off(tmp_path: Path, kind: str, endian: str, cut: int) -> None:
     """libsndfile itself reads it as a shorter one; two hundred bytes are within the tolerance."""
     path = tmp_path / "a.wav"
-    soundfile.write(path, noise(16_000), 16_000, format=kind, subtype="PCM_16")
+    samples = noise(16_000)
+    soundfile.write(path, samples, 16_000, format=kind, subtype="PCM_16", endian=endian)
+    assert np.abs(decode(path, MONO) / FULL_SCALE - samples.T).max() <= 1.01 / FULL_SCALE
     path.write_bytes(path.read_bytes()[:-cut])
     assert soundfile.info(path).frames == 16_000 - cut // 2
     refused(path, MONO, f"is cut off: it holds .* bytes and its header states {cut:,} more")
@@ -153,10 +174,12 @@ def test_chunks_before_and_after_the_samples_are_no_damage(tmp_path: Path) -> No
     assert np.array_equal(decode(tmp_path / "b.wav", MONO), decode(tmp_path / "a.wav", MONO))
 
 
-def test_a_wav_written_to_a_pipe_states_no_size(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", noise(16_000), 16_000, subtype="PCM_16")
+@pytest.mark.parametrize("size", [0xFFFF_FFFF, 0xFFFF_FFDB, 0x8000_0000, 0x7FFF_FFFF, 0x7FFF_F000])
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+def test_a_wav_written_to_a_pipe_states_no_size(tmp_path: Path, size: int, endian: str) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(16_000), 16_000, subtype="PCM_16", endian=endian)
     content = bytearray((tmp_path / "a.wav").read_bytes())
-    content[4:8] = content[40:44] = b"\xff" * 4
+    content[4:8] = content[40:44] = size.to_bytes(4, endian.lower())
     (tmp_path / "b.wav").write_bytes(content)
     assert np.array_equal(decode(tmp_path / "b.wav", MONO), decode(tmp_path / "a.wav", MONO))
 
@@ -168,6 +191,17 @@ def test_a_flac_that_was_cut_off_is_found_by_decoding(tmp_path: Path) -> None:
     inspect(path, MONO)  # its header is whole
     with pytest.raises(ValueError, match=r"a\.flac .*(cannot be decoded|ends after)"):
         decode(path, MONO)
+
+
+def test_a_flac_without_a_length(tmp_path: Path) -> None:
+    """As the encoder leaves it on a pipe: 36 bits of its first block are zero."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(16_000), 16_000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    refused(path, MONO, "does not state its length, as a flac written to a pipe")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -185,7 +219,26 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
             reader(tmp_path / "a.wav", MONO)
 
 
-@pytest.mark.parametrize("change", [{"rate": 0}, {"channels": 3}, {"seconds": 0}, {"seconds": -1}])
-def test_formats_that_no_file_can_have(change: dict[str, int]) -> None:
+def test_what_is_no_file_or_has_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").mkdir()
+    refused(tmp_path / "a.wav", MONO, "is no file but a folder or a device")
+    (tmp_path / "a.raw").write_bytes(bytes(32_000))
+    refused(tmp_path / "a.raw", MONO, r"\(32,000 bytes\) cannot be decoded")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate": 0},
+        {"rate": 16_000.5},
+        {"channels": 3},
+        {"channels": 1.0},
+        {"seconds": 0},
+        {"seconds": -1},
+        {"seconds": np.inf},
+        {"seconds": np.nan},
+    ],
+)
+def test_formats_that_no_file_can_have(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="channels 1 or 2"):
         AudioFormat(**{"seconds": 1, **change})

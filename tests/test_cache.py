@@ -280,7 +280,7 @@ def test_a_file_that_went_bad_counts_no_more(paths: list[Path], tmp_path: Path) 
 @pytest.mark.parametrize("on_bad_file", ["skip", "refuse"])
 def test_nothing_but_bad_files(tmp_path: Path, on_bad_file: cache.OnBadFile) -> None:
     paths = [tmp_path / f"{i}.wav" for i in range(7)]
-    with pytest.raises(ValueError, match=r"7 of 7 files cannot be used:(.|\n)*and 2 more"):
+    with pytest.raises(ValueError, match=r"7 of 7 files cannot (.|\n)*2 more\nThere are no others"):
         waveforms(paths, WANTED, tmp_path / "cache", on_bad_file=on_bad_file)
 
 
@@ -329,7 +329,7 @@ def test_a_limit_on_the_size_of_files(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(OSError, match=r"40 decoded clips need 0\.00 GB in") as caught:
+        with pytest.raises(OSError, match=r"40 decoded clips need .* limits the size of") as caught:
             waveforms(paths, WANTED, tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

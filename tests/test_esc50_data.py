@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,15 @@ def test_missing_clips_are_refused_or_left_out(root: Path) -> None:
         ("2-2-A-2.wav", "1-1-A-0.wav", r"names 1 clips more than once: 1-1-A-0\.wav"),
         ("2,2,pig", "2,two,pig", "counting numbers in the column target; found 0, two"),
         ("2,2,pig", "2,-2,pig", "counting numbers in the column target"),
+        ("2,2,pig", "2,2.0,pig", "counting numbers in the column target"),
+        ("2,2,pig", "2,300000000,pig", r"the target 300000000: .* fewer than 1000 are read"),
+        ("2,2,pig", "2,99999999999999999999,pig", "counting numbers in the column target"),
+        ("2,2,pig", "2,2,", r"1 rows with an empty field, the first is row 2: .*2-2-A-2"),
+        ("2,2,pig,False,2,A", "2,2", "1 rows with an empty field, the first is row 2"),
+        ("2-2-A-2.wav", " ", "1 rows with an empty field, the first is row 2"),
+        ("2,2,pig", "2,0,pig", "target 0 with more than one category: dog, pig"),
+        ("2,2,pig", "2,2,dog", "category dog with more than one target: 0, 2"),
+        ("2-2-A-2.wav", "1-1-A-0.ogg", r"names 1 clips more than once: 1-1-A-0\.wav, 1-1-A-0\.o"),
     ],
 )
 def test_malformed_tables(root: Path, old: str, new: str, message: str) -> None:
@@ -96,6 +106,38 @@ def test_malformed_tables(root: Path, old: str, new: str, message: str) -> None:
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(ValueError, match=message):
         read_esc50(root)
+
+
+def test_words_and_numbers_stay_what_they_are(root: Path) -> None:
+    """Categories that look like missing values, names that are numbers, spaces after commas."""
+    table = root / "meta" / "esc50.csv"
+    content = table.read_text().replace("dog", "None").replace("pig", "NA")
+    for name in ("1-1-A-0", "2-2-A-2", "3-3-A-0"):
+        content = content.replace(f"{name}.wav", name[0])
+        next(root.rglob(f"{name}.*")).rename(root / "audio" / f"{name[0]}.wav")
+    table.write_text(content.replace(",", ", "))
+    listing = read_esc50(root)
+    assert listing.classes == ("None", "class 1", "NA")
+    assert listing.table["file"].tolist() == ["audio/1.wav", "audio/2.wav", "audio/3.wav"]
+
+
+def test_the_file_directly_in_audio_counts(root: Path) -> None:
+    expected = read_esc50(root).table["file"].tolist()
+    old, own = root / "audio" / "old", root / "audio" / "1-1-A-0.wav"
+    old.mkdir()
+    shutil.copy(own, old)
+    shutil.copy(own, own.with_suffix(".flac"))  # its name is not the table's
+    assert read_esc50(root).table["file"].tolist() == expected
+    shutil.copy(root / "audio" / "more" / "3-3-A-0.ogg", old)
+    message = r"2 files .* clip 3-3-A-0\.wav: more/3-3-A-0\.ogg, old/3-3-A-0\.ogg"
+    with pytest.raises(ValueError, match=message):
+        read_esc50(root)
+    assert len(read_esc50(root, (1, 2))) == 2
+
+
+def test_an_unknown_way_with_missing_clips(root: Path) -> None:
+    with pytest.raises(ValueError, match="missing='ignore': it must be one of 'refuse', 'skip'"):
+        read_esc50(root, missing="ignore")
 
 
 @pytest.mark.parametrize("content", ["", HEADER + "\n", '"'])

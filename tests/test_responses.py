@@ -115,6 +115,38 @@ def test_bad_files_are_named(tmp_path: Path, content: object, message: str) -> N
         read_responses(tmp_path, RATE)
 
 
+def test_a_response_that_was_cut_off(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "bad.wav", np.eye(1, 100)[0], RATE)
+    (tmp_path / "bad.wav").write_bytes((tmp_path / "bad.wav").read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"bad\.wav is cut off: .* 20 more"):
+        read_responses(tmp_path, RATE)
+
+
+def test_no_sound_is_left_out_without_a_word(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.WAV"):
+        soundfile.write(tmp_path / name, np.eye(1, 100)[0], RATE, format="WAV")
+    (tmp_path / "readme.txt").touch()
+    assert read_responses(tmp_path, RATE).names == ("a", "b")
+    (tmp_path / "c.flac").touch()
+    with pytest.warns(UserWarning, match=r"1 files .* no wav and are left out: c\.flac"):
+        read_responses(tmp_path, RATE)
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-25])
+def test_very_loud_and_very_soft_responses(tmp_path: Path, scale: float) -> None:
+    """Unit energy, whatever the scale; the squares of these are no float32."""
+    audio = np.random.default_rng(0).standard_normal(100)
+    soundfile.write(tmp_path / "a.wav", scale * audio, RATE, subtype="FLOAT")
+    found = read_responses(tmp_path, RATE, 100 / RATE).taps[0].numpy()
+    np.testing.assert_allclose(found, audio / np.linalg.norm(audio), rtol=1e-5)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-5, -1.0, np.nan, np.inf])
+def test_lengths_without_a_sample(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"at 16000 Hz were asked for: give at least one sample"):
+        read_responses(tmp_path, RATE, seconds)
+
+
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="share must lie between 0 and 1"):
         DeviceResponse(made(2), 1.5)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipes.esc50_data import read_esc50
@@ -37,6 +37,7 @@ def places(per_scene: int, clips: int = 6, seed: int = 0) -> Listing:
     share=st.sampled_from([0.5, 0.25, 0.2]),
     seed=st.integers(0, 9),
 )
+@settings(deadline=None, max_examples=50)
 def test_no_place_is_divided_and_nothing_is_lost(per_scene: int, share: float, seed: int) -> None:
     whole = places(per_scene, seed=seed)
     train, validation = by_location(whole, share, seed=seed)
@@ -73,6 +74,49 @@ def test_the_training_list_of_2020_mobile(shared_data: Path, tmp_path: Path, see
     for column in ("scene", "device"):
         shares = [part.table[column].value_counts(normalize=True) for part in (whole, validation)]
         assert (shares[1] - shares[0]).abs().max() < 0.02
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.1, 0.37, 0.4, 0.45])
+def test_shares_that_are_no_whole_part(shared_data: Path, tmp_path: Path, share: float) -> None:
+    source = shared_data / "tau_lists" / "tau2020_mobile_13962"
+    if not source.is_dir():
+        pytest.skip(f"no official lists at {source}")
+    (tmp_path / "evaluation_setup").mkdir()
+    shutil.copy(source / "fold1_train.csv", tmp_path / "evaluation_setup")
+    whole = read_tau(tmp_path, "train", missing="unchecked")
+    assert len(by_location(whole, share)[1]) / 13_962 == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_places_of_very_unlike_sizes(seed: int, share: float) -> None:
+    """Log-normal: the part stays within a quarter of the share asked for."""
+    rng = np.random.default_rng(seed)
+    sizes = [(s, p, int(3 + 10 * rng.lognormal(0, 1))) for s in ("bus", "park") for p in range(15)]
+    rows = [
+        (f"{scene}-{place}-{clip}", scene, "abca"[clip % 4], f"{scene}-{place}")
+        for scene, place, size in sizes
+        for clip in range(size)
+    ]
+    table = pd.DataFrame(rows, columns=["file", "scene", "device", "location"])
+    part = by_location(Listing(Path(), table, ("bus", "park")), share)[1]
+    assert len(part) / len(table) == pytest.approx(share, rel=0.25)
+
+
+def test_a_share_that_whole_places_do_not_give() -> None:
+    """Two places, one of one clip and one of nine: a tenth or nine tenths."""
+    rows = [(f"{clip}", "bus", "a", f"x-{min(clip, 1)}") for clip in range(10)]
+    table = pd.DataFrame(rows, columns=["file", "scene", "device", "location"])
+    with pytest.raises(ValueError, match=r"of 0\.5 was asked for, .* has 0\.[19]00 of the clips"):
+        by_location(Listing(Path(), table, ("bus",)), 0.5)
+
+
+def test_nothing_to_divide() -> None:
+    whole = places(3)
+    with pytest.raises(ValueError, match="There are no clips to divide"):
+        by_location(whole.select(np.zeros(len(whole), np.bool_)))
 
 
 def test_too_few_places() -> None:

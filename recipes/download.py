@@ -7,7 +7,8 @@
 
 A call that was stopped, or whose connection broke, goes on in the middle of the file when called
 again. Each archive is checked, unpacked and deleted before the next one comes, so that the disk
-holds the data set once and not twice.
+holds the data set once and not twice. A list of its files stays in `.unpacked`: an archive of which
+one is gone is fetched again.
 
 The TAU data sets lie at Zenodo; names, sizes and MD5 sums come from its record of the DOI. ESC-50's
 official home is its repository at GitHub, which publishes no checksum: fetched is the archive of
@@ -19,36 +20,34 @@ repository instead. (The copy at Harvard Dataverse, doi:10.7910/DVN/YDEPUT, has 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 import requests
-from filelock import FileLock, Timeout
 from pooch.downloaders import DEFAULT_TIMEOUT, REQUESTS_HEADERS, doi_to_repository
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
-from recipes.archive import refuse_full_disk, unpack
+from compressor.storage import write_bytes
+from recipes.alone import alone
+from recipes.archive import missing, refuse_full_disk, unpack
+from recipes.resume import Resume
 
 ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 UNPACKED = 1.4
 """About how many bytes one byte of an archive becomes; wav files pack by a tenth to a third."""
-RETRIES = 3
-"""How often a broken connection is taken up again before giving up."""
-CHUNK = 1 << 16
-"""Bytes that are read together; as many may be lost where a connection breaks."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,11 @@ class Archive:
     url: str
     checksum: str
     size: int
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be held to."""
+        if not re.fullmatch("(md5|sha256):[0-9a-f]{32,64}", self.checksum) or self.size < 1:
+            raise ValueError(f"{self} has no checksum or no size.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,65 +135,77 @@ def download(data_set: DataSet, to: Path, console: Console | None = None) -> Pat
     console = console or Console(stderr=True)
     folder = to / data_set.folder
     store = to / f"{data_set.folder}.download"
-    store.mkdir(parents=True, exist_ok=True)
-    with _alone(store):
-        for stray in store.glob("tmp*"):  # pooch's, of a call that was killed
-            stray.unlink()
+    with alone(store / "lock", f"downloads to {store}"):
         archives = data_set.archives or _archives_of(data_set, store)
-        left = {
-            name: archive
-            for name, archive in archives.items()
-            if not _marker(folder, name, archive).is_file()
-        }
+        left = _left(folder, archives, console)
+        for name in archives.keys() - left.keys():  # unpacked by a call that was killed then
+            (store / name).unlink(missing_ok=True)
         _announce(data_set, left, len(archives), folder, store, console)
         for name, archive in left.items():
             file = _fetch(data_set, name, archive, store, console)
-            unpack(file, folder, top=data_set.top)
-            marker = _marker(folder, name, archive)
-            marker.parent.mkdir(exist_ok=True)
-            marker.touch()
+            files = unpack(file, folder, top=data_set.top)
+            write_bytes(_marker(folder, name, archive), json.dumps(files).encode())
             file.unlink()
     return folder
 
 
-@contextmanager
-def _alone(store: Path) -> Iterator[None]:
-    """Keep a second download out of the same folder."""
-    lock = FileLock(store / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OSError(f"Another process downloads to {store}: wait for it or stop it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _left(folder: Path, archives: Mapping[str, Archive], console: Console) -> dict[str, Archive]:
+    """The archives that were not unpacked here, or whose files are not all there any more."""
+    files = {name: _listed(_marker(folder, name, archive)) for name, archive in archives.items()}
+    gone = {*missing(folder, [file for listed in files.values() for file in listed])}
+    for name, listed in files.items():
+        if lost := len(gone.intersection(listed)):
+            console.print(
+                f"{lost} of {len(listed)} files of {name} are gone from {folder}: it is fetched "
+                "again.",
+                soft_wrap=True,
+            )
+    return {
+        name: archive
+        for name, archive in archives.items()
+        if not files[name] or gone.intersection(files[name])
+    }
 
 
 def _marker(folder: Path, name: str, archive: Archive) -> Path:
-    """A file that says this archive was unpacked whole; it goes where the data set goes."""
+    """Lists the files of an archive that was unpacked whole; it goes where the data set goes."""
     return folder / ".unpacked" / f"{name}.{archive.checksum.replace(':', '-')}"
+
+
+def _listed(marker: Path) -> list[str]:
+    """The files that a marker lists; none if it is not there or damaged."""
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
 
 
 def _archives_of(data_set: DataSet, store: Path) -> dict[str, Archive]:
     """What the DOI's record at Zenodo lists."""
-    listed = pooch.create(store, base_url=f"doi:{data_set.doi}/")
     try:
-        repository = doi_to_repository(
-            data_set.doi, headers=REQUESTS_HEADERS, timeout=DEFAULT_TIMEOUT
-        )
-        repository.populate_registry(listed)
-        sizes = {
-            item.get("key", item.get("filename")): item.get("size", item.get("filesize", 0))
-            for item in repository.api_response["files"]
-        }
-        return {
-            name: Archive(repository.download_url(name), checksum, sizes[name])
-            for name, checksum in listed.registry.items()
-            if name.endswith(".zip")
-        }
-    except (requests.RequestException, KeyError, ValueError) as error:  # an answer of another kind
+        return _recorded(str(data_set.doi), store)
+    # An answer of another kind may fail anywhere.
+    except (requests.RequestException, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _unreachable(data_set, store, f"The record of doi:{data_set.doi}", error) from error
+
+
+def _recorded(doi: str, store: Path) -> dict[str, Archive]:
+    """The zip archives of a record."""
+    listed = pooch.create(store, base_url=f"doi:{doi}/")
+    repository = doi_to_repository(doi, headers=REQUESTS_HEADERS, timeout=DEFAULT_TIMEOUT)
+    repository.populate_registry(listed)
+    sizes = {
+        item.get("key", item.get("filename")): item.get("size", item.get("filesize"))
+        for item in repository.api_response["files"]
+    }
+    archives = {
+        name: Archive(repository.download_url(name), checksum, sizes[name])
+        for name, checksum in listed.registry.items()
+        if name.endswith(".zip") and Path(name).name == name
+    }
+    if not archives:
+        raise ValueError(f"it lists {len(sizes)} files and no zip archive among them")
+    return archives
 
 
 def _unreachable(data_set: DataSet, store: Path, what: str, error: Exception) -> ConnectionError:
@@ -230,15 +246,14 @@ def _announce(
 
 
 def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console: Console) -> Path:
-    """One archive, whole and checked; one that is there already with its checksum is taken."""
-    pooch.get_logger().setLevel("ERROR")  # the bar says it
-    keeper = pooch.create(
-        store,
-        base_url="",
-        registry={name: archive.checksum},
-        urls={name: archive.url},
-        retry_if_failed=RETRIES,
-    )
+    """One archive, whole and checked; one that is there already with its checksum is taken.
+
+    It has another name until it is checked, so that a call that is killed meanwhile loses nothing.
+    """
+    file, part = store / name, store / f"{name}.part"
+    if file.is_file() and _checksum(file, archive) == archive.checksum:
+        return file
+    resumed = part.is_file()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -247,64 +262,34 @@ def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=archive.size or None)
-        resume = Resume(store / f"{name}.part", bar, task)
+        task = bar.add_task(name, total=archive.size)
         try:
-            return Path(keeper.fetch(name, downloader=resume))
+            Resume(part, archive.size, bar, task).fetch(archive.url)
         except requests.RequestException as error:
             raise _unreachable(data_set, store, archive.url, error) from error
         except ValueError as error:
-            raise ValueError(
-                f"{name} from {archive.url} is not the file that was published: {error} Call "
-                f"again; if that does not help, download it from {data_set.page} by hand."
-            ) from error
+            raise _unpublished(data_set, name, archive, str(error)) from error
+    found = _checksum(part, archive)
+    if found == archive.checksum:
+        return part.replace(file)
+    part.unlink()
+    if resumed:  # perhaps of another file; the next is not
+        return _fetch(data_set, name, archive, store, console)
+    raise _unpublished(data_set, name, archive, f"expected {archive.checksum} but got {found}.")
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Fetches a file for pooch, and goes on where an earlier call stopped.
+def _checksum(file: Path, archive: Archive) -> str:
+    """A file's checksum, of the kind that its archive has."""
+    kind = archive.checksum.partition(":")[0]
+    return f"{kind}:{pooch.file_hash(str(file), alg=kind)}"
 
-    pooch's own downloader starts a file anew; archives of TAU have 2 GB each. What comes is kept in
-    `part` until it is all there. A server that ignores the question for the rest sends the whole,
-    and a part of what is no longer the same file fails the checksum and is fetched anew.
-    """
 
-    part: Path
-    bar: Progress
-    task: TaskID
-
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:  # noqa: ARG002
-        """Fetch `url` to `output_file`, as pooch asks.
-
-        Raises:
-            requests.RequestException: If the server cannot be reached, refuses or breaks off.
-        """
-        have = self.part.stat().st_size if self.part.is_file() else 0
-        if have and not self._get(url, have):
-            have = 0
-        if not have:
-            self._get(url, 0)
-        self.part.replace(output_file)
-
-    def _get(self, url: str, have: int) -> bool:
-        """Append what comes after `have` bytes; false if the server has no more than these."""
-        headers = {**REQUESTS_HEADERS, "Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
-        with requests.get(url, headers=headers, stream=True, timeout=DEFAULT_TIMEOUT) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                return response.headers.get("Content-Range") == f"bytes */{have}"
-            response.raise_for_status()
-            given = response.headers.get("Content-Range", "")
-            goes_on = response.status_code == requests.codes.partial and given.startswith(
-                f"bytes {have}-"
-            )
-            self.bar.update(self.task, completed=have if goes_on else 0)
-            with self.part.open("ab" if goes_on else "wb") as file:
-                for chunk in response.iter_content(CHUNK):
-                    file.write(chunk)
-                    self.bar.advance(self.task, len(chunk))
-        return True
+def _unpublished(data_set: DataSet, name: str, archive: Archive, why: str) -> ValueError:
+    """What came is another file."""
+    return ValueError(
+        f"{name} from {archive.url} is not the file that was published: {why} Call again; if that "
+        f"does not help, download it from {data_set.page} by hand."
+    )
 
 
 def main() -> None:

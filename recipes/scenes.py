@@ -20,6 +20,7 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
+from recipes.alone import alone
 from recipes.devices import Device, record, reference, simulated
 from recipes.sounds import Event, chime, chirp, footstep, squeal, voice
 
@@ -125,14 +126,23 @@ def write_scenes(root: Path, settings: SceneSettings | None = None) -> Path:
 
     Raises:
         FileExistsError: If the folder exists.
+        OSError: If another process is writing it.
     """
     root, settings = Path(root), settings or SceneSettings()
-    if root.exists():
-        msg = f"{root} exists already. Name a new folder, or delete this one."
-        raise FileExistsError(msg)
-    part = root.with_name(f"{root.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "audio").mkdir(parents=True)
+    with alone(root.with_name(f".{root.name}.lock"), f"writes {root}"):
+        if root.exists():
+            msg = f"{root} exists already. Name a new folder, or delete this one."
+            raise FileExistsError(msg)
+        part = root.with_name(f"{root.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
+        _write(part, settings)
+        part.replace(root)
+    return root
+
+
+def _write(root: Path, settings: SceneSettings) -> None:
+    """All sound, then the tables."""
+    (root / "audio").mkdir(parents=True)
     recordings = list(_plan(settings))
     devices = _devices(settings)
     console = Console(stderr=True)
@@ -142,10 +152,8 @@ def write_scenes(root: Path, settings: SceneSettings | None = None) -> Path:
         console=console,
         disable=not console.is_terminal,
     ):
-        _write_recording(part, recording, devices, settings)
-    _write_tables(part, recordings)
-    part.replace(root)
-    return root
+        _write_recording(root, recording, devices, settings)
+    _write_tables(root, recordings)
 
 
 def _plan(settings: SceneSettings) -> Iterator[_Recording]:

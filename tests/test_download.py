@@ -5,182 +5,35 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
-import threading
 import time
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 import soundfile
 from rich.console import Console
 
-from recipes import archive, download
-from recipes.download import DATA_SETS, Archive, DataSet
+from recipes import archive, download, resume
+from recipes.alone import alone
+from recipes.download import DATA_SETS, Archive
 from recipes.esc50_data import read_esc50
-from recipes.scenes import SceneSettings, write_scenes
-from recipes.tau_data import read_tau
-
-ROOT = Path(__file__).resolve().parents[1]
-NAME = DATA_SETS["tau2022"].folder
-SMALL = SceneSettings(
-    train_recordings=1, train_copies=0, test_recordings=1, clips_per_location=1, sample_rate=16_000
-)
-
-
-@dataclass
-class Site:
-    """What the server has, what it was asked, and how it misbehaves."""
-
-    files: dict[str, bytes]
-    address: str = ""
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    ranges: bool = True
-    cut: int | None = None
-    """Bytes of a file after which the connection breaks."""
-    pause: float = 0.0
-    """Seconds between pieces of 4 kB."""
-    sums: dict[str, str] = field(default_factory=dict)
-
-    def record(self) -> bytes:
-        """Zenodo's answer about the record."""
-        files = [
-            {
-                "key": name,
-                "size": len(content),
-                "checksum": "md5:" + self.sums.get(name, md5(content)),
-                "links": {"self": f"{self.address}/files/{name}"},
-            }
-            for name, content in self.files.items()
-        ]
-        return json.dumps({"id": 6337421, "files": files}).encode()
-
-    def fetched(self) -> list[str]:
-        """Names of the archives asked for, in order."""
-        return [path.rpartition("/")[2] for path, _ in self.asked if path.startswith("/files/")]
-
-
-class Handler(BaseHTTPRequestHandler):
-    def __init__(self, site: Site, *args: object) -> None:
-        self.site = site
-        super().__init__(*args)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.site.asked.append((self.path, asked))
-        if self.path == "/api/records/6337421":
-            return self.give(200, self.site.record())
-        content = self.site.files.get(self.path.rpartition("/")[2])
-        if content is None:
-            return self.send_error(404)
-        if not (asked and self.site.ranges):
-            return self.give(200, content)
-        start = int(asked.removeprefix("bytes=").removesuffix("-"))
-        if start >= len(content):
-            return self.give(416, b"", f"bytes */{len(content)}")
-        return self.give(206, content[start:], f"bytes {start}-{len(content) - 1}/{len(content)}")
-
-    def give(self, status: int, content: bytes, content_range: str | None = None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        if content_range:
-            self.send_header("Content-Range", content_range)
-        self.end_headers()
-        if self.site.cut is not None and self.path.startswith("/files/"):
-            content = content[: self.site.cut]
-        for start in range(0, len(content), 4096):
-            self.wfile.write(content[start : start + 4096])
-            time.sleep(self.site.pause)
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as opened:
-        for name, content in files.items():
-            opened.writestr(name, content)
-    return buffer.getvalue()
+from tests.server import NAME, Site, calling, fetch, pretend, served, small_archives, whole, zipped
 
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A small data set in three archives, as TAU's are: meta, and sound in two."""
-    root = write_scenes(tmp_path_factory.mktemp("scenes") / NAME, SMALL)
-    files = {
-        f"{NAME}/{path.relative_to(root).as_posix()}": path.read_bytes()
-        for path in sorted(root.rglob("*.*"))
-    }
-    sound = [name for name in files if name.endswith(".wav")]
-    parts = {
-        "meta": [name for name in files if name.endswith(".csv")],
-        "audio.1": sound[:50],
-        "audio.2": sound[50:],
-    }
-    return {
-        f"{NAME}.{part}.zip": zipped({name: files[name] for name in names})
-        for part, names in parts.items()
-    }
+    return small_archives(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture
 def site(archives: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """The server; pooch believes that it is Zenodo's."""
-    site = Site(dict(archives))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site))
-    server.handle_error = lambda *_: None  # a client that was killed
-    site.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(download, "RETRIES", 0)
-    monkeypatch.setattr(download, "CHUNK", 4_096)
-    pretend(monkeypatch.setattr, site.address)
-    yield site
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def pretend(setattr_: Callable[..., None], address: str) -> None:
-    """Send pooch's questions about a DOI to the server."""
-    setattr_(
-        pooch.downloaders,
-        "doi_to_url",
-        lambda doi, **_: f"https://zenodo.org/records/{doi.rpartition('.')[2]}",
-    )
-    setattr_(pooch.downloaders.ZenodoRepository, "base_api_url", f"{address}/api/records")
-
-
-def fetch(to: Path, data_set: DataSet = DATA_SETS["tau2022"]) -> Path:
-    return download.download(data_set, to, Console(quiet=True))
-
-
-def whole(root: Path) -> None:
-    """Everything is there and can be read at once, and nothing else is left."""
-    assert len(read_tau(root, "train")) == 10
-    assert len(read_tau(root, "test")) == 90
-    assert len(list((root / "audio").iterdir())) == 100
-    for path in (root / "audio").iterdir():
-        assert soundfile.info(path).frames == 16_000
-    left = {path.name for path in root.parent.joinpath(f"{NAME}.download").iterdir()}
-    assert left <= {"lock"}
+    with served(archives, monkeypatch) as site:
+        yield site
 
 
 def test_a_data_set_arrives_ready_to_be_read(site: Site, tmp_path: Path) -> None:
@@ -230,7 +83,7 @@ def test_a_connection_that_breaks_is_taken_up_again(
 def test_a_broken_connection_is_retried_within_a_call(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "RETRIES", 20)
+    monkeypatch.setattr(resume, "RETRIES", 20)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     site.cut = 409_600
     site.files = {name: site.files[name] for name in list(site.files)[:2]}
@@ -254,8 +107,6 @@ def test_a_part_of_another_file_is_fetched_anew(site: Site, tmp_path: Path) -> N
     first, second, _ = site.files
     (store / f"{first}.part").write_bytes(bytes(10**7))  # longer than the file
     (store / f"{second}.part").write_bytes(bytes(500))  # its start is not the file's
-    with pytest.raises(ValueError, match=r"audio\.1\.zip .* is not the file that was published"):
-        fetch(tmp_path)
     whole(fetch(tmp_path))
 
 
@@ -278,6 +129,50 @@ def test_an_archive_put_there_by_hand_is_taken(site: Site, tmp_path: Path) -> No
     assert name not in site.fetched()
 
 
+def test_a_wrong_checksum_is_fetched_once(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once more where it began as a part of perhaps another file."""
+    monkeypatch.setattr(resume, "RETRIES", 3)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    name = next(iter(site.files))
+    site.sums[name] = "0" * 32
+    with pytest.raises(ValueError, match=r"not the file that was published: expected md5:0+ but"):
+        fetch(tmp_path)
+    assert site.fetched() == [name]
+    part = tmp_path / f"{NAME}.download" / f"{name}.part"
+    part.write_bytes(site.files[name][:100])
+    site.asked.clear()
+    with pytest.raises(ValueError, match="is not the file that was published"):
+        fetch(tmp_path)
+    assert [asked for path, asked in site.asked if "/files/" in path] == ["bytes=100-", None]
+
+
+def test_what_was_deleted_is_fetched_again(site: Site, tmp_path: Path) -> None:
+    root = fetch(tmp_path)
+    *_, last = site.files
+    max((root / "audio").iterdir()).unlink()
+    site.asked.clear()
+    console = Console(file=io.StringIO())
+    download.download(DATA_SETS["tau2022"], tmp_path, console)
+    whole(root)
+    assert site.fetched() == [last]
+    assert f"1 of 50 files of {last} are gone from {root}: it is" in console.file.getvalue()
+    shutil.rmtree(root / "audio")
+    site.asked.clear()
+    whole(fetch(tmp_path))
+    assert site.fetched() == [name for name in site.files if "audio" in name]
+
+
+def test_a_marker_that_lists_nothing_is_not_believed(site: Site, tmp_path: Path) -> None:
+    root = fetch(tmp_path)
+    for marker in (root / ".unpacked").iterdir():
+        marker.write_bytes(b"")
+    shutil.rmtree(root / "audio")
+    whole(fetch(tmp_path))
+    assert site.fetched() == 2 * list(site.files)
+
+
 def test_a_closed_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch.setattr, "http://127.0.0.1:9")
     message = r"record of doi:10\.5281/zenodo\.6337421 could not be read .*zenodo\.org/records/6337"
@@ -290,8 +185,33 @@ def test_a_server_that_answers_something_else(site: Site, tmp_path: Path) -> Non
     site.record = lambda: b"<html>Please log in to the network</html>"  # type: ignore[method-assign]
     with pytest.raises(ConnectionError, match=r"JSONDecodeError.* by hand"):
         fetch(tmp_path)
-    site.record = lambda: b'{"message": "no such record"}'  # type: ignore[method-assign]
-    with pytest.raises(ConnectionError, match=r"KeyError: 'files'.* by hand"):
+
+
+ZIP = {"key": "a.zip", "size": 3, "checksum": "md5:" + 32 * "0", "links": {"self": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"message": "no such record"}, "KeyError: 'files'"),
+        ([], "TypeError"),
+        (None, "TypeError"),
+        ({"files": None}, "TypeError"),
+        ({"files": ["x"]}, "Error"),
+        ({"files": [None]}, "TypeError"),
+        ({"files": [ZIP | {"checksum": None}]}, "TypeError"),
+        ({"files": [ZIP | {"checksum": "md5:"}]}, "has no checksum or no size"),
+        ({"files": [ZIP | {"size": 0}]}, "has no checksum or no size"),
+        ({"files": [ZIP | {"key": "../a.zip"}]}, "it lists 1 files and no zip"),
+        ({"id": 6337421, "files": []}, "it lists 0 files and no zip archive among them"),
+        ({"files": [{"key": "a.txt", "checksum": "md5:0"}]}, "it lists 1 files and no zip"),
+    ],
+)
+def test_records_of_another_kind(site: Site, tmp_path: Path, record: object, why: str) -> None:
+    site.record = lambda: json.dumps(record).encode()  # type: ignore[method-assign]
+    with pytest.raises(
+        ConnectionError, match=rf"record of doi.*could not be read .*{why}.*by hand"
+    ):
         fetch(tmp_path)
 
 
@@ -307,22 +227,11 @@ def test_a_full_disk_is_told_before_the_start(
 
 def test_a_second_download_to_the_same_folder(site: Site, tmp_path: Path) -> None:
     with (
-        download._alone(tmp_path / f"{NAME}.download"),
-        pytest.raises(OSError, match="Another process downloads to"),
+        alone(tmp_path / f"{NAME}.download" / "lock", "downloads to it"),
+        pytest.raises(OSError, match=r"Another process downloads to .*\.download: wait"),
     ):
         fetch(tmp_path)
     assert not site.asked
-
-
-CALL = """
-import sys
-from pathlib import Path
-import pooch
-from recipes import download
-from tests.test_download import pretend
-pretend(setattr, sys.argv[1])
-download.download(download.DATA_SETS["tau2022"], Path(sys.argv[2]))
-"""
 
 
 @pytest.mark.slow
@@ -331,9 +240,7 @@ def test_a_killed_download_goes_on(site: Site, tmp_path: Path) -> None:
     site.pause = 0.005
     name = list(site.files)[1]
     part = tmp_path / f"{NAME}.download" / f"{name}.part"
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", CALL, site.address, str(tmp_path)], cwd=ROOT, env={**os.environ}
-    )
+    process = calling(site, tmp_path)
     deadline = time.monotonic() + 60
     while not (part.is_file() and part.stat().st_size > 100_000):
         assert time.monotonic() < deadline
@@ -348,6 +255,31 @@ def test_a_killed_download_goes_on(site: Site, tmp_path: Path) -> None:
     whole(fetch(tmp_path))
     assert [asked for path, asked in site.asked if "audio.1" in path] == [f"bytes={kept}-"]
     assert not [path for path, _ in site.asked if "meta" in path], "unpacked before the kill"
+
+
+DEATHS = {
+    "before the checksum": "download._checksum = die",
+    "between two files": """
+write, count = archive._write, iter(range(70))
+archive._write = lambda *given: die() if next(count, None) is None else write(*given)""",
+    "within a file": """
+archive.shutil.copyfileobj = lambda source, file, _: (file.write(b"x"), file.flush(), die())""",
+    "before the marker": "download.write_bytes = die",
+    "after the marker": """
+Path.unlink = lambda path, **_: die() if path.suffix == ".zip" else None""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", DEATHS.values(), ids=[*DEATHS])
+def test_a_call_killed_anywhere_loses_nothing(site: Site, tmp_path: Path, before: str) -> None:
+    """What came is not fetched again, and the next call ends with all."""
+    assert calling(site, tmp_path, before).wait(60) == -signal.SIGKILL
+    came = site.fetched()
+    assert came
+    site.asked.clear()
+    whole(fetch(tmp_path))
+    assert site.fetched() == [name for name in site.files if name not in came]
 
 
 def test_esc50_comes_as_one_archive_of_a_commit(site: Site, tmp_path: Path) -> None:

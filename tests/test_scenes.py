@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from recipes import scenes
 from recipes.audio import AudioFormat, decode
 from recipes.devices import compressed, record, reference, simulated
 from recipes.features import LogMel
@@ -90,6 +91,32 @@ def test_another_seed_gives_other_sound(small: Path, tmp_path: Path) -> None:
 def test_an_existing_folder_is_left_alone(small: Path) -> None:
     with pytest.raises(FileExistsError, match=r"exists already\. Name a new folder"):
         write_scenes(small, SMALL)
+
+
+def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, write = tmp_path / "tau", scenes._write_tables
+
+    def meanwhile(*given: object) -> None:
+        monkeypatch.setattr(scenes, "_write_tables", write)
+        with pytest.raises(OSError, match=r"Another process writes .*tau: wait for it or stop it"):
+            write_scenes(root, SMALL)
+        write(*given)
+
+    monkeypatch.setattr(scenes, "_write_tables", meanwhile)
+    write_scenes(root, SMALL)
+    names = {path.relative_to(small) for path in small.rglob("*.*")}
+    assert names == {path.relative_to(root) for path in root.rglob("*.*")}
+
+
+def test_what_a_killed_writer_left_does_not_get_in(tmp_path: Path) -> None:
+    (tmp_path / "tau.part" / "audio").mkdir(parents=True)
+    (tmp_path / "tau.part" / "audio" / "half.wav").touch()
+    (tmp_path / ".tau.lock").touch()
+    root = write_scenes(tmp_path / "tau", SMALL)
+    assert not (root / "audio" / "half.wav").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"tau", ".tau.lock"}
 
 
 @pytest.mark.parametrize(

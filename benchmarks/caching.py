@@ -60,7 +60,8 @@ def table(esc50: int, wavs: int, n: int) -> str:
     root = data_root() / "esc50"
     if (root / "meta" / "esc50.csv").is_file():
         paths = read_esc50(root).paths[:esc50]
-        name = f"{len(paths)} of ESC-50, 5 s, 44.1 kHz, {paths[0].suffix[1:]}"
+        rate = soundfile.info(paths[0]).samplerate / 1000
+        name = f"{len(paths)} of ESC-50, 5 s, {rate:g} kHz, {paths[0].suffix[1:]}"
         lines += rows(name, paths, FORMAT, n)
     with TemporaryDirectory() as folder:
         paths = write_wavs(Path(folder), wavs)

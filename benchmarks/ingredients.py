@@ -97,9 +97,6 @@ ROWS = {
     "ASC-1, no ResidualNorm": Row(asc(residual_norm=None), PLAN_2021),
     "ASC-1": Row(asc(), PLAN_2021),
     "ASC-1, ResidualNorm at the input only": Row(asc(inside=False), PLAN_2021),
-    "ASC-1, lambda 0": Row(asc(residual_norm=0.0), PLAN_2021),
-    "ASC-1, lambda learned": Row(asc(learned=True), PLAN_2021),
-    "ASC-1, features of variance one": Row(asc(), PLAN_2021, SCALED),
     "ASC-1, no mixup": Row(asc(), replace(PLAN_2021, mixup=0.0)),
     # The paper's 40 of 256 bands and 80 of 334 frames.
     "ASC-1, SpecAugment": Row(asc(), replace(PLAN_2021, bands=10, frames=12)),

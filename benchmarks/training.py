@@ -130,7 +130,7 @@ class Sizes:
     wide_batch: int = 16
     steps: int = 2
     files: int = 2000
-    wavs: int = 500
+    wavs: int = 2800
     compilers: Sequence[tuple[str, Compiler]] = COMPILERS
 
 

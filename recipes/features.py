@@ -211,8 +211,7 @@ touch: a sixteenth of the whole product, which is most of the front end's time o
 
 CACHED_FRAMES = 410
 """Frames that are transformed at a time on a CPU: their spectra (3.4 MB at 2,080 samples) then stay
-in its cache until they are summed. With half as many more, a busy machine takes 1.7 times as long,
-with whole batches of ten-second clips four times."""
+in its cache until they are summed."""
 
 
 class LogMel(nn.Module):
@@ -329,7 +328,7 @@ def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tens
 
 @lru_cache(maxsize=8)
 def _front_end(settings: MelSettings, device: torch.device) -> LogMel:
-    """One for each settings and device: making the filters takes as long as ten clips."""
+    """One for each settings and device: making the filters takes longer than a few clips."""
     return LogMel(settings).to(device)
 
 

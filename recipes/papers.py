@@ -20,7 +20,66 @@ from recipes.plans import check_ranges, check_warmup, warmup_cosine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training2020:
+class _Adam2020:
+    """What both trainings of 2020 share: Adam, FreqMix, mixup; their attributes are said there."""
+
+    epochs: int
+    batch: int = 32
+    lr: float = 1e-4
+    last: float = 1e-6
+    freqmix: float = 1.0
+    mixup: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        check_ranges(self, positive=("epochs", "batch", "lr"))
+        check_ranges(self, not_negative=("last", "freqmix", "mixup"))
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """FreqMix for one half of the examples, mixup for the other (`Either` says why)."""
+        chosen: list[Augmentation] = [FreqMix(self.freqmix)] if self.freqmix > 0 else []
+        chosen += [Mixup(self.mixup)] if self.mixup > 0 else []
+        return (Either(*chosen),) if len(chosen) == 2 else tuple(chosen)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Adam."""
+        return Adam(parameters, lr=self.lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WarmSGD:
+    """What 2021 and 2022 share: SGD with momentum, warm-up, cosine, mixup; said there."""
+
+    epochs: int
+    batch: int = 64
+    lr: float
+    last: float = 0.0
+    warmup: int
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    mixup: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        check_ranges(self, positive=("epochs", "batch", "lr"))
+        check_ranges(self, not_negative=("last", "momentum", "weight_decay", "mixup"))
+        check_warmup(self, self.warmup, self.epochs)
+
+    def blending(self) -> tuple[Augmentation, ...]:
+        """Mixup, if any."""
+        return (Mixup(self.mixup),) if self.mixup > 0 else ()
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """SGD with momentum."""
+        return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def rate(self, progress: float) -> float:
+        """Warm-up and cosine."""
+        return warmup_cosine(progress, self.warmup / self.epochs, self.lr, self.last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training2020(_Adam2020):
     """Shared-ResNet, dense (2020, section 6.1).
 
     Attributes:
@@ -36,26 +95,13 @@ class Training2020:
     """
 
     epochs: int = 350
-    batch: int = 32
-    lr: float = 1e-4
-    last: float = 1e-6
     steady: int = 50
     decay: int = 200
-    freqmix: float = 1.0
-    mixup: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse settings by which nothing can be trained."""
-        stages = ("epochs", "batch", "lr", "last", "decay")
-        check_ranges(self, positive=stages, not_negative=("steady", "freqmix", "mixup"))
-
-    def augmentations(self) -> tuple[Augmentation, ...]:
-        """FreqMix for one half of the examples, mixup for the other (`Either` says why)."""
-        return _freqmix_or_mixup(self.freqmix, self.mixup)
-
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Adam."""
-        return Adam(parameters, lr=self.lr)
+        super().__post_init__()
+        check_ranges(self, positive=("last", "decay"), not_negative=("steady",))
 
     def rate(self, progress: float) -> float:
         """Constant, exponential decay, constant; stages keep their share when epochs differ."""
@@ -65,7 +111,7 @@ class Training2020:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune2020:
+class FineTune2020(_Adam2020):
     """Shared-ResNet after pruning 60 % of its convolution weights (2020, section 5.1).
 
     Attributes:
@@ -78,24 +124,6 @@ class FineTune2020:
     """
 
     epochs: int = 200
-    batch: int = 32
-    lr: float = 1e-4
-    last: float = 1e-6
-    freqmix: float = 1.0
-    mixup: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr"))
-        check_ranges(self, not_negative=("last", "freqmix", "mixup"))
-
-    def augmentations(self) -> tuple[Augmentation, ...]:
-        """As before the pruning."""
-        return _freqmix_or_mixup(self.freqmix, self.mixup)
-
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Adam."""
-        return Adam(parameters, lr=self.lr)
 
     def rate(self, progress: float) -> float:
         """Linear."""
@@ -103,7 +131,7 @@ class FineTune2020:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training2021:
+class Training2021(_WarmSGD):
     """BC-ResNet-ASC (2021, section 3.1).
 
     Attributes:
@@ -111,6 +139,7 @@ class Training2021:
         batch: Clips in a step.
         lr: SGD's learning rate at its peak.
         warmup: Epochs in which it rises linearly from 0, fewer than `epochs`; then a cosine to 0.
+        last: Its rate at the end, 0.
         momentum: Of SGD.
         weight_decay: Of SGD.
         mixup: Alpha of the Beta distribution; 0 for none.
@@ -122,11 +151,8 @@ class Training2021:
     """
 
     epochs: int = 100
-    batch: int = 64
     lr: float = 0.06
     warmup: int = 5
-    momentum: float = 0.9
-    weight_decay: float = 0.001
     mixup: float = 0.3
     roll: float = 1.5
     hop: float = 0.030
@@ -135,28 +161,17 @@ class Training2021:
 
     def __post_init__(self) -> None:
         """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr", "hop"))
-        rest = ("momentum", "weight_decay", "mixup", "roll", "bands", "frames")
-        check_ranges(self, not_negative=rest)
-        check_warmup(self, self.warmup, self.epochs)
+        super().__post_init__()
+        check_ranges(self, positive=("hop",), not_negative=("roll", "bands", "frames"))
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Roll, masks for the large model, mixup."""
         masks = (SpecAugment(self.bands, self.frames),) if self.bands or self.frames else ()
-        blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
-        return (Roll(round(self.roll / self.hop)), *masks, *blending)
-
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """SGD with momentum."""
-        return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-
-    def rate(self, progress: float) -> float:
-        """Warm-up and cosine."""
-        return warmup_cosine(progress, self.warmup / self.epochs, self.lr)
+        return (Roll(round(self.roll / self.hop)), *masks, *self.blending())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training2022:
+class Training2022(_WarmSGD):
     """Linear moments in tandem with BC-ResNet-ASC-8 (2022, section 3.3).
 
     Attributes:
@@ -175,12 +190,9 @@ class Training2022:
     """
 
     epochs: int = 80
-    batch: int = 64
     lr: float = 0.035
     last: float = 0.00035
     warmup: int = 3
-    momentum: float = 0.9
-    weight_decay: float = 0.001
     mixup: float = 0.2
     roll: float = 0.4
     clip: int = 34
@@ -188,24 +200,13 @@ class Training2022:
 
     def __post_init__(self) -> None:
         """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr", "clip"))
-        rest = ("last", "momentum", "weight_decay", "mixup", "roll", "bands")
-        check_ranges(self, not_negative=rest)
-        check_warmup(self, self.warmup, self.epochs)
+        super().__post_init__()
+        check_ranges(self, positive=("clip",), not_negative=("roll", "bands"))
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Roll, frequency masks, mixup."""
         masks = (SpecAugment(self.bands, 0),) if self.bands else ()
-        blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
-        return (Roll(round(self.roll * self.clip)), *masks, *blending)
-
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """SGD with momentum."""
-        return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-
-    def rate(self, progress: float) -> float:
-        """Warm-up and cosine."""
-        return warmup_cosine(progress, self.warmup / self.epochs, self.lr, self.last)
+        return (Roll(round(self.roll * self.clip)), *masks, *self.blending())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,10 +226,3 @@ class Selection2022:
     lr: float = 0.001
     last: float = 0.0001
     rows: int = 192
-
-
-def _freqmix_or_mixup(freqmix: float, mixup: float) -> tuple[Augmentation, ...]:
-    """Both, one, or none of the two; an alpha of 0 leaves one out."""
-    chosen: list[Augmentation] = [FreqMix(freqmix)] if freqmix > 0 else []
-    chosen += [Mixup(mixup)] if mixup > 0 else []
-    return (Either(*chosen),) if len(chosen) == 2 else tuple(chosen)

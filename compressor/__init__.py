@@ -17,7 +17,7 @@ from compressor.fit import fit
 from compressor.graph import Graph
 from compressor.losses import Distill
 from compressor.measure import measure
-from compressor.phases import FineTune, Prune, Recalibrate
+from compressor.phases import FineTune, Prune, Recalibrate, Train
 from compressor.report import Report
 from compressor.result import Result, load
 from compressor.session import Session
@@ -42,6 +42,7 @@ __all__ = [
     "Session",
     "Structure",
     "TraceError",
+    "Train",
     "TrainingError",
     "VerificationError",
     "allocate",

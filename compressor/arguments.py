@@ -13,7 +13,7 @@ from torch import nn
 
 from compressor.importance import fisher, taylor
 from compressor.optimizers import OptimizerFactory, check_factory
-from compressor.phases import FineTune, Phase, Prune, Recalibrate
+from compressor.phases import FineTune, Phase, Prune, Recalibrate, Train
 
 SEEDS = 2**64
 """How many seeds torch's generators take."""
@@ -147,6 +147,11 @@ def phases_of(schedule: Sequence[Phase] | None, *, data: bool, val: bool) -> tup
                 "needs data, and fit was given none: pass a loader as the second argument, or "
                 "epochs=0"
             )
+    if late := next((n for n, phase in enumerate(phases) if n and isinstance(phase, Train)), 0):
+        raise ValueError(
+            f"schedule[{late}] is Train(), which trains the dense network that Distill learns from, "
+            f"after {type(phases[late - 1]).__name__}: put it first, or write FineTune() here"
+        )
     if not val and any(isinstance(phase, FineTune) and phase.select for phase in phases):
         raise ValueError(
             "FineTune(select=True) returns the epoch with the best val and fit was given none: "
@@ -201,7 +206,7 @@ def _needs(phase: Phase) -> str:
     """What a phase does that cannot be done without data; empty for nothing."""
     if isinstance(phase, Recalibrate):
         return "Recalibrate measures"
-    return "FineTune trains" if isinstance(phase, FineTune) else ""
+    return f"{type(phase).__name__} trains" if isinstance(phase, FineTune) else ""
 
 
 def _listed(schedule: object) -> tuple[Phase, ...]:

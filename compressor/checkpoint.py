@@ -18,6 +18,7 @@ import torch
 
 from compressor import randomness, storage
 from compressor.errors import ResumeError
+from compressor.phases import Phase, Solver
 from compressor.report import Epoch, Shrink
 from compressor.training import Training, all_tensors, fill
 
@@ -76,13 +77,21 @@ class Checkpoint:
             "random": randomness.capture(*self._loaders),
             "log": [dataclasses.asdict(epoch) for epoch in training.log],
             "shrinks": [dataclasses.asdict(shrink) for shrink in session.shrinks],
+            "masks": dict(session.masks),
+            "changes": list(session.changes),
+            "solver": training.state,
+            "teacher": all_tensors(session.teacher) if session.taught else None,
         }
         tensors: dict[str, torch.Tensor] = {}
         plain = storage.flatten(state, tensors)
         storage.write(self.directory, NAME, tensors, {"identity": self.identity, "state": plain})
 
-    def resume(self, training: Training) -> tuple[int, int]:
+    def resume(self, training: Training, phases: Sequence[Phase]) -> tuple[int, int]:
         """Bring a run to where it was; returns the next phase and part, (0, 0) for a new run.
+
+        Args:
+            training: A new one.
+            phases: The schedule: a solver makes its own changes of structure again.
 
         Raises:
             ResumeError: If the directory holds another run, or is damaged.
@@ -102,9 +111,18 @@ class Checkpoint:
             )
         self._check(data["identity"])
         state = storage.restore(data["state"], tensors)
-        training.session.jump(state["alive"].numpy(), [_shrink(s) for s in state["shrinks"]])
+        session = training.session
+        if state["teacher"] is not None:
+            session.teach(session.given, trained=True)
+            fill(session.teacher, state["teacher"])
+        session.jump(state["alive"].numpy(), [_shrink(s) for s in state["shrinks"]])
+        for number, change in state["changes"]:
+            cast("Solver", phases[number]).redo(session, change)
+        session.changes = list(state["changes"])
+        session.masks.restore(state["masks"])
         training.resume(state["optimizer"])
-        fill(training.session.model, state["model"])
+        fill(session.model, state["model"])
+        training.state = dict(state["solver"])
         training.log = [Epoch(**epoch) for epoch in state["log"]]
         training.best = state["best"]
         randomness.put_back(state["random"], *self._loaders)

@@ -37,14 +37,15 @@ def counted(model: nn.Module, graph: Graph) -> Cost:
     return replace(whole, nonzero=whole.params - zeros)
 
 
-def recount(model: nn.Module, structure: Structure, example: Example, budget: Budget) -> Cost:
-    """Measure a smaller model and hold it to its graph's prediction and to the caps.
+def recount(model: nn.Module, predicted: Cost | None, example: Example, budget: Budget) -> Cost:
+    """Measure a smaller model and hold it to its graph's prediction, if any, and to the caps.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.
     """
-    predicted, after = cost(structure), measure(model, example)
-    pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in ("params", "macs", "bytes")}
+    after = measure(model, example)
+    names = () if predicted is None else ("params", "macs", "bytes")
+    pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
     wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
     if wrong:
         raise VerificationError(

@@ -148,8 +148,11 @@ def fit(
 
 def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:
     """Every part of every phase from where the checkpoint is, with a checkpoint after each."""
-    first, part = (0, 0) if checkpoint is None else checkpoint.resume(training)
+    first, part = (0, 0) if checkpoint is None else checkpoint.resume(training, phases)
     for number, phase in enumerate(phases[first:], start=first):
+        training.session.phase = number
+        if part == 0:
+            training.state = {}
         for step in range(part, phase.length):
             try:
                 phase.run(training, step)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from compressor.graph import Graph, Weight
+from compressor.graph import Weight
 from compressor.structure import Structure
 
 
@@ -31,68 +30,60 @@ class Layer:
     macs: tuple[int, int]
 
 
-def layers(model: nn.Module, graph: Graph, structure: Structure) -> tuple[Layer, ...]:
+def layers(
+    model: nn.Module, before: Structure, after: Structure, *, within: str = ""
+) -> tuple[Layer, ...]:
     """One row for every module that holds a parameter or applies one.
 
     Args:
         model: The original, asked for the classes of its modules alone.
-        graph: Its graph.
-        structure: What stays.
+        before: All of it.
+        after: What stays, of the same graph or of one whose names have `within` before them.
+        within: Such as ``"network."``.
     """
-    params, macs = _params(graph, structure), _macs(graph, structure)
-    channels: dict[str, tuple[int, int] | None] = {}
-    for weight in graph.weights.values():
-        holder = _holder(weight.name)
-        channels[holder] = channels.get(holder) or _channels(weight, structure)
+    old, new = _Counts(before), _Counts(after, within)
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
-    names = [name for name in kinds if name in params or name in macs]
-    names += [name for name in macs if name not in kinds]
+    names = [name for name in kinds if name in old.params or name in old.macs]
+    names += [name for name in old.macs if name not in kinds]
     return tuple(
         Layer(
             module=name or "(model)",
             kind=kinds.get(name, "function"),
-            channels=channels.get(name),
-            params=params.get(name, (0, 0)),
-            macs=macs.get(name, (0, 0)),
+            channels=_both(old.channels.get(name), new.channels.get(name)),
+            params=(old.params.get(name, 0), new.params.get(name, 0)),
+            macs=(old.macs.get(name, 0), new.macs.get(name, 0)),
         )
         for name in names
     )
 
 
-def _holder(weight: str) -> str:
-    return weight.rpartition(".")[0]
+class _Counts:
+    """Channels, parameters and MACs by module."""
+
+    def __init__(self, structure: Structure, within: str = "") -> None:
+        self.params: dict[str, int] = {}
+        self.macs: dict[str, int] = {}
+        self.channels: dict[str, int] = {}
+        graph = structure.graph
+        for weight in graph.weights.values():
+            holder = weight.name.rpartition(".")[0].removeprefix(within)
+            if weight.trainable:
+                self._add(self.params, holder, _entries(weight, structure))
+            if weight.trainable and weight.dims:
+                dim = weight.dims[weight.out_dim or 0]
+                self.channels.setdefault(holder, int(dim.alive(structure.keep).sum()))
+        for site in graph.sites:
+            entries = _entries(graph.weights[site.weight], structure)
+            self._add(self.macs, site.module.removeprefix(within), site.positions * entries)
+
+    @staticmethod
+    def _add(counts: dict[str, int], name: str, number: int) -> None:
+        counts[name] = counts.get(name, 0) + number
 
 
-def _entries(weight: Weight, structure: Structure) -> tuple[int, int]:
-    """Entries of a weight before and after."""
-    before = math.prod(d.size for d in weight.dims)
-    return before, math.prod(int(d.alive(structure.keep).sum()) for d in weight.dims)
+def _entries(weight: Weight, structure: Structure) -> int:
+    return math.prod(int(d.alive(structure.keep).sum()) for d in weight.dims)
 
 
-def _channels(weight: Weight, structure: Structure) -> tuple[int, int] | None:
-    dim = weight.out_dim if weight.out_dim is not None else 0
-    if not weight.trainable or not weight.dims:
-        return None
-    return weight.dims[dim].size, int(weight.dims[dim].alive(structure.keep).sum())
-
-
-def _params(graph: Graph, structure: Structure) -> dict[str, tuple[int, int]]:
-    rows: dict[str, tuple[int, int]] = {}
-    for weight in graph.weights.values():
-        holder = _holder(weight.name)
-        if weight.trainable:
-            rows[holder] = _plus(rows.get(holder), _entries(weight, structure), 1)
-    return rows
-
-
-def _macs(graph: Graph, structure: Structure) -> dict[str, tuple[int, int]]:
-    rows: dict[str, tuple[int, int]] = {}
-    for site in graph.sites:
-        entries = _entries(graph.weights[site.weight], structure)
-        rows[site.module] = _plus(rows.get(site.module), entries, site.positions)
-    return rows
-
-
-def _plus(so_far: tuple[int, int] | None, pair: Sequence[int], factor: int) -> tuple[int, int]:
-    before, after = so_far or (0, 0)
-    return before + factor * pair[0], after + factor * pair[1]
+def _both(before: int | None, after: int | None) -> tuple[int, int] | None:
+    return None if before is None or after is None else (before, after)

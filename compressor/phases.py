@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from compressor.allocation import DEFAULT, METHODS, Method, Objective
 from compressor.allocation.objective import is_objective
@@ -22,6 +22,7 @@ from compressor.losses import Distill
 from compressor.settings import check_number, check_whole
 
 if TYPE_CHECKING:
+    from compressor.session import Session
     from compressor.training import Training
 
 Decay = Callable[[float], float]
@@ -52,6 +53,22 @@ class Phase(Protocol):
 
     def run(self, training: Training, part: int) -> None:
         """Do part number `part`, counted from 0."""
+        ...
+
+
+class Solver(Phase, Protocol):
+    """A phase that lowers a cost: what `fit` asks of it beside running."""
+
+    @property
+    def lowers(self) -> frozenset[str]:
+        """The keys of a budget that it can lower: of params, nonzero, macs and bytes."""
+        ...
+
+    def redo(self, session: Session, change: Any) -> None:
+        """Make a change of structure again that it recorded by `Session.record`.
+
+        A resumed run calls it, on the model as it was before; tensors are filled in afterwards.
+        """
         ...
 
 
@@ -214,12 +231,13 @@ class FineTune:
         Raises:
             ValueError: If a number is out of range, or anything is of the wrong kind.
         """
-        check_whole("FineTune", 1, epochs=self.epochs)
+        name = type(self).__name__
+        check_whole(name, 1, epochs=self.epochs)
         numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
-        check_number("FineTune", **numbers)
+        check_number(name, **numbers)
         if not callable(self.decay):
             raise ValueError(
-                f"FineTune(decay={self.decay!r}): must be a function of the share of the phase "
+                f"{name}(decay={self.decay!r}): must be a function of the share of the phase "
                 "that is over, such as compressor.phases.cosine"
             )
         _check_distill(self)
@@ -241,11 +259,28 @@ class FineTune:
         if part == 0:
             training.start(self.lr, self.weight_decay)
         loss = training.distilled(self.distill)
-        training.epoch("FineTune", part, self.epochs, loss, self.rate)
+        training.epoch(type(self).__name__, part, self.epochs, loss, self.rate)
         if self.select:
             training.remember_best()
             if part == self.epochs - 1:
                 training.recall_best()
+
+
+@dataclass(frozen=True)
+class Train(FineTune):
+    """Train the dense network before anything is removed; it is the teacher from then on.
+
+    Attributes as in `FineTune`. The dense network is what the last epoch leaves, or the best one
+    with ``select=True``. Only the first phase of a schedule can be one.
+    """
+
+    epochs: int = 60
+
+    def run(self, training: Training, part: int) -> None:
+        """Train one epoch; after the last, the network becomes the teacher."""
+        super().run(training, part)
+        if part == self.epochs - 1:
+            training.session.teach(training.session.model, trained=True)
 
 
 def _check_distill(phase: Prune | FineTune) -> None:

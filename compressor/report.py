@@ -69,6 +69,7 @@ class Epoch:
         loss: Mean loss.
         accuracy: What `val` gave; None without one.
         seconds: Duration.
+        extra: What a solver had to say: residuals, flips, a penalty.
     """
 
     phase: str
@@ -76,6 +77,7 @@ class Epoch:
     loss: float
     accuracy: float | None
     seconds: float
+    extra: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,30 +15,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.allocation import Allocation, allocate
+from compressor.allocation import allocate
 from compressor.arguments import check_fabric, check_follower, check_function
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
-from compressor.calibration import calibration_loss
 from compressor.checks import check_data
-from compressor.choice import choose
 from compressor.copies import private_copy
 from compressor.descent import cost, counted, embed, on_the_way, record, recount
-from compressor.importance import Scores, frobenius, gradients
 from compressor.keep import names_of
 from compressor.layers import layers
 from compressor.losses import Loss, cross_entropy
-from compressor.measure import Example, check_model
+from compressor.masks import Masks
+from compressor.measure import Example, check_model, measure
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Prune
 from compressor.report import Epoch, Report, Shrink, verdicts, versions
@@ -49,6 +45,7 @@ from compressor.surgery import cut, shrink
 from compressor.trace import trace
 from compressor.tracing.program import example_of
 from compressor.verify import verify
+from compressor.widths import allocated
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,10 +59,20 @@ class Session:
     `session.model` stays the same object and an optimiser given to the session follows.
 
     Attributes:
-        original: The model as given; never touched.
+        given: The model as given; never touched.
+        original: The same, or what a change of its input has made of it (see `transform`): what
+            `structure` is a part of.
+        teacher: The dense network that `Distill` learns from: the model given, or, after a `Train`
+            phase, what it was then.
         model: The model that shrinks; train this one.
+        masks: Single weights that stay zero, by name of their parameter.
+        changes: What solvers did to the model beside removing units: (phase, record) in order.
+        phase: Number of the phase at hand, to which changes are attributed.
+        settled: Why no more units can be removed; empty while they can.
         optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
+        whole: Graph of the model given.
         dense: Graph of the original.
+        within: What stands before the names of the model given in those of the original.
         graph: Graph of `model` as it is now.
         shrinks: What every removal so far did.
     """
@@ -119,7 +126,7 @@ class Session:
         check_follower(optimizer)
         if data is not None:
             check_data(model, data, loss)
-        self.original = model
+        self.given = self.original = model
         self.example = example_of(model, example)
         self.budget = required(budget, "Session")
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
@@ -127,7 +134,15 @@ class Session:
         self.checked = verify
         self.fabric = fabric
         self.dense = self.graph = trace(model, self.example, keep=self.keep, check=verify)
+        self.whole, self.before = self.dense, counted(model, self.dense)
+        self.within = ""
         self.model = private_copy(model)
+        self.masks = Masks()
+        self.changes: list[tuple[int, Any]] = []
+        self.phase = 0
+        self.settled = ""
+        self._teacher: nn.Module | None = None
+        self._trained = False
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
         self.shrinks: list[Shrink] = []
         self.optimizer = optimizer
@@ -146,8 +161,93 @@ class Session:
 
     @property
     def cost(self) -> Cost:
-        """Cost of `model` by its graph, with no weight taken for zero."""
-        return cost(full(self.graph))
+        """Cost of `model`: by its graph, with no weight taken for zero, while it has one."""
+        return measure(self.model, self.example) if self.settled else cost(full(self.graph))
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The dense network, in eval mode, without gradients."""
+        if self._teacher is None:
+            self.teach(self.given)
+        return cast("nn.Module", self._teacher)
+
+    @property
+    def taught(self) -> bool:
+        """Whether the teacher is another than the model given."""
+        return self._trained
+
+    def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
+        """Make a copy of a dense network the teacher.
+
+        Args:
+            dense: The network.
+            trained: Whether its tensors are others than those of the model given.
+        """
+        self._trained = trained
+        self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
+
+    def record(self, change: Any) -> None:
+        """Remember a change of structure for a resumed run.
+
+        Args:
+            change: Tensors and plain data, as `compressor.storage.flatten` takes them: what the
+                phase's ``redo(session, change)`` needs to make it again.
+        """
+        self.changes.append((self.phase, change))
+
+    def transform(self, change: Callable[[nn.Module], nn.Module], *, within: str) -> None:
+        """Change what the network works on (the rows of its input, say), and trace it anew.
+
+        The same is done to the original, so that what was removed so far stays removed and every
+        later removal can still be checked against it. Units keep their numbers.
+
+        Args:
+            change: Maps the original, and the smaller model likewise, to a changed copy of it. It
+                must keep the axes of units, and the order of the parameters.
+            within: Name of the submodule of that copy under which all old names are found.
+
+        Raises:
+            ValueError: If units cannot be removed any more, or the axes are not the same.
+        """
+        self._check_open("the input cannot be changed")
+        original, model = change(self.original), change(self.model)
+        names = [f"{within}.{name}" for name in self.keep]
+        dense = trace(original, self.example, keep=names, check=self.checked)
+        if [a.size for a in dense.axes] != [a.size for a in self.dense.axes]:
+            raise ValueError(
+                f"a change of the input makes another network of the {type(self.given).__name__}: "
+                f"its {len(self.dense.axes)} axes of channels become {len(dense.axes)}, of "
+                f"{dense.units:,} instead of {self.dense.units:,} units. Change the input before "
+                "compressing"
+            )
+        keep = self.structure.keep
+        self.original, self.dense, self.keep = original, dense, tuple(names)
+        self.within = f"{within}.{self.within}"
+        self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
+        self._become(model)
+
+    def replace(self, model: nn.Module, *, settled: str) -> None:
+        """Go on with another module in the place of `model`; no unit is removed afterwards.
+
+        Args:
+            model: What is trained and returned from now on.
+            settled: Why no unit can be removed any more, for the message when one is to be.
+        """
+        self._become(model)
+        self.settled = settled
+
+    def _become(self, model: nn.Module) -> None:
+        """Another module in the place of `model`; masks follow by order of the parameters."""
+        before, after = ([n for n, _ in m.named_parameters()] for m in (self.model, model))
+        if len(before) == len(after):
+            self.masks.rename(dict(zip(before, after, strict=True)))
+        else:
+            self.masks.rename({name: name for name in after})
+        self.model, self.optimizer = model, None
+
+    def _check_open(self, what: str) -> None:
+        if self.settled:
+            raise ValueError(f"{what}: {self.settled}")
 
     def penalty(self) -> Tensor:
         """Term to add to the loss: zero, as pruning pulls at no weight while training."""
@@ -171,20 +271,21 @@ class Session:
         """
         if self._left:
             self.shrink()
-        after = recount(self.model, self.structure, self.example, self.budget)
         dense, structure = self.dense, self.structure
+        expected = None if self.settled else cost(structure)
+        after = recount(self.model, expected, self.example, self.budget)
         report = Report(
-            model=type(self.original).__name__,
+            model=type(self.given).__name__,
             budget=self.budget,
-            before=counted(self.original, dense),
+            before=self.before,
             after=after,
-            layers=layers(self.original, dense, structure),
+            layers=layers(self.given, full(self.whole), structure, within=self.within),
             elsewhere=dense.const_macs,
             frozen=dict(dense.frozen),
             shrinks=tuple(self.shrinks),
             log=tuple(log),
             versions=versions(),
-            count=partial(verdicts, self.original, self.model, self.example),
+            count=partial(verdicts, self.given, self.model, self.example),
         )
         return Result(self.model, report, structure)
 
@@ -200,9 +301,10 @@ class Session:
         Returns:
             What was done.
         """
+        self._check_open("units cannot be removed")
         prune = prune or self.prune or Prune()
         caps = on_the_way(self.budget, self.cost, remaining)
-        allocation, tried = self._allocate(prune, caps)
+        allocation, tried = allocated(self, prune, caps)
         structure = allocation.structure
         difference = None
         if not structure.keep.all():
@@ -245,51 +347,6 @@ class Session:
         total = 0 if self.prune is None else self.prune.steps if self.every is not None else 1
         return max(total - len(self.shrinks), 0)
 
-    def _allocate(self, prune: Prune, caps: Budget) -> tuple[Allocation, Mapping[str, float]]:
-        """The allocation, and the loss of every candidate where there were several."""
-        batches = [] if self.data is None else list(islice(self.data, prune.batches))
-        scores = self._reachable if prune.reachable else self._scores(prune, batches)
-        candidates = prune.candidates(data=bool(batches))
-        found = [
-            allocate(
-                self.graph, scores, caps,
-                method=c.method, objective=c.objective, floor=prune.floor, round_to=prune.round_to,
-            )
-            for c in candidates
-        ]  # fmt: skip
-        chosen, losses = choose(found, partial(self._loss, batches))
-        names = [allocation.name for allocation in found]
-        return chosen, dict(zip(names, losses, strict=True)) if losses else {}
-
-    def _loss(self, batches: Sequence[Batch], structure: Structure) -> float:
-        """Loss of what a structure leaves, the same in every process."""
-        small = shrink(self.model, self.graph, structure)
-        loss = np.array(calibration_loss(small, batches, self.loss))
-        return float(self._agreed(loss))
-
-    def _reachable(self, structure: Structure) -> Scores:
-        """Raw filter norms over the inputs that `structure` keeps, as the 2022 report has it."""
-        return frobenius(
-            self.graph, self._tensors, normalise=False, filters_only=True, structure=structure
-        )
-
-    @property
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self.model.named_parameters()}
-
-    def _scores(self, prune: Prune, batches: Sequence[Batch]) -> Scores:
-        """One score per unit, the same in every process."""
-        measured = gradients(self.model, batches, self.loss, clips=prune.clips)
-        importance = prune.scored_by(data=self.data is not None)
-        return self._agreed(importance(self.graph, self._tensors, measured))
-
-    def _agreed(self, values: Scores) -> Scores:
-        """The mean over all processes."""
-        if self.fabric is None or self.fabric.world_size == 1:
-            return values
-        mine = self.fabric.to_device(torch.from_numpy(values))
-        return cast("Tensor", self.fabric.all_reduce(mine, reduce_op="mean")).cpu().numpy()
-
     def _verify(self, structure: Structure) -> float:
         """Compare what `structure` leaves of the model with the masked original, full size.
 
@@ -304,7 +361,9 @@ class Session:
         return verify(large, self.dense, Structure(self.dense, keep), smaller, self.example)
 
     def _cut(self, structure: Structure) -> None:
+        names = {id(p): name for name, p in self.model.named_parameters()}
         cuts = cut(self.model, self.graph, structure)
+        self.masks.cut(names, cuts)
         if self.optimizer is not None:
             follow(self.optimizer, cuts)
         self.alive = self.alive[structure.keep]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from compressor.batches import Batch, Batches, call
-from compressor.copies import private_copy
 from compressor.errors import TrainingError
 from compressor.importance import check_value
 from compressor.labels import IGNORED
@@ -40,6 +38,8 @@ class Training:
         model: The same model as Fabric wraps it; train and run this one.
         log: One entry per epoch.
         best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
+        state: What the phase at hand has to remember between its parts: tensors and plain data, as
+            `compressor.storage.flatten` takes them. In every checkpoint; empty when a phase begins.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class Training:
         self.session = session
         self.log: list[Epoch] = []
         self.best: tuple[float, dict[str, Tensor]] | None = None
+        self.state: dict[str, Any] = {}
+        self._numbers: dict[str, float] = {}
         self._data, self._factory, self._fabric = data, optimizer, fabric
         self._bar = bar or Bar(enabled=False)
         self._val = val
@@ -87,6 +89,14 @@ class Training:
         self.session.shrink(prune, remaining=remaining)
         self._set_up()
 
+    def refresh(self) -> None:
+        """Work with the session's model as it is now, after a solver changed it."""
+        self._set_up()
+
+    def logged(self, **numbers: float) -> None:
+        """Add numbers of a solver (residuals, a penalty) to the log of the epoch at hand."""
+        self._numbers |= numbers
+
     def batches(self) -> Iterator[Batch]:
         """The batches of one epoch.
 
@@ -102,13 +112,23 @@ class Training:
         return self.session.loss if distill is None else distill.of(self.session.loss, self.teach)
 
     def teach(self, *args: Any, **kwargs: Any) -> Any:
-        """The dense original's output, in eval mode, at the precision of training."""
+        """The dense network's output, in eval mode, at the precision of training."""
+        teacher = self.session.teacher
         if self._fabric is None:
-            return self._teacher(*args, **kwargs)
+            return teacher(*args, **kwargs)
         with self._fabric.autocast():
-            return self._teacher(*args, **kwargs)
+            return teacher(*args, **kwargs)
 
-    def epoch(self, phase: str, number: int, total: int, loss: Loss, rate: Decay) -> None:
+    def epoch(
+        self,
+        phase: str,
+        number: int,
+        total: int,
+        loss: Loss,
+        rate: Decay,
+        *,
+        after: Callable[[], None] | None = None,
+    ) -> None:
         """Train one pass over the data and log it.
 
         Args:
@@ -117,6 +137,7 @@ class Training:
             total: How many the phase has.
             loss: What to minimise.
             rate: Learning-rate factor by the share of the phase that is over.
+            after: Called after every step of the optimiser.
 
         Raises:
             TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
@@ -125,11 +146,14 @@ class Training:
         length = None if self._data is None else self._data.length
         self._bar.begin(f"{phase} {number + 1}/{total}", length)
         self.model.train()
+        self._numbers = {}
         losses: list[float] = []
         for step, batch in enumerate(self.batches()):
             within = 0.5 if length is None else min((step + 0.5) / length, 1.0)
             self._set_rate(rate((number + within) / total))
             losses.append(self._step(batch, loss, f"{phase} epoch {number + 1}, step {step + 1}"))
+            if after is not None:
+                after()
             self._bar.advance(f"loss {losses[-1]:.3f}")
         if not losses:
             raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
@@ -137,7 +161,7 @@ class Training:
         mean = self._mean(sum(losses), len(losses))
         accuracy = self.validate()
         seconds = time.perf_counter() - began
-        self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds))
+        self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds, self._numbers))
 
     def validate(self) -> float | None:
         """Accuracy on `val`, or what the caller's function says; None without either.
@@ -174,10 +198,6 @@ class Training:
                 if buffer.is_floating_point():
                     buffer.copy_(cast("Tensor", self._fabric.all_reduce(buffer)))
 
-    @cached_property
-    def _teacher(self) -> nn.Module:
-        return private_copy(self.session.original).eval().requires_grad_(False)  # noqa: FBT003
-
     def _set_up(self) -> None:
         """Have Fabric wrap the model anew, as it must after every change of shapes."""
         model, optimizer = self.session.model, self.session.optimizer
@@ -209,6 +229,7 @@ class Training:
         else:
             self._fabric.backward(value)
         optimizer.step()
+        self.session.masks.hold(self.session.model)
         self.session.step()
         return number
 

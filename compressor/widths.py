@@ -1,0 +1,78 @@
+"""Which units a session removes next: scores, one or several allocations, and the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressor.allocation import Allocation, allocate
+from compressor.batches import Batch
+from compressor.budget import Budget
+from compressor.calibration import calibration_loss
+from compressor.choice import choose
+from compressor.importance import Scores, frobenius, gradients
+from compressor.phases import Prune
+from compressor.structure import Structure
+from compressor.surgery import shrink
+
+if TYPE_CHECKING:
+    from compressor.session import Session
+
+
+def allocated(
+    session: Session, prune: Prune, caps: Budget
+) -> tuple[Allocation, Mapping[str, float]]:
+    """The allocation, and the loss of every candidate where there were several."""
+    batches = [] if session.data is None else list(islice(session.data, prune.batches))
+    scores = partial(_reachable, session) if prune.reachable else measured(session, prune, batches)
+    found = [
+        allocate(
+            session.graph, scores, caps,
+            method=c.method, objective=c.objective, floor=prune.floor, round_to=prune.round_to,
+        )
+        for c in prune.candidates(data=bool(batches))
+    ]  # fmt: skip
+    chosen, losses = choose(found, partial(_loss, session, batches))
+    names = [allocation.name for allocation in found]
+    return chosen, dict(zip(names, losses, strict=True)) if losses else {}
+
+
+def measured(session: Session, prune: Prune, batches: Sequence[Batch]) -> Scores:
+    """One score per unit, the same in every process."""
+    found = gradients(session.model, batches, session.loss, clips=prune.clips)
+    importance = prune.scored_by(data=session.data is not None)
+    return agreed(session, importance(session.graph, _tensors(session.model), found))
+
+
+def agreed(session: Session, values: Scores) -> Scores:
+    """The mean over all processes."""
+    fabric = session.fabric
+    if fabric is None or fabric.world_size == 1:
+        return values
+    mine = fabric.to_device(torch.from_numpy(values))
+    return cast("Tensor", fabric.all_reduce(mine, reduce_op="mean")).cpu().numpy()
+
+
+def _loss(session: Session, batches: Sequence[Batch], structure: Structure) -> float:
+    """Loss of what a structure leaves, the same in every process."""
+    small = shrink(session.model, session.graph, structure)
+    loss = np.array(calibration_loss(small, batches, session.loss))
+    return float(agreed(session, loss))
+
+
+def _reachable(session: Session, structure: Structure) -> Scores:
+    """Raw filter norms over the inputs that `structure` keeps, as the 2022 report has it."""
+    tensors = _tensors(session.model)
+    return frobenius(
+        session.graph, tensors, normalise=False, filters_only=True, structure=structure
+    )
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters()}

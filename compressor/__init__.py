@@ -24,6 +24,7 @@ from compressor.session import Session
 from compressor.structure import Structure
 from compressor.surgery import shrink
 from compressor.trace import trace
+from compressor.unstructured import Unstructured
 
 __all__ = [
     "Allocation",
@@ -44,6 +45,7 @@ __all__ = [
     "TraceError",
     "Train",
     "TrainingError",
+    "Unstructured",
     "VerificationError",
     "allocate",
     "fit",

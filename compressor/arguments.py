@@ -45,9 +45,9 @@ def check_optimizer(optimizer: object, model: nn.Module, phases: Sequence[Phase]
             "functools.partial(torch.optim.SGD, momentum=0.9)"
         )
     for phase in phases:
-        if isinstance(phase, (Prune, FineTune)) and trains(phase):
-            factory = cast("OptimizerFactory", optimizer)
-            check_factory(factory, model, lr=phase.lr, weight_decay=phase.weight_decay)
+        if trains(phase) and hasattr(phase, "lr") and hasattr(phase, "weight_decay"):
+            factory, settings = cast("OptimizerFactory", optimizer), cast("FineTune", phase)
+            check_factory(factory, model, lr=settings.lr, weight_decay=settings.weight_decay)
             return
 
 
@@ -141,15 +141,15 @@ def phases_of(schedule: Sequence[Phase] | None, *, data: bool, val: bool) -> tup
                 f"{needs} on data and fit was given none: pass a loader as the second argument, "
                 "or leave the phase out"
             )
-        if isinstance(phase, Prune) and trains(phase):
+        if trains(phase):
+            epochs = getattr(phase, "epochs", None)
             raise ValueError(
-                f"Prune(steps={phase.steps}, epochs={phase.epochs}) trains between shrinks and "
-                "needs data, and fit was given none: pass a loader as the second argument, or "
-                "epochs=0"
+                f"{type(phase).__name__}(epochs={epochs}) trains and needs data, and fit was given "
+                "none: pass a loader as the second argument, or epochs=0"
             )
     if late := next((n for n, phase in enumerate(phases) if n and isinstance(phase, Train)), 0):
         raise ValueError(
-            f"schedule[{late}] is Train(), which trains the dense network that Distill learns from, "
+            f"schedule[{late}] is Train(), which trains the dense network that others learn from, "
             f"after {type(phases[late - 1]).__name__}: put it first, or write FineTune() here"
         )
     if not val and any(isinstance(phase, FineTune) and phase.select for phase in phases):
@@ -175,10 +175,8 @@ def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:
 
 
 def trains(phase: Phase) -> bool:
-    """Whether a phase of this library makes steps of an optimiser."""
-    if isinstance(phase, Prune):
-        return phase.steps > 1 and phase.epochs > 0
-    return isinstance(phase, FineTune)
+    """Whether a phase makes steps of an optimiser: what its attribute `trains`, if any, says."""
+    return bool(getattr(phase, "trains", False))
 
 
 def differentiates(phase: Phase) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -39,7 +39,7 @@ from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, check_model
 from compressor.optimizers import OptimizerFactory, adamw
-from compressor.phases import FineTune, Phase, Prune, Recalibrate
+from compressor.phases import FineTune, Phase, Recalibrate, Solver
 from compressor.progress import Bar
 from compressor.result import Result
 from compressor.session import Session
@@ -150,7 +150,7 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
     """Every part of every phase from where the checkpoint is, with a checkpoint after each."""
     first, part = (0, 0) if checkpoint is None else checkpoint.resume(training, phases)
     for number, phase in enumerate(phases[first:], start=first):
-        training.session.phase = number
+        training.session.phase, training.session.later = number, phases[number + 1 :]
         if part == 0:
             training.state = {}
         for step in range(part, phase.length):
@@ -196,15 +196,31 @@ def _check(model: nn.Module, batches: Batches, loss: Loss | None, phases: Sequen
 
 def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
     """Find out before any training that the budget cannot be met at the end of it."""
-    prunes = [phase for phase in phases if isinstance(phase, Prune)]
-    for prune in prunes:
-        session.check(prune)
-    known = all(isinstance(phase, (Recalibrate, FineTune)) for phase in phases)
-    if known and not session.budget.allows(session.cost):
-        raise BudgetError(
-            f"{session.budget} was asked of a {type(session.original).__name__} with "
-            f"{session.cost}, and no phase of the schedule removes anything: put Prune() into it"
-        )
+    for number, phase in enumerate(phases):
+        session.later = phases[number + 1 :]
+        if hasattr(phase, "lowers"):
+            cast("Solver", phase).check(session, phases[:number])
+    own = (Recalibrate, FineTune)
+    known = all(isinstance(phase, own) or hasattr(phase, "lowers") for phase in phases)
+    able = frozenset[str]().union(*(getattr(phase, "lowers", ()) for phase in phases))
+    over = [name for name in session.budget.excess(session.cost) if name not in able]
+    if known and over:
+        raise BudgetError(_unable(session, phases, over))
+
+
+def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> str:
+    """Why a schedule cannot meet some caps, and what could."""
+    asked = (
+        f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
+    )
+    solvers = [type(phase).__name__ for phase in phases if hasattr(phase, "lowers")]
+    if not solvers:
+        return f"{asked}and no phase of the schedule removes anything: put Prune() into it"
+    zeros = " (zeros count)" if "params" in over else ""
+    return (
+        f"{asked}and {', '.join(solvers)} cannot lower {' and '.join(over)}{zeros}: put Prune() "
+        "before it"
+    )
 
 
 def _identity(

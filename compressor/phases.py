@@ -8,7 +8,7 @@ of your own is any frozen dataclass with `length` and `run`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from compressor.allocation import DEFAULT, METHODS, Method, Objective
 from compressor.allocation.objective import is_objective
 from compressor.calibration import recalibrate
 from compressor.choice import CANDIDATES, Candidate
+from compressor.errors import BudgetError
 from compressor.importance import Importance, fisher, frobenius
 from compressor.losses import Distill
 from compressor.settings import check_number, check_whole
@@ -62,6 +63,23 @@ class Solver(Phase, Protocol):
     @property
     def lowers(self) -> frozenset[str]:
         """The keys of a budget that it can lower: of params, nonzero, macs and bytes."""
+        ...
+
+    @property
+    def settles(self) -> frozenset[str]:
+        """Those of them that it brings under the caps alone, so that solvers before it need not."""
+        ...
+
+    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+        """Find out, before anything is trained, whether it can do what it will be asked for.
+
+        Args:
+            session: Nothing has been removed yet; `Session.later` are the phases that follow.
+            earlier: The phases that come before.
+
+        Raises:
+            BudgetError: If it cannot.
+        """
         ...
 
     def redo(self, session: Session, change: Any) -> None:
@@ -137,6 +155,37 @@ class Prune:
         _check_distill(self)
 
     @property
+    def lowers(self) -> frozenset[str]:
+        """Every cost: units are really removed."""
+        return frozenset({"params", "nonzero", "macs", "bytes"})
+
+    @property
+    def settles(self) -> frozenset[str]:
+        """All that it is asked to lower."""
+        return self.lowers
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are steps of an optimiser between shrinks."""
+        return self.steps > 1 and self.epochs > 0
+
+    def check(self, session: Session, earlier: Sequence[Phase]) -> None:  # noqa: ARG002 - a Solver
+        """Find out whether any structure meets the caps.
+
+        Raises:
+            BudgetError: If none does, or later phases meet all of them.
+        """
+        if session.due is None:
+            raise BudgetError(
+                f"Prune() has nothing to do: a later phase meets {session.budget} alone. Leave it "
+                "out, cap params or macs as well, or give the later phase an amount"
+            )
+        session.check(self)
+
+    def redo(self, session: Session, change: Any) -> None:
+        """Nothing: a checkpoint knows the units that are left."""
+
+    @property
     def length(self) -> int:
         """Every shrink, and every epoch between two of them."""
         return self.steps + (self.steps - 1) * self.epochs
@@ -159,7 +208,7 @@ class Prune:
     def run(self, training: Training, part: int) -> None:
         """Shrink once, or train one epoch."""
         done, epoch = divmod(part, 1 + self.epochs)
-        if part == 0 and self.steps > 1 and self.epochs:
+        if part == 0 and self.trains:
             training.start(self.lr, self.weight_decay)
         if epoch == 0:
             training.shrink(self, remaining=self.steps - done)
@@ -241,6 +290,8 @@ class FineTune:
                 "that is over, such as compressor.phases.cosine"
             )
         _check_distill(self)
+
+    trains = True
 
     @property
     def length(self) -> int:

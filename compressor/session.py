@@ -36,7 +36,7 @@ from compressor.losses import Loss, cross_entropy
 from compressor.masks import Masks
 from compressor.measure import Example, check_model, measure
 from compressor.optimizers import follow, hand_over
-from compressor.phases import Prune
+from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Report, Shrink, verdicts, versions
 from compressor.result import Result
 from compressor.settings import check_whole
@@ -68,6 +68,7 @@ class Session:
         masks: Single weights that stay zero, by name of their parameter.
         changes: What solvers did to the model beside removing units: (phase, record) in order.
         phase: Number of the phase at hand, to which changes are attributed.
+        later: The phases that follow it: caps that they meet alone are left to them.
         settled: Why no more units can be removed; empty while they can.
         optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
         whole: Graph of the model given.
@@ -140,6 +141,7 @@ class Session:
         self.masks = Masks()
         self.changes: list[tuple[int, Any]] = []
         self.phase = 0
+        self.later: Sequence[Phase] = ()
         self.settled = ""
         self._teacher: nn.Module | None = None
         self._trained = False
@@ -185,6 +187,13 @@ class Session:
         """
         self._trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
+
+    @property
+    def due(self) -> Budget | None:
+        """The caps that the phase at hand has to meet; None if later ones meet all of them."""
+        left = frozenset[str]().union(*(getattr(p, "settles", ()) for p in self.later))
+        caps = {name: cap for name, cap in self.budget.caps.items() if name not in left}
+        return Budget(**caps) if caps else None
 
     def record(self, change: Any) -> None:
         """Remember a change of structure for a resumed run.
@@ -303,7 +312,7 @@ class Session:
         """
         self._check_open("units cannot be removed")
         prune = prune or self.prune or Prune()
-        caps = on_the_way(self.budget, self.cost, remaining)
+        caps = on_the_way(self.due or self.budget, self.cost, remaining)
         allocation, tried = allocated(self, prune, caps)
         structure = allocation.structure
         difference = None
@@ -323,7 +332,7 @@ class Session:
         allocate(
             self.graph,
             alike,
-            self.budget,
+            self.due or self.budget,
             method="uniform",
             floor=prune.floor,
             round_to=prune.round_to,

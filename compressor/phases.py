@@ -161,8 +161,8 @@ class Prune:
 
     @property
     def settles(self) -> frozenset[str]:
-        """All that it is asked to lower."""
-        return self.lowers
+        """Nothing: what comes before may remove units as well."""
+        return frozenset()
 
     @property
     def trains(self) -> bool:
@@ -173,7 +173,7 @@ class Prune:
         """Find out whether any structure meets the caps.
 
         Raises:
-            BudgetError: If none does, or later phases meet all of them.
+            BudgetError: If none does, or a later phase meets all of them alone.
         """
         if session.due is None:
             raise BudgetError(

@@ -130,8 +130,8 @@ class Unstructured:
     def prune(self, session: Session, state: dict[str, Any], *, remaining: int = 1) -> None:
         """Remove weights now: all that are to go with one removal remaining, else a part."""
         tensors = self._tensors(session)
-        first = state.setdefault("kept", _alive(tensors))
-        last = min(self._wanted(session, tensors), first)
+        last = self._wanted(session, tensors)
+        first = max(state.setdefault("alive", _alive(tensors)), last)
         over = 1 - (remaining - 1) / self.steps
         # Most weights go in the first removals, when the network can still make up for them.
         keep = last + round((first - last) * (1 - over) ** 3)

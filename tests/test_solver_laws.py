@@ -1,0 +1,168 @@
+"""The laws that every solver keeps, alone and together with every other.
+
+A solver of your own: add it to `CASES` (see docs/adding-a-solver.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor import Budget, FineTune, Prune, Result, Unstructured, fit, measure
+from compressor.batches import Batch
+from compressor.losses import cross_entropy
+from compressor.phases import Phase
+from tests.tiny import equal, loader, tiny
+
+DENSE = dataclasses.asdict(measure(tiny()))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A solver, what it lowers here, and to which share of the dense cost.
+
+    Attributes:
+        solver: The phase.
+        key: Key of the budget.
+        share: Share of the dense cost that it can reach.
+        once: Whether it decides at once, without training.
+    """
+
+    solver: Phase
+    key: str
+    share: float = 0.6
+    once: bool = True
+
+    def caps(self, share: float | None = None) -> dict[str, float]:
+        return {self.key: (share or self.share) * DENSE[self.key]}
+
+
+CASES = {
+    "prune": Case(Prune(), "params"),
+    "prune-macs": Case(Prune(method="dual"), "macs"),
+    "threshold": Case(Prune(method="threshold"), "macs"),
+    "gradual": Case(Prune(steps=2, epochs=1), "params", once=False),
+    "unstructured": Case(Unstructured(), "nonzero", 0.5),
+    "unstructured-by-layer": Case(Unstructured(per_layer=True), "nonzero", 0.5),
+    "unstructured-gradual": Case(Unstructured(steps=2, epochs=1), "nonzero", 0.5, once=False),
+}
+ONCE = [name for name, case in CASES.items() if case.once]
+PAIRS = list(permutations(CASES, 2))
+
+
+def run(schedule: list[Phase], model: nn.Module | None = None, **caps: float) -> Result:
+    return fit(model or tiny(), loader(), budget=Budget(**caps), schedule=schedule)
+
+
+def cost(result: Result, key: str) -> int:
+    return getattr(result.report.after, key)
+
+
+def zeros(model: nn.Module) -> int:
+    return sum(int((p == 0).sum()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_budget_is_met_on_the_recount(name: str) -> None:
+    case = CASES[name]
+    result = run([case.solver], **case.caps())
+    assert cost(result, case.key) <= case.caps()[case.key]
+    assert all(getattr(result.report.after, key) <= DENSE[key] for key in DENSE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_model_given_is_not_touched(name: str) -> None:
+    case, model = CASES[name], tiny()
+    before = copy.deepcopy(model)
+    run([case.solver], model, **case.caps())
+    assert equal(before, model)
+    assert [m.training for m in before.modules()] == [m.training for m in model.modules()]
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_once_more_changes_nothing(name: str) -> None:
+    case = CASES[name]
+    first = run([case.solver], **case.caps()).model
+    assert equal(first, run([case.solver], first, **case.caps()).model)
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_a_looser_budget_keeps_no_less(name: str) -> None:
+    case = CASES[name]
+    shares = [case.share, 0.7, 0.8, 0.95]
+    costs = [cost(run([case.solver], **case.caps(share)), case.key) for share in shares]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]
+
+
+class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
+    pass
+
+
+def stopping(after: int) -> Callable[[nn.Module, Batch], Tensor]:
+    left = after
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Stop
+        return cross_entropy(model, batch)
+
+    return loss
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("late", [0.3, 0.9])
+def test_a_stopped_run_ends_in_the_same_bits(name: str, late: float, tmp_path: Path) -> None:
+    case = CASES[name]
+    calls = 0
+
+    def counting(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return cross_entropy(model, batch)
+
+    def call(loss: Callable[[nn.Module, Batch], Tensor], at: Path | None) -> Result:
+        return fit(
+            tiny(), loader(), budget=Budget(**case.caps()), loss=Named(loss), checkpoint=at,
+            schedule=[case.solver, FineTune(epochs=2)],
+        )  # fmt: skip
+
+    whole = call(counting, None)
+    with pytest.raises(Stop):
+        call(stopping(int(late * calls)), tmp_path)
+    again = call(cross_entropy, tmp_path)
+    assert equal(whole.model, again.model)
+    assert whole.report.after == again.report.after
+
+
+class Named:
+    """A loss that a checkpoint takes for the same whatever is inside."""
+
+    def __init__(self, loss: Callable[[nn.Module, Batch], Tensor]) -> None:
+        self._inside = [loss]
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self._inside[0](model, batch)
+
+    def __repr__(self) -> str:
+        return "Named"
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_no_solver_undoes_another(first: str, second: str) -> None:
+    a, b = CASES[first], CASES[second]
+    caps = a.caps() | b.caps()
+    result = run([a.solver, FineTune(epochs=1), b.solver, FineTune(epochs=1)], **caps)
+    for key, cap in caps.items():
+        assert cost(result, key) <= cap
+    assert not torch.isnan(torch.cat([p.flatten() for p in result.model.parameters()])).any()

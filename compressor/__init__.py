@@ -15,6 +15,7 @@ from compressor.errors import (
 )
 from compressor.fit import fit
 from compressor.graph import Graph
+from compressor.half import Half
 from compressor.losses import Distill
 from compressor.measure import measure
 from compressor.phases import FineTune, Prune, Recalibrate, Train
@@ -35,6 +36,7 @@ __all__ = [
     "Distill",
     "FineTune",
     "Graph",
+    "Half",
     "Prune",
     "Recalibrate",
     "Report",

@@ -147,6 +147,7 @@ def phases_of(schedule: Sequence[Phase] | None, *, data: bool, val: bool) -> tup
                 f"{type(phase).__name__}(epochs={epochs}) trains and needs data, and fit was given "
                 "none: pass a loader as the second argument, or epochs=0"
             )
+    _check_order(phases)
     if late := next((n for n, phase in enumerate(phases) if n and isinstance(phase, Train)), 0):
         raise ValueError(
             f"schedule[{late}] is Train(), which trains the dense network that others learn from, "
@@ -158,6 +159,17 @@ def phases_of(schedule: Sequence[Phase] | None, *, data: bool, val: bool) -> tup
             "pass val, a loader or a function of the model, or leave select out"
         )
     return phases
+
+
+def _check_order(phases: Sequence[Phase]) -> None:
+    """Check that nothing comes after a phase that fixes every weight."""
+    for number, phase in enumerate(phases[:-1]):
+        if getattr(phase, "final", False):
+            name, following = type(phase).__name__, type(phases[number + 1]).__name__
+            raise ValueError(
+                f"schedule[{number}] is {name}(), after which no weight can change, and "
+                f"{following} comes after it: put {name}() at the end"
+            )
 
 
 def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:

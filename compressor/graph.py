@@ -18,7 +18,7 @@ dimensions ``(b, a, 3, 3)``; with 10 units of ``a`` and 20 of ``b`` kept it hold
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -142,12 +142,14 @@ class Quadratic:
         linear: One coefficient per axis.
         pairs: Axis numbers ``(i, j)``, ``i <= j``, each pair once.
         coefs: One coefficient per pair.
+        unit: What one of a resource's own units counts here: 256 says 256ths of a byte.
     """
 
     const: int
     linear: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...] = ()
     coefs: tuple[int, ...] = ()
+    unit: int = 1
 
     def __call__(self, widths: NDArray[np.int64]) -> int:
         """The exact cost at these widths (one per axis)."""
@@ -214,6 +216,17 @@ class Graph:
     def macs(self) -> Quadratic:
         """Multiply-accumulates of convolutions and matrix products for one input."""
         return self._total([(s.positions, s.weight) for s in self.sites], self.const_macs)
+
+    def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Quadratic:
+        """Any other cost that is so much for every entry of a tensor.
+
+        Args:
+            entries: What an entry costs, by name of its tensor, in parts of a unit.
+            const: What cannot be removed, likewise.
+            unit: How many parts a unit has.
+        """
+        terms = [(price, name) for name, price in entries.items()]
+        return replace(self._total(terms, const), unit=unit)
 
     def affine(self, dim: Dim) -> tuple[int, dict[int, int]]:
         """Entries alive in `dim` as ``const + Σ coef[axis] · width[axis]``."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor import Budget, FineTune, Prune, Result, Unstructured, fit, measure
+from compressor import Budget, FineTune, Half, Prune, Result, Unstructured, fit, measure
 from compressor.batches import Batch
 from compressor.losses import cross_entropy
 from compressor.phases import Phase
@@ -34,12 +34,18 @@ class Case:
         key: Key of the budget.
         share: Share of the dense cost that it can reach.
         once: Whether it decides at once, without training.
+        last: Whether it has to be the last phase.
     """
 
     solver: Phase
     key: str
     share: float = 0.6
     once: bool = True
+    last: bool = False
+
+    def schedule(self, training: Phase) -> list[Phase]:
+        """The solver and some training, in the order that is possible."""
+        return [training, self.solver] if self.last else [self.solver, training]
 
     def caps(self, share: float | None = None) -> dict[str, float]:
         return {self.key: (share or self.share) * DENSE[self.key]}
@@ -53,9 +59,10 @@ CASES = {
     "unstructured": Case(Unstructured(), "nonzero", 0.5),
     "unstructured-by-layer": Case(Unstructured(per_layer=True), "nonzero", 0.5),
     "unstructured-gradual": Case(Unstructured(steps=2, epochs=1), "nonzero", 0.5, once=False),
+    "half": Case(Half(), "bytes", last=True),
 }
-ONCE = [name for name, case in CASES.items() if case.once]
-PAIRS = list(permutations(CASES, 2))
+AGAIN = [name for name, case in CASES.items() if case.once and not case.last]
+PAIRS = [(a, b) for a, b in permutations(CASES, 2) if not CASES[a].last]
 
 
 def run(schedule: list[Phase], model: nn.Module | None = None, **caps: float) -> Result:
@@ -87,14 +94,14 @@ def test_the_model_given_is_not_touched(name: str) -> None:
     assert [m.training for m in before.modules()] == [m.training for m in model.modules()]
 
 
-@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize("name", AGAIN)
 def test_once_more_changes_nothing(name: str) -> None:
     case = CASES[name]
     first = run([case.solver], **case.caps()).model
     assert equal(first, run([case.solver], first, **case.caps()).model)
 
 
-@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize("name", AGAIN)
 def test_a_looser_budget_keeps_no_less(name: str) -> None:
     case = CASES[name]
     shares = [case.share, 0.7, 0.8, 0.95]
@@ -134,7 +141,7 @@ def test_a_stopped_run_ends_in_the_same_bits(name: str, late: float, tmp_path: P
     def call(loss: Callable[[nn.Module, Batch], Tensor], at: Path | None) -> Result:
         return fit(
             tiny(), loader(), budget=Budget(**case.caps()), loss=Named(loss), checkpoint=at,
-            schedule=[case.solver, FineTune(epochs=2)],
+            schedule=case.schedule(FineTune(epochs=2)),
         )  # fmt: skip
 
     whole = call(counting, None)
@@ -158,11 +165,18 @@ class Named:
         return "Named"
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.last])
+def test_nothing_comes_after_the_last(name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(ValueError, match=r"put .* at the end"):
+        run([case.solver, Prune()], **case.caps())
+
+
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_no_solver_undoes_another(first: str, second: str) -> None:
     a, b = CASES[first], CASES[second]
     caps = a.caps() | b.caps()
-    result = run([a.solver, FineTune(epochs=1), b.solver, FineTune(epochs=1)], **caps)
+    result = run([a.solver, *b.schedule(FineTune(epochs=1))], **caps)
     for key, cap in caps.items():
         assert cost(result, key) <= cap
     assert not torch.isnan(torch.cat([p.flatten() for p in result.model.parameters()])).any()

@@ -8,7 +8,8 @@ program for small networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -31,7 +32,7 @@ from compressor.allocation.request import check_scores, make_problem
 from compressor.allocation.threshold import Scores, threshold
 from compressor.allocation.uniform import uniform
 from compressor.budget import Budget, required
-from compressor.graph import Graph
+from compressor.graph import Graph, Quadratic
 from compressor.structure import Structure, full, top
 
 __all__ = [
@@ -80,6 +81,7 @@ def allocate(
     floor: int = 1,
     round_to: int = 1,
     keep: Iterable[str] = (),
+    costs: Mapping[str, Quadratic] = MappingProxyType({}),
 ) -> Allocation:
     """Choose which units of a network stay, within every cap of a budget.
 
@@ -101,6 +103,8 @@ def allocate(
         floor: Fewest units that an axis keeps; narrower axes keep all.
         round_to: Widths are multiples of this, or full.
         keep: Names of layers or modules whose channels all stay.
+        costs: What a cap counts where it is not what the graph says, by name of the cap (see
+            `Graph.priced`).
 
     Returns:
         The structure and what is known about it.
@@ -126,7 +130,7 @@ def allocate(
         )
     array = check_scores(graph, scores(full(graph)) if callable(scores) else scores)
     problem = make_problem(
-        graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep
+        graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
     name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
     if problem.fits(problem.largest):

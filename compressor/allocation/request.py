@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def make_problem(
     floor: int,
     round_to: int,
     keep: Iterable[str],
+    costs: Mapping[str, Quadratic] = MappingProxyType({}),
 ) -> Problem:
     """The integer program for one request.
 
@@ -46,6 +48,7 @@ def make_problem(
         floor: Fewest units of an axis.
         round_to: Widths are multiples of it, or full.
         keep: Names of axes or layers that stay whole.
+        costs: Forms that take the place of the graph's own, by cap.
 
     Raises:
         ValueError: If `floor` or `round_to` is not a positive integer, or a name is unknown.
@@ -66,8 +69,11 @@ def make_problem(
     free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
     writers = np.array([max(graph.axes[n].writers, 1) for n in free], dtype=np.int64)
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
-    costs: dict[str, Quadratic] = {cap: getattr(graph, FORMS[cap]) for cap in budget.caps}
-    problem = Problem(levels, gains, costs, budget.caps, scale if scale > 0 else 1.0)
+    forms: dict[str, Quadratic] = {
+        name: costs[name] if name in costs else getattr(graph, FORMS[name]) for name in budget.caps
+    }
+    caps = {name: cap * forms[name].unit for name, cap in budget.caps.items()}
+    problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0)
     if not problem.fits(problem.smallest):
         raise BudgetError(_impossible(graph, problem, int(floor), int(round_to)))
     return problem
@@ -137,10 +143,12 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     reasons = list[str]()
     for name, cap in problem.caps.items():
         if spent[name] > cap:
+            unit = problem.costs[name].unit
             layer, part = _dearest(graph, name, smallest)
+            where = f", {part:,} of them in {layer}" if unit == 1 else ""
             reasons.append(
-                f"{name} <= {cap:,} cannot be reached: the smallest structure has "
-                f"{spent[name]:,}, {part:,} of them in {layer}"
+                f"{name} <= {cap // unit:,} cannot be reached: the smallest structure has "
+                f"{-(-spent[name] // unit):,}{where}"
             )
     whole = [
         a.name

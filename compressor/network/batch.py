@@ -1,0 +1,151 @@
+"""A network takes any batch size: examples of several sizes, and what to say of a model that fails.
+
+What a batch of one hides, a batch of two shows: an operation that was written for one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.copies import private_copy
+from compressor.errors import TraceError
+from compressor.network.steps import Step, leaves
+from compressor.tracing.program import evaluating
+
+if TYPE_CHECKING:
+    from compressor.network.core import Network
+
+TOLERANCE = 1e-4
+"""Largest difference between model and network, as a share of the largest output. Nearly all are
+equal to the bit; attention runs as another kernel when it is written out."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Batches of any size made from one example.
+
+    Attributes:
+        one: The inputs, batch of one.
+        batched: Which of them have the batch as their first dimension; others are passed whole.
+    """
+
+    one: tuple[Tensor, ...]
+    batched: tuple[bool, ...]
+
+    def of(self, size: int) -> tuple[Tensor, ...]:
+        """Inputs for a batch of `size`; the rows after the first differ from it where they can."""
+        pairs = zip(self.one, self.batched, strict=True)
+        return tuple(_rows(x, size) if batched else x.clone() for x, batched in pairs)
+
+
+def hold_against(model: nn.Module, network: Network, batch: Batch) -> None:
+    """Run copies of both in eval mode on batches of one and three.
+
+    Raises:
+        TraceError: If one of them fails, or the results differ.
+    """
+    for size in (1, 3):
+        inputs = batch.of(size)
+        expected, found = (_results(m, inputs, size) for m in (model, network))
+        if len(expected) != len(found) or not all(map(_alike, expected, found)):
+            raise TraceError(
+                f"{type(model).__name__} cannot be written as a network for any batch size: for a "
+                f"batch of {size} the model gives {_shapes(expected)} and its operations, exported "
+                f"for a batch of two, give {_shapes(found)}. Its forward treats some batch sizes "
+                "apart (squeeze() without a dimension and `if len(x) == 1` do), or draws at random "
+                "in eval mode: write that part the same way for all"
+            )
+
+
+def explain_fixed(model: nn.Module, static: Callable[[], Network], batch: Batch) -> None:
+    """Name the operation that works for one batch size only.
+
+    Args:
+        model: A model that did not export for any batch size.
+        static: Exports it for a batch of two and nothing else.
+        batch: Makes the inputs.
+
+    Raises:
+        TraceError: If it does export for a batch of two, so that the batch size is what stops it.
+    """
+    try:
+        network = static()
+    except Exception:  # noqa: BLE001 - it does not export at all: the first error says why
+        return
+    with evaluating(network), torch.no_grad():
+        step = _fixed(network, batch)
+    where = (
+        "a decision of its forward"
+        if step is None
+        else (
+            f"the operation {step.op} (result {step.name!r}) in "
+            f"{f'module {step.module!r}' if step.module else 'its own forward'}"
+        )
+    )
+    raise TraceError(
+        f"{type(model).__name__} works for one batch size only, and a network takes any: what "
+        f"fixes it is {where}. Write that with the input's own size, for instance "
+        "x.flatten(1) or x.reshape(x.shape[0], -1)"
+    )
+
+
+def _fixed(network: Network, batch: Batch) -> Step | None:
+    """The first step, exported for a batch of two, that a batch of three stops or leaves at two."""
+    two, three = (dict(zip(network.inputs, batch.of(n), strict=True)) for n in (2, 3))
+    for step in network.steps:
+        two[step.name] = network.result(step, two)
+        try:
+            three[step.name] = network.result(step, three)
+        except Exception:  # noqa: BLE001 - whatever stops it, the size has
+            return step
+        if step.refs and _size(two[step.name]) == 2 == _size(three[step.name]):
+            return step
+    return None
+
+
+def _size(result: object) -> int | None:
+    return int(result.shape[0]) if isinstance(result, Tensor) and result.dim() else None
+
+
+def _rows(x: Tensor, size: int) -> Tensor:
+    rows = torch.cat([x] * size)
+    if not rows.is_floating_point():
+        return rows
+    generator = torch.Generator().manual_seed(size)
+    noise = torch.rand(rows.shape, generator=generator).to(rows)
+    noise[:1] = 0
+    return rows + noise
+
+
+def _results(model: nn.Module, inputs: tuple[Tensor, ...], size: int) -> list[Any]:
+    twin = private_copy(model).eval()
+    torch.manual_seed(0)
+    try:
+        with torch.no_grad():
+            return [leaf for leaf in leaves(twin(*inputs)) if isinstance(leaf, Tensor)]
+    except Exception as error:
+        raise TraceError(
+            f"{type(model).__name__} fails for a batch of {size} with {type(error).__name__}: "
+            f"{str(error).splitlines()[0]}. A network takes any batch size"
+        ) from error
+
+
+def _alike(expected: Tensor, found: Tensor) -> bool:
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return False
+    if not expected.is_floating_point():
+        return torch.equal(expected, found)
+    finite = expected[expected.isfinite()].double().abs()
+    most = float(finite.max()) if finite.numel() else 0.0
+    return torch.allclose(expected, found, rtol=0, atol=TOLERANCE * most, equal_nan=True)
+
+
+def _shapes(tensors: list[Tensor]) -> str:
+    return ", ".join(str(tuple(x.shape)) for x in tensors) + (
+        f" (the first begins {tensors[0].flatten()[:3].tolist()})" if tensors else ""
+    )

@@ -1,0 +1,219 @@
+"""From a user's model to a network: exported for any batch size, and held against the model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.export.graph_signature import OutputKind
+from torch.fx import Node
+from torch.nn.modules.batchnorm import _BatchNorm  # the one class of all BatchNorm layers
+from torch.utils import _pytree as pytree  # the structure of what a model returns
+
+from compressor import randomness
+from compressor.copies import private_copy
+from compressor.errors import TraceError
+from compressor.network.batch import Batch, explain_fixed, hold_against
+from compressor.network.core import Network
+from compressor.network.follow import aten
+from compressor.network.holders import Holder, branch, holders, plant
+from compressor.network.inplace import without_writing
+from compressor.network.operations import OPERATORS
+from compressor.network.steps import Ref, Step, Value, Weight, packet
+from compressor.tracing.inline import inlined, rounds
+from compressor.tracing.program import (
+    Example,
+    _bare,
+    _failure,
+    _refuse_vmap,
+    evaluating,
+    example_of,
+    first_names,
+    module_of,
+)
+
+_CHECKS = ("_assert", "_guard", "sym_constrain")
+"""Operations that only look; what they make sure of held for the example."""
+
+
+def network(model: nn.Module, example: Example | None = None) -> Network:
+    """Write a model as a network: the same results, parameter names and modes, as data.
+
+    Args:
+        model: Any module that `torch.export` can export in eval mode; not touched.
+        example: A tensor or tuple of tensors, batch first, for instance (1, channel, frequency,
+            time); default `model.example_input_array`.
+
+    Returns:
+        A network of its own tensors, on the model's device, each module in its own mode, that takes
+        any batch size. It equals the model in evaluation for batches of one and three (tried).
+
+    Raises:
+        TraceError: If the model does not export, works for one batch size only, runs part of its
+            forward under autocast, returns something else than tensors in tuples, lists and
+            dictionaries, or gives another result than the network.
+        CountError: If the model cannot be copied.
+        ValueError: If there is no usable example.
+    """
+    one = example_of(model, example)
+    batch = Batch(one, _batched(model, example))
+    twin = private_copy(model)
+    with randomness.preserved():
+        made = _written(twin, batch)
+        hold_against(twin, made, batch)
+    return made
+
+
+def _written(model: nn.Module, batch: Batch, *, static: bool = False) -> Network:
+    """A network that shares the tensors of `model`, not yet held against it."""
+    exported = _exported(model, batch, static=static)
+    tree = holders(model)
+    names = _tensor_names(model, exported, tree)
+    graph = inlined(exported.graph_module)
+    nodes = [node for node in graph.nodes if not _only_looks(node)]
+    _refuse_hidden(model, nodes)
+    steps = [_step(model, node, names) for node in nodes if node.op == "call_function"]
+    results = nodes[-1].args[0]
+    outputs = _outputs(model, exported, [_value(result, names) for result in results])
+    inputs = tuple(str(name) for name in exported.graph_signature.user_inputs)
+    steps, outputs = without_writing(steps, outputs, _types(nodes))
+    return Network(steps, inputs, outputs, tree, batch.one)
+
+
+def _batched(model: nn.Module, example: Example | None) -> tuple[bool, ...]:
+    """Which inputs have the batch as their first dimension: those that are as long as the first."""
+    given: Any = model.example_input_array if example is None else example
+    tensors = cast("tuple[Tensor, ...]", given if isinstance(given, tuple) else (given,))
+    return tuple(x.dim() > 0 and x.shape[:1] == tensors[0].shape[:1] for x in tensors)
+
+
+def _exported(model: nn.Module, batch: Batch, *, static: bool) -> ExportedProgram:
+    """Export in eval mode with the batch as the one size that is open (or none).
+
+    Raises:
+        TraceError: If it does not run or export.
+    """
+    inputs = batch.of(2)  # with a batch of one, the one would be taken for a fact
+    sizes = ShapesCollection()
+    given: Any = sizes  # which its signature forgets
+    for tensor, batched in zip(inputs, batch.batched, strict=True):
+        sizes[tensor] = {0: Dim.DYNAMIC} if batched and not static else None
+    with evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*assigned during export.*")
+        try:
+            exported = torch.export.export(model, inputs, strict=False, dynamic_shapes=given)
+        except Exception as error:
+            if not static:
+                explain_fixed(model, lambda: _written(model, batch, static=True), batch)
+            raise TraceError(_failure(model, inputs, error)) from error
+    _refuse_vmap(model, exported.graph_module)
+    if rounds(exported.graph_module):
+        raise TraceError(
+            f"{type(model).__name__} runs part of its forward under autocast, which a network "
+            "cannot hold: move autocast out of the model, around the call"
+        )
+    return exported
+
+
+def _tensor_names(model: nn.Module, exported: ExportedProgram, tree: Holder) -> dict[str, str]:
+    """Placeholder -> name of its tensor; constants of the code become buffers of the tree."""
+    first, signature = first_names(model), exported.graph_signature
+    known = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    names = {str(node): first[name] for node, name in known.items()}
+    for node, name in signature.inputs_to_lifted_tensor_constants.items():
+        owner, _, leaf = name.rpartition(".")
+        place = branch(tree, owner)
+        while hasattr(place, leaf):
+            leaf += "_"
+        constant: Any = exported.constants[name]
+        plant(place, leaf, constant.detach().clone(), persistent=False)
+        names[str(node)] = f"{owner}.{leaf}".lstrip(".")
+    return names
+
+
+def _only_looks(node: Node) -> bool:
+    """Whether an operation only makes sure of something, which held for the example."""
+    return node.op == "call_function" and any(part in str(node.target) for part in _CHECKS)
+
+
+def _refuse_hidden(model: nn.Module, nodes: list[Node]) -> None:
+    """Refuse a part of the network that the export keeps as a block of its own."""
+    for node in nodes:
+        if node.op == "get_attr":
+            users = ", ".join(f"{user.target} in module {module_of(user)!r}" for user in node.users)
+            raise TraceError(
+                f"{users} of {type(model).__name__} hides a part of the network from the export "
+                "(torch.cond and the like do): write it as plain operations"
+            )
+
+
+def _step(model: nn.Module, node: Node, names: Mapping[str, str]) -> Step:
+    op: Any = node.target
+    if not isinstance(op, OpOverload) and op not in OPERATORS.values():
+        raise TraceError(
+            f"{type(model).__name__} runs {op} in module {module_of(node)!r}, which is neither an "
+            "operation of PyTorch on tensors nor arithmetic of sizes: write it with these"
+        )
+    args = tuple(_value(arg, names) for arg in node.args)
+    kwargs = {key: _value(arg, names) for key, arg in node.kwargs.items()}
+    step = Step(node.name, op, args, kwargs, module_of(node))
+    return _without_momentum(step) if _averages(model, step) else step
+
+
+def _value(value: Any, names: Mapping[str, str]) -> Value:
+    """An argument of the export as an argument of a step."""
+    if isinstance(value, Node):
+        return Weight(names[value.name]) if value.name in names else Ref(value.name)
+    if isinstance(value, list | tuple):
+        return tuple(_value(item, names) for item in cast("list[Any]", value))
+    return value
+
+
+def _averages(model: nn.Module, step: Step) -> bool:
+    """Whether it is a batch normalisation with ``momentum=None``, which exports as a zero."""
+    running = step.argument("running_mean") if packet(step) is aten.batch_norm else None
+    if not isinstance(running, Weight):
+        return False
+    owner = model.get_submodule(running.name.rpartition(".")[0])
+    return isinstance(owner, _BatchNorm) and owner.momentum is None
+
+
+def _without_momentum(step: Step) -> Step:
+    args = (*step.args[:6], None, *step.args[7:])
+    return Step(step.name, step.op, args, step.kwargs, step.module)
+
+
+def _outputs(model: nn.Module, exported: ExportedProgram, results: list[Value]) -> Value:
+    """What the model returns, with a `Ref` in the place of every tensor."""
+    kinds = exported.graph_signature.output_specs
+    mine = [r for r, s in zip(results, kinds, strict=True) if s.kind is OutputKind.USER_OUTPUT]
+    structure: Any = exported.call_spec.out_spec
+    outputs = pytree.tree_unflatten(mine, structure)
+    odd = next((kind for kind in _kinds(outputs) if kind not in (tuple, list, dict)), None)
+    if odd is not None:
+        raise TraceError(
+            f"{type(model).__name__} returns a {odd.__name__}; a network returns tensors in "
+            "tuples, lists and dictionaries: make it return one of these"
+        )
+    return outputs
+
+
+def _kinds(value: Value) -> Iterator[type]:
+    """The types of nested containers."""
+    if isinstance(value, Mapping | tuple | list):
+        yield type(value)
+        listed = value.values() if isinstance(value, Mapping) else value
+        for item in cast("Iterable[Value]", listed):
+            yield from _kinds(item)
+    elif not isinstance(value, Ref | Weight | int | float | None):
+        yield type(value)
+
+
+def _types(nodes: list[Node]) -> dict[str, torch.dtype]:
+    values = {node.name: node.meta.get("val") for node in nodes}
+    return {name: value.dtype for name, value in values.items() if isinstance(value, Tensor)}

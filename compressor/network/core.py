@@ -1,0 +1,205 @@
+"""A model as data: a straight list of operations that runs, trains, and can be rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+
+from compressor import randomness
+from compressor.network.follow import adapted, switch
+from compressor.network.holders import Holder, adopt
+from compressor.network.steps import Ref, Step, Value, Weight, leaves, mapped
+from compressor.tracing.program import Example, evaluating
+
+Shape = tuple[int, ...]
+
+
+class Network(nn.Module):
+    """A model as a straight list of operations, on its own parameters.
+
+    Parameters and buffers have the names they had in the user's model, so that its `state_dict`
+    fits. `train()` and `eval()` act on the modules' names: batch normalisation, dropout and
+    recurrent layers run as their module's mode says, those that looked at no mode do not. A network
+    takes any batch size, and one shape for the rest of its input.
+
+    Attributes:
+        steps: The operations, in order. Never changed: `compressor.network.Rewrite` makes another
+            network of them.
+        inputs: Names of the inputs, in order.
+        outputs: What `forward` returns: a `Ref`, or tuples, lists and dictionaries of such.
+        example_input_array: Zeros of the shape and type of one input, batch of one.
+    """
+
+    def __init__(
+        self,
+        steps: Iterable[Step],
+        inputs: Iterable[str],
+        outputs: Value,
+        tree: nn.Module,
+        example: tuple[Tensor, ...],
+    ) -> None:
+        """A network of these steps.
+
+        Args:
+            steps: The operations, each after those whose results it reads.
+            inputs: Names of the inputs.
+            outputs: Structure of `Ref`.
+            tree: Whose children, parameters and buffers become the network's own, under the same
+                names; they are shared, not copied.
+            example: One input of each, batch of one; only shape and type count.
+
+        Raises:
+            ValueError: If a step reads what does not exist, or two results have one name.
+        """
+        super().__init__()
+        self.steps = tuple(steps)
+        self.inputs = tuple(inputs)
+        self.outputs = outputs
+        zeros = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in example)
+        self.example_input_array: Example = zeros[0] if len(zeros) == 1 else zeros
+        adopt(self, tree)
+        self._check()
+        self._frees = _last_reads(self.steps, self.outputs)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the operations on inputs like the example, of any batch size of at least one."""
+        if len(inputs) != len(self.inputs):
+            raise ValueError(f"the network takes {len(self.inputs)} inputs, not {len(inputs)}")
+        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for step, done in zip(self.steps, self._frees, strict=True):
+            values[step.name] = self.result(step, values)
+            for name in done:
+                del values[name]
+        return self._found(self.outputs, values)
+
+    def results(self, *inputs: Tensor) -> dict[str, Any]:
+        """The result of every step, by name, beside the inputs."""
+        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            values[step.name] = self.result(step, values)
+        return values
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every result that is a tensor, for the example: a batch of one."""
+        device = next((t.device for t in self._tensors()), torch.device("cpu"))
+        given = self.example_input_array
+        inputs = given if isinstance(given, tuple) else (given,)
+        with evaluating(self), torch.no_grad(), randomness.preserved():
+            found = self.results(*(x.to(device) for x in inputs))
+        return {name: tuple(v.shape) for name, v in found.items() if isinstance(v, Tensor)}
+
+    def step(self, name: str) -> Step:
+        """The step whose result has this name.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        return self._by_name[name]
+
+    def producer(self, value: Value) -> Step | None:
+        """The step that makes a result; None for an input and for what is no `Ref`."""
+        return self._by_name.get(value.name) if isinstance(value, Ref) else None
+
+    def consumers(self, name: str) -> tuple[Step, ...]:
+        """The steps that read a result or input, in order."""
+        return tuple(step for step in self.steps if name in step.refs)
+
+    def tensor(self, weight: str | Weight) -> Tensor:
+        """A parameter or buffer by its dotted name.
+
+        Raises:
+            AttributeError: If there is none.
+        """
+        name = weight.name if isinstance(weight, Weight) else weight
+        owner, _, leaf = name.rpartition(".")
+        found = getattr(self.get_submodule(owner), leaf)
+        if not isinstance(found, Tensor):
+            raise AttributeError(f"{name!r} is no parameter and no buffer of the network")
+        return found
+
+    def owner(self, step: Step) -> nn.Module:
+        """The branch that stands for the user's module which ran a step, the nearest there is."""
+        found: nn.Module = self
+        for part in step.module.split(".") if step.module else ():
+            below = found._modules.get(part)  # noqa: SLF001 - absent is no error here
+            if not isinstance(below, Holder):
+                break
+            found = below
+        return found
+
+    def extra_repr(self) -> str:
+        """What `print(network)` shows."""
+        return f"{len(self.steps)} steps, inputs: {', '.join(self.inputs)}"
+
+    @cached_property
+    def _by_name(self) -> dict[str, Step]:
+        return {step.name: step for step in self.steps}
+
+    def _tensors(self) -> Iterable[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()
+
+    def result(self, step: Step, values: Mapping[str, Any]) -> Any:
+        """What one step makes of earlier results and inputs, given by name."""
+        args, kwargs = (self._found(v, values) for v in (step.args, step.kwargs))
+        if isinstance(step.op, str):
+            return self.get_submodule(step.op)(*args, **kwargs)
+        if isinstance(step.op, OpOverload) and switch(step.op):
+            return adapted(self, step, args, kwargs)
+        return cast("Callable[..., Any]", step.op)(*args, **kwargs)
+
+    def _found(self, value: Value, values: Mapping[str, Any]) -> Any:
+        """Plain values in the place of what a structure names."""
+
+        def found(leaf: Value) -> Any:
+            if isinstance(leaf, Ref):
+                return values[leaf.name]
+            if isinstance(leaf, Weight):
+                return self.tensor(leaf)
+            # Where the export wrote down the device it ran on, the input's is meant.
+            return self._device(values) if isinstance(leaf, torch.device) else leaf
+
+        return mapped(value, found)
+
+    def _device(self, values: Mapping[str, Any]) -> torch.device:
+        """Where the inputs are, one of which some step still has to read, or else the weights."""
+        given = (v.device for v in values.values() if isinstance(v, Tensor))
+        return next(given, next((t.device for t in self._tensors()), torch.device("cpu")))
+
+    def _check(self) -> None:
+        """Refuse steps that could not run."""
+        known = set(self.inputs)
+        for step in self.steps:
+            unknown = [name for name in step.refs if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"step {step.name!r} reads {unknown[0]!r}, which no step before it makes"
+                )
+            if step.name in known:
+                raise ValueError(f"two results of the network are named {step.name!r}")
+            known.add(step.name)
+            for name in step.weights:
+                self.tensor(name)
+            if isinstance(step.op, str):
+                self.get_submodule(step.op)
+        returned = [leaf.name for leaf in leaves(self.outputs) if isinstance(leaf, Ref)]
+        unknown = [name for name in returned if name not in known]
+        if unknown:
+            raise ValueError(f"the network returns {unknown[0]!r}, which no step makes")
+
+
+def _last_reads(steps: tuple[Step, ...], outputs: Value) -> tuple[tuple[str, ...], ...]:
+    """For every step the results that nobody reads after it, its own among them."""
+    needed = {leaf.name for leaf in leaves(outputs) if isinstance(leaf, Ref)}
+    frees: list[tuple[str, ...]] = []
+    for step in reversed(steps):
+        done = [name for name in dict.fromkeys((*step.refs, step.name)) if name not in needed]
+        needed.update(done)
+        frees.append(tuple(done))
+    return tuple(reversed(frees))

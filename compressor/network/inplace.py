@@ -1,0 +1,117 @@
+"""Operations that write into their input, replaced by those that make a new tensor.
+
+``x += y`` and ``ReLU(inplace=True)`` make the value of a result depend on when it is read, which a
+list that is to be rewritten must not. Each is replaced by its plain form where that is surely the
+same: where nothing that may share memory with what it writes to is read afterwards. Others stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch._ops import OpOverload
+
+from compressor.network.steps import Ref, Step, Value, Weight, leaves, packet, renamed
+
+aten = torch.ops.aten
+
+_MAY_PASS_ON = (aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
+"""Operations that return their very input in evaluation, which their schemas do not say."""
+
+
+def without_writing(
+    steps: Sequence[Step], outputs: Value, types: Mapping[str, torch.dtype]
+) -> tuple[list[Step], Value]:
+    """The same steps and outputs with as many plain operations as possible.
+
+    Args:
+        steps: In order.
+        outputs: Structure of `Ref`.
+        types: Data type of every result that is a tensor, and of every input.
+    """
+    memory = _Memory()
+    now: dict[str, str] = {}  # what a name of the original means by now
+    written: list[Step] = []
+    for position, original in enumerate(steps):
+        step = original.renamed(now)
+        plain = _plain(step, types)
+        if plain is not None and memory.alone(step, _read(steps[position + 1 :], outputs, now)):
+            target = step.args[0].name
+            behind = [name for name, means in now.items() if means == target]
+            now |= dict.fromkeys((target, *behind), step.name)
+            step = Step(step.name, plain, step.args, step.kwargs, step.module)
+        memory.note(step)
+        written.append(step)
+    return written, renamed(outputs, now)
+
+
+class _Memory:
+    """Which results may share memory with which: each has the number of a group."""
+
+    def __init__(self) -> None:
+        self._group: dict[Ref | Weight, int] = {}
+        self._count = 0
+
+    def note(self, step: Step) -> None:
+        """A result lies in the memory of the operands that its operation may pass on."""
+        sources = [self._of(leaf) for leaf in _passed_on(step)]
+        group = sources[0] if sources else self._new()
+        for leaf, other in self._group.items():
+            if other in sources:
+                self._group[leaf] = group
+        self._group[Ref(step.name)] = group
+
+    def alone(self, step: Step, later: set[str]) -> bool:
+        """Whether all that shares memory with the first operand is the operand, or not read."""
+        target = step.args[0]
+        group = self._of(target)
+        others = [leaf for leaf, g in self._group.items() if g == group and leaf != target]
+        return all(isinstance(leaf, Ref) and leaf.name not in later for leaf in others)
+
+    def _of(self, leaf: Ref | Weight) -> int:
+        if leaf not in self._group:
+            self._group[leaf] = self._new()
+        return self._group[leaf]
+
+    def _new(self) -> int:
+        self._count += 1
+        return self._count
+
+
+def _plain(step: Step, types: Mapping[str, torch.dtype]) -> OpOverload | None:
+    """The form that makes a new tensor of an operation that writes into a result, if it is alike.
+
+    Operands of several data types are left alone: the written tensor keeps its own, a new one takes
+    the wider.
+    """
+    if not isinstance(step.op, OpOverload) or not step.args or not isinstance(step.args[0], Ref):
+        return None
+    _, _, name = step.op.name().partition("::")
+    name, _, overload = name.partition(".")
+    twin = getattr(aten, name.removesuffix("_"), None) if step.op.namespace == "aten" else None
+    if not name.endswith("_") or twin is None or (overload or "default") not in twin.overloads():
+        return None
+    if len({types[ref] for ref in step.refs if ref in types}) > 1:
+        return None
+    return getattr(twin, overload or "default")
+
+
+def _passed_on(step: Step) -> list[Ref | Weight]:
+    """Operands whose memory the result may lie in."""
+    if not isinstance(step.op, OpOverload):
+        return [leaf for leaf in leaves(step.args) if isinstance(leaf, Ref)]
+    declared = step.op._schema.arguments  # noqa: SLF001 - written nowhere else
+    passed = [
+        value
+        for value, argument in zip(step.args, declared, strict=False)
+        if argument.alias_info is not None or packet(step) in _MAY_PASS_ON
+    ]
+    return [leaf for leaf in leaves(passed) if isinstance(leaf, Ref | Weight)]
+
+
+def _read(steps: Iterable[Step], outputs: Value, now: Mapping[str, str]) -> set[str]:
+    """Names of the results that these steps, or the caller, read."""
+    returned = [leaf.name for leaf in leaves(outputs) if isinstance(leaf, Ref)]
+    names = [name for step in steps for name in step.refs] + returned
+    return {now.get(name, name) for name in names}

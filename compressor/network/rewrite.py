@@ -1,0 +1,191 @@
+"""Another network from a network: calls put in, steps replaced, what nobody reads left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from compressor.network.core import Network
+from compressor.network.follow import aten, counter
+from compressor.network.holders import Holder, adopt, branch, plant
+from compressor.network.steps import Ref, Step, Value, Weight, leaves, packet, renamed
+
+
+class Rewrite:
+    """Changes to a network, collected and then built; the network itself stays as it is.
+
+    The new network shares the tensors and submodules of the old one. Names of results persist, so
+    that a walk over the old network's steps can ask for changes of the new one.
+
+    Attributes:
+        steps: The steps as they will be, in order.
+        outputs: What will be returned.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Start with the network as it is."""
+        self.network = network
+        self.steps: list[Step] = list(network.steps)
+        self.outputs: Value = network.outputs
+        self._tree = Holder()
+        adopt(self._tree, network)
+
+    def add(self, name: str, module: nn.Module) -> str:
+        """Register a submodule that steps can call; returns its dotted name.
+
+        Raises:
+            ValueError: If the name is taken, or lies inside a module that runs.
+        """
+        place, leaf = self._free(name)
+        place.add_module(leaf, module)
+        return name
+
+    def add_tensor(self, name: str, tensor: Tensor) -> Weight:
+        """Register a parameter (an `nn.Parameter`) or buffer that steps can read.
+
+        Raises:
+            ValueError: If the name is taken, or lies inside a module that runs.
+        """
+        place, leaf = self._free(name)
+        plant(place, leaf, tensor)
+        return Weight(name)
+
+    def insert_after(self, result: str, module: str, *more: Value) -> Ref:
+        """Call a submodule on a result (or input); all that read the result read the call instead.
+
+        Args:
+            result: Name of the result or input.
+            module: Name of the submodule, from `add`.
+            more: Further arguments.
+
+        Returns:
+            The new result, named after the old one and the last part of the submodule's name.
+        """
+        before = self._position(result)
+        origin = self.steps[before].module if before >= 0 else ""
+        name = self._fresh(f"{result}_{module.rpartition('.')[2]}")
+        call = Step(name, module, (Ref(result), *more), {}, origin)
+        self.redirect(result, call.name)
+        self.steps.insert(before + 1, call)
+        return Ref(call.name)
+
+    def insert_before(self, step: str, new: Step) -> Ref:
+        """Put a step before the one of this name; nobody reads it yet."""
+        self.steps.insert(self._at(step), new)
+        return Ref(new.name)
+
+    def replace(self, names: Iterable[str], new: Step) -> None:
+        """Put one step in the place of several: of the last, whose readers read the new one.
+
+        Raises:
+            ValueError: If the result of one of them but the last is read elsewhere.
+        """
+        gone = list(names)
+        last = max(gone, key=self._at)
+        for name in gone:
+            readers = [s.name for s in self.steps if name in s.refs and s.name not in gone]
+            if name != last and (readers or name in _returned(self.outputs)):
+                who = repr(readers[0]) if readers else "the caller"
+                raise ValueError(f"{name!r} cannot be replaced: {who} reads it too")
+        self.steps[self._at(last)] = new
+        self.steps = [step for step in self.steps if step.name not in gone or step is new]
+        self.redirect(last, new.name)
+
+    def edit(self, name: str, **changes: Any) -> None:
+        """Change `op`, `args`, `kwargs` or `module` of one step."""
+        at = self._at(name)
+        self.steps[at] = replace(self.steps[at], **changes)
+
+    def redirect(self, old: str, new: str) -> None:
+        """Let all that read one result read another one."""
+        self.steps = [step.renamed({old: new}) for step in self.steps]
+        self.outputs = renamed(self.outputs, {old: new})
+
+    def build(self, *, tidy: bool = True) -> Network:
+        """The new network.
+
+        Args:
+            tidy: Leave out the steps whose results nobody reads, and the tensors and submodules
+                that no step names.
+
+        Raises:
+            ValueError: If a step reads what no step before it makes.
+        """
+        if tidy:
+            self.steps = _read_steps(self.steps, self.outputs)
+            _drop_unread(self._tree, self.steps, self.outputs)
+        given = self.network.example_input_array
+        example = given if isinstance(given, tuple) else (given,)
+        return Network(self.steps, self.network.inputs, self.outputs, self._tree, example)
+
+    def _free(self, name: str) -> tuple[nn.Module, str]:
+        owner, _, leaf = name.rpartition(".")
+        place = branch(self._tree, owner)
+        if hasattr(place, leaf):
+            raise ValueError(f"the network has something named {name!r}: choose another name")
+        return place, leaf
+
+    def _at(self, name: str) -> int:
+        found = (n for n, step in enumerate(self.steps) if step.name == name)
+        at = next(found, None)
+        if at is None:
+            raise KeyError(f"the network has no step {name!r}")
+        return at
+
+    def _position(self, result: str) -> int:
+        return -1 if result in self.network.inputs else self._at(result)
+
+    def _fresh(self, wished: str) -> str:
+        taken = {*self.network.inputs, *(step.name for step in self.steps)}
+        name, count = wished, 2
+        while name in taken:
+            name, count = f"{wished}_{count}", count + 1
+        return name
+
+
+def _returned(outputs: Value) -> set[str]:
+    return {leaf.name for leaf in leaves(outputs) if isinstance(leaf, Ref)}
+
+
+def _read_steps(steps: list[Step], outputs: Value) -> list[Step]:
+    """The steps that the outputs need, and those that write into a tensor."""
+    needed, kept = _returned(outputs), list[Step]()
+    for step in reversed(steps):
+        if step.name in needed or step.writes:
+            needed.update(step.refs)
+            kept.append(step)
+    return kept[::-1]
+
+
+def _drop_unread(tree: nn.Module, steps: list[Step], outputs: Value) -> None:
+    """Remove the tensors, submodules and branches that no step names."""
+    returned = [leaf.name for leaf in leaves(outputs) if isinstance(leaf, Weight)]
+    counters = [counter(step) for step in steps if packet(step) is aten.batch_norm]
+    read = [name for step in steps for name in step.weights] + returned + counters
+    tensors = {**dict(tree.named_parameters()), **dict(tree.named_buffers())}
+    kept = {id(tensors[name]) for name in read if name in tensors}
+    paths = [step.op for step in steps if isinstance(step.op, str)]
+    paths += [step.module for step in steps]
+    _prune(tree, "", kept, {path[:end] for path in paths for end in _ends(path)})
+
+
+def _ends(path: str) -> list[int]:
+    """Where the names around a dotted name end, its own end among them."""
+    return [n for n, letter in enumerate(path) if letter == "."] + [len(path)]
+
+
+def _prune(owner: nn.Module, prefix: str, kept: set[int], paths: set[str]) -> None:
+    """Leave tensors that are `kept`, modules on the way to one of `paths`, and what holds any."""
+    for held in (owner._parameters, owner._buffers):  # noqa: SLF001 - delattr takes no tied names
+        for leaf in [leaf for leaf, tensor in held.items() if id(tensor) not in kept]:
+            del held[leaf]
+    for name, child in list(owner.named_children()):
+        path = f"{prefix}{name}"
+        if isinstance(child, Holder):
+            _prune(child, f"{path}.", kept, paths)
+        empty = not any(True for _ in (*child.parameters(), *child.buffers()))
+        if path not in paths and (empty or not isinstance(child, Holder)):
+            delattr(owner, name)

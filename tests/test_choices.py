@@ -1,0 +1,54 @@
+"""One option for every tensor under one cap, against every combination there is."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.allocation.choices import choose_options
+from compressor.errors import BudgetError
+
+OPTION = st.tuples(st.integers(0, 30), st.integers(0, 50))
+TENSORS = st.lists(st.lists(OPTION, min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+def columns(tensors: list[list[tuple[int, int]]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    costs = [np.array([c for c, _ in options], dtype=np.int64) for options in tensors]
+    return costs, [np.array([x for _, x in options], dtype=float) for options in tensors]
+
+
+@given(TENSORS, st.integers(0, 120))
+def test_within_the_cap_and_between_bound_and_optimum(
+    tensors: list[list[tuple[int, int]]], cap: int
+) -> None:
+    costs, losses = columns(tensors)
+    every = [
+        (sum(c for c, _ in combination), sum(x for _, x in combination))
+        for combination in product(*tensors)
+    ]
+    within = [loss for cost, loss in every if cost <= cap]
+    if not within:
+        with pytest.raises(BudgetError, match="cheapest options"):
+            choose_options(costs, losses, cap)
+        return
+    found = choose_options(costs, losses, cap)
+    assert found.cost == sum(int(c[k]) for c, k in zip(costs, found.options, strict=True)) <= cap
+    assert found.loss == sum(float(x[k]) for x, k in zip(losses, found.options, strict=True))
+    assert found.bound <= min(within) + 1e-9
+    assert found.loss >= min(within)
+
+
+def test_near_the_bound_where_there_are_many() -> None:
+    """The relaxation is off by at most one step of one tensor."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        sizes = random.integers(100, 5_000, 30)
+        bits = np.array([1, 2, 3, 4, 6, 8])
+        costs = [size * bits for size in sizes]
+        losses = [random.uniform(0.5, 2) * size * 4.0**-bits for size in sizes]
+        found = choose_options(costs, losses, int(sizes.sum() * random.uniform(1.5, 7)))
+        assert found.loss <= found.bound * 1.02

@@ -78,6 +78,7 @@ class Checkpoint:
             "log": [dataclasses.asdict(epoch) for epoch in training.log],
             "shrinks": [dataclasses.asdict(shrink) for shrink in session.shrinks],
             "masks": dict(session.masks),
+            "bits": dict(session.bits),
             "changes": list(session.changes),
             "solver": training.state,
             "teacher": all_tensors(session.teacher) if session.taught else None,
@@ -120,6 +121,7 @@ class Checkpoint:
             cast("Solver", phases[number]).redo(session, change)
         session.changes = list(state["changes"])
         session.masks.restore(state["masks"])
+        session.bits = dict(state["bits"])
         training.resume(state["optimizer"])
         fill(session.model, state["model"])
         training.state = dict(state["solver"])

@@ -37,8 +37,22 @@ def counted(model: nn.Module, graph: Graph) -> Cost:
     return replace(whole, nonzero=whole.params - zeros)
 
 
-def recount(model: nn.Module, predicted: Cost | None, example: Example, budget: Budget) -> Cost:
+def recount(
+    model: nn.Module,
+    predicted: Cost | None,
+    example: Example,
+    budget: Budget,
+    *,
+    file: int | None = None,
+) -> Cost:
     """Measure a smaller model and hold it to its graph's prediction, if any, and to the caps.
+
+    Args:
+        model: What is measured.
+        predicted: By its graph; None where it has none.
+        example: Its input.
+        budget: The caps.
+        file: Bytes of its file, which a cap on bytes then counts.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.
@@ -52,7 +66,8 @@ def recount(model: nn.Module, predicted: Cost | None, example: Example, budget: 
             f"the smaller {type(model).__name__} was counted anew and has {', '.join(wrong)}, "
             "which its graph predicted. Nothing was returned. Please report the model"
         )
-    over = [f"{n} {getattr(after, n):,} > {budget.caps[n]:,}" for n in budget.excess(after)]
+    held = after if file is None else replace(after, bytes=file)
+    over = [f"{n} {getattr(held, n):,} > {budget.caps[n]:,}" for n in budget.excess(held)]
     if over:
         raise VerificationError(
             f"the result was asked to meet {budget} and does not: {', '.join(over)}. "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from compressor.graph import Weight as StoredWeight
 from compressor.network import Network, Ref, Rewrite, Step, Weight, network
 from compressor.network.steps import mapped
 
@@ -43,6 +45,14 @@ class Half:
         """
         del earlier
         network(session.model, session.example)
+
+    def dry(self, whole: Network) -> Network:
+        """The same network on weights of 16 bits."""
+        return halved(whole)
+
+    def stores(self, weight: StoredWeight, bits: Fraction) -> Fraction:  # noqa: ARG002
+        """Two bytes, or fewer."""
+        return min(bits, Fraction(16))
 
     def run(self, training: Training, part: int) -> None:
         """Round the weights."""

@@ -81,6 +81,8 @@ def notes(report: Report) -> list[str]:
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
             f"{report.difference:.1e} of how much outputs vary from input to input."
         )
+    if report.fileless:
+        lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
     lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]
     pairs = ", ".join(f"{name} {version}" for name, version in report.versions.items())
@@ -93,15 +95,27 @@ def _compared(tried: Mapping[str, float], taken: str) -> str:
 
 
 def _costs(report: Report) -> Grid:
-    rows: list[tuple[str, ...]] = []
-    caps = report.budget.caps
-    for name in ("params", "nonzero", "macs", "bytes"):
-        before, after = getattr(report.before, name), getattr(report.after, name)
-        cap = f"{caps[name]:,}" if name in caps else "-"
-        unused = f"{report.unused[name]:.2%}" if name in caps else "-"
-        binds = "yes" if name in report.binding else "no" if name in caps else "-"
-        rows.append((name, f"{before:,}", f"{after:,}", cap, unused, binds))
+    filed = report.files is not None
+    pairs = {
+        name: (getattr(report.before, name), getattr(report.after, name))
+        for name in ("params", "nonzero", "macs", "bytes")
+    }
+    rows = [
+        _cost(report, name, pair, "" if filed and name == "bytes" else name)
+        for name, pair in pairs.items()
+    ]
+    rows += [_cost(report, "file", report.files, "bytes")] if report.files is not None else []
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
+
+
+def _cost(report: Report, name: str, pair: tuple[int, int], key: str) -> tuple[str, ...]:
+    """One row; `key` is the cap that counts it, if any does."""
+    caps = report.budget.caps
+    counts = key in caps
+    cap = f"{caps[key]:,}" if counts else "-"
+    unused = f"{report.unused[key]:.2%}" if counts else "-"
+    binds = "yes" if key in report.binding else "no" if counts else "-"
+    return (name, f"{pair[0]:,}", f"{pair[1]:,}", cap, unused, binds)
 
 
 def _counters(report: Report) -> Grid:

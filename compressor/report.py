@@ -7,7 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -95,6 +95,9 @@ class Report:
         shrinks: What every removal did and can prove.
         log: Training, epoch by epoch.
         versions: Versions that may matter.
+        files: Bytes of the files of the original and of the result (`compressor.container`), which
+            a cap on bytes counts; None where bytes have no cap, or there is no file.
+        fileless: Why there is no file; a cap on bytes then counts the stored parameters.
         count: Makes `counters`; called once, when they are first asked for.
     """
 
@@ -108,6 +111,8 @@ class Report:
     shrinks: tuple[Shrink, ...]
     log: tuple[Epoch, ...]
     versions: Mapping[str, str]
+    files: tuple[int, int] | None = None
+    fileless: str = ""
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -118,8 +123,8 @@ class Report:
     @property
     def unused(self) -> dict[str, float]:
         """Share of each cap that the result leaves over."""
-        caps = self.budget.caps.items()
-        return {name: 1 - getattr(self.after, name) / cap for name, cap in caps}
+        after = self.after if self.files is None else replace(self.after, bytes=self.files[1])
+        return {name: 1 - getattr(after, name) / cap for name, cap in self.budget.caps.items()}
 
     @property
     def binding(self) -> tuple[str, ...]:
@@ -140,6 +145,7 @@ class Report:
                 "budget": self.budget.caps,
                 "before": asdict(self.before),
                 "after": asdict(self.after),
+                "files": self.files,
                 "unused": self.unused,
                 "binding": self.binding,
                 "difference": self.difference,

@@ -30,6 +30,7 @@ from compressor.budget import Budget, Cost, required
 from compressor.checks import check_data
 from compressor.copies import private_copy
 from compressor.descent import cost, counted, embed, on_the_way, record, recount
+from compressor.footprint import bound, file_sizes, forms, spent
 from compressor.keep import names_of
 from compressor.layers import layers
 from compressor.losses import Loss, cross_entropy
@@ -69,6 +70,8 @@ class Session:
         changes: What solvers did to the model beside removing units: (phase, record) in order.
         phase: Number of the phase at hand, to which changes are attributed.
         later: The phases that follow it: caps that they meet alone are left to them.
+        bits: Bits that quantisation is to give the weights of a parameter, where it is told.
+        fileless: Why no file can be written of the model; empty where one can, or nobody asked.
         settled: Why no more units can be removed; empty while they can.
         optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
         whole: Graph of the model given.
@@ -142,7 +145,8 @@ class Session:
         self.changes: list[tuple[int, Any]] = []
         self.phase = 0
         self.later: Sequence[Phase] = ()
-        self.settled = ""
+        self.settled = self.fileless = ""
+        self.bits: dict[str, int] = {}
         self._teacher: nn.Module | None = None
         self._trained = False
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
@@ -248,10 +252,10 @@ class Session:
     def _become(self, model: nn.Module) -> None:
         """Another module in the place of `model`; masks follow by order of the parameters."""
         before, after = ([n for n, _ in m.named_parameters()] for m in (self.model, model))
-        if len(before) == len(after):
-            self.masks.rename(dict(zip(before, after, strict=True)))
-        else:
-            self.masks.rename({name: name for name in after})
+        same = len(before) == len(after)
+        names = dict(zip(before, after, strict=True)) if same else {name: name for name in after}
+        self.masks.rename(names)
+        self.bits = {names[name]: bits for name, bits in self.bits.items() if name in names}
         self.model, self.optimizer = model, None
 
     def _check_open(self, what: str) -> None:
@@ -282,12 +286,16 @@ class Session:
             self.shrink()
         dense, structure = self.dense, self.structure
         expected = None if self.settled else cost(structure)
-        after = recount(self.model, expected, self.example, self.budget)
+        files = file_sizes(self)
+        file = files[1] if files else None
+        after = recount(self.model, expected, self.example, self.budget, file=file)
         report = Report(
             model=type(self.given).__name__,
             budget=self.budget,
             before=self.before,
             after=after,
+            files=files,
+            fileless=self.fileless,
             layers=layers(self.given, full(self.whole), structure, within=self.within),
             elsewhere=dense.const_macs,
             frozen=dict(dense.frozen),
@@ -312,14 +320,18 @@ class Session:
         """
         self._check_open("units cannot be removed")
         prune = prune or self.prune or Prune()
-        caps = on_the_way(self.due or self.budget, self.cost, remaining)
-        allocation, tried = allocated(self, prune, caps)
+        costs = forms(self)
+        caps = on_the_way(self.due or self.budget, spent(self, costs), remaining)
+        allocation, tried = allocated(self, prune, caps, costs)
         structure = allocation.structure
         difference = None
         if not structure.keep.all():
             difference = self._verify(structure) if self.checked else None
             self._cut(structure)
-        self.shrinks.append(record(caps, self.cost, allocation, difference, tried))
+        self.shrinks.append(record(caps, spent(self, costs), allocation, difference, tried))
+        if remaining == 1 and costs and bound(self, self.later) > caps.caps["bytes"]:
+            # The form is exact for the widths before alone.
+            return self.shrink(prune)
         return self.shrinks[-1]
 
     def check(self, prune: Prune) -> None:
@@ -328,14 +340,14 @@ class Session:
         Raises:
             BudgetError: If it cannot.
         """
-        alike = np.ones(self.graph.units)
         allocate(
             self.graph,
-            alike,
+            np.ones(self.graph.units),
             self.due or self.budget,
             method="uniform",
             floor=prune.floor,
             round_to=prune.round_to,
+            costs=forms(self),
         )
 
     def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or not
 
 from compressor.errors import BudgetError
+from compressor.graph import Weight
 from compressor.losses import Distill
 from compressor.masks import Masks
 from compressor.phases import Phase, constant
@@ -88,6 +90,11 @@ class Unstructured:
     def settles(self) -> frozenset[str]:
         """What solvers before it can leave to it."""
         return frozenset({"nonzero"} if self.amount is None else ())
+
+    def keeps(self, weight: Weight) -> Fraction:
+        """The share that is left of a filter; a bound on a file's length counts on it."""
+        pruned = self.amount is not None and len(weight.dims) > 2
+        return 1 - Fraction(self.amount or 0) if pruned else Fraction(1)
 
     @property
     def trains(self) -> bool:

@@ -16,6 +16,7 @@ from compressor.batches import Batch
 from compressor.budget import Budget
 from compressor.calibration import calibration_loss
 from compressor.choice import choose
+from compressor.graph import Quadratic
 from compressor.importance import Scores, frobenius, gradients
 from compressor.phases import Prune
 from compressor.structure import Structure
@@ -26,15 +27,23 @@ if TYPE_CHECKING:
 
 
 def allocated(
-    session: Session, prune: Prune, caps: Budget
+    session: Session, prune: Prune, caps: Budget, forms: Mapping[str, Quadratic]
 ) -> tuple[Allocation, Mapping[str, float]]:
-    """The allocation, and the loss of every candidate where there were several."""
+    """The allocation, and the loss of every candidate where there were several.
+
+    Args:
+        session: Its model is measured, and left as it is.
+        prune: How widths are chosen.
+        caps: What is to be reached.
+        forms: Forms of cost that take the place of the graph's own.
+    """
     batches = [] if session.data is None else list(islice(session.data, prune.batches))
     scores = partial(_reachable, session) if prune.reachable else measured(session, prune, batches)
     found = [
         allocate(
             session.graph, scores, caps,
             method=c.method, objective=c.objective, floor=prune.floor, round_to=prune.round_to,
+            costs=forms,
         )
         for c in prune.candidates(data=bool(batches))
     ]  # fmt: skip

@@ -62,48 +62,58 @@ def hold_against(model: nn.Module, network: Network, batch: Batch) -> None:
             )
 
 
-def explain_fixed(model: nn.Module, static: Callable[[], Network], batch: Batch) -> None:
+def explain_fixed(model: nn.Module, static: Callable[[int], Network], batch: Batch) -> None:
     """Name the operation that works for one batch size only.
 
     Args:
-        model: A model that did not export for any batch size.
-        static: Exports it for a batch of two and nothing else.
+        model: A model that did not run or export for any batch size.
+        static: Exports it for one batch size and no other.
         batch: Makes the inputs.
 
     Raises:
-        TraceError: If it does export for a batch of two, so that the batch size is what stops it.
+        TraceError: If it does export for one batch size, so that the size is what stops it.
     """
+    size = 2 if runs(model, batch, 2) else 1
     try:
-        network = static()
+        network = static(size)
     except Exception:  # noqa: BLE001 - it does not export at all: the first error says why
         return
     with evaluating(network), torch.no_grad():
-        step = _fixed(network, batch)
-    where = (
-        "a decision of its forward"
-        if step is None
-        else (
-            f"the operation {step.op} (result {step.name!r}) in "
-            f"{f'module {step.module!r}' if step.module else 'its own forward'}"
-        )
-    )
+        step = _fixed(network, batch, size)
+    where = "a decision of its forward" if step is None else _place(step)
     raise TraceError(
-        f"{type(model).__name__} works for one batch size only, and a network takes any: what "
-        f"fixes it is {where}. Write that with the input's own size, for instance "
-        "x.flatten(1) or x.reshape(x.shape[0], -1)"
+        f"{type(model).__name__} works for one batch size only, and a network takes any: exported "
+        f"for a batch of {size}, what fixes it is {where}. Write that with the input's own size, "
+        "for instance x.flatten(1) or x.reshape(x.shape[0], -1)"
     )
 
 
-def _fixed(network: Network, batch: Batch) -> Step | None:
-    """The first step, exported for a batch of two, that a batch of three stops or leaves at two."""
-    two, three = (dict(zip(network.inputs, batch.of(n), strict=True)) for n in (2, 3))
+def runs(model: nn.Module, batch: Batch, size: int) -> bool:
+    """Whether the model runs on a batch of this size."""
+    try:
+        _results(model, batch.of(size), size)
+    except TraceError:
+        return False
+    return True
+
+
+def _place(step: Step) -> str:
+    where = f"module {step.module!r}" if step.module else "its own forward"
+    return f"the operation {step.op} (result {step.name!r}) in {where}"
+
+
+def _fixed(network: Network, batch: Batch, size: int) -> Step | None:
+    """The first step that a larger batch stops, or that gives no more for it."""
+    fits, more = (dict(zip(network.inputs, batch.of(n), strict=True)) for n in (size, size + 1))
     for step in network.steps:
-        two[step.name] = network.result(step, two)
+        fits[step.name] = network.result(step, fits)
         try:
-            three[step.name] = network.result(step, three)
+            more[step.name] = network.result(step, more)
         except Exception:  # noqa: BLE001 - whatever stops it, the size has
             return step
-        if step.refs and _size(two[step.name]) == 2 == _size(three[step.name]):
+        # What was made of single rows (x[:1]) has one row in a batch of one too.
+        reads = step.refs if size > 1 else [r for r in step.refs if _size(more[r]) == size + 1]
+        if reads and _size(fits[step.name]) == size == _size(more[step.name]):
             return step
     return None
 

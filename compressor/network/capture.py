@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,7 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
-from compressor.network.batch import Batch, explain_fixed, hold_against
+from compressor.network.batch import Batch, explain_fixed, hold_against, runs
 from compressor.network.core import Network
 from compressor.network.follow import aten
 from compressor.network.holders import Holder, branch, holders, plant
@@ -60,6 +61,8 @@ def network(model: nn.Module, example: Example | None = None) -> Network:
         CountError: If the model cannot be copied.
         ValueError: If there is no usable example.
     """
+    if isinstance(model, Network):
+        return private_copy(model)
     one = example_of(model, example)
     batch = Batch(one, _batched(model, example))
     twin = private_copy(model)
@@ -69,9 +72,15 @@ def network(model: nn.Module, example: Example | None = None) -> Network:
     return made
 
 
-def _written(model: nn.Module, batch: Batch, *, static: bool = False) -> Network:
-    """A network that shares the tensors of `model`, not yet held against it."""
-    exported = _exported(model, batch, static=static)
+def _written(model: nn.Module, batch: Batch, only: int = 0) -> Network:
+    """A network that shares the tensors of `model`, not yet held against it.
+
+    Args:
+        model: Whose own tensors they become.
+        batch: Makes the example.
+        only: The one batch size that it will take; 0 for any.
+    """
+    exported = _exported(model, batch, only)
     tree = holders(model)
     names = _tensor_names(model, exported, tree)
     graph = inlined(exported.graph_module)
@@ -92,24 +101,27 @@ def _batched(model: nn.Module, example: Example | None) -> tuple[bool, ...]:
     return tuple(x.dim() > 0 and x.shape[:1] == tensors[0].shape[:1] for x in tensors)
 
 
-def _exported(model: nn.Module, batch: Batch, *, static: bool) -> ExportedProgram:
+def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     """Export in eval mode with the batch as the one size that is open (or none).
 
     Raises:
         TraceError: If it does not run or export.
     """
-    inputs = batch.of(2)  # with a batch of one, the one would be taken for a fact
+    if not only and not runs(model, batch, 2) and runs(model, batch, 1):
+        explain_fixed(model, partial(_written, model, batch), batch)
+    inputs = batch.of(only or 2)  # with a batch of one, the one would be taken for a fact
     sizes = ShapesCollection()
     given: Any = sizes  # which its signature forgets
     for tensor, batched in zip(inputs, batch.batched, strict=True):
-        sizes[tensor] = {0: Dim.DYNAMIC} if batched and not static else None
+        sizes[tensor] = {0: Dim.DYNAMIC} if batched and not only else None
     with evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+        # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         try:
             exported = torch.export.export(model, inputs, strict=False, dynamic_shapes=given)
         except Exception as error:
-            if not static:
-                explain_fixed(model, lambda: _written(model, batch, static=True), batch)
+            if not only:
+                explain_fixed(model, partial(_written, model, batch), batch)
             raise TraceError(_failure(model, inputs, error)) from error
     _refuse_vmap(model, exported.graph_module)
     if rounds(exported.graph_module):

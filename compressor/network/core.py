@@ -12,8 +12,8 @@ from torch._ops import OpOverload
 
 from compressor import randomness
 from compressor.network.follow import adapted, switch
-from compressor.network.holders import Holder, adopt
-from compressor.network.steps import Ref, Step, Value, Weight, leaves, mapped
+from compressor.network.holders import Holder, adopt, refuse_names
+from compressor.network.steps import Ref, Step, Value, Weight, leaves
 from compressor.tracing.program import Example, evaluating
 
 Shape = tuple[int, ...]
@@ -62,7 +62,9 @@ class Network(nn.Module):
         self.outputs = outputs
         zeros = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in example)
         self.example_input_array: Example = zeros[0] if len(zeros) == 1 else zeros
+        refuse_names(self, tree)
         adopt(self, tree)
+        self._places: dict[str, tuple[nn.Module, str]] = {}
         self._check()
         self._frees = _last_reads(self.steps, self.outputs)
 
@@ -117,8 +119,11 @@ class Network(nn.Module):
             AttributeError: If there is none.
         """
         name = weight.name if isinstance(weight, Weight) else weight
-        owner, _, leaf = name.rpartition(".")
-        found = getattr(self.get_submodule(owner), leaf)
+        if name not in self._places:
+            owner, _, leaf = name.rpartition(".")
+            self._places[name] = (self.get_submodule(owner), leaf)
+        place, leaf = self._places[name]
+        found = getattr(place, leaf)
         if not isinstance(found, Tensor):
             raise AttributeError(f"{name!r} is no parameter and no buffer of the network")
         return found
@@ -156,16 +161,18 @@ class Network(nn.Module):
 
     def _found(self, value: Value, values: Mapping[str, Any]) -> Any:
         """Plain values in the place of what a structure names."""
-
-        def found(leaf: Value) -> Any:
-            if isinstance(leaf, Ref):
-                return values[leaf.name]
-            if isinstance(leaf, Weight):
-                return self.tensor(leaf)
-            # Where the export wrote down the device it ran on, the input's is meant.
-            return self._device(values) if isinstance(leaf, torch.device) else leaf
-
-        return mapped(value, found)
+        # Asked thousands of times in a forward pass: the type is compared, nothing is called.
+        kind = type(value)
+        if kind is Ref:
+            return values[value.name]
+        if kind is Weight:
+            return self.tensor(value)
+        if kind is tuple or kind is list:
+            return kind(self._found(item, values) for item in value)
+        if kind is dict:
+            return {key: self._found(item, values) for key, item in value.items()}
+        # Where the export wrote down the device it ran on, the input's is meant.
+        return self._device(values) if kind is torch.device else value
 
     def _device(self, values: Mapping[str, Any]) -> torch.device:
         """Where the inputs are, one of which some step still has to read, or else the weights."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from torch import Tensor, nn
+
+from compressor.errors import TraceError
 
 
 class Holder(nn.Module):
@@ -28,18 +28,19 @@ def adopt(owner: nn.Module, tree: nn.Module) -> None:
     _fill(owner, tree, {id(tree): owner}, whole=False)
 
 
-def planted(tensors: Mapping[str, Tensor], temporary: Iterable[str] = ()) -> Holder:
-    """A tree from dotted names.
+def refuse_names(owner: nn.Module, tree: nn.Module) -> None:
+    """Refuse names that `owner` uses itself.
 
-    Args:
-        tensors: Parameters and buffers by name; the same object under two names is tied.
-        temporary: Names of buffers that a `state_dict` leaves out.
+    Raises:
+        TraceError: Names the first.
     """
-    root, left_out = Holder(), set(temporary)
-    for name, tensor in tensors.items():
-        owner, _, leaf = name.rpartition(".")
-        plant(branch(root, owner), leaf, tensor, persistent=name not in left_out)
-    return root
+    names = (*tree._modules, *tree._parameters, *tree._buffers)  # noqa: SLF001 - those alone
+    taken = [name for name in names if hasattr(owner, name)]
+    if taken:
+        raise TraceError(
+            f"a layer or tensor of the model is named {taken[0]!r}, as an attribute of every "
+            "network is: give it another name, or put the model into one that calls it"
+        )
 
 
 def branch(root: nn.Module, name: str) -> nn.Module:

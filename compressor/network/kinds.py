@@ -48,8 +48,8 @@ def kind_of(module: nn.Module, name: str) -> str:
     found = [kind for kind, cls in KINDS.items() if type(module) is cls]
     if not found:
         raise ValueError(
-            f"the submodule {name!r} is a {type(module).__name__}, which cannot be stored: a stored "
-            f"network calls {', '.join(c.__name__ for c in KINDS.values())} and nothing else. A "
-            "network in int8 training has to be converted first"
+            f"the submodule {name!r} is a {type(module).__name__}, which cannot be stored: a "
+            f"stored network calls {', '.join(c.__name__ for c in KINDS.values())} and nothing "
+            "else. A network in int8 training has to be converted first"
         )
     return found[0]

@@ -40,9 +40,9 @@ _POOLING = """
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d upsample_nearest1d
     upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_linear1d
-    upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d grid_sampler affine_grid_generator pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d
-    replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle
-    channel_shuffle im2col col2im
+    upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d grid_sampler affine_grid_generator
+    pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+    replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
 """
 _REDUCTIONS = """
     sum nansum mean nanmean prod var std var_mean std_mean amax amin aminmax max min argmax argmin

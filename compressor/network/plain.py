@@ -6,19 +6,19 @@ a step is left out where its weight says it, an argument where it is the default
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 
-from compressor.network import values
 from compressor.network.core import Network
 from compressor.network.holders import Holder, branch, plant
 from compressor.network.kinds import KINDS, kind_of
-from compressor.network.operations import OPERATORS, name_of, operation
-from compressor.network.steps import Step, Value
+from compressor.network.lines import lines, steps_of
+from compressor.network.steps import Value
+from compressor.network.values import read, type_of, written
+from compressor.tracing.program import first_names, named_tensors
 
 Plain = Any
 """What JSON can hold."""
@@ -34,28 +34,150 @@ def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
         ValueError: If it runs an operation, calls a module or has an argument that cannot be
             stored.
     """
-    names, tensors, ties = _distinct(network)
-    numbers = {name: number for number, name in enumerate(names)}
+    tensors = dict(named_tensors(network))
+    first = first_names(network)
     tree: dict[str, Plain] = {}
-    for name, tensor in zip(names, tensors, strict=True):
-        _put(tree, name, _role(network, name, tensor))
+    for name in dict.fromkeys(first.values()):
+        _put(tree, name, _role(network, name))
+    names = [name for name, _ in _walk(tree)]
+    numbers = {name: names.index(to) for name, to in first.items()}
     modules = list(dict.fromkeys(s.op for s in network.steps if isinstance(s.op, str)))
-    numbers |= {alias: numbers[name] for alias, name in ties}
-    steps = list(_steps(network, modules, numbers))
-    places = {name: n for n, name in enumerate((*network.inputs, *(s.name for s in network.steps)))}
-    ago = {name: len(places) - place for name, place in places.items()}
+    results = (*network.inputs, *(step.name for step in network.steps))
+    place = {name: n for n, name in enumerate(results)}
+    data: dict[str, Plain] = {
+        "inputs": _inputs(network),
+        "tensors": tree,
+        "ties": [[name, numbers[to]] for name, to in first.items() if name != to],
+        "modules": [[name, *_settings(network, name)] for name in modules],
+        "steps": list(lines(network.steps, modules, place, numbers)),
+        "outputs": _output(network.outputs, lambda name: len(place) - place[name], numbers),
+    }
+    return {key: value for key, value in data.items() if value != []}, [tensors[n] for n in names]
+
+
+def from_plain(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
+    """The network that `to_plain` was given, in eval mode, with these tensors as its own.
+
+    Raises:
+        ValueError: If the data is damaged, or names an operation, a function or a kind of module
+            that is not among those a stored network may have.
+    """
+    try:
+        return _network(data, tensors).eval()
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise ValueError(f"its structure makes no network ({text})") from error
+
+
+def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
+    roles = list(_walk(data["tensors"]))
+    names = [name for name, _ in roles]
+    modules: list[list[Plain]] = data.get("modules", [])
+    tree = Holder()
+    for name, kind, *settings in modules:
+        owner, _, leaf = str(name).rpartition(".")
+        branch(tree, owner).add_module(leaf, _made(kind, *settings))
+    held = [_held(t, role) for t, (_, role) in zip(tensors, roles, strict=True)]
+    for (name, role), tensor in zip(roles, held, strict=True):
+        _hold(tree, name, tensor, persistent=role != _TEMPORARY)
+    for alias, number in data.get("ties", []):
+        _hold(tree, alias, held[number], persistent=roles[number][1] != _TEMPORARY)
+    inputs = [str(name) for name, _, _ in data["inputs"]]
+    steps = steps_of(data["steps"], inputs, names, [str(name) for name, *_ in modules])
+    results = [*inputs, *(step.name for step in steps)]
+    example = tuple(torch.zeros(shape, dtype=type_of(kind)) for _, shape, kind in data["inputs"])
+    return Network(steps, inputs, _returned(data["outputs"], results, names), tree, example)
+
+
+def _inputs(network: Network) -> list[Plain]:
     given = network.example_input_array
     example = given if isinstance(given, tuple) else (given,)
-    inputs = [
-        [name, list(x.shape), str(x.dtype).removeprefix("torch.")]
-        for name, x in zip(network.inputs, example, strict=True)
-    ]
-    data: dict[str, Plain] = {
-        "inputs": inputs,
-        "tensors": tree,
-        "ties": [[alias, numbers[name]] for alias, name in ties],
-        "modules": [[name, *_settings(network, name)] for name in modules],
-        "steps": steps,
-        "outputs": _output(network.outputs, ago, numbers),
-    }
-    return {key: value for key, value in data.items() if value != []}, tensors
+    pairs = zip(network.inputs, example, strict=True)
+    return [[name, list(x.shape), str(x.dtype).removeprefix("torch.")] for name, x in pairs]
+
+
+def _put(tree: dict[str, Plain], name: str, role: int) -> None:
+    *path, leaf = name.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+    tree[leaf] = role
+
+
+def _walk(tree: Mapping[str, Plain], prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Dotted names and roles, in the order in which tensors are numbered."""
+    for part, below in tree.items():
+        if isinstance(below, Mapping):
+            yield from _walk(cast("Mapping[str, Plain]", below), f"{prefix}{part}.")
+        else:
+            yield f"{prefix}{part}", below
+
+
+def _role(network: Network, name: str) -> int:
+    owner, _, leaf = name.rpartition(".")
+    tensor = network.tensor(name)
+    if isinstance(tensor, nn.Parameter):
+        return _PARAMETER if tensor.requires_grad else _FROZEN
+    temporary = network.get_submodule(owner)._non_persistent_buffers_set  # noqa: SLF001
+    return _TEMPORARY if leaf in temporary else _BUFFER
+
+
+def _held(tensor: Tensor, role: int) -> Tensor:
+    if role in {_PARAMETER, _FROZEN}:
+        return nn.Parameter(tensor, requires_grad=role == _PARAMETER)
+    return tensor
+
+
+def _hold(tree: nn.Module, name: str, tensor: Tensor, *, persistent: bool) -> None:
+    """Register a tensor; one that a called module has already gives way."""
+    owner, _, leaf = name.rpartition(".")
+    place = tree
+    for part in owner.split(".") if owner else ():
+        place = (
+            branch(place, part)
+            if isinstance(place, Holder) and not _calls(place, part)
+            else (place.get_submodule(part))
+        )
+    for held in (place._parameters, place._buffers):  # noqa: SLF001 - delattr asks for a value
+        held.pop(leaf, None)
+    plant(place, leaf, tensor, persistent=persistent)
+
+
+def _calls(place: nn.Module, part: str) -> bool:
+    below = place._modules.get(part)  # noqa: SLF001 - absent is no error here
+    return below is not None and not isinstance(below, Holder)
+
+
+def _settings(network: Network, name: str) -> list[Plain]:
+    module: Any = network.get_submodule(name)
+    kind, settings = kind_of(module, name), module.plain()
+    return [kind, settings] if settings else [kind]
+
+
+def _made(kind: str, settings: dict[str, Plain] | None = None) -> nn.Module:
+    if kind not in KINDS:
+        raise ValueError(
+            f"it calls a module of the kind {kind!r}; known are {', '.join(KINDS)}: it was written "
+            "by a newer version, or by something else"
+        )
+    return KINDS[kind].from_plain(settings or {})
+
+
+def _output(value: Value, ago: Callable[[str], int], numbers: Mapping[str, int]) -> Plain:
+    """What is returned, with containers by name: JSON knows no tuple."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Value]", value).items()
+        return {"dict": [[key, _output(item, ago, numbers)] for key, item in items]}
+    if isinstance(value, list | tuple):
+        listed = cast("Sequence[Value]", value)
+        return {type(value).__name__: [_output(item, ago, numbers) for item in listed]}
+    return written(value, ago, numbers)
+
+
+def _returned(data: Plain, results: Sequence[str], names: Sequence[str]) -> Value:
+    if not isinstance(data, dict):
+        return read(data, results, names)
+    ((kind, content),) = cast("dict[str, Plain]", data).items()
+    if kind == "dict":
+        return {key: _returned(item, results, names) for key, item in content}
+    listed = [_returned(item, results, names) for item in content]
+    return listed if kind == "list" else tuple(listed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,8 +11,9 @@ import torch
 from compressor.network.steps import Ref, Value, Weight
 
 _TYPES = (
-    "float64 float32 float16 bfloat16 complex64 complex128 int64 int32 int16 int8 uint8 bool"
-).split()
+    *("float64", "float32", "float16", "bfloat16", "complex64", "complex128"),
+    *("int64", "int32", "int16", "int8", "uint8", "bool"),
+)
 _OBJECTS: Mapping[str, Any] = {
     **{name: getattr(torch, name) for name in _TYPES},
     "contiguous_format": torch.contiguous_format,
@@ -23,11 +25,11 @@ _OBJECTS: Mapping[str, Any] = {
 }
 """Values that JSON has no form for, by the name behind a ``#``."""
 
-_DEVICE = "#device"
+_DEVICE = "device"
 """Stands for any device: a network runs where its input is."""
 
 
-def written(value: Value, results: Mapping[str, int], weights: Mapping[str, int]) -> Any:
+def written(value: Value, ago: Callable[[str], int], weights: Mapping[str, int]) -> Any:
     """An argument as JSON.
 
     A result is ``%`` and how many results ago it was made, a tensor ``@`` and its number, text has
@@ -35,31 +37,20 @@ def written(value: Value, results: Mapping[str, int], weights: Mapping[str, int]
 
     Args:
         value: The argument.
-        results: How many results ago each was made, by name.
+        ago: How many results ago one was made, by name; the one just before is 1.
         weights: Number of every tensor, by name.
 
     Raises:
         ValueError: If there is no form for it.
     """
-    if isinstance(value, Ref):
-        return f"%{results[value.name]}"
-    if isinstance(value, Weight):
-        return f"@{weights[value.name]}"
-    if isinstance(value, str):
-        return f"'{value}"
-    if isinstance(value, torch.device):
-        return _DEVICE
     if isinstance(value, list | tuple):
-        return [written(item, results, weights) for item in cast("list[Value]", value)]
+        return [written(item, ago, weights) for item in cast("list[Value]", value)]
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Value]", value).items()
-        return {key: written(item, results, weights) for key, item in items}
-    for name, known in _OBJECTS.items():
-        if type(value) is type(known) and value == known:
-            return f"#{name}"
-    if value is None or (isinstance(value, bool | int | float) and value == value):
-        return value
-    raise ValueError(f"{value!r} cannot be stored as an argument")
+        return {key: written(item, ago, weights) for key, item in items}
+    if isinstance(value, Ref):
+        return f"%{ago(value.name)}"
+    return f"@{weights[value.name]}" if isinstance(value, Weight) else _leaf(value)
 
 
 def read(value: Any, results: Sequence[str], weights: Sequence[str]) -> Value:
@@ -78,20 +69,7 @@ def read(value: Any, results: Sequence[str], weights: Sequence[str]) -> Value:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
         return {key: read(item, results, weights) for key, item in items}
-    if not isinstance(value, str):
-        return value
-    kind, rest = value[:1], value[1:]
-    if kind == "%":
-        return Ref(_item(results, -int(rest), value))
-    if kind == "@":
-        return Weight(_item(weights, int(rest), value))
-    if kind == "'":
-        return rest
-    if value == _DEVICE:
-        return torch.device("cpu")
-    if kind == "#" and rest in _OBJECTS:
-        return _OBJECTS[rest]
-    raise ValueError(f"the argument {value!r} has no meaning")
+    return _meant(value, results, weights) if isinstance(value, str) else value
 
 
 def type_of(name: str) -> torch.dtype:
@@ -105,7 +83,38 @@ def type_of(name: str) -> torch.dtype:
     return cast("torch.dtype", _OBJECTS[name])
 
 
-def _item(names: Sequence[str], at: int, text: str) -> str:
-    if not -len(names) <= at < len(names):
-        raise ValueError(f"the argument {text!r} names something that does not exist")
+def _leaf(value: Value) -> Any:
+    """A value that is no container and no name as JSON."""
+    if isinstance(value, str):
+        return f"'{value}"
+    if isinstance(value, torch.device):
+        return f"#{_DEVICE}"
+    for name, known in _OBJECTS.items():
+        if type(value) is type(known) and value == known:
+            return f"#{name}"
+    if value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"{value!r} cannot be stored as an argument")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError("an argument that is no number (NaN) cannot be stored")
+    return value
+
+
+def _meant(text: str, results: Sequence[str], weights: Sequence[str]) -> Value:
+    """What a text stands for."""
+    kind, rest = text[:1], text[1:]
+    if kind == "%":
+        return Ref(_item(results[::-1], rest, first=1))
+    if kind == "@":
+        return Weight(_item(weights, rest, first=0))
+    if kind == "'":
+        return rest
+    if kind == "#" and rest in {*_OBJECTS, _DEVICE}:
+        return _OBJECTS.get(rest, torch.device("cpu"))
+    raise ValueError(f"the argument {text!r} has no meaning")
+
+
+def _item(names: Sequence[str], number: str, *, first: int) -> str:
+    at = int(number) - first if number.isdigit() else -1
+    if not 0 <= at < len(names):
+        raise ValueError(f"an argument names number {number!r} of {len(names)}")
     return names[at]

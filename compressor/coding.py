@@ -1,0 +1,117 @@
+"""What a tensor loses when it is stored with fewer weights of fewer bits, and what that saves.
+
+An option for a tensor is a pair: the share of its weights that stay, and the bits of each. What it
+loses is measured by how much the loss would rise to second order, with the diagonal of the Fisher
+information in the place of the Hessian (LeCun et al. 1989; Theis et al. 2018, arXiv:1801.05787):
+
+    loss(option) = 1/2 * sum over weights of  F * (w - w')^2,    F = mean of squared gradients
+
+What it costs is its stream of values and, where weights are missing, one bit each to say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.importance import Gradients
+
+
+@dataclass(frozen=True)
+class Code:
+    """How a tensor is stored.
+
+    Attributes:
+        density: Share of its weights that stay, in (0, 1].
+        bits: Bits of a weight, 2 to 8.
+    """
+
+    density: float
+    bits: int
+
+    @property
+    def per_weight(self) -> float:
+        """Bits for each weight there was: a sparse tensor has a mask beside its values."""
+        return self.bits if self.density == 1 else self.density * self.bits + 1
+
+    def cost(self, size: int) -> int:
+        """Bits for a tensor of `size` weights, whole bytes for each of its streams."""
+        if self.density == 1:
+            return 8 * -(-size * self.bits // 8)
+        return 8 * (-(-self.kept(size) * self.bits // 8) + -(-size // 8))
+
+    def kept(self, size: int) -> int:
+        """How many of `size` weights stay; at least one."""
+        return max(1, round(self.density * size))
+
+
+DENSITIES = (1.0, 0.7, 0.5, 0.35, 0.25)
+BITS = (8, 6, 5, 4, 3)
+CODES = tuple(Code(density, bits) for density, bits in product(DENSITIES, BITS))
+"""What a tensor is offered. Below a quarter of its weights a layer of a small network rarely
+recovers, and an additive loss would send some there."""
+
+
+def coded(weight: Tensor, code: Code, out_dim: int = 0) -> Tensor:
+    """A tensor as its code leaves it: the largest weights, rounded by channel.
+
+    Args:
+        weight: Of shape (out, in, ...) for ``out_dim=0``.
+        code: Density and bits.
+        out_dim: The dimension of the channels that the layer writes, each of which has a scale:
+            its largest magnitude over the largest integer.
+    """
+    flat = weight.detach().abs().flatten()
+    live = torch.zeros_like(flat, dtype=torch.bool)
+    order = torch.argsort(flat, descending=True, stable=True)
+    live[order[: code.kept(len(flat))]] = True
+    kept = torch.where(live.reshape(weight.shape), weight.detach(), 0)
+    return rounded(kept, code.bits, out_dim)
+
+
+def rounded(weight: Tensor, bits: int, out_dim: int = 0) -> Tensor:
+    """Symmetric rounding by channel to integers of at most ``2 ** (bits - 1) - 1``."""
+    most = 2 ** (bits - 1) - 1
+    others = [d for d in range(weight.ndim) if d != out_dim]
+    scale = weight.abs().amax(others, keepdim=True) / most
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return (weight / scale).round().clamp(-most, most) * scale
+
+
+def fisher_diagonal(names: Iterable[str], gradients: Gradients) -> dict[str, Tensor]:
+    """Mean over micro-batches of the squared gradient, entry by entry, in float64.
+
+    Args:
+        names: Of the parameters wanted.
+        gradients: One mapping from name to gradient per micro-batch.
+    """
+    wanted, sums, count = frozenset(names), dict[str, Tensor](), 0
+    for count, gradient in enumerate(gradients, start=1):  # noqa: B007 - needed after
+        for name in wanted & gradient.keys():
+            square = gradient[name].detach().double().square()
+            sums[name] = sums[name] + square if name in sums else square
+    return {name: total / count for name, total in sums.items()}
+
+
+def tables(
+    weights: Mapping[str, Tensor],
+    fisher: Mapping[str, Tensor],
+    out_dims: Mapping[str, int],
+    codes: Sequence[Code] = CODES,
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
+    """What every code costs (bits) and loses for every tensor, in the order of `weights`."""
+    costs: list[NDArray[np.int64]] = []
+    losses: list[NDArray[np.float64]] = []
+    for name, weight in weights.items():
+        sensitivity = fisher.get(name, torch.zeros_like(weight)).double()
+        wide = weight.detach().double()
+        errors = (wide - coded(wide, code, out_dims.get(name, 0)) for code in codes)
+        losses.append(np.array([0.5 * float((sensitivity * e.square()).sum()) for e in errors]))
+        costs.append(np.array([code.cost(weight.numel()) for code in codes], dtype=np.int64))
+    return costs, losses

@@ -1,0 +1,227 @@
+"""A network as one small file: what a budget of bytes is held to.
+
+The file is in the safetensors format, with one tensor of bytes ``w`` and one line of metadata that
+names the format, its version and the SHA-256 of ``w``. ``w`` is a table of lengths and then one
+stream for each kind of content, over all layers: structure, masks, values, biases, floating-point
+numbers. Bytes of one kind lie together because a stream is deflated as a whole wherever that makes
+it smaller. `compressor.streams` says how a tensor is spread over them. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from compressor.network.core import Network
+from compressor.network.plain import from_plain, to_plain
+from compressor.storage import write_bytes
+from compressor.streams import STREAMS, Reader, Writer, most
+
+FORMAT = 1
+"""Version of the layout described above."""
+
+_KEY = "compressor"
+_TABLE = struct.Struct(f"<{2 * (len(STREAMS) + 1)}I")
+"""Of every stream, the structure first: bytes when read, bytes as stored (fewer: deflated)."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes of one stream.
+
+    Attributes:
+        raw: Before it was deflated.
+        stored: In the file.
+    """
+
+    raw: int
+    stored: int
+
+
+def pack(network: Network) -> bytes:
+    """The content of a container file; the same network gives the same bytes.
+
+    Raises:
+        ValueError: If the network has an operation, a module or a tensor that cannot be stored.
+    """
+    return _file(_streams(network))
+
+
+def unpack(content: bytes, name: str = "the container") -> Network:
+    """The network in the content of a container file, in eval mode, on the CPU.
+
+    Args:
+        content: Bytes of the file.
+        name: What errors call it.
+
+    Raises:
+        ValueError: If it is no container, is damaged, or was written by a newer version.
+    """
+    streams = _opened(content, name)
+    try:
+        structure = json.loads(streams[0])
+        reader = Reader(dict(zip(STREAMS, streams[1:], strict=True)))
+        tensors = [reader.take(entry) for entry in structure["layout"]]
+        reader.finish()
+        return from_plain(structure["network"], tensors)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"{name} cannot be read: {error}") from error
+
+
+def write(network: Network, path: str | os.PathLike[str]) -> int:
+    """Write a network to a file, in one step; returns its length in bytes.
+
+    Raises:
+        ValueError: As `pack`.
+    """
+    content = pack(network)
+    write_bytes(Path(path), content)
+    return len(content)
+
+
+def read(path: str | os.PathLike[str]) -> Network:
+    """The network in a file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: As `unpack`.
+    """
+    return unpack(Path(path).read_bytes(), str(path))
+
+
+def sizes(network: Network) -> dict[str, Size]:
+    """Bytes of every stream of a network's container, and of what the format adds to them."""
+    streams = _streams(network)
+    found = {
+        name: Size(len(stream), len(_deflated(stream)))
+        for name, stream in zip(("structure", *STREAMS), streams, strict=True)
+    }
+    rest = len(_file(streams)) - sum(size.stored for size in found.values())
+    return {**found, "container": Size(rest, rest)}
+
+
+def bound(network: Network) -> int:
+    """Most bytes of the file of a network with this structure, whatever its tensors hold.
+
+    Nothing is taken to deflate but the structure, and no entry to be zero, so that training cannot
+    change it: what it could add, a digit in the layout of a tensor, is allowed for.
+    """
+    structure, tensors = to_plain(network)
+    longest = [[*Writer().put(tensor), "", "", ""][:4] for tensor in tensors]
+    text = _json(structure, longest)
+    head = len(_file([text, *(b"" for _ in STREAMS)]))
+    return head + sum(most(tensor) for tensor in tensors)
+
+
+def _streams(network: Network) -> list[bytes]:
+    """The streams, the structure first."""
+    structure, tensors = to_plain(network)
+    writer = Writer()
+    layout = [writer.put(tensor) for tensor in tensors]
+    return [_json(structure, layout), *(bytes(writer.streams[name]) for name in STREAMS)]
+
+
+def _json(structure: Any, layout: list[Any]) -> bytes:
+    return json.dumps({"network": structure, "layout": layout}, separators=(",", ":")).encode()
+
+
+def _file(streams: list[bytes]) -> bytes:
+    stored = [_deflated(stream) for stream in streams]
+    lengths = (n for pair in zip(streams, stored, strict=True) for n in map(len, pair))
+    payload = _TABLE.pack(*lengths) + b"".join(stored)
+    tensor = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+    # One entry: several would be written in an order that changes from run to run.
+    metadata = {_KEY: f"container {FORMAT} {hashlib.sha256(payload).hexdigest()}"}
+    return save_tensors({"w": tensor}, metadata)
+
+
+def _deflated(stream: bytes) -> bytes:
+    small = zlib.compress(stream, 9)
+    return small if len(small) < len(stream) else stream
+
+
+def _opened(content: bytes, name: str) -> list[bytes]:
+    """The streams of a file, whole and unaltered."""
+    said = _metadata(content, name).get(_KEY, "").split()
+    if len(said) != 3 or said[0] != "container":
+        raise ValueError(
+            f"{name} is no container of this library: its metadata has no line {_KEY!r} with "
+            "'container', a version and a checksum. write() makes one"
+        )
+    if said[1] != str(FORMAT):
+        raise ValueError(
+            f"{name} has format {said[1]} and this version reads format {FORMAT}: read it with the "
+            "version that wrote it"
+        )
+    payload = _payload(content, name)
+    found = hashlib.sha256(payload).hexdigest()
+    if found != said[2]:
+        raise ValueError(
+            f"{name} is damaged: its {len(payload):,} bytes have the checksum {found[:16]}... and "
+            f"{said[2][:16]}... was expected. Restore it from a copy, or write it again"
+        )
+    return _inflated(payload, name)
+
+
+def _metadata(content: bytes, name: str) -> dict[str, str]:
+    """The metadata of a safetensors file, which its own reader does not give."""
+    try:
+        (length,) = struct.unpack_from("<Q", content)
+        header: Any = json.loads(content[8 : 8 + length])
+        found: Any = header.get("__metadata__", {})
+    except (struct.error, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{name} is no container of this library: its {len(content):,} bytes begin with no "
+            "header of the safetensors format. write() makes a container"
+        ) from error
+    return cast("dict[str, str]", found) if isinstance(found, Mapping) else {}
+
+
+def _payload(content: bytes, name: str) -> bytes:
+    """The bytes of the one tensor."""
+    try:
+        tensor = load_tensors(content)["w"]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{name} is damaged: {error}. Restore it from a copy") from error
+    return tensor.numpy().tobytes()
+
+
+def _inflated(payload: bytes, name: str) -> list[bytes]:
+    """The streams behind the table of their lengths."""
+    if len(payload) < _TABLE.size:
+        raise ValueError(f"{name} is damaged: its {len(payload)} bytes hold no table of streams")
+    lengths = _TABLE.unpack_from(payload)
+    streams: list[bytes] = []
+    start = _TABLE.size
+    for raw, stored in zip(lengths[::2], lengths[1::2], strict=True):
+        part = payload[start : start + stored]
+        start += stored
+        streams.append(part if stored == raw else _inflate(part, raw, name))
+    if start != len(payload):
+        raise ValueError(
+            f"{name} is damaged: its streams take {start:,} bytes and it has {len(payload):,}"
+        )
+    return streams
+
+
+def _inflate(part: bytes, raw: int, name: str) -> bytes:
+    machine = zlib.decompressobj()
+    try:
+        stream = machine.decompress(part, raw + 1)  # never more than was promised
+    except zlib.error as error:
+        raise ValueError(f"{name} is damaged: a stream cannot be inflated ({error})") from error
+    if len(stream) != raw:
+        raise ValueError(f"{name} is damaged: a stream has not the {raw:,} bytes it should have")
+    return stream

@@ -1,0 +1,178 @@
+"""How large the file of a model will be when its schedule is over: a bound, before any training.
+
+A file (`compressor.container`) holds streams of numbers and a description of the network. What its
+numbers take is known from their count and kind alone, and deflating can only make it less; so there
+is a bound that no training changes, and that is a function of the widths. Later phases say what
+they make of a network (`dry`, in shape) and of the size of an entry (`stores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor, prod
+from typing import TYPE_CHECKING, Protocol, cast
+
+from compressor import container
+from compressor.budget import Cost
+from compressor.errors import TraceError
+from compressor.graph import Graph, Quadratic, Weight
+from compressor.network import Network, network
+
+if TYPE_CHECKING:
+    from compressor.phases import Phase
+    from compressor.session import Session
+
+UNIT = 256
+"""Parts of a byte that an entry's size is counted in: a quarter of 8 bits is no whole byte."""
+
+
+class Storing(Protocol):
+    """What `bytes` caps ask of a phase that changes how a network is stored."""
+
+    def dry(self, whole: Network) -> Network:
+        """What it will make of a network, with any values: only kinds and counts matter."""
+        ...
+
+    def stores(self, weight: Weight, bits: Fraction) -> Fraction:
+        """Bits that an entry of a tensor takes after it, on average, if it took `bits` before."""
+        ...
+
+
+class Sparing(Protocol):
+    """What they ask of a phase that makes zeros."""
+
+    def keeps(self, weight: Weight) -> Fraction:
+        """The share of a tensor's entries that it leaves, on average over the tensors."""
+        ...
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """A bound on the length of a file, in bytes, as a function of the widths.
+
+    Attributes:
+        entries: What an entry of each tensor takes, in 256ths of a byte, by its name.
+        const: Bytes that no width changes.
+    """
+
+    entries: Mapping[str, int]
+    const: int
+
+    def form(self, graph: Graph) -> Quadratic:
+        """The bound for the structures of a graph."""
+        return graph.priced(self.entries, self.const * UNIT, UNIT)
+
+    def __call__(self, graph: Graph) -> int:
+        """The bound for all of a graph, in bytes."""
+        return ceil(Fraction(self.form(graph)(graph.sizes), UNIT))
+
+
+def footprint(session: Session, phases: Sequence[Phase]) -> Footprint:
+    """The bound for a session's model at the end of some phases; exact for the model as it is.
+
+    Args:
+        session: Its model has a graph, from which the number of every tensor's entries is known.
+        phases: Those that are still to come.
+
+    Raises:
+        TraceError: If the model cannot be written as a network, so that there is no file.
+    """
+    graph = session.graph
+    entries = {w.name: _entry(session, w, phases) for w in graph.weights.values()}
+    counted = sum(
+        size * prod(dim.size for dim in graph.weights[name].dims) for name, size in entries.items()
+    )
+    whole = bound(session, phases)
+    return Footprint(entries, max(ceil(whole - Fraction(counted, UNIT)), 0))
+
+
+def forms(session: Session) -> dict[str, Quadratic]:
+    """Forms of cost that take the place of a graph's own: bytes are those of the file.
+
+    There are none where bytes have no cap, are left to later phases, or no file can be written
+    (`Session.fileless` then says why); a cap on bytes then counts the stored parameters.
+    """
+    if session.due is None or session.due.bytes is None or session.fileless:
+        return {}
+    try:
+        return {"bytes": footprint(session, session.later).form(session.graph)}
+    except TraceError as error:
+        session.fileless = str(error)
+        return {}
+
+
+def spent(session: Session, costs: Mapping[str, Quadratic]) -> Cost:
+    """What a session's model costs, its bytes by their form, if there is one."""
+    form = costs.get("bytes")
+    if form is None:
+        return session.cost
+    return replace(session.cost, bytes=ceil(Fraction(form(session.graph.sizes), form.unit)))
+
+
+def bound(session: Session, phases: Sequence[Phase]) -> int:
+    """Most bytes that the file of a session's model can have at the end of some phases.
+
+    Raises:
+        TraceError: If the model cannot be written as a network, so that there is no file.
+    """
+    made = network(session.model, session.example)
+    for phase in phases:
+        if hasattr(phase, "dry"):
+            made = cast("Storing", phase).dry(made)
+    return container.bound(made) - floor(_saved(session, phases))
+
+
+def file_sizes(session: Session) -> tuple[int, int] | None:
+    """Bytes of the files of the model given and of the model now, under a cap on bytes.
+
+    None where there is no such cap, or no file (`Session.fileless` then says why).
+    """
+    if session.budget.bytes is None or session.fileless:
+        return None
+    try:
+        before = network(session.given, session.example)
+        after = network(session.model, session.example)
+    except TraceError as error:
+        session.fileless = str(error)
+        return None
+    return len(container.pack(before)), len(container.pack(after))
+
+
+def sparse(bits: Fraction, share: Fraction) -> Fraction:
+    """Bits that an entry takes, on average, where only a share of them is not zero."""
+    return min(bits, share * bits + 1)
+
+
+def _entry(session: Session, weight: Weight, phases: Sequence[Phase]) -> int:
+    """What an entry will take, in 256ths of a byte."""
+    return ceil(_bits(weight, phases, _share(session, weight)) * UNIT / 8)
+
+
+def _saved(session: Session, phases: Sequence[Phase]) -> Fraction:
+    """Bytes that zeros save, those that are masked and those that later phases will make."""
+    whole = [phase for phase in phases if not hasattr(phase, "keeps")]
+    saved = Fraction()
+    for weight in session.graph.weights.values() if not session.settled else ():
+        size = prod(dim.size for dim in weight.dims)
+        dense = _bits(weight, whole, Fraction(1))
+        saved += size * (dense - _bits(weight, phases, _share(session, weight))) / 8
+    return saved
+
+
+def _bits(weight: Weight, phases: Sequence[Phase], share: Fraction) -> Fraction:
+    """Bits of an entry at the end, where a share of them is not zero."""
+    bits = Fraction(8 * weight.itemsize)
+    for phase in phases:
+        if hasattr(phase, "stores"):
+            bits = cast("Storing", phase).stores(weight, bits)
+        if hasattr(phase, "keeps"):
+            share = min(share, cast("Sparing", phase).keeps(weight))
+    return sparse(bits, share)
+
+
+def _share(session: Session, weight: Weight) -> Fraction:
+    """The share of a parameter's entries that no mask holds at zero."""
+    live = session.masks.get(weight.name)
+    return Fraction(1) if live is None else Fraction(int(live.sum()), max(live.numel(), 1))

@@ -1,0 +1,260 @@
+"""How tensors are spread over streams of bytes, each kind of number with its like.
+
+* Zeros: a tensor with many is a mask, one bit an entry, and its other entries.
+* Integers of 8 bits: one byte each, or as many bits as the largest needs where that is less.
+* Wider integers: as many whole bytes as the largest needs; booleans one bit.
+* Floating-point numbers: the byte of sign and exponent apart from the others, since nearly all
+  that can be deflated in a scale or a bias is its exponent.
+
+A zero is an entry whose bits are all zero, so that -0.0 stays what it is.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Bytes = NDArray[np.uint8]
+"""Bytes of entries, (entry, byte), the lowest first."""
+
+Entry = list[Any]
+"""How one tensor is stored, as JSON: type, shape, bits of an entry, 1 where a mask comes first."""
+
+STREAMS = ("masks", "values", "bits", "integers", "integers_high", "floats", "floats_high")
+"""Names of the streams, in the order of the file."""
+
+MANY_ZEROS = 0.05
+"""Share of zeros below which no mask is tried."""
+
+
+@dataclass(frozen=True)
+class _Type:
+    """A data type: how many bits an entry has, and how they are read."""
+
+    dtype: torch.dtype
+    bits: int
+    floating: bool = False
+    signed: bool = True
+
+
+_TYPES: Mapping[str, _Type] = {
+    "f8": _Type(torch.float64, 64, floating=True),
+    "f4": _Type(torch.float32, 32, floating=True),
+    "f2": _Type(torch.float16, 16, floating=True),
+    "b2": _Type(torch.bfloat16, 16, floating=True),
+    "i8": _Type(torch.int64, 64),
+    "i4": _Type(torch.int32, 32),
+    "i2": _Type(torch.int16, 16),
+    "i1": _Type(torch.int8, 8),
+    "u1": _Type(torch.uint8, 8, signed=False),
+    "?": _Type(torch.bool, 1, signed=False),
+}
+
+
+class Writer:
+    """Collects tensors in streams.
+
+    Attributes:
+        streams: What was collected so far, by name.
+    """
+
+    def __init__(self) -> None:
+        """All streams are empty."""
+        self.streams = {name: bytearray() for name in STREAMS}
+
+    def put(self, tensor: Tensor) -> Entry:
+        """Append a tensor; returns what `Reader.take` needs to find it again.
+
+        Raises:
+            ValueError: If its data type cannot be stored.
+        """
+        name, kind = _type_of(tensor)
+        entries = _bytes(tensor)
+        alive = np.asarray(entries.any(axis=1))
+        masked = _worth_a_mask(entries, alive)
+        if masked:
+            self._add("masks", np.packbits(alive, bitorder="little"))
+            entries = entries[alive]
+        width = kind.bits
+        if kind.floating:
+            self._split("floats", entries)
+        else:
+            width = self._integers(entries, kind)
+        stored: Entry = [name, list(tensor.shape)]
+        stored += [width] if masked or width != kind.bits else []
+        return [*stored, 1] if masked else stored
+
+    def _integers(self, entries: Bytes, kind: _Type) -> int:
+        """Append integers in as few bits as they need; returns how many an entry takes."""
+        need = _need(entries, kind)
+        if need > 8:
+            count = -(-need // 8)
+            self._split("integers", entries[:, :count])
+            return 8 * count
+        packed = _packed(entries[:, 0], need)
+        if kind.bits == 1 or (need < 8 and _cost(packed) < _cost(entries[:, 0])):
+            self._add("bits", packed)
+            return need
+        self._add("values", entries[:, 0])
+        return 8
+
+    def _split(self, stream: str, entries: Bytes) -> None:
+        """Append the highest byte of every entry to one stream, the others to another."""
+        self._add(stream, entries[:, :-1].T)
+        self._add(f"{stream}_high", entries[:, -1])
+
+    def _add(self, stream: str, content: Bytes) -> None:
+        self.streams[stream] += content.tobytes()
+
+
+class Reader:
+    """Takes tensors out of streams, in the order in which they were put in."""
+
+    def __init__(self, streams: Mapping[str, bytes]) -> None:
+        """Start at the beginning of every stream."""
+        self._rest = {name: memoryview(streams[name]) for name in STREAMS}
+
+    def take(self, entry: Entry) -> Tensor:
+        """The next tensor.
+
+        Raises:
+            ValueError: If the entry means nothing, or a stream ends before the tensor does.
+        """
+        kind, shape, width, masked = _entry(entry)
+        count = prod(shape)
+        alive = self._bits("masks", count, 1)[:, 0].astype(bool) if masked else None
+        kept = count if alive is None else int(alive.sum())
+        entries = self._floats(kept, kind) if kind.floating else self._integers(kept, kind, width)
+        if alive is not None:
+            whole = np.zeros((count, entries.shape[1]), np.uint8)
+            whole[alive] = entries
+            entries = whole
+        return torch.from_numpy(entries.reshape(-1).copy()).view(kind.dtype).reshape(shape)
+
+    def finish(self) -> None:
+        """Make sure that nothing is left.
+
+        Raises:
+            ValueError: If something is.
+        """
+        left = {name: len(rest) for name, rest in self._rest.items() if len(rest)}
+        if left:
+            raise ValueError(f"bytes that belong to no tensor are left in its streams: {left}")
+
+    def _floats(self, count: int, kind: _Type) -> Bytes:
+        return self._joined("floats", count, kind.bits // 8)
+
+    def _integers(self, count: int, kind: _Type, width: int) -> Bytes:
+        """Entries of full size from entries of `width` bits."""
+        if width > 8:
+            stored = self._joined("integers", count, width // 8)
+        elif width == 8:
+            stored = self._take("values", count).reshape(count, 1)
+        else:
+            bits = self._bits("bits", count, width)
+            filler = bits[:, -1:] if kind.signed else np.zeros_like(bits[:, :1])
+            filled = np.concatenate([bits, filler.repeat(8 - width, axis=1)], axis=1)
+            stored = np.packbits(filled, axis=1, bitorder="little")
+        size = max(1, kind.bits // 8)
+        sign = (stored[:, -1:] >> 7) * 255 if kind.signed else np.zeros_like(stored[:, -1:])
+        more = sign.astype(np.uint8).repeat(size - stored.shape[1], axis=1)
+        return np.concatenate([stored, more], axis=1)
+
+    def _joined(self, stream: str, count: int, size: int) -> Bytes:
+        low = self._take(stream, count * (size - 1)).reshape(size - 1, count).T
+        high = self._take(f"{stream}_high", count).reshape(count, 1)
+        return np.concatenate([low, high], axis=1)
+
+    def _bits(self, stream: str, count: int, width: int) -> Bytes:
+        packed = self._take(stream, -(-count * width // 8))
+        return np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
+
+    def _take(self, stream: str, count: int) -> Bytes:
+        rest = self._rest[stream]
+        if count > len(rest):
+            raise ValueError(
+                f"its stream of {stream} ends too early: {count:,} more bytes were expected and "
+                f"{len(rest):,} are left"
+            )
+        self._rest[stream] = rest[count:]
+        return np.frombuffer(rest[:count], np.uint8)
+
+
+def most(tensor: Tensor) -> int:
+    """Most bytes that a tensor takes, whatever its entries are.
+
+    Of integers of 8 bits those are taken that the entries need: how many they have is a matter of
+    choice, not of training.
+    """
+    _, kind = _type_of(tensor)
+    width = _need(_bytes(tensor), kind) if kind.bits == 8 else kind.bits
+    return -(-tensor.numel() * width // 8)
+
+
+def _type_of(tensor: Tensor) -> tuple[str, _Type]:
+    for name, kind in _TYPES.items():
+        if kind.dtype == tensor.dtype:
+            return name, kind
+    raise ValueError(
+        f"a tensor of shape {tuple(tensor.shape)} has the data type {tensor.dtype}, which cannot "
+        f"be stored; known are {', '.join(str(kind.dtype) for kind in _TYPES.values())}"
+    )
+
+
+def _bytes(tensor: Tensor) -> Bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    content: Bytes = flat.view(torch.uint8).numpy()
+    return content.reshape(flat.numel(), flat.element_size())
+
+
+def _cost(content: Bytes) -> int:
+    """Bytes that some content takes in a file, were it a stream of its own."""
+    raw = content.tobytes()
+    return min(len(raw), len(zlib.compress(raw, 9)))
+
+
+def _worth_a_mask(entries: Bytes, alive: NDArray[np.bool_]) -> bool:
+    """Whether a mask and the other entries take fewer bytes than all of them."""
+    if not len(alive) or alive.mean() > 1 - MANY_ZEROS:
+        return False
+    mask = np.packbits(alive, bitorder="little")
+    return _cost(mask) + _cost(entries[alive].T) < _cost(entries.T)
+
+
+def _need(entries: Bytes, kind: _Type) -> int:
+    """Bits that the largest of these integers needs, at least one (two with a sign)."""
+    if kind.bits == 1:
+        return 1
+    size = kind.bits // 8
+    values = np.ascontiguousarray(entries).view(f"<{'i' if kind.signed else 'u'}{size}")
+    ends = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    # A negative v needs the bits of ~v and a sign: -8..7 are the numbers of 4 bits.
+    longest = max((v if v >= 0 else ~v).bit_length() for v in ends)
+    return max(1, longest) + kind.signed
+
+
+def _packed(values: Bytes, width: int) -> Bytes:
+    bits = np.unpackbits(values.reshape(-1, 1), axis=1, bitorder="little")[:, :width]
+    return np.packbits(bits.reshape(-1), bitorder="little")
+
+
+def _entry(entry: Entry) -> tuple[_Type, list[int], int, bool]:
+    """The parts of an entry, checked."""
+    name, shape, *more = entry
+    if name not in _TYPES:
+        raise ValueError(f"it has a tensor of the type {name!r}; known are {', '.join(_TYPES)}")
+    kind = _TYPES[name]
+    width, masked = [*more, *(kind.bits, 0)[len(more) :]]
+    sizes = [int(size) for size in shape]
+    known = {*range(1, 9), *range(16, kind.bits + 1, 8)}
+    if any(size < 0 for size in sizes) or (width not in known and not kind.floating):
+        raise ValueError(f"it has a tensor with the impossible layout {entry}")
+    return kind, sizes, width, bool(masked)

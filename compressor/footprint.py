@@ -8,7 +8,7 @@ they make of a network (`dry`, in shape) and of the size of an entry (`stores`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, prod
@@ -117,11 +117,38 @@ def bound(session: Session, phases: Sequence[Phase]) -> int:
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
+    return container.bound(_made(session, phases)) - floor(_saved(session, phases))
+
+
+def _made(session: Session, phases: Sequence[Phase]) -> Network:
+    """What some phases will make of a session's model, in shape."""
     made = network(session.model, session.example)
     for phase in phases:
         if hasattr(phase, "dry"):
             made = cast("Storing", phase).dry(made)
-    return container.bound(made) - floor(_saved(session, phases))
+    return made
+
+
+def affordable(session: Session, names: Collection[str]) -> int:
+    """How many entries of some parameters can be other than zero under the cap on bytes.
+
+    Every one of these tensors is counted as a mask and its other entries; one that is smaller
+    without a mask has none, and takes less.
+
+    Raises:
+        TraceError: If the model cannot be written as a network, so that there is no file.
+    """
+    cap, phases = cast("int", session.budget.bytes), session.later
+    whole = container.bound(_made(session, phases))
+    weights = [w for w in session.graph.weights.values() if w.name in names]
+    sizes = {w.name: prod(dim.size for dim in w.dims) for w in weights}
+    bits = {w.name: _bits(w, phases, Fraction(1)) for w in weights}
+    dense = sum(sizes[name] * bits[name] for name in sizes)
+    room = 8 * (cap - whole) + dense
+    if dense <= room:
+        return sum(sizes.values())
+    masks = sum(8 * ceil(Fraction(size, 8)) for size in sizes.values())
+    return max(floor((room - masks) / max(bits.values())), 0)
 
 
 def file_sizes(session: Session) -> tuple[int, int] | None:

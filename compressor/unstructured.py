@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or not
 
 from compressor.errors import BudgetError
+from compressor.footprint import affordable
 from compressor.graph import Weight
 from compressor.losses import Distill
 from compressor.masks import Masks
@@ -39,7 +40,7 @@ class Unstructured:
 
     Attributes:
         amount: Share of the weights to remove, of all that `over` names, those that are zero
-            already included; None for as few as the budget's `nonzero` cap asks.
+            already included; None for as few as the budget's caps on `nonzero` and `bytes` ask.
         per_layer: Remove the same share of every tensor, instead of the smallest of all.
         steps: How often weights are removed on the way to the amount.
         epochs: Epochs of training after every removal but the last.
@@ -89,7 +90,7 @@ class Unstructured:
     @property
     def settles(self) -> frozenset[str]:
         """What solvers before it can leave to it."""
-        return frozenset({"nonzero"} if self.amount is None else ())
+        return self.lowers if self.amount is None else frozenset()
 
     def keeps(self, weight: Weight) -> Fraction:
         """The share that is left of a filter; a bound on a file's length counts on it."""
@@ -129,10 +130,10 @@ class Unstructured:
             ValueError: If the model has none of the layers that are to be pruned.
         """
         tensors = self._tensors(session)
+        if self.amount is None:
+            self._check_caps(session)
         if not any("params" in getattr(phase, "lowers", ()) for phase in earlier):
             self._wanted(session, tensors)
-        elif self.amount is None:
-            self._cap(session)
 
     def prune(self, session: Session, state: dict[str, Any], *, remaining: int = 1) -> None:
         """Remove weights now: all that are to go with one removal remaining, else a part."""
@@ -161,32 +162,35 @@ class Unstructured:
         total = sum(w.numel() for w in tensors.values())
         if self.amount is not None:
             return total - round(self.amount * total)
-        cap = self._cap(session)
-        others = sum(
-            int(torch.count_nonzero(p))
-            for name, p in session.model.named_parameters()
-            if name not in tensors
-        )
-        if cap < others + len(tensors):
+        keep = total
+        if session.budget.nonzero is not None:
+            keep = session.budget.nonzero - _others(session.model, tensors)
+        if session.budget.bytes is not None:
+            keep = min(keep, affordable(session, tensors))
+        if keep < len(tensors):
+            others = _others(session.model, tensors)
             raise BudgetError(
-                f"{session.budget} was asked of a {type(session.given).__name__} whose biases, "
-                f"norms and other tensors that Unstructured leaves alone hold {others:,} non-zero "
-                f"parameters, and {len(tensors)} layers need one weight each: at least "
-                f"{others + len(tensors):,}. Remove channels first (Prune), or prune more kinds of "
+                f"{session.budget} was asked of a {type(session.given).__name__} of which "
+                f"Unstructured leaves {others:,} non-zero parameters alone (biases, norms and "
+                f"others), and with them {max(keep, 0):,} weights of {len(tensors)} layers could "
+                "stay, fewer than one each. Remove channels first (Prune), or prune more kinds of "
                 "layers (over=)"
             )
-        return cap - others
+        return min(keep, total)
 
     @staticmethod
-    def _cap(session: Session) -> int:
-        cap = session.budget.nonzero
-        if cap is None:
+    def _check_caps(session: Session) -> None:
+        if session.budget.nonzero is None and session.budget.bytes is None:
             raise BudgetError(
                 f"Unstructured() was to remove as many weights as the budget asks, and "
-                f"{session.budget} says nothing of non-zero parameters: pass Budget(nonzero=...), "
-                "or the share to remove, Unstructured(amount=0.6)"
+                f"{session.budget} says nothing of non-zero parameters or bytes: pass "
+                "Budget(nonzero=...), or the share to remove, Unstructured(amount=0.6)"
             )
-        return cap
+
+
+def _others(model: nn.Module, tensors: Mapping[str, Tensor]) -> int:
+    """Non-zero parameters that are not among some tensors."""
+    return sum(int(p.count_nonzero()) for n, p in model.named_parameters() if n not in tensors)
 
 
 def weights(model: nn.Module, over: tuple[type[nn.Module], ...]) -> dict[str, Tensor]:

@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from compressor import Budget, BudgetError, FineTune, Prune, Session, Unstructured, fit
+from compressor import (
+    Budget,
+    BudgetError,
+    FineTune,
+    Half,
+    Prune,
+    Session,
+    Unstructured,
+    container,
+    fit,
+)
 from compressor.masks import Masks
+from compressor.network import network
 from compressor.unstructured import mask, weights
 from models import BCResNetASC, SharedResNet
 from tests.tiny import Tied, Tiny, equal, loader, tiny
@@ -154,11 +165,23 @@ def test_a_session_holds_masks_while_units_go() -> None:
                         if n in session.masks)  # fmt: skip
 
 
+@pytest.mark.parametrize("last", [[], [Half()]])
+def test_a_cap_on_the_file_is_met_by_zeros_alone(last: list) -> None:
+    model = stirred(tiny(width=32))
+    whole = len(container.pack(network(model)))
+    cap = whole * (4 if last else 7) // 10
+    result = fit(model, budget=Budget(bytes=cap), schedule=[Unstructured(), *last])
+    made = network(result.model)
+    assert result.report.files == (whole, len(container.pack(made)))
+    assert 0.7 * cap < result.report.files[1] <= cap
+    assert result.report.after.params == sum(p.numel() for p in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("schedule", "budget", "message"),
     [
         ([Unstructured(amount=0.6)], Budget(params=300), "zeros count"),
-        ([Unstructured()], Budget(nonzero=20), "at least"),
+        ([Unstructured()], Budget(nonzero=20), "fewer than one each"),
         ([Unstructured()], Budget(params=10**6), "nothing of non-zero"),
         ([Unstructured(over=(nn.LSTM,), amount=0.5)], Budget(nonzero=300), "finds no LSTM"),
         ([Prune(), Unstructured()], Budget(nonzero=300), "nothing to do"),

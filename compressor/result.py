@@ -6,14 +6,16 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compressor import archive, storage
+from compressor import archive, container, storage
 from compressor.measure import check_model
+from compressor.network import Network, network
 from compressor.render import heading
 from compressor.report import Report
 from compressor.structure import Structure
@@ -32,15 +34,58 @@ class Result:
         model: The smaller model, an ordinary module of the original's class.
         report: What was done.
         structure: Which units of the original stayed.
+        example: One input.
     """
 
     model: nn.Module
     report: Report
     structure: Structure
+    example: tuple[Tensor, ...] = ()
 
     def __repr__(self) -> str:
         """One sentence; `report` says more."""
         return f"<Result: {heading(self.report)}>"
+
+    @cached_property
+    def network(self) -> Network:
+        """The model as data, in eval mode: what `write` stores and `export` exports.
+
+        Raises:
+            TraceError: If the model cannot be written as a network.
+        """
+        return network(self.model, self.example).eval()
+
+    def write(self, path: str | os.PathLike[str]) -> int:
+        """Write the whole model into one small file; returns its length in bytes.
+
+        `compressor.load` makes a network of it again, in a process that has never seen the model's
+        class: equal to `network`, bit for bit. A cap on bytes is a cap on this file.
+
+        Args:
+            path: Of the file, put in place in one step.
+
+        Raises:
+            TraceError: If the model cannot be written as a network.
+            ValueError: If it has an operation that cannot be stored.
+        """
+        return container.write(self.network, path)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX file, for ONNX Runtime at its default settings; any batch size.
+
+        After `Int8` its convolutions, sums and pools run as kernels of 8-bit integers. Needs the
+        extra ``onnx``.
+
+        Args:
+            path: Of the file, put in place in one step.
+
+        Raises:
+            ImportError: If onnx or onnxscript is not installed.
+            TraceError: If the model cannot be written as a network.
+        """
+        from compressor.onnx_export import export  # noqa: PLC0415 - onnx is optional
+
+        export(self.network, path)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the model, how to rebuild it, and the report.
@@ -67,23 +112,36 @@ class Result:
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())
 
 
-def load(directory: str | os.PathLike[str], model: nn.Module) -> nn.Module:
-    """The small model that `Result.save` wrote.
+def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
+    """The small model that `Result.write` or `Result.save` wrote.
 
     Args:
-        directory: Where it was saved.
-        model: The original architecture, freshly built; left untouched. The result has its
-            device and mode.
+        path: A file of `Result.write`, or a directory of `Result.save`.
+        model: For a directory, the original architecture, freshly built; left untouched. The result
+            has its device and mode.
 
     Returns:
-        A smaller module of the same class with the saved weights, in their saved data type.
+        For a file a `compressor.network.Network` in eval mode on the CPU; for a directory a smaller
+        module of the same class. The saved weights, in their saved data type.
 
     Raises:
         FileNotFoundError: If nothing was saved there.
         ValueError: If a file is damaged, or `model` is not the architecture that was compressed.
     """
+    if Path(path).is_dir() or model is not None:
+        return _part_of(Path(path), model)
+    return container.read(path)
+
+
+def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
+    """What is left of a model by a directory of `Result.save`."""
+    if model is None:
+        raise ValueError(
+            f"{directory} is a directory of Result.save, which holds weights and no network: pass "
+            "the original architecture, load(path, model), or load a file of Result.write"
+        )
     check_model(model)
-    tensors, data = storage.read(Path(directory), "model")
+    tensors, data = storage.read(directory, "model")
     structure = archive.unpack(data["structure"])
     wrong = archive.mismatches(model, structure.graph)
     if wrong:

@@ -304,7 +304,7 @@ class Session:
             versions=versions(),
             count=partial(verdicts, self.given, self.model, self.example),
         )
-        return Result(self.model, report, structure)
+        return Result(self.model, report, structure, self.example)
 
     def shrink(self, prune: Prune | None = None, *, remaining: int = 1) -> Shrink:
         """Remove units now.

@@ -19,6 +19,7 @@ from compressor.half import Half
 from compressor.losses import Distill
 from compressor.measure import measure
 from compressor.phases import FineTune, Prune, Recalibrate, Train
+from compressor.quantization.phase import Int8
 from compressor.report import Report
 from compressor.result import Result, load
 from compressor.session import Session
@@ -37,6 +38,7 @@ __all__ = [
     "FineTune",
     "Graph",
     "Half",
+    "Int8",
     "Prune",
     "Recalibrate",
     "Report",

@@ -216,7 +216,9 @@ def _needs(phase: Phase) -> str:
     """What a phase does that cannot be done without data; empty for nothing."""
     if isinstance(phase, Recalibrate):
         return "Recalibrate measures"
-    return f"{type(phase).__name__} trains" if isinstance(phase, FineTune) else ""
+    if isinstance(phase, FineTune):
+        return f"{type(phase).__name__} trains"
+    return str(getattr(phase, "needs", ""))
 
 
 def _listed(schedule: object) -> tuple[Phase, ...]:

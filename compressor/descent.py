@@ -12,9 +12,8 @@ from torch import nn
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
 from compressor.copies import private_copy
-from compressor.errors import VerificationError
 from compressor.graph import Graph
-from compressor.measure import Example, measure, nonzero, owned_parameters
+from compressor.measure import nonzero, owned_parameters
 from compressor.report import Shrink
 from compressor.structure import Structure, full
 from compressor.tracing.program import named_tensors
@@ -35,45 +34,6 @@ def counted(model: nn.Module, graph: Graph) -> Cost:
     zeros = sum(p.numel() - nonzero(m, name, p) for m, name, p in owned_parameters(model))
     whole = cost(full(graph))
     return replace(whole, nonzero=whole.params - zeros)
-
-
-def recount(
-    model: nn.Module,
-    predicted: Cost | None,
-    example: Example,
-    budget: Budget,
-    *,
-    file: int | None = None,
-) -> Cost:
-    """Measure a smaller model and hold it to its graph's prediction, if any, and to the caps.
-
-    Args:
-        model: What is measured.
-        predicted: By its graph; None where it has none.
-        example: Its input.
-        budget: The caps.
-        file: Bytes of its file, which a cap on bytes then counts.
-
-    Raises:
-        VerificationError: If it costs anything but what was predicted, or more than allowed.
-    """
-    after = measure(model, example)
-    names = () if predicted is None else ("params", "macs", "bytes")
-    pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
-    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
-    if wrong:
-        raise VerificationError(
-            f"the smaller {type(model).__name__} was counted anew and has {', '.join(wrong)}, "
-            "which its graph predicted. Nothing was returned. Please report the model"
-        )
-    held = after if file is None else replace(after, bytes=file)
-    over = [f"{n} {getattr(held, n):,} > {budget.caps[n]:,}" for n in budget.excess(held)]
-    if over:
-        raise VerificationError(
-            f"the result was asked to meet {budget} and does not: {', '.join(over)}. "
-            "End the schedule with a Prune phase, or call Session.shrink()"
-        )
-    return after
 
 
 def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:

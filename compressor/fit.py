@@ -38,6 +38,7 @@ from compressor.identity import first_digest, identify
 from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, check_model
+from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
 from compressor.phases import FineTune, Phase, Recalibrate, Solver
 from compressor.progress import Bar
@@ -163,9 +164,17 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
             if checkpoint is not None:
                 checkpoint.save(training, number, step + 1)
         part = 0
-    modes = {name: module.training for name, module in training.session.original.named_modules()}
-    for name, module in training.session.model.named_modules():
-        module.training = modes[name]
+    _put_modes_back(training.session)
+
+
+def _put_modes_back(session: Session) -> None:
+    """Give the result the modes of the model given; one that is data has nothing left to train."""
+    if isinstance(session.model, Network):
+        session.model.eval()
+        return
+    modes = {name: module.training for name, module in session.original.named_modules()}
+    for name, module in session.model.named_modules():
+        module.training = modes.get(name, session.original.training)
 
 
 def _judge(

@@ -31,7 +31,7 @@ UNIT = 256
 class Storing(Protocol):
     """What `bytes` caps ask of a phase that changes how a network is stored."""
 
-    def dry(self, whole: Network) -> Network:
+    def dry(self, whole: Network, session: Session) -> Network:
         """What it will make of a network, with any values: only kinds and counts matter."""
         ...
 
@@ -125,7 +125,7 @@ def _made(session: Session, phases: Sequence[Phase]) -> Network:
     made = network(session.model, session.example)
     for phase in phases:
         if hasattr(phase, "dry"):
-            made = cast("Storing", phase).dry(made)
+            made = cast("Storing", phase).dry(made, session)
     return made
 
 
@@ -142,7 +142,7 @@ def affordable(session: Session, names: Collection[str]) -> int:
     whole = container.bound(_made(session, phases))
     weights = [w for w in session.graph.weights.values() if w.name in names]
     sizes = {w.name: prod(dim.size for dim in w.dims) for w in weights}
-    bits = {w.name: _bits(w, phases, Fraction(1)) for w in weights}
+    bits = {w.name: _bits(session, w, phases, Fraction(1)) for w in weights}
     dense = sum(sizes[name] * bits[name] for name in sizes)
     room = 8 * (cap - whole) + dense
     if dense <= room:
@@ -174,7 +174,7 @@ def sparse(bits: Fraction, share: Fraction) -> Fraction:
 
 def _entry(session: Session, weight: Weight, phases: Sequence[Phase]) -> int:
     """What an entry will take, in 256ths of a byte."""
-    return ceil(_bits(weight, phases, _share(session, weight)) * UNIT / 8)
+    return ceil(_bits(session, weight, phases, _share(session, weight)) * UNIT / 8)
 
 
 def _saved(session: Session, phases: Sequence[Phase]) -> Fraction:
@@ -183,12 +183,12 @@ def _saved(session: Session, phases: Sequence[Phase]) -> Fraction:
     saved = Fraction()
     for weight in session.graph.weights.values() if not session.settled else ():
         size = prod(dim.size for dim in weight.dims)
-        dense = _bits(weight, whole, Fraction(1))
-        saved += size * (dense - _bits(weight, phases, _share(session, weight))) / 8
+        dense = _bits(session, weight, whole, Fraction(1))
+        saved += size * (dense - _bits(session, weight, phases, _share(session, weight))) / 8
     return saved
 
 
-def _bits(weight: Weight, phases: Sequence[Phase], share: Fraction) -> Fraction:
+def _bits(session: Session, weight: Weight, phases: Sequence[Phase], share: Fraction) -> Fraction:
     """Bits of an entry at the end, where a share of them is not zero."""
     bits = Fraction(8 * weight.itemsize)
     for phase in phases:
@@ -196,7 +196,7 @@ def _bits(weight: Weight, phases: Sequence[Phase], share: Fraction) -> Fraction:
             bits = cast("Storing", phase).stores(weight, bits)
         if hasattr(phase, "keeps"):
             share = min(share, cast("Sparing", phase).keeps(weight))
-    return sparse(bits, share)
+    return sparse(min(bits, Fraction(session.bits.get(weight.name, bits))), share)
 
 
 def _share(session: Session, weight: Weight) -> Fraction:

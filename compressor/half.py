@@ -46,7 +46,7 @@ class Half:
         del earlier
         network(session.model, session.example)
 
-    def dry(self, whole: Network) -> Network:
+    def dry(self, whole: Network, session: Session) -> Network:  # noqa: ARG002
         """The same network on weights of 16 bits."""
         return halved(whole)
 

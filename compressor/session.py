@@ -15,30 +15,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.allocation import allocate
+from compressor.allocation import Allocation, allocate
 from compressor.arguments import check_fabric, check_follower, check_function
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
+from compressor.certificate import certified
 from compressor.checks import check_data
 from compressor.copies import private_copy
-from compressor.descent import cost, counted, embed, on_the_way, record, recount
-from compressor.footprint import bound, file_sizes, forms, spent
+from compressor.descent import cost, counted, embed, on_the_way, record
+from compressor.footprint import bound, forms, spent
+from compressor.graph import Quadratic
 from compressor.keep import names_of
-from compressor.layers import layers
 from compressor.losses import Loss, cross_entropy
 from compressor.masks import Masks
 from compressor.measure import Example, check_model, measure
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Phase, Prune
-from compressor.report import Epoch, Report, Shrink, verdicts, versions
+from compressor.report import Epoch, Shrink
 from compressor.result import Result
 from compressor.settings import check_whole
 from compressor.structure import Structure, full, restrict
@@ -70,6 +71,7 @@ class Session:
         changes: What solvers did to the model beside removing units: (phase, record) in order.
         phase: Number of the phase at hand, to which changes are attributed.
         later: The phases that follow it: caps that they meet alone are left to them.
+        unrounded: The model before it became a network of integers; None while it is not.
         bits: Bits that quantisation is to give the weights of a parameter, where it is told.
         fileless: Why no file can be written of the model; empty where one can, or nobody asked.
         settled: Why no more units can be removed; empty while they can.
@@ -146,6 +148,7 @@ class Session:
         self.phase = 0
         self.later: Sequence[Phase] = ()
         self.settled = self.fileless = ""
+        self.unrounded: nn.Module | None = None
         self.bits: dict[str, int] = {}
         self._teacher: nn.Module | None = None
         self._trained = False
@@ -284,27 +287,7 @@ class Session:
         """
         if self._left:
             self.shrink()
-        dense, structure = self.dense, self.structure
-        expected = None if self.settled else cost(structure)
-        files = file_sizes(self)
-        file = files[1] if files else None
-        after = recount(self.model, expected, self.example, self.budget, file=file)
-        report = Report(
-            model=type(self.given).__name__,
-            budget=self.budget,
-            before=self.before,
-            after=after,
-            files=files,
-            fileless=self.fileless,
-            layers=layers(self.given, full(self.whole), structure, within=self.within),
-            elsewhere=dense.const_macs,
-            frozen=dict(dense.frozen),
-            shrinks=tuple(self.shrinks),
-            log=tuple(log),
-            versions=versions(),
-            count=partial(verdicts, self.given, self.model, self.example),
-        )
-        return Result(self.model, report, structure, self.example)
+        return certified(self, log)
 
     def shrink(self, prune: Prune | None = None, *, remaining: int = 1) -> Shrink:
         """Remove units now.
@@ -323,16 +306,33 @@ class Session:
         costs = forms(self)
         caps = on_the_way(self.due or self.budget, spent(self, costs), remaining)
         allocation, tried = allocated(self, prune, caps, costs)
-        structure = allocation.structure
-        difference = None
-        if not structure.keep.all():
-            difference = self._verify(structure) if self.checked else None
-            self._cut(structure)
-        self.shrinks.append(record(caps, spent(self, costs), allocation, difference, tried))
+        self.remove(allocation, caps, tried, costs)
         if remaining == 1 and costs and bound(self, self.later) > caps.caps["bytes"]:
             # The form is exact for the widths before alone.
             return self.shrink(prune)
         return self.shrinks[-1]
+
+    def remove(
+        self,
+        allocation: Allocation,
+        caps: Budget,
+        tried: Mapping[str, float] = MappingProxyType({}),
+        costs: Mapping[str, Quadratic] = MappingProxyType({}),
+    ) -> None:
+        """Remove what an allocation for `graph` does not keep, and record it.
+
+        Args:
+            allocation: Whose structure is to stay.
+            caps: What it was to reach.
+            tried: Loss of every way that was compared.
+            costs: Forms of cost that took the place of the graph's own.
+        """
+        self._check_open("units cannot be removed")
+        structure, difference = allocation.structure, None
+        if not structure.keep.all():
+            difference = self._verify(structure) if self.checked else None
+            self._cut(structure)
+        self.shrinks.append(record(caps, spent(self, costs), allocation, difference, tried))
 
     def check(self, prune: Prune) -> None:
         """Find out whether the budget can be met at all, whatever the importance.

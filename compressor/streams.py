@@ -3,8 +3,8 @@
 * Zeros: a tensor with many is a mask, one bit an entry, and its other entries.
 * Integers of 8 bits: one byte each, or as many bits as the largest needs where that is less.
 * Wider integers: as many whole bytes as the largest needs; booleans one bit.
-* Floating-point numbers: the byte of sign and exponent apart from the others, since nearly all
-  that can be deflated in a scale or a bias is its exponent.
+* Both, and floating-point numbers: the highest bytes in one stream, the next ones in another. The
+  highest holds sign and exponent, which is nearly all that can be deflated in a scale or a bias.
 
 A zero is an entry whose bits are all zero, so that -0.0 stays what it is.
 """
@@ -26,10 +26,17 @@ Bytes = NDArray[np.uint8]
 """Bytes of entries, (entry, byte), the lowest first."""
 
 Entry = list[Any]
-"""How one tensor is stored, as JSON: type, shape, bits of an entry, 1 where a mask comes first."""
+"""Type and shape of a tensor as JSON; nothing in it depends on what the tensor holds."""
 
-STREAMS = ("masks", "values", "bits", "integers", "integers_high", "floats", "floats_high")
+STREAMS = (
+    *("widths", "masks", "values", "bits"),
+    *("integers_high", "integers_next", "integers_low"),
+    *("floats_high", "floats_next", "floats_low"),
+)
 """Names of the streams, in the order of the file."""
+
+_MASKED = 128
+"""Added to the bits of an entry where a mask comes first."""
 
 MANY_ZEROS = 0.05
 """Share of zeros below which no mask is tried."""
@@ -66,9 +73,15 @@ class Writer:
         streams: What was collected so far, by name.
     """
 
-    def __init__(self) -> None:
-        """All streams are empty."""
+    def __init__(self, *, deflating: bool = True) -> None:
+        """All streams are empty.
+
+        Args:
+            deflating: Choose what is smaller once it is deflated, tensor by tensor; else what is
+                smaller as it is, which never takes more than `most` says.
+        """
         self.streams = {name: bytearray() for name in STREAMS}
+        self._cost = _deflated if deflating else _raw
 
     def put(self, tensor: Tensor) -> Entry:
         """Append a tensor; returns what `Reader.take` needs to find it again.
@@ -79,40 +92,29 @@ class Writer:
         name, kind = _type_of(tensor)
         entries = _bytes(tensor)
         alive = np.asarray(entries.any(axis=1))
-        masked = _worth_a_mask(entries, alive)
-        if masked:
-            self._add("masks", np.packbits(alive, bitorder="little"))
-            entries = entries[alive]
-        width = kind.bits
-        if kind.floating:
-            self._split("floats", entries)
-        else:
-            width = self._integers(entries, kind)
-        stored: Entry = [name, list(tensor.shape)]
-        stored += [width] if masked or width != kind.bits else []
-        return [*stored, 1] if masked else stored
+        width, parts = self._dense(entries, kind)
+        if len(alive) and alive.mean() <= 1 - MANY_ZEROS:
+            width_of_rest, rest = self._dense(entries[alive], kind)
+            rest["masks"] = np.packbits(alive, bitorder="little")
+            if self._cost(rest) < self._cost(parts):
+                width, parts = width_of_rest + _MASKED, rest
+        for stream, content in parts.items():
+            self.streams[stream] += content.tobytes()
+        self.streams["widths"].append(width)
+        return [name, list(tensor.shape)]
 
-    def _integers(self, entries: Bytes, kind: _Type) -> int:
-        """Append integers in as few bits as they need; returns how many an entry takes."""
+    def _dense(self, entries: Bytes, kind: _Type) -> tuple[int, dict[str, Bytes]]:
+        """Bits of an entry, and the bytes for each stream, without a mask."""
+        if kind.floating:
+            return kind.bits, _split("floats", entries)
         need = _need(entries, kind)
         if need > 8:
             count = -(-need // 8)
-            self._split("integers", entries[:, :count])
-            return 8 * count
-        packed = _packed(entries[:, 0], need)
-        if kind.bits == 1 or (need < 8 and _cost(packed) < _cost(entries[:, 0])):
-            self._add("bits", packed)
-            return need
-        self._add("values", entries[:, 0])
-        return 8
-
-    def _split(self, stream: str, entries: Bytes) -> None:
-        """Append the highest byte of every entry to one stream, the others to another."""
-        self._add(stream, entries[:, :-1].T)
-        self._add(f"{stream}_high", entries[:, -1])
-
-    def _add(self, stream: str, content: Bytes) -> None:
-        self.streams[stream] += content.tobytes()
+            return 8 * count, _split("integers", entries[:, :count])
+        packed, whole = {"bits": _packed(entries[:, 0], need)}, {"values": entries[:, 0]}
+        if kind.bits == 1 or (need < 8 and self._cost(packed) < self._cost(whole)):
+            return need, packed
+        return 8, whole
 
 
 class Reader:
@@ -128,7 +130,8 @@ class Reader:
         Raises:
             ValueError: If the entry means nothing, or a stream ends before the tensor does.
         """
-        kind, shape, width, masked = _entry(entry)
+        kind, shape = _entry(entry)
+        width, masked = self._width(kind)
         count = prod(shape)
         alive = self._bits("masks", count, 1)[:, 0].astype(bool) if masked else None
         kept = count if alive is None else int(alive.sum())
@@ -137,6 +140,8 @@ class Reader:
             whole = np.zeros((count, entries.shape[1]), np.uint8)
             whole[alive] = entries
             entries = whole
+        if not count:
+            return torch.zeros(shape, dtype=kind.dtype)
         return torch.from_numpy(entries.reshape(-1).copy()).view(kind.dtype).reshape(shape)
 
     def finish(self) -> None:
@@ -148,6 +153,17 @@ class Reader:
         left = {name: len(rest) for name, rest in self._rest.items() if len(rest)}
         if left:
             raise ValueError(f"bytes that belong to no tensor are left in its streams: {left}")
+
+    def _width(self, kind: _Type) -> tuple[int, bool]:
+        """Bits of an entry, and whether a mask comes first."""
+        said = int(self._take("widths", 1)[0])
+        width, masked = said % _MASKED, said >= _MASKED
+        known = (kind.bits,) if kind.floating else (*range(1, 9), *range(16, kind.bits + 1, 8))
+        if width not in known:
+            raise ValueError(
+                f"it has a tensor of {kind.dtype} in {width} bits, which is impossible"
+            )
+        return width, masked
 
     def _floats(self, count: int, kind: _Type) -> Bytes:
         return self._joined("floats", count, kind.bits // 8)
@@ -169,9 +185,9 @@ class Reader:
         return np.concatenate([stored, more], axis=1)
 
     def _joined(self, stream: str, count: int, size: int) -> Bytes:
-        low = self._take(stream, count * (size - 1)).reshape(size - 1, count).T
-        high = self._take(f"{stream}_high", count).reshape(count, 1)
-        return np.concatenate([low, high], axis=1)
+        high, following = (self._take(f"{stream}_{which}", count) for which in ("high", "next"))
+        low = self._take(f"{stream}_low", count * (size - 2)).reshape(size - 2, count).T
+        return np.concatenate([low, following.reshape(-1, 1), high.reshape(-1, 1)], axis=1)
 
     def _bits(self, stream: str, count: int, width: int) -> Bytes:
         packed = self._take(stream, -(-count * width // 8))
@@ -189,14 +205,14 @@ class Reader:
 
 
 def most(tensor: Tensor) -> int:
-    """Most bytes that a tensor takes, whatever its entries are.
+    """Most bytes that a tensor takes from a `Writer` that is not deflating, whatever it holds.
 
     Of integers of 8 bits those are taken that the entries need: how many they have is a matter of
     choice, not of training.
     """
     _, kind = _type_of(tensor)
     width = _need(_bytes(tensor), kind) if kind.bits == 8 else kind.bits
-    return -(-tensor.numel() * width // 8)
+    return 1 + -(-tensor.numel() * width // 8)
 
 
 def _type_of(tensor: Tensor) -> tuple[str, _Type]:
@@ -215,18 +231,24 @@ def _bytes(tensor: Tensor) -> Bytes:
     return content.reshape(flat.numel(), flat.element_size())
 
 
-def _cost(content: Bytes) -> int:
-    """Bytes that some content takes in a file, were it a stream of its own."""
-    raw = content.tobytes()
-    return min(len(raw), len(zlib.compress(raw, 9)))
+def _split(stream: str, entries: Bytes) -> dict[str, Bytes]:
+    """The highest byte of every entry for one stream, the next for another, the rest for a third.
+
+    What a byte is like depends on its place: the highest is sign and exponent, or mostly sign; the
+    low ones are zero in a number that came from fewer bits.
+    """
+    low = {f"{stream}_low": entries[:, :-2].T} if entries.shape[1] > 2 else {}
+    return {f"{stream}_high": entries[:, -1], f"{stream}_next": entries[:, -2], **low}
 
 
-def _worth_a_mask(entries: Bytes, alive: NDArray[np.bool_]) -> bool:
-    """Whether a mask and the other entries take fewer bytes than all of them."""
-    if not len(alive) or alive.mean() > 1 - MANY_ZEROS:
-        return False
-    mask = np.packbits(alive, bitorder="little")
-    return _cost(mask) + _cost(entries[alive].T) < _cost(entries.T)
+def _raw(parts: Mapping[str, Bytes]) -> int:
+    return sum(content.size for content in parts.values())
+
+
+def _deflated(parts: Mapping[str, Bytes]) -> int:
+    """Bytes that these take in a file, were each of them a stream of its own."""
+    raws = [content.tobytes() for content in parts.values()]
+    return sum(min(len(raw), len(zlib.compress(raw, 9))) for raw in raws)
 
 
 def _need(entries: Bytes, kind: _Type) -> int:
@@ -246,15 +268,12 @@ def _packed(values: Bytes, width: int) -> Bytes:
     return np.packbits(bits.reshape(-1), bitorder="little")
 
 
-def _entry(entry: Entry) -> tuple[_Type, list[int], int, bool]:
-    """The parts of an entry, checked."""
-    name, shape, *more = entry
+def _entry(entry: Entry) -> tuple[_Type, list[int]]:
+    """Type and shape, checked."""
+    name, shape = entry
     if name not in _TYPES:
         raise ValueError(f"it has a tensor of the type {name!r}; known are {', '.join(_TYPES)}")
-    kind = _TYPES[name]
-    width, masked = [*more, *(kind.bits, 0)[len(more) :]]
     sizes = [int(size) for size in shape]
-    known = {*range(1, 9), *range(16, kind.bits + 1, 8)}
-    if any(size < 0 for size in sizes) or (width not in known and not kind.floating):
-        raise ValueError(f"it has a tensor with the impossible layout {entry}")
-    return kind, sizes, width, bool(masked)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"it has a tensor of the impossible shape {sizes}")
+    return _TYPES[name], sizes

@@ -201,7 +201,7 @@ def test_a_wrong_cut_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor import descent as module  # noqa: PLC0415
+    from compressor import certificate as module  # noqa: PLC0415
 
     def short(model: nn.Module, example: object) -> Cost:
         cost = measure(model, example)

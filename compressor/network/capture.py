@@ -62,7 +62,7 @@ def network(model: nn.Module, example: Example | None = None) -> Network:
         ValueError: If there is no usable example.
     """
     if isinstance(model, Network):
-        return private_copy(model)
+        return cast("Network", private_copy(model))
     one = example_of(model, example)
     batch = Batch(one, _batched(model, example))
     twin = private_copy(model)

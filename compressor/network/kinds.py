@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise
+from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
 
 Settings = dict[str, Any]
 """What JSON can hold."""
@@ -35,6 +35,7 @@ KINDS: Mapping[str, type[Kind]] = {
     "linear": IntLinear,
     "mean": IntMean,
     "requantise": Requantise,
+    "scale": Scale,
 }
 """Kinds by the name they are stored under."""
 
@@ -45,7 +46,8 @@ def kind_of(module: nn.Module, name: str) -> str:
     Raises:
         ValueError: If it is none of the kinds that can be stored.
     """
-    found = [kind for kind, cls in KINDS.items() if type(module) is cls]
+    mine: type[Any] = type(module)
+    found = [kind for kind, cls in KINDS.items() if mine is cls]
     if not found:
         raise ValueError(
             f"the submodule {name!r} is a {type(module).__name__}, which cannot be stored: a "

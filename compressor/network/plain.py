@@ -73,10 +73,7 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
     roles = list(_walk(data["tensors"]))
     names = [name for name, _ in roles]
     modules: list[list[Plain]] = data.get("modules", [])
-    tree = Holder()
-    for name, kind, *settings in modules:
-        owner, _, leaf = str(name).rpartition(".")
-        branch(tree, owner).add_module(leaf, _made(kind, *settings))
+    tree = _grown(names, {str(name): rest for name, *rest in modules})
     held = [_held(t, role) for t, (_, role) in zip(tensors, roles, strict=True)]
     for (name, role), tensor in zip(roles, held, strict=True):
         _hold(tree, name, tensor, persistent=role != _TEMPORARY)
@@ -87,6 +84,20 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
     results = [*inputs, *(step.name for step in steps)]
     example = tuple(torch.zeros(shape, dtype=type_of(kind)) for _, shape, kind in data["inputs"])
     return Network(steps, inputs, _returned(data["outputs"], results, names), tree, example)
+
+
+def _grown(names: Sequence[str], calls: Mapping[str, list[Plain]]) -> Holder:
+    """Branches and called modules, in the order in which tensors name them, as they once were."""
+    tree = Holder()
+    paths = [name[:end] for name in names for end, letter in enumerate(name) if letter == "."]
+    for path in dict.fromkeys((*paths, *calls)):
+        inside = any(path.startswith(f"{call}.") for call in calls)
+        owner, _, leaf = path.rpartition(".")
+        if path in calls:
+            branch(tree, owner).add_module(leaf, _made(*calls[path]))
+        elif not inside:
+            branch(tree, path)
+    return tree
 
 
 def _inputs(network: Network) -> list[Plain]:

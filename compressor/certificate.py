@@ -1,0 +1,114 @@
+"""The end of a compression: the result counted anew, held to the caps, and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from compressor.budget import Budget, Cost
+from compressor.descent import cost
+from compressor.errors import VerificationError
+from compressor.footprint import file_sizes
+from compressor.layers import layers
+from compressor.measure import measure
+from compressor.report import Epoch, Report, verdicts, versions
+from compressor.result import Result
+from compressor.structure import full
+from compressor.tracing.program import named_tensors
+
+if TYPE_CHECKING:
+    from compressor.session import Session
+
+
+def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
+    """What a session has come to, with its report.
+
+    Args:
+        session: Nothing is left to be removed.
+        log: What training there was.
+
+    Raises:
+        VerificationError: If the result's cost is not what was predicted or over a cap.
+    """
+    dense, structure, name = session.dense, session.structure, type(session.given).__name__
+    files = file_sizes(session)
+    file = files[1] if files else None
+    expected = None if session.settled else cost(structure)
+    report = Report(
+        model=name,
+        budget=session.budget,
+        before=session.before,
+        after=recount(_counted(session), name, expected, session.budget, file=file),
+        files=files,
+        fileless=session.fileless,
+        layers=layers(session.given, full(session.whole), structure, within=session.within),
+        elsewhere=dense.const_macs,
+        frozen=dict(dense.frozen),
+        shrinks=tuple(session.shrinks),
+        log=tuple(log),
+        versions=versions(),
+        count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
+    )
+    return Result(session.model, report, structure, session.example)
+
+
+def _counted(session: Session) -> Cost:
+    """The result counted anew; one of integers, whose layers hold no parameters, by its own."""
+    found = measure(session.model, session.example)
+    if session.unrounded is None:
+        return found
+    return rounded(session.model, measure(session.unrounded, session.example), found.macs)
+
+
+def recount(
+    after: Cost, model: str, predicted: Cost | None, budget: Budget, *, file: int | None = None
+) -> Cost:
+    """Hold a smaller model to its graph's prediction, if any, and to the caps.
+
+    Args:
+        after: What was measured.
+        model: What the model is called.
+        predicted: By its graph; None where it has none.
+        budget: The caps.
+        file: Bytes of its file, which a cap on bytes then counts.
+
+    Raises:
+        VerificationError: If it costs anything but what was predicted, or more than allowed.
+    """
+    names = () if predicted is None else ("params", "macs", "bytes")
+    pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
+    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
+    if wrong:
+        raise VerificationError(
+            f"the smaller {model} was counted anew and has {', '.join(wrong)}, "
+            "which its graph predicted. Nothing was returned. Please report the model"
+        )
+    held = after if file is None else replace(after, bytes=file)
+    over = [f"{n} {getattr(held, n):,} > {budget.caps[n]:,}" for n in budget.excess(held)]
+    if over:
+        raise VerificationError(
+            f"the result was asked to meet {budget} and does not: {', '.join(over)}. "
+            "End the schedule with a Prune phase, or call Session.shrink()"
+        )
+    return after
+
+
+def rounded(model: nn.Module, before: Cost, macs: int) -> Cost:
+    """What a network of integers costs.
+
+    Args:
+        model: Its layers hold int8 weights, int32 biases and scales, all of them buffers.
+        before: What it cost in floating point. Its parameters are those that count: normalisation
+            has since gone into scales and biases, of which there are fewer.
+        macs: As measured on the integers.
+    """
+    tensors = {id(t): t for _, t in named_tensors(model)}.values()
+    weights = [t for t in tensors if t.dtype == torch.int8]
+    zeros = sum(t.numel() - int(t.count_nonzero()) for t in weights)
+    stored = sum(t.numel() * t.element_size() for t in tensors)
+    return Cost(before.params, min(before.nonzero, before.params - zeros), macs, stored)

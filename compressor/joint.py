@@ -1,0 +1,238 @@
+"""Width, density and bits together, under one cap on bytes: which mix it is, the data decide."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
+from compressor.allocation.choices import Choice, choose_options
+from compressor.batches import Batch
+from compressor.budget import Budget
+from compressor.calibration import calibration_loss
+from compressor.choice import MARGIN
+from compressor.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
+from compressor.copies import private_copy
+from compressor.errors import BudgetError
+from compressor.footprint import UNIT, Footprint, bound, footprint
+from compressor.graph import Graph
+from compressor.importance import fisher, gradients
+from compressor.settings import check_whole
+from compressor.structure import Structure, restrict
+from compressor.surgery import shrink
+from compressor.widths import agreed
+
+if TYPE_CHECKING:
+    from compressor.phases import Phase
+    from compressor.session import Session
+    from compressor.training import Training
+
+WAYS: tuple[tuple[str, Objective], ...] = (("uniform", LogRetention()), ("dual", PowerMean(1)))
+"""How widths are chosen for every number of bits; see `compressor.choice`."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Choose width, density and bits together; `Int8` has to end the schedule.
+
+    A byte can be spent on more channels, on more weights of a channel, or on more bits of a weight.
+    For every number of bits that a weight may take on average, the widths are chosen under all caps
+    (`compressor.allocate`); then every tensor gets the density and the bits that lose least
+    (`compressor.coding`, a multiple-choice knapsack). What is left of the network is compared by
+    its loss on the data, rounded and sparse as it would be, with BatchNorm recalibrated. Dense
+    tensors of 8 bits stay unless something else is clearly better.
+
+    Where a network is small, its widths count most; fewer than 8 bits pay where a cap is far below
+    what the network has.
+
+    Attributes:
+        averages: Bits that a weight may take on average, mask included.
+        codes: What every tensor is offered.
+        floor: Fewest units that any axis keeps.
+        round_to: Keep multiples of so many units.
+        batches: Most batches that importance and losses are measured on.
+        clips: Examples per micro-batch of that measurement.
+    """
+
+    averages: tuple[float, ...] = (8.0, 6.0, 5.0, 4.0, 3.0)
+    codes: tuple[Code, ...] = CODES
+    floor: int = 1
+    round_to: int = 1
+    batches: int = 16
+    clips: int = 4
+
+    lowers = frozenset({"params", "nonzero", "macs", "bytes"})
+    settles = frozenset[str]()
+    length = 1
+    needs = "Joint measures the loss of every mix"
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: If a number is out of range, or anything is of the wrong kind.
+        """
+        whole = {name: getattr(self, name) for name in ("floor", "round_to", "batches", "clips")}
+        check_whole("Joint", 1, **whole)
+        if not self.averages or not all(1 < bits <= 8 for bits in self.averages):
+            raise ValueError(
+                f"Joint(averages={self.averages!r}): must be numbers of bits above 1, at most 8"
+            )
+        if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
+            raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")
+
+    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+        """Find out whether there is a cap on bytes, and somebody to round.
+
+        Raises:
+            BudgetError: If there is none, or no structure meets the caps.
+            ValueError: If the schedule does not end in `Int8`.
+        """
+        del earlier
+        if session.due is None or session.due.bytes is None:
+            raise BudgetError(
+                f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
+                "Budget(bytes='64KiB'), or use Prune()"
+            )
+        if not any(type(phase).__name__ == "Int8" for phase in session.later):
+            raise ValueError("Joint() chooses bits for Int8(): end the schedule with Int8()")
+        weights = coded_weights(session.model, session.graph)
+        least = priced(footprint(session, session.later), weights, min(self.averages))
+        allocate(
+            session.graph, np.ones(session.graph.units), session.due, method="uniform",
+            floor=self.floor, round_to=self.round_to, costs={"bytes": least.form(session.graph)},
+        )  # fmt: skip
+
+    def run(self, training: Training, part: int) -> None:
+        """Measure, choose, remove and mask."""
+        del part
+        session = training.session
+        batches = list(islice(training.batches(), self.batches))
+        measured = _Measured(self, session, batches)
+        mixes = [measured.mix(bits, *way) for bits in self.averages for way in WAYS]
+        best = min(mixes, key=lambda mix: mix.loss)
+        chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
+        allocation = replace(chosen.allocation, method=chosen.name)
+        sensitivity = measured.sensitivity(allocation.structure)
+        session.remove(allocation, measured.caps, {mix.name: mix.loss for mix in mixes})
+        self._encode(session, sensitivity)
+        training.refresh()
+
+    def redo(self, session: Session, change: Any) -> None:
+        """Nothing: a checkpoint holds units, masks and bits."""
+
+    def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
+        """Give every tensor its density and bits, within what the file really leaves."""
+        weights = coded_weights(session.model, session.graph)
+        cap, dense = cast("int", session.budget.bytes), bound(session, session.later)
+        size = sum(w.numel() for w in weights.values())
+        codes = _codes(self, weights, session.graph, sensitivity, 8 * (cap - dense + size))
+        for name, code in codes.items():
+            if code.density < 1:
+                session.masks[name] = _live(weights[name], code)
+            if code.bits < max(BITS):
+                session.bits[name] = code.bits
+        session.masks.hold(session.model)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One way to spend the bytes.
+
+    Attributes:
+        name: For the report.
+        allocation: The widths.
+        loss: On the data.
+    """
+
+    name: str
+    allocation: Allocation
+    loss: float
+
+
+class _Measured:
+    """Everything that is measured once, and the mixes made of it."""
+
+    def __init__(self, joint: Joint, session: Session, batches: Sequence[Batch]) -> None:
+        self.joint, self.session, self.batches = joint, session, batches
+        self.caps = cast("Budget", session.due)
+        self.weights = coded_weights(session.model, session.graph)
+        found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
+        tensors = {name: p.detach() for name, p in session.model.named_parameters()}
+        self.scores = agreed(session, fisher(session.graph, tensors, found))
+        self._fisher = fisher_diagonal(self.weights, found)
+        self._footprint = footprint(session, session.later)
+
+    def mix(self, bits: float, method: str, objective: Objective) -> Mix:
+        """Widths for a number of bits, codes for the widths, and the loss of both."""
+        session, graph = self.session, self.session.graph
+        form = priced(self._footprint, self.weights, bits).form(graph)
+        allocation = allocate(
+            graph, self.scores, self.caps, method=method, objective=objective,
+            floor=self.joint.floor, round_to=self.joint.round_to, costs={"bytes": form},
+        )  # fmt: skip
+        structure = allocation.structure
+        small = shrink(session.model, graph, structure)
+        rest = priced(self._footprint, self.weights, 0).form(graph)(structure.widths)
+        room = 8 * cast("int", self.caps.bytes) - -(-8 * rest // UNIT)
+        left, weights = restrict(structure), coded_weights(small, graph)
+        codes = _codes(self.joint, weights, left, self.sensitivity(structure), room)
+        with torch.no_grad():
+            for name, code in codes.items():
+                weights[name].copy_(coded(weights[name], code, _out_dim(left, name)))
+        loss = np.array(calibration_loss(small, self.batches, session.loss))
+        name = f"{bits:g} bits, {allocation.name}"
+        return Mix(name, allocation, float(agreed(session, loss)))
+
+    def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
+        """Mean squared gradients of the weights that a structure keeps."""
+        held = private_copy(self.session.model)
+        for name, weight in coded_weights(held, self.session.graph).items():
+            weight.copy_(self._fisher.get(name, torch.zeros_like(weight)))
+        small = shrink(held, self.session.graph, structure)
+        return coded_weights(small, self.session.graph)
+
+
+def coded_weights(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    """The weights of convolutions and matrix products, by name; the model's own memory."""
+    applied = {site.weight for site in graph.sites}
+    return {name: p.detach() for name, p in model.named_parameters() if name in applied}
+
+
+def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footprint:
+    """A bound in which an entry of some tensors takes so many bits."""
+    entries = dict(footprint.entries) | dict.fromkeys(names, ceil(bits * UNIT / 8))
+    return Footprint(entries, footprint.const)
+
+
+def _codes(
+    joint: Joint,
+    weights: Mapping[str, Tensor],
+    graph: Graph,
+    sensitivity: Mapping[str, Tensor],
+    room: int,
+) -> dict[str, Code]:
+    """The code of every tensor that loses least within so many bits."""
+    dims = {name: _out_dim(graph, name) for name in weights}
+    costs, losses = tables(weights, sensitivity, dims, joint.codes)
+    chosen: Choice = choose_options(costs, losses, room)
+    return {name: joint.codes[k] for name, k in zip(weights, chosen.options, strict=True)}
+
+
+def _out_dim(graph: Graph, name: str) -> int:
+    return graph.weights[name].out_dim or 0
+
+
+def _live(weight: Tensor, code: Code) -> Tensor:
+    """Which weights a code keeps: the largest."""
+    order = torch.argsort(weight.abs().flatten(), descending=True, stable=True)
+    live = torch.zeros(weight.numel(), dtype=torch.bool)
+    live[order[: code.kept(weight.numel())].cpu()] = True
+    return live.reshape(weight.shape)

@@ -1,0 +1,175 @@
+"""A network as an ONNX file: any batch size, nothing but what runs in it, checked, in one piece.
+
+Needs the `onnx` extra: onnx and onnxscript to write, onnxruntime to look at what would run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from compressor.network import Network
+from compressor.quantization.exported import Exported
+from compressor.storage import write_bytes
+
+
+def export(network: Network, path: str | os.PathLike[str]) -> int:
+    """Write a network as ONNX, in evaluation mode; returns the file's length in bytes.
+
+    Integer layers are written so that runtimes recognise them (QuantizeLinear, DequantizeLinear).
+    Inputs keep their names; outputs are named "output", or "output_0" and so on where there are
+    several. Their first dimension, the batch, is open.
+
+    Args:
+        network: From `compressor.network.network`, or the integer reference.
+        path: Replaced in one step if it exists.
+
+    Raises:
+        ImportError: If onnx or onnxscript is missing.
+        ValueError: If ONNX's checker refuses what was made.
+    """
+    content = onnx_bytes(network)
+    write_bytes(Path(path), content)
+    return len(content)
+
+
+def onnx_bytes(network: Network) -> bytes:
+    """The content of the file that `export` writes; arguments and errors likewise."""
+    onnx = _onnx()
+    made = Exported(network)
+    model = _translated(made.network.eval())
+    made.write(onnx, model)
+    strip(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"export: ONNX refuses the file that was made: {error}") from error
+    return cast("bytes", model.SerializeToString())
+
+
+def kernels(content: bytes) -> Counter[str]:
+    """What ONNX Runtime would run, on a CPU at its default settings: kernels by type.
+
+    Integer convolutions, sums and so on are named QLinearConv, QLinearAdd; Conv is one that runs in
+    floating point.
+
+    Args:
+        content: Of an ONNX file.
+
+    Raises:
+        ImportError: If onnxruntime is missing.
+    """
+    onnx = _onnx()
+    runtime = _runtime()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        options = runtime.SessionOptions()
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3  # that such a file fits this machine alone is no news
+        runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(path).graph
+    return Counter(node.op_type for node in graph.node)
+
+
+def strip(model: Any) -> None:
+    """Remove from an ONNX model what does not run: traces, descriptions, long names, duplicates.
+
+    Args:
+        model: A `ModelProto` with one graph, changed in place.
+    """
+    del model.metadata_props[:], model.functions[:], model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    del model.graph.value_info[:]
+    _share(model.graph)
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for node in graph.node:
+        node.name = ""
+    _shorten(graph)
+
+
+def _translated(network: Network) -> Any:
+    """The exporter's model."""
+    example = network.example_input_array
+    one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
+    device = next((t.device for t in network.buffers()), torch.device("cpu"))
+    inputs = tuple(torch.cat([x, x]).to(device) for x in one)  # one would be taken for a constant
+    batch = Dim("batch")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's remarks on itself
+        program = torch.onnx.export(
+            network,
+            inputs,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+            input_names=list(network.inputs),
+        )
+    if program is None:
+        raise ValueError("export: PyTorch's exporter gave nothing back")
+    return program.model_proto
+
+
+def _share(graph: Any) -> None:
+    """Keep one of several equal initialisers."""
+    first: dict[bytes, str] = {}
+    names: dict[str, str] = {}
+    kept: list[Any] = []
+    for tensor in graph.initializer:
+        name, tensor.name = tensor.name, ""
+        content = tensor.SerializeToString()
+        tensor.name = name
+        names[name] = first.setdefault(content, name)
+        if names[name] == name:
+            kept.append(tensor)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    _rename(graph, names)
+
+
+def _shorten(graph: Any) -> None:
+    """Number all tensors but the inputs; outputs get plain names."""
+    outputs = [value.name for value in graph.output]
+    plain = ["output"] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
+    names = {value.name: value.name for value in graph.input}
+    names.update(zip(outputs, plain, strict=True))
+    made = (name for node in graph.node for name in node.output)
+    for name in (*(tensor.name for tensor in graph.initializer), *made):
+        names.setdefault(name, f"t{len(names)}" if name else "")
+    _rename(graph, names)
+    for part in (*graph.initializer, *graph.output):
+        part.name = names[part.name]
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Let nodes read and make tensors by other names."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def _onnx() -> Any:
+    try:
+        importlib.import_module("onnxscript")  # what PyTorch's exporter needs
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        raise ImportError(f"export needs onnx and onnxscript ({error}): install them") from error
+
+
+def _runtime() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ImportError(f"looking at kernels needs onnxruntime ({error})") from error

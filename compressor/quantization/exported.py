@@ -1,0 +1,156 @@
+"""The integer reference as PyTorch's exporter gets to see it: a name in the place of each layer.
+
+The exporter translates what it knows, everything between integer layers, and keeps the names, which
+are replaced by what `qdq` writes. Exported as they are, the some twenty operations of each layer
+would take the exporter a minute, and it would find them again only by luck.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.onnx import is_in_onnx_export, ops
+
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.steps import Value
+from compressor.quantization import qdq
+from compressor.quantization.chains import VIEWS, only_reader
+from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
+from compressor.quantization.place import RELUS
+
+aten = torch.ops.aten
+
+DOMAIN = "compressor"
+"""Domain of the names."""
+
+PLACE = "exported"
+"""Branch of a network that holds them."""
+
+
+class Name(nn.Module):
+    """Stands for a module during an export.
+
+    Args:
+        number: Its number.
+        shape: Of its result, without the batch.
+    """
+
+    def __init__(self, number: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.number = number
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A result of the right shape; outside of an export PyTorch would fill it with zeros."""
+        if not is_in_onnx_export():
+            raise RuntimeError("this network was made for an export and does not run")
+        shape = (x.shape[0], *self.shape)
+        name = f"{DOMAIN}::Layer"
+        return ops.symbolic(name, (x,), {"number": self.number}, dtype=torch.float32, shape=shape)
+
+
+class Exported:
+    """A network to export, and what its names stand for.
+
+    Attributes:
+        network: The network; it does not run.
+        writes: What writes each numbered name.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Rewrite a network.
+
+        Args:
+            network: From `compressor.quantization.convert`, or one without integer layers.
+        """
+        self.writes: list[qdq.Write] = []
+        self._given = network
+        self._rewrite = Rewrite(network)
+        for step in network.steps:
+            self._step(step)
+        self.network = self._rewrite.build()
+
+    def write(self, onnx: Any, model: Any) -> None:
+        """Replace the names in an exporter's model by what they stand for.
+
+        Args:
+            onnx: The package.
+            model: A `ModelProto`, changed in place.
+        """
+        writer = qdq.Writer(onnx)
+        for node in model.graph.node:
+            if node.domain == DOMAIN:
+                (number,) = (a.i for a in node.attribute if a.name == "number")
+                writer.end(self.writes[number](writer, node.input[0]), node.output[0])
+            else:
+                writer.nodes.append(node)
+        del model.graph.node[:]
+        model.graph.node.extend(writer.nodes)
+        model.graph.initializer.extend(writer.constants)
+        kept = [entry for entry in model.opset_import if entry.domain != DOMAIN]
+        del model.opset_import[:]
+        model.opset_import.extend(kept)
+
+    def _step(self, step: Step) -> None:
+        if packet(step) in VIEWS:
+            self._follow_batch(step)
+        if not isinstance(step.op, str):
+            return
+        write = self._write(step, self._given.get_submodule(step.op))
+        if write is not None:
+            self.writes.append(write)
+            name = Name(len(self.writes) - 1, self._given.shapes[step.name][1:])
+            op = self._rewrite.add(f"{PLACE}.{step.name}", name)
+            self._rewrite.edit(step.name, op=op, args=step.args[:1])
+
+    def _write(self, step: Step, module: nn.Module) -> qdq.Write | None:
+        """What writes a module; None if it is not one of ours."""
+        if isinstance(module, Requantise):
+            return qdq.on_grid(module)
+        if isinstance(module, IntMean):
+            return qdq.mean(module)
+        if isinstance(module, Scale):
+            return qdq.scaled(module, self._given.shapes[step.name])
+        if isinstance(module, IntConv | IntLinear):
+            return self._layer(step, module)
+        return None
+
+    def _layer(self, step: Step, module: IntConv | IntLinear) -> qdq.Write:
+        """What writes a layer with a weight."""
+        weight = self._given.tensor(cast("Weight", step.args[1]))
+        if isinstance(module, IntLinear):
+            return qdq.product(module, weight)
+        if module.scale.dim() == 1:
+            return qdq.convolution(module, weight)
+        return self._bands(step, module, weight)
+
+    def _bands(self, step: Step, module: IntConv, weight: Tensor) -> qdq.Write:
+        """A layer with sub-bands takes along the ReLU behind it: rounded first, put together then.
+
+        Raises:
+            ValueError: If no quantiser follows.
+        """
+        behind = only_reader(self._given, step.name)
+        positive = behind is not None and packet(behind) in RELUS
+        if behind is not None and positive:
+            self._rewrite.redirect(behind.name, step.name)
+            behind = only_reader(self._given, behind.name)
+        op = None if behind is None else behind.op
+        grid = self._given.get_submodule(op) if isinstance(op, str) else None
+        if not isinstance(grid, Requantise):
+            raise ValueError(f"export: no quantiser follows {step.name!r}, which has sub-bands")
+        rows = self._given.shapes[cast("Ref", step.args[0]).name][2]
+        return qdq.bands(module, weight, rows, grid, positive=positive)
+
+    def _follow_batch(self, step: Step) -> None:
+        """A view takes the size of the batch from what it views, which costs a runtime nothing."""
+        shape = cast("tuple[Value, ...]", step.args[1])
+        unknown = [n for n, size in enumerate(shape) if isinstance(size, Ref)]
+        if len(unknown) != 1 or -1 in shape:
+            return
+        producer = self._given.producer(shape[unknown[0]])
+        if producer is not None and packet(producer) is aten.sym_size:
+            sizes = tuple(-1 if n == unknown[0] else size for n, size in enumerate(shape))
+            self._rewrite.edit(step.name, args=(step.args[0], sizes))

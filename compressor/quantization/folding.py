@@ -1,0 +1,155 @@
+"""From what a layer learned to what an int8 layer holds: integers, scales, biases.
+
+A layer computes ``gain * (weight . x) + shift``, where gain and shift are those of the
+normalisation behind it. With ``weight = scale_w * W`` and ``x = scale_x * X`` this is, exactly,
+``scale_x * scale * (W . X + bias)`` with ``scale = scale_w * gain``: normalisation goes into the
+scale, and the integers W are those of training. A negative gain makes a negative scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.quantization.fake import weight_scale, weight_steps
+
+EXACT = 1 << 24
+"""Single precision holds every whole number up to here."""
+
+_LARGEST_BIAS = 1 << 30
+"""Half of what 32 bits hold: the other half is left for the sums."""
+
+_DEAD_BIAS = 1 << 22
+"""Bias of a channel without weights, which then has 22 bits and is exact in single precision."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What follows a layer, channel by channel: ``gain * y + shift``, in double precision.
+
+    Attributes:
+        gain: (channels,), or (channels, sub_bands) where sub-bands of frequency differ.
+        shift: Of the same shape.
+    """
+
+    gain: Tensor
+    shift: Tensor
+
+    def then(self, gain: Tensor, shift: Tensor) -> Affine:
+        """This and then ``gain * y + shift``, with (channels,) or (channels, sub_bands) each."""
+        mine, other, more = self.gain, gain.double(), shift.double()
+        if other.dim() > mine.dim():
+            mine = mine[:, None]
+        elif mine.dim() > other.dim():
+            other, more = other[:, None], more[:, None]
+        own = self.shift.reshape(*self.shift.shape, *[1] * (mine.dim() - self.shift.dim()))
+        return Affine(mine * other, own * other + more)
+
+
+def identity(channels: int, device: torch.device | None = None) -> Affine:
+    """Nothing follows."""
+    zeros = torch.zeros(channels, dtype=torch.float64, device=device)
+    return Affine(zeros + 1, zeros)
+
+
+def batch_norm(
+    weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> Affine:
+    """What a batch normalisation does in evaluation; all tensors (channels,)."""
+    gain = torch.rsqrt(variance.detach().double() + eps)
+    gain = gain if weight is None else gain * weight.detach().double()
+    shift = -mean.detach().double() * gain
+    return Affine(gain, shift if bias is None else shift + bias.detach().double())
+
+
+@dataclass(frozen=True)
+class Integers:
+    """What an int8 layer holds.
+
+    Attributes:
+        weight: int8, of the shape of the original.
+        scale: float32 (channels,) or (channels, sub_bands); negative where the gain is.
+        bias: int32 of the same shape, or float32 where it was asked for: then it is added last.
+        large: Whether sums may leave the whole numbers that single precision holds.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+    large: bool
+
+
+def fold(
+    weight: Tensor,
+    affine: Affine,
+    input_scale: Tensor,
+    largest_input: int,
+    *,
+    sixteen: bool = True,
+    float_bias: bool = False,
+) -> Integers:
+    """The integers, scales and biases of a layer.
+
+    Biases are whole multiples of ``input_scale * |scale|``, made from the scales as they are
+    stored. Where a gain is next to nothing and the bias is not, 32 bits would not hold it; the
+    scale is then raised until they do. What is next to nothing moves by at most 2^-6 of the bias.
+
+    Args:
+        weight: (outputs, ...), floating point.
+        affine: What follows, the layer's own bias included.
+        input_scale: Scale of the input, of shape (), in single precision.
+        largest_input: Largest magnitude of an input, in steps.
+        sixteen: Round scales so that 16 bits hold them (see `sixteen_bits`).
+        float_bias: Leave biases in floating point.
+    """
+    scales = weight_scale(weight)
+    steps = weight_steps(weight, scales)
+    sums = steps.abs().flatten(1).sum(dim=1)  # whole numbers, far below 2^24 each
+    each = scales.double().reshape(-1, *[1] * (affine.gain.dim() - 1)) * affine.gain
+    live = (sums > 0).reshape(-1, *[1] * (each.dim() - 1)).expand_as(each)
+    scale = _raised(each, affine.shift / input_scale.double(), live).float()
+    scale = sixteen_bits(scale) if sixteen else scale
+    largest = float(sums.max()) * largest_input
+    shift = affine.shift.float()
+    if float_bias:
+        return Integers(steps.to(torch.int8), scale, shift, large=largest >= EXACT)
+    unit = (input_scale.float() * scale.abs()).double()
+    bias = (affine.shift / unit).round()
+    largest += float(bias.abs().max())
+    return Integers(steps.to(torch.int8), scale, bias.to(torch.int32), large=largest >= EXACT)
+
+
+def sixteen_bits(scale: Tensor) -> Tensor:
+    """Numbers rounded so that float16 holds each, times one power of two for all.
+
+    The power is such that the largest is between 2^14 and 2^15: numbers down to 2^-29 of it keep 11
+    bits. None becomes zero.
+
+    Args:
+        scale: Any shape, no zeros; float32.
+    """
+    _, exponent = torch.frexp(scale.abs().max())
+    power = torch.exp2(15.0 - exponent)
+    scaled = scale * power
+    least = torch.finfo(torch.float16).smallest_normal
+    half = torch.where(
+        scaled.abs() < least, torch.copysign(scaled.new_tensor(least), scaled), scaled
+    )
+    return half.half().float() / power
+
+
+def _raised(scale: Tensor, shift: Tensor, live: Tensor) -> Tensor:
+    """Scales, none of them zero, large enough for biases of `shift` to be held.
+
+    A channel without weights may have any scale, and gets one that its bias is precise in.
+    """
+    limit = torch.where(live, float(_LARGEST_BIAS), float(_DEAD_BIAS))
+    needed = shift.abs() / limit
+    wanted = torch.where(live, scale.abs(), torch.zeros_like(scale))
+    size = torch.maximum(wanted, needed)
+    # Both nothing: nothing comes out, whatever is chosen; a millionth of the others' scale.
+    spare = size.max() * 2.0**-20
+    size = torch.where(size > 0, size, torch.where(spare > 0, spare, 1.0))
+    return torch.copysign(size, scale)

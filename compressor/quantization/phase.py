@@ -1,0 +1,198 @@
+"""The last phase: train with every value rounded to 8 bits, and leave a network of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.graph import Weight
+from compressor.losses import Distill
+from compressor.network import Network, network
+from compressor.phases import FineTune
+from compressor.quantization.convert import convert
+from compressor.quantization.integer import IntConv, IntLinear
+from compressor.quantization.layers import Mode
+from compressor.quantization.prepare import calibrate, grids, prepare, quantisers, set_grids
+from compressor.quantization.presets import ORT, Preset
+from compressor.settings import check_number, check_whole
+
+if TYPE_CHECKING:
+    from compressor.phases import Phase
+    from compressor.session import Session
+    from compressor.training import Training
+
+SETTLED = "it trains for int8, which must be the last phase"
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Quantisation-aware training, then conversion to integers; nothing can follow.
+
+    The model becomes a `compressor.network.Network`. First quantisers are put into it and their
+    scales chosen from data (`compressor.quantization.prepare`), then it is trained with rounded
+    weights and activations, gradients passing straight through, and at last its weights become int8
+    and its biases int32, with normalisation in the scales. What is returned is this integer
+    reference: what it computes is what its file and its ONNX export compute.
+
+    Source: the 2021 report, section 2.3 (symmetric quantisation of what pruning left), and the 2022
+    one, section 2.4 (8 bits for weights and activations after pruning). Zeros of earlier pruning
+    stay zeros. 8 bits save bytes; whether they save time is a matter of the runtime.
+
+    Attributes:
+        epochs: Passes over the data; none leaves the network as calibration made it.
+        lr: Learning rate at the end of the warm-up; it falls along half a cosine.
+        weight_decay: Decoupled weight decay, on filters alone.
+        warmup: Epochs (or a part of one) over which the rate rises from 0.
+        distill: What to learn from the dense network beside the targets.
+        preset: The grids of activations: `presets.ORT` for ONNX Runtime and phones, or
+            `presets.TENSORRT`.
+        fold_bands: Normalisation by sub-bands becomes part of the scales of the convolution before
+            it; else it is an operation of its own.
+        learned: Whether scales of activations are learned, as in LSQ (Esser et al. 2020).
+        batches: Batches that the scales are chosen from.
+    """
+
+    epochs: int = 10
+    lr: float = 2e-4
+    weight_decay: float = 0.0
+    warmup: float = 0.5
+    distill: Distill | None = None
+    preset: Preset = ORT
+    fold_bands: bool = True
+    learned: bool = False
+    batches: int = 8
+
+    lowers = frozenset({"bytes"})
+    settles = frozenset[str]()
+    final = True
+    needs = "Int8 chooses scales"
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: If a number is out of range, or anything is of the wrong kind.
+        """
+        check_whole("Int8", epochs=self.epochs)
+        check_whole("Int8", 1, batches=self.batches)
+        numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
+        check_number("Int8", **numbers)
+        if self.distill is not None and not isinstance(self.distill, Distill):
+            raise ValueError(f"Int8(distill={self.distill!r}): must be Distill(), or None")
+        if not isinstance(self.preset, Preset):
+            raise ValueError(
+                f"Int8(preset={self.preset!r}): must be compressor.quantization.presets.ORT or "
+                "TENSORRT"
+            )
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are steps of an optimiser."""
+        return self.epochs > 0
+
+    @property
+    def length(self) -> int:
+        """Quantisers put in, the epochs, and the conversion."""
+        return self.epochs + 2
+
+    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+        """Find out whether the model can be written as a network and has anything to round.
+
+        Raises:
+            TraceError: If it cannot.
+            ValueError: If nothing in it can be rounded, or it is quantised already.
+        """
+        del earlier
+        self._prepared(session)
+
+    def run(self, training: Training, part: int) -> None:
+        """Prepare, train one epoch, or convert."""
+        session = training.session
+        if part == 0:
+            inputs = list(_inputs(training, self.batches))
+            session.unrounded = session.model
+            session.replace(self._prepared(session), settled=SETTLED)
+            calibrate(cast("Network", session.model), inputs)
+            session.record({"grids": grids(session.model)})
+            training.refresh()
+        elif part <= self.epochs:
+            self._epoch(training, part - 1)
+        else:
+            self._convert(session)
+            session.record({"large": _large(session.model)})
+            training.refresh()
+
+    def redo(self, session: Session, change: Any) -> None:
+        """Put quantisers in, or convert; values are filled in by the checkpoint."""
+        if "grids" in change:
+            session.unrounded = session.model
+            session.replace(self._prepared(session), settled=SETTLED)
+            set_grids(session.model, change["grids"])
+        else:
+            self._convert(session)
+            for name, large in change["large"].items():
+                cast("IntConv", session.model.get_submodule(name)).large = large
+
+    def dry(self, whole: Network, session: Session) -> Network:  # noqa: ARG002
+        """The integers that a network will become, with any scales."""
+        prepared = prepare(whole, self.preset, fold_bands=self.fold_bands)
+        for quantiser in quantisers(prepared).values():
+            quantiser.mode = Mode.FAKE
+        return convert(prepared)
+
+    def stores(self, weight: Weight, bits: Fraction) -> Fraction:
+        """A byte for what is multiplied, 32 bits for what is added; norms go into the scales."""
+        if weight.out_dim is not None:
+            return min(bits, Fraction(8))
+        return Fraction(32) if weight.trainable else Fraction(0)
+
+    def rate(self, over: float) -> float:
+        """Factor of the learning rate when the share `over` of the epochs is done."""
+        return FineTune(epochs=max(self.epochs, 1), warmup=self.warmup).rate(over)
+
+    def _prepared(self, session: Session) -> Network:
+        whole = network(session.model, session.example)
+        return prepare(whole, self.preset, fold_bands=self.fold_bands, learned=self.learned)
+
+    def _epoch(self, training: Training, number: int) -> None:
+        if number == 0:
+            training.start(self.lr, self.weight_decay)
+        loss = training.distilled(self.distill)
+        training.epoch("Int8", number, self.epochs, loss, self.rate)
+
+    def _convert(self, session: Session) -> None:
+        session.replace(convert(cast("Network", session.model)), settled="it is made of integers")
+
+
+def _inputs(training: Training, batches: int) -> Iterator[tuple[Tensor, ...]]:
+    """What the loss calls the model with on some batches."""
+    model, loss = training.session.model, training.session.loss
+    seen: list[tuple[Tensor, ...]] = []
+
+    def remember(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs)
+
+    hook = model.register_forward_pre_hook(remember)
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            for batch in islice(training.batches(), batches):
+                loss(model, batch)
+    finally:
+        hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    yield from seen
+
+
+def _large(whole: nn.Module) -> dict[str, bool]:
+    """Which layers of integers add up in double precision, which no tensor says."""
+    named = whole.named_modules()
+    return {name: m.large for name, m in named if isinstance(m, (IntConv, IntLinear))}

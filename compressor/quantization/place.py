@@ -1,0 +1,156 @@
+"""Where values are rounded: which results of a network get a quantiser.
+
+Results are of two kinds. *Rounded* are the results of operations that runtimes have integer kernels
+for and those that the next quantiser may follow directly: layers with what goes into their scales,
+sums and products of two rounded tensors, concatenation, average pooling, activation functions. A
+quantiser follows each. Everything else is *floating*: what a network does there (Residual
+Normalization, a softmax) stays as it is, and its result is rounded only where a layer reads it.
+Operations that merely move values (views, maximum pooling) leave them what they are.
+
+A quantiser moves behind a ReLU that is the only reader, as its grid then starts at zero and the
+ReLU costs nothing, and behind dropout, which conversion removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from compressor.network import Network, Ref, Step, packet
+from compressor.network.steps import Value
+from compressor.quantization.chains import (
+    VIEWS,
+    Layer,
+    Scaling,
+    is_layer,
+    layer,
+    only_reader,
+    scaling,
+)
+from compressor.quantization.pools import window
+
+aten = torch.ops.aten
+
+RELUS = (aten.relu, aten.relu6, aten.hardtanh, aten.clamp_min)
+DROPOUTS = (aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
+MOVING = (
+    *VIEWS, *DROPOUTS, aten.flatten, aten.unflatten, aten.squeeze, aten.unsqueeze,
+    aten.permute, aten.transpose, aten.contiguous, aten.clone, aten.slice, aten.select,
+    aten.narrow, aten.index_select, aten.expand, aten.flip, aten.max_pool1d, aten.max_pool2d,
+    aten.pixel_shuffle, aten.channel_shuffle,
+)  # fmt: skip
+"""Operations whose results are some of their input's values."""
+
+_PAIRS = (aten.add, aten.mul)
+_JOINING = (
+    *_PAIRS, *RELUS, aten.cat, aten.silu, aten.sigmoid, aten.hardswish,
+    aten.hardsigmoid, aten.gelu, aten.tanh, aten.elu, aten.leaky_relu, aten.mish,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Places:
+    """What is rounded in a network.
+
+    Attributes:
+        layers: The layers whose weights are rounded.
+        results: Names of the results (or inputs) that a quantiser follows, in order.
+    """
+
+    layers: tuple[Layer, ...]
+    results: tuple[str, ...]
+
+
+def places(network: Network, *, bands: bool) -> Places:
+    """Where the quantisers of a network go.
+
+    Args:
+        network: Without quantisers.
+        bands: Whether normalisation by sub-bands goes into a layer's scales; it is an operation of
+            its own else, with a quantiser before and behind it.
+    """
+    found = tuple(
+        layer(network, step, bands=bands) for step in network.steps if is_layer(network, step)
+    )
+    rounded = _rounded(network, found)
+    order = [*network.inputs, *(step.name for step in network.steps)]
+    behind = {_moved(network, name) for name in rounded}
+    return Places(found, tuple(name for name in order if name in behind))
+
+
+def scalings(network: Network, layers: Iterable[Layer]) -> tuple[Scaling, ...]:
+    """The normalisations that follow no layer."""
+    taken = {name for part in layers for name in part.steps}
+    found: list[Scaling] = []
+    for step in network.steps:
+        part = None if step.name in taken else scaling(network, step)
+        if part is not None:
+            found.append(part)
+            taken.update(part.steps)
+    return tuple(found)
+
+
+def _rounded(network: Network, layers: tuple[Layer, ...]) -> set[str]:
+    """Results that a quantiser follows, before any is moved."""
+    alone = {part.steps[0]: part for part in scalings(network, layers)}
+    parts = (*layers, *alone.values())
+    ends, inside = {part.end for part in parts}, {name for part in parts for name in part.steps}
+    rounded = {part.end for part in layers}
+
+    def stands(value: Value) -> bool:
+        return origin(network, value, ends) in rounded
+
+    for part in layers:  # layers read rounded values, whatever these are
+        rounded.add(origin(network, network.step(part.step).argument("input"), ends))
+    while True:
+        before = len(rounded)
+        for step in network.steps:
+            part = alone.get(step.name)
+            if part is not None and stands(Ref(part.source)):
+                rounded.add(part.end)
+            elif step.name not in inside and _joins(network, step):
+                rounded |= {step.name} if all(map(stands, _tensors(step))) else set()
+        if len(rounded) == before:
+            return rounded
+
+
+def _joins(network: Network, step: Step) -> bool:
+    """Whether the result of a step is rounded if all that it works on is."""
+    kind = packet(step)
+    if kind in _PAIRS and (len(_tensors(step)) != 2 or step.kwargs.get("alpha", 1) != 1):
+        return False
+    return kind in _JOINING or window(network, step) is not None
+
+
+def origin(network: Network, value: Value, ends: Container[str]) -> str:
+    """Name of the result or input that a value was moved from.
+
+    Args:
+        network: Without quantisers.
+        value: A result or input.
+        ends: Results that were not moved, though what makes them would say so: the last view of a
+            normalisation by sub-bands.
+    """
+    step = network.producer(value)
+    while step is not None and packet(step) in MOVING and step.name not in ends:
+        value = step.args[0]
+        step = network.producer(value)
+    return cast("Ref", value).name
+
+
+def _moved(network: Network, name: str) -> str:
+    """Where the quantiser of a result goes: behind dropout and ReLU if nothing else reads it."""
+    reader = only_reader(network, name)
+    while reader is not None and packet(reader) in (*RELUS, *DROPOUTS):
+        name = reader.name
+        reader = only_reader(network, name)
+    return name
+
+
+def _tensors(step: Step) -> list[Ref]:
+    """The results that an operation computes with."""
+    given: Value = step.args[0] if packet(step) is aten.cat else step.args[:2]
+    return [value for value in cast("tuple[Value, ...]", given) if isinstance(value, Ref)]

@@ -1,0 +1,76 @@
+"""Average pooling in all its spellings: windows that lie side by side."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from compressor.network import Network, Ref, Step, packet
+from compressor.network.steps import Value
+
+aten = torch.ops.aten
+
+_AVERAGES = (aten.avg_pool1d, aten.avg_pool2d)
+_ADAPTIVE = (aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d)
+
+Window = tuple[tuple[int, ...], tuple[int, ...]]
+"""Entries along each spatial dimension, and steps from one window to the next."""
+
+
+def window(network: Network, step: Step) -> Window | None:
+    """The windows that a step averages, at the sizes the network was made for.
+
+    Returns:
+        None for another operation, and for averages that pad, overlap the edge, or reach over
+        channels or examples.
+    """
+    kind = packet(step)
+    if kind in _AVERAGES:
+        return _average(step)
+    if kind in _ADAPTIVE:
+        return _adaptive(network, step)
+    return _mean(network, step) if kind is aten.mean else None
+
+
+def _average(step: Step) -> Window | None:
+    dims = 1 if packet(step) is aten.avg_pool1d else 2
+    kernel, padding = (_each(step.argument(n), dims) for n in ("kernel_size", "padding"))
+    stride = _each(step.argument("stride") or kernel, dims)
+    divisor = packet(step) is aten.avg_pool2d and step.argument("divisor_override") is not None
+    return None if any(padding) or step.argument("ceil_mode") or divisor else (kernel, stride)
+
+
+def _adaptive(network: Network, step: Step) -> Window | None:
+    before, after = (network.shapes[name] for name in (_source(step), step.name))
+    dims = 1 if packet(step) is aten.adaptive_avg_pool1d else 2
+    if any(a % b for a, b in zip(before[-dims:], after[-dims:], strict=True)):
+        return None
+    each = tuple(a // b for a, b in zip(before[-dims:], after[-dims:], strict=True))
+    return each, each
+
+
+def _mean(network: Network, step: Step) -> Window | None:
+    """A mean over dimensions behind the channels."""
+    if not isinstance(step.args[0], Ref) or "dtype" in step.kwargs:
+        return None
+    shape = network.shapes[_source(step)]
+    dims: Value = step.args[1] if len(step.args) > 1 else step.kwargs.get("dim")
+    if not isinstance(dims, (list, tuple)) or len(shape) not in (3, 4):
+        return None
+    over = {d % len(shape) for d in cast("tuple[int, ...]", dims)}
+    if not over or min(over) < 2:
+        return None
+    each = tuple(shape[d] if d in over else 1 for d in range(2, len(shape)))
+    return each, each
+
+
+def _source(step: Step) -> str:
+    return cast("Ref", step.args[0]).name
+
+
+def _each(value: Value, dims: int) -> tuple[int, ...]:
+    numbers = (
+        tuple(cast("tuple[int, ...]", value)) if isinstance(value, (list, tuple)) else (value,)
+    )
+    return numbers * dims if len(numbers) == 1 else numbers

@@ -1,0 +1,233 @@
+"""Integer layers as ONNX writes them: QuantizeLinear, DequantizeLinear and the plain operation.
+
+Runtimes recognise the pattern and run one integer kernel in its place. Values between layers are
+written as floating-point numbers on a grid, as they are in the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.quantization.integer import Geometry, IntConv, IntLinear, IntMean, Requantise, Scale
+
+Attribute = int | Sequence[int]
+
+
+class Writer:
+    """The nodes and constants of a part of an ONNX graph.
+
+    Attributes:
+        nodes: `NodeProto`, in order.
+        constants: `TensorProto`, each once.
+    """
+
+    def __init__(self, onnx: Any, prefix: str = "q") -> None:
+        """Nothing written yet.
+
+        Args:
+            onnx: The package.
+            prefix: What all names begin with.
+        """
+        self._onnx = onnx
+        self._prefix = prefix
+        self._count = 0
+        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: Tensor | NDArray[Any]) -> str:
+        """Name of a constant, the same for equal ones."""
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = self._fresh()
+            self.constants.append(self._onnx.numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]
+
+    def node(self, kind: str, inputs: Sequence[str], **attributes: Attribute) -> str:
+        """Add a node; returns the name of its result."""
+        name = self._fresh()
+        made = self._onnx.helper.make_node(kind, list(inputs), [name], **attributes)
+        self.nodes.append(made)
+        return name
+
+    def end(self, result: str, name: str) -> None:
+        """Give the last node's result the name that others read it by."""
+        last = self.nodes[-1]
+        if last.output[0] != result:
+            raise ValueError(f"{result!r} is not what was written last")
+        last.output[0] = name
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"{self._prefix}{self._count}"
+
+
+Write = Callable[[Writer, str], str]
+"""Writes a module that reads the result of a name; returns the name of its own result."""
+
+
+def on_grid(module: Requantise) -> Write:
+    """A move to a grid and back to numbers."""
+    zero = torch.tensor(module.grid.zero, dtype=module.grid.dtype)
+
+    def write(writer: Writer, x: str) -> str:
+        scale = (writer.constant(module.scale), writer.constant(zero))
+        steps = writer.node("QuantizeLinear", (x, *scale))
+        return writer.node("DequantizeLinear", (steps, *scale))
+
+    return write
+
+
+def convolution(module: IntConv, weight: Tensor) -> Write:
+    """A convolution whose scales do not tell sub-bands apart."""
+
+    def write(writer: Writer, x: str) -> str:
+        stored = _stored(writer, weight, module.bias, module.scale, module.input_scale)
+        padding = module.geometry.padding
+        return writer.node("Conv", (x, *stored), **_moves(module.geometry, padding, padding))
+
+    return write
+
+
+def product(module: IntLinear, weight: Tensor) -> Write:
+    """A matrix product of (batch, inputs)."""
+
+    def write(writer: Writer, x: str) -> str:
+        stored = _stored(writer, weight, module.bias, module.scale, module.input_scale)
+        return writer.node("Gemm", (x, *stored), transB=1)
+
+    return write
+
+
+def mean(module: IntMean) -> Write:
+    """Average pooling with an explicit window."""
+
+    def write(writer: Writer, x: str) -> str:
+        window, stride = module.window, module.stride
+        return writer.node("AveragePool", (x,), kernel_shape=window, strides=stride)
+
+    return write
+
+
+def scaled(module: Scale, shape: tuple[int, ...]) -> Write:
+    """A gain and a shift, in floating point; `shape` is that of the input."""
+
+    def write(writer: Writer, x: str) -> str:
+        gain, shift = (module.rows(t, shape)[None] for t in (module.gain, module.shift))
+        times = writer.node("Mul", (x, writer.constant(gain)))
+        return writer.node("Add", (times, writer.constant(shift)))
+
+    return write
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The rows that one sub-band of an output is computed from.
+
+    Attributes:
+        rows: First row of the input and the one behind the last.
+        padding: Zeros above and below.
+    """
+
+    rows: tuple[int, int]
+    padding: tuple[int, int]
+
+
+def slabs(geometry: Geometry, kernel: int, inputs: int, bands: int) -> tuple[Slab, ...]:
+    """The slab of every sub-band.
+
+    Args:
+        geometry: How the convolution moves; its first dimension is split.
+        kernel: Entries of the kernel along it.
+        inputs: Rows of the input.
+        bands: Sub-bands of the output, which are equally high.
+    """
+    stride, padding = geometry.stride[0], geometry.padding[0]
+    reach = (kernel - 1) * geometry.dilation[0]
+    outputs = (inputs + 2 * padding - reach - 1) // stride + 1
+    rows = outputs // bands
+    found: list[Slab] = []
+    for band in range(bands):
+        first = band * rows * stride - padding
+        behind = (band * rows + rows - 1) * stride - padding + reach + 1
+        inside = max(first, 0), min(behind, inputs)
+        found.append(Slab(inside, (inside[0] - first, behind - inside[1])))
+    return tuple(found)
+
+
+def bands(
+    module: IntConv, weight: Tensor, inputs: int, grid: Requantise, *, positive: bool
+) -> Write:
+    """A convolution with its own scales in every sub-band: one for each, put together.
+
+    Each result is moved to the output's grid before it is put together, or a runtime would put
+    together floating-point numbers.
+
+    Args:
+        module: The layer.
+        weight: Its int8 weight.
+        inputs: Rows of its input.
+        grid: Where its output goes, the next quantiser.
+        positive: Whether a ReLU comes before that.
+    """
+    found = slabs(module.geometry, weight.shape[2], inputs, module.scale.shape[1])
+    columns = list(zip(module.bias.unbind(1), module.scale.unbind(1), strict=True))
+    others = module.geometry.padding[1:]
+
+    def write(writer: Writer, x: str) -> str:
+        parts: list[str] = []
+        for slab, (bias, scale) in zip(found, columns, strict=True):
+            stored = _stored(writer, weight, bias, scale, module.input_scale)
+            ends = (writer.constant(np.array([n], dtype=np.int64)) for n in (*slab.rows, 2))
+            rows = writer.node("Slice", (x, *ends))
+            above, below = slab.padding
+            moves = _moves(module.geometry, (above, *others), (below, *others))
+            part = writer.node("Conv", (rows, *stored), **moves)
+            part = writer.node("Relu", (part,)) if positive else part
+            parts.append(on_grid(grid)(writer, part))
+        return writer.node("Concat", parts, axis=2)
+
+    return write
+
+
+def _stored(
+    writer: Writer, weight: Tensor, bias: Tensor, scale: Tensor, input_scale: Tensor
+) -> tuple[str, str]:
+    """An int8 weight and its bias; negative scales change the weight's signs."""
+    sign = scale.sign().to(torch.int8).view(-1, *[1] * (weight.dim() - 1))
+    numbers = _numbers(writer, weight * sign, scale.abs())
+    if bias.is_floating_point():
+        return numbers, writer.constant(bias)
+    return numbers, _numbers(writer, bias, input_scale * scale.abs())
+
+
+def _numbers(writer: Writer, integers: Tensor, scale: Tensor) -> str:
+    """Integers times the scale of each of their first dimension.
+
+    The zero point of a weight could be left out as that of a bias is, but then ONNX Runtime runs
+    matrix products in floating point.
+    """
+    inputs = [writer.constant(integers), writer.constant(scale)]
+    if integers.dtype is torch.int8:
+        inputs.append(writer.constant(torch.zeros_like(scale, dtype=torch.int8)))
+    return writer.node("DequantizeLinear", inputs, axis=0)
+
+
+def _moves(
+    geometry: Geometry, begins: Sequence[int], ends: Sequence[int]
+) -> Mapping[str, Attribute]:
+    """Attributes of Conv."""
+    return {
+        "pads": [*begins, *ends],
+        "strides": geometry.stride,
+        "dilations": geometry.dilation,
+        "group": geometry.groups,
+    }

@@ -1,4 +1,4 @@
-"""Bring convolutional networks under hard budgets of parameters and multiply-accumulates."""
+"""Bring convolutional networks under hard budgets of parameters, MACs and bytes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from compressor.errors import (
 from compressor.fit import fit
 from compressor.graph import Graph
 from compressor.half import Half
+from compressor.joint import Joint
 from compressor.losses import Distill
 from compressor.measure import measure
 from compressor.phases import FineTune, Prune, Recalibrate, Train
@@ -39,6 +40,7 @@ __all__ = [
     "Graph",
     "Half",
     "Int8",
+    "Joint",
     "Prune",
     "Recalibrate",
     "Report",

@@ -121,20 +121,21 @@ def _check_no_file(folder: Path) -> None:
             )
 
 
-def phases_of(schedule: Sequence[Phase] | None, *, data: bool, val: bool) -> tuple[Phase, ...]:
+def phases_of(
+    schedule: Sequence[Phase] | None, default: Sequence[Phase], *, data: bool, val: bool
+) -> tuple[Phase, ...]:
     """The phases, with the default resolved and their need of data and `val` checked.
 
     Args:
         schedule: As given to `fit`.
+        default: What None stands for.
         data: Whether there is data.
         val: Whether there is something to validate with.
 
     Raises:
         ValueError: If it is no list of phases, or a phase lacks what it needs.
     """
-    if schedule is None:
-        return (Prune(), Recalibrate(), FineTune()) if data else (Prune(),)
-    phases = _listed(schedule)
+    phases = tuple(default) if schedule is None else _listed(schedule)
     for phase in phases if not data else ():
         if needs := _needs(phase):
             raise ValueError(

@@ -35,13 +35,15 @@ from compressor.checks import (
 from compressor.copies import private_copy
 from compressor.errors import BudgetError, TrainingError
 from compressor.identity import first_digest, identify
+from compressor.joint import Joint
 from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, check_model
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
-from compressor.phases import FineTune, Phase, Recalibrate, Solver
+from compressor.phases import FineTune, Phase, Prune, Recalibrate, Solver
 from compressor.progress import Bar
+from compressor.quantization.phase import Int8
 from compressor.result import Result
 from compressor.session import Session
 from compressor.training import Training, Validation
@@ -81,7 +83,9 @@ def fit(
             (batch, ...) or a tuple of several; anything else with a `loss` that takes it.
         budget: Hard caps.
         schedule: Phases; by default ``[Prune()]`` without data and
-            ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Gradual pruning is
+            ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
+            are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
+            between width, density and bits and returns a network of integers. Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
         loss: Called as ``loss(model, batch)``; cross entropy by default.
         optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
@@ -117,7 +121,8 @@ def fit(
     if checkpoint is not None:
         check_directory(checkpoint)
     keep = names_of(keep)
-    phases = phases_of(schedule, data=data is not None, val=val is not None)
+    default = _default(budget, data=data is not None)
+    phases = phases_of(schedule, default, data=data is not None, val=val is not None)
     check_trainable(model, phases)
     check_optimizer(optimizer, model, phases)
     if fabric is not None:
@@ -145,6 +150,15 @@ def fit(
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)
         return session.finish(training.log)
+
+
+def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
+    """The schedule of who names none."""
+    if not data:
+        return (Prune(),)
+    if budget.bytes is not None:
+        return (Joint(), Recalibrate(), FineTune(), Int8())
+    return (Prune(), Recalibrate(), FineTune())
 
 
 def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:

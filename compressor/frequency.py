@@ -44,9 +44,9 @@ class FrequencyMask:
     * Masked rows cost the same MACs, so the rows are removed (`compressor.rows`) and the fine-tune
       runs on the shorter input. The result is a `Rows` that takes whole spectrograms; its
       ``.network`` takes the rows that are left.
-    * Rows are chosen by their Fisher scores, at once, which is best in `benchmarks/selection.md`
-      and has nothing to tune; all epochs then train on the removed form. ``by=AdmmMask()`` is the
-      report's method.
+    * Rows are chosen by their Fisher scores, at once, which has nothing to tune; all epochs then
+      train on the removed form. ``by=AdmmMask()`` is the report's method, and
+      `benchmarks/selection.md` compares them.
     * With a learned mask, what is removed in the end is the best, by calibration loss, of the start
       (its one-shot mask with the weights as they came) and of the masks after every epoch (each
       with the weights it was found with).
@@ -63,6 +63,8 @@ class FrequencyMask:
         last: Learning rate at the end of both.
         weight_decay: Weight decay of both, on filters alone.
         distill: What both learn from the dense network, beside the targets.
+        on_input: Multiply the input itself by factors, as equation 1 is printed, whatever norm
+            follows; else where rows end (`compressor.rows.gates` says why).
         least: Smallest share of rows that ``keep=None`` leaves.
         dim: The input's dimension that holds the rows.
         batches: Most batches that the scores and the calibration loss are measured on.
@@ -77,6 +79,7 @@ class FrequencyMask:
     last: float = 1e-4
     weight_decay: float = 1e-3
     distill: Distill | None = None
+    on_input: bool = False
     least: float = 0.5
     dim: int = 2
     batches: int = 16
@@ -145,7 +148,7 @@ class FrequencyMask:
                 f"FrequencyMask() was to keep as many rows as the MACs allow, and {session.budget} "
                 "says nothing of MACs: pass Budget(macs=...), or FrequencyMask(keep=192)"
             )
-        rows = SessionRows.of(session, self.dim)
+        rows = self._rows(session)
         count = self._count(session, rows)
         others = (*earlier, *session.later)
         cap, left = session.budget.macs, rows.macs(count)
@@ -179,6 +182,10 @@ class FrequencyMask:
     def _epochs(self) -> int:
         return self.epochs + self.fine_tune
 
+    def _rows(self, session: Session) -> SessionRows:
+        rows = SessionRows.of(session, self.dim)
+        return replace(rows, graph=replace(rows.graph, gates={})) if self.on_input else rows
+
     def _count(self, session: Session, rows: SessionRows) -> int:
         """How many rows to keep.
 
@@ -196,7 +203,7 @@ class FrequencyMask:
     def _remove(self, training: Training) -> None:
         """Choose the rows, at once or by what was learned, and remove the others."""
         session, state = training.session, training.state
-        rows = SessionRows.of(session, self.dim)
+        rows = self._rows(session)
         if "best" in state:
             best = Best.of(state["best"])
             fill(session.model, dict(best.weights))
@@ -229,7 +236,7 @@ class FrequencyMask:
     def _learn(self, training: Training, part: int) -> None:
         """One epoch of weights and mask, then an update, and the better of it and the best."""
         session, state = training.session, training.state
-        rows, by = SessionRows.of(session, self.dim), self.by
+        rows, by = self._rows(session), self.by
         if part == 0:
             training.start(self.lr, self.weight_decay)
             self._begin(training, rows)

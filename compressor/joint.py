@@ -22,7 +22,7 @@ from compressor.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
 from compressor.copies import private_copy
 from compressor.errors import BudgetError
 from compressor.footprint import UNIT, Footprint, bound, footprint
-from compressor.graph import Graph
+from compressor.graph import Graph, Quadratic
 from compressor.importance import fisher, gradients
 from compressor.settings import check_whole
 from compressor.structure import Structure, restrict
@@ -119,9 +119,9 @@ class Joint:
         mixes = [measured.mix(bits, *way) for bits in self.averages for way in WAYS]
         best = min(mixes, key=lambda mix: mix.loss)
         chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
-        allocation = replace(chosen.allocation, method=chosen.name)
-        sensitivity = measured.sensitivity(allocation.structure)
-        session.remove(allocation, measured.caps, {mix.name: mix.loss for mix in mixes})
+        sensitivity = measured.sensitivity(chosen.allocation.structure)
+        tried = {mix.allocation.name: mix.loss for mix in mixes}
+        session.remove(chosen.allocation, measured.caps, tried, {"bytes": chosen.form})
         self._encode(session, sensitivity)
         training.refresh()
 
@@ -147,13 +147,13 @@ class Mix:
     """One way to spend the bytes.
 
     Attributes:
-        name: For the report.
-        allocation: The widths.
+        allocation: The widths; its method names the bits as well.
+        form: Bytes of the file by the widths.
         loss: On the data.
     """
 
-    name: str
     allocation: Allocation
+    form: Quadratic
     loss: float
 
 
@@ -188,8 +188,8 @@ class _Measured:
             for name, code in codes.items():
                 weights[name].copy_(coded(weights[name], code, _out_dim(left, name)))
         loss = np.array(calibration_loss(small, self.batches, session.loss))
-        name = f"{bits:g} bits, {allocation.name}"
-        return Mix(name, allocation, float(agreed(session, loss)))
+        named = replace(allocation, method=f"{bits:g} bits, {allocation.method}")
+        return Mix(named, form, float(agreed(session, loss)))
 
     def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
         """Mean squared gradients of the weights that a structure keeps."""

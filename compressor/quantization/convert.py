@@ -18,9 +18,10 @@ from compressor.quantization.chains import (
     layer,
     weight_name,
 )
+from compressor.quantization.fake import WEIGHT_LIMIT
 from compressor.quantization.folding import Integers, fold
 from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
-from compressor.quantization.layers import ActivationQuantiser, Mode
+from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.place import DROPOUTS, MOVING, scalings
 from compressor.quantization.pools import window
 from compressor.quantization.prepare import quantisers
@@ -102,6 +103,7 @@ def _layer(
         affine(network, part.links, weight.shape[0], step.argument("bias")),
         input_scale,
         max(abs(end) for end in quantiser.grid.steps),
+        limit=_limit(network, step),
         sixteen=sixteen,
         float_bias=float_bias,
     )
@@ -114,6 +116,15 @@ def _layer(
         part.steps, Step(part.end, module, (step.args[0], Weight(name)), {}, step.module)
     )
     return integers
+
+
+def _limit(network: Network, step: Step) -> int:
+    """The largest integer that the weight of a layer was trained with."""
+    rounding = network.producer(step.args[1])
+    called = (
+        network.get_submodule(rounding.op) if rounding and isinstance(rounding.op, str) else None
+    )
+    return called.limit if isinstance(called, WeightQuantiser) else WEIGHT_LIMIT
 
 
 def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:

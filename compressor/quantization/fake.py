@@ -59,32 +59,32 @@ def fake_quantise(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     return _Activation.apply(x, scale, grid)  # pyright: ignore[reportReturnType] - untyped in torch
 
 
-def weight_scale(weight: Tensor) -> Tensor:
-    """Scale of every output channel, of shape (outputs,): its largest magnitude is step 127.
+def weight_scale(weight: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
+    """Scale of every output channel, of shape (outputs,): its largest magnitude is step `limit`.
 
     A channel of zeros has scale 1, as any would do.
     """
     largest = wide(weight.detach()).abs().flatten(1).amax(dim=1)
-    scale = largest / WEIGHT_LIMIT
+    scale = largest / limit
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
-def weight_steps(weight: Tensor, scale: Tensor) -> Tensor:
-    """Integers of a weight (outputs, ...), as floating-point numbers from -127 to 127.
+def weight_steps(weight: Tensor, scale: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
+    """Integers of a weight (outputs, ...), as floating-point numbers from -limit to limit.
 
     Zeros stay zeros, so that a pruned weight stays pruned.
     """
     each = scale.view(-1, *[1] * (weight.dim() - 1))
     steps = wide(weight.detach()) / each
-    return steps.round_().clamp_(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+    return steps.round_().clamp_(-limit, limit)
 
 
-def fake_quantise_weight(weight: Tensor) -> Tensor:
+def fake_quantise_weight(weight: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
     """A weight (outputs, ...) rounded channel by channel; the gradient passes unchanged.
 
     The scale follows the weight: it is taken anew each time, and no weight is ever limited.
     """
-    return _Weight.apply(weight)  # pyright: ignore[reportReturnType] - untyped in torch
+    return _Weight.apply(weight, limit)  # pyright: ignore[reportReturnType] - untyped in torch
 
 
 class _Activation(Function):
@@ -130,18 +130,18 @@ class _Weight(Function):
     """Fake quantisation of every output channel."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:  # noqa: ARG004 - nothing to keep
-        scale = weight_scale(weight)
+    def forward(ctx: Any, weight: Tensor, limit: int) -> Tensor:  # noqa: ARG004 - nothing to keep
+        scale = weight_scale(weight, limit)
         each = scale.view(-1, *[1] * (weight.dim() - 1))
-        return weight_steps(weight, scale).mul_(each).to(weight.dtype)
+        return weight_steps(weight, scale, limit).mul_(each).to(weight.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - a positional name
         ctx: Any,  # noqa: ARG004
         gradient: Tensor,
-    ) -> Tensor:
-        return gradient
+    ) -> tuple[Tensor, None]:
+        return gradient, None
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

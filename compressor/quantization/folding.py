@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.quantization.fake import weight_scale, weight_steps
+from compressor.quantization.fake import WEIGHT_LIMIT, weight_scale, weight_steps
 
 EXACT = 1 << 24
 """Single precision holds every whole number up to here."""
@@ -87,6 +87,7 @@ def fold(
     input_scale: Tensor,
     largest_input: int,
     *,
+    limit: int = WEIGHT_LIMIT,
     sixteen: bool = True,
     float_bias: bool = False,
 ) -> Integers:
@@ -101,11 +102,12 @@ def fold(
         affine: What follows, the layer's own bias included.
         input_scale: Scale of the input, of shape (), in single precision.
         largest_input: Largest magnitude of an input, in steps.
+        limit: Largest integer of a weight.
         sixteen: Round scales so that 16 bits hold them (see `sixteen_bits`).
         float_bias: Leave biases in floating point.
     """
-    scales = weight_scale(weight)
-    steps = weight_steps(weight, scales)
+    scales = weight_scale(weight, limit)
+    steps = weight_steps(weight, scales, limit)
     sums = steps.abs().flatten(1).sum(dim=1)  # whole numbers, far below 2^24 each
     each = scales.double().reshape(-1, *[1] * (affine.gain.dim() - 1)) * affine.gain
     live = (sums > 0).reshape(-1, *[1] * (each.dim() - 1)).expand_as(each)

@@ -115,15 +115,20 @@ class ActivationQuantiser(nn.Module):
 class WeightQuantiser(nn.Module):
     """Rounds the weights that are passed through it, each output channel with its own scale.
 
+    Args:
+        bits: Of an integer, 2 to 8.
+
     Attributes:
         mode: `Mode.OFF` passes weights on; they are rounded otherwise, also while activations are
             observed, so that scales fit what will run.
+        limit: Largest integer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int = 8) -> None:
         super().__init__()
         self.mode = Mode.FAKE
+        self.limit = 2 ** (bits - 1) - 1
 
     def forward(self, weight: Tensor) -> Tensor:
         """(outputs, ...); shape and type are kept."""
-        return weight if self.mode is Mode.OFF else fake_quantise_weight(weight)
+        return weight if self.mode is Mode.OFF else fake_quantise_weight(weight, self.limit)

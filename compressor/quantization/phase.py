@@ -139,9 +139,9 @@ class Int8:
             for name, large in change["large"].items():
                 cast("IntConv", session.model.get_submodule(name)).large = large
 
-    def dry(self, whole: Network, session: Session) -> Network:  # noqa: ARG002
+    def dry(self, whole: Network, session: Session) -> Network:
         """The integers that a network will become, with any scales."""
-        prepared = prepare(whole, self.preset, fold_bands=self.fold_bands)
+        prepared = prepare(whole, self.preset, fold_bands=self.fold_bands, bits=session.bits)
         for quantiser in quantisers(prepared).values():
             quantiser.mode = Mode.FAKE
         return convert(prepared)
@@ -158,7 +158,13 @@ class Int8:
 
     def _prepared(self, session: Session) -> Network:
         whole = network(session.model, session.example)
-        return prepare(whole, self.preset, fold_bands=self.fold_bands, learned=self.learned)
+        return prepare(
+            whole,
+            self.preset,
+            fold_bands=self.fold_bands,
+            learned=self.learned,
+            bits=session.bits,
+        )
 
     def _epoch(self, training: Training, number: int) -> None:
         if number == 0:

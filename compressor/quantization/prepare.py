@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -24,7 +25,12 @@ PLACE = "quantisers"
 
 
 def prepare(
-    network: Network, preset: Preset = ORT, *, fold_bands: bool = True, learned: bool = False
+    network: Network,
+    preset: Preset = ORT,
+    *,
+    fold_bands: bool = True,
+    learned: bool = False,
+    bits: Mapping[str, int] = MappingProxyType({}),
 ) -> Network:
     """Put quantisers into a network: weights are rounded from now on, activations once calibrated.
 
@@ -37,6 +43,7 @@ def prepare(
             of its scales, one for each channel and sub-band; else it is an operation of its own,
             with its input and output rounded.
         learned: Whether scales of activations are parameters.
+        bits: Of the weights that are to have fewer than 8, by name of the parameter.
 
     Raises:
         ValueError: If the network has quantisers already, or no layer that can be rounded.
@@ -51,7 +58,7 @@ def prepare(
             "int8 would change nothing"
         )
     rewrite = Rewrite(network)
-    _round_weights(network, rewrite, found.layers)
+    _round_weights(network, rewrite, found.layers, bits)
     for name in found.results:
         module = rewrite.add(f"{PLACE}.{name}", ActivationQuantiser(preset, learned=learned))
         rewrite.insert_after(name, module)
@@ -131,15 +138,20 @@ def _explicit(network: Network) -> Network:
     return rewrite.build()
 
 
-def _round_weights(network: Network, rewrite: Rewrite, layers: Iterable[Layer]) -> None:
+def _round_weights(
+    network: Network, rewrite: Rewrite, layers: Iterable[Layer], bits: Mapping[str, int]
+) -> None:
     """Every layer reads its weight rounded; a weight that several share is rounded once."""
-    module = rewrite.add(f"{PLACE}.of_weights", WeightQuantiser())
+    modules: dict[int, str] = {}
     rounded: dict[str, Ref] = {}
     for part in layers:
         step = network.step(part.step)
         name = cast("str", weight_name(network, step))
         if name not in rounded:
-            call = Step(f"{step.name}_weight", module, (Weight(name),), {}, step.module)
+            count = bits.get(name, 8)
+            if count not in modules:
+                modules[count] = rewrite.add(f"{PLACE}.weights_{count}", WeightQuantiser(count))
+            call = Step(f"{step.name}_weight", modules[count], (Weight(name),), {}, step.module)
             rounded[name] = rewrite.insert_before(step.name, call)
         rewrite.edit(step.name, args=(step.args[0], rounded[name], *step.args[2:]))
 

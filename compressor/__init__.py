@@ -13,6 +13,7 @@ from compressor.errors import (
     TrainingError,
     VerificationError,
 )
+from compressor.filters import FilterPruning
 from compressor.fit import fit
 from compressor.graph import Graph
 from compressor.half import Half
@@ -36,6 +37,7 @@ __all__ = [
     "Cost",
     "CountError",
     "Distill",
+    "FilterPruning",
     "FineTune",
     "Graph",
     "Half",

@@ -199,8 +199,9 @@ def differentiates(phase: Phase) -> bool:
 
 def measures(phase: Phase) -> bool:
     """Whether a phase of this library measures the importance of units by gradients, given data."""
-    if isinstance(phase, Prune) and not phase.reachable:
-        return phase.importance in (None, fisher, taylor)
+    prune = getattr(phase, "prune", phase)
+    if isinstance(prune, Prune) and not prune.reachable:
+        return prune.importance in (None, fisher, taylor)
     return False
 
 
@@ -208,9 +209,10 @@ def normalises(phase: Phase) -> float:
     """How many batches a phase of this library runs through BatchNorm in train mode, given data."""
     if trains(phase):
         return math.inf
-    if isinstance(phase, Prune) and len(phase.candidates(data=True)) == 1:
+    prune = getattr(phase, "prune", phase)
+    if isinstance(prune, Prune) and len(prune.candidates(data=True)) == 1:
         return 0
-    return phase.batches if isinstance(phase, (Prune, Recalibrate)) else 0
+    return prune.batches if isinstance(prune, (Prune, Recalibrate)) else 0
 
 
 def _needs(phase: Phase) -> str:

@@ -39,6 +39,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
     files = file_sizes(session)
     file = files[1] if files else None
     expected = None if session.settled else cost(structure)
+    left = session.left or structure
     report = Report(
         model=name,
         budget=session.budget,
@@ -46,7 +47,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         after=recount(_counted(session), name, expected, session.budget, file=file),
         files=files,
         fileless=session.fileless,
-        layers=layers(session.given, full(session.whole), structure, within=session.within),
+        layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
         shrinks=tuple(session.shrinks),
@@ -54,7 +55,8 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         versions=versions(),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
-    return Result(session.model, report, structure, session.example)
+    whole = not (session.settled or session.within)
+    return Result(session.model, report, structure, session.example, of_its_class=whole)
 
 
 def _counted(session: Session) -> Cost:

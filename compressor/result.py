@@ -22,6 +22,9 @@ from compressor.structure import Structure
 from compressor.surgery import shrink
 from compressor.tracing.program import first_names
 
+NETWORK = "network.safetensors"
+"""Where `Result.save` puts a model that is not of the original's class."""
+
 EXTRA = "_extra_state"
 """Last part of the name under which torch keeps what a module's `get_extra_state` returns."""
 
@@ -35,12 +38,15 @@ class Result:
         report: What was done.
         structure: Which units of the original stayed.
         example: One input.
+        of_its_class: Whether the model is one of the original's class, of which `structure` says
+            what is left; else it has other rows, layers of other kinds, or is a network of data.
     """
 
     model: nn.Module
     report: Report
     structure: Structure
     example: tuple[Tensor, ...] = ()
+    of_its_class: bool = True
 
     def __repr__(self) -> str:
         """One sentence; `report` says more."""
@@ -91,14 +97,20 @@ class Result:
         """Write the model, how to rebuild it, and the report.
 
         ``model-*.safetensors`` holds the smaller model's state dict, ``model.json`` what
-        `compressor.load` needs beside it, ``report.json`` and ``report.md`` the report. Every file
-        is put in place in one step. What a module's `get_extra_state` returns is kept where it is
-        tensors and plain data; a warning names the modules where it is not.
+        `compressor.load` needs beside it, ``report.json`` and ``report.md`` the report. A model
+        that is not of the original's class is stored as `write` does, in ``network.safetensors``.
+        Every file is put in place in one step. What a module's `get_extra_state` returns is kept
+        where it is tensors and plain data; a warning names the modules where it is not.
 
         Args:
             directory: Created when missing; an older result there is replaced.
         """
         folder = Path(directory)
+        storage.write_bytes(folder / "report.json", self.report.json().encode())
+        storage.write_bytes(folder / "report.md", self.report.markdown().encode())
+        if not self.of_its_class:
+            self.write(folder / NETWORK)
+            return
         tensors = stored(self.model)
         data = {
             "model": type(self.model).__name__,
@@ -108,8 +120,6 @@ class Result:
             "extra": _extras(self.model, tensors),
         }
         storage.write(folder, "model", tensors, data)
-        storage.write_bytes(folder / "report.json", self.report.json().encode())
-        storage.write_bytes(folder / "report.md", self.report.markdown().encode())
 
 
 def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
@@ -118,7 +128,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
     Args:
         path: A file of `Result.write`, or a directory of `Result.save`.
         model: For a directory, the original architecture, freshly built; left untouched. The result
-            has its device and mode.
+            has its device and mode. Not needed where a network was stored.
 
     Returns:
         For a file a `compressor.network.Network` in eval mode on the CPU; for a directory a smaller
@@ -128,6 +138,9 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
         FileNotFoundError: If nothing was saved there.
         ValueError: If a file is damaged, or `model` is not the architecture that was compressed.
     """
+    stored_network = Path(path) / NETWORK
+    if stored_network.is_file():
+        return container.read(stored_network)
     if Path(path).is_dir() or model is not None:
         return _part_of(Path(path), model)
     return container.read(path)

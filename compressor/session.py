@@ -75,6 +75,7 @@ class Session:
         bits: Bits that quantisation is to give the weights of a parameter, where it is told.
         fileless: Why no file can be written of the model; empty where one can, or nobody asked.
         settled: Why no more units can be removed; empty while they can.
+        left: What is left of the original layer by layer, if it is not `structure`.
         optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
         whole: Graph of the model given.
         dense: Graph of the original.
@@ -148,6 +149,7 @@ class Session:
         self.phase = 0
         self.later: Sequence[Phase] = ()
         self.settled = self.fileless = ""
+        self.left: Structure | None = None
         self.unrounded: nn.Module | None = None
         self.bits: dict[str, int] = {}
         self._teacher: nn.Module | None = None
@@ -242,15 +244,16 @@ class Session:
         self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
         self._become(model)
 
-    def replace(self, model: nn.Module, *, settled: str) -> None:
+    def replace(self, model: nn.Module, *, settled: str, left: Structure | None = None) -> None:
         """Go on with another module in the place of `model`; no unit is removed afterwards.
 
         Args:
             model: What is trained and returned from now on.
             settled: Why no unit can be removed any more, for the message when one is to be.
+            left: What is left of the original layer by layer, where `structure` does not say it.
         """
         self._become(model)
-        self.settled = settled
+        self.settled, self.left = settled, left or self.left
 
     def _become(self, model: nn.Module) -> None:
         """Another module in the place of `model`; masks follow by order of the parameters."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from compressor import (
     Budget,
+    FilterPruning,
     FineTune,
     Half,
     Int8,
@@ -61,6 +62,7 @@ class Case:
         share: Share of the dense cost that it can reach.
         once: Whether it decides at once, without training.
         last: Whether it has to be the last phase.
+        cuts: Whether channels can be removed after it.
     """
 
     solver: Phase
@@ -68,6 +70,7 @@ class Case:
     share: float = 0.6
     once: bool = True
     last: bool = False
+    cuts: bool = True
 
     def schedule(self, training: Phase) -> list[Phase]:
         """The solver and some training, in the order that is possible."""
@@ -85,13 +88,27 @@ CASES = {
     "unstructured": Case(Unstructured(), "nonzero", 0.5),
     "unstructured-by-layer": Case(Unstructured(per_layer=True), "nonzero", 0.5),
     "unstructured-gradual": Case(Unstructured(steps=2, epochs=1), "nonzero", 0.5, once=False),
+    "filters": Case(FilterPruning(granularity="filters"), "params", cuts=False),
+    "filters-threshold": Case(
+        FilterPruning(granularity="filters", allocator="threshold"), "macs", cuts=False
+    ),
+    "admm": Case(FilterPruning("admm", epochs=1), "params", once=False),
+    "admm-filters": Case(
+        FilterPruning("admm", "filters", "threshold", epochs=1), "macs", once=False, cuts=False
+    ),
+    "iht-filters": Case(FilterPruning("iht", "filters", epochs=1), "macs", once=False, cuts=False),
     "of-the-page": Case(documented()(amount=0.8), "nonzero"),
     "half": Case(Half(), "bytes", 0.8, last=True),
     "int8": Case(Int8(epochs=1), "bytes", 0.6, once=False, last=True),
     "int8-at-once": Case(Int8(epochs=0), "bytes", 0.6, last=True),
 }
 AGAIN = [name for name, case in CASES.items() if case.once and not case.last]
-PAIRS = [(a, b) for a, b in permutations(CASES, 2) if not CASES[a].last]
+REMOVES = Prune | FilterPruning
+PAIRS = [
+    (a, b)
+    for a, b in permutations(CASES, 2)
+    if not CASES[a].last and (CASES[a].cuts or not isinstance(CASES[b].solver, REMOVES))
+]
 
 
 def run(schedule: list[Phase], model: nn.Module | None = None, **caps: float) -> Result:
@@ -197,6 +214,13 @@ class Named:
         return "Named"
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.cuts])
+def test_no_channel_is_removed_after_single_filters(name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(ValueError, match="cannot be cut"):
+        run([case.solver, Prune()], **case.caps())
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.last])
 def test_nothing_comes_after_the_last(name: str) -> None:
     case = CASES[name]
@@ -204,6 +228,7 @@ def test_nothing_comes_after_the_last(name: str) -> None:
         run([case.solver, Prune()], **case.caps())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_no_solver_undoes_another(first: str, second: str) -> None:
     a, b = CASES[first], CASES[second]

@@ -15,6 +15,7 @@ from compressor.errors import (
 )
 from compressor.filters import FilterPruning
 from compressor.fit import fit
+from compressor.frequency import FrequencyMask
 from compressor.graph import Graph
 from compressor.half import Half
 from compressor.joint import Joint
@@ -39,6 +40,7 @@ __all__ = [
     "Distill",
     "FilterPruning",
     "FineTune",
+    "FrequencyMask",
     "Graph",
     "Half",
     "Int8",

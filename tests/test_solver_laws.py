@@ -23,6 +23,7 @@ from compressor import (
     Budget,
     FilterPruning,
     FineTune,
+    FrequencyMask,
     Half,
     Int8,
     Prune,
@@ -35,6 +36,7 @@ from compressor import (
 from compressor.batches import Batch
 from compressor.losses import cross_entropy
 from compressor.phases import Phase
+from compressor.rows.masks import AdmmMask
 from tests.tiny import equal, loader, tiny
 
 PAGE = Path(__file__).parents[1] / "docs" / "adding-a-solver.md"
@@ -97,6 +99,8 @@ CASES = {
         FilterPruning("admm", "filters", "threshold", epochs=1), "macs", once=False, cuts=False
     ),
     "iht-filters": Case(FilterPruning("iht", "filters", epochs=1), "macs", once=False, cuts=False),
+    "rows": Case(FrequencyMask(epochs=0, fine_tune=0), "macs"),
+    "rows-admm": Case(FrequencyMask(by=AdmmMask(), epochs=1, fine_tune=1), "macs", once=False),
     "of-the-page": Case(documented()(amount=0.8), "nonzero"),
     "half": Case(Half(), "bytes", 0.8, last=True),
     "int8": Case(Int8(epochs=1), "bytes", 0.6, once=False, last=True),

@@ -48,7 +48,7 @@ RULES: Mapping[Any, Rule] = {
     # Broadcasts to the other operand, whose channels it takes where its own size is one.
     **_each("expand_as", data.pointwise),
     **_each("chunk split split_with_sizes tensor_split slice narrow", data.cutting),
-    **_each("select unbind roll", data.opaque_across),
+    **_each("select unbind roll index_select", data.opaque_across),
     **_each("glu", data.gated),
     **_each(
         "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d "

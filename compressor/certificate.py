@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from compressor import container
 from compressor.budget import Budget, Cost
 from compressor.descent import cost
 from compressor.errors import VerificationError
-from compressor.footprint import file_sizes
+from compressor.footprint import files
 from compressor.layers import layers
 from compressor.measure import measure
+from compressor.network.counting import entries, multiply_accumulates
 from compressor.report import Epoch, Report, verdicts, versions
 from compressor.result import Result
 from compressor.structure import full
@@ -36,16 +38,20 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         VerificationError: If the result's cost is not what was predicted or over a cap.
     """
     dense, structure, name = session.dense, session.structure, type(session.given).__name__
-    files = file_sizes(session)
-    file = files[1] if files else None
+    contents = files(session)
+    sizes = (len(contents[0]), len(contents[1])) if contents else None
     expected = None if session.settled else cost(structure)
     left = session.left or structure
+    after = _counted(session)
+    recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
+    if contents:
+        _read_back(contents[1], after, name, whole=session.unrounded is None)
     report = Report(
         model=name,
         budget=session.budget,
         before=session.before,
-        after=recount(_counted(session), name, expected, session.budget, file=file),
-        files=files,
+        after=after,
+        files=sizes,
         fileless=session.fileless,
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
@@ -57,6 +63,30 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
     )
     whole = not (session.settled or session.within)
     return Result(session.model, report, structure, session.example, of_its_class=whole)
+
+
+def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
+    """Hold what a file holds, read and counted anew by another counter, to the report.
+
+    Args:
+        content: Of the file.
+        after: What the report says.
+        model: What the model is called.
+        whole: Whether all parameters are in it as such; of integers only the weights are.
+
+    Raises:
+        VerificationError: If they differ.
+    """
+    network = container.unpack(content)
+    macs, (params, alive) = multiply_accumulates(network), entries(network)
+    wrong = [f"{macs:,} MACs instead of {after.macs:,}"] if macs not in (None, after.macs) else []
+    if (params, alive) != (after.params, after.nonzero) if whole else params > after.params:
+        wrong.append(f"{params:,} parameters ({alive:,} non-zero) for {after}")
+    if wrong:
+        raise VerificationError(
+            f"the file of the smaller {model} was read back and has {'; '.join(wrong)}. Nothing "
+            "was returned. Please report the model"
+        )
 
 
 def _counted(session: Session) -> Cost:

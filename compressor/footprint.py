@@ -151,8 +151,8 @@ def affordable(session: Session, names: Collection[str]) -> int:
     return max(floor((room - masks) / max(bits.values())), 0)
 
 
-def file_sizes(session: Session) -> tuple[int, int] | None:
-    """Bytes of the files of the model given and of the model now, under a cap on bytes.
+def files(session: Session) -> tuple[bytes, bytes] | None:
+    """The files of the model given and of the model now, under a cap on bytes.
 
     None where there is no such cap, or no file (`Session.fileless` then says why).
     """
@@ -164,7 +164,7 @@ def file_sizes(session: Session) -> tuple[int, int] | None:
     except TraceError as error:
         session.fileless = str(error)
         return None
-    return len(container.pack(before)), len(container.pack(after))
+    return container.pack(before), container.pack(after)
 
 
 def sparse(bits: Fraction, share: Fraction) -> Fraction:

@@ -105,7 +105,15 @@ def fold(
         limit: Largest integer of a weight.
         sixteen: Round scales so that 16 bits hold them (see `sixteen_bits`).
         float_bias: Leave biases in floating point.
+
+    Raises:
+        ValueError: If a weight, gain or shift is infinite or not a number.
     """
+    if not all(bool(torch.isfinite(t).all()) for t in (weight, affine.gain, affine.shift)):
+        raise ValueError(
+            "convert: a weight or the normalisation behind it is infinite or not a number, and has "
+            "no integers: training diverged. Lower the learning rate, or go back to a checkpoint"
+        )
     scales = weight_scale(weight, limit)
     steps = weight_steps(weight, scales, limit)
     sums = steps.abs().flatten(1).sum(dim=1)  # whole numbers, far below 2^24 each

@@ -1,0 +1,192 @@
+"""ONNX files: the right kernels in ONNX Runtime, and the integer reference's values out of it."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compressor.network import Network, network
+from compressor.onnx_export import export, kernels, onnx_bytes
+from compressor.quantization.convert import convert
+from compressor.quantization.exported import Exported
+from compressor.quantization.integer import Geometry, Requantise
+from compressor.quantization.presets import TENSORRT
+from compressor.quantization.qdq import slabs
+from models import SubSpectralNorm
+from tests.int8_nets import bare, calibrated, examples, trained
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+
+class Small(nn.Module):
+    """Every integer layer there is, and something that stays in floating point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.bands = nn.Conv2d(8, 8, (3, 1), padding=(1, 0), groups=8, bias=False)
+        self.norm = SubSpectralNorm(8, 4)
+        self.gate = nn.Conv2d(8, 8, 1)
+        self.pool = nn.AdaptiveAvgPool2d((1, 1))
+        self.last = nn.Linear(8, 5)
+        self.example_input_array = torch.zeros(1, 1, 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.norm(self.bands(x))
+        y = y / y.std(dim=(1, 2, 3), keepdim=True)
+        y = x + functional.silu(self.gate(y)) * y
+        return self.last(self.pool(y.relu()).flatten(1))
+
+
+@cache
+def small() -> Network:
+    torch.manual_seed(0)
+    return network(trained(Small(), negative=0.5))
+
+
+def ran(content: bytes, x: Tensor) -> Tensor:
+    """What ONNX Runtime makes of an input, at default settings but for one thread."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (name,) = (given.name for given in session.get_inputs())
+    return torch.from_numpy(session.run(["output"], {name: x.numpy()})[0])
+
+
+def steps_apart(made: Network, content: bytes, batch: int) -> Tensor:
+    """Differences from the reference in steps of the last quantiser."""
+    x = examples(made, batch)
+    last = [module for module in made.modules() if isinstance(module, Requantise)][-1]
+    with torch.no_grad():
+        return (ran(content, x) - made(x)).abs() / last.scale
+
+
+@pytest.mark.slow
+def test_every_layer_has_its_kernel(tmp_path: Path) -> None:
+    """Any batch, values within one step; stored are integers, and nothing that does not run."""
+    made = convert(calibrated(small()))
+    length = export(made, tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert len(content) == length
+    found = kernels(content)
+    wanted = {"QLinearConv": 6, "QLinearConcat": 1, "QLinearAdd": 1, "QGemm": 1}
+    assert {kind: found[kind] for kind in wanted} == wanted
+    assert found["QLinearAveragePool"] + found["QLinearGlobalAveragePool"] == 1
+    assert found["Conv"] == found["Gemm"] == found["AveragePool"] == 0
+    for batch in (1, 3, 7):
+        assert steps_apart(made, content, batch).max() <= 1.001
+    model = onnx.load_from_string(content)
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    weights = [
+        np.prod(t.dims) for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8
+    ]
+    assert {onnx.TensorProto.INT8, onnx.TensorProto.INT32} <= types
+    assert max(weights) >= 72
+    floats = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    assert all(np.prod(t.dims) <= 8 for t in floats)
+    assert not model.metadata_props
+    assert not any(n.metadata_props or n.doc_string or n.name for n in model.graph.node)
+    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["apart", "floating biases", "TensorRT"])
+def test_other_forms_compute_the_same(choice: str) -> None:
+    preset = {"preset": TENSORRT} if choice == "TensorRT" else {}
+    prepared = calibrated(small(), fold_bands=choice != "apart", **preset)
+    made = convert(prepared, float_bias=choice == "floating biases")
+    content = onnx_bytes(made)
+    assert steps_apart(made, content, 4).max() <= 1.001
+
+
+@pytest.mark.slow
+def test_a_network_in_floating_point() -> None:
+    content = onnx_bytes(small())
+    x = examples(small(), 3)
+    torch.testing.assert_close(ran(content, x), small()(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+KERNELS = [
+    ("BC-ResNet", True, {"QLinearConv": 92, "QLinearAdd": 20, "QLinearAveragePool": 13}),
+    ("BC-ResNet", False, {"QLinearConv": 44, "QLinearAdd": 20, "QLinearAveragePool": 13}),
+    ("BC-ResNet-ASC", True, {"QLinearConv": 60, "QLinearAdd": 14, "QLinearAveragePool": 10}),
+    ("Shared-ResNet", True, {"QLinearConv": 34, "QLinearAdd": 12, "NhwcMaxPool": 3}),
+    ("baseline", True, {"QLinearConv": 3, "QGemm": 2, "NhwcMaxPool": 2}),
+    ("ResNet", True, {"QLinearConv": 18, "QLinearAdd": 7, "QGemm": 1}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "fold_bands", "wanted"), KERNELS)
+def test_every_convolution_sum_and_pool_is_an_integer_kernel(
+    name: str, *, fold_bands: bool, wanted: dict[str, int]
+) -> None:
+    """BC-ResNet has 44 convolutions, 20 sums, 13 pools; folded, 12 convolutions are five each."""
+    made = convert(calibrated(bare(name), fold_bands=fold_bands))
+    content = onnx_bytes(made)
+    found = kernels(content)
+    assert {kind: found[kind] for kind in wanted} == wanted
+    assert found["Conv"] == found["Gemm"] == found["AveragePool"] == 0
+    apart = steps_apart(made, content, 16)
+    assert apart.max() <= 2.001
+    assert apart.mean() <= 0.25
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.integers(1, 2),
+    st.integers(1, 30),
+    st.integers(1, 5),
+)
+def test_slabs_put_together_are_the_whole(
+    kernel: int, stride: int, padding: int, dilation: int, rows: int, bands: int
+) -> None:
+    reach = (kernel - 1) * dilation
+    outputs = (rows + 2 * padding - reach - 1) // stride + 1
+    # A sub-band must see at least one row: padding beyond the reach of a kernel sees none.
+    assume(rows + 2 * padding > reach and outputs % bands == 0 and padding <= reach)
+    weight = torch.randn(1, 1, kernel, 1, dtype=torch.float64)
+    x = torch.randn(1, 1, rows, 2, dtype=torch.float64)
+    moves = Geometry((stride, 1), (padding, 0), (dilation, 1))
+    whole = functional.conv2d(x, weight, None, moves.stride, moves.padding, moves.dilation)
+    found = slabs(moves, kernel, rows, bands)
+    parts = [
+        functional.conv2d(
+            functional.pad(x[:, :, slice(*slab.rows)], (0, 0, *slab.padding)),
+            weight,
+            None,
+            moves.stride,
+            0,
+            moves.dilation,
+        )
+        for slab in found
+    ]
+    torch.testing.assert_close(torch.cat(parts, dim=2), whole)
+    assert all(min(slab.padding) >= 0 for slab in found)
+
+
+def test_what_was_made_for_an_export_does_not_run() -> None:
+    """PyTorch's symbols would be zeros without a word."""
+    made = Exported(convert(calibrated(small()))).network
+    with pytest.raises(RuntimeError, match=r"was made for an export"):
+        made(examples(small(), 1))
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_what_is_missing_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"needs onnx and onnxscript.*{package}"):
+        onnx_bytes(small())

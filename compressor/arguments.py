@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import torch
 from torch import nn
 
 from compressor.importance import fisher, taylor
+from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate, Train
 
@@ -171,6 +173,25 @@ def _check_order(phases: Sequence[Phase]) -> None:
                 f"schedule[{number}] is {name}(), after which no weight can change, and "
                 f"{following} comes after it: put {name}() at the end"
             )
+
+
+def check_unfinished(model: nn.Module) -> None:
+    """Check that a model's weights are numbers that can still change.
+
+    Raises:
+        ValueError: If it is what `Int8` or `Half` has made.
+    """
+    if not isinstance(model, Network):
+        return
+    integers = any(t.dtype == torch.int8 for t in model.buffers())
+    halves = any(p.dtype == torch.float16 and not p.requires_grad for p in model.parameters())
+    if integers or halves:
+        what, who = ("8-bit integers", "Int8") if integers else ("stored in 16 bits", "Half")
+        raise ValueError(
+            f"this network is compressed already: its weights are {what}, made by {who}(), after "
+            "which nothing can change them. Compress the model that it was made from, with all "
+            "phases in one schedule"
+        )
 
 
 def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:

@@ -52,6 +52,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         before=session.before,
         after=after,
         files=sizes,
+        accounted=_accounted(session),
         fileless=session.fileless,
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
@@ -87,6 +88,30 @@ def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
             f"the file of the smaller {model} was read back and has {'; '.join(wrong)}. Nothing "
             "was returned. Please report the model"
         )
+
+
+def _accounted(session: Session) -> tuple[int, int]:
+    """Bytes of the non-zero entries, and of all entries, at the bits they are stored with.
+
+    Of a network of integers its scales and biases count beside its weights; positions of zeros, and
+    what a file needs beside its numbers, do not.
+    """
+    tensors = [p for _, p in session.model.named_parameters()]
+    if session.unrounded is not None:
+        numbers = {id(t): t for t in session.model.buffers() if t.dtype != torch.int64}
+        tensors += list(numbers.values())
+    bits = [
+        min(8 * t.element_size(), session.bits.get(name, 64))
+        for name, t in _named(session, tensors)
+    ]
+    alive = sum(int(t.count_nonzero()) * b for t, b in zip(tensors, bits, strict=True))
+    return -(-alive // 8), -(-sum(t.numel() * b for t, b in zip(tensors, bits, strict=True)) // 8)
+
+
+def _named(session: Session, tensors: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    """Tensors with the names they have in the session's model."""
+    names = {id(t): name for name, t in named_tensors(session.model)}
+    return [(names.get(id(t), ""), t) for t in tensors]
 
 
 def _counted(session: Session) -> Cost:

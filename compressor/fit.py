@@ -16,6 +16,7 @@ from compressor.arguments import (
     check_optimizer,
     check_seed,
     check_trainable,
+    check_unfinished,
     differentiates,
     measures,
     normalises,
@@ -115,6 +116,7 @@ def fit(
     """
     budget = required(budget, "fit")
     check_model(model)
+    check_unfinished(model)
     check_function(loss)
     check_fabric(fabric)
     check_seed(seed)

@@ -81,6 +81,13 @@ def notes(report: Report) -> list[str]:
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
             f"{report.difference:.1e} of how much outputs vary from input to input."
         )
+    if report.accounted is not None:
+        free, counted = report.accounted
+        file = "" if report.files is None else f"; the file has {report.files[1]:,}"
+        lines.append(
+            f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
+            f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
+        )
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]

@@ -97,6 +97,8 @@ class Report:
         versions: Versions that may matter.
         files: Bytes of the files of the original and of the result (`compressor.container`), which
             a cap on bytes counts; None where bytes have no cap, or there is no file.
+        accounted: Bytes of the result's non-zero entries, and of all, at the bits they are stored
+            with, as the DCASE challenges count: zeros were free in 2020 and 2021 and count since.
         fileless: Why there is no file; a cap on bytes then counts the stored parameters.
         count: Makes `counters`; called once, when they are first asked for.
     """
@@ -112,6 +114,7 @@ class Report:
     log: tuple[Epoch, ...]
     versions: Mapping[str, str]
     files: tuple[int, int] | None = None
+    accounted: tuple[int, int] | None = None
     fileless: str = ""
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
@@ -146,6 +149,7 @@ class Report:
                 "before": asdict(self.before),
                 "after": asdict(self.after),
                 "files": self.files,
+                "accounted": self.accounted,
                 "unused": self.unused,
                 "binding": self.binding,
                 "difference": self.difference,

@@ -232,6 +232,14 @@ def test_nothing_comes_after_the_last(name: str) -> None:
         run([case.solver, Prune()], **case.caps())
 
 
+@pytest.mark.parametrize("last", [Half(), Int8(epochs=0)])
+@pytest.mark.parametrize("again", [Half(), Int8(epochs=0), Prune(), Unstructured(amount=0.5)])
+def test_what_is_compressed_to_the_end_is_refused(last: Phase, again: Phase) -> None:
+    done = run([last], bytes=10**6).model
+    with pytest.raises(ValueError, match="compressed already"):
+        run([again], done, bytes=10**6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_no_solver_undoes_another(first: str, second: str) -> None:

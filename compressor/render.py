@@ -173,11 +173,13 @@ def _layer(layer: Layer) -> tuple[str, ...]:
 
 
 def _log(report: Report) -> Grid:
+    names = list(dict.fromkeys(name for epoch in report.log for name in epoch.extra))
     rows = [
-        (e.phase, str(e.epoch), f"{e.loss:.4f}", _number(e.accuracy, ".4f"), f"{e.seconds:.1f}")
+        (e.phase, str(e.epoch), f"{e.loss:.4f}", _number(e.accuracy, ".4f"), f"{e.seconds:.1f}",
+         *(_number(e.extra.get(name), ".3g") for name in names))
         for e in report.log
-    ]
-    return Grid("Training", ("phase", "epoch", "loss", "val", "seconds"), tuple(rows))
+    ]  # fmt: skip
+    return Grid("Training", ("phase", "epoch", "loss", "val", "seconds", *names), tuple(rows))
 
 
 def _pair(before: int, after: int) -> str:

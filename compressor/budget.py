@@ -57,7 +57,8 @@ class Budget:
         params: Most parameters, or None for no cap; likewise the others.
         nonzero: Most non-zero parameters.
         macs: Most multiply-accumulates for one input.
-        bytes: Most bytes of parameters.
+        bytes: Most bytes: in `fit` and `Session` of the file that `Result.write` makes, in
+            `allocate` and `allows` of the stored parameters.
 
     Raises:
         BudgetError: If no cap is given, or one is zero, negative, not finite or not a number.

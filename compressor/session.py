@@ -275,7 +275,8 @@ class Session:
         return weight.new_zeros(())
 
     def step(self) -> None:
-        """Say that the optimiser made a step; shrinks the model when it is time."""
+        """Say that the optimiser made a step: zeros stay zero, units go when it is time."""
+        self.masks.hold(self.model)
         self._steps += 1
         if self._left and self.every is not None and self._steps % self.every == 0:
             self.shrink(remaining=self._left)

@@ -229,7 +229,6 @@ class Training:
         else:
             self._fabric.backward(value)
         optimizer.step()
-        self.session.masks.hold(self.session.model)
         self.session.step()
         return number
 

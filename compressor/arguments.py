@@ -156,10 +156,11 @@ def phases_of(
             f"schedule[{late}] is Train(), which trains the dense network that others learn from, "
             f"after {type(phases[late - 1]).__name__}: put it first, or write FineTune() here"
         )
-    if not val and any(isinstance(phase, FineTune) and phase.select for phase in phases):
+    selects = next((phase for phase in phases if getattr(phase, "select", False)), None)
+    if not val and selects is not None:
         raise ValueError(
-            "FineTune(select=True) returns the epoch with the best val and fit was given none: "
-            "pass val, a loader or a function of the model, or leave select out"
+            f"{type(selects).__name__}(select=True) returns the epoch with the best val and fit "
+            "was given none: pass val, a loader or a function of the model, or leave select out"
         )
     return phases
 

@@ -176,9 +176,13 @@ class Training:
                 return _number(self._val(self.session.model))
             return self._accuracy(self._val)
 
-    def remember_best(self) -> None:
-        """Keep a copy of the model if the last epoch was the best of its phase."""
-        accuracy = self.log[-1].accuracy
+    def remember_best(self, *, start: bool = False) -> None:
+        """Keep a copy of the model if the last epoch was the best of its phase.
+
+        Args:
+            start: No epoch was made yet: what the phase starts from is the first to beat.
+        """
+        accuracy = self.validate() if start else self.log[-1].accuracy
         if accuracy is None or math.isnan(accuracy):
             return
         if self.best is None or accuracy > self.best[0]:

@@ -56,9 +56,11 @@ class Int8:
             it; else it is an operation of its own.
         learned: Whether scales of activations are learned, as in LSQ (Esser et al. 2020).
         batches: Batches that the scales are chosen from.
+        select: Convert the epoch with the best `val`, the calibrated start among them, instead of
+            the last one.
     """
 
-    epochs: int = 10
+    epochs: int = 5
     lr: float = 2e-4
     weight_decay: float = 0.0
     warmup: float = 0.5
@@ -67,6 +69,7 @@ class Int8:
     fold_bands: bool = True
     learned: bool = False
     batches: int = 8
+    select: bool = False
 
     lowers = frozenset({"bytes"})
     settles = frozenset[str]()
@@ -169,8 +172,14 @@ class Int8:
     def _epoch(self, training: Training, number: int) -> None:
         if number == 0:
             training.start(self.lr, self.weight_decay)
+            if self.select:
+                training.remember_best(start=True)
         loss = training.distilled(self.distill)
         training.epoch("Int8", number, self.epochs, loss, self.rate)
+        if self.select:
+            training.remember_best()
+            if number == self.epochs - 1:
+                training.recall_best()
 
     def _convert(self, session: Session) -> None:
         session.replace(convert(cast("Network", session.model)), settled="it is made of integers")

@@ -1,7 +1,7 @@
 """Dense, pruned, int8: what a whole road costs in accuracy on ESC-50, at two budgets.
 
 The dense networks are those of `benchmarks.dense`, net B: `ResidualCNN`, 324,130 parameters and
-57 million MACs. Settings, and the epoch of int8 training, were chosen on fold 4; fold 5 is looked at
+57 million MACs. Settings, and the epoch of int8 training, are chosen on fold 4; fold 5 is looked at
 once, by the table's runs.
 
     python -m benchmarks.dense --net B --seed 0 1 2     # once
@@ -30,9 +30,9 @@ from compressor import (
     FineTune,
     Half,
     Int8,
+    Joint,
     Prune,
     Recalibrate,
-    Unstructured,
     container,
     fit,
 )

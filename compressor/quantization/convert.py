@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.steps import Value
@@ -162,8 +162,11 @@ def _rounded(network: Network, value: Value) -> bool:
 
 
 def _store(network: Network, name: str, weight: Tensor) -> None:
-    """Put int8 numbers under the name of a parameter."""
+    """Put int8 numbers under the name of a parameter, in the place of all its names."""
     owner, _, leaf = name.rpartition(".")
-    holder: nn.Module = network.get_submodule(owner)
-    delattr(holder, leaf)
-    holder.register_buffer(leaf, weight)
+    old = network.tensor(name)
+    for holder in network.modules():
+        for held in (holder._parameters, holder._buffers):  # noqa: SLF001 - all names of a tied one
+            for other in [key for key, tensor in held.items() if tensor is old]:
+                del held[other]
+    network.get_submodule(owner).register_buffer(leaf, weight)

@@ -167,5 +167,6 @@ def rounded(model: nn.Module, before: Cost, macs: int) -> Cost:
     tensors = {id(t): t for _, t in named_tensors(model)}.values()
     weights = [t for t in tensors if t.dtype == torch.int8]
     zeros = sum(t.numel() - int(t.count_nonzero()) for t in weights)
+    alive = before.params - zeros  # what is no weight may have become anything in training
     stored = sum(t.numel() * t.element_size() for t in tensors)
-    return Cost(before.params, min(before.nonzero, before.params - zeros), macs, stored)
+    return Cost(before.params, alive, macs, stored)

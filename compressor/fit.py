@@ -35,6 +35,7 @@ from compressor.checks import (
 )
 from compressor.copies import private_copy
 from compressor.errors import BudgetError, TrainingError
+from compressor.footprint import most_alive, most_bytes
 from compressor.identity import first_digest, identify
 from compressor.joint import Joint
 from compressor.keep import names_of
@@ -226,11 +227,30 @@ def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
         if hasattr(phase, "lowers"):
             cast("Solver", phase).check(session, phases[:number])
     own = (Recalibrate, FineTune)
+    _check_fixed(session, phases)
     known = all(isinstance(phase, own) or hasattr(phase, "lowers") for phase in phases)
     able = frozenset[str]().union(*(getattr(phase, "lowers", ()) for phase in phases))
     over = [name for name in session.budget.excess(session.cost) if name not in able]
     if known and over:
         raise BudgetError(_unable(session, phases, over))
+
+
+def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
+    """Find out that phases which remove a fixed amount do not remove enough of it."""
+    session.later = phases
+    for name, cap in session.budget.caps.items():
+        solvers = [p for p in phases if name in getattr(p, "lowers", ())]
+        if name not in ("bytes", "nonzero") or not solvers:
+            continue
+        if not all(getattr(phase, "fixed", False) for phase in solvers):
+            continue
+        reached = most_bytes(session) if name == "bytes" else most_alive(session, phases)
+        if reached is not None and reached > cap:
+            raise BudgetError(
+                f"{name} <= {cap:,} was asked of a {type(session.given).__name__}, and "
+                f"{', '.join(type(phase).__name__ for phase in solvers)} can leave up to "
+                f"{reached:,}: put Prune() before, or give Unstructured no amount"
+            )
 
 
 def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from compressor.budget import Cost
 from compressor.errors import TraceError
 from compressor.graph import Graph, Quadratic, Weight
 from compressor.network import Network, network
+from compressor.tracing.program import named_tensors
 
 if TYPE_CHECKING:
     from compressor.phases import Phase
@@ -129,6 +130,24 @@ def _made(session: Session, phases: Sequence[Phase]) -> Network:
     return made
 
 
+def most_bytes(session: Session) -> int | None:
+    """Most bytes of the file that a schedule, none of whose phases looks at the cap, will leave."""
+    try:
+        return bound(session, session.later)
+    except TraceError as error:
+        session.fileless = str(error)
+        return None
+
+
+def most_alive(session: Session, phases: Sequence[Phase]) -> int:
+    """Most non-zero parameters that it will leave."""
+    total = Fraction()
+    for weight in session.graph.weights.values():
+        shares = [cast("Sparing", p).keeps(weight) for p in phases if hasattr(p, "keeps")]
+        total += weight.trainable * _size(session, weight) * min((Fraction(1), *shares))
+    return round(total)
+
+
 def affordable(session: Session, names: Collection[str]) -> int:
     """How many entries of some parameters can be other than zero under the cap on bytes.
 
@@ -141,7 +160,7 @@ def affordable(session: Session, names: Collection[str]) -> int:
     cap, phases = cast("int", session.budget.bytes), session.later
     whole = container.bound(_made(session, phases))
     weights = [w for w in session.graph.weights.values() if w.name in names]
-    sizes = {w.name: prod(dim.size for dim in w.dims) for w in weights}
+    sizes = {w.name: _size(session, w) for w in weights}
     bits = {w.name: _bits(session, w, phases, Fraction(1)) for w in weights}
     dense = sum(sizes[name] * bits[name] for name in sizes)
     room = 8 * (cap - whole) + dense
@@ -181,11 +200,17 @@ def _saved(session: Session, phases: Sequence[Phase]) -> Fraction:
     """Bytes that zeros save, those that are masked and those that later phases will make."""
     whole = [phase for phase in phases if not hasattr(phase, "keeps")]
     saved = Fraction()
-    for weight in session.graph.weights.values() if not session.settled else ():
-        size = prod(dim.size for dim in weight.dims)
+    for weight in session.graph.weights.values():
+        size = _size(session, weight)
         dense = _bits(session, weight, whole, Fraction(1))
         saved += size * (dense - _bits(session, weight, phases, _share(session, weight))) / 8
     return saved
+
+
+def _size(session: Session, weight: Weight) -> int:
+    """Entries of a tensor as it is now: slim layers have fewer than their graph says."""
+    now = dict(named_tensors(session.model)).get(weight.name)
+    return 0 if now is None else now.numel()
 
 
 def _bits(session: Session, weight: Weight, phases: Sequence[Phase], share: Fraction) -> Fraction:

@@ -34,7 +34,7 @@ class Half:
 
     lowers = frozenset({"bytes"})
     settles = frozenset[str]()
-    final = True
+    final = fixed = True
     length = 1
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:

@@ -14,41 +14,63 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
+from compressor.front_end import FrontEnd, joined
 from compressor.network import Network
 from compressor.quantization.exported import Exported
 from compressor.storage import write_bytes
 
 
-def export(network: Network, path: str | os.PathLike[str]) -> int:
+def export(
+    network: Network,
+    path: str | os.PathLike[str],
+    front_end: nn.Module | None = None,
+    waveform: Tensor | None = None,
+) -> int:
     """Write a network as ONNX, in evaluation mode; returns the file's length in bytes.
 
     Integer layers are written so that runtimes recognise them (QuantizeLinear, DequantizeLinear).
     Inputs keep their names; outputs are named "output", or "output_0" and so on where there are
     several. Their first dimension, the batch, is open.
 
+    With a front end the input is named "waveform". What the front end computes stays in floating
+    point. PyTorch's Fourier transforms become ONNX's DFT, which few runtimes have, and which ONNX
+    Runtime computes with large errors where the length is no power of two: write them as products.
+
     Args:
         network: From `compressor.network.network`, or the integer reference.
         path: Replaced in one step if it exists.
+        front_end: From waveforms to the network's input, as `compressor.front_end.joined` takes it;
+            None for none.
+        waveform: An example for it; None for its `example_input_array`.
 
     Raises:
         ImportError: If onnx or onnxscript is missing.
-        ValueError: If ONNX's checker refuses what was made.
+        ValueError: If the front end does not fit the network or any batch size, or ONNX's checker
+            refuses what was made.
     """
-    content = onnx_bytes(network)
+    content = onnx_bytes(network, front_end, waveform)
     write_bytes(Path(path), content)
     return len(content)
 
 
-def onnx_bytes(network: Network) -> bytes:
+def onnx_bytes(
+    network: Network, front_end: nn.Module | None = None, waveform: Tensor | None = None
+) -> bytes:
     """The content of the file that `export` writes; arguments and errors likewise."""
     onnx = _onnx()
-    made = Exported(network)
-    model = _translated(made.network.eval())
+    whole = None if front_end is None else joined(network, front_end, waveform)
+    made = Exported(network if whole is None else whole.network)
+    module: Network | FrontEnd = made.network.eval()
+    if whole is not None:
+        module = FrontEnd(whole.front_end, made.network, whole.example_input_array)
+    model = _translated(module)
     made.write(onnx, model)
     strip(model)
+    _check_batch(model)
+    _warn_of_transforms(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
@@ -99,27 +121,56 @@ def strip(model: Any) -> None:
     _shorten(graph)
 
 
-def _translated(network: Network) -> Any:
+def _translated(module: Network | FrontEnd) -> Any:
     """The exporter's model."""
-    example = network.example_input_array
+    example = module.example_input_array
     one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
-    device = next((t.device for t in network.buffers()), torch.device("cpu"))
+    names = module.inputs if isinstance(module, Network) else ("waveform",)
+    device = next((t.device for t in module.buffers()), torch.device("cpu"))
     inputs = tuple(torch.cat([x, x]).to(device) for x in one)  # one would be taken for a constant
-    batch = Dim("batch")
+    open_batch = tuple({0: Dim("batch")} for _ in inputs)
+    shapes: Any = (open_batch,) if isinstance(module, Network) else open_batch  # one *inputs
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's remarks on itself
         program = torch.onnx.export(
-            network,
+            module,
             inputs,
             dynamo=True,
             external_data=False,
             verbose=False,
-            dynamic_shapes=(tuple({0: batch} for _ in inputs),),
-            input_names=list(network.inputs),
+            dynamic_shapes=shapes,
+            input_names=list(names),
         )
     if program is None:
         raise ValueError("export: PyTorch's exporter gave nothing back")
     return program.model_proto
+
+
+def _check_batch(model: Any) -> None:
+    """See that the size of the batch was left open, which the exporter does not insist on.
+
+    Raises:
+        ValueError: If not.
+    """
+    for value in model.graph.input:
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise ValueError(
+                f"export: PyTorch's exporter made {first.dim_value} of the open size of a batch, "
+                f"as something computes with it as a number (len(x), int(x.shape[0])) on the way "
+                f"from {value.name!r}: take x.shape[0] as it is, or -1"
+            )
+
+
+def _warn_of_transforms(model: Any) -> None:
+    """Warn of Fourier transforms, which export and run, but hardly anywhere and not well."""
+    if any(node.op_type == "DFT" for node in model.graph.node):
+        warnings.warn(
+            "export: a Fourier transform became ONNX's DFT, which few runtimes have; ONNX Runtime "
+            "is slow at it and off by per cents where the length is no power of two. Write it as "
+            "products with tables of cosines, or compare what comes out",
+            stacklevel=4,
+        )
 
 
 def _share(graph: Any) -> None:

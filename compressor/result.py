@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import archive, container, storage
+from compressor.front_end import rows_read
 from compressor.measure import check_model
 from compressor.network import Network, network
 from compressor.render import heading
@@ -52,7 +52,7 @@ class Result:
         """One sentence; `report` says more."""
         return f"<Result: {heading(self.report)}>"
 
-    @cached_property
+    @property
     def network(self) -> Network:
         """The model as data, in eval mode: what `write` stores and `export` exports.
 
@@ -76,22 +76,73 @@ class Result:
         """
         return container.write(self.network, path)
 
-    def export(self, path: str | os.PathLike[str]) -> None:
+    @property
+    def rows(self) -> tuple[int, ...] | None:
+        """Which rows of its input (mel bands) the model reads, all that a front end need compute.
+
+        None if `FrequencyMask` took none away.
+
+        Raises:
+            TraceError: If the model cannot be written as a network.
+        """
+        return rows_read(self.network)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        front_end: nn.Module | None = None,
+        waveform: Tensor | None = None,
+    ) -> None:
         """Write an ONNX file, for ONNX Runtime at its default settings; any batch size.
 
         After `Int8` its convolutions, sums and pools run as kernels of 8-bit integers. Needs the
         extra ``onnx``.
 
+        With a front end the file takes a waveform and gives what the model says. Then it should
+        have no Fourier transform of PyTorch's in it (see `compressor.onnx_export.export`), but
+        products, as `recipes.portable.PortableLogMel` has.
+
         Args:
             path: Of the file, put in place in one step.
+            front_end: Any module from waveforms, (batch, samples) or (batch, channel, samples), to
+                the model's input (batch, channel, frequency, time), with all rows or with those of
+                `rows` alone; None to leave it to the caller.
+            waveform: One example, batch first, of the length that the model was trained on; None
+                for `front_end.example_input_array`.
 
         Raises:
             ImportError: If onnx or onnxscript is not installed.
             TraceError: If the model cannot be written as a network.
+            ValueError: If the front end makes another shape than the model takes.
         """
         from compressor.onnx_export import export  # noqa: PLC0415 - onnx is optional
 
-        export(self.network, path)
+        export(self.network, path, front_end, waveform)
+
+    def export_executorch(
+        self,
+        path: str | os.PathLike[str],
+        front_end: nn.Module | None = None,
+        waveform: Tensor | None = None,
+    ) -> None:
+        """Write an ExecuTorch program (.pte) for phones, run by XNNPACK; a batch of one.
+
+        What runs as integers is said in `compressor.executorch_export.export`. Needs the extra
+        ``executorch``.
+
+        Args:
+            path: Of the file, put in place in one step.
+            front_end: As for `export`; it must do without Fourier transforms.
+            waveform: As for `export`.
+
+        Raises:
+            ImportError: If executorch is not installed.
+            TraceError: If the model cannot be written as a network.
+            ValueError: If the front end makes another shape than the model takes.
+        """
+        from compressor.executorch_export import export  # noqa: PLC0415 - executorch is optional
+
+        export(self.network, path, front_end, waveform)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the model, how to rebuild it, and the report.
@@ -110,6 +161,8 @@ class Result:
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())
         if not self.of_its_class:
             self.write(folder / NETWORK)
+            for old in (folder / "model.json", *folder.glob("model-*.safetensors")):
+                old.unlink(missing_ok=True)
             return
         tensors = stored(self.model)
         data = {
@@ -120,6 +173,7 @@ class Result:
             "extra": _extras(self.model, tensors),
         }
         storage.write(folder, "model", tensors, data)
+        (folder / NETWORK).unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:

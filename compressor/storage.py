@@ -73,13 +73,24 @@ def read(directory: Path, name: str) -> tuple[dict[str, Tensor], Plain]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step: all of it or nothing."""
+    """Put `content` at `path` in one step: all of it or nothing.
+
+    Raises:
+        ValueError: If there is something that is no regular file.
+        OSError: If it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file and cannot be replaced: choose another path")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
 
 

@@ -94,8 +94,14 @@ class Unstructured:
 
     def keeps(self, weight: Weight) -> Fraction:
         """The share that is left of a filter; a bound on a file's length counts on it."""
-        pruned = self.amount is not None and len(weight.dims) > 2
+        every = self.over == (_ConvNd,)  # of which kind a weight is read, is not known here
+        pruned = self.amount is not None and every and len(weight.dims) > 2
         return 1 - Fraction(self.amount or 0) if pruned else Fraction(1)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether how much it removes is a matter of its settings alone."""
+        return self.amount is not None
 
     @property
     def trains(self) -> bool:
@@ -171,7 +177,7 @@ class Unstructured:
             others = _others(session.model, tensors)
             raise BudgetError(
                 f"{session.budget} was asked of a {type(session.given).__name__} of which "
-                f"Unstructured leaves {others:,} non-zero parameters alone (biases, norms and "
+                f"Unstructured leaves {others:,} parameters alone (biases, norms and "
                 f"others), and with them {max(keep, 0):,} weights of {len(tensors)} layers could "
                 "stay, fewer than one each. Remove channels first (Prune), or prune more kinds of "
                 "layers (over=)"
@@ -189,8 +195,8 @@ class Unstructured:
 
 
 def _others(model: nn.Module, tensors: Mapping[str, Tensor]) -> int:
-    """Non-zero parameters that are not among some tensors."""
-    return sum(int(p.count_nonzero()) for n, p in model.named_parameters() if n not in tensors)
+    """Parameters that are not among some tensors; those that are zero now may not stay so."""
+    return sum(p.numel() for n, p in model.named_parameters() if n not in tensors)
 
 
 def weights(model: nn.Module, over: tuple[type[nn.Module], ...]) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ Hann window, so the mel spectrogram equals `librosa.feature.melspectrogram` of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -205,6 +206,32 @@ def mel_filters(settings: MelSettings) -> Tensor:
     return torch.from_numpy(filters).float()
 
 
+def chosen_filters(settings: MelSettings, rows: Sequence[int] | None) -> Tensor:
+    """The filters of some mel bands, (rows, fft_samples // 2 + 1); None for all.
+
+    Raises:
+        ValueError: If a row is not there, or they do not rise.
+    """
+    filters = mel_filters(settings)
+    if rows is None:
+        return filters
+    chosen = [int(row) for row in rows]
+    rising = all(one < other for one, other in pairwise(chosen))
+    if not chosen or not rising or chosen[0] < 0 or chosen[-1] >= settings.mels:
+        msg = (
+            f"rows={chosen}: name at least one of the mel bands 0 to {settings.mels - 1}, in "
+            "rising order and each once, as `FrequencyMask` keeps them."
+        )
+        raise ValueError(msg)
+    return filters[chosen]
+
+
+def framing_window(settings: MelSettings) -> Tensor:
+    """The window in the middle of the transform (fft_samples,), as librosa has it."""
+    room = settings.fft_samples - settings.window_samples
+    return functional.pad(settings.taper(settings.window_samples), (room // 2, room - room // 2))
+
+
 BAND = 16
 """Mel bands that are computed together. Each block multiplies only the bins that its triangles
 touch: a sixteenth of the whole product, which is most of the front end's time otherwise."""
@@ -222,20 +249,20 @@ class LogMel(nn.Module):
 
     Args:
         settings: What to compute.
+        rows: The mel bands to compute, in rising order, for instance those that `FrequencyMask`
+            kept; None for all.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, settings: MelSettings | None = None) -> None:
+    def __init__(
+        self, settings: MelSettings | None = None, rows: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.settings = settings or MelSettings()
-        room = self.settings.fft_samples - self.settings.window_samples
-        window = self.settings.taper(self.settings.window_samples)
-        # The window stands in the middle of the transform, as librosa has it.
-        window = functional.pad(window, (room // 2, room - room // 2))
-        self.register_buffer("window", window, persistent=False)
-        filters = mel_filters(self.settings)
+        self.register_buffer("window", framing_window(self.settings), persistent=False)
+        filters = chosen_filters(self.settings, rows)
         if self.settings.exponent == 2:
             # The squares of a bin's real and imaginary part are both multiplied with its filters:
             # so their sum comes out of the product, and needs no pass of its own.
@@ -256,7 +283,7 @@ class LogMel(nn.Module):
         blocks = zip(self.filters.split(BAND), self.columns, strict=True)
         mels = [power[:, low:high] @ rows[:, low:high].T for rows, (low, high) in blocks]
         # (batch * frames, mels) -> (batch, mels, frames)
-        return torch.cat(mels, dim=1).unflatten(0, (len(waveform), -1)).transpose(1, 2)
+        return torch.cat(mels, dim=1).unflatten(0, (waveform.shape[0], -1)).transpose(1, 2)
 
     def _power(self, spectrum: Tensor) -> Tensor:
         """What the filters are multiplied with, of a spectrum (frames, bins)."""

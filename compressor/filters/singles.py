@@ -200,6 +200,8 @@ class Filters:
             example=self.session.example,
             settled=SETTLED,
             bits=self.session.bits,
+            graph=self.session.graph,
+            masks={},  # how many of the zeros are among what goes is not known
         )
         return bound(cast("Session", small), self.session.later)
 

@@ -72,6 +72,13 @@ class Network(nn.Module):
         """Run the operations on inputs like the example, of any batch size of at least one."""
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the network takes {len(self.inputs)} inputs, not {len(inputs)}")
+        given = self.example_input_array
+        for x, like in zip(inputs, given if isinstance(given, tuple) else (given,), strict=True):
+            if x.dim() and x.shape[1:] != like.shape[1:]:
+                raise ValueError(
+                    f"the network was made for inputs of {tuple(like.shape[1:])} behind the batch "
+                    f"and got {tuple(x.shape[1:])}: make one for that size"
+                )
         values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
         for step, done in zip(self.steps, self._frees, strict=True):
             values[step.name] = self.result(step, values)

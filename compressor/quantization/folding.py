@@ -21,6 +21,9 @@ EXACT = 1 << 24
 _LARGEST_BIAS = 1 << 30
 """Half of what 32 bits hold: the other half is left for the sums."""
 
+_NOTHING = 2.0**-24
+"""Gain that stands for none."""
+
 _DEAD_BIAS = 1 << 22
 """Bias of a channel without weights, which then has 22 bits and is exact in single precision."""
 
@@ -119,6 +122,9 @@ def fold(
     sums = steps.abs().flatten(1).sum(dim=1)  # whole numbers, far below 2^24 each
     each = scales.double().reshape(-1, *[1] * (affine.gain.dim() - 1)) * affine.gain
     live = (sums > 0).reshape(-1, *[1] * (each.dim() - 1)).expand_as(each)
+    # What a gain of zero switches off may not come through: next to nothing is left of it.
+    nothing = _NOTHING * scales.double().reshape(-1, *[1] * (each.dim() - 1)).expand_as(each)
+    each = torch.where(live & (each == 0), nothing, each)
     scale = _raised(each, affine.shift / input_scale.double(), live).float()
     scale = sixteen_bits(scale) if sixteen else scale
     largest = float(sums.max()) * largest_input

@@ -52,7 +52,7 @@ class Histogram(nn.Module):
         self.largest.copy_(torch.maximum(self.largest, largest))
         self.least.copy_(torch.minimum(self.least, x.amin().double()))
         place = (magnitude * (BINS / self.top).float()).long().clamp_(0, BINS - 1)
-        self.counts.add_(torch.bincount(place.view(-1), minlength=BINS))
+        self.counts.add_(torch.bincount(place.reshape(-1), minlength=BINS))
         self.counts[0] -= (magnitude == 0).sum()
 
     @property

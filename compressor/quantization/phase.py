@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from compressor import randomness
+from compressor.batches import Batch
 from compressor.graph import Weight
-from compressor.losses import Distill
+from compressor.losses import Distill, Loss
 from compressor.network import Network, network
 from compressor.phases import FineTune
 from compressor.quantization.convert import convert
@@ -21,6 +23,7 @@ from compressor.quantization.layers import Mode
 from compressor.quantization.prepare import calibrate, grids, prepare, quantisers, set_grids
 from compressor.quantization.presets import ORT, Preset
 from compressor.settings import check_number, check_whole
+from compressor.tracing.program import evaluating
 
 if TYPE_CHECKING:
     from compressor.phases import Phase
@@ -73,7 +76,7 @@ class Int8:
 
     lowers = frozenset({"bytes"})
     settles = frozenset[str]()
-    final = True
+    final = fixed = True
     needs = "Int8 chooses scales"
 
     def __post_init__(self) -> None:
@@ -113,12 +116,15 @@ class Int8:
         """
         del earlier
         self._prepared(session)
+        if session.data is not None:
+            first = islice(session.data, 1)
+            _check_shapes(session, _calls(session.model, session.loss, first))
 
     def run(self, training: Training, part: int) -> None:
         """Prepare, train one epoch, or convert."""
         session = training.session
         if part == 0:
-            inputs = list(_inputs(training, self.batches))
+            inputs = _inputs(training, self.batches)
             session.unrounded = session.model
             session.replace(self._prepared(session), settled=SETTLED)
             calibrate(cast("Network", session.model), inputs)
@@ -185,26 +191,54 @@ class Int8:
         session.replace(convert(cast("Network", session.model)), settled="it is made of integers")
 
 
-def _inputs(training: Training, batches: int) -> Iterator[tuple[Tensor, ...]]:
+def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
     """What the loss calls the model with on some batches."""
-    model, loss = training.session.model, training.session.loss
+    session = training.session
+    found = _calls(session.model, session.loss, islice(training.batches(), batches))
+    _check_shapes(session, found)
+    return found
+
+
+def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple[Tensor, ...]]:
+    """What the loss calls a model with, in eval mode.
+
+    Raises:
+        ValueError: If it calls it with names.
+    """
     seen: list[tuple[Tensor, ...]] = []
 
-    def remember(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def remember(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+        if named:
+            raise ValueError(
+                f"Int8 makes a network of the model, whose inputs have no names, and the loss "
+                f"calls it with {', '.join(named)}=...: call it as model(inputs)"
+            )
         seen.append(inputs)
 
-    hook = model.register_forward_pre_hook(remember)
-    modes = {module: module.training for module in model.modules()}
+    hook = model.register_forward_pre_hook(remember, with_kwargs=True)
     try:
-        model.eval()
-        with torch.no_grad():
-            for batch in islice(training.batches(), batches):
+        with evaluating(model), torch.no_grad(), randomness.preserved():
+            for batch in batches:
                 loss(model, batch)
     finally:
         hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
-    yield from seen
+    return seen
+
+
+def _check_shapes(session: Session, calls: Sequence[tuple[Tensor, ...]]) -> None:
+    """Check that the data are as large as the example: integers are made for one size.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    for inputs in calls:
+        for x, like in zip(inputs, session.example, strict=False):
+            if x.shape[1:] != like.shape[1:]:
+                raise ValueError(
+                    f"Int8 makes integers for inputs of one size, {tuple(like.shape[1:])} of the "
+                    f"example, and the data have {tuple(x.shape[1:])}: pass an example of the "
+                    "data's size, example=..."
+                )
 
 
 def _large(whole: nn.Module) -> dict[str, bool]:

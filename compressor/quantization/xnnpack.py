@@ -8,7 +8,7 @@ layers would otherwise be taken out of the pattern, and what is left of it compu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
 from typing import Any, cast
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.quantization.chains import only_reader
 from compressor.quantization.integer import (
     Geometry,
     IntConv,
@@ -25,6 +26,8 @@ from compressor.quantization.integer import (
     Scale,
 )
 from compressor.quantization.place import MOVING
+
+aten = torch.ops.aten
 
 PLACE = "xnnpack"
 """Branch of a network that holds its layers in this form."""
@@ -36,8 +39,7 @@ def decomposed() -> Any:
     Raises:
         ImportError: If torchao is missing.
     """
-    import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401, PLC0415 - optional, registers them
-
+    importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")  # registers them
     return torch.ops.quantized_decomposed
 
 
@@ -177,9 +179,14 @@ def written(network: Network) -> Network:
         if module is not None:
             op = rewrite.add(f"{PLACE}.{step.name}", module)
             rewrite.edit(step.name, op=op, args=step.args[:1])
-        if isinstance(module, Rounded):
-            grids[step.name] = f"{PLACE}.{step.name}"
-        elif packet(step) in MOVING and _source(step) in grids:
+            grids |= {step.name: op} if isinstance(module, Rounded) else {}
+        elif packet(step) is aten.squeeze:  # of which XNNPACK knows the general form alone
+            sizes = (-1, *network.shapes[step.name][1:])
+            rewrite.edit(step.name, op=aten.reshape.default, args=(step.args[0], sizes), kwargs={})
+        elif packet(step) is aten.cat:
+            _join(network, rewrite, step)
+    for step in network.steps:
+        if packet(step) in MOVING and _source(step) in grids:
             grids[step.name] = grids[_source(step)]
             rewrite.insert_after(step.name, grids[step.name])
     return rewrite.build()
@@ -206,6 +213,20 @@ def _module(network: Network, step: Step, called: nn.Module) -> nn.Module | None
     if called.scale.dim() == 1:
         return Conv(called, weight)
     return Bands(called, weight, network.shapes[step.name])
+
+
+def _join(network: Network, rewrite: Rewrite, step: Step) -> None:
+    """Move what is put together to the result's grid first: XNNPACK joins equal grids alone."""
+    reader = only_reader(network, step.name)
+    op = None if reader is None else reader.op
+    if reader is None or not isinstance(op, str):
+        return
+    if isinstance(network.get_submodule(op), Requantise):
+        parts: list[Ref] = []
+        for number, part in enumerate(cast("tuple[Ref, ...]", step.args[0])):
+            call = Step(f"{step.name}_{number}", f"{PLACE}.{reader.name}", (part,))
+            parts.append(rewrite.insert_before(step.name, call))
+        rewrite.edit(step.name, args=(tuple(parts), *step.args[1:]))
 
 
 def _source(step: Step) -> str:

@@ -1,0 +1,333 @@
+"""The tables of `benchmarks.quantization`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.int8_files import Parity
+from benchmarks.int8_kernels import Kernels, Operations
+from compressor import Cost
+
+FLOAT = "floating point"
+FOLDED = "ours"
+KEPT = "ours, sub-bands apart"
+XNNPACK = "torchao, XNNPACK"
+X86 = "torchao, X86Inductor"
+
+PACKAGES = ("torch", "torchao", "onnx", "onnxruntime")
+EXTENSIONS = ("avx2", "avx512_vnni", "avx_vnni", "amx_int8")
+"""What a processor may have for products of 8-bit integers."""
+
+EQUAL = 0.05
+"""Difference of times that is called none."""
+AGREE = 0.995
+"""Share of clips on which a file and its reference should name the same class."""
+STEPS = 2
+"""Steps that outputs of a file and its reference should be apart at most."""
+WRONG = 0.01
+"""Share of the outputs' extent that folding, which should change nothing, may move them by."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One network; mappings are by who made a file.
+
+    Attributes:
+        name: Of the network.
+        shape: Of its input, (channels, frequency, time).
+        cost: Parameters and multiply-accumulates.
+        clips: How many there are to compare on.
+        packed_float: Bytes of its container in floating point.
+        packed: Bytes of its container in integers.
+        unpacked: Largest difference of what that container gives back.
+        files: Bytes of ONNX files.
+        exported: Bytes of those that were stripped, before.
+        folding: Change of outputs by torchao's folding alone, as a share of their extent; None
+            where nobody looked.
+        failed: What stopped a way.
+        there: Operations of the network.
+        kernels: What runs.
+        parity: How close files are to their references.
+        as_float: Clips of which a file says what the one in floating point says.
+        seconds: Of one run, turn by turn.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    cost: Cost
+    clips: int
+    packed_float: int
+    packed: int
+    unpacked: float
+    files: Mapping[str, int]
+    exported: Mapping[str, int]
+    folding: float | None
+    failed: Mapping[str, str]
+    there: Operations
+    kernels: Mapping[str, Kernels]
+    parity: Mapping[str, Parity]
+    as_float: Mapping[str, int]
+    seconds: Mapping[str, Sequence[float]]
+
+
+def report(found: Sequence[Measured], turns: int) -> str:
+    """The whole page."""
+    parts = [
+        "# int8: bytes, kernels, parity, time",
+        _head(found, turns),
+        "## Bytes",
+        BYTES,
+        _table(_bytes_head(), [_bytes(m) for m in found]),
+        _larger(found),
+        "## Kernels",
+        KERNELS,
+        _table(
+            ("network", "file", "layers", "sums", "pools", "conversions", "in floating point"),
+            [row for m in found for row in _kernels(m)],
+        ),
+        "## Parity",
+        PARITY,
+        _table(
+            (
+                "network",
+                "file",
+                "clips",
+                "largest difference",
+                "same class",
+                "top two close",
+                "class as in float",
+            ),
+            [row for m in found for row in _parity(m)],
+        ),
+        _agreement(found),
+        _failures(found),
+        "## Time",
+        TIME,
+        _table(
+            ("network", "file", "ms: lowest tenth", "median (quartiles)", *TIMES),
+            [row for m in found for row in _time(m)],
+        ),
+        _verdict(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(found: Sequence[Measured], turns: int) -> str:
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
+    return (
+        f"{versions}, Python {platform.python_version()}, {_processor()}, one thread. Networks are "
+        "trained for one to five epochs on ESC-50, folds 1 to 4, so that their outputs differ, and "
+        "calibrated on 64 of these clips; int8 is compared as it is then, without training in "
+        f"int8. What is compared is said of the {found[0].clips} clips of fold 5, or of the first "
+        "of them. The tandem is given all 256 rows and picks its 192; Shared-ResNet hears one "
+        f"channel twice. Times are of n = {turns} turns."
+    )
+
+
+BYTES = (
+    "Float32 and int8 file: what `Result.write` writes before and after `Int8`. ONNX files are "
+    "stripped of traces and names; torchao's are given as its exporter writes them too. Ours, "
+    "sub-bands apart: SubSpectralNorm stays an operation of its own in floating point "
+    "(`fold_bands=False`). torchao has a quantiser of its own, X86Inductor; XNNPACK's, of which it "
+    "keeps a copy for its tests, puts more of BC-ResNet into integers and is compared everywhere."
+)
+KERNELS = (
+    "What ONNX Runtime runs at default settings, by its own optimised graph. Layers are "
+    "convolutions and matrix products, sums those of two results, pools means and maxima over "
+    "frequency or time; all as integer kernels, of how many. A convolution folded by sub-band "
+    "counts once though it runs in pieces. Conversions: kernels that only go from integers to "
+    "floating point or back. SiLU is Sigmoid and Mul, or QuickGelu. Residual Normalization (ASC "
+    "and tandem: five, each with two means, a sum and products) and the moments of the tandem's "
+    "linear model ours leaves in floating point on purpose; XNNPACK's quantiser rounds inside of "
+    "the former."
+)
+PARITY = (
+    "A file in ONNX Runtime against its own reference in PyTorch: largest difference of an output, "
+    "in percent of the outputs' extent and, for ours, in steps of the last grid; on how many clips "
+    "the largest output is the same; on how many the reference's two largest are at most a step "
+    "apart, so that a step can swap them. Last, on how many of all clips the class is that of the "
+    "network in floating point."
+)
+TIME = (
+    "One clip a run, milliseconds of processor time. Files take turns; what neighbours on the "
+    "machine do to a timing they do to those beside it, and the lowest tenth of timings had the "
+    "quietest neighbours. Times floating point: ratio of the lowest tenths, and of the two timings "
+    "of every turn."
+)
+TIMES = ("times floating point, lowest tenth", "median (quartiles)")
+
+
+def _processor() -> str:
+    """Kind of processor, and what it has for integers, where the system says so."""
+    listing = Path("/proc/cpuinfo")
+    words = set(listing.read_text().split()) if listing.is_file() else set[str]()
+    known = [name for name in EXTENSIONS if name in words]
+    return " ".join([platform.machine(), *([f"with {', '.join(known)}"] if known else [])])
+
+
+def _bytes_head() -> tuple[str, ...]:
+    return (
+        "network", "input", "parameters", "MACs", "float32 file", "int8 file", "B a parameter",
+        "ONNX float32", "ONNX int8", "sub-bands apart", "torchao, XNNPACK", "stripped",
+        "torchao, X86Inductor", "stripped",
+    )  # fmt: skip
+
+
+def _bytes(m: Measured) -> list[str]:
+    shape = " x ".join(map(str, m.shape))
+    theirs = [
+        cell
+        for way in (XNNPACK, X86)
+        for cell in (_number(m, m.exported, way), _number(m, m.files, way))
+    ]
+    return [
+        m.name,
+        shape,
+        f"{m.cost.params:,}",
+        f"{m.cost.macs / 1e6:.1f} M",
+        f"{m.packed_float:,}",
+        f"{m.packed:,}",
+        f"{m.packed / m.cost.params:.2f}",
+        *(_number(m, m.files, way) for way in (FLOAT, FOLDED, KEPT)),
+        *theirs,
+    ]
+
+
+def _larger(found: Sequence[Measured]) -> str:
+    """Where our int8 ONNX file is larger than others."""
+    parts = [
+        f"than {what}: {_names(m.name for m in found if _longer(m, way))}"
+        for way, what in ((FLOAT, "float32"), (XNNPACK, "torchao's stripped one"))
+    ]
+    return f"Our int8 ONNX file is larger {'. Larger '.join(parts)}."
+
+
+def _longer(m: Measured, way: str) -> bool:
+    return way in m.files and m.files[FOLDED] > m.files[way]
+
+
+def _names(names: Iterable[str]) -> str:
+    return "; ".join(names) or "none"
+
+
+def _number(m: Measured, counts: Mapping[str, int], way: str) -> str:
+    """Bytes, or why there are none."""
+    if way in counts:
+        return f"{counts[way]:,}"
+    if way in m.failed:
+        return "fails"
+    return "no sub-bands" if way == KEPT else "not run"
+
+
+def _kernels(m: Measured) -> Iterator[list[str]]:
+    for way, kernels in m.kernels.items():
+        if way == FLOAT:
+            continue
+        counts = [
+            f"{getattr(kernels.integer, part.name)} of {getattr(m.there, part.name)}"
+            for part in fields(m.there)
+        ]
+        yield [m.name, way, *counts, str(kernels.conversions), _listed(kernels.floating)]
+
+
+def _listed(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"
+
+
+def _parity(m: Measured) -> Iterator[list[str]]:
+    yield [m.name, "int8 file, loaded again", "100", f"{m.unpacked:g}", "", "", ""]
+    for way, found in m.parity.items():
+        share = f"{100 * found.largest / found.extent:.2f} %"
+        steps = "" if found.step is None else f", {found.steps:.2f} steps"
+        yield [
+            m.name,
+            way,
+            str(found.clips),
+            share + steps,
+            f"{found.same} of {found.clips}",
+            "" if found.close is None else f"{found.close}",
+            f"{m.as_float[way]} of {m.clips}",
+        ]
+
+
+def _agreement(found: Sequence[Measured]) -> str:
+    """Where our files disagree with their references by more than they should."""
+    ours = {m.name: m.parity[FOLDED] for m in found}
+    less = (f"{name} ({p.share:.2%})" for name, p in ours.items() if p.share < AGREE)
+    more = (f"{name} ({p.steps:.0f})" for name, p in ours.items() if p.steps > STEPS + 0.5)
+    return (
+        f"Ours, same class on fewer than {AGREE:.1%} of clips: {_names(less)}. Ours, more than "
+        f"{STEPS} steps apart: {_names(more)}."
+    )
+
+
+def _failures(found: Sequence[Measured]) -> str:
+    """What torchao refuses, and what it changes before anything is rounded."""
+    failed = [f"* {m.name}, {way}: {why}" for m in found for way, why in m.failed.items()]
+    wrong = [
+        f"* {m.name}: wrong without a word. Normalisation, folded by `prepare_pt2e` with a "
+        f"quantiser that was told nothing, moves outputs by {100 * m.folding:.0f} % of their "
+        "extent: convolutions that share a weight have normalisations of their own, and all are "
+        "folded into the one weight. With `prepare_qat_pt2e` it happens at the conversion."
+        for m in found
+        if m.folding is not None and m.folding > WRONG
+    ]
+    lines = [*failed, *wrong] or ["* nowhere"]
+    return "\n".join(["Where torchao stops or is wrong:", "", *lines])
+
+
+def _time(m: Measured) -> Iterator[list[str]]:
+    for way, seconds in m.seconds.items():
+        took = [1000 * s for s in seconds]
+        times = [] if way == FLOAT else [_lowest(m.seconds[way]) / _lowest(m.seconds[FLOAT])]
+        yield [
+            m.name,
+            way,
+            f"{_lowest(took):.2f}",
+            _spread(took),
+            *(f"{ratio:.2f}" for ratio in times),
+            *(_spread(_ratios(m, way)) for _ in times),
+            *("" for _ in TIMES if not times),
+        ]
+
+
+def _lowest(values: Sequence[float]) -> float:
+    """The lowest tenth ends here."""
+    return float(np.quantile(values, 0.1))
+
+
+def _ratios(m: Measured, way: str) -> list[float]:
+    """Seconds against those of floating point, paired by turn."""
+    return [s / f for s, f in zip(m.seconds[way], m.seconds[FLOAT], strict=True)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{middle:.2f} ({low:.2f} - {high:.2f})"
+
+
+def _verdict(found: Sequence[Measured]) -> str:
+    """Where ours is slower than floating point and where faster: by median and lowest tenth."""
+    groups: dict[str, list[str]] = {"slower": [], "about equal": [], "faster": []}
+    for m in found:
+        ratios = _lowest(m.seconds[FOLDED]) / _lowest(m.seconds[FLOAT]), median(_ratios(m, FOLDED))
+        slower, faster = min(ratios) > 1 + EQUAL, max(ratios) < 1 - EQUAL
+        groups["slower" if slower else "faster" if faster else "about equal"].append(m.name)
+    said = (f"{word} for {_names(names)}" for word, names in groups.items())
+    return (
+        f"Ours in int8, against floating point, is {', '.join(said)}. Slower or faster: by more "
+        f"than {EQUAL:.0%}, in the lowest tenth and the median."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(line) + " |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

@@ -71,7 +71,8 @@ def test_error_is_that_of_the_values(grid: Grid, shape: str) -> None:
     x = x.abs() if grid == ORT.unsigned else x
     histogram = filled(*x.split(10_000))
     high = grid.steps[1]
-    scales = torch.linspace(0.1, 1, FRACTIONS, dtype=torch.float64) * float(x.abs().max()) / high
+    limits = 10 ** torch.linspace(-1, 0, FRACTIONS, dtype=torch.float64)
+    scales = limits * float(x.abs().max()) / high
     told = histogram.errors(scales, high)
     measured = torch.tensor([error(x, float(s), grid) for s in scales], dtype=torch.float64)
     torch.testing.assert_close(told, measured, rtol=0.1, atol=0)

@@ -18,6 +18,9 @@ from compressor.quantization.convert import convert
 from compressor.quantization.integer import IntConv, Requantise
 from compressor.quantization.prepare import calibrate, prepare
 
+NUDGE = 1e-7
+"""Standard deviation of a relative change."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -48,6 +51,8 @@ class Parity:
         same: Clips whose largest output is the same.
         close: Clips whose two largest outputs are at most a step apart in the reference; None
             where there is no step.
+        nudged: Largest change of the reference's outputs when inputs are nudged by less than they
+            are precise to; None where there is no step.
     """
 
     clips: int
@@ -56,6 +61,7 @@ class Parity:
     extent: float
     same: int
     close: int | None
+    nudged: float | None
 
     @property
     def steps(self) -> float:
@@ -115,7 +121,7 @@ def said(content: bytes, clips: Tensor, batch: int = 50) -> Tensor:
 
 
 def parity(file: File, outputs: Tensor, clips: Tensor, most: int) -> Parity:
-    """Hold what a file said against its reference.
+    """Hold what a file said against its reference, and the reference against itself.
 
     Args:
         file: Which.
@@ -123,8 +129,9 @@ def parity(file: File, outputs: Tensor, clips: Tensor, most: int) -> Parity:
         clips: The clips.
         most: How many of them the reference is asked about.
     """
-    expected = said_by(file.reference, clips[:most])
-    found = outputs[:most]
+    clips, found = clips[:most], outputs[:most]
+    expected = said_by(file.reference, clips)
+    moved = said_by(file.reference, _nudge(clips)) if file.step else None
     return Parity(
         clips=len(expected),
         largest=float((found - expected).abs().max()),
@@ -132,7 +139,14 @@ def parity(file: File, outputs: Tensor, clips: Tensor, most: int) -> Parity:
         extent=float(expected.max() - expected.min()),
         same=int((found.argmax(1) == expected.argmax(1)).sum()),
         close=_close(expected, file.step),
+        nudged=None if moved is None else float((moved - expected).abs().max()),
     )
+
+
+def _nudge(clips: Tensor) -> Tensor:
+    """The same but for the last bit or two of single precision."""
+    generator = torch.Generator().manual_seed(0)
+    return clips * (1 + NUDGE * torch.randn(clips.shape, generator=generator))
 
 
 def _close(outputs: Tensor, step: float | None) -> int | None:

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.int8_files import Parity
+from benchmarks.int8_files import NUDGE, Parity
 from benchmarks.int8_kernels import Kernels, Operations
 from compressor import Cost
 
@@ -103,6 +103,7 @@ def report(found: Sequence[Measured], turns: int) -> str:
                 "largest difference",
                 "same class",
                 "top two close",
+                "nudged",
                 "class as in float",
             ),
             [row for m in found for row in _parity(m)],
@@ -153,8 +154,10 @@ PARITY = (
     "A file in ONNX Runtime against its own reference in PyTorch: largest difference of an output, "
     "in percent of the outputs' extent and, for ours, in steps of the last grid; on how many clips "
     "the largest output is the same; on how many the reference's two largest are at most a step "
-    "apart, so that a step can swap them. Last, on how many of all clips the class is that of the "
-    "network in floating point."
+    "apart, so that a step can swap them. Nudged: how far the reference itself moves when its "
+    f"inputs change by {NUDGE:g} of their size; one value that is rounded otherwise changes others "
+    "after it, so that no runtime can be closer than that for certain. Last, on how many of all "
+    "clips the class is that of the network in floating point."
 )
 TIME = (
     "One clip a run, milliseconds of processor time. Files take turns; what neighbours on the "
@@ -243,7 +246,7 @@ def _listed(kinds: Counter[str]) -> str:
 
 
 def _parity(m: Measured) -> Iterator[list[str]]:
-    yield [m.name, "int8 file, loaded again", "100", f"{m.unpacked:g}", "", "", ""]
+    yield [m.name, "int8 file, loaded again", "100", f"{m.unpacked:g}", "", "", "", ""]
     for way, found in m.parity.items():
         share = f"{100 * found.largest / found.extent:.2f} %"
         steps = "" if found.step is None else f", {found.steps:.2f} steps"
@@ -254,6 +257,7 @@ def _parity(m: Measured) -> Iterator[list[str]]:
             share + steps,
             f"{found.same} of {found.clips}",
             "" if found.close is None else f"{found.close}",
+            "" if found.nudged is None else f"{found.nudged / found.step:.0f} steps",
             f"{m.as_float[way]} of {m.clips}",
         ]
 

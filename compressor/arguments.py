@@ -21,16 +21,21 @@ SEEDS = 2**64
 """How many seeds torch's generators take."""
 
 
-def check_function(loss: object) -> None:
-    """Check that the loss (None for the default) can be called.
+def check_functions(loss: object, on_epoch: object = None) -> None:
+    """Check that the loss and the watcher of epochs (None for neither) can be called.
 
     Raises:
-        ValueError: If it cannot.
+        ValueError: If one cannot.
     """
     if loss is not None and not callable(loss):
         raise ValueError(
             f"loss={loss!r} is a {type(loss).__name__}: pass a function, called as "
             "loss(model, batch), that returns one number"
+        )
+    if on_epoch is not None and not callable(on_epoch):
+        raise ValueError(
+            f"on_epoch={on_epoch!r} is a {type(on_epoch).__name__}: pass a function of the log, a "
+            "sequence of compressor.report.Epoch"
         )
 
 

@@ -12,7 +12,7 @@ from compressor import randomness
 from compressor.arguments import (
     check_directory,
     check_fabric,
-    check_function,
+    check_functions,
     check_optimizer,
     check_seed,
     check_trainable,
@@ -34,8 +34,8 @@ from compressor.checks import (
     too_few,
 )
 from compressor.copies import private_copy
-from compressor.errors import BudgetError, TrainingError
-from compressor.footprint import most_alive, most_bytes
+from compressor.errors import BudgetError, TraceError, TrainingError
+from compressor.footprint import bound, most_alive, most_bytes
 from compressor.identity import first_digest, identify
 from compressor.joint import Joint
 from compressor.keep import names_of
@@ -46,6 +46,7 @@ from compressor.optimizers import OptimizerFactory, adamw
 from compressor.phases import FineTune, Phase, Prune, Recalibrate, Solver
 from compressor.progress import Bar
 from compressor.quantization.phase import Int8
+from compressor.report import Epoch
 from compressor.result import Result
 from compressor.session import Session
 from compressor.training import Training, Validation
@@ -70,6 +71,7 @@ def fit(
     seed: int = 0,
     verify: bool = True,
     progress: bool | None = None,
+    on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
 ) -> Result:
     """Bring a convolutional network under a budget.
 
@@ -104,6 +106,8 @@ def fit(
         seed: Seed of all random generators for the run.
         verify: Check that every smaller model computes what its masked original does.
         progress: Show a bar; by default if stderr is a terminal.
+        on_epoch: Called with the log so far, one entry an epoch, after every epoch in the first
+            process; a resumed run's log begins with the epochs before.
 
     Raises:
         BudgetError: If there is no budget, or no structure meets it.
@@ -118,7 +122,7 @@ def fit(
     budget = required(budget, "fit")
     check_model(model)
     check_unfinished(model)
-    check_function(loss)
+    check_functions(loss, on_epoch)
     check_fabric(fabric)
     check_seed(seed)
     if checkpoint is not None:
@@ -144,8 +148,9 @@ def fit(
         )  # fmt: skip
         _check_reachable(session, phases)
         training = Training(
-            session, batches, val=judge, optimizer=optimizer, fabric=fabric, bar=bar
-        )
+            session, batches, val=judge, optimizer=optimizer, fabric=fabric, bar=bar,
+            on_epoch=on_epoch if first else None,
+        )  # fmt: skip
         point = None
         if checkpoint is not None:
             settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
@@ -222,6 +227,7 @@ def _check(model: nn.Module, batches: Batches, loss: Loss | None, phases: Sequen
 
 def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
     """Find out before any training that the budget cannot be met at the end of it."""
+    _check_storable(session, phases)
     for number, phase in enumerate(phases):
         session.later = phases[number + 1 :]
         if hasattr(phase, "lowers"):
@@ -233,6 +239,28 @@ def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
     over = [name for name in session.budget.excess(session.cost) if name not in able]
     if known and over:
         raise BudgetError(_unable(session, phases, over))
+
+
+def _check_storable(session: Session, phases: Sequence[Phase]) -> None:
+    """Find out that what a schedule leaves cannot be written to a file, where one is wanted.
+
+    One is wanted where it has a cap, and where a phase leaves a network of its own, which exists
+    to be stored. A model that is no network at all is another matter: under a cap its stored
+    parameters are counted (`Session.fileless`), and phases that need a network say so.
+    """
+    rounding = [phase for phase in phases if hasattr(phase, "dry")]
+    if session.budget.bytes is None and not rounding:
+        return
+    try:
+        bound(session, phases)
+    except TraceError:
+        return
+    except ValueError as error:
+        asked = f"{type(rounding[-1]).__name__}()" if rounding else f"{session.budget}"
+        raise ValueError(
+            f"{asked} was asked of a {type(session.given).__name__} of which no file can be "
+            f"written: {error}"
+        ) from error
 
 
 def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ from torch import Tensor
 from compressor.admm import Best
 from compressor.batches import Batch
 from compressor.errors import BudgetError
+from compressor.frequency_checks import check_rows, of_one_height
 from compressor.losses import Distill
 from compressor.rows.gates import row_gradients
 from compressor.rows.learning import Learner
 from compressor.rows.masks import MASK, Learned, Moment, RowScores, fisher
+from compressor.rows.select import Rows
 from compressor.rows.session import SessionRows, remove
 from compressor.settings import check_number, check_whole
 from compressor.training import all_tensors, fill
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from compressor.phases import Phase
     from compressor.session import Session
     from compressor.training import Training
+
+REMOVED, TUNED = "removed", "tuned"
+"""What a phase remembers once rows are gone, and once it has trained without them."""
 
 UNKNOWN = 100
 """Steps an epoch is taken to have before the first one, where the loader does not know."""
@@ -47,6 +53,8 @@ class FrequencyMask:
     * Rows are chosen by their Fisher scores, at once, which has nothing to tune; all epochs then
       train on the removed form. ``by=AdmmMask()`` is the report's method, and
       `benchmarks/selection.md` compares them.
+    * A learned mask that has not changed for `settle` epochs is done with: the rows go at once, and
+      the epochs that are left train on the removed form, which is worth more to few rows.
     * With a learned mask, what is removed in the end is the best, by calibration loss, of the start
       (its one-shot mask with the weights as they came) and of the masks after every epoch (each
       with the weights it was found with).
@@ -59,6 +67,8 @@ class FrequencyMask:
             settings of a mask that is learned.
         epochs: Epochs of learning the mask; on the removed form where none is learned.
         fine_tune: Epochs after that, on the removed form.
+        settle: Epochs in a row in which a learned mask stays the same before rows are removed; None
+            to learn it for all of `epochs`, as in the report.
         lr: Learning rate at the start of both.
         last: Learning rate at the end of both.
         weight_decay: Weight decay of both, on filters alone.
@@ -75,6 +85,7 @@ class FrequencyMask:
     by: RowScores | Learned = fisher
     epochs: int = 5
     fine_tune: int = 2
+    settle: int | None = 2
     lr: float = 1e-3
     last: float = 1e-4
     weight_decay: float = 1e-3
@@ -96,8 +107,8 @@ class FrequencyMask:
         check_whole(name, 1, dim=self.dim, batches=self.batches, clips=self.clips)
         check_number(name, lr=self.lr, last=self.last, weight_decay=self.weight_decay)
         check_number(name, least=self.least)
-        if self.keep is not None:
-            check_whole(name, 1, keep=self.keep)
+        given = {"keep": self.keep, "settle": self.settle}
+        check_whole(name, 1, **{key: n for key, n in given.items() if n is not None})
         if self.least > 1 or not self.lr > 0:
             raise ValueError(f"{self}: least must be a share up to 1, and lr more than 0")
         if isinstance(self.by, type) or not (callable(self.by) or isinstance(self.by, Learned)):
@@ -120,6 +131,8 @@ class FrequencyMask:
         """Nothing: fewer rows may not be enough."""
         return frozenset()
 
+    cuts = True
+
     @property
     def trains(self) -> bool:
         """Whether there are steps of an optimiser."""
@@ -135,11 +148,11 @@ class FrequencyMask:
         return 1 + over * (self.last / self.lr - 1)
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:
-        """Find out whether the model runs on so many rows, and whether that can be enough.
+        """Find out whether model and loss run on so many rows, and whether that can be enough.
 
         Raises:
             BudgetError: If there is no MAC cap to go by, or rows alone cannot meet it.
-            ValueError: If the model does not run on so many rows, or there is no data.
+            ValueError: If the model or the loss does not run on so many rows, or there is no data.
         """
         if session.data is None:
             raise ValueError("FrequencyMask measures and trains on data and fit was given none")
@@ -150,6 +163,8 @@ class FrequencyMask:
             )
         rows = self._rows(session)
         count = self._count(session, rows)
+        if count < rows.count:
+            check_rows(session, rows.select(rows.seen[:count]), self.dim)
         others = (*earlier, *session.later)
         cap, left = session.budget.macs, rows.macs(count)
         if cap is None or left <= cap:
@@ -164,19 +179,27 @@ class FrequencyMask:
     def run(self, training: Training, part: int) -> None:
         """Learn for one epoch, remove the rows, or fine-tune for one epoch."""
         removal = self.epochs if isinstance(self.by, Learned) else 0
-        if part == removal:
+        removed = training.state.get(REMOVED, False)
+        if part == removal and not removed:
             self._remove(training)
-        elif part < removal:
+        elif part < removal and not removed:
             self._learn(training, part)
-        else:
-            if part == removal + 1:
-                training.start(self.lr, self.weight_decay)
-            loss = training.distilled(self.distill)
-            training.epoch("FrequencyMask", part - 1, self._epochs, loss, self.rate)
+        elif part != removal:
+            self._tune(training, part - (part > removal))
 
     def redo(self, session: Session, change: Any) -> None:
         """Remove the same rows again."""
         remove(session, change["keep"], self.dim)
+
+    def _tune(self, training: Training, number: int) -> None:
+        """One epoch of the weights that are left."""
+        if not training.state.get(TUNED, False):
+            training.start(self.lr, self.weight_decay)
+        training.state[TUNED] = True
+        loss, session = training.distilled(self.distill), training.session
+        lost = isinstance(session.model, Rows)
+        with of_one_height(session, self.dim) if lost else nullcontext():
+            training.epoch("FrequencyMask", number, self._epochs, loss, self.rate)
 
     @property
     def _epochs(self) -> int:
@@ -213,6 +236,7 @@ class FrequencyMask:
         else:
             mask = self._measured(session, rows, self.by)
         state.clear()
+        state[REMOVED] = True
         if not bool(mask.all()):
             keep = rows.named(mask)
             remove(session, keep, self.dim)
@@ -227,8 +251,9 @@ class FrequencyMask:
         return _top(scores(self._gradients(session, rows)), count)
 
     def _gradients(self, session: Session, rows: SessionRows) -> Tensor:
-        batches = self._batches(session)
-        return row_gradients(session.model, rows.graph, batches, session.loss, clips=self.clips)
+        batches, model = self._batches(session), session.model
+        with of_one_height(session, self.dim):
+            return row_gradients(model, rows.graph, batches, session.loss, clips=self.clips)
 
     def _batches(self, session: Session) -> list[Batch]:
         return list(islice(session.data or (), self.batches))
@@ -246,14 +271,24 @@ class FrequencyMask:
             return
         learner = Learner(by, session, rows.graph, state)
         loss = learner.loss(training.distilled(self.distill))
-        training.epoch("FrequencyMask", part, self._epochs, loss, self.rate, after=learner.step)
+        with of_one_height(session, self.dim):
+            training.epoch("FrequencyMask", part, self._epochs, loss, self.rate, after=learner.step)
         moment = Moment(learner.lr, learner.steps, (part + 1) / self.epochs)
         numbers = by.update(state, moment)
-        better = self._better(session, rows, Best.of(state["best"]), part + 1, by.chosen(state))
+        chosen = by.chosen(state)
+        better = self._better(session, rows, Best.of(state["best"]), part + 1, chosen)
         state["best"] = better.tree()
         numbers["calibration loss"] = better.loss
         # What an update says belongs to the epoch before it, which is in the log by now.
         training.log[-1] = replace(training.log[-1], extra=numbers)
+        if self.settle is not None and self._still(state, chosen) >= self.settle:
+            self._remove(training)
+
+    def _still(self, state: dict[str, Any], chosen: Tensor) -> int:
+        """For how many epochs the mask has been the same."""
+        same = bool((state["chosen"] == chosen).all())
+        state |= {"chosen": chosen, "still": state["still"] + 1 if same else 0}
+        return int(state["still"])
 
     def _begin(self, training: Training, rows: SessionRows) -> None:
         """The first mask: what the Fisher scores choose at once."""
@@ -266,7 +301,7 @@ class FrequencyMask:
         state |= by.begin(saliency, count, steps)
         start = {MASK: _top(saliency, count)}
         best = Best.none().or_better(math.inf, 0, start, all_tensors(session.model))
-        state["best"] = best.tree()
+        state |= {"best": best.tree(), "chosen": start[MASK], "still": 0}
 
     def _better(
         self, session: Session, rows: SessionRows, best: Best, update: int, mask: Tensor

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
@@ -21,7 +22,7 @@ from compressor.choice import MARGIN
 from compressor.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
 from compressor.copies import private_copy
 from compressor.errors import BudgetError
-from compressor.footprint import UNIT, Footprint, bound, footprint
+from compressor.footprint import UNIT, Footprint, footprint
 from compressor.graph import Graph, Quadratic
 from compressor.importance import fisher, gradients
 from compressor.settings import check_whole
@@ -70,6 +71,7 @@ class Joint:
 
     lowers = frozenset({"params", "nonzero", "macs", "bytes"})
     settles = frozenset[str]()
+    cuts = True
     length = 1
     needs = "Joint measures the loss of every mix"
 
@@ -93,9 +95,11 @@ class Joint:
 
         Raises:
             BudgetError: If there is none, or no structure meets the caps.
-            ValueError: If the schedule does not end in `Int8`.
+            ValueError: If the schedule does not end in `Int8`, or a later phase makes zeros or
+                divides the bytes as well.
         """
         del earlier
+        _check_alone(session)
         if session.due is None or session.due.bytes is None:
             raise BudgetError(
                 f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
@@ -131,9 +135,9 @@ class Joint:
     def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""
         weights = coded_weights(session.model, session.graph)
-        cap, dense = cast("int", session.budget.bytes), bound(session, session.later)
-        size = sum(w.numel() for w in weights.values())
-        codes = _codes(self, weights, session.graph, sensitivity, 8 * (cap - dense + size))
+        cap, left = cast("int", session.budget.bytes), footprint(session, session.later)
+        room = _room(left, weights, session.graph, session.graph.sizes, cap)
+        codes = _codes(self, weights, session.graph, sensitivity, room)
         for name, code in codes.items():
             if code.density < 1:
                 session.masks[name] = _live(weights[name], code)
@@ -180,8 +184,8 @@ class _Measured:
         )  # fmt: skip
         structure = allocation.structure
         small = shrink(session.model, graph, structure)
-        rest = priced(self._footprint, self.weights, 0).form(graph)(structure.widths)
-        room = 8 * cast("int", self.caps.bytes) - -(-8 * rest // UNIT)
+        cap = cast("int", self.caps.bytes)
+        room = _room(self._footprint, self.weights, graph, structure.widths, cap)
         left, weights = restrict(structure), coded_weights(small, graph)
         codes = _codes(self.joint, weights, left, self.sensitivity(structure), room)
         with torch.no_grad():
@@ -210,6 +214,37 @@ def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footpri
     """A bound in which an entry of some tensors takes so many bits."""
     entries = dict(footprint.entries) | dict.fromkeys(names, ceil(bits * UNIT / 8))
     return Footprint(entries, footprint.const)
+
+
+def _check_alone(session: Session) -> None:
+    """Check that nobody after `Joint` spends the bytes that it has divided.
+
+    It counts every weight that it keeps as one that stays: what zeros of a later phase will save
+    cannot be spent now, as nobody knows yet whose zeros they are.
+    """
+    for phase in session.later:
+        name = type(phase).__name__
+        if isinstance(phase, Joint) or hasattr(phase, "keeps"):
+            raise ValueError(
+                f"{name}() comes after Joint(), which divides the bytes between width, density and "
+                "bits alone, zeros included, so that they would be spent twice: leave one of the "
+                "two out, or put what makes zeros before Joint()"
+            )
+
+
+def _room(
+    footprint: Footprint,
+    names: Collection[str],
+    graph: Graph,
+    widths: NDArray[np.int64],
+    cap: int,
+) -> int:
+    """Bits that a cap leaves to some tensors, whatever zeros these have by now.
+
+    A code is charged in full for each of them, so that what their zeros save is no room.
+    """
+    rest = priced(footprint, names, 0).form(graph)(widths)
+    return 8 * cap - -(-8 * rest // UNIT)
 
 
 def _codes(

@@ -6,10 +6,13 @@ Needs the `onnx` extra: onnx and onnxscript to write, onnxruntime to look at wha
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +57,20 @@ def export(
     content = onnx_bytes(network, front_end, waveform)
     write_bytes(Path(path), content)
     return len(content)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without the exporter's remarks on itself, as on packages that it could have used."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def onnx_bytes(
@@ -130,8 +147,7 @@ def _translated(module: Network | FrontEnd) -> Any:
     inputs = tuple(torch.cat([x, x]).to(device) for x in one)  # one would be taken for a constant
     open_batch = tuple({0: Dim("batch")} for _ in inputs)
     shapes: Any = (open_batch,) if isinstance(module, Network) else open_batch  # one *inputs
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's remarks on itself
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
             inputs,

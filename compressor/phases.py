@@ -58,7 +58,11 @@ class Phase(Protocol):
 
 
 class Solver(Phase, Protocol):
-    """A phase that lowers a cost: what `fit` asks of it beside running."""
+    """A phase that lowers a cost: what `fit` asks of it beside running.
+
+    One that calls `Session.shrink`, `Session.remove` or `Session.transform` says ``cuts = True``:
+    it then cannot follow a phase that leaves a model which cannot be cut any more.
+    """
 
     @property
     def lowers(self) -> frozenset[str]:
@@ -163,6 +167,8 @@ class Prune:
     def settles(self) -> frozenset[str]:
         """Nothing: what comes before may remove units as well."""
         return frozenset()
+
+    cuts = True
 
     @property
     def trains(self) -> bool:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation, allocate
-from compressor.arguments import check_fabric, check_follower, check_function, check_unfinished
+from compressor.arguments import check_fabric, check_follower, check_functions, check_unfinished
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
@@ -129,7 +129,7 @@ class Session:
             raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
         check_model(model)
         check_unfinished(model)
-        check_function(loss)
+        check_functions(loss)
         check_fabric(fabric)
         check_follower(optimizer)
         if data is not None:

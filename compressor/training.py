@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -51,8 +51,10 @@ class Training:
         optimizer: OptimizerFactory = adamw,
         fabric: Fabric | None = None,
         bar: Bar | None = None,
+        on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
     ) -> None:
         """Put everything together; nothing is trained yet."""
+        self._on_epoch = on_epoch
         self.session = session
         self.log: list[Epoch] = []
         self.best: tuple[float, dict[str, Tensor]] | None = None
@@ -162,6 +164,8 @@ class Training:
         accuracy = self.validate()
         seconds = time.perf_counter() - began
         self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds, self._numbers))
+        if self._on_epoch is not None:
+            self._on_epoch(tuple(self.log))
 
     def validate(self) -> float | None:
         """Accuracy on `val`, or what the caller's function says; None without either.

@@ -7,6 +7,7 @@ from models.bcresnet import BCResNet, BCResNetASC
 from models.cp_resnet import CPResNet
 from models.layers import ResidualNorm, SubSpectralNorm
 from models.linear import LinearMoments, moments
+from models.normalised import FixedPCEN, GlobalFreqNorm, Normalised
 from models.residual import ResidualCNN
 from models.shared_resnet import SharedResidualBlock, SharedResNet
 from models.tandem import Tandem
@@ -16,7 +17,10 @@ __all__ = [
     "BCResNetASC",
     "CPResNet",
     "DCASEBaseline",
+    "FixedPCEN",
+    "GlobalFreqNorm",
     "LinearMoments",
+    "Normalised",
     "ResidualCNN",
     "ResidualNorm",
     "SharedResNet",

@@ -160,7 +160,7 @@ def test_the_learning_rate_falls_from_one_to_the_other_over_both_parts() -> None
 
 
 def test_residuals_flips_and_rho_are_in_the_log() -> None:
-    result = run(FrequencyMask(by=AdmmMask(), epochs=3, fine_tune=1, batches=2))
+    result = run(FrequencyMask(by=AdmmMask(), epochs=3, fine_tune=1, settle=None, batches=2))
     extras = [dict(epoch.extra) for epoch in result.report.log]
     assert [epoch.phase for epoch in result.report.log] == ["FrequencyMask"] * 4
     for extra in extras[:3]:
@@ -168,6 +168,22 @@ def test_residuals_flips_and_rho_are_in_the_log() -> None:
         assert all(math.isfinite(value) for value in extra.values())
     assert extras[3] == {}
     assert extras[2]["primal"] < extras[0]["primal"]
+
+
+def test_rows_go_once_the_mask_has_settled() -> None:
+    """What is left of the epochs then trains on the removed form, one after the other."""
+    heights: list[int] = []
+
+    class Heard(FineTune):
+        def run(self, training: Any, part: int) -> None:
+            heights.append(training.session.model.rows.numel())
+
+    phase = FrequencyMask(by=AdmmMask(), epochs=4, fine_tune=1, settle=1, batches=2)
+    result = run(phase, Heard(epochs=1))
+    learned = [bool(epoch.extra) for epoch in result.report.log]
+    assert learned == [True, False, False, False, False]  # the mask stays as it starts, here
+    assert [epoch.epoch for epoch in result.report.log] == [1, 2, 3, 4, 5]
+    assert heights == [result.model.rows.numel()]
 
 
 class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
@@ -202,7 +218,7 @@ def test_a_stopped_run_ends_in_the_same_bits(
 ) -> None:
     phases = (
         Unstructured(amount=0.2),
-        FrequencyMask(by=by, epochs=2, fine_tune=2, batches=2),
+        FrequencyMask(by=by, epochs=3, fine_tune=1, settle=1, batches=2),
         FineTune(epochs=1),
     )
     loss = Stopping()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -175,6 +176,8 @@ class FilterPruning:
         """Nothing, as with `Prune`."""
         return self.prune.settles
 
+    cuts = True
+
     @property
     def trains(self) -> bool:
         """Whether there are steps of an optimiser."""
@@ -190,17 +193,18 @@ class FilterPruning:
 
         Raises:
             BudgetError: If they cannot, or a later phase meets all of them alone.
-            ValueError: If units are to be removed after single filters.
+            ValueError: If anything is to be cut after single filters.
         """
         if self.granularity == "channels":
             self.prune.check(session, earlier)
             return
-        later = [type(p).__name__ for p in session.later if isinstance(p, (Prune, FilterPruning))]
+        later = [type(p).__name__ for p in session.later if getattr(p, "cuts", False)]
         if later:
             raise ValueError(
-                f"{later[0]}() comes after FilterPruning(granularity='filters'), after which the "
-                "channels between layers are no longer those of the layers and cannot be cut: put "
-                "it before, or choose granularity='channels'"
+                f"{later[0]}() comes after FilterPruning(granularity='filters'), which leaves "
+                "layers narrower than the channels between them, so that nothing else can be cut, "
+                "neither channels nor rows: "
+                f"put {later[0]}() before it, or choose granularity='channels'"
             )
         if session.due is None:
             raise BudgetError(
@@ -245,9 +249,10 @@ class FilterPruning:
         """ADMM or iterative hard thresholding."""
         strategy = _TRAINED[self.strategy]()
         batches = same_batches(training.session, self.batches)
+        start = math.inf
         if part == 0:
             training.start(self.lr, self.weight_decay)
-            self._begin(training, strategy, batches)
+            start = self._begin(training, strategy, batches)
         walk = self._walk(training)
         if part == self.epochs:
             walk.finish(self.strategy)
@@ -255,10 +260,12 @@ class FilterPruning:
         loss = training.distilled(self.distill)
         after = strategy.epoch(walk, part / self.epochs)
         training.epoch("FilterPruning", part, self.epochs, loss, cosine, after=after)
-        walk.tried(strategy.structure(walk), batches)
+        found = {"start": start, "calibration": walk.tried(strategy.structure(walk), batches)}
+        # After the epoch: what is logged before it would stand in the last phase's entry.
+        training.logged(**{name: loss for name, loss in found.items() if math.isfinite(loss)})
 
-    def _begin(self, training: Training, strategy: Strategy, batches: Sequence[Batch]) -> None:
-        """Choose the allocator by the data, measure the start and write the first state."""
+    def _begin(self, training: Training, strategy: Strategy, batches: Sequence[Batch]) -> float:
+        """Choose the allocator by the data and write the first state; the loss of the start."""
         session = training.session
         if self.granularity == "channels":
             caps = session.due or session.budget
@@ -270,12 +277,13 @@ class FilterPruning:
         else:
             first = self._filters(session).first()
         walk = self._walk(training)
-        walk.tried(first, batches)
+        start = walk.tried(first, batches)
         weighted = self.allocator != "threshold" if self.metric is None else self.metric
         metric = None
         if weighted:
             metric = fisher_metric(session, walk.target.graph, batches, self.clips)
         strategy.begin(walk, metric, self.lr)
+        return start
 
     def _walk(self, training: Training) -> Walk:
         session = training.session

@@ -5,8 +5,12 @@ the structure within the caps that keeps the most of ``sum of H * x^2`` over the
 a unit (its filter, bias, and the scale and shift of its normalisation), H being the Fisher diagonal
 averaged over every filter, or 1.
 
-* `admm`: x = v + u, and after every step of the optimiser the weights are pulled to the projection
-  (`compressor.admm`).
+* `admm`: x = v + u, and after every step of the optimiser all weights are pulled by the same share
+  of the way to the projection (`compressor.admm`). What is out comes back by what the loss moves it
+  between two projections against the pull, about ``lr * steps / pull``: after few or small steps
+  the mask is still that of the first projection, the nearest one to the weights as they came. While
+  the projection follows the training of what is in, residual balancing loosens the pull; then more
+  comes and goes, and it settles as the learning rate falls, or not at all in a run that is short.
 * `iht`: the network runs with the projection's units off while all weights are kept and trained,
   those that are off by the gradient that they would have if they were on. Off means that the scale
   and shift of the normalisation are a thousandth of what they are, or the filter itself where there
@@ -26,7 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from compressor.admm import Admm, Best, State, implicit, start, tied, update
+from compressor.admm import Admm, Best, State, start, tied, update
 from compressor.admm.state import copied
 from compressor.batches import Batch
 from compressor.filters.energy import Tensors, alive, normalised, writers
@@ -89,8 +93,12 @@ class Walk:
         """Steps from one projection to the next; each epoch ends with one where none was made."""
         return max(1, (self.steps or 1) // self.updates)
 
-    def tried(self, structure: Structure, batches: Sequence[Batch]) -> None:
-        """Keep a structure, with the weights as they are, if its calibration loss is the least."""
+    def tried(self, structure: Structure, batches: Sequence[Batch]) -> float:
+        """Keep a structure, with the weights as they are, if its calibration loss is the least.
+
+        Returns:
+            That loss; infinite where the structure is not within the caps.
+        """
         training = self.training
         loss = math.inf
         if self.target.holds(structure):
@@ -100,8 +108,7 @@ class Walk:
         weights = all_tensors(training.session.model)
         number = training.state.get("tried", -1) + 1
         training.state.update(best=best.or_better(loss, number, keep, weights).tree(), tried=number)
-        if math.isfinite(loss):
-            training.logged(calibration=loss)
+        return loss
 
     def finish(self, name: str) -> None:
         """Go back to the best structure and its weights, and remove the rest for good."""
@@ -164,9 +171,17 @@ class PullToStructure:
 
 
 def _pull(walk: Walk, state: State) -> None:
-    """One step on the penalty alone, which is implicit and so cannot overshoot."""
+    """One step on the penalty alone, which is implicit and so cannot overshoot.
+
+    It is the v' that minimises ``rho / 2 * ||v' - z + u||_H^2 + ||v' - v||_H^2 / (2 * lr)``: a step
+    as long in the metric as the optimiser's, which divides by the gradient's size. Were it measured
+    without H (`compressor.admm.implicit`, beside plain gradient steps), weights that the loss is
+    indifferent to would not be pulled at all, u would wind up beside them, and units that matter to
+    nobody would take turns in the mask to the end.
+    """
+    pull = walk.lr * state.rho
     for name, v in walk.weights.items():
-        v.copy_(implicit(state, name, v, torch.zeros_like(v), walk.lr))
+        v.lerp_(state.z[name] - state.u[name], pull / (1 + pull))
 
 
 class SwitchOff:

@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 
 from compressor import randomness
 from compressor.network.follow import adapted, switch
-from compressor.network.holders import Holder, adopt, refuse_names
+from compressor.network.holders import Holder, adopt, planted
 from compressor.network.steps import Ref, Step, Value, Weight, leaves
 from compressor.tracing.program import Example, evaluating
 
@@ -62,11 +62,10 @@ class Network(nn.Module):
         self.outputs = outputs
         zeros = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in example)
         self.example_input_array: Example = zeros[0] if len(zeros) == 1 else zeros
-        refuse_names(self, tree)
-        adopt(self, tree)
         self._places: dict[str, tuple[nn.Module, str]] = {}
-        self._check()
         self._frees = _last_reads(self.steps, self.outputs)
+        adopt(self, tree)  # after all attributes: a layer may have the name of one
+        self._check()
 
     def forward(self, *inputs: Tensor) -> Any:
         """Run the operations on inputs like the example, of any batch size of at least one."""
@@ -130,9 +129,45 @@ class Network(nn.Module):
             owner, _, leaf = name.rpartition(".")
             self._places[name] = (self.get_submodule(owner), leaf)
         place, leaf = self._places[name]
-        found = getattr(place, leaf)
-        if not isinstance(found, Tensor):
+        found = planted(place, leaf)
+        if found is None:
             raise AttributeError(f"{name!r} is no parameter and no buffer of the network")
+        return found
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """A submodule by its dotted name, also where it is that of an attribute, as `steps` is.
+
+        Raises:
+            AttributeError: If there is none.
+        """
+        found: nn.Module = self
+        for part in target.split(".") if target else ():
+            below = found._modules.get(part)  # noqa: SLF001 - what is asked for is no attribute
+            if below is None:
+                raise AttributeError(f"the network has no submodule {target!r}")
+            found = below
+        return found
+
+    def get_parameter(self, target: str) -> nn.Parameter:
+        """A parameter by its dotted name, likewise.
+
+        Raises:
+            AttributeError: If there is none.
+        """
+        found = self.tensor(target)
+        if not isinstance(found, nn.Parameter):
+            raise AttributeError(f"{target!r} is no parameter of the network")
+        return found
+
+    def get_buffer(self, target: str) -> Tensor:
+        """A buffer by its dotted name, likewise.
+
+        Raises:
+            AttributeError: If there is none.
+        """
+        found = self.tensor(target)
+        if isinstance(found, nn.Parameter):
+            raise AttributeError(f"{target!r} is no buffer of the network")
         return found
 
     def owner(self, step: Step) -> nn.Module:

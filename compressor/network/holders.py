@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compressor.errors import TraceError
-
 
 class Holder(nn.Module):
     """A branch of the tree of names: holds parameters, buffers and further branches, runs nothing.
@@ -24,23 +22,13 @@ def holders(model: nn.Module) -> Holder:
 
 
 def adopt(owner: nn.Module, tree: nn.Module) -> None:
-    """Give `owner` the tensors and branches of a tree; branches are new, other modules shared."""
-    _fill(owner, tree, {id(tree): owner}, whole=False)
+    """Give `owner` the tensors and branches of a tree; branches are new, other modules shared.
 
-
-def refuse_names(owner: nn.Module, tree: nn.Module) -> None:
-    """Refuse names that `owner` uses itself.
-
-    Raises:
-        TraceError: Names the first.
+    They are put where PyTorch keeps them, whatever attributes of its own the owner has: a user's
+    layer may well be named `steps` or `outputs`, and keeps its name (`state_dict` and all walks
+    over modules and parameters find it; ``owner.steps`` is the owner's own).
     """
-    names = (*tree._modules, *tree._parameters, *tree._buffers)  # noqa: SLF001 - those alone
-    taken = [name for name in names if hasattr(owner, name)]
-    if taken:
-        raise TraceError(
-            f"a layer or tensor of the model is named {taken[0]!r}, as an attribute of every "
-            "network is: give it another name, or put the model into one that calls it"
-        )
+    _fill(owner, tree, {id(tree): owner}, whole=False)
 
 
 def branch(root: nn.Module, name: str) -> nn.Module:
@@ -61,11 +49,19 @@ def branch(root: nn.Module, name: str) -> nn.Module:
 
 
 def plant(owner: nn.Module, leaf: str, tensor: Tensor | None, *, persistent: bool = True) -> None:
-    """Register a parameter or buffer."""
+    """Make a tensor a parameter or buffer of a module, as `adopt` does."""
     if tensor is None or isinstance(tensor, nn.Parameter):
-        owner.register_parameter(leaf, tensor)
-    else:
-        owner.register_buffer(leaf, tensor, persistent=persistent)
+        owner._parameters[leaf] = tensor  # noqa: SLF001 - register_parameter refuses attributes
+        return
+    owner._buffers[leaf] = tensor  # noqa: SLF001 - likewise
+    temporary = owner._non_persistent_buffers_set  # noqa: SLF001 - likewise
+    (temporary.discard if persistent else temporary.add)(leaf)
+
+
+def planted(owner: nn.Module, leaf: str) -> Tensor | None:
+    """The parameter or buffer of a module that has this name, if there is one."""
+    found = owner._parameters.get(leaf)  # noqa: SLF001 - an attribute may have the name
+    return owner._buffers.get(leaf) if found is None else found  # noqa: SLF001 - likewise
 
 
 def _holder(module: nn.Module, seen: dict[int, nn.Module], *, whole: bool) -> Holder:
@@ -88,4 +84,4 @@ def _fill(twin: nn.Module, module: nn.Module, seen: dict[int, nn.Module], *, who
         if id(child) not in seen:
             shared = not whole and not isinstance(child, Holder)
             seen[id(child)] = child if shared else _holder(child, seen, whole=whole)
-        twin.add_module(name, seen[id(child)])
+        twin._modules[name] = seen[id(child)]  # noqa: SLF001 - add_module refuses attributes

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compressor import randomness
 from compressor.batches import Batch
+from compressor.checks import check_loss
 from compressor.graph import Weight
 from compressor.losses import Distill, Loss
 from compressor.network import Network, network
@@ -112,13 +113,14 @@ class Int8:
 
         Raises:
             TraceError: If it cannot.
-            ValueError: If nothing in it can be rounded, or it is quantised already.
+            ValueError: If nothing in it can be rounded, it is quantised already, or the loss does
+                not work with a network.
         """
         del earlier
-        self._prepared(session)
-        if session.data is not None:
-            first = islice(session.data, 1)
-            _check_shapes(session, _calls(session.model, session.loss, first))
+        prepared = self._prepared(session)
+        for batch in islice(session.data or (), 1):
+            _check_shapes(session, _calls(session.model, session.loss, [batch]))
+            _check_loss(session, prepared, batch)
 
     def run(self, training: Training, part: int) -> None:
         """Prepare, train one epoch, or convert."""
@@ -223,6 +225,23 @@ def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple
     finally:
         hook.remove()
     return seen
+
+
+def _check_loss(session: Session, prepared: Network, batch: Batch) -> None:
+    """Check that the loss works with a network in the place of the model.
+
+    Raises:
+        ValueError: If it does not, as one that calls the model's layers.
+    """
+    try:
+        check_loss(prepared, batch, session.loss)
+    except ValueError as error:
+        name = type(session.given).__name__
+        raise ValueError(
+            f"Int8 makes a network of the {name}, a list of operations on its weights that has "
+            f"none of its layers and methods, and {error}. Call the model itself, model(inputs), "
+            "in the loss"
+        ) from error
 
 
 def _check_shapes(session: Session, calls: Sequence[tuple[Tensor, ...]]) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
+class BusyError(OSError):
+    """Another process is at the same work."""
+
+
 @contextmanager
 def alone(lock: Path, doing: str) -> Iterator[None]:
     """Keep a second process from the same work; a process that is killed lets go.
@@ -18,14 +22,14 @@ def alone(lock: Path, doing: str) -> Iterator[None]:
         doing: What the process that holds it does, for the message to another.
 
     Raises:
-        OSError: If another process holds it.
+        BusyError: If another process holds it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
     except Timeout as error:
-        raise OSError(f"Another process {doing}: wait for it or stop it.") from error
+        raise BusyError(f"Another process {doing}: wait for it or stop it.") from error
     try:
         yield
     finally:

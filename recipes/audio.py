@@ -79,7 +79,7 @@ def inspect(path: Path, wanted: AudioFormat) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no audio, cut off, empty, or of another length or channels.
     """
-    with _opened(path) as sound:
+    with opened(path) as sound:
         _check(path, sound, wanted)
 
 
@@ -90,32 +90,30 @@ def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
         FileNotFoundError: If there is no such file.
         ValueError: As `inspect` does, or if samples are damaged, no numbers or above `LOUDEST`.
     """
-    with _opened(path) as sound:
+    with opened(path) as sound:
         _check(path, sound, wanted)
         rate, frames = sound.samplerate, sound.frames
         try:
             samples = sound.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise _undecodable(path, error) from error
+            raise undecodable(path, error) from error
     if len(samples) < frames:
-        raise ValueError(
-            f"{path} ends after {len(samples)} of the {frames} samples that its header states. "
-            "Copy or download the file again."
-        )
-    odd = ~np.isfinite(samples)
-    if odd.any():
-        first = int(np.flatnonzero(odd.any(axis=1))[0])
-        raise ValueError(
-            f"{path} has {odd.sum()} samples that are not finite numbers, the first at "
-            f"{first / rate:.3f} s. Replace the file: whatever wrote it failed."
-        )
-    peak = float(max(samples.max(), -samples.min()))
-    if peak > LOUDEST:
-        raise ValueError(
-            f"{path} has a peak of {peak:.4g}, where full scale is 1: it holds floating-point "
-            f"numbers of another scale. Divide them by that scale, {FULL_SCALE} if they are those "
-            "of 16 bits."
-        )
+        raise ended_early(path, len(samples), frames)
+    refuse_odd(path, samples, rate)
+    return clip_of(samples, rate, wanted)
+
+
+def clip_of(samples: np.ndarray, rate: int, wanted: AudioFormat) -> np.ndarray:
+    """Samples of one or two channels, or of any number for mono, as a clip.
+
+    Args:
+        samples: float32 (samples, channels), full scale 1.
+        rate: Theirs, in Hz.
+        wanted: What to make of them: what is too long is cut, too short filled up with silence.
+
+    Returns:
+        int16 (channels, samples).
+    """
     if wanted.channels == 1:
         samples = samples.mean(axis=1, keepdims=True)
     if rate != wanted.rate:
@@ -126,16 +124,57 @@ def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
     return np.clip(np.rint(clip * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def _opened(path: Path) -> soundfile.SoundFile:
-    """The file with its header read."""
+def refuse_odd(path: Path, samples: np.ndarray, rate: int, first: int = 0) -> None:
+    """Refuse samples that are no sound.
+
+    Args:
+        path: For the message.
+        samples: float32 (samples, channels).
+        rate: In Hz.
+        first: Where in the file they begin.
+
+    Raises:
+        ValueError: If some are not finite, or the peak is above `LOUDEST`.
+    """
+    odd = ~np.isfinite(samples)
+    if odd.any():
+        where = first + int(np.flatnonzero(odd.any(axis=1))[0])
+        raise ValueError(
+            f"{path} has {odd.sum()} samples that are not finite numbers, the first at "
+            f"{where / rate:.3f} s. Replace the file: whatever wrote it failed."
+        )
+    peak = float(max(samples.max(), -samples.min()))
+    if peak > LOUDEST:
+        raise ValueError(
+            f"{path} has a peak of {peak:.4g}, where full scale is 1: it holds floating-point "
+            f"numbers of another scale. Divide them by that scale, {FULL_SCALE} if they are those "
+            "of 16 bits."
+        )
+
+
+def ended_early(path: Path, samples: int, stated: int) -> ValueError:
+    """That a file has fewer samples than it says."""
+    return ValueError(
+        f"{path} ends after {samples} of the {stated} samples that its header states. "
+        "Copy or download the file again."
+    )
+
+
+def opened(path: Path) -> soundfile.SoundFile:
+    """The file with its header read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no audio.
+    """
     need_file(path, "Unpack or copy the data set again.")
     try:
         return soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: named .raw, no header
-        raise _undecodable(path, error) from error
+        raise undecodable(path, error) from error
 
 
-def _undecodable(path: Path, error: Exception) -> ValueError:
+def undecodable(path: Path, error: Exception) -> ValueError:
     """What libsndfile said, with the file's name and size."""
     return ValueError(
         f"{path} ({path.stat().st_size:,} bytes) cannot be decoded ({error}). Replace the file: it "

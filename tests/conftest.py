@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 def pytest_configure() -> None:
     # One thread: results then do not depend on the machine, and small networks run faster.
     torch.set_num_threads(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    # What is there by now, 600,000 objects, stays to the end: the collector need not look at it
+    # again and again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.network import Network, network
+from compressor.quantization.convert import convert
 from compressor.quantization.prepare import calibrate, prepare
 from compressor.quantization.presets import ORT, Preset
 from models import BCResNet, BCResNetASC, DCASEBaseline, ResidualCNN, SharedResNet
@@ -58,6 +59,18 @@ def bare(name: str) -> Network:
     """One of the networks, trained; a third of the scales is negative. Not to be changed."""
     torch.manual_seed(0)
     return network(trained(NETS[name](), negative=0.3))
+
+
+@cache
+def rounded(name: str) -> Network:
+    """`bare(name)`, calibrated. Not to be changed."""
+    return calibrated(bare(name))
+
+
+@cache
+def integers(name: str) -> Network:
+    """The integer reference of `rounded(name)`. Not to be changed."""
+    return convert(rounded(name))
 
 
 def calibrated(

@@ -1,4 +1,4 @@
-"""A run that draws on every random generator: what `test_checkpoint` stops, kills and resumes."""
+"""A run that draws on every random generator, for `test_checkpoint` and `test_killed`."""
 
 from __future__ import annotations
 

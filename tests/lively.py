@@ -33,18 +33,24 @@ def varied(model: nn.Module, count: int, seed: int) -> Tensor:
     return torch.randn(count, *shape, generator=generator) / 2 + level + tilt * slope + 1.5 * bands
 
 
-@cache
-def lively(name: str, *, fold_bands: bool = True) -> Network:
-    """An integer reference whose results differ; a third of its scales is negative."""
-    torch.manual_seed(0)
-    model = trained(LIVELY[name](), negative=0.3)
+def settled(model: nn.Module) -> nn.Module:
+    """A model normalised by inputs that differ; a third of its scales is negative."""
+    model = trained(model, negative=0.3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None
     with torch.no_grad():
         model.train()(varied(model, 32, 0))
-    prepared = prepare(network(model.eval()), fold_bands=fold_bands)
+    return model.eval()
+
+
+@cache
+def lively(name: str, *, fold_bands: bool = True) -> Network:
+    """An integer reference whose results differ."""
+    torch.manual_seed(0)
+    model = settled(LIVELY[name]())
+    prepared = prepare(network(model), fold_bands=fold_bands)
     calibrate(prepared, [(varied(model, 16, seed),) for seed in (1, 2)])
     return convert(prepared)
 

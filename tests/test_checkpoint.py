@@ -1,15 +1,12 @@
-"""Killed at any moment, the same call again ends in the same bits."""
+"""Stopped at any moment, the same call again ends in the same bits; other calls are refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
-import random
-import time
+import shutil
 from collections.abc import Callable
 from functools import cache, partial
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from compressor.errors import ResumeError, TrainingError
 from compressor.identity import describe
 from compressor.losses import cross_entropy
 from compressor.training import Training
-from tests.killed import CAPS, SCHEDULE, call, run_and_save
+from tests.killed import CAPS, SCHEDULE, call
 from tests.tiny import Tiny, equal, loader, tiny
 
 
@@ -59,7 +56,17 @@ def whole() -> Result:
     return call(None, Pulled(None))
 
 
-@pytest.mark.parametrize("after", [1, 12, 40, 50, 60, 99, 103, 130, 155, 160, 168])
+ENDED = {12, 103, 160}
+"""Stopped in an epoch, after a shrink and in the fine-tune: unit tests; the others run later."""
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(n, marks=[] if n in ENDED else pytest.mark.slow)
+        for n in (1, 12, 40, 50, 60, 99, 103, 130, 155, 160, 168)
+    ],
+)
 def test_stopped_anywhere_it_ends_in_the_same_bits(after: int, tmp_path: Path) -> None:
     """The loss is called 1 + 3 (16 + 32) + 2 * 4 + 4 + 12 = 169 times: to check it, for each
     shrink's importance and comparison, in the epoch after two of them, to recalibrate, and in three
@@ -70,17 +77,32 @@ def test_stopped_anywhere_it_ends_in_the_same_bits(after: int, tmp_path: Path) -
     assert same_run(call(tmp_path, Pulled(None)), whole())
 
 
-def test_resuming_a_finished_run_does_nothing_but_return_it(tmp_path: Path) -> None:
-    first = call(tmp_path)
-    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    again = call(tmp_path)
-    assert same_run(first, again)
-    assert files == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The folder of a run that reached its end, for reading, and what it returned."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, call(folder)
 
 
-def test_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
-    assert same_run(call(tmp_path), call(None))
+@pytest.fixture
+def kept(finished: tuple[Path, Result], tmp_path: Path) -> Path:
+    """A copy of that folder, for writing."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_resuming_a_finished_run_does_nothing_but_return_it(
+    finished: tuple[Path, Result], kept: Path
+) -> None:
+    files = {p.name: p.read_bytes() for p in kept.iterdir()}
+    again = call(kept)
+    assert same_run(finished[1], again)
+    assert files == {p.name: p.read_bytes() for p in kept.iterdir()}
+    assert sorted(p.suffix for p in kept.iterdir()) == [".json", ".safetensors"]
+
+
+def test_a_checkpoint_changes_nothing(finished: tuple[Path, Result]) -> None:
+    assert same_run(finished[1], whole())
 
 
 @pytest.mark.parametrize(
@@ -95,11 +117,10 @@ def test_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
     ids=["budget", "schedule", "seed", "keep", "optimizer"],
 )
 def test_another_run_is_refused_saying_what_differs(
-    change: dict[str, Any], match: str, tmp_path: Path
+    change: dict[str, Any], match: str, kept: Path
 ) -> None:
-    call(tmp_path)
     with pytest.raises(ResumeError, match=match):
-        call(tmp_path, **change)
+        call(kept, **change)
 
 
 def test_another_model_or_other_data_is_refused(tmp_path: Path) -> None:
@@ -147,6 +168,23 @@ def changed(name: str, **values: object) -> Scaled:
 Halved.__qualname__ = Scaled.__qualname__  # as if the method had been edited in between
 
 
+def pruned(model: nn.Module, folder: Path) -> Result:
+    return fit(model, loader(), budget=CAPS, schedule=[Prune()], checkpoint=folder)
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The folder of a run with a `Scaled`, for reading, and what it returned."""
+    folder = tmp_path_factory.mktemp("scaled")
+    return folder, pruned(Scaled(), folder)
+
+
+def test_another_example_decides_nothing(scaled: tuple[Path, Result]) -> None:
+    again = Scaled()
+    again.example_input_array = torch.rand(1, 1, 8, 8)
+    assert same_run(scaled[1], pruned(again, scaled[0]))
+
+
 @pytest.mark.parametrize(
     ("other", "match"),
     [
@@ -164,17 +202,11 @@ Halved.__qualname__ = Scaled.__qualname__  # as if the method had been edited in
     ],
 )  # fmt: skip
 def test_a_model_that_behaves_otherwise_is_refused(
-    other: Callable[[], nn.Module], match: str, tmp_path: Path
+    other: Callable[[], nn.Module], match: str, scaled: tuple[Path, Result], tmp_path: Path
 ) -> None:
-    def run(model: nn.Module) -> Result:
-        return fit(model, loader(), budget=CAPS, schedule=[Prune()], checkpoint=tmp_path)
-
-    first = run(Scaled())
-    again = Scaled()
-    again.example_input_array = torch.rand(1, 1, 8, 8)  # which decides nothing
-    assert same_run(first, run(again))
+    shutil.copytree(scaled[0], tmp_path, dirs_exist_ok=True)
     with pytest.raises(ResumeError, match=match) as error:
-        run(other())
+        pruned(other(), tmp_path)
     assert len(str(error.value)) < 700
 
 
@@ -346,37 +378,3 @@ def test_descriptions_are_the_same_in_every_process() -> None:
     assert " at 0x" not in text
     assert "decay=compressor.phases.cosine" in text
     assert "distill=Distill(temperature=3.0, weight=0.7)" in text
-
-
-@pytest.mark.slow
-def test_killed_again_and_again_a_process_ends_in_the_same_bits(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
-
-    def start(run: str, saved: str) -> ForkServerProcess:
-        process = context.Process(target=run_and_save, args=(tmp_path / run, tmp_path / saved))
-        process.start()
-        return process
-
-    for run in ("first", "whole"):  # the first one also waits for the fork server
-        began = time.perf_counter()
-        start(run, run + " saved").join()
-    duration = time.perf_counter() - began  # kills come anywhere in it, however slow the machine
-    moments = random.Random(0)  # noqa: S311
-    kills = late = 0
-    code = None
-    while code != 0:
-        process = start("run", "saved")
-        process.join(timeout=moments.uniform(0, duration / 2) if kills < 30 else None)
-        if process.exitcode is None:
-            process.kill()
-            kills += 1
-            late += (tmp_path / "run" / "checkpoint.json").exists()
-        process.join()
-        code = process.exitcode
-        assert code in {0, -9}
-    assert late >= 3, (kills, late, duration)
-    found, _ = storage.read(tmp_path / "saved", "model")
-    wanted, _ = storage.read(tmp_path / "whole saved", "model")
-    assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)

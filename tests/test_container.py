@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ aten = torch.ops.aten
 # A network with int8 weights, as the integer reference has them: a tensor of its own and a scale.
 
 
-def int8(model: nn.Module, *, bits: int = 8, keep: float = 1.0, half: bool = True) -> Network:
+def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) -> Network:
     """Uniform weights (the hardest to deflate) as integers, normalisation as bias and scale."""
-    rewrite, source = Rewrite(made := network(model)), torch.Generator().manual_seed(0)
+    rewrite, source = Rewrite(made), torch.Generator().manual_seed(0)
     for step in made.steps:
         if packet(step) is aten.conv2d:
             name = step.args[1].name
@@ -61,8 +62,9 @@ def int8(model: nn.Module, *, bits: int = 8, keep: float = 1.0, half: bool = Tru
     return rewrite.build().eval()
 
 
-def bcresnet(tau: int) -> models.BCResNet:
-    return models.BCResNet(tau, num_classes=12, sub_bands=5, mels=40, frames=101)
+@cache
+def bcresnet(tau: int) -> Network:
+    return network(models.BCResNet(tau, num_classes=12, sub_bands=5, mels=40, frames=101))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,7 @@ def test_a_network_is_rebuilt_from_its_file(small: Network, tmp_path: Path) -> N
     assert container.pack(again) == container.pack(small)
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     """And the other process knows nothing of the class that the network was made from."""
     torch.manual_seed(0)
@@ -110,7 +113,7 @@ print(hashlib.sha256(container.pack(network)).hexdigest(), network(x).double().s
     assert float(said[1]) == model(x).double().sum().item()
 
 
-@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("half", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_dense_int8_bcresnet_8_takes_at_most_1_1_bytes_a_parameter(*, half: bool) -> None:
     """321,068 parameters in 353,174 bytes, whatever the weights are."""
     model = bcresnet(8)
@@ -145,7 +148,11 @@ def test_no_tensors_make_a_longer_file_than_the_bound(small: Network) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [models.BCResNet(1, mels=64, frames=20), models.DCASEBaseline(2022)]
+    "model",
+    [
+        pytest.param(models.BCResNet(1, mels=64, frames=20), marks=pytest.mark.slow),
+        models.DCASEBaseline(2022),
+    ],
 )
 def test_the_integer_reference_is_rebuilt(model: nn.Module) -> None:
     """Every kind of module that it calls is one that can be stored."""

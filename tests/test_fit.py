@@ -71,6 +71,7 @@ def test_without_data_it_prunes_at_once() -> None:
     assert not result.report.log
 
 
+@pytest.mark.slow
 def test_the_default_schedule_brings_accuracy_back() -> None:
     dense = trained()
     budget = Budget(params=600)

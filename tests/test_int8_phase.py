@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from compressor import (
     Budget,
     Distill,
     Int8,
+    Result,
     Train,
     Unstructured,
     container,
@@ -37,8 +39,14 @@ def integers(model: nn.Module) -> list[Tensor]:
     return [t for t in model.buffers() if t.dtype == torch.int8]
 
 
+@cache
+def after(epochs: int) -> Result:
+    """Of the phase alone, for reading."""
+    return fit(tiny(), loader(), budget=WIDE, schedule=[Int8(epochs=epochs)])
+
+
 def test_the_result_is_made_of_integers_and_nothing_else_to_train() -> None:
-    result = fit(tiny(), loader(), budget=WIDE, schedule=[Int8(epochs=1)])
+    result = after(1)
     assert isinstance(result.model, Network)
     assert not list(result.model.parameters())
     assert not any(m.training for m in result.model.modules())
@@ -48,26 +56,26 @@ def test_the_result_is_made_of_integers_and_nothing_else_to_train() -> None:
 
 
 def test_costs_are_those_of_the_network_it_was_made_from() -> None:
-    model = tiny()
-    result = fit(model, loader(), budget=WIDE, schedule=[Int8(epochs=0)])
-    before, after = measure(model), result.report.after
-    assert (after.params, after.macs) == (before.params, before.macs)
-    assert multiply_accumulates(result.model) == after.macs
+    result, before = after(0), measure(tiny())
+    found = result.report.after
+    assert (found.params, found.macs) == (before.params, before.macs)
+    assert multiply_accumulates(result.model) == found.macs
     zeros = sum(int((t == 0).sum()) for t in integers(result.model))
-    assert after.nonzero <= after.params - zeros
+    assert found.nonzero <= found.params - zeros
     count, alive = entries(result.model)
     assert (count, alive) == (sum(t.numel() for t in integers(result.model)), count - zeros)
 
 
+@pytest.mark.slow
 def test_eight_bits_change_little_of_what_was_learned() -> None:
     learned = fit(tiny(), loader(), budget=WIDE, schedule=[Train(epochs=8, lr=1e-2), Int8()])
     assert accuracy(learned.model) > 0.85
     x = scenes(64, seed=5).tensors[0]
-    rough = fit(tiny(), loader(), budget=WIDE, schedule=[Int8(epochs=0)])
-    exact, found = tiny().eval()(x), rough.model(x)
+    exact, found = tiny().eval()(x), after(0).model(x)
     assert (found - exact).abs().max() < 0.1 * exact.abs().max()
 
 
+@pytest.mark.slow
 def test_the_best_epoch_can_be_the_calibrated_start() -> None:
     """A learning rate that destroys everything cannot make the result worse on `val`."""
     schedule = [Train(epochs=6, lr=1e-2), Int8(epochs=2, lr=0.3, select=True)]
@@ -130,6 +138,7 @@ def test_the_preset_of_another_runtime_has_other_grids() -> None:
     assert grids == {(-128, 0)}
 
 
+@pytest.mark.slow
 def test_teachers_are_the_dense_network() -> None:
     schedule = [Train(epochs=2), Int8(epochs=2, distill=Distill())]
     result = fit(tiny(), loader(), budget=WIDE, schedule=schedule)
@@ -137,10 +146,8 @@ def test_teachers_are_the_dense_network() -> None:
 
 
 def test_equal_calls_have_equal_files() -> None:
-    files = [
-        container.pack(fit(tiny(), loader(), budget=WIDE, schedule=[Int8(epochs=1)]).network)
-        for _ in range(2)
-    ]
+    again = fit(tiny(), loader(), budget=WIDE, schedule=[Int8(epochs=1)])
+    files = [container.pack(result.network) for result in (after(1), again)]
     assert files[0] == files[1]
     assert equal(container.unpack(files[0]), container.unpack(files[1]))
 

@@ -40,6 +40,9 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "baseline 2021": lambda: DCASEBaseline(2021),
     "baseline 2022": lambda: DCASEBaseline(2022),
 }
+QUICK = {"residual CNN", "linear", "baseline 2022"}
+"""Exported and compressed in unit tests too; the others take seconds together."""
+WHOLE = [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SMALL]
 
 
 def noise(model: nn.Module, batch: int) -> Tensor:
@@ -62,6 +65,7 @@ def test_example_input_is_neither_parameter_nor_buffer(model: nn.Module) -> None
     assert out.isfinite().all()
 
 
+@pytest.mark.parametrize("model", WHOLE, indirect=True)
 def test_exports_for_any_batch_and_agrees(model: nn.Module) -> None:
     """`torch.export` sees the same function, at another batch size than the example's."""
     shapes = ({0: torch.export.Dim.DYNAMIC},)
@@ -79,6 +83,7 @@ def test_every_parameter_learns(model: nn.Module) -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+@pytest.mark.parametrize("model", WHOLE, indirect=True)
 def test_can_be_compressed(model: nn.Module) -> None:
     """To 60 % of parameters and MACs, without data; only the linear model has nothing to cut."""
     whole = measure(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compressor import Budget, FrequencyMask, Int8, fit
 from compressor.network import Network, network
 from compressor.onnx_export import export, kernels, onnx_bytes
 from compressor.quantization.convert import convert
@@ -21,9 +23,11 @@ from compressor.quantization.exported import Exported
 from compressor.quantization.integer import Geometry, Requantise
 from compressor.quantization.presets import TENSORRT
 from compressor.quantization.qdq import slabs
-from models import SubSpectralNorm
+from models import SubSpectralNorm, Tandem
+from recipes.features import MELS_2021
+from recipes.portable import PortableLogMel
 from tests.int8_nets import calibrated, examples, trained
-from tests.lively import agrees, lively, varied
+from tests.lively import agrees, lively, settled, varied
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -141,6 +145,54 @@ def test_every_convolution_sum_and_pool_is_an_integer_kernel(
     assert found["Conv"] == found["Gemm"] == found["AveragePool"] == 0
     x = varied(made, 128, 5)
     agrees(made, x, ran(content, x))
+
+
+BY_CHANNEL = {"ReduceMean": 2, "Sub": 1, "Mul": 3, "Add": 2, "Sqrt": 1, "Reciprocal": 1}
+"""Residual Normalization: mean and variance of every row, quotient, and lambda * x added to it.
+
+What is divided by differs from input to input, so that it can be no scale that is known beforehand,
+and ONNX Runtime has no integer kernels for roots and quotients.
+"""
+MOMENTS = {"ReduceMean": 5, "Sub": 2, "Pow": 4, "Mul": 2, "Add": 3, "Sqrt": 1, "Reciprocal": 1}
+"""Five moments of every row over time, quotients too, and their standardisation behind no layer."""
+SILU = {"Sigmoid": 1, "Mul": 1}
+"""Rounded once, behind x * sigmoid(x); the runtime's integer kernels of the parts round thrice."""
+MOVES = (
+    "Gather", "Slice", "Concat", "QLinearConcat", "Reshape", "Transpose", "Squeeze", "Unsqueeze",
+    "QuantizeLinear", "DequantizeLinear",
+)  # fmt: skip
+"""What computes nothing; Gather picks the rows."""
+
+
+@pytest.mark.slow
+def test_the_tandem_that_reads_192_of_256_rows() -> None:
+    """Whatever multiplies by weights, adds branches or pools is an integer kernel: 88 of 175.
+
+    The 87 others are the five Residual Normalizations, the moments, nine SiLU and the softmax.
+    """
+    torch.manual_seed(0)
+    model = settled(Tandem(256, 8, frames=34))
+    data = [(varied(model, 16, seed), torch.arange(16) % 10) for seed in (1, 2)]
+    schedule = [FrequencyMask(keep=192, epochs=0, fine_tune=0), Int8(epochs=0)]
+    result = fit(model, data, budget=Budget(bytes="1MiB"), schedule=schedule)
+    assert len(result.rows) == 192
+    content = onnx_bytes(result.network)
+    found = kernels(content)
+    integer = {
+        "QLinearConv": 60, "QLinearAdd": 14 + 1, "QLinearAveragePool": 10, "NhwcMaxPool": 2,
+        "QGemm": 1,
+    }  # fmt: skip
+    floating = Counter({"LogSoftmax": 1}) + Counter(MOMENTS)
+    for part, times in ((BY_CHANNEL, 5), (SILU, 9)):
+        floating.update({kind: times * count for kind, count in part.items()})
+    computing = {kind: count for kind, count in found.items() if kind not in MOVES}
+    assert computing == integer | floating
+    assert (sum(integer.values()), sum(computing.values())) == (88, 175)
+    x = varied(model, 128, 5)
+    agrees(result.network, x, ran(content, x))
+    front_end = PortableLogMel(MELS_2021, rows=result.rows)
+    joint = kernels(onnx_bytes(result.network, front_end))
+    assert {kind: joint[kind] for kind in integer} == integer
 
 
 @given(

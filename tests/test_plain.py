@@ -152,6 +152,7 @@ def test_the_rival_masks_at_most_two_bands_and_two_spans() -> None:
     assert np.array_equal(x, before)
 
 
+@pytest.mark.slow
 def test_recordings_become_the_spectrograms_that_are_made_beforehand() -> None:
     clips = np.random.default_rng(0).normal(size=(3, 16_000)).astype(np.float32)
     labels = np.array([2, 0, 1])

@@ -22,7 +22,15 @@ from compressor.quantization.prepare import (
     set_mode,
 )
 from compressor.quantization.presets import ORT, TENSORRT
-from tests.int8_nets import NETS, bare, calibrated, examples, trained
+from tests.int8_nets import NETS, bare, calibrated, examples, integers, rounded, trained
+
+QUICK = ("Shared-ResNet", "baseline")
+"""One with shared weights and sums, one with pools and dense layers, for unit tests."""
+
+
+def quick(*names: str) -> list[object]:
+    """Names for `parametrize`, all but the quick ones slow."""
+    return [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in names]
 
 
 def counts(whole: nn.Module) -> Counter[str]:
@@ -64,21 +72,20 @@ def test_every_step_computes_what_was_trained(name: str, *, fold_bands: bool) ->
                 torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * size)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", quick(*NETS))
 def test_whole_biases_and_short_scales_cost_a_step_or_two(name: str) -> None:
-    prepared = calibrated(bare(name))
+    prepared = rounded(name)
     x, step = examples(prepared, 8), last_scale(prepared)
     with torch.no_grad():
-        error = (convert(prepared)(x) - prepared(x)).abs()
+        error = (integers(name)(x) - prepared(x)).abs()
     assert error.max() <= 3.001 * step
     assert error.mean() <= 0.75 * step
 
 
-@pytest.mark.parametrize("name", ["BC-ResNet", "Shared-ResNet", "ResNet"])
+@pytest.mark.parametrize("name", quick("BC-ResNet", "Shared-ResNet", "ResNet"))
 def test_the_reference_depends_on_no_batch(name: str) -> None:
-    model = bare(name)
-    made = convert(calibrated(model))
-    x = examples(model, 5)
+    made = convert(rounded(name))
+    x = examples(made, 5)
     with torch.no_grad():
         whole = made(x)
         assert torch.equal(torch.cat([made(one) for one in x.split(1)]), whole)
@@ -97,34 +104,35 @@ def test_off_is_the_network_and_names_persist() -> None:
     assert torch.equal(prepared(x), plain(x))
     names = {name for name, _ in plain.named_parameters()}
     assert {name for name, _ in prepared.named_parameters()} == names
-    state = convert(calibrated(model)).state_dict()
+    state = integers("BC-ResNet").state_dict()
     assert state["stem.0.weight"].dtype == torch.int8
     assert not any("running" in name or name.endswith("norm.weight") for name in state)
 
 
-def test_gradients_reach_everything_and_masks_hold() -> None:
-    model = bare("BC-ResNet")
+@pytest.mark.parametrize("name", quick("BC-ResNet", "Shared-ResNet"))
+def test_gradients_reach_everything_and_masks_hold(name: str) -> None:
+    model, labels = bare(name), torch.arange(4) % 3
     prepared = calibrated(model, learned=True).train()
     masks = {n: torch.rand(p.shape) < 0.5 for n, p in prepared.named_parameters() if p.dim() > 1}
     tensors = dict(prepared.named_parameters())
     with torch.no_grad():
-        for name, mask in masks.items():
-            tensors[name] *= mask
+        for key, mask in masks.items():
+            tensors[key] *= mask
     optimizer = torch.optim.SGD(prepared.parameters(), lr=0.01)
-    functional.cross_entropy(prepared(examples(model, 4)), torch.arange(4)).backward()
+    functional.cross_entropy(prepared(examples(model, 4)), labels).backward()
     missing = [n for n, p in tensors.items() if p.grad is None or not p.grad.isfinite().all()]
     assert missing == []
     optimizer.step()
     with torch.no_grad():
-        for name, mask in masks.items():
-            tensors[name] *= mask
+        for key, mask in masks.items():
+            tensors[key] *= mask
     state = convert(prepared).state_dict()
-    for name, mask in masks.items():
-        assert torch.all(state[name][~mask] == 0)
+    for key, mask in masks.items():
+        assert torch.all(state[key][~mask] == 0)
 
 
 def test_a_shared_weight_is_rounded_once_and_stored_once() -> None:
-    made = convert(calibrated(bare("Shared-ResNet")))
+    made = integers("Shared-ResNet")
     stored = [name for name, b in made.named_buffers() if b.dtype == torch.int8]
     convolutions = [s for s in made.steps if isinstance(s.op, str) and s.op.startswith("int8.conv")]
     assert (len(convolutions), len(stored)) == (28, 20)
@@ -140,8 +148,7 @@ def test_grids_are_chosen_by_value(preset: object) -> None:
 
 
 def test_a_resumed_run_has_the_same_grids() -> None:
-    model = bare("ResNet")
-    one = calibrated(model)
+    model, one = bare("ResNet"), rounded("ResNet")
     other = prepare(model)
     set_grids(other, grids(one))
     other.load_state_dict(one.state_dict())

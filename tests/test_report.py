@@ -36,7 +36,13 @@ def test_costs_are_those_of_the_modules() -> None:
     assert result.report.unused["params"] == 1 - result.report.after.params / 700
 
 
-@pytest.mark.parametrize("name", sorted(TRICKY))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 8 else [])
+        for number, name in enumerate(sorted(TRICKY))
+    ],
+)
 def test_layers_add_up_to_the_totals(name: str) -> None:
     model = TRICKY[name]()
     before = measure(model, model.example_input_array)

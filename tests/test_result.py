@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from compressor import Budget, archive, fit, load, storage
+from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.trace import trace
+from tests.graphs import graphs
 from tests.tiny import Tied, Tiny, TwoInputs, equal, tiny
 from tests.zoo import TRICKY
 
@@ -254,9 +256,8 @@ def test_runs_and_spell_are_inverse(values: list[int]) -> None:
     np.testing.assert_array_equal(archive.spell(archive.runs(array)), array)
 
 
-@pytest.mark.parametrize("name", sorted(TRICKY))
-def test_packed_structures_cost_what_they_did(name: str) -> None:
-    graph = trace(TRICKY[name]())
+def packs(graph: Graph) -> None:
+    """What is packed and unpacked keeps the same and costs the same."""
     keep = np.random.default_rng(0).random(graph.units) < 0.7
     keep[[axis.first for axis in graph.axes]] = True
     for axis in graph.axes:
@@ -268,6 +269,22 @@ def test_packed_structures_cost_what_they_did(name: str) -> None:
     for quantity in ("params", "macs", "bytes"):
         before = getattr(graph, quantity)(structure.widths)
         assert getattr(again.graph, quantity)(again.widths) == before
+
+
+@given(graphs())
+def test_packed_structures_cost_what_they_did(graph: Graph) -> None:
+    packs(graph)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 8 else [])
+        for number, name in enumerate(sorted(TRICKY))
+    ],
+)
+def test_packed_structures_of_traced_networks_cost_what_they_did(name: str) -> None:
+    packs(trace(TRICKY[name](), check=False))
 
 
 trees = st.recursive(

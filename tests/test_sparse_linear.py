@@ -101,6 +101,7 @@ def test_select_leaves_about_the_share_and_keeps_what_matters(share: float) -> N
     assert found.kept[:10].double().mean() > 0.8
 
 
+@pytest.mark.slow
 def test_clips_too_few_for_the_share_give_the_nearest() -> None:
     """12 clips of 60 features are told apart by far fewer than half of them."""
     x, y = planted(12, 60, 3, useful=3)

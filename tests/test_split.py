@@ -57,39 +57,41 @@ def test_equal_seeds_divide_equally_and_others_otherwise() -> None:
     assert parts[0] == parts[1] != parts[2]
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_training_list_of_2020_mobile(shared_data: Path, tmp_path: Path, seed: int) -> None:
-    """A fifth of the clips within a point, scenes and devices within two points of their share."""
+@pytest.fixture(scope="module")
+def mobile(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Listing:
+    """The official training list of 2020, without sound."""
     source = shared_data / "tau_lists" / "tau2020_mobile_13962"
     if not source.is_dir():
         pytest.skip(f"no official lists at {source}")
-    (tmp_path / "evaluation_setup").mkdir()
-    shutil.copy(source / "fold1_train.csv", tmp_path / "evaluation_setup")
-    whole = read_tau(tmp_path, "train", missing="unchecked")
-    train, validation = by_location(whole, seed=seed)
+    root = tmp_path_factory.mktemp("tau")
+    (root / "evaluation_setup").mkdir()
+    shutil.copy(source / "fold1_train.csv", root / "evaluation_setup")
+    return read_tau(root, "train", missing="unchecked")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_training_list_of_2020_mobile(mobile: Listing, seed: int) -> None:
+    """A fifth of the clips within a point, scenes and devices within two points of their share."""
+    train, validation = by_location(mobile, seed=seed)
     assert not set(train.table["location"]) & set(validation.table["location"])
     assert len(train) + len(validation) == 13_962
     assert len(validation) / 13_962 == pytest.approx(0.2, abs=0.01)
     for column in ("scene", "device"):
-        shares = [part.table[column].value_counts(normalize=True) for part in (whole, validation)]
+        shares = [part.table[column].value_counts(normalize=True) for part in (mobile, validation)]
         assert (shares[1] - shares[0]).abs().max() < 0.02
 
 
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.37, 0.4, 0.45])
-def test_shares_that_are_no_whole_part(shared_data: Path, tmp_path: Path, share: float) -> None:
-    source = shared_data / "tau_lists" / "tau2020_mobile_13962"
-    if not source.is_dir():
-        pytest.skip(f"no official lists at {source}")
-    (tmp_path / "evaluation_setup").mkdir()
-    shutil.copy(source / "fold1_train.csv", tmp_path / "evaluation_setup")
-    whole = read_tau(tmp_path, "train", missing="unchecked")
-    assert len(by_location(whole, share)[1]) / 13_962 == pytest.approx(share, abs=0.02)
+def test_shares_that_are_no_whole_part(mobile: Listing, share: float) -> None:
+    assert len(by_location(mobile, share)[1]) / 13_962 == pytest.approx(share, abs=0.02)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))]
+)
 @pytest.mark.parametrize("share", [0.2, 0.4])
 def test_places_of_very_unlike_sizes(seed: int, share: float) -> None:
     """Log-normal: the part stays within a quarter of the share asked for."""

@@ -78,8 +78,9 @@ def check(model: nn.Module, seeds: range) -> Graph:
 
 
 @pytest.mark.parametrize("name", TRICKY)
-def test_tricky_networks(name: str) -> None:
-    graph = check(randomised(TRICKY[name]()), range(3))
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)])
+def test_tricky_networks(name: str, seeds: range) -> None:
+    graph = check(randomised(TRICKY[name]()), seeds)
     reasons = [reason for reason in graph.frozen.values() if "output" not in reason]
     if name in FROZEN:
         assert reasons

@@ -116,6 +116,7 @@ def test_parameters_are_the_published_ones(name: str) -> None:
         assert parameters(FAMILIES[name]()) == PUBLISHED[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED_MMACS)
 def test_multiply_adds_are_the_published_ones(name: str) -> None:
     side = 299 if name == "inception_v3" else 224
@@ -130,6 +131,7 @@ def test_multiply_adds_exactly() -> None:
     assert macs(shared_resnet, 1, 2, 256, 431) == 2_269_569_024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAMILIES.keys() - HUGE))
 def test_family_runs(name: str) -> None:
     model = FAMILIES[name]()

@@ -103,11 +103,11 @@ METHODS: dict[str, Callable[[int], FrequencyMask]] = {
     "Taylor": lambda _: FrequencyMask(by=taylor),
     "ADMM": lambda _: FrequencyMask(by=AdmmMask()),
     "ADMM as printed: no metric, on the input": lambda _: FrequencyMask(
-        by=AdmmMask(metric=False), on_input=True
+        by=AdmmMask(metric=False), on_input=True, settle=None
     ),
-    "magnitude of a decayed mask": lambda _: FrequencyMask(by=DecayedMask()),
-    "l1 on the mask": lambda _: FrequencyMask(by=L1Mask()),
-    "top-k, straight through": lambda _: FrequencyMask(by=TopKMask()),
+    "magnitude of a decayed mask": lambda _: FrequencyMask(by=DecayedMask(), settle=None),
+    "l1 on the mask": lambda _: FrequencyMask(by=L1Mask(), settle=None),
+    "top-k, straight through": lambda _: FrequencyMask(by=TopKMask(), settle=None),
     "evenly spaced": lambda _: FrequencyMask(by=spread),
     "random": lambda seed: FrequencyMask(by=Drawn(seed)),
 }
@@ -318,7 +318,9 @@ def report(folder: Path, size: Size, seeds: Sequence[int]) -> str:
         f"torch {record['torch']}, Python {platform.python_version()}, one CPU thread; mean ± "
         f"standard deviation over seeds {', '.join(map(str, seeds))}. Every method trains for as "
         "many epochs at the same rates: a mask that is learned for some of them, with the rows "
-        "removed, for the rest; a method that measures removes the rows first.\n\n"
+        "removed, for the rest; a method that measures removes the rows first. ADMM removes them "
+        "once its mask has settled (`settle`), the other learned masks and the method as printed "
+        "after all epochs of learning.\n\n"
         "## Planted bands\n\n"
         f"{planted.TRUE} of {planted.BANDS} bands say which of {planted.CLASSES} classes it is, "
         f"{planted.PROXIES} say the same at 0.3 of the strength. Share of the {planted.TRUE} among "

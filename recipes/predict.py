@@ -1,0 +1,218 @@
+"""What a run's system hears in audio files: the probability of every class.
+
+    python -m recipes.predict runs/dcase2021/paper street.wav park.flac call.mp3
+    python -m recipes.predict runs/dcase2021/paper day.wav --every        # every clip of it
+    python -m recipes.predict runs/dcase2021/paper *.wav > answers.tsv    # a line a file
+
+Any rate, length, number of channels and format that libsndfile reads. A file is cut into clips of
+the system's length, whose probabilities are averaged, a second counting as much as any other;
+`recipes.clips` says what happens to what is shorter than a clip. On a terminal tables are drawn;
+elsewhere lines with tabs are printed, under a heading. Files that cannot be heard are named on the
+error output, the others are predicted all the same, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from recipes.audio import TOLERANCE
+from recipes.clips import Clip, clips
+from recipes.command import usable
+from recipes.system import BATCH, System, read
+
+IN_FULL = 4
+"""Files of which a terminal shows every class; of more, each has one line."""
+BEST = 3
+"""Classes that such a line names."""
+BAR = 24
+"""Characters of a probability of 1."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a system hears in a file.
+
+    Attributes:
+        path: The file.
+        starts: float64 (clips,), where they begin, in s.
+        new: float64 (clips,), how much each adds to what was heard, in s.
+        each: float64 (clips, classes), probabilities.
+        clip: Length of a clip, in s.
+    """
+
+    path: Path
+    starts: np.ndarray
+    new: np.ndarray
+    each: np.ndarray
+    clip: float
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float64 (classes,): the mean over what was heard."""
+        return self.new @ self.each / self.new.sum()
+
+    @property
+    def seconds(self) -> float:
+        """How much was heard."""
+        return float(self.new.sum())
+
+    @property
+    def title(self) -> str:
+        """The file and how much of it was heard."""
+        if self.seconds < (1 - TOLERANCE) * self.clip:
+            return f"{self.path}: {self.seconds:.2f} s, repeated to fill a clip of {self.clip:g} s"
+        number = "1 clip" if len(self.each) == 1 else f"{len(self.each)} clips"
+        return f"{self.path}: {self.seconds:.1f} s, {number} of {self.clip:g} s"
+
+
+def predict(system: System, path: Path, device: torch.device | None = None) -> Prediction:
+    """What a system hears in a file of any rate, length and number of channels.
+
+    Args:
+        system: Of a run.
+        path: The file.
+        device: Where to compute.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be heard, or the system does not work.
+    """
+    found = list(_heard(system, clips(path, system.audio, system.mels.window), device))
+    starts, new, each = zip(*found, strict=True)
+    return Prediction(path, np.array(starts), np.array(new), np.array(each), system.audio.seconds)
+
+
+def _heard(
+    system: System, sound: Iterator[Clip], device: torch.device | None
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Start, length and probabilities (classes,) of every clip; a batch of them is in memory."""
+    while batch := list(islice(sound, BATCH)):
+        audio = torch.from_numpy(np.stack([clip.audio for clip in batch]))
+        for clip, shares in zip(batch, system.hear(audio, device), strict=True):
+            yield clip.start, clip.new, shares
+
+
+def lines(found: Prediction, classes: Sequence[str], *, every: bool) -> Iterator[list[str]]:
+    """A prediction as fields: file, start and end in s, answer, probabilities."""
+    whole = [(0.0, found.seconds, found.mean)]
+    ends = found.starts + np.minimum(found.clip, found.seconds)
+    for start, end, shares in zip(found.starts, ends, found.each, strict=True) if every else whole:
+        answer = classes[int(shares.argmax())]
+        yield [str(found.path), f"{start:.2f}", f"{end:.2f}", answer, *(f"{p:.4f}" for p in shares)]
+
+
+def table(found: Prediction, classes: Sequence[str]) -> Table:
+    """Every class, the most probable first."""
+    drawn = Table(title=escape(found.title), title_justify="left")
+    drawn.add_column("class")
+    drawn.add_column("probability", justify="right")
+    drawn.add_column("", min_width=BAR)
+    shares = found.mean
+    for place in np.argsort(-shares, kind="stable"):
+        share = float(shares[place])
+        drawn.add_row(escape(classes[place]), f"{100 * share:.1f} %", "█" * round(BAR * share))
+    return drawn
+
+
+def short_table(
+    rows: Sequence[tuple[str, np.ndarray]], first: str, classes: Sequence[str]
+) -> Table:
+    """A row for each of several files or clips, with the most probable classes."""
+    drawn = Table()
+    drawn.add_column(first, overflow="fold")
+    for number in range(min(BEST, len(classes))):
+        drawn.add_column("answer" if number == 0 else f"{number + 1}.")
+        drawn.add_column("%", justify="right")
+    for name, shares in rows:
+        best = np.argsort(-shares, kind="stable")[:BEST]
+        cells = ((escape(classes[k]), f"{100 * shares[k]:.1f}") for k in best)
+        drawn.add_row(escape(name), *chain.from_iterable(cells))
+    return drawn
+
+
+def show(
+    console: Console, found: Sequence[Prediction], classes: Sequence[str], *, every: bool
+) -> None:
+    """Tables for people."""
+    if every:
+        for one in found:
+            console.print(one.title, markup=False, highlight=False)
+            rows = [(f"{start:.2f} s", p) for start, p in zip(one.starts, one.each, strict=True)]
+            console.print(short_table(rows, "from", classes))
+    elif len(found) <= IN_FULL:
+        for one in found:
+            console.print(table(one, classes))
+    else:
+        console.print(short_table([(str(one.path), one.mean) for one in found], "file", classes))
+
+
+def answer(
+    system: System, paths: Sequence[Path], console: Console, device: torch.device, *, every: bool
+) -> int:
+    """Predict files and print; gives how many could not be heard."""
+    found: list[Prediction] = []
+    bad = 0
+    plain = (
+        None if console.is_terminal else csv.writer(sys.stdout, "excel-tab", lineterminator="\n")
+    )
+    if plain is not None:
+        plain.writerow(["file", "start", "end", "answer", *system.classes])
+    for path in paths:
+        try:
+            one = predict(system, path, device)
+        except (OSError, ValueError) as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            bad += 1
+            continue
+        if plain is None:
+            found.append(one)
+        else:
+            plain.writerows(lines(one, system.classes, every=every))
+            sys.stdout.flush()  # a long list can be watched
+    show(console, found, system.classes, every=every)
+    if bad:
+        print(f"{bad} of {len(paths)} files could not be heard.", file=sys.stderr)
+    return bad
+
+
+def main() -> None:
+    """Read the command line, predict, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("files", type=Path, nargs="+", metavar="file", help="audio files")
+    parser.add_argument("--every", action="store_true", help="every clip of a file, not their mean")
+    parser.add_argument("--onnx", action="store_true", help="use the ONNX files")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        device = usable(options.device)
+        system = read(options.run, onnx=options.onnx, device=device)
+        bad = answer(system, options.files, Console(), device, every=options.every)
+    except BrokenPipeError:  # whoever read has enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"{options.device} is out of memory: {str(error).splitlines()[0]}")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The folder of one run: its settings, what it logs, and where everything that it leaves lies.
+
+config.json         settings, data, versions, the command; a folder belongs to one of these
+metrics.jsonl       a line an epoch
+checkpoint*/        state of a run that is not over, for `kill -9`
+stages/             the network at every stage of the road
+model*.safetensors  what came out: compressed containers
+model*.onnx         the same for ONNX Runtime
+system.json         how a waveform becomes probabilities: `recipes.system`
+evaluation.json     every figure; test_list.txt names the clips they are of
+confusion.png, layers*.png, report.md, submission/
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from compressor.report import Epoch
+from compressor.storage import write_bytes
+
+PACKAGES = ("torch", "numpy", "compressor-nn", "lightning-fabric", "onnx", "onnxruntime", "soxr")
+SHOWN = 8
+"""Settings that an error lists."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run is.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def stages(self) -> Path:
+        """Folder of the networks on the way."""
+        return self.path / "stages"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the state of a run that is not over."""
+        return self.path / "checkpoint"
+
+    def member(self, number: int, of: int) -> RunFolder:
+        """The folder of one of several networks; of a single one, this."""
+        return self if of == 1 else RunFolder(self.path / f"member-{number + 1}")
+
+    def begin(self, config: object, data: str) -> None:
+        """Claim the folder for a run, or find that it is this run's already.
+
+        Args:
+            config: The settings, a dataclass.
+            data: Digest of the data.
+
+        Raises:
+            ValueError: If it belongs to a run with other settings or data, saying which differ; or
+                cannot be read.
+        """
+        file = self.path / "config.json"
+        wanted = {"config": plain(config), "data": data}
+        if file.is_file():
+            _same(file, wanted)
+            return
+        more = {"versions": versions(), "command": " ".join(sys.argv)}
+        write_bytes(file, json.dumps(wanted | more, indent=2).encode() + b"\n")
+
+    def log(self, epochs: Sequence[Epoch]) -> None:
+        """Write the log of the run so far, a line an epoch."""
+        lines = [json.dumps(plain(epoch)) + "\n" for epoch in epochs]
+        write_bytes(self.path / "metrics.jsonl", "".join(lines).encode())
+
+
+def plain(value: object) -> Any:
+    """Settings as plain data: dataclasses become mappings, functions their names."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__name__", str(value))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _same(file: Path, wanted: dict[str, Any]) -> None:
+    try:
+        there = json.loads(file.read_text())
+        found = {key: there[key] for key in wanted}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} cannot be read ({error}): delete its folder, or name another with --out"
+        ) from error
+    before, after = _flat(found), _flat(wanted)
+    different = [
+        f"{name} {before.get(name)!r} -> {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if different:
+        more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+        raise ValueError(
+            f"{file.parent} belongs to another run: {'; '.join(different[:SHOWN])}{more}. Name "
+            "another folder with --out, or delete this one"
+        )
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, one in value.items() for k, v in _flat(one, f"{name}.{key}").items()}
+    return {name.lstrip("."): value}

@@ -1,0 +1,122 @@
+"""Networks on the way from the dense one to the small one, kept to be judged at the end.
+
+What is judged when a run is over has to outlive it: so a stage is a file, and a run that was killed
+and goes on finds it there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd  # the one class of all convolutions
+
+import compressor
+from compressor import container
+from compressor.budget import Cost
+from compressor.copies import private_copy
+from compressor.errors import CountError
+from compressor.measure import owned_parameters
+from compressor.network import Network, network
+from compressor.rules import of_year
+from compressor.storage import write_bytes
+
+if TYPE_CHECKING:
+    from compressor.training import Training
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a network has at a stage.
+
+    Attributes:
+        rule: What the year's challenge counts.
+        cost: What `compressor.measure` counts.
+        filters: Weights of convolutions and matrix products, and those of them not zero.
+        others: Everything else that is learned, and what of it is not zero.
+        fused: What the rule counts with normalisation folded into the layer before it; None where
+            that is not possible.
+    """
+
+    rule: Cost
+    cost: Cost
+    filters: tuple[int, int]
+    others: tuple[int, int]
+    fused: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase that changes nothing and keeps the network as it is at this point of a schedule.
+
+    Attributes:
+        name: What it has come to: "dense", "rows", "pruned".
+        folder: Where `<name>.safetensors`, as `Result.write` does, and `<name>.json` are written.
+        year: Whose rule counts.
+    """
+
+    name: str
+    folder: Path
+    year: int
+
+    length = 1
+
+    def run(self, training: Training, part: int) -> None:
+        """Write the network and what it costs, without touching the one that is trained."""
+        del part
+        session = training.session
+        self.keep(session.model, session.example)
+
+    def keep(self, model: nn.Module, example: tuple[torch.Tensor, ...]) -> None:
+        """Write a network that no schedule has a part in, likewise."""
+        model = private_copy(model).cpu().eval()
+        example = tuple(x.cpu() for x in example)
+        container.write(network(model, example), self.folder / f"{self.name}.safetensors")
+        counts = count(model, example, self.year)
+        file = self.folder / f"{self.name}.json"
+        write_bytes(file, json.dumps(asdict(counts), indent=1).encode() + b"\n")
+
+
+def count(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Counts:
+    """What a network has, by the year's rule and by ours."""
+    filters, others = [0, 0], [0, 0]
+    for module, name, parameter in owned_parameters(model):
+        kind = filters if isinstance(module, _ConvNd | nn.Linear) and "weight" in name else others
+        kind[0] += parameter.numel()
+        kind[1] += int(parameter.count_nonzero())
+    return Counts(
+        rule=of_year(year).count(model, example),
+        cost=compressor.measure(model, example),
+        filters=(filters[0], filters[1]),
+        others=(others[0], others[1]),
+        fused=_fused(model, example, year),
+    )
+
+
+def _fused(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Cost | None:
+    try:
+        return replace(of_year(year), folded=True).count(model, example)
+    except CountError:
+        return None
+
+
+def read_counts(folder: Path, name: str) -> Counts:
+    """What `Stage` wrote beside a network."""
+    said: Mapping[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return Counts(
+        rule=Cost(**said["rule"]),
+        cost=Cost(**said["cost"]),
+        filters=(said["filters"][0], said["filters"][1]),
+        others=(said["others"][0], said["others"][1]),
+        fused=said.get("fused") and Cost(**said["fused"]),
+    )
+
+
+def read_network(folder: Path, name: str) -> Network:
+    """The network that `Stage` kept, in evaluation mode."""
+    return container.read(folder / f"{name}.safetensors")

@@ -1,0 +1,114 @@
+"""Try settings of a recipe: every combination of lists, or a study by Optuna, on Ray.
+
+    python -m recipes.sweep dcase2021 --data DIR --over train.lr=0.01,0.035 seed=0,1,2
+    python -m recipes.sweep dcase2022 --data DIR --over train.lr=1e-3:0.1:log seed=0,1 --study 30
+    python -m recipes.sweep dcase2022 --over train.lr=0.01,0.05 --fast    # generated scenes
+
+Every trial is a run of the recipe in a folder of its own, `runs/sweeps/<name>/<trial>/`, and is
+judged on its validation part; nothing here looks at the test list. A trial whose process dies is
+made again and goes on from its checkpoint. The same command given again reads what is finished and
+goes on with the rest; lists of a grid may have become longer. What comes of it: `sweep.md`, a table
+in which what is beaten in accuracy, MACs and bytes is marked, and `fronts.png`.
+
+Trials run on this machine, as many at once as it has processors, or on a Ray cluster, `--address`,
+whose machines see this checkout and the folder of the sweep under the same paths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from recipes.command import usable
+from recipes.course import Sweep, folder_name, run
+from recipes.fronts import markdown
+from recipes.overrides import override
+from recipes.scene_data import ROOT
+from recipes.search import dimensions
+from recipes.trial import Job, settings_of
+from recipes.workers import Here, OnRay, Workers
+
+RECIPES = ("dcase2020", "dcase2021", "dcase2022", "baselines")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("--over", nargs="+", required=True, metavar="name=a,b,c | name=low:high")
+    parser.add_argument("--study", type=int, metavar="N", help="let Optuna choose N points")
+    parser.add_argument("--set", nargs="+", default=[], metavar="name=value", help="of all trials")
+    parser.add_argument("--data", type=Path, help="the data set's folder; else generated scenes")
+    parser.add_argument("--variant", help="of the recipe")
+    parser.add_argument("--fast", action="store_true", help="the settings of minutes")
+    parser.add_argument("--paper", action="store_true", help="full settings on generated scenes")
+    parser.add_argument("--name", help="of the folder below runs/sweeps/")
+    parser.add_argument("--out", type=Path, help="the folder itself")
+    parser.add_argument("--address", help="of a Ray cluster; without, Ray on this machine")
+    parser.add_argument("--serial", action="store_true", help="one after the other, without Ray")
+    parser.add_argument("--cpus", type=float, default=1, help="processors of a trial")
+    parser.add_argument("--gpus", type=float, help="of a trial, or a share of one")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--again", action="store_true", help="make failed trials again")
+    return parser
+
+
+def _sweep(options: argparse.Namespace) -> Sweep:
+    """What the command line asks for.
+
+    Raises:
+        ValueError: If a setting, a number or a variant is refused.
+    """
+    if options.study is not None and options.study < 1:
+        raise ValueError(f"--study {options.study}: Optuna is to choose at least one point.")
+    if options.data is not None and not options.data.is_dir():
+        raise FileNotFoundError(f"There is no folder {options.data}: --data is the data set's.")
+    job = Job(
+        module=f"recipes.{options.recipe}",
+        variant=options.variant,
+        fast=options.fast or (options.data is None and not options.paper),
+        fixed=tuple(options.set),
+        point=(),
+        seed=None,
+        data=None if options.data is None else str(options.data.absolute()),
+        folder="",
+        device=options.device,
+    )
+    config = settings_of(importlib.import_module(job.module), job.variant, fast=job.fast)
+    found = dimensions(override(config, job.fixed), options.over)
+    kind = "fast" if job.fast else "paper"
+    words = [options.recipe, options.variant or kind, *job.fixed, *options.over]
+    folder = options.out or ROOT / "runs" / "sweeps" / (options.name or folder_name(words))
+    return Sweep(folder.absolute(), job, found, options.study, options.again)
+
+
+def main() -> None:
+    """Read the command line and run a sweep."""
+    options = _parser().parse_args()
+    torch.set_num_threads(1)
+    workers: Workers | None = None
+    try:
+        usable(options.device)
+        sweep = _sweep(options)
+        gpus = float(options.device != "cpu") if options.gpus is None else options.gpus
+        workers = Here() if options.serial else OnRay(options.address, options.cpus, gpus)
+        found = run(sweep, workers, Console())
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on from here.")
+    finally:
+        if workers is not None:
+            workers.close()
+    print(f"\n{markdown(found.candidates)}\n{sweep.folder / 'sweep.md'} and fronts.png")
+    sys.exit("\n".join(found.missing) or 0)
+
+
+if __name__ == "__main__":
+    main()

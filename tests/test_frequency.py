@@ -176,6 +176,7 @@ def test_rows_go_once_the_mask_has_settled() -> None:
 
     class Heard(FineTune):
         def run(self, training: Any, part: int) -> None:
+            del part
             heights.append(training.session.model.rows.numel())
 
     phase = FrequencyMask(by=AdmmMask(), epochs=4, fine_tune=1, settle=1, batches=2)

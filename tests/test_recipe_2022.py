@@ -219,9 +219,15 @@ def test_the_road_on_real_clips(
     monkeypatch.setattr(sys, "argv", [*command, *variant, *TINY])
     run(dcase2022.__doc__, "dcase2022", Config(), fast, dcase2022.road, dcase2022.VARIANTS)
 
-    for name in ("config.json", "evaluation.json", "system.json", "report.md", "model.safetensors"):
+    for name in ("config.json", "evaluation.json", "system.json", "report.md", "metrics.jsonl"):
         assert (out / name).stat().st_size > 100, name
-    for name in ("model.onnx", "confusion.png", "layers.png", "checkpoint/checkpoint.json"):
+    for name in (
+        "model.onnx",
+        "model.safetensors",
+        "confusion.png",
+        "layers.png",
+        "checkpoint/checkpoint.json",
+    ):
         assert (out / name).stat().st_size > 1000, name
     said = json.loads((out / "evaluation.json").read_text())
     assert set(said["stages"]) == set(STAGES)

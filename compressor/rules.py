@@ -11,6 +11,7 @@ does: zeros included, BatchNorm included, running statistics not, MACs without b
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -195,7 +196,7 @@ def folded(model: nn.Module, example: Example | None = None) -> nn.Module:
         before, pairs = _run_and_pair(scratch, inputs)
         for norm, layer in pairs.items():
             _replace(scratch, layer, _fused(layer, norm))
-            _replace(scratch, norm, nn.Identity())
+            _replace(scratch, norm, _neutral(norm))
         after = run(scratch, inputs)
     try:
         torch.testing.assert_close(after, before, rtol=1e-2, atol=1e-2)
@@ -239,6 +240,20 @@ def _fused(layer: _ConvNd | nn.Linear, norm: _BatchNorm) -> nn.Module:
     if isinstance(layer, _ConvNd):
         return fuse_conv_bn_eval(layer, norm, transpose=layer.transposed)
     return fuse_linear_bn_eval(layer, norm)
+
+
+def _neutral(norm: _BatchNorm) -> nn.Module:
+    """What stays of a folded norm: nothing, or what its class does beside normalising."""
+    if type(norm).forward is _BatchNorm.forward:
+        return nn.Identity()
+    left = copy.deepcopy(norm)  # of a slim layer, which also spreads its channels
+    left.register_parameter("weight", None)
+    left.register_parameter("bias", None)
+    left.affine = False
+    if left.running_mean is not None and left.running_var is not None:
+        left.running_mean.zero_()
+        left.running_var.fill_(1 - left.eps)
+    return left
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -208,10 +208,14 @@ def most(tensor: Tensor) -> int:
     """Most bytes that a tensor takes from a `Writer` that is not deflating, whatever it holds.
 
     Of integers of 8 bits those are taken that the entries need: how many they have is a matter of
-    choice, not of training.
+    choice, not of training. Likewise of 64 bits where there are several: they are numbers of
+    channels; a single one counts batches.
     """
     _, kind = _type_of(tensor)
-    width = _need(_bytes(tensor), kind) if kind.bits == 8 else kind.bits
+    width = kind.bits
+    if width == 8 or (width == 64 and not kind.floating and tensor.numel() > 1):
+        need = _need(_bytes(tensor), kind)
+        width = need if need <= 8 else 8 * -(-need // 8)
     return 1 + -(-tensor.numel() * width // 8)
 
 

@@ -43,6 +43,7 @@ from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.audio import AudioFormat
 from recipes.cache import OnBadFile, waveforms
+from recipes.command import usable
 from recipes.epochs import Epochs
 from recipes.esc50_data import FORMAT as ESC50_FORMAT
 from recipes.esc50_data import read_esc50
@@ -324,22 +325,6 @@ def summary(records: Sequence[dict[str, float]], data: Data, folder: Path) -> st
         + ("met" if first["params"] <= 128_000 and first["macs"] <= 30_000_000 else "NOT MET")
         + f"\n{'files':>20}: {folder}"
     )
-
-
-def usable(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        ValueError: If nothing can be computed on it.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no one error for it
-        first = str(error).splitlines()[0]
-        message = f"--device {name} cannot be used here ({first}). Try --device cpu."
-        raise ValueError(message) from error
-    return device
 
 
 def main() -> None:

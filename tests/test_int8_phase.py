@@ -94,7 +94,14 @@ def test_zeros_of_pruning_are_zeros_of_the_integers() -> None:
     assert sum(int((t == 0).sum()) for t in convolutions) >= round(0.7 * total)
 
 
-@pytest.mark.parametrize("model", [Tied(), TwoInputs(), tiny(norm=False)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(Tied(), marks=pytest.mark.slow),
+        TwoInputs(),
+        pytest.param(tiny(norm=False), marks=pytest.mark.slow),
+    ],
+)
 def test_other_kinds_of_models(model: nn.Module, tmp_path: Path) -> None:
     example = model.example_input_array
     inputs = example if isinstance(example, tuple) else (example,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from compressor import Budget, archive, fit, load, storage
+from compressor import Budget, Result, archive, fit, load, storage
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.trace import trace
@@ -23,6 +24,21 @@ from tests.tiny import Tied, Tiny, TwoInputs, equal, tiny
 from tests.zoo import TRICKY
 
 CAPS = Budget(params=700, macs="30k")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A saved result, for reading, and itself."""
+    result, folder = fit(tiny(), budget=CAPS), tmp_path_factory.mktemp("saved")
+    result.save(folder)
+    return folder, result
+
+
+@pytest.fixture
+def saved(first: tuple[Path, Result], tmp_path: Path) -> Path:
+    """A folder with a saved result, for writing."""
+    shutil.copytree(first[0], tmp_path / "saved")
+    return tmp_path / "saved"
 
 
 def sizes(model: nn.Module) -> list[tuple[object, ...]]:
@@ -68,7 +84,7 @@ def test_ties_are_kept(tmp_path: Path) -> None:
 
 def test_data_type_mode_and_flags(tmp_path: Path) -> None:
     example = torch.zeros(1, 1, 8, 8, dtype=torch.bfloat16)
-    result = fit(tiny().bfloat16(), budget=Budget(bytes=1400), example=example)
+    result = fit(tiny().bfloat16(), budget=CAPS, example=example)
     result.save(tmp_path)
     fresh = Tiny().eval()
     fresh.stem.requires_grad_(False)  # noqa: FBT003
@@ -92,7 +108,7 @@ class Shifted(Tiny):
 
 def test_buffers_that_are_not_saved_take_the_data_type_of_the_others(tmp_path: Path) -> None:
     example = torch.randn(2, 1, 8, 8).bfloat16()
-    result = fit(Shifted().bfloat16(), budget=Budget(bytes=1400), example=example)
+    result = fit(Shifted().bfloat16(), budget=CAPS, example=example)
     result.save(tmp_path)
     loaded = load(tmp_path, Shifted())
     assert torch.equal(loaded.eval()(example), result.model.eval()(example))
@@ -151,14 +167,13 @@ def test_extra_state_that_is_no_plain_data_costs_nothing_else(
     assert torch.equal(loaded.head.weight, result.model.head.weight)
 
 
-def test_the_tensor_file_is_a_plain_state_dict(tmp_path: Path) -> None:
-    result = fit(tiny(), budget=CAPS)
-    result.save(tmp_path)
-    (file,) = tmp_path.glob("model-*.safetensors")
-    other = load(tmp_path, Tiny())
+def test_the_tensor_file_is_a_plain_state_dict(first: tuple[Path, Result]) -> None:
+    folder, result = first
+    (file,) = folder.glob("model-*.safetensors")
+    other = load(folder, Tiny())
     other.load_state_dict(load_file(file))
     assert equal(other, result.model)
-    assert {p.name for p in tmp_path.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} == {
         file.name, "model.json", "report.json", "report.md",
     }  # fmt: skip
 
@@ -179,28 +194,25 @@ def test_saving_again_replaces_the_older_result(tmp_path: Path) -> None:
         (TwoInputs, r"cannot become a part of this TwoInputs"),
     ],
 )
-def test_another_architecture_is_refused(other, match: str, tmp_path: Path) -> None:  # noqa: ANN001
-    fit(tiny(), budget=CAPS).save(tmp_path)
+def test_another_architecture_is_refused(other, match: str, saved: Path) -> None:  # noqa: ANN001
     with pytest.raises(ValueError, match=match):
-        load(tmp_path, other())
+        load(saved, other())
 
 
-def test_an_extra_layer_is_refused(tmp_path: Path) -> None:
-    fit(tiny(), budget=CAPS).save(tmp_path)
+def test_an_extra_layer_is_refused(saved: Path) -> None:
     model = Tiny()
     model.extra = nn.Linear(2, 2)
     with pytest.raises(ValueError, match=r"extra\.weight \(2, 2\) is new"):
-        load(tmp_path, model)
+        load(saved, model)
 
 
-def test_a_model_of_another_name_is_loaded_with_a_warning(tmp_path: Path) -> None:
+def test_a_model_of_another_name_is_loaded_with_a_warning(first: tuple[Path, Result]) -> None:
     class Renamed(Tiny):
         pass
 
-    result = fit(tiny(), budget=CAPS)
-    result.save(tmp_path)
+    folder, result = first
     with pytest.warns(UserWarning, match="holds a compressed Tiny and is loaded into a Renamed"):
-        loaded = load(tmp_path, Renamed())
+        loaded = load(folder, Renamed())
     assert equal(loaded, result.model)
 
 
@@ -210,9 +222,8 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["cut", "flip", "missing"])
-def test_damaged_tensors(part: str, tmp_path: Path) -> None:
-    fit(tiny(), budget=CAPS).save(tmp_path)
-    (file,) = tmp_path.glob("*.safetensors")
+def test_damaged_tensors(part: str, saved: Path) -> None:
+    (file,) = saved.glob("*.safetensors")
     content = file.read_bytes()
     if part == "missing":
         file.unlink()
@@ -220,7 +231,7 @@ def test_damaged_tensors(part: str, tmp_path: Path) -> None:
         changed = content[:-40] if part == "cut" else content[:-1] + bytes([content[-1] ^ 1])
         file.write_bytes(changed)
     with pytest.raises(ValueError, match="is damaged: "):
-        load(tmp_path, Tiny())
+        load(saved, Tiny())
 
 
 @pytest.mark.parametrize(
@@ -231,23 +242,21 @@ def test_damaged_tensors(part: str, tmp_path: Path) -> None:
         ('{"format": 99}', "not a record"),
     ],
 )
-def test_damaged_json(change: str, match: str, tmp_path: Path) -> None:
-    fit(tiny(), budget=CAPS).save(tmp_path)
-    (tmp_path / "model.json").write_text(change)
+def test_damaged_json(change: str, match: str, saved: Path) -> None:
+    (saved / "model.json").write_text(change)
     with pytest.raises(ValueError, match=match):
-        load(tmp_path, Tiny())
+        load(saved, Tiny())
 
 
-def test_records_of_another_format_or_that_point_elsewhere(tmp_path: Path) -> None:
-    fit(tiny(), budget=CAPS).save(tmp_path)
-    path = tmp_path / "model.json"
+def test_records_of_another_format_or_that_point_elsewhere(saved: Path) -> None:
+    path = saved / "model.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"format": 2}))
     with pytest.raises(ValueError, match="has format 2 and this version reads format 1"):
-        load(tmp_path, Tiny())
+        load(saved, Tiny())
     path.write_text(json.dumps(record | {"tensors": "../secret.safetensors"}))
     with pytest.raises(ValueError, match="names a file elsewhere"):
-        load(tmp_path, Tiny())
+        load(saved, Tiny())
 
 
 @given(st.lists(st.integers(-3, 12), max_size=40))

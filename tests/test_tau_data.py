@@ -243,6 +243,7 @@ def official(root: Path, **files: Path) -> Path:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_lists_of_2020_mobile(lists: Path, tmp_path: Path) -> None:
     source = lists / "tau2020_mobile_13962"
     root = official(
@@ -291,6 +292,7 @@ def test_the_lists_of_2020_three_classes(lists: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_lists_of_2024(lists: Path, tmp_path: Path) -> None:
     source = lists / "dcase2024_task1"
     root = official(tmp_path / "set", fold1_evaluate=source / "test.csv")

@@ -166,7 +166,7 @@ def compress(call: Call[Config], scenes: Scenes) -> Result:
         select=validation is not None,
     )  # fmt: skip
     return compressor.fit(
-        network(config),
+        network(config).to(scenes.train.x.device),
         Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), train, seed=config.seed),
         budget=Budget.dcase(config.year),
         schedule=[

@@ -237,7 +237,7 @@ def compress(call: Call[Config], scenes: Scenes) -> Result:
     clips = torch.bincount(train.y, minlength=classes).tolist()
     torch.manual_seed(config.seed)  # the fresh network's weights
     return compressor.fit(
-        dense_network(config),
+        dense_network(config).to(train.x.device),
         Epochs(train.x, train.y, classes, config.train, seed=config.seed),
         budget=Budget(nonzero=config.nonzero),
         schedule=schedule(config, call.folder),

@@ -172,7 +172,7 @@ def compress(call: Call[Config], scenes: Scenes, folder: RunFolder, seed: int) -
     torch.manual_seed(seed)  # of the fresh network's weights
     validation = scenes.validation
     return compressor.fit(
-        network(config, scenes.train.x),
+        network(config, scenes.train.x).to(scenes.train.x.device),
         Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), config.train, seed=seed),
         budget=Budget(nonzero=config.nonzero),
         schedule=[

@@ -45,7 +45,7 @@ from recipes.papers import FineTune2020, Training2020
 from recipes.plans import Plan
 from recipes.run_folder import RunFolder
 from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Counts, Stage, read_network
+from recipes.stages import Counts, Stage, take_stage
 from recipes.submission_forms import FORM2020
 from recipes.submission_meta import Description
 from recipes.system import System, scores_of
@@ -145,47 +145,24 @@ statistics of the dense network's norms or with those of the pruned one (A, C ag
 # ------------------------------------------------------------------------------------ 2 the network
 
 
-def network(config: Config) -> SharedResNet:
-    """Shared-ResNet with SubSpectralNorm."""
-    return SharedResNet(
+def network(config: Config, classes: int = INDOOR_OUTDOOR_TRANSPORTATION) -> SharedResNet:
+    """Shared-ResNet with SubSpectralNorm: fresh, or the dense one of another run.
+
+    Raises:
+        FileNotFoundError: If that run has none.
+        ValueError: If it is another network.
+    """
+    model = SharedResNet(
         config.channels,
-        INDOOR_OUTDOOR_TRANSPORTATION,
+        classes,
         config.audio.channels,
         config.repeats,
         sub_bands=config.sub_bands,
         mels=config.mels.mels,
         frames=config.frames,
     )
-
-
-def dense_network(config: Config) -> SharedResNet:
-    """A fresh network, or the dense one of another run.
-
-    Raises:
-        FileNotFoundError: If that run has none.
-        ValueError: If it is another network.
-    """
-    model = network(config)
-    if not config.dense:
-        return model
-    stages = Path(config.dense) / "stages"
-    if not (stages / "dense.safetensors").is_file():
-        raise FileNotFoundError(
-            f"dense={config.dense} has no stages/dense.safetensors: name the folder of a run of "
-            "this recipe that has trained its dense network."
-        )
-    kept = read_network(stages, "dense")
-    tensors = {**dict(kept.named_parameters()), **dict(kept.named_buffers())}
-    wanted = {name: t.shape for name, t in model.state_dict().items() if t.is_floating_point()}
-    found = {name: t.shape for name, t in tensors.items() if t.is_floating_point()}
-    if found != wanted:
-        other = sum(found.get(name) != shape for name, shape in wanted.items())
-        raise ValueError(
-            f"dense={config.dense} is another network: {other} of the {len(wanted)} tensors of "
-            f"this one are not there, or of another shape. Take a run with channels="
-            f"{config.channels}, repeats={config.repeats}, sub_bands={config.sub_bands}."
-        )
-    model.load_state_dict(tensors, strict=False)  # how many batches were seen is not kept
+    if config.dense:
+        take_stage(model, RunFolder(Path(config.dense)), "dense")
     return model
 
 
@@ -237,7 +214,7 @@ def compress(call: Call[Config], scenes: Scenes) -> Result:
     clips = torch.bincount(train.y, minlength=classes).tolist()
     torch.manual_seed(config.seed)  # the fresh network's weights
     return compressor.fit(
-        dense_network(config).to(train.x.device),
+        network(config, classes).to(train.x.device),
         Epochs(train.x, train.y, classes, config.train, seed=config.seed),
         budget=Budget(nonzero=config.nonzero),
         schedule=schedule(config, call.folder),

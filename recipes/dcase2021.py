@@ -2,6 +2,7 @@
 
     python -m recipes.dcase2021 --data TAU-urban-acoustic-scenes-2020-mobile-development
     python -m recipes.dcase2021                       # the same road on generated scenes, minutes
+    python -m recipes.dcase2021 --ablation no-teacher dense=runs/dcase2021/paper --data ...
 
 B. Kim, S. Yang, J. Kim, S. Chang, "Domain Generalization on Efficient Acoustic Scene Classification
 using Residual Normalization", DCASE Workshop 2021. Rule: at most 128 KB (131,072 bytes) of
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ from torch.optim import SGD
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
 from compressor.budget import Cost
+from compressor.phases import Phase
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.audio import AudioFormat
 from recipes.command import Call, run
@@ -36,7 +39,7 @@ from recipes.features import MELS_2021, MelSettings
 from recipes.papers import Training2021
 from recipes.run_folder import RunFolder
 from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Counts, Stage
+from recipes.stages import Counts, Stage, take_stage
 from recipes.submission_forms import FORM2021
 from recipes.submission_meta import Description
 from recipes.system import System, scores_of
@@ -84,6 +87,8 @@ class Config:
         teacher: What is learned from the dense network beside the targets (section 2.3); weight and
             temperature are chosen. `teacher.weight=0` is without (Table 4).
         members: Networks whose probabilities are averaged (section 3.3).
+        dense: Folder of a run of as many members whose dense networks are taken, instead of
+            training them: the last ablation differs from there on. Empty to train.
         validation: Share of the training list that epochs are watched on, place by place; the
             report has none and stops early by the test list.
         nonzero: Cap on the non-zero parameters of a network: 33,035 + 14,650.
@@ -106,6 +111,7 @@ class Config:
     round_lr: float = 1e-3
     teacher: Distill = field(default_factory=Distill)
     members: int = 2
+    dense: str = ""
     validation: float = 0.1
     nonzero: int = 47_685
     seed: int = 0
@@ -149,10 +155,11 @@ ABLATIONS = {
 # ----------------------------------------------------------------------------- 2.1, 2.2 the network
 
 
-def network(config: Config, x: Tensor) -> nn.Module:
+def network(config: Config, x: Tensor, classes: int = 10) -> nn.Module:
     """BC-ResNet-ASC with Residual Normalization, for log-mels like those of training."""
     asc = BCResNetASC(
         config.channels,
+        classes,
         residual_norm=config.residual_norm,
         mels=config.mels.mels,
         frames=config.frames,
@@ -165,40 +172,48 @@ def network(config: Config, x: Tensor) -> nn.Module:
 # ------------------------------------------------------------------------------ 2.3 the compression
 
 
-def compress(call: Call[Config], scenes: Scenes, folder: RunFolder, seed: int) -> Result:
-    """One network: trained, pruned, trained on with its dense self as a teacher, rounded."""
-    config = call.config
-    stage = partial(Stage, folder=folder.stages, year=YEAR)
+def schedule(config: Config, folder: RunFolder) -> list[Phase]:
+    """Trained, pruned, trained on with its dense self as a teacher, rounded."""
+    train, stage = config.train, partial(Stage, folder=folder.stages, year=YEAR)
+    learned = Train(
+        epochs=train.epochs, lr=train.lr, weight_decay=train.weight_decay, warmup=train.warmup
+    )
+    tuned = FineTune(
+        epochs=config.tune,
+        lr=config.tune_lr,
+        weight_decay=train.weight_decay,
+        distill=config.teacher,
+    )
+    return [
+        *([] if config.dense else [learned]),
+        stage("dense"),
+        Unstructured(amount=config.pruned),
+        tuned,
+        stage("pruned"),
+        Int8(epochs=config.round, lr=config.round_lr, distill=config.teacher),
+    ]
+
+
+def compress(call: Call[Config], scenes: Scenes, number: int) -> Result:
+    """One network of the system, from its first weights to int8."""
+    config, seed = call.config, call.config.seed + number
+    folder = call.folder.member(number, config.members)
+    train, validation, classes = scenes.train, scenes.validation, len(scenes.classes)
     torch.manual_seed(seed)  # of the fresh network's weights
-    validation = scenes.validation
+    model = network(config, train.x, classes)
+    if config.dense:
+        take_stage(model, RunFolder(Path(config.dense)).member(number, config.members), "dense")
     return compressor.fit(
-        network(config, scenes.train.x).to(scenes.train.x.device),
-        Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), config.train, seed=seed),
+        model.to(train.x.device),
+        Epochs(train.x, train.y, classes, config.train, seed=seed),
         budget=Budget(nonzero=config.nonzero),
-        schedule=[
-            Train(
-                epochs=config.train.epochs,
-                lr=config.train.lr,
-                weight_decay=config.train.weight_decay,
-                warmup=config.train.warmup,
-            ),
-            stage("dense"),
-            Unstructured(amount=config.pruned),
-            FineTune(
-                epochs=config.tune,
-                lr=config.tune_lr,
-                weight_decay=config.train.weight_decay,
-                distill=config.teacher,
-            ),
-            stage("pruned"),
-            Int8(epochs=config.round, lr=config.round_lr, distill=config.teacher),
-        ],
+        schedule=schedule(config, folder),
         optimizer=partial(SGD, momentum=config.train.momentum),
         val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
         checkpoint=folder.checkpoint,
+        on_epoch=folder.log,
         fabric=call.fabric,
         seed=seed,
-        on_epoch=folder.log,
     )
 
 
@@ -269,8 +284,7 @@ def road(call: Call[Config]) -> None:
     results: list[Result] = []
     for number in range(config.members):
         call.console.rule(f"network {number + 1} of {config.members}")
-        member = call.folder.member(number, config.members)
-        results.append(compress(call, scenes, member, config.seed + number))
+        results.append(compress(call, scenes, number))
     if call.first:
         system = System(
             scenes.classes, config.audio, config.mels, config.frames,

@@ -25,6 +25,7 @@ from compressor.measure import owned_parameters
 from compressor.network import Network, network
 from compressor.rules import of_year
 from compressor.storage import write_bytes
+from recipes.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from compressor.training import Training
@@ -120,3 +121,34 @@ def read_counts(folder: Path, name: str) -> Counts:
 def read_network(folder: Path, name: str) -> Network:
     """The network that `Stage` kept, in evaluation mode."""
     return container.read(folder / f"{name}.safetensors")
+
+
+def take_stage(model: nn.Module, folder: RunFolder, name: str) -> None:
+    """Give a network the weights that another run's had at a stage.
+
+    Args:
+        model: Of the same layers; its weights are overwritten.
+        folder: The other run.
+        name: The stage.
+
+    Raises:
+        FileNotFoundError: If that run has not come to it.
+        ValueError: If it is another network.
+    """
+    if not (folder.stages / f"{name}.safetensors").is_file():
+        raise FileNotFoundError(
+            f"{folder.path} has no stages/{name}.safetensors: name the folder of a run of this "
+            f"recipe that has come to its {name} network."
+        )
+    kept = read_network(folder.stages, name)
+    tensors = {**dict(kept.named_parameters()), **dict(kept.named_buffers())}
+    wanted = {name: t.shape for name, t in model.state_dict().items() if t.is_floating_point()}
+    found = {name: t.shape for name, t in tensors.items() if t.is_floating_point()}
+    if found != wanted:
+        other = sum(found.get(name) != shape for name, shape in wanted.items())
+        raise ValueError(
+            f"{folder.path} has another network: {other} of the {len(wanted)} tensors of this one "
+            "are not there, or of another shape. Take a run with the same width, depth and "
+            "classes."
+        )
+    model.load_state_dict(tensors, strict=False)  # how many batches were seen is not kept

@@ -22,7 +22,6 @@ from recipes.conclusion import judged
 from recipes.dcase2020 import (
     VARIANTS,
     Config,
-    dense_network,
     fast,
     network,
     relative,
@@ -141,17 +140,17 @@ def test_a_dense_network_of_another_run_is_taken_as_it_was(tmp_path: Path) -> No
             tensor.add_(1)
     kept = exported(made, (made.example_input_array,))
     container.write(kept, tmp_path / "stages" / "dense.safetensors")
-    taken = dense_network(replace(config, dense=str(tmp_path)))
+    taken = network(replace(config, dense=str(tmp_path)))
     for name, tensor in made.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(taken.state_dict()[name], tensor), name
     phases = schedule(replace(config, dense=str(tmp_path)), RunFolder(tmp_path))
     assert not any(isinstance(phase, compressor.Train) for phase in phases)
 
-    with pytest.raises(ValueError, match=r"is another network: .* tensors"):
-        dense_network(replace(config, channels=3, dense=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"has another network: .* tensors"):
+        network(replace(config, channels=3, dense=str(tmp_path)))
     with pytest.raises(FileNotFoundError, match="name the folder of a run"):
-        dense_network(replace(config, dense=str(tmp_path / "nothing")))
+        network(replace(config, dense=str(tmp_path / "nothing")))
 
 
 @pytest.mark.slow

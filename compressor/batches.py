@@ -34,7 +34,11 @@ class Batches:
     def __init__(
         self, source: Iterable[Batch], fabric: Fabric | None = None, *, name: str = "data"
     ) -> None:
-        """With several processes a DataLoader is made to give each its share.
+        """With several processes each reads its share.
+
+        Fabric divides a DataLoader. Another loader is asked for ``share(rank, world)``, the loader
+        of one of so many processes, of as many batches in each; one that has no such method is read
+        whole by all of them, which is right where its batches differ from process to process.
 
         Raises:
             ValueError: If the source cannot be read, or only once.
@@ -55,6 +59,18 @@ class Batches:
         self._fabric = fabric
         if fabric is not None and isinstance(source, DataLoader):
             self._loader = cast("Iterable[Batch]", fabric.setup_dataloaders(source))
+        elif fabric is not None and fabric.world_size > 1 and hasattr(source, "share"):
+            share = cast("Any", source).share(fabric.global_rank, fabric.world_size)
+            self._loader = cast("Iterable[Batch]", share)
+
+    @property
+    def whole(self) -> Batches:
+        """All of it in every process: what is measured there, and so decided, is the same."""
+        if self._loader is self.source:
+            return self
+        whole = Batches(self.source, name=self.name)
+        whole.classes, whole._fabric = self.classes, self._fabric
+        return whole
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of one epoch.

@@ -84,7 +84,8 @@ def fit(
     Args:
         model: Any network that `compressor.trace` understands.
         data: A loader (or list) of batches, read once an epoch: pairs (inputs, targets), inputs
-            (batch, ...) or a tuple of several; anything else with a `loss` that takes it.
+            (batch, ...) or a tuple of several; anything else with a `loss` that takes it. Several
+            processes divide a DataLoader, or what has a method ``share(rank, world)``.
         budget: Hard caps.
         schedule: Phases; by default ``[Prune()]`` without data and
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
@@ -143,7 +144,7 @@ def fit(
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Session(
-            model, budget=budget, example=example, prune=None, data=batches,
+            model, budget=budget, example=example, prune=None, data=batches and batches.whole,
             loss=loss or cross_entropy, keep=keep, verify=verify, fabric=fabric,
         )  # fmt: skip
         _check_reachable(session, phases)

@@ -118,7 +118,7 @@ class Joint:
         """Measure, choose, remove and mask."""
         del part
         session = training.session
-        batches = list(islice(training.batches(), self.batches))
+        batches = list(islice(training.batches(whole=True), self.batches))
         measured = _Measured(self, session, batches)
         mixes = [measured.mix(bits, *way) for bits in self.averages for way in WAYS]
         best = min(mixes, key=lambda mix: mix.loss)

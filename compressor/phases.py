@@ -249,8 +249,7 @@ class Recalibrate:
     def run(self, training: Training, part: int) -> None:  # noqa: ARG002 - a Phase
         """Average the statistics."""
         model, loss = training.session.model, training.session.loss
-        recalibrate(model, islice(training.batches(), self.batches), loss)
-        training.average_buffers()
+        recalibrate(model, islice(training.batches(whole=True), self.batches), loss)
 
 
 @dataclass(frozen=True)

@@ -99,15 +99,18 @@ class Training:
         """Add numbers of a solver (residuals, a penalty) to the log of the epoch at hand."""
         self._numbers |= numbers
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self, *, whole: bool = False) -> Iterator[Batch]:
         """The batches of one epoch.
+
+        Args:
+            whole: All of them, the same in every process, to measure on; not its share.
 
         Raises:
             ValueError: If there is no data.
         """
         if self._data is None:
             raise ValueError("this phase needs data and fit was given none: pass a loader")
-        return iter(self._data)
+        return iter(self._data.whole if whole else self._data)
 
     def distilled(self, distill: Distill | None) -> Loss:
         """The task's loss, with the dense original as a teacher if asked for."""
@@ -210,8 +213,8 @@ class Training:
         """Have Fabric wrap the model anew, as it must after every change of shapes."""
         model, optimizer = self.session.model, self.session.optimizer
         self.model, self._optimizer = model, optimizer
-        if self._fabric is None:
-            return
+        if self._fabric is None or not any(p.requires_grad for p in model.parameters()):
+            return  # several processes have nothing to agree on in a network of integers
         types = [p.dtype for p in model.parameters()]
         parts: Any = self._fabric.setup(model, *([] if optimizer is None else [optimizer]))
         self.model, self._optimizer = (parts, None) if optimizer is None else parts

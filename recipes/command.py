@@ -144,6 +144,7 @@ def _call(
     fabric = _fabric(device, options.devices, options.precision)
     if fabric is not None:
         device = fabric.device
+        console.quiet = not fabric.is_global_zero
     return Call(config, options.data, RunFolder(folder), device, fabric, console, quick)
 
 

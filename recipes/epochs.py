@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -85,7 +86,32 @@ class Epochs:
         _check_labels(y, len(x), classes)
         self.x, self.y, self.classes, self.plan = x, y.long(), classes, plan
         self.listen = listen
+        self._rank, self._world = 0, 1
         self.generator = torch.Generator(x.device).manual_seed(seed)
+
+    def share(self, rank: int, world: int) -> Epochs:
+        """What one of several processes trains on: its part of every batch, augmented by itself.
+
+        All of them together take the plan's steps: a batch of 64 clips is one of 16 in each of
+        four. Up to `world - 1` clips of a pass are left out, others in every pass, so that no
+        process waits for a batch that another one has not. The generator stays the same in all.
+
+        Args:
+            rank: Which process, from 0.
+            world: How many.
+
+        Raises:
+            ValueError: If a batch cannot be divided so.
+        """
+        if self.plan.batch % world or len(self.x) < world:
+            msg = (
+                f"{world} processes cannot divide batches of {self.plan.batch} of {len(self.x)} "
+                f"clips evenly: ask for a batch that is a multiple of {world}, or for fewer."
+            )
+            raise ValueError(msg)
+        part = copy.copy(self)
+        part._rank, part._world = rank, world  # noqa: SLF001 - its own class
+        return part
 
     def __len__(self) -> int:
         """Batches in a pass."""
@@ -94,18 +120,28 @@ class Epochs:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches (batch, channels, mels, frames) and label distributions (batch, classes)."""
         order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
-        augmentations = self.plan.augmentations()
+        order = order[self._rank :: self._world][: len(self.x) // self._world]
+        augmentations, generator = self.plan.augmentations(), self._own_generator()
         for rows in order.split(self._sizes()):
-            x = self.x[rows] if self.listen is None else self.listen(self.x[rows], self.generator)
+            x = self.x[rows] if self.listen is None else self.listen(self.x[rows], generator)
             # A distribution in sixteen bits would not sum to one.
             kind = torch.promote_types(x.dtype, torch.float32)
             targets = functional.one_hot(self.y[rows], self.classes).to(kind)
-            yield augment.apply(augmentations, x, targets, self.generator)
+            yield augment.apply(augmentations, x, targets, generator)
+
+    def _own_generator(self) -> Generator:
+        """What a pass is augmented with: with several processes one that they do not share."""
+        if self._world == 1:
+            return self.generator
+        device = self.x.device
+        drawn = torch.randint(2**48, (1,), generator=self.generator, device=device)
+        return torch.Generator(device).manual_seed(int(drawn) + self._rank)
 
     def _sizes(self) -> list[int]:
         """Clips of every batch in a pass."""
-        whole, rest = divmod(len(self.x), self.plan.batch)
-        sizes = [self.plan.batch] * whole + [rest] * (rest > 0)
+        batch = self.plan.batch // self._world
+        whole, rest = divmod(len(self.x) // self._world, batch)
+        sizes = [batch] * whole + [rest] * (rest > 0)
         if rest == 1 and whole:
             sizes[-2:] = [sum(sizes[-2:])]
         return sizes

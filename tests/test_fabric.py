@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from lightning_fabric import Fabric
 
 from compressor import Budget, Distill, FineTune, Prune, Recalibrate, fit
+from tests.processes import ROADS
 from tests.tiny import equal, loader, scenes, tiny
 
 CAPS = Budget(params=700, macs="30k")
@@ -48,3 +53,18 @@ def test_lists_of_batches_work_too() -> None:
 def test_precisions_that_convert_the_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="use a mixed precision such as 'bf16-mixed'"):
         fit(tiny(), loader(), budget=CAPS, fabric=on_cpu("bf16-true"))
+
+
+@pytest.mark.slow
+def test_two_processes_with_other_clips_come_to_the_same_network(tmp_path: Path) -> None:
+    """Whatever is measured, chosen and rounded; the second time from the checkpoint."""
+    root = Path(__file__).parents[1]
+    for _ in range(2):
+        command = [sys.executable, "-m", "tests.processes", str(tmp_path)]
+        done = subprocess.run(  # noqa: S603
+            command, cwd=root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        for name in ROADS:
+            first, second = (tmp_path / f"{name}-{rank}.safetensors" for rank in range(2))
+            assert first.read_bytes() == second.read_bytes(), name

@@ -143,6 +143,37 @@ def test_batches_cover_every_clip_once_and_are_reproducible() -> None:
     assert torch.equal(passes[0].sort().values, torch.arange(10.0))
 
 
+def test_processes_divide_every_batch_and_augment_their_part_themselves() -> None:
+    """Together they take the steps of one process, but for clips that do not go round."""
+    x = torch.arange(26.0).reshape(26, 1, 1, 1).expand(26, 1, 4, 16).contiguous()
+    y = torch.arange(26)
+    plain = Training(batch=8, mixup=0.0, bands=0, frames=0)
+    whole = list(Epochs(x, y, 26, plain, seed=3))
+    parts = [list(Epochs(x, y, 26, plain, seed=3).share(rank, 4)) for rank in range(4)]
+    assert [[len(clips) for clips, _ in part] for part in parts] == [[2, 2, 2]] * 4
+    for batch, *shares in zip(whole, *parts, strict=False):
+        heard = torch.cat([clips[:, 0, 0, 0] for clips, _ in shares])
+        assert torch.equal(heard.sort().values, batch[0][:, 0, 0, 0].sort().values)
+    together = [Epochs(x, y, 26, plain, seed=3).share(rank, 4) for rank in range(4)]
+    assert [len(part) for part in together] == [3] * 4
+
+    blended = replace(plain, mixup=0.5)
+    two = [Epochs(x, y, 26, blended, seed=3).share(rank, 2) for rank in range(2)]
+    first, second = (next(iter(part))[1].max(1).values for part in two)
+    assert not torch.allclose(first, second), "the same draws in both"
+    assert torch.equal(two[0].generator.get_state(), two[1].generator.get_state())
+    again = [next(iter(part))[1] for part in two]
+    assert again[0].shape == (4, 26)
+
+
+@pytest.mark.parametrize(("clips", "batch", "world"), [(26, 9, 2), (3, 8, 4)])
+def test_batches_that_cannot_be_divided_are_refused(clips: int, batch: int, world: int) -> None:
+    plan = Training(batch=batch, mixup=0.0)
+    whole = Epochs(torch.zeros(clips, 1, 2, 2), torch.zeros(clips).long(), 1, plan, seed=0)
+    with pytest.raises(ValueError, match=f"{world} processes cannot divide batches of {batch}"):
+        whole.share(0, world)
+
+
 def test_batches_may_be_made_of_waveforms() -> None:
     """Features beforehand or batch by batch are the same; a device in between is heard."""
     audio = torch.randint(-9000, 9000, (6, 4000), dtype=torch.int16)

@@ -196,7 +196,7 @@ class Int8:
 def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
     """What the loss calls the model with on some batches."""
     session = training.session
-    found = _calls(session.model, session.loss, islice(training.batches(), batches))
+    found = _calls(session.model, session.loss, islice(training.batches(whole=True), batches))
     _check_shapes(session, found)
     return found
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -88,6 +88,8 @@ INT8 = Int8(select=True)
 WAYS = {
     "128k, 30M: width, int8": Way(JOINT, (Prune(), *TUNED), (INT8,)),
     "64 KiB, 30M: width, density and bits (the default)": Way(FILE, (Joint(), *TUNED), (INT8,)),
+    "32 KiB, 30M: the default": Way(replace(FILE, bytes=32 * 1024), (Joint(), *TUNED), (INT8,)),
+    "16 KiB, 30M: the default": Way(replace(FILE, bytes=16 * 1024), (Joint(), *TUNED), (INT8,)),
     "64 KiB, 30M: width, int8": Way(FILE, (Prune(), *TUNED), (INT8,)),
     "64 KiB, 30M: width, half": Way(FILE, (Prune(), *TUNED), (Half(),)),
     "64 KiB, 30M: width": Way(FILE, (Prune(), *TUNED), ()),

@@ -21,8 +21,8 @@ SEEDS = 2**64
 """How many seeds torch's generators take."""
 
 
-def check_functions(loss: object, on_epoch: object = None) -> None:
-    """Check that the loss and the watcher of epochs (None for neither) can be called.
+def check_functions(loss: object, on_epoch: object = None, compiler: object = None) -> None:
+    """Check that the loss, the watcher of epochs and the compiler (None for none) can be called.
 
     Raises:
         ValueError: If one cannot.
@@ -36,6 +36,11 @@ def check_functions(loss: object, on_epoch: object = None) -> None:
         raise ValueError(
             f"on_epoch={on_epoch!r} is a {type(on_epoch).__name__}: pass a function of the log, a "
             "sequence of compressor.report.Epoch"
+        )
+    if compiler is not None and not callable(compiler):
+        raise ValueError(
+            f"compiler={compiler!r} is a {type(compiler).__name__}: pass a function of the network "
+            "that returns a faster one, such as torch.compile"
         )
 
 

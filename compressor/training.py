@@ -15,6 +15,7 @@ from compressor.errors import TrainingError
 from compressor.importance import check_value
 from compressor.labels import IGNORED
 from compressor.losses import Distill, Loss
+from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw, groups
 from compressor.progress import Bar
 from compressor.report import Epoch
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 Validation = Batches | Callable[[nn.Module], float]
 """Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
 
+Compiler = Callable[[nn.Module], nn.Module]
+"""Makes a module that computes the same in less time, such as `torch.compile`."""
+
 
 class Training:
     """What phases work with.
 
     Attributes:
         session: The model that shrinks.
-        model: The same model as Fabric wraps it; train and run this one.
+        model: The same model, compiled if asked for and as Fabric wraps it; train and run this one.
         log: One entry per epoch.
         best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
         state: What the phase at hand has to remember between its parts: tensors and plain data, as
@@ -50,6 +54,7 @@ class Training:
         val: Validation | None = None,
         optimizer: OptimizerFactory = adamw,
         fabric: Fabric | None = None,
+        compiler: Compiler | None = None,
         bar: Bar | None = None,
         on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
     ) -> None:
@@ -61,6 +66,7 @@ class Training:
         self.state: dict[str, Any] = {}
         self._numbers: dict[str, float] = {}
         self._data, self._factory, self._fabric = data, optimizer, fabric
+        self._compiler = compiler
         self._bar = bar or Bar(enabled=False)
         self._val = val
         self.model: nn.Module = session.model
@@ -210,13 +216,18 @@ class Training:
                     buffer.copy_(cast("Tensor", self._fabric.all_reduce(buffer)))
 
     def _set_up(self) -> None:
-        """Have Fabric wrap the model anew, as it must after every change of shapes."""
+        """Compile the model and have Fabric wrap it: anew after every change of shapes."""
         model, optimizer = self.session.model, self.session.optimizer
         self.model, self._optimizer = model, optimizer
-        if self._fabric is None or not any(p.requires_grad for p in model.parameters()):
-            return  # several processes have nothing to agree on in a network of integers
+        if not any(p.requires_grad for p in model.parameters()):
+            return  # in a network of integers several processes have nothing to agree on
+        if self._compiler is not None and not isinstance(model, Network):
+            # A network that is data decides in Python, step by step, what a compiler cannot follow.
+            self.model = self._compiler(model)
+        if self._fabric is None:
+            return
         types = [p.dtype for p in model.parameters()]
-        parts: Any = self._fabric.setup(model, *([] if optimizer is None else [optimizer]))
+        parts: Any = self._fabric.setup(self.model, *([] if optimizer is None else [optimizer]))
         self.model, self._optimizer = (parts, None) if optimizer is None else parts
         if types != [p.dtype for p in model.parameters()]:
             raise ValueError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from compressor.errors import TrainingError, VerificationError
 from recipes.alone import alone
@@ -38,6 +39,7 @@ class Call(Generic[Config]):
         fabric: Devices, precision and processes; None for one process in single precision.
         console: What is said to people.
         fast: Whether the settings are those of minutes.
+        compiler: What makes the network that is trained faster; None for nothing.
     """
 
     config: Config
@@ -47,6 +49,7 @@ class Call(Generic[Config]):
     fabric: Fabric | None
     console: Console
     fast: bool
+    compiler: Callable[[nn.Module], nn.Module] | None = None
 
     @property
     def first(self) -> bool:
@@ -125,6 +128,7 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--devices", type=int, default=1, help="processes, a device each")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile, for long runs")
     parser.add_argument("--threads", type=int, help="of a CPU; one is fastest for small networks")
     return parser
 
@@ -145,7 +149,14 @@ def _call(
     if fabric is not None:
         device = fabric.device
         console.quiet = not fabric.is_global_zero
-    return Call(config, options.data, RunFolder(folder), device, fabric, console, quick)
+    compiler = compiled if options.compile else None
+    return Call(config, options.data, RunFolder(folder), device, fabric, console, quick, compiler)
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The network by `torch.compile`, which gives up on code that it has seen in many shapes."""
+    torch.compiler.reset()
+    return torch.compile(model)
 
 
 def _fabric(device: torch.device, devices: int, precision: str) -> Fabric | None:

@@ -224,6 +224,7 @@ def compress(call: Call[Config], scenes: Scenes) -> Result:
         checkpoint=call.folder.checkpoint,
         on_epoch=call.folder.log,
         fabric=call.fabric,
+        compiler=call.compiler,
         seed=config.seed,
     )
 

@@ -213,6 +213,7 @@ def compress(call: Call[Config], scenes: Scenes, number: int) -> Result:
         checkpoint=folder.checkpoint,
         on_epoch=folder.log,
         fabric=call.fabric,
+        compiler=call.compiler,
         seed=seed,
     )
 

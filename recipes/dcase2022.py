@@ -254,6 +254,7 @@ def compress(
         checkpoint=folder.checkpoint,
         on_epoch=folder.log,
         fabric=call.fabric,
+        compiler=call.compiler,
         seed=config.seed,
     )
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
-from compressor import Budget, Distill, FineTune, Prune, Recalibrate, fit
+from compressor import Budget, Distill, FineTune, Int8, Prune, Recalibrate, fit
 from tests.processes import ROADS
 from tests.tiny import equal, loader, scenes, tiny
 
@@ -32,6 +33,26 @@ def test_one_process_on_the_cpu_changes_no_bit() -> None:
     assert equal(plain.model, through.model)
     assert [e.loss for e in plain.report.log] == [e.loss for e in through.report.log]
     assert type(through.model) is type(plain.model)
+
+
+@pytest.mark.slow
+def test_what_is_compiled_is_trained_alike_and_is_no_part_of_the_result() -> None:
+    """Without code of its own the compiler changes no bit; it sees every change of shapes."""
+    seen: list[int] = []
+
+    def compiler(model: nn.Module) -> nn.Module:
+        seen.append(sum(p.numel() for p in model.parameters()))
+        return torch.compile(model, backend="eager")
+
+    schedule = (*GRADUAL, Int8(epochs=1))
+    plain = fit(tiny(), loader(), budget=CAPS, schedule=schedule, val=loader(32))
+    traced = fit(
+        tiny(), loader(), budget=CAPS, schedule=schedule, val=loader(32), compiler=compiler
+    )
+    assert equal(plain.model, traced.model)
+    assert [e.loss for e in plain.report.log] == [e.loss for e in traced.report.log]
+    assert [e.accuracy for e in plain.report.log] == [e.accuracy for e in traced.report.log]
+    assert len(set(seen)) >= 3, "dense and after two steps"
 
 
 def test_mixed_precision_trains_single_precision_weights() -> None:

@@ -1,0 +1,91 @@
+"""Accuracy on ESC-50 against the bytes of the file, as a picture: docs/front.png.
+
+The networks of `benchmarks.together`: what `fit(budget=Budget(bytes=..., macs=30e6))` returns at
+four budgets, the dense network, and other ways to 64 KiB. Fold 5, mean and standard error over
+seeds.
+
+    python -m benchmarks.together --run    # once
+    python -m benchmarks.front
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from benchmarks import dense
+from benchmarks.together import NET, SEEDS, values
+from compressor.storage import write_bytes
+
+PICTURE = dense.ROOT / "docs" / "front.png"
+OURS = {
+    "16 KiB, 30M: the default": "16 KiB",
+    "32 KiB, 30M: the default": "32 KiB",
+    "64 KiB, 30M: width, density and bits (the default)": "64 KiB",
+    "128k, 30M: width, int8": "128,000 parameters",
+}
+OTHERS = {
+    "64 KiB, 30M: width, int8": "width, int8",
+    "64 KiB, 30M: width, half": "width, half precision",
+    "64 KiB, 30M: width": "width alone",
+}
+BLUE, GREY = "#1b6ca8", "#7b8794"
+
+
+def point(way: str) -> tuple[float, float, float]:
+    """KiB of the file, accuracy in percent, its standard error."""
+    accuracies = 100 * values(way, "result_test")
+    error = float(np.std(accuracies, ddof=1)) / math.sqrt(len(accuracies))
+    return float(values(way, "file").mean()) / 1024, float(accuracies.mean()), error
+
+
+def original() -> tuple[float, float, float]:
+    """The dense network, likewise; four bytes a parameter and a running statistic."""
+    accuracies = 100 * values(next(iter(OURS)), "dense_test")
+    tensors = dense.NETS[NET].build().state_dict().values()
+    size = sum(4 * tensor.numel() for tensor in tensors if tensor.is_floating_point())
+    error = float(np.std(accuracies, ddof=1)) / math.sqrt(len(accuracies))
+    return size / 1024, float(accuracies.mean()), error
+
+
+def main() -> None:
+    """Draw."""
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    ours = [point(way) for way in OURS]
+    size, accuracy, error = (np.array(column) for column in zip(*ours, strict=True))
+    axes.errorbar(
+        size, accuracy, error, color=BLUE, marker="o", capsize=3, label="compressor.fit, int8"
+    )
+    for way, label in OTHERS.items():
+        x, y, e = point(way)
+        axes.errorbar(x, y, e, color=GREY, marker="s", capsize=3)
+        axes.annotate(label, (x, y), (-8, 0), textcoords="offset points", ha="right", va="center")
+    x, y, e = original()
+    axes.errorbar(x, y, e, color="black", marker="D", capsize=3, label="dense, float")
+    axes.set_xscale("log")
+    ticks = [16, 32, 64, 128, 256, 512, 1024]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set(
+        xlabel="file, KiB",
+        ylabel="accuracy on ESC-50, fold 5, %",
+        title=f"{len(SEEDS)} seeds, mean and standard error; at most 30 million MACs of 57",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, metadata={"Software": None})
+    write_bytes(PICTURE, buffer.getvalue())
+    print(PICTURE.relative_to(dense.ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -136,6 +136,7 @@ def road_2020(call: Call[Any]) -> Stages:
         **CLIP,
     )
     call, data = replace(call, config=config), scenes(*HEARD["2020"], call.device)
+    call.begin(data.digest)
     result = dcase2020.compress(call, data)
     dense = dcase2020.network(replace(config, dense=str(call.folder.path)), CLASSES)
     clips = torch.bincount(data.train.y, minlength=CLASSES).tolist()
@@ -159,6 +160,7 @@ def road_2021(call: Call[Any]) -> Stages:
         **CLIP,
     )
     call, data = replace(call, config=config), scenes(*HEARD["2021"], call.device)
+    call.begin(data.digest)
     result = dcase2021.compress(call, data, 0)
     alone = replace(
         config, dense=str(call.folder.path), teacher=replace(config.teacher, weight=0.0)

@@ -129,7 +129,8 @@ def _counters(report: Report) -> Grid:
     rows: list[tuple[str, ...]] = []
     for name, (before, after) in report.counters.items():
         params, macs = (before.params, after.params), (before.macs, after.macs)
-        rows.append((name, *(f"{n:,}" for n in (*params, *macs))))
+        # 0 is what they say of layers they do not know, as those of integers.
+        rows.append((name, *(f"{n:,}" if n else "-" for n in (*params, *macs))))
     columns = ("", "params before", "after", "MACs before", "after")
     return Grid("What other counters say", columns, tuple(rows))
 

@@ -88,9 +88,13 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except OSError as error:
         part.unlink(missing_ok=True)
-        raise
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written, {len(content):,} bytes ({error.strerror}). What was there "
+            "before is still there. Make room, and make the same call again",
+        ) from error
     part.replace(path)
 
 

@@ -29,6 +29,7 @@ from torch.optim import Adam, Optimizer
 
 import compressor
 from compressor import Budget, Half, Int8, Result, Train
+from compressor.arguments import check_seed
 from compressor.budget import Cost
 from compressor.copies import private_copy
 from compressor.phases import Phase, constant
@@ -107,6 +108,10 @@ class Config:
     validation: float = 0.3
     clips: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that is none."""
+        check_seed(self.seed)
 
     @property
     def audio(self) -> AudioFormat:
@@ -364,7 +369,7 @@ def road(call: Call[Config]) -> None:
         clips=config.clips, seed=config.seed,
     )  # fmt: skip
     scenes = load(call.data, wanted, call.device, call.console)
-    call.folder.begin(config, scenes.digest)
+    call.begin(scenes.digest)
     result = compress(call, scenes)
     if call.first:
         system = System(

@@ -114,6 +114,13 @@ def waveforms(
     return Waveforms(store.map(), valid)
 
 
+def taken(paths: Sequence[Path], wanted: AudioFormat, folder: Path) -> int:
+    """Bytes on the disk that the cache of these files has taken, all before it is filled."""
+    absolute = [path.absolute() for path in paths]
+    file = Path(folder) / _digest(absolute, wanted) / "audio.npy"
+    return file.stat().st_size if file.is_file() else 0
+
+
 def _digest(paths: Sequence[Path], wanted: AudioFormat) -> str:
     """Name of the cache of these files in this format."""
     parts = [json.dumps([LAYOUT, asdict(wanted)]), *map(str, paths)]
@@ -244,5 +251,5 @@ def _report(bad: dict[int, Exception], count: int, on_bad_file: OnBadFile) -> No
         raise ValueError(f"{text}\nThere are no others: are they the files of this data set?")
     raise ValueError(
         f"{text}\nReplace them and call again: what is decoded is kept. Or go on without them: "
-        'on_bad_file="skip", on the command line --on-bad-file skip.'
+        'on_bad_file="skip" (recipes.esc50: --on-bad-file skip).'
     )

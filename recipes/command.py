@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 ROOT = Path(__file__).resolve().parents[1]
+STOPPED = 130
+"""What a process that was interrupted ends with."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 Config = TypeVar("Config")
 
@@ -40,6 +42,7 @@ class Call(Generic[Config]):
         console: What is said to people.
         fast: Whether the settings are those of minutes.
         compiler: What makes the network that is trained faster; None for nothing.
+        precision: Of training, as `--precision` has it.
     """
 
     config: Config
@@ -50,6 +53,23 @@ class Call(Generic[Config]):
     console: Console
     fast: bool
     compiler: Callable[[nn.Module], nn.Module] | None = None
+    precision: str = "32"
+
+    def begin(self, data: str) -> None:
+        """Claim the folder for these settings, data and precision; the first process does.
+
+        Raises:
+            ValueError: If it belongs to another run.
+        """
+        if self.first:
+            self.folder.begin(self.config, data, precision=self.precision)
+
+    @property
+    def how(self) -> str:
+        """What computes, for the report."""
+        many = "" if self.fabric is None else f", {self.fabric.world_size} processes"
+        compiled = "" if self.compiler is None else ", torch.compile"
+        return f"{self.device}{many}, precision {self.precision}{compiled}"
 
     @property
     def first(self) -> bool:
@@ -77,12 +97,12 @@ def run(
     """
     variants = variants or {}
     options = _parser(doc, config, variants).parse_args()
-    torch.set_num_threads(options.threads or 1)
+    torch.set_num_threads(options.threads)
     try:
         if options.variant is not None:
             config = variants[options.variant](config)
         call = _call(options, name, config, fast)
-        call.folder.path.mkdir(parents=True, exist_ok=True)
+        _make(call.folder.path)
         if not call.first:
             road(call)
             return
@@ -90,6 +110,9 @@ def run(
             road(call)
     except (OSError, ValueError, ImportError, TrainingError, VerificationError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last epoch.", file=sys.stderr)
+        sys.exit(STOPPED)
     except torch.OutOfMemoryError as error:
         sys.exit(f"{options.device} is out of memory: {str(error).splitlines()[0]}. Try batch=...")
 
@@ -126,10 +149,12 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--name", help="of the run, below runs/<recipe>/")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--devices", type=int, default=1, help="processes, a device each")
+    parser.add_argument("--devices", type=_count, default=1, help="processes, a device each")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
     parser.add_argument("--compile", action="store_true", help="with torch.compile, for long runs")
-    parser.add_argument("--threads", type=int, help="of a CPU; one is fastest for small networks")
+    parser.add_argument(
+        "--threads", type=_count, default=1, help="of a CPU; one is fastest for small networks"
+    )
     return parser
 
 
@@ -150,7 +175,32 @@ def _call(
         device = fabric.device
         console.quiet = not fabric.is_global_zero
     compiler = compiled if options.compile else None
-    return Call(config, options.data, RunFolder(folder), device, fabric, console, quick, compiler)
+    return Call(
+        config, options.data, RunFolder(folder), device, fabric, console, quick, compiler,
+        options.precision,
+    )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on, for the parser."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _make(folder: Path) -> None:
+    """The folder of the run.
+
+    Raises:
+        OSError: If there can be none.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be made the folder of the run ({error.strerror}): name another with "
+            "--out"
+        ) from error
 
 
 def compiled(model: nn.Module) -> nn.Module:

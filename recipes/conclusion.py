@@ -71,6 +71,16 @@ class Outcome:
         """Accuracy on the test list, mean over the classes; of several networks each."""
         return ", ".join(f"{100 * one.accuracy:.1f} %" for one in self.of(stage))
 
+    def loss(self, stage: str = FINAL) -> str:
+        """Log loss on the test list, likewise."""
+        return ", ".join(f"{one.log_loss:.3f}" for one in self.of(stage))
+
+    @property
+    def by_device(self) -> str:
+        """Accuracy of the system by device, in their order, in percent."""
+        found = sorted(self.final.device_wise.items())
+        return " ".join(f"{100 * score.accuracy:.1f}" for _, score in found)
+
     def of(self, stage: str = FINAL) -> Sequence[Evaluation]:
         """Of every network at a stage; of the system at the last."""
         return [self.final] if stage == FINAL else self.stages[stage]
@@ -87,6 +97,11 @@ class Outcome:
     def why(self) -> str:
         """Why accuracies differ from the paper's, where the data are not its."""
         return "generated scenes, no real sound" if self.scenes.generated else self.scenes.name
+
+
+def sizes(cost: Cost) -> str:
+    """Parameters and MACs."""
+    return f"{cost.params:,}, {cost.macs:,}"
 
 
 @dataclass(frozen=True)
@@ -194,7 +209,7 @@ def report(call: Call[Any], outcome: Outcome, rows: Sequence[Row], *, handing_in
         "",
         f"{len(scenes.test)} test clips, {len(scenes.train)} trained on"
         + (f", {len(scenes.validation)} to choose on" if scenes.validation else "")
-        + f": {scenes.name}. Device: {call.device}. Versions: "
+        + f": {scenes.name}. Device: {call.how}. Versions: "
         + ", ".join(f"{name} {number}" for name, number in versions().items())
         + ".",
         "",

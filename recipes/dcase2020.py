@@ -32,7 +32,8 @@ from torch.optim import Adam
 
 import compressor
 from compressor import Budget, FineTune, Half, Recalibrate, Result, Train, Unstructured
-from compressor.budget import Cost
+from compressor.arguments import check_seed
+from compressor.budget import Cost, required
 from compressor.phases import Phase
 from models import SharedResNet
 from recipes.audio import AudioFormat
@@ -45,7 +46,7 @@ from recipes.papers import FineTune2020, Training2020
 from recipes.plans import Plan
 from recipes.run_folder import RunFolder
 from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Counts, Stage, take_stage
+from recipes.stages import Counts, Stage, need_stage, take_stage
 from recipes.submission_forms import FORM2020
 from recipes.submission_meta import Description
 from recipes.system import System, scores_of
@@ -53,6 +54,8 @@ from recipes.training import accuracy
 
 YEAR = 2020
 INDOOR_OUTDOOR_TRANSPORTATION = 3
+AFTER = ("pruned", "steps", "between", "anew", "tune", "dense", "nonzero")
+"""Settings that the dense network does not know of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,10 @@ class Config:
     clips: int | None = None
     nonzero: int = 245_587
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that is none."""
+        check_seed(self.seed)
 
     @property
     def audio(self) -> AudioFormat:
@@ -207,6 +214,21 @@ def schedule(config: Config, folder: RunFolder) -> Sequence[Phase]:
     ]
 
 
+def check(config: Config, folder: RunFolder) -> None:
+    """Make everything that can be refused without data: it is decoded for hours.
+
+    Raises:
+        ValueError: If a setting is.
+        OSError: If `dense` is no run.
+    """
+    if config.dense:
+        need_stage(RunFolder(Path(config.dense)), config, AFTER)
+    network(config)
+    schedule(config, folder)
+    ClassBalancedFocal([1] * INDOOR_OUTDOOR_TRANSPORTATION, config.beta, config.gamma)
+    required(Budget(nonzero=config.nonzero), "fit")
+
+
 def compress(call: Call[Config], scenes: Scenes) -> Result:
     """The dense network trained, 60 % of it made zero, trained on, and stored in 16 bits."""
     config, train, validation = call.config, scenes.train, scenes.validation
@@ -257,7 +279,8 @@ def rows(config: Config, outcome: Outcome) -> list[Row]:
             "CP-ResNet", "97.5 %, 887K, 3,588 KB", "-",
             "not part of this road; 887K is a misprint for 897K, `models.CPResNet` has 896,774",
         ),
-        Row("dense, parameters", "601K", f"{size(dense).params:,}", "the paper's is cut off"),
+        Row("dense network", "-", f"that of {config.dense}" if config.dense else "trained"),
+        Row("dense, parameters", "601K", f"{size(dense).params:,}", "cut off, not rounded"),
         Row(
             "dense, KB", "2,404", f"{dense.cost.bytes / 1000:,.1f}",
             "the paper's is 4 bytes for each of 601,000",
@@ -315,8 +338,11 @@ def road(call: Call[Config]) -> None:
         classes=INDOOR_OUTDOOR_TRANSPORTATION, validation=config.validation, crop=call.fast,
         clips=config.clips, seed=config.seed,
     )  # fmt: skip
+    check(config, call.folder)
     scenes = load(call.data, wanted, call.device, call.console)
-    call.folder.begin(config, scenes.digest)
+    if config.dense:
+        need_stage(RunFolder(Path(config.dense)), config, AFTER, data=scenes.digest)
+    call.begin(scenes.digest)
     result = compress(call, scenes)
     if call.first:
         # One sigmoid a class, as the loss has it (section 4).

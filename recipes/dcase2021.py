@@ -28,7 +28,8 @@ from torch.optim import SGD
 
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
-from compressor.budget import Cost
+from compressor.arguments import check_seed
+from compressor.budget import Cost, required
 from compressor.phases import Phase
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.audio import AudioFormat
@@ -37,15 +38,18 @@ from recipes.conclusion import HandedIn, Outcome, Row, conclude
 from recipes.epochs import Epochs
 from recipes.features import MELS_2021, MelSettings
 from recipes.papers import Training2021
+from recipes.plans import check_ranges
 from recipes.run_folder import RunFolder
 from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Counts, Stage, take_stage
+from recipes.stages import Counts, Stage, need_stage, take_stage
 from recipes.submission_forms import FORM2021
 from recipes.submission_meta import Description
 from recipes.system import System, scores_of
 from recipes.training import accuracy
 
 YEAR = 2021
+AFTER = ("pruned", "tune", "tune_lr", "round", "round_lr", "teacher", "dense", "nonzero")
+"""Settings that the dense networks do not know of."""
 
 Front = Callable[["Config", Tensor], nn.Module | None]
 """A normalisation for log-mels of training (clips, channels, mels, frames); None for none."""
@@ -115,6 +119,11 @@ class Config:
     validation: float = 0.1
     nonzero: int = 47_685
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings by which nothing can be trained."""
+        check_seed(self.seed)
+        check_ranges(self, positive=("members",))
 
     @property
     def audio(self) -> AudioFormat:
@@ -194,6 +203,20 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
     ]
 
 
+def check(config: Config, folder: RunFolder) -> None:
+    """Make everything that can be refused without data: it is decoded for hours.
+
+    Raises:
+        ValueError: If a setting is.
+        OSError: If `dense` is no run.
+    """
+    if config.dense:
+        need_stage(RunFolder(Path(config.dense)), config, AFTER, members=config.members)
+    network(config, torch.zeros(2, 1, config.mels.mels, config.frames))
+    schedule(config, folder)
+    required(Budget(nonzero=config.nonzero), "fit")
+
+
 def compress(call: Call[Config], scenes: Scenes, number: int) -> Result:
     """One network of the system, from its first weights to int8."""
     config, seed = call.config, call.config.seed + number
@@ -232,12 +255,13 @@ def size(counts: Counts) -> Cost:
     )
 
 
-def rows(outcome: Outcome) -> list[Row]:
+def rows(config: Config, outcome: Outcome) -> list[Row]:
     """Table 4 and the submission."""
     counts = outcome.counts["pruned"]
     one, every = size(counts[0]), sum(size(count).bytes for count in counts)
     filters, others = counts[0].filters[1], counts[0].others[1]
     return [
+        Row("dense networks", "-", f"those of {config.dense}" if config.dense else "trained"),
         Row("dense, parameters", "315k", f"{one.params:,}"),
         Row("non-zero: convolutions, others", "33K, 15K", f"{filters:,}, {others:,}"),
         Row(
@@ -280,8 +304,12 @@ def road(call: Call[Config]) -> None:
         audio=config.audio, mels=config.mels, frames=config.frames,
         validation=config.validation, crop=call.fast, seed=config.seed,
     )  # fmt: skip
+    check(config, call.folder)
     scenes = load(call.data, wanted, call.device, call.console)
-    call.folder.begin(config, scenes.digest)
+    if config.dense:
+        run = RunFolder(Path(config.dense))
+        need_stage(run, config, AFTER, members=config.members, data=scenes.digest)
+    call.begin(scenes.digest)
     results: list[Result] = []
     for number in range(config.members):
         call.console.rule(f"network {number + 1} of {config.members}")
@@ -291,7 +319,9 @@ def road(call: Call[Config]) -> None:
             scenes.classes, config.audio, config.mels, config.frames,
             tuple(scores_of(result.model) for result in results),
         )  # fmt: skip
-        conclude(call, scenes, results, system, ["dense", "pruned"], rows, handed_in)
+        conclude(
+            call, scenes, results, system, ["dense", "pruned"], partial(rows, config), handed_in
+        )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from torch.optim import SGD
 
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Prune, Result, Train
+from compressor.arguments import check_seed
 from compressor.budget import Cost
 from compressor.errors import BudgetError, VerificationError
 from compressor.filters.pruning import FilterPruning
@@ -38,7 +39,7 @@ from compressor.rules import Verdict, of_year
 from models import LinearMoments, Tandem
 from recipes.audio import AudioFormat
 from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude
+from recipes.conclusion import HandedIn, Outcome, Row, conclude, sizes
 from recipes.epochs import Epochs
 from recipes.features import MELS_2021, MelSettings
 from recipes.memory import peak_entries
@@ -108,6 +109,11 @@ class Config:
     budget: Budget = field(default_factory=lambda: Budget.dcase(2022))
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a year without a rule and a seed that is none."""
+        of_year(self.year)
+        check_seed(self.seed)
+
     @property
     def audio(self) -> AudioFormat:
         """Mono at the front end's rate."""
@@ -156,7 +162,9 @@ VARIANTS = {"ours": ours}
 # --------------------------------------------------------------------- 2.1 the linear model, tandem
 
 
-def linear_model(config: Config, scenes: Scenes, folder: RunFolder) -> LinearMoments:
+def linear_model(
+    config: Config, scenes: Scenes, folder: RunFolder, *, writes: bool = True
+) -> LinearMoments:
     """The l1 solution on the training part; of an earlier call of this run, what that found."""
     x, stage = scenes.train.x, Stage("linear", folder.stages, config.year)
     model = LinearMoments(
@@ -166,7 +174,8 @@ def linear_model(config: Config, scenes: Scenes, folder: RunFolder) -> LinearMom
         model.load_state_dict(read_network(folder.stages, "linear").state_dict(), strict=False)
         return model
     pretrain(model, x, scenes.train.y, config.kept)
-    stage.keep(model, (model.example_input_array.to(x.device),))
+    if writes:
+        stage.keep(model, (model.example_input_array.to(x.device),))
     return model
 
 
@@ -239,6 +248,20 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
     ]
 
 
+def check(config: Config, folder: RunFolder) -> None:
+    """Make everything that can be refused without data: it is decoded for hours.
+
+    Raises:
+        ValueError: If a setting is.
+    """
+    bands, kept = config.mels.mels, config.rows.keep
+    if kept is not None and kept > bands:
+        raise ValueError(f"rows.keep={kept} of mels.mels={bands}: at most all of them can be kept")
+    linear = LinearMoments(bands, frames=config.frames)
+    caps(config, tandem(config, linear))
+    schedule(config, folder)
+
+
 def compress(
     call: Call[Any], config: Config, scenes: Scenes, linear: LinearMoments, folder: RunFolder
 ) -> Result:
@@ -286,49 +309,36 @@ def rows(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
     linear, dense, fewer, pruned = (
         outcome.counts[stage][0] for stage in ("linear", "dense", "rows", "pruned")
     )
-    fused = "cannot be counted" if pruned.fused is None else _sizes(pruned.fused)
+    fused = "cannot be counted" if pruned.fused is None else sizes(pruned.fused)
     why = outcome.why
     return [
-        Row("linear: parameters, MACs", "12.81k, 0.01281M", _sizes(linear.rule)),
+        Row("linear: parameters, MACs", "12.81k, 0.01281M", sizes(linear.rule)),
         Row("linear: features kept", "about half", f"{kept:.0%}", "fewer for fewer clips"),
         Row("linear: accuracy", "39.90 %", outcome.percent("linear"), why),
-        Row("linear: log loss", "1.858", _loss(outcome, "linear"), why),
-        Row("tandem: parameters, MACs", "-", _sizes(dense.rule), "not printed"),
+        Row("linear: log loss", "1.858", outcome.loss("linear"), why),
+        Row("tandem: parameters, MACs", "-", sizes(dense.rule), "not printed"),
         Row("tandem: accuracy", "-", outcome.percent("dense"), "not printed"),
-        Row("feature selection: parameters, MACs", "-", _sizes(fewer.rule), "not printed"),
+        Row("feature selection: parameters, MACs", "-", sizes(fewer.rule), "not printed"),
         Row("feature selection: accuracy", "51.52 %", outcome.percent("rows"), why),
         Row("feature selection against tandem", "no decrease", outcome.drop("dense", "rows")),
         Row(
-            "pruned: parameters, MACs", "127.84k, 17.383M", _sizes(cost),
+            "pruned: parameters, MACs", "127.84k, 17.383M", sizes(cost),
             "which filters go depends on the data; 17.385M is also what the unpruned network of "
             "256 rows has at 11 frames, a hop of 100 ms",
         ),
         Row("the same with norms folded", "-", fused, "counted before folding, as is the custom"),
         Row("pruned: accuracy", "50.76 %", outcome.percent("pruned"), why),
-        Row("pruned: log loss", "1.521", _loss(outcome, "pruned"), why),
+        Row("pruned: log loss", "1.521", outcome.loss("pruned"), why),
         Row("pruned against feature selection", "-0.76 points", outcome.drop("rows", "pruned")),
         Row("int8: accuracy", "49.06 %", outcome.percent(), why),
-        Row("int8: log loss", "1.565", f"{outcome.final.log_loss:.3f}", why),
+        Row("int8: log loss", "1.565", outcome.loss(), why),
         Row("int8 against pruned", "-1.70 points", outcome.drop("pruned", "result")),
         Row(
             "int8: accuracy by device A to S6", "70.5 55.7 60.3 58.0 56.0 58.1 44.5 47.5 40.1",
-            _by_device(outcome),
+            outcome.by_device,
             "the paper's nine have a mean of 54.5, not its 49.06: they are of another run or split",
         ),
     ]  # fmt: skip
-
-
-def _sizes(cost: Cost) -> str:
-    return f"{cost.params:,}, {cost.macs:,}"
-
-
-def _loss(outcome: Outcome, stage: str) -> str:
-    return f"{outcome.stages[stage][0].log_loss:.3f}"
-
-
-def _by_device(outcome: Outcome) -> str:
-    found = sorted(outcome.final.device_wise.items())
-    return " ".join(f"{100 * score.accuracy:.1f}" for _, score in found)
 
 
 DESCRIPTION = Description(
@@ -367,9 +377,10 @@ def system_of(config: Config, scenes: Scenes, result: Result) -> System:
 def road(call: Call[Config]) -> None:
     """From audio files to the submission."""
     config = call.config
+    check(config, call.folder)
     scenes = load(call.data, wanted(config, crop=call.fast), call.device, call.console)
-    call.folder.begin(config, scenes.digest)
-    linear = linear_model(config, scenes, call.folder)
+    call.begin(scenes.digest)
+    linear = linear_model(config, scenes, call.folder, writes=call.first)
     kept = features_kept(linear)
     result = compress(call, config, scenes, linear, call.folder)
     if call.first:

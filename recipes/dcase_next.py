@@ -36,7 +36,7 @@ from compressor.budget import Cost
 from compressor.storage import write_bytes
 from recipes import dcase2022
 from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude, submit
+from recipes.conclusion import HandedIn, Outcome, Row, conclude, sizes, submit
 from recipes.dcase2022 import (
     DESCRIPTION,
     STAGES,
@@ -46,6 +46,7 @@ from recipes.dcase2022 import (
     system_of,
     wanted,
 )
+from recipes.lists import training_list_path
 from recipes.memory import peak_entries
 from recipes.metrics import Evaluation
 from recipes.run_folder import RunFolder
@@ -175,6 +176,24 @@ def data(call: Call[Config], percent: int) -> Scenes:
     return scenes
 
 
+def need_lists(call: Call[Config]) -> None:
+    """Refuse percentages whose list is not there, before the first of them is trained on.
+
+    Raises:
+        FileNotFoundError: If one is not.
+    """
+    if call.data is None:
+        return
+    setup, folder = call.data / "evaluation_setup", Path(call.config.lists)
+    names = [f"split{percent}.csv" for percent in call.config.splits if percent != WHOLE]
+    absent = [n for n in names if not training_list_path(setup, folder / n).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{', '.join(absent)}: not in lists={call.config.lists or 'none'} and not in {setup}. "
+            f"Name the folder of the official lists, lists=DIR, or take splits={WHOLE}"
+        )
+
+
 @dataclass(frozen=True)
 class Trained:
     """What came of a percentage.
@@ -202,8 +221,8 @@ def train(call: Call[Config], percent: int) -> Trained | None:
         call.console.rule(f"{percent} % of the training list")
         folder = RunFolder(folder.path / f"split_{percent}")
     scenes = data(call, percent)
-    folder.begin(config, scenes.digest)
-    linear = linear_model(config, scenes, folder)
+    replace(call, config=config, folder=folder).begin(scenes.digest)
+    linear = linear_model(config, scenes, folder, writes=call.first)
     result = compress(call, config, scenes, linear, folder)
     if not call.first:
         return None
@@ -252,7 +271,7 @@ def rows(outcome: Outcome, year: int, percent: int, said: partial[HandedIn]) -> 
     sizes = ("-", "-", "-") if year == 2023 else BASELINE_SIZES
     _, missing = form_of(said.keywords["config"])
     lines = [
-        Row("parameters, MACs", sizes[0], _sizes(cost), BESIDE),
+        Row("parameters, MACs", sizes[0], sizes(cost), BESIDE),
         Row("the same with norms folded", sizes[1], _fused(outcome), BESIDE),
         Row("bytes of parameters by the counter", sizes[2], f"{cost.params:,}", BESIDE),
         Row("bytes with scales and 32-bit biases; of the file", "-", _bytes(outcome)),
@@ -265,13 +284,9 @@ def rows(outcome: Outcome, year: int, percent: int, said: partial[HandedIn]) -> 
     return [*lines, Row("submission", "", "not written", missing)] if missing else lines
 
 
-def _sizes(cost: Cost) -> str:
-    return f"{cost.params:,}, {cost.macs:,}"
-
-
 def _fused(outcome: Outcome) -> str:
     fused = outcome.counts["pruned"][0].fused
-    return "cannot be counted" if fused is None else _sizes(fused)
+    return "cannot be counted" if fused is None else sizes(fused)
 
 
 def _bytes(outcome: Outcome) -> str:
@@ -295,6 +310,8 @@ def score(year: int, found: Sequence[Trained]) -> str:
 def road(call: Call[Config]) -> None:
     """Every percentage, and what is handed in of all."""
     config = call.config
+    dcase2022.check(config.system, call.folder)
+    need_lists(call)
     trained = [train(call, percent) for percent in config.splits]
     found = [one for one in trained if one is not None]
     if not found or len(config.splits) == 1:

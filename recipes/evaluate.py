@@ -100,7 +100,9 @@ def score(asked: Asked, console: Console) -> tuple[Evaluation, bool | None]:
         classes=len(system.classes),
         crop=True,
     )
-    names = None if asked.every else _judged_clips(asked.run)
+    names = None
+    if stated is not None:
+        names = _judged_clips(asked.run, stated[FINAL].get("overall", {}).get("clips"))
     part = load_test(asked.data, wanted, names, asked.device, console, cache=asked.cache)
     if part.listing.classes != system.classes:
         raise ValueError(
@@ -136,8 +138,8 @@ def difference(found: Evaluation, stated: Mapping[str, Any], file: Path) -> str:
     )
 
 
-def _judged_clips(folder: Path) -> list[str]:
-    """Names of the clips that a run was judged on."""
+def _judged_clips(folder: Path, expected: int) -> list[str]:
+    """Names of the clips that a run was judged on, as many as it says."""
     file = folder / TEST_LIST
     if not file.is_file():
         raise FileNotFoundError(
@@ -147,6 +149,11 @@ def _judged_clips(folder: Path) -> list[str]:
     names = [line for line in file.read_text("utf-8").splitlines() if line]
     if not names:
         raise ValueError(f"{file} is empty. Run the recipe again, or take --all.")
+    if len(names) != expected or len(set(names)) != expected:
+        raise ValueError(
+            f"{file} names {len(set(names))} clips in {len(names)} lines and the run was judged on "
+            f"{expected}: it is damaged. Run the recipe again, or take --all."
+        )
     return names
 
 
@@ -162,6 +169,8 @@ def main() -> None:
     parser.add_argument("--same", action="store_true", help="fail unless every figure is equal")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    if options.all and options.same:
+        parser.error("--all judges other clips than the run, which --same compares with: take one")
     torch.set_num_threads(1)
     try:
         asked = Asked(options.run, options.data, options.onnx, options.all, usable(options.device))

@@ -78,24 +78,29 @@ class MelSettings:
     def __post_init__(self) -> None:
         """Refuse settings that name no spectrogram."""
         if self.sample_rate < 1 or self.mels < 1 or self.window_samples < 1 or self.hop_samples < 1:
-            msg = f"{self}: sample_rate, mels, window and hop must be at least one (sample)."
+            msg = (
+                f"sample_rate={self.sample_rate} Hz, mels={self.mels}, window={self.window:g} s, "
+                f"hop={self.hop:g} s: each must be at least one, or one sample."
+            )
             raise ValueError(msg)
         if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
             msg = (
-                f"{self}: 0 <= fmin < fmax <= {self.sample_rate / 2} Hz (half the rate) is needed."
+                f"fmin={self.fmin:g} Hz, fmax={self.fmax:g} Hz: 0 <= fmin < fmax <= "
+                f"{self.sample_rate / 2:g} Hz (half the rate) is needed."
             )
             raise ValueError(msg)
         if self.fft_samples < self.window_samples:
             msg = (
-                f"{self}: the transform must hold the window's {self.window_samples} samples, it "
+                f"The transform must hold the window's {self.window_samples} samples, it "
                 f"has {self.fft_samples}."
             )
             raise ValueError(msg)
         scales = (self.exponent, self.spread)
         if not all(0 < scale < math.inf for scale in scales) or not math.isfinite(self.level):
             msg = (
-                f"{self}: exponent and spread must be above 0, and they and level finite; an "
-                "exponent of 2 is power, 1 is magnitude."
+                f"exponent={self.exponent:g}, spread={self.spread:g}, level={self.level:g}: "
+                "exponent and spread must be above 0, and all finite; an exponent of 2 is power, "
+                "1 is magnitude."
             )
             raise ValueError(msg)
 

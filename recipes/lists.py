@@ -90,11 +90,33 @@ def training_lists(
 
 
 def test_list(setup: Path) -> tuple[pd.DataFrame, Path]:
-    """The test list with labels where it is there, else the one without; and its path."""
+    """The test list with labels where it is there, else the one without; and its path.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If one is malformed, or the two are of different clips.
+    """
     with_labels, without = setup / "fold1_evaluate.csv", setup / "fold1_test.csv"
+    if with_labels.is_file() and without.is_file():
+        _check_equal(with_labels, without)
     if with_labels.is_file() or not without.is_file():
         return _labelled(with_labels), with_labels
     return read_list(without)[["filename"]], without
+
+
+def _check_equal(with_labels: Path, without: Path) -> None:
+    """Refuse two test lists that are of different clips.
+
+    Raises:
+        ValueError: If one has clips that the other has not.
+    """
+    one, two = (set(read_list(path)["filename"]) for path in (with_labels, without))
+    if one != two:
+        raise ValueError(
+            f"{with_labels} has {len(one - two)} clips that are not in {without}, which has "
+            f"{len(two - one)} that are not in the first: {first_of(sorted(one ^ two))}. The test "
+            "list is cut or of another data set: take both from the data set again."
+        )
 
 
 def check_labels(rows: pd.DataFrame, path: Path, known: pd.DataFrame | None, source: Path) -> None:

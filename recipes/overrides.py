@@ -20,7 +20,7 @@ Config = TypeVar("Config")
 WORDS = {
     bool: "true or false",
     int: "a whole number",
-    float: "a number",
+    float: "a finite number",
     str: "a word",
     tuple: "numbers with commas",
     NoneType: "none",

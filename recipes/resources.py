@@ -43,7 +43,7 @@ def need_disk(size: int, folder: Path, what: str) -> None:
     if size > free:
         raise OSError(
             f"{what} take up to {_gigabytes(size)} in {folder}, where {_gigabytes(free)} are free. "
-            "Make room, or name another folder."
+            "Make room, or make this folder a link to a larger disk."
         )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,21 +54,27 @@ class RunFolder:
         """The folder of one of several networks; of a single one, this."""
         return self if of == 1 else RunFolder(self.path / f"member-{number + 1}")
 
-    def begin(self, config: object, data: str) -> None:
+    def begin(self, config: object, data: str, **how: object) -> None:
         """Claim the folder for a run, or find that it is this run's already.
 
         Args:
             config: The settings, a dataclass.
             data: Digest of the data.
+            how: What else makes a run another one, such as the precision.
 
         Raises:
             ValueError: If it belongs to a run with other settings or data, saying which differ; or
                 cannot be read.
         """
         file = self.path / "config.json"
-        wanted = {"config": plain(config), "data": data}
+        wanted = {"config": plain(config), "data": data, **how}
         if file.is_file():
-            _same(file, wanted)
+            different = differences(file, wanted)
+            if different:
+                raise ValueError(
+                    f"{self.path} belongs to another run: {different}. Name another folder with "
+                    "--out, or delete this one"
+                )
             return
         more = {"versions": versions(), "command": " ".join(sys.argv)}
         write_bytes(file, json.dumps(wanted | more, indent=2).encode() + b"\n")
@@ -103,26 +109,34 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _same(file: Path, wanted: dict[str, Any]) -> None:
+def differences(file: Path, wanted: dict[str, Any], but: Collection[str] = ()) -> str:
+    """Which settings of a run's `config.json` are not the ones wanted; empty if none.
+
+    Args:
+        file: Of the run.
+        wanted: By key of the file; its other keys are not looked at.
+        but: Settings that may differ, as `config.name`, with all below them.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
     try:
         there = json.loads(file.read_text())
         found = {key: there[key] for key in wanted}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{file} cannot be read ({error}): delete its folder, or name another with --out"
+            f"{file} cannot be read ({error}): delete this file alone, and a run with the same "
+            "settings goes on from its checkpoint; or name another folder with --out"
         ) from error
     before, after = _flat(found), _flat(wanted)
+    free = tuple(f"{name}." for name in but)
     different = [
         f"{name} {before.get(name)!r} -> {after.get(name)!r}"
         for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
+        if before.get(name) != after.get(name) and not f"{name}.".startswith(free)
     ]
-    if different:
-        more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
-        raise ValueError(
-            f"{file.parent} belongs to another run: {'; '.join(different[:SHOWN])}{more}. Name "
-            "another folder with --out, or delete this one"
-        )
+    more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    return "; ".join(different[:SHOWN]) + more
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from recipes.audio import AudioFormat
-from recipes.cache import waveforms
+from recipes.cache import taken, waveforms
 from recipes.features import MelSettings, log_mels
 from recipes.listing import Listing, first_of
 from recipes.resources import need_disk, need_memory
@@ -28,6 +28,7 @@ from recipes.tau_data import CLASS_OF_SCENE, read_tau
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 256
 """Clips that are transformed at a time."""
+MOST_HELD_OUT = 0.5
 TOLERANCE = 0.02
 """As a share of a clip's length: what decoding accepts."""
 
@@ -58,6 +59,20 @@ class Wanted:
     crop: bool = False
     clips: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shares and numbers that leave nothing.
+
+        Raises:
+            ValueError: If they do.
+        """
+        if not 0 <= self.validation <= MOST_HELD_OUT:
+            raise ValueError(
+                f"validation={self.validation:g}: the share of the training list that is held out "
+                f"must lie in [0, {MOST_HELD_OUT}]; 0 holds nothing out."
+            )
+        if self.clips is not None and self.clips < 1:
+            raise ValueError(f"clips={self.clips} leaves nothing of any list: ask for one.")
 
     def size(self, clips: int) -> int:
         """Bytes of the log-mels of so many clips, float32."""
@@ -155,7 +170,7 @@ def load(
     lists = [None if one is None else _thinned(one, wanted) for one in (train, validation, test)]
     clips = sum(len(one) for one in lists if one is not None)
     need_memory(wanted.size(clips), device, f"log-mels of {clips:,} clips of {root}")
-    need_disk(2 * source.channels * source.samples * clips, cache, f"{clips:,} decoded clips")
+    need_disk(_to_decode(lists, source, cache), cache, f"{clips:,} clips, decoded,")
     name = "generated scenes" if generated else root.name
     parts = [None if one is None else _part(one, source, wanted, device, cache) for one in lists]
     assert parts[0] is not None  # noqa: S101 - for the type checker
@@ -202,7 +217,7 @@ def load_test(
     source = _recorded(test, wanted)
     clips = len(test)
     need_memory(wanted.size(clips), device, f"log-mels of {clips:,} clips of {root}")
-    need_disk(2 * source.channels * source.samples * clips, cache, f"{clips:,} decoded clips")
+    need_disk(_to_decode([test], source, cache), cache, f"{clips:,} clips, decoded,")
     return _part(test, source, wanted, device, cache)
 
 
@@ -242,8 +257,6 @@ def _thinned(listing: Listing, wanted: Wanted) -> Listing:
     """
     if wanted.clips is None or wanted.clips >= len(listing):
         return listing
-    if wanted.clips < 1:
-        raise ValueError(f"clips={wanted.clips} leaves nothing of {listing.root}: ask for one.")
     mixed = np.random.default_rng(wanted.seed).permutation(len(listing))
     grouped = listing.table.assign(mixed=mixed).sort_values(["device", "scene", "mixed"]).index
     even = (np.arange(wanted.clips) + 0.5) * len(listing) / wanted.clips
@@ -267,6 +280,13 @@ def _recorded(listing: Listing, wanted: Wanted) -> AudioFormat:
         f"{listing.root} is the data set of another year (10 s until 2021, 1 s from 2022 on). Pass "
         f"that of its year, or the setting seconds={seconds:g}."
     )
+
+
+def _to_decode(lists: Sequence[Listing | None], source: AudioFormat, cache: Path) -> int:
+    """Bytes that decoding will take on the disk, beside what it has taken already."""
+    each = 2 * source.channels * source.samples
+    found = [one.paths for one in lists if one is not None]
+    return sum(max(0, each * len(paths) - taken(paths, source, cache)) for paths in found)
 
 
 def _part(

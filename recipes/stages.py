@@ -7,7 +7,7 @@ and goes on finds it there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from compressor.measure import owned_parameters
 from compressor.network import Network, network
 from compressor.rules import of_year
 from compressor.storage import write_bytes
-from recipes.run_folder import RunFolder
+from recipes.run_folder import RunFolder, differences, plain
 
 if TYPE_CHECKING:
     from compressor.training import Training
@@ -71,7 +71,8 @@ class Stage:
         """Write the network and what it costs, without touching the one that is trained."""
         del part
         session = training.session
-        self.keep(session.model, session.example)
+        if session.fabric is None or session.fabric.is_global_zero:
+            self.keep(session.model, session.example)
 
     def keep(self, model: nn.Module, example: tuple[torch.Tensor, ...]) -> None:
         """Write a network that no schedule has a part in, likewise."""
@@ -123,6 +124,46 @@ def read_network(folder: Path, name: str) -> Network:
     return container.read(folder / f"{name}.safetensors")
 
 
+def need_stage(
+    run: RunFolder,
+    config: object,
+    after: Collection[str],
+    *,
+    members: int = 1,
+    name: str = "dense",
+    data: str | None = None,
+) -> None:
+    """Refuse to take a stage of another run that this one would not have come to by itself.
+
+    Args:
+        run: The other run.
+        config: The settings of this one.
+        after: Which of them have no part in the stage, and may differ.
+        members: How many networks there are.
+        name: Of the stage.
+        data: Digest of this run's data; None where it is not known yet.
+
+    Raises:
+        FileNotFoundError: If the run is none, or has not come to the stage.
+        ValueError: If settings or data differ.
+    """
+    file, advice = run.path / "config.json", f"Take the {name} network of another run, or train one"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{run.path} is no folder of a run, it has no config.json. {advice}"
+        )
+    wanted = {"config": plain(config)} | ({} if data is None else {"data": data})
+    different = differences(file, wanted, [f"config.{setting}" for setting in after])
+    if different:
+        raise ValueError(f"{run.path} trained its {name} network otherwise: {different}. {advice}")
+    for folder in (run.member(number, members) for number in range(members)):
+        if not (folder.stages / f"{name}.json").is_file():
+            raise FileNotFoundError(
+                f"{folder.path} has not come to its {name} network: its command goes on where it "
+                f"was. {advice}"
+            )
+
+
 def take_stage(model: nn.Module, folder: RunFolder, name: str) -> None:
     """Give a network the weights that another run's had at a stage.
 
@@ -135,11 +176,6 @@ def take_stage(model: nn.Module, folder: RunFolder, name: str) -> None:
         FileNotFoundError: If that run has not come to it.
         ValueError: If it is another network.
     """
-    if not (folder.stages / f"{name}.safetensors").is_file():
-        raise FileNotFoundError(
-            f"{folder.path} has no stages/{name}.safetensors: name the folder of a run of this "
-            f"recipe that has come to its {name} network."
-        )
     kept = read_network(folder.stages, name)
     tensors = {**dict(kept.named_parameters()), **dict(kept.named_buffers())}
     wanted = {name: t.shape for name, t in model.state_dict().items() if t.is_floating_point()}

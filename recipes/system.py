@@ -201,6 +201,9 @@ def read(folder: Path, *, onnx: bool = False, device: torch.device | None = None
 def _unfinished(folder: Path) -> str:
     if not folder.is_dir():
         return f"There is no folder {folder}: name that of a run, runs/<recipe>/<name>."
+    parts = sorted(file.parent.name for file in folder.glob(f"*/{FILE}"))
+    if parts:
+        return f"{folder} has several systems: name the folder of one, {', '.join(parts)} in it."
     begun = (folder / "config.json").is_file()
     what = "the run in it has not come to its end" if begun else "it is no folder of a run"
     return f"{folder} has no {FILE}: {what}. Give the recipe's command, which goes on where it was."

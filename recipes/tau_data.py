@@ -148,8 +148,7 @@ def _on_disk(
         if missing == "refuse":
             raise FileNotFoundError(
                 f"{text}, the first is {absent[0]}. {_what_lies_in(root / 'audio')} Unpack every "
-                'archive of the data set there, or go on without them: missing="skip", on a '
-                "command line --on-bad-file skip."
+                'archive of the data set there, or go on without them: missing="skip".'
             )
         warnings.warn(f"{text} and are left out: {first_of(absent)}", stacklevel=3)
     return rows[~gone]

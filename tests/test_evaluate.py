@@ -80,6 +80,16 @@ def test_a_run_judged_on_some_clips_is_scored_on_those(place: Path) -> None:
     file = place / "run" / "test_list.txt"
     names = file.read_text().split()
     file.write_text("\n".join(names[:5]) + "\n")
+    with pytest.raises(ValueError, match="names 5 clips in 5 lines and the run was judged on 12"):
+        score(asked(place), QUIET)
+    file.write_text("\n".join([*names, names[0]]) + "\n")
+    with pytest.raises(ValueError, match="names 12 clips in 13 lines"):
+        score(asked(place), QUIET)
+    file.write_text("\n".join(names[:5]) + "\n")
+    figures = place / "run" / "evaluation.json"
+    said = json.loads(figures.read_text())
+    said["result"]["overall"]["clips"] = 5
+    figures.write_text(json.dumps(said))
     assert score(asked(place), QUIET)[0].overall.clips == 5
     everything, equal = score(asked(place, every=True), QUIET)
     assert (everything.overall.clips, equal) == (12, None)
@@ -105,7 +115,7 @@ def damage(place: Path, name: str) -> None:
         ("evaluation.json", "\0", "damaged"),
         ("test_list.txt", None, "which clips"),
         ("test_list.txt", "\n", "empty"),
-        ("test_list.txt", "audio/bus-nowhere-1-2-a.wav\n", "1 of 1 clips are not on the test list"),
+        ("test_list.txt", "audio/bus-nowhere-1-2-a.wav\n", "names 1 clips in 1 lines"),
     ],
 )
 def test_missing_and_damaged_files(place: Path, name: str, content: str | None, match: str) -> None:

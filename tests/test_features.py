@@ -132,7 +132,7 @@ def test_front_end_has_nothing_to_save() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: MelSettings(fmax=9000), "8000.0 Hz"),
+        (lambda: MelSettings(fmax=9000), "8000 Hz"),
         (lambda: MelSettings(fmin=500, fmax=400), "fmin < fmax"),
         (lambda: MelSettings(hop=0.0), "at least one"),
         (
@@ -146,7 +146,7 @@ def test_front_end_has_nothing_to_save() -> None:
         (lambda: log_mels(torch.zeros(2, 16_000), MelSettings(), CPU), "takes int16 clips"),
         (lambda: log_mels(torch.zeros(0, 16_000).short(), MelSettings(), CPU), "at least one"),
         (lambda: MelSettings(spread=float("nan")), "exponent and spread must be above 0"),
-        (lambda: MelSettings(level=float("inf")), "level finite"),
+        (lambda: MelSettings(level=float("inf")), "all finite"),
         (lambda: LogMel()(torch.zeros(2, 1000)), "shorter than its window of 1024 (64 ms)"),
         (lambda: MelSettings(transform=512), "must hold the window's 1024 samples, it has 512"),
         (lambda: MelSettings(exponent=0), "exponent and spread must be above 0"),

@@ -110,3 +110,16 @@ def test_a_subset_without_a_class_keeps_the_numbers(root: Path, setup: Path) -> 
     train = read_tau(root, "train", training_list=Path("mine.csv"))
     assert train.classes == read_tau(root, "train").classes == ("airport", "park", "tram")
     assert train.labels.tolist() == [1, 2, 2]
+
+
+def test_two_test_lists_of_different_clips(root: Path, setup: Path) -> None:
+    """A cut list would be judged on what is left of it."""
+    labelled, bare = setup / "fold1_evaluate.csv", setup / "fold1_test.csv"
+    known = [path for path in (labelled, bare) if path.is_file()]
+    lines = known[0].read_text().splitlines()
+    labelled.write_text("\n".join(lines) + "\n")
+    bare.write_text("\n".join(line.split("\t")[0] for line in lines) + "\n")
+    assert len(read_tau(root, "test")) == len(lines) - 1
+    labelled.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(ValueError, match=r"0 clips that are not in .*test.csv, which has 1 that"):
+        read_tau(root, "test")

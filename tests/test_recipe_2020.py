@@ -20,8 +20,10 @@ from recipes.cache import waveforms
 from recipes.command import run
 from recipes.conclusion import judged
 from recipes.dcase2020 import (
+    AFTER,
     VARIANTS,
     Config,
+    check,
     fast,
     network,
     relative,
@@ -30,7 +32,7 @@ from recipes.dcase2020 import (
 )
 from recipes.run_folder import RunFolder
 from recipes.scene_data import Part, load
-from recipes.stages import read_counts
+from recipes.stages import need_stage, read_counts
 from recipes.submission import check_package
 from recipes.submission_forms import FORM2020
 from recipes.system import read
@@ -149,8 +151,46 @@ def test_a_dense_network_of_another_run_is_taken_as_it_was(tmp_path: Path) -> No
 
     with pytest.raises(ValueError, match=r"has another network: .* tensors"):
         network(replace(config, channels=3, dense=str(tmp_path)))
-    with pytest.raises(FileNotFoundError, match="name the folder of a run"):
-        network(replace(config, dense=str(tmp_path / "nothing")))
+
+
+def test_a_dense_network_that_this_run_would_not_have_come_to_is_refused(tmp_path: Path) -> None:
+    """Other clips, length or loss: its accuracy would be of a network that nobody trained so."""
+    run = RunFolder(tmp_path)
+    config = Config(dense=str(tmp_path), pruned=0.5)
+    with pytest.raises(FileNotFoundError, match=r"is no folder of a run, it has no config\.json"):
+        check(config, run)
+    run.begin(Config(), "data")
+    with pytest.raises(FileNotFoundError, match="has not come to its dense network"):
+        check(config, run)
+    run.stages.mkdir()
+    (run.stages / "dense.json").touch()
+    need_stage(run, config, AFTER, data="data")
+    with pytest.raises(ValueError, match="otherwise: data 'data' -> 'other'"):
+        need_stage(run, config, AFTER, data="other")
+    with pytest.raises(ValueError, match=r"otherwise: config\.gamma 2\.0 -> 0\.0"):
+        check(replace(config, gamma=0.0), run)
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"pruned": 2.0}, "amount=2.0"),
+        ({"steps": 0}, "steps=0"),
+        ({"channels": 0}, "SharedResNet"),
+        ({"beta": 1.0}, "beta"),
+        ({"nonzero": -1}, "nonzero"),
+    ],
+)
+def test_what_can_be_refused_without_data_is(
+    changed: dict[str, float], match: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        check(replace(Config(), **changed), RunFolder(tmp_path))
+
+
+def test_seeds() -> None:
+    with pytest.raises(ValueError, match="seed=-1"):
+        Config(seed=-1)
 
 
 @pytest.mark.slow

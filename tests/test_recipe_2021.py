@@ -17,7 +17,7 @@ from compressor import Budget, FineTune, Int8, Train, Unstructured, container
 from compressor.network import network as exported
 from models import FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.command import Call
-from recipes.dcase2021 import ABLATIONS, Config, compress, network, schedule, size
+from recipes.dcase2021 import ABLATIONS, Config, check, compress, network, schedule, size
 from recipes.run_folder import RunFolder
 from recipes.stages import Stage, read_counts, take_stage
 from tests.test_recipe_2022 import few
@@ -100,8 +100,13 @@ def test_dense_networks_of_another_run_are_taken_member_by_member(tmp_path: Path
     take_stage(fresh, RunFolder(tmp_path / "again").member(1, 2), "dense")
     for name, parameter in kept.named_parameters():
         assert torch.equal(fresh.get_parameter(name), parameter), name
-    with pytest.raises(FileNotFoundError, match=r"member-1 has no stages/dense"):
-        compress(call(config, "more"), scenes, 0)
+    RunFolder(tmp_path / "run").begin(config, "data")
+    with pytest.raises(FileNotFoundError, match=r"member-1 has not come to its dense network"):
+        check(config, RunFolder(tmp_path / "more"))
+    with pytest.raises(ValueError, match=r"otherwise: config\.members 2 -> 1"):
+        check(replace(config, members=1), RunFolder(tmp_path / "more"))
+    with pytest.raises(ValueError, match="members=0"):
+        replace(config, members=0)
     wide = replace(config, channels=8)
     with pytest.raises(ValueError, match="has another network: "):
         compress(call(wide, "more"), scenes, 1)

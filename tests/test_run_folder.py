@@ -76,8 +76,16 @@ def test_of_many_differences_some_are_named_and_the_others_counted(tmp_path: Pat
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"config": {}}', "\xff", "[" * 100_000])
 def test_a_damaged_record_of_settings_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content, "latin-1")
-    with pytest.raises(ValueError, match=r"config.json cannot be read .*delete its folder"):
+    with pytest.raises(ValueError, match=r"config.json cannot be read .*delete this file alone"):
         RunFolder(tmp_path).begin(Config(), "data")
+
+
+def test_a_run_of_another_precision_is_another_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(Config(), "data", precision="32")
+    folder.begin(Config(), "data", precision="32")
+    with pytest.raises(ValueError, match="precision '32' -> 'bf16'"):
+        folder.begin(Config(), "data", precision="bf16")
 
 
 def test_several_networks_have_a_folder_each(tmp_path: Path) -> None:

@@ -268,12 +268,12 @@ def rows(outcome: Outcome, year: int, percent: int, said: partial[HandedIn]) -> 
     """Beside the official baseline."""
     cost, why = said(outcome).cost, outcome.why
     baseline = BASELINES[year].get(percent)
-    sizes = ("-", "-", "-") if year == 2023 else BASELINE_SIZES
+    official = ("-", "-", "-") if year == 2023 else BASELINE_SIZES
     _, missing = form_of(said.keywords["config"])
     lines = [
-        Row("parameters, MACs", sizes[0], sizes(cost), BESIDE),
-        Row("the same with norms folded", sizes[1], _fused(outcome), BESIDE),
-        Row("bytes of parameters by the counter", sizes[2], f"{cost.params:,}", BESIDE),
+        Row("parameters, MACs", official[0], sizes(cost), BESIDE),
+        Row("the same with norms folded", official[1], _fused(outcome), BESIDE),
+        Row("bytes of parameters by the counter", official[2], f"{cost.params:,}", BESIDE),
         Row("bytes with scales and 32-bit biases; of the file", "-", _bytes(outcome)),
         Row(f"accuracy, {percent} %", f"{baseline} %" if baseline else "-", outcome.percent(), why),
         Row("accuracy, linear model alone", "-", outcome.percent("linear"), why),

@@ -66,7 +66,7 @@ def main() -> None:
     for way, label in OTHERS.items():
         x, y, e = point(way)
         axes.errorbar(x, y, e, color=GREY, marker="s", capsize=3)
-        axes.annotate(label, (x, y), (-8, 0), textcoords="offset points", ha="right", va="center")
+        axes.annotate(label, (x, y), (8, 0), textcoords="offset points", va="center")
     x, y, e = original()
     axes.errorbar(x, y, e, color="black", marker="D", capsize=3, label="dense, float")
     axes.set_xscale("log")

@@ -135,7 +135,6 @@ def test_it_is_what_was_trained(seed: int, which: int, zeros: bool) -> None:  # 
     steps = expected / out
     near = (steps - steps.floor() - 0.5).abs() < 2e-3  # the tolerance above, in steps of 0.021
     assert bool((same | near).all()), "only what lies between two integers may go either way"
-    assert near.float().mean() < 0.1
 
 
 @pytest.mark.parametrize("sixteen", [False, True])

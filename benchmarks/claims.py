@@ -9,8 +9,9 @@ The recipes' own roads, at the reports' widths, on two kinds of sound:
 * Generated scenes at the size of the reports' features (256 bands; clips of one second), with the
   recipes' settings of minutes.
 
-Beside every compressed network stands a control: the dense one, trained on for as many epochs at
-the same rates. Without it, what a longer training brings would be booked as pruning's.
+Beside the small networks of 2020 and 2021 on ESC-50 stands a control: the dense one, trained on for
+as many epochs at the same rates. Without it, what longer training brings would be booked as
+pruning's.
 
     python -m benchmarks.claims --run [--road 2021] [--seed 0]   # a killed call goes on
     python -m benchmarks.claims                                  # tables, into benchmarks/claims.md

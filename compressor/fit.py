@@ -108,8 +108,7 @@ def fit(
         compiler: What makes a faster module of the network before it is trained, and again after
             every change of its shapes: ``torch.compile``, or a `functools.partial` of it. Not of
             the network that `Int8` trains. Rounding then differs. For long trainings on a GPU,
-            where it has not been measured yet; on one CPU thread a step became at most a tenth
-            faster, and every compilation took half a minute.
+            where it has not been measured yet.
         seed: Seed of all random generators for the run.
         verify: Check that every smaller model computes what its masked original does.
         progress: Show a bar; by default if stderr is a terminal.

@@ -250,6 +250,7 @@ class Recalibrate:
         """Average the statistics."""
         model, loss = training.session.model, training.session.loss
         recalibrate(model, islice(training.batches(whole=True), self.batches), loss)
+        training.average_buffers()  # processes may read other batches of a loader not divided
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from torch.optim import Adam
 import compressor
 from compressor import Budget, FineTune, Half, Recalibrate, Result, Train, Unstructured
 from compressor.arguments import check_seed
-from compressor.budget import Cost, required
+from compressor.budget import Cost
 from compressor.phases import Phase
 from models import SharedResNet
 from recipes.audio import AudioFormat
@@ -227,7 +227,7 @@ def check(config: Config, folder: RunFolder) -> None:
     network(config)
     schedule(config, folder)
     ClassBalancedFocal([1] * INDOOR_OUTDOOR_TRANSPORTATION, config.beta, config.gamma)
-    required(Budget(nonzero=config.nonzero), "fit")
+    Budget(nonzero=config.nonzero)
 
 
 def compress(call: Call[Config], scenes: Scenes) -> Result:

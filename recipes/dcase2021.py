@@ -31,7 +31,7 @@ from torch.optim import SGD
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
 from compressor.arguments import check_seed
-from compressor.budget import Cost, required
+from compressor.budget import Cost
 from compressor.phases import Phase
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.audio import AudioFormat
@@ -216,7 +216,7 @@ def check(config: Config, folder: RunFolder) -> None:
         need_stage(RunFolder(Path(config.dense)), config, AFTER, members=config.members)
     network(config, torch.zeros(2, 1, config.mels.mels, config.frames))
     schedule(config, folder)
-    required(Budget(nonzero=config.nonzero), "fit")
+    Budget(nonzero=config.nonzero)
 
 
 def compress(call: Call[Config], scenes: Scenes, number: int) -> Result:

@@ -18,7 +18,7 @@ import soundfile
 
 from recipes import cache, rows
 from recipes.audio import AudioFormat, decode
-from recipes.cache import taken, waveforms
+from recipes.cache import waveforms
 from recipes.esc50_data import FORMAT as ESC50
 from recipes.esc50_data import read_esc50
 
@@ -396,13 +396,3 @@ def test_esc50_is_what_the_decoder_gives_to_the_bit(esc50_root: Path, tmp_path: 
         assert (rate, samples.shape) == (16_000, (80_000,))
         whole = np.rint(samples * 32_768).clip(-32_768, 32_767)
         np.testing.assert_array_equal(clip[0], whole)
-
-
-def test_what_a_cache_has_taken_is_not_asked_for_again(tmp_path: Path) -> None:
-    """A run that was killed goes on where its own cache filled the disk."""
-    path = tmp_path / "a.wav"
-    soundfile.write(path, np.zeros(8000), 8000)
-    wanted = AudioFormat(rate=8000, seconds=1.0)
-    assert taken([path], wanted, tmp_path / "cache") == 0
-    waveforms([path], wanted, tmp_path / "cache")
-    assert taken([path], wanted, tmp_path / "cache") >= 2 * 8000

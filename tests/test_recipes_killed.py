@@ -90,6 +90,8 @@ def test_killed_on_its_way_a_recipe_ends_in_the_same_bits(
         for name in ("killed", "whole")
         for path in sorted((tmp_path / name).rglob("metrics.jsonl"))
     ]
+    assert logs
+    assert all(logs)
     assert logs[: len(logs) // 2] == logs[len(logs) // 2 :]
 
 

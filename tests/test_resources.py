@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from recipes import resources
+from recipes.audio import AudioFormat
+from recipes.cache import taken, waveforms
 from recipes.resources import SPARE, free_memory, need_disk, need_memory
 
 CPU = torch.device("cpu")
@@ -45,3 +49,13 @@ def test_the_disk_of_a_folder_that_is_yet_to_be_made(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(OSError, match=r"clips take up to .* GB in .*Make room"):
         need_disk(2 * free + 10**9, folder, "clips")
+
+
+def test_what_a_cache_has_taken_is_not_asked_for_again(tmp_path: Path) -> None:
+    """A run that was killed goes on where its own cache filled the disk."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    wanted = AudioFormat(rate=8000, seconds=1.0)
+    assert taken([path], wanted, tmp_path / "cache") == 0
+    waveforms([path], wanted, tmp_path / "cache")
+    assert taken([path], wanted, tmp_path / "cache") >= 2 * 8000

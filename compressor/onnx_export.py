@@ -59,6 +59,10 @@ def export(
     return len(content)
 
 
+SIGNED = 3
+"""ONNX's number for int8, `TensorProto.INT8`."""
+
+
 @contextmanager
 def _quiet() -> Generator[None]:
     """Without the exporter's remarks on itself, as on packages that it could have used."""
@@ -190,7 +194,10 @@ def _warn_of_transforms(model: Any) -> None:
 
 
 def _share(graph: Any) -> None:
-    """Keep one of several equal initialisers."""
+    """Keep one of several equal initialisers, but for signed weights and their zero points.
+
+    `compressor.quantization.qdq` says why those are left apart.
+    """
     first: dict[bytes, str] = {}
     names: dict[str, str] = {}
     kept: list[Any] = []
@@ -198,7 +205,8 @@ def _share(graph: Any) -> None:
         name, tensor.name = tensor.name, ""
         content = tensor.SerializeToString()
         tensor.name = name
-        names[name] = first.setdefault(content, name)
+        apart = tensor.data_type == SIGNED and tensor.dims
+        names[name] = name if apart else first.setdefault(content, name)
         if names[name] == name:
             kept.append(tensor)
     del graph.initializer[:]

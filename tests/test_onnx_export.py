@@ -94,9 +94,9 @@ def test_every_layer_has_its_kernel(tmp_path: Path) -> None:
     model = onnx.load_from_string(content)
     types = {tensor.data_type for tensor in model.graph.initializer}
     weights = [
-        np.prod(t.dims) for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8
+        np.prod(t.dims) for t in model.graph.initializer if t.data_type == onnx.TensorProto.UINT8
     ]
-    assert {onnx.TensorProto.INT8, onnx.TensorProto.INT32} <= types
+    assert {onnx.TensorProto.UINT8, onnx.TensorProto.INT32} <= types
     assert max(weights) >= 72
     floats = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
     assert all(np.prod(t.dims) <= 8 for t in floats)

@@ -7,6 +7,7 @@ would take the exporter a minute, and it would find them again only by luck.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 import torch
@@ -67,10 +68,18 @@ class Exported:
         """
         self.writes: list[qdq.Write] = []
         self._given = network
+        self._largest = 0
         self._rewrite = Rewrite(network)
         for step in network.steps:
             self._step(step)
         self.network = self._rewrite.build()
+        if self._signed() and self._largest > qdq.SAFE:
+            warnings.warn(
+                f"export: signed weights of up to {self._largest} go into the file, and x86 CPUs "
+                f"without VNNI cut sums off where they are above {qdq.SAFE}: ONNX Runtime needs "
+                "session.x64quantprecision=1 there. Presets ORT and TENSORRT are exact on all CPUs",
+                stacklevel=5,
+            )
 
     def write(self, onnx: Any, model: Any) -> None:
         """Replace the names in an exporter's model by what they stand for.
@@ -79,7 +88,7 @@ class Exported:
             onnx: The package.
             model: A `ModelProto`, changed in place.
         """
-        writer = qdq.Writer(onnx)
+        writer = qdq.Writer(onnx, signed=self._signed())
         for node in model.graph.node:
             if node.domain == DOMAIN:
                 (number,) = (a.i for a in node.attribute if a.name == "number")
@@ -92,6 +101,11 @@ class Exported:
         kept = [entry for entry in model.opset_import if entry.domain != DOMAIN]
         del model.opset_import[:]
         model.opset_import.extend(kept)
+
+    def _signed(self) -> bool:
+        """Whether weights are written signed: as the activations that they meet are."""
+        each = self._given.modules()
+        return any(isinstance(m, Requantise) and m.grid.dtype is torch.int8 for m in each)
 
     def _step(self, step: Step) -> None:
         if packet(step) in VIEWS:
@@ -120,6 +134,7 @@ class Exported:
     def _layer(self, step: Step, module: IntConv | IntLinear) -> qdq.Write:
         """What writes a layer with a weight."""
         weight = self._given.tensor(cast("Weight", step.args[1]))
+        self._largest = max(self._largest, int(weight.to(torch.int16).abs().max()))
         if isinstance(module, IntLinear):
             return qdq.product(module, weight)
         if module.scale.dim() == 1:

@@ -48,6 +48,13 @@ class Int8:
     one, section 2.4 (8 bits for weights and activations after pruning). Zeros of earlier pruning
     stay zeros. 8 bits save bytes; whether they save time is a matter of the runtime.
 
+    The file and the reference agree to the bit on every machine. The ONNX export agrees with them
+    in ONNX Runtime to one step of the output, with both presets, on x86 CPUs with VNNI and without
+    (the kernels of the latter cut off sums of signed weights, see `presets`); a step comes from the
+    last bit of a floating-point number that falls on the other side of a half. Where parts stay in
+    floating point (SiLU, Residual Normalization) and depend on many such numbers, it can be a few
+    steps. `benchmarks/quantization.md` says how often, and on which CPU. Not seen so far: ARM.
+
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.
         lr: Learning rate at the end of the warm-up; it falls along half a cosine.

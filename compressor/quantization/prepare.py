@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
@@ -43,7 +44,7 @@ def prepare(
             of its scales, one for each channel and sub-band; else it is an operation of its own,
             with its input and output rounded.
         learned: Whether scales of activations are parameters.
-        bits: Of the weights that are to have fewer than 8, by name of the parameter.
+        bits: Of the weights that are to have fewer than the preset's, by name of the parameter.
 
     Raises:
         ValueError: If the network has quantisers already, or no layer that can be rounded.
@@ -58,7 +59,8 @@ def prepare(
             "int8 would change nothing"
         )
     rewrite = Rewrite(network)
-    _round_weights(network, rewrite, found.layers, bits)
+    most = {name: min(preset.weight_bits, count) for name, count in bits.items()}
+    _round_weights(network, rewrite, found.layers, defaultdict(lambda: preset.weight_bits, most))
     for name in found.results:
         module = rewrite.add(f"{PLACE}.{name}", ActivationQuantiser(preset, learned=learned))
         rewrite.insert_after(name, module)
@@ -148,7 +150,7 @@ def _round_weights(
         step = network.step(part.step)
         name = cast("str", weight_name(network, step))
         if name not in rounded:
-            count = bits.get(name, 8)
+            count = bits[name]
             if count not in modules:
                 modules[count] = rewrite.add(f"{PLACE}.weights_{count}", WeightQuantiser(count))
             call = Step(f"{step.name}_weight", modules[count], (Weight(name),), {}, step.module)

@@ -1,8 +1,13 @@
 """Which integers stand for an activation: the grids that runtimes have fast kernels for.
 
-Weights are the same everywhere: symmetric, one scale for each output channel, from -127 to 127 (see
+Weights are symmetric everywhere, one scale for each output channel (see
 `compressor.quantization.fake`). Activations have one scale for a whole tensor, and runtimes differ
 in the integers they want: `ORT` and `TENSORRT` below.
+
+x86 CPUs without VNNI multiply unsigned activations by signed weights two at a time and add the two
+products in 16 bits: 2 * 255 * 127 is 64,770, more than 32,767, and the sum is cut off there without
+a word. A file is exact on every CPU where its weights are unsigned, for which kernels with wider
+sums exist, or where they are small: 2 * 255 * 63 is 32,130.
 """
 
 from __future__ import annotations
@@ -10,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+
+from compressor.settings import check_whole
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,22 @@ class Preset:
     Attributes:
         signed: For activations that become negative.
         unsigned: For activations that never do, as after ReLU.
+        weight_bits: Bits of a weight, 2 to 8: its integers go from -(2^(bits - 1) - 1) to that.
     """
 
     signed: Grid
     unsigned: Grid
+    weight_bits: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the bits.
+
+        Raises:
+            ValueError: If they are out of range.
+        """
+        check_whole("Preset", 2, weight_bits=self.weight_bits)
+        if self.weight_bits > 8:
+            raise ValueError(f"Preset(weight_bits={self.weight_bits}): at most 8 bits are stored")
 
 
 ORT = Preset(signed=Grid(0, 255, 128), unsigned=Grid(0, 255, 0))
@@ -69,8 +88,14 @@ ORT = Preset(signed=Grid(0, 255, 128), unsigned=Grid(0, 255, 0))
 
 ONNX Runtime has kernels for one activation type at a time, its signed ones are slow on x86, and it
 absorbs a ReLU where the zero point is the smallest integer. Value for value this is the symmetric
-int8 of the seeds, moved by 128.
+int8 of the seeds, moved by 128. An ONNX file holds the weights moved by 128 as well (uint8, zero
+point 128), so that no sum is cut off on any CPU, at 8 bits.
 """
 
-TENSORRT = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, 0))
-"""For TensorRT: signed integers with zero point 0 everywhere, which loses one bit after ReLU."""
+TENSORRT = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, 0), weight_bits=7)
+"""For TensorRT: signed integers with zero point 0 everywhere, which loses one bit after ReLU.
+
+TensorRT takes no unsigned weights, so that the file can be exact on a CPU without VNNI only with
+weights of 7 bits, -63 to 63. Where it will run on GPUs alone, `dataclasses.replace(TENSORRT,
+weight_bits=8)` takes the eighth bit; `Result.export` then warns of CPUs.
+"""

@@ -2,6 +2,10 @@
 
 Runtimes recognise the pattern and run one integer kernel in its place. Values between layers are
 written as floating-point numbers on a grid, as they are in the reference.
+
+Weights are unsigned where activations are, int8 moved by 128: what multiplies unsigned activations
+by signed weights cuts sums off at 16 bits on x86 CPUs without VNNI (`compressor.quantization.
+presets`).
 """
 
 from __future__ import annotations
@@ -19,37 +23,49 @@ from compressor.quantization.integer import Geometry, IntConv, IntLinear, IntMea
 
 Attribute = int | Sequence[int]
 
+SAFE = 64
+"""Largest signed weight of which two products with 255 fit into 16 bits."""
+
+UNSIGNED_ZERO = 128
+"""What stands for 0 in an unsigned weight."""
+
 
 class Writer:
     """The nodes and constants of a part of an ONNX graph.
 
     Attributes:
         nodes: `NodeProto`, in order.
-        constants: `TensorProto`, each once.
+        constants: `TensorProto`, each once but for signed weights.
+        signed: Whether weights are written as int8; else as uint8 with zero point 128.
     """
 
-    def __init__(self, onnx: Any, prefix: str = "q") -> None:
+    def __init__(self, onnx: Any, *, signed: bool = False, prefix: str = "q") -> None:
         """Nothing written yet.
 
         Args:
             onnx: The package.
+            signed: Whether weights are written as int8.
             prefix: What all names begin with.
         """
         self._onnx = onnx
         self._prefix = prefix
+        self.signed = signed
         self._count = 0
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def constant(self, value: Tensor | NDArray[Any]) -> str:
-        """Name of a constant, the same for equal ones."""
+    def constant(self, value: Tensor | NDArray[Any], *, shared: bool = True) -> str:
+        """Name of a constant, the same for equal ones unless it is not to be shared."""
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
         key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = self._fresh()
-            self.constants.append(self._onnx.numpy_helper.from_array(array, self._known[key]))
-        return self._known[key]
+        if shared and key in self._known:
+            return self._known[key]
+        name = self._fresh()
+        self.constants.append(self._onnx.numpy_helper.from_array(array, name))
+        if shared:
+            self._known[key] = name
+        return name
 
     def node(self, kind: str, inputs: Sequence[str], **attributes: Attribute) -> str:
         """Add a node; returns the name of its result."""
@@ -203,21 +219,28 @@ def _stored(
 ) -> tuple[str, str]:
     """An int8 weight and its bias; negative scales change the weight's signs."""
     sign = scale.sign().to(torch.int8).view(-1, *[1] * (weight.dim() - 1))
-    numbers = _numbers(writer, weight * sign, scale.abs())
+    numbers = _weight(writer, weight * sign, scale.abs())
     if bias.is_floating_point():
         return numbers, writer.constant(bias)
-    return numbers, _numbers(writer, bias, input_scale * scale.abs())
+    steps = writer.constant(bias), writer.constant(input_scale * scale.abs())
+    return numbers, writer.node("DequantizeLinear", steps, axis=0)
 
 
-def _numbers(writer: Writer, integers: Tensor, scale: Tensor) -> str:
-    """Integers times the scale of each of their first dimension.
+def _weight(writer: Writer, integers: Tensor, scale: Tensor) -> str:
+    """A weight: integers of -127 to 127 times the scale of each of their first dimension.
 
-    The zero point of a weight could be left out as that of a bias is, but then ONNX Runtime runs
-    matrix products in floating point.
+    The zero point of a signed weight could be left out as that of a bias is, but then ONNX Runtime
+    runs matrix products in floating point. Signed weights and their zero points are not shared:
+    ONNX Runtime's `session.x64quantprecision` puts unsigned ones in their place, one by one, and
+    does not load a file in which two nodes read the same.
     """
-    inputs = [writer.constant(integers), writer.constant(scale)]
-    if integers.dtype is torch.int8:
-        inputs.append(writer.constant(torch.zeros_like(scale, dtype=torch.int8)))
+    zero = 0 if writer.signed else UNSIGNED_ZERO
+    dtype = torch.int8 if writer.signed else torch.uint8
+    moved = (integers.to(torch.int16) + zero).to(dtype)
+    zeros = torch.full_like(scale, zero, dtype=dtype)
+    stored = (writer.constant(part, shared=not writer.signed) for part in (moved, zeros))
+    numbers, zeros_name = stored
+    inputs = numbers, writer.constant(scale), zeros_name
     return writer.node("DequantizeLinear", inputs, axis=0)
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,7 @@ from compressor.onnx_export import onnx_bytes
 from compressor.quantization.convert import convert
 from compressor.quantization.integer import IntConv, Requantise
 from compressor.quantization.prepare import calibrate, prepare
+from compressor.quantization.presets import ORT, Preset
 
 NUDGE = 1e-7
 """Standard deviation of a relative change."""
@@ -79,13 +83,30 @@ def in_floating_point(whole: Network) -> File:
     return File(onnx_bytes(whole), None, whole)
 
 
-def ours(whole: Network, calibration: Iterable[Tensor], *, fold_bands: bool) -> File:
+def ours(
+    whole: Network, calibration: Iterable[Tensor], *, fold_bands: bool, preset: Preset = ORT
+) -> File:
     """Calibrated and converted by us."""
-    prepared = prepare(whole, fold_bands=fold_bands)
+    prepared = prepare(whole, preset, fold_bands=fold_bands)
     calibrate(prepared, ((batch,) for batch in calibration))
     made = convert(prepared)
     last = [module for module in made.modules() if isinstance(module, Requantise)][-1]
     return File(onnx_bytes(made), None, made, float(last.scale))
+
+
+def signed(content: bytes) -> bytes:
+    """Our file with its weights as int8 in the place of uint8."""
+    model = onnx.load_from_string(content)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    steps = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            for name in (steps[node.input[1]].input[n] for n in (0, 2)):
+                numbers = onnx.numpy_helper.to_array(stored[name])
+                if numbers.dtype == np.uint8:
+                    moved = (numbers.astype(np.int16) - 128).astype(np.int8)
+                    stored[name].CopyFrom(onnx.numpy_helper.from_array(moved, name))
+    return model.SerializeToString()
 
 
 def theirs(

@@ -5,7 +5,8 @@
 Every network is trained for a moment on real sound (`benchmarks.int8_nets`), calibrated and
 converted, without training in int8, which would change values and nothing that is compared here.
 torchao gets the same network and the same clips (`benchmarks.int8_rival`). Files run in ONNX
-Runtime at default settings, but for one thread. Some eight minutes of one processor.
+Runtime at default settings, but for one thread; where `qemu-x86_64` is installed, also on a CPU
+that this is not (`benchmarks.int8_cpus`). Some twenty minutes of one processor.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from benchmarks import int8_rival as rival
 from benchmarks.contest import alternate
+from benchmarks.int8_cpus import emulated, said_without_vnni
 from benchmarks.int8_files import (
     File,
     Parity,
@@ -31,13 +33,25 @@ from benchmarks.int8_files import (
     said,
     said_by,
     session,
+    signed,
     theirs,
 )
 from benchmarks.int8_kernels import operations, ran
-from benchmarks.int8_nets import CASES, Case, Trained, trained
-from benchmarks.int8_tables import FLOAT, FOLDED, KEPT, X86, XNNPACK, Measured, report
+from benchmarks.int8_nets import CASES, SPEECH, Case, Trained, trained
+from benchmarks.int8_tables import (
+    FLOAT,
+    FOLDED,
+    KEPT,
+    SEVEN,
+    SIGNED,
+    X86,
+    XNNPACK,
+    Measured,
+    report,
+)
 from compressor import container, measure
 from compressor.network import Network, network
+from compressor.quantization.presets import VNNI
 from compressor.storage import write_bytes
 
 TABLE = Path(__file__).with_suffix(".md")
@@ -52,6 +66,7 @@ def files(case: Case, found: Trained, whole: Network) -> dict[str, File | str]:
     made: dict[str, File | str] = {FLOAT: in_floating_point(whole)}
     folded = ours(whole, found.calibration, fold_bands=True)
     made[FOLDED] = folded
+    made[SEVEN] = ours(whole, found.calibration, fold_bands=True, preset=VNNI)
     if has_bands(folded.reference):
         made[KEPT] = ours(whole, found.calibration, fold_bands=False)
     made[XNNPACK] = theirs(found.model, found.calibration, rival.xnnpack)
@@ -86,6 +101,9 @@ def measured(case: Case, turns: int) -> Measured:
         parity=parities(sound, outputs, found.clips),
         as_float={n: same(out, outputs[FLOAT]) for n, out in outputs.items() if n != FLOAT},
         seconds=timed(sound, found.clips[:1], turns),
+        ground=case.ground.name,
+        right=right(outputs, found.labels) if case.ground is SPEECH else {},
+        elsewhere=elsewhere(sound, found.clips[:FEW]),
     )
 
 
@@ -108,6 +126,27 @@ def parities(
     """Every file in integers against its own reference."""
     most = {name: len(clips) if name == FOLDED else FEW for name in sound if name != FLOAT}
     return {name: parity(sound[name], outputs[name], clips, n) for name, n in most.items()}
+
+
+def right(outputs: dict[str, Tensor], labels: Tensor) -> dict[str, int]:
+    """Clips that files name the class of."""
+    return {name: int((out.argmax(1) == labels).sum()) for name, out in outputs.items()}
+
+
+def elsewhere(sound: dict[str, File], clips: Tensor) -> dict[str, tuple[float, int, int]]:
+    """Every file in integers on a CPU without VNNI, against its own reference."""
+    if not emulated():
+        return {}
+    found: dict[str, tuple[float, int, int]] = {}
+    contents = {name: file.content for name, file in sound.items() if name != FLOAT}
+    contents[SIGNED] = signed(sound[FOLDED].content)
+    for name, content in contents.items():
+        wanted = said_by(sound[FOLDED if name == SIGNED else name].reference, clips)
+        got = said_without_vnni(content, clips)
+        extent = float(wanted.max() - wanted.min())
+        share = float((got - wanted).abs().max()) / extent
+        found[name] = share, same(got, wanted), len(clips)
+    return found
 
 
 def same(outputs: Tensor, others: Tensor) -> int:

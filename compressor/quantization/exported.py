@@ -103,7 +103,7 @@ class Exported:
         model.opset_import.extend(kept)
 
     def _signed(self) -> bool:
-        """Whether weights are written signed: as the activations that they meet are."""
+        """Whether all weights are written signed: as the activations that they meet are."""
         each = self._given.modules()
         return any(isinstance(m, Requantise) and m.grid.dtype is torch.int8 for m in each)
 
@@ -134,7 +134,7 @@ class Exported:
     def _layer(self, step: Step, module: IntConv | IntLinear) -> qdq.Write:
         """What writes a layer with a weight."""
         weight = self._given.tensor(cast("Weight", step.args[1]))
-        self._largest = max(self._largest, int(weight.to(torch.int16).abs().max()))
+        self._largest = max(self._largest, qdq.largest(weight))
         if isinstance(module, IntLinear):
             return qdq.product(module, weight)
         if module.scale.dim() == 1:

@@ -49,7 +49,7 @@ class Int8:
     stay zeros. 8 bits save bytes; whether they save time is a matter of the runtime.
 
     The file and the reference agree to the bit on every machine. The ONNX export agrees with them
-    in ONNX Runtime to one step of the output, with both presets, on x86 CPUs with VNNI and without
+    in ONNX Runtime to one step of the output, with all presets, on x86 CPUs with VNNI and without
     (the kernels of the latter cut off sums of signed weights, see `presets`); a step comes from the
     last bit of a floating-point number that falls on the other side of a half. Where parts stay in
     floating point (SiLU, Residual Normalization) and depend on many such numbers, it can be a few
@@ -61,8 +61,8 @@ class Int8:
         weight_decay: Decoupled weight decay, on filters alone.
         warmup: Epochs (or a part of one) over which the rate rises from 0.
         distill: What to learn from the dense network beside the targets.
-        preset: The grids of activations: `presets.ORT` for ONNX Runtime and phones, or
-            `presets.TENSORRT`.
+        preset: The grids of activations and bits of weights: `presets.ORT` for ONNX Runtime and
+            phones, `presets.VNNI` for speed on servers, or `presets.TENSORRT`.
         fold_bands: Normalisation by sub-bands becomes part of the scales of the convolution before
             it; else it is an operation of its own.
         learned: Whether scales of activations are learned, as in LSQ (Esser et al. 2020).
@@ -101,8 +101,8 @@ class Int8:
             raise ValueError(f"Int8(distill={self.distill!r}): must be Distill(), or None")
         if not isinstance(self.preset, Preset):
             raise ValueError(
-                f"Int8(preset={self.preset!r}): must be compressor.quantization.presets.ORT or "
-                "TENSORRT"
+                f"Int8(preset={self.preset!r}): must be compressor.quantization.presets.ORT, "
+                "VNNI or TENSORRT"
             )
 
     @property

@@ -12,7 +12,7 @@ sums exist, or where they are small: 2 * 255 * 63 is 32,130.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -90,6 +90,13 @@ ONNX Runtime has kernels for one activation type at a time, its signed ones are 
 absorbs a ReLU where the zero point is the smallest integer. Value for value this is the symmetric
 int8 of the seeds, moved by 128. An ONNX file holds the weights moved by 128 as well (uint8, zero
 point 128), so that no sum is cut off on any CPU, at 8 bits.
+"""
+
+VNNI = replace(ORT, weight_bits=7)
+"""As `ORT`, with weights of 7 bits, which an ONNX file holds signed.
+
+As exact on every CPU, and up to twice as fast on those with VNNI, for which ONNX Runtime has no
+fast kernel of two unsigned factors.
 """
 
 TENSORRT = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, 0), weight_bits=7)

@@ -3,9 +3,9 @@
 Runtimes recognise the pattern and run one integer kernel in its place. Values between layers are
 written as floating-point numbers on a grid, as they are in the reference.
 
-Weights are unsigned where activations are, int8 moved by 128: what multiplies unsigned activations
-by signed weights cuts sums off at 16 bits on x86 CPUs without VNNI (`compressor.quantization.
-presets`).
+Weights beyond `SAFE` are unsigned where activations are, int8 moved by 128: what multiplies
+unsigned activations by signed weights cuts sums off at 16 bits on x86 CPUs without VNNI
+(`compressor.quantization.presets`). Smaller weights are signed, as CPUs with VNNI are faster then.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Writer:
     Attributes:
         nodes: `NodeProto`, in order.
         constants: `TensorProto`, each once but for signed weights.
-        signed: Whether weights are written as int8; else as uint8 with zero point 128.
+        signed: Whether all weights are written as int8; else those are that are safe, and others as
+            uint8 with zero point 128.
     """
 
     def __init__(self, onnx: Any, *, signed: bool = False, prefix: str = "q") -> None:
@@ -44,7 +45,7 @@ class Writer:
 
         Args:
             onnx: The package.
-            signed: Whether weights are written as int8.
+            signed: Whether all weights are written as int8.
             prefix: What all names begin with.
         """
         self._onnx = onnx
@@ -234,14 +235,19 @@ def _weight(writer: Writer, integers: Tensor, scale: Tensor) -> str:
     ONNX Runtime's `session.x64quantprecision` puts unsigned ones in their place, one by one, and
     does not load a file in which two nodes read the same.
     """
-    zero = 0 if writer.signed else UNSIGNED_ZERO
-    dtype = torch.int8 if writer.signed else torch.uint8
+    signed = writer.signed or largest(integers) <= SAFE
+    zero, dtype = (0, torch.int8) if signed else (UNSIGNED_ZERO, torch.uint8)
     moved = (integers.to(torch.int16) + zero).to(dtype)
     zeros = torch.full_like(scale, zero, dtype=dtype)
-    stored = (writer.constant(part, shared=not writer.signed) for part in (moved, zeros))
+    stored = (writer.constant(part, shared=not signed) for part in (moved, zeros))
     numbers, zeros_name = stored
     inputs = numbers, writer.constant(scale), zeros_name
     return writer.node("DequantizeLinear", inputs, axis=0)
+
+
+def largest(weight: Tensor) -> int:
+    """The largest magnitude of an int8 weight."""
+    return int(weight.to(torch.int16).abs().max())
 
 
 def _moves(

@@ -25,7 +25,7 @@ from compressor import Budget, Int8, fit
 from compressor.network import Network, network
 from compressor.onnx_export import onnx_bytes
 from compressor.quantization.convert import convert
-from compressor.quantization.integer import Requantise
+from compressor.quantization.integer import IntConv, IntLinear, IntSum, Requantise
 from compressor.quantization.prepare import calibrate, prepare
 from compressor.quantization.presets import ORT, TENSORRT, VNNI, Preset
 from compressor.quantization.qdq import SAFE
@@ -105,18 +105,21 @@ def test_no_file_has_a_weight_that_can_be_cut_off(name: str, preset: str) -> Non
     x = torch.cat(
         [examples(whole, 3), 1e3 * examples(whole, 2), torch.full_like(examples(whole, 1), 1e6)]
     )
-    assert_close(made, content, x)
+    # Where a ReLU does not begin at a grid's smallest integer, ONNX Runtime adds up in floating
+    # point; SiLU is in floating point everywhere. All else is equal to the last step.
+    floating = preset == "TensorRT" or name == "BC-ResNet"
+    assert_close(made, content, x, unequal=0.1 if floating else 0.0)
 
 
-def assert_close(made: Network, content: bytes, x: Tensor) -> None:
-    """Within a step of the output with and without `x64quantprecision`, and nearly all equal."""
+def assert_close(made: Network, content: bytes, x: Tensor, unequal: float = 0.0) -> None:
+    """Within a step of the output with and without `x64quantprecision`, and mostly equal."""
     last = [module for module in made.modules() if isinstance(module, Requantise)][-1]
     with torch.no_grad():
         wanted = made(x)
     for precise in ("0", "1"):
         apart = (ran(content, x, precise) - wanted).abs() / last.scale
         assert apart.max() <= 1.001
-        assert (apart > 0.001).double().mean() <= 0.1
+        assert (apart > 0.001).double().mean() <= unequal
 
 
 def ran(content: bytes, x: Tensor, precise: str) -> Tensor:
@@ -155,11 +158,29 @@ def tied(preset: Preset) -> Network:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
+def test_layers_and_sums_round_once_as_kernels_do(preset: str) -> None:
+    """Whole sums times one factor; a number in between fell on the other side every 1e5 values."""
+    made = tied(PRESETS[preset])
+    calls = {step.name: made.get_submodule(step.op) for step in made.steps if type(step.op) is str}
+    layers = [name for name, m in calls.items() if isinstance(m, IntConv | IntLinear)]
+    absorbed = preset != "TensorRT"  # there a ReLU is no part of the rounding
+    told = [name for name in layers if len(made.step(name).args) == 3]
+    assert len(layers) == 5
+    assert len(told) == (5 if absorbed else 1)
+    assert sum(isinstance(m, IntSum) for m in calls.values()) == 3
+    x = torch.cat([examples(made, 64), 100 * examples(made, 64)])
+    last = [module for module in made.modules() if isinstance(module, Requantise)][-1]
+    apart = (ran(onnx_bytes(made), x, "0") - made(x)).abs() / last.scale
+    assert (apart > 0.001).double().mean() <= (0 if absorbed else 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
 def test_weights_that_are_shared(preset: str) -> None:
     made = tied(PRESETS[preset])
     content = onnx_bytes(made)
     assert not can_be_cut_off(content)
-    assert_close(made, content, torch.cat([examples(made, 8), 1e4 * examples(made, 8)]))
+    assert_close(made, content, torch.cat([examples(made, 8), 1e4 * examples(made, 8)]), 0.1)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
+from compressor.quantization.integer import IntConv, IntLinear, IntMean, IntSum, Requantise, Scale
 
 Settings = dict[str, Any]
 """What JSON can hold."""
@@ -36,6 +36,7 @@ KINDS: Mapping[str, type[Kind]] = {
     "mean": IntMean,
     "requantise": Requantise,
     "scale": Scale,
+    "sum": IntSum,
 }
 """Kinds by the name they are stored under."""
 

@@ -25,6 +25,7 @@ from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuan
 from compressor.quantization.place import DROPOUTS, MOVING, scalings
 from compressor.quantization.pools import window
 from compressor.quantization.prepare import quantisers
+from compressor.quantization.rounding import rounded_once
 
 aten = torch.ops.aten
 
@@ -57,7 +58,7 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
             _scaling(network, rewrite, part)
         for step in network.steps:
             _rest(network, rewrite, step)
-    built = rewrite.build()
+    built = rounded_once(rewrite.build())
     for name, weight in weights.items():
         _store(built, name, weight)
     return built.to(next(network.parameters()).device).eval()

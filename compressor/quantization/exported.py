@@ -18,7 +18,7 @@ from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.steps import Value
 from compressor.quantization import qdq
 from compressor.quantization.chains import VIEWS, only_reader
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
+from compressor.quantization.integer import IntConv, IntLinear, IntMean, IntSum, Requantise, Scale
 from compressor.quantization.place import RELUS
 
 aten = torch.ops.aten
@@ -112,7 +112,11 @@ class Exported:
             self._follow_batch(step)
         if not isinstance(step.op, str):
             return
-        write = self._write(step, self._given.get_submodule(step.op))
+        module = self._given.get_submodule(step.op)
+        if isinstance(module, IntSum):
+            self._rewrite.edit(step.name, op=aten.add.Tensor, args=step.args[:2])
+            return
+        write = self._write(step, module)
         if write is not None:
             self.writes.append(write)
             name = Name(len(self.writes) - 1, self._given.shapes[step.name][1:])

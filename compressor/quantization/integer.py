@@ -113,13 +113,21 @@ class _Layer(nn.Module):
             sums = product(steps, weight.to(dtype))
         return sums if on_cpu else sums.round_()
 
-    def _values(self, sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        """Sums times scale, with the bias where it belongs; both in a shape that broadcasts."""
+    def _values(
+        self, sums: Tensor, scale: Tensor, bias: Tensor, output_scale: Tensor | None
+    ) -> Tensor:
+        """Sums times scale, with the bias where it belongs; both in a shape that broadcasts.
+
+        With an output scale, whole steps of it: one factor, one rounding, as in a kernel.
+        """
         factor = self.input_scale * scale
         if bias.is_floating_point():
             return sums.float() * factor + bias
         # The bias counts steps of the absolute scale, the sums those of the signed one.
-        return sums.add_(bias.to(sums.dtype) * scale.sign()).float().mul_(factor)
+        whole = sums.add_(bias.to(sums.dtype) * scale.sign()).float()
+        if output_scale is None:
+            return whole.mul_(factor)
+        return whole.mul_(factor / output_scale).round_().mul_(output_scale)
 
 
 class IntConv(_Layer):
@@ -147,13 +155,14 @@ class IntConv(_Layer):
         moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups))
         return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
 
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
         """Convolve.
 
         Args:
             x: Values on the input's grid, (batch, channel, time) or (batch, channel, frequency,
                 time).
             weight: int8, (outputs, channels / groups, kernel...).
+            output_scale: What one step of the result is worth, (); None leaves it unrounded.
 
         Returns:
             float32 (batch, outputs, ...). Scales of (outputs, sub_bands) split the first dimension
@@ -165,7 +174,7 @@ class IntConv(_Layer):
             sums = sums.unflatten(2, (self.scale.shape[1], -1))
         more = [1] * (sums.dim() - 1 - self.scale.dim())
         scale, bias = (t.view(*t.shape, *more) for t in (self.scale, self.bias))
-        return self._values(sums, scale, bias).view(shape)
+        return self._values(sums, scale, bias, output_scale).view(shape)
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         g = self.geometry
@@ -190,10 +199,58 @@ class IntLinear(_Layer):
         """What `plain` told of; tensors are put in afterwards."""
         return cls(_empty(bool(settings["large"])), torch.ones(()))
 
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """(..., inputs) on the input's grid, int8 (outputs, inputs) -> float32 (..., outputs)."""
+    def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
+        """(..., inputs) on the input's grid, int8 (outputs, inputs) -> float32 (..., outputs).
+
+        Whole steps of the output scale, (), if one is given.
+        """
         sums = self._sums(x, weight, functional.linear)
-        return self._values(sums, self.scale, self.bias)
+        return self._values(sums, self.scale, self.bias, output_scale)
+
+
+class IntSum(nn.Module):
+    """The sum of two values on grids, rounded to a third.
+
+    Args:
+        grids: Of the two terms and of the sum.
+    """
+
+    def __init__(self, grids: tuple[Grid, ...]) -> None:
+        super().__init__()
+        self.grids = grids
+
+    def plain(self) -> dict[str, Any]:
+        """The grids, for a stored network."""
+        return {"grids": [[grid.low, grid.high, grid.zero] for grid in self.grids]}
+
+    @classmethod
+    def from_plain(cls, settings: dict[str, Any]) -> IntSum:
+        """What `plain` told of."""
+        one, other, result = (Grid(*map(int, grid)) for grid in settings["grids"])
+        return cls((one, other, result))
+
+    def forward(self, x: Tensor, y: Tensor, *scales: Tensor) -> Tensor:
+        """Add.
+
+        A kernel's own form, with unsigned steps: ``x * (s_x / s) + (y * (s_y / s) + rest)``, each
+        product and addition rounded to single precision once (in double precision here, in which
+        the product is exact).
+
+        Args:
+            x: On the first grid, any shape.
+            y: On the second grid, of a shape that broadcasts with it.
+            scales: Of the three grids, () each.
+
+        Returns:
+            float32, whole steps of the third scale, not yet limited to its grid.
+        """
+        zeros = [float(grid.zero - (-128 if grid.low < 0 else 0)) for grid in self.grids]
+        ratios = [scale / scales[2] for scale in scales[:2]]
+        total = zeros[2] - (ratios[0] * zeros[0] + ratios[1] * zeros[1])
+        for value, n in ((y, 1), (x, 0)):
+            steps = (wide(value) / scales[n]).round_().add_(zeros[n]).double()
+            total = steps.mul_(ratios[n].double()).add_(total.double()).float()
+        return total.round_().sub_(zeros[2]).mul_(scales[2])
 
 
 class IntMean(nn.Module):

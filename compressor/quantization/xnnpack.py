@@ -22,6 +22,7 @@ from compressor.quantization.integer import (
     IntConv,
     IntLinear,
     IntMean,
+    IntSum,
     Requantise,
     Scale,
 )
@@ -180,6 +181,8 @@ def written(network: Network) -> Network:
             op = rewrite.add(f"{PLACE}.{step.name}", module)
             rewrite.edit(step.name, op=op, args=step.args[:1])
             grids |= {step.name: op} if isinstance(module, Rounded) else {}
+        elif isinstance(called, IntSum):
+            rewrite.edit(step.name, op=aten.add.Tensor, args=step.args[:2])
         elif packet(step) is aten.squeeze:  # of which XNNPACK knows the general form alone
             sizes = (-1, *network.shapes[step.name][1:])
             rewrite.edit(step.name, op=aten.reshape.default, args=(step.args[0], sizes), kwargs={})

@@ -1,0 +1,88 @@
+"""Where the integer reference rounds as runtimes do: once, from the whole sum to the next grid.
+
+A runtime's kernel does not make the number that a layer's sum stands for and then look for its
+step; it multiplies the sum by one factor, ``input scale * weight scale / output scale`` in single
+precision, and rounds. The two ways differ where a sum falls within a millionth of a half: once in
+some 100,000 values, which is several in every clip. So layers and sums whose result goes to a grid
+are told the grid, and the reference is the file's to the last step.
+
+Source: ONNX Runtime 1.31, `QLinearConv` (output scale, MlasRequantizeOutput) and `QLinearAdd`
+(MlasQLinearAdd: one fused multiplication and addition for each of the two).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.steps import Value
+from compressor.quantization.chains import only_reader
+from compressor.quantization.integer import IntConv, IntLinear, IntSum, Requantise
+from compressor.quantization.place import MOVING
+
+aten = torch.ops.aten
+
+
+def rounded_once(network: Network) -> Network:
+    """The same network, its layers and sums told the grids that their results go to.
+
+    Args:
+        network: Of integer layers, converted.
+    """
+    rewrite = Rewrite(network)
+    for step in network.steps:
+        called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+        target = _target(network, step)
+        if target is None:
+            continue
+        if isinstance(called, IntConv | IntLinear) and not called.bias.is_floating_point():
+            rewrite.edit(step.name, args=(*step.args[:2], _scale(target)))
+        elif packet(step) is aten.add:
+            _sum(network, rewrite, step, target)
+    return rewrite.build()
+
+
+def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step) -> None:
+    """Put a sum of integers in the place of one whose two terms stand on grids."""
+    terms = step.args[:2]
+    sources = [_source(network, term) for term in terms]
+    if step.kwargs.get("alpha", 1) != 1 or any(source is None for source in sources):
+        return
+    steps = [*(source for source in sources if source is not None), target]
+    grids = [_requantise(network, each) for each in steps]
+    module = IntSum(tuple(grid.grid for grid in grids if grid is not None))
+    op = rewrite.add(f"int8.{step.name}_sum", module)
+    rewrite.edit(step.name, op=op, args=(*terms, *map(_scale, steps)), kwargs={})
+
+
+def _target(network: Network, step: Step) -> Step | None:
+    """What moves a result to a grid, where nothing else reads it.
+
+    A ReLU may lie between, if the grid begins at zero: then it does nothing but cut off below.
+    """
+    reader = only_reader(network, step.name)
+    relu = reader is not None and packet(reader) is aten.relu
+    if reader is not None and relu:
+        reader = only_reader(network, reader.name)
+    found = None if reader is None else _requantise(network, reader)
+    if found is None or (relu and found.grid.zero != found.grid.low):
+        return None
+    return reader
+
+
+def _source(network: Network, value: Value) -> Step | None:
+    """What moved a value to its grid; None if it stands on none."""
+    step = network.producer(value) if isinstance(value, Ref) else None
+    while step is not None and packet(step) in MOVING:
+        step = network.producer(step.args[0])
+    return None if step is None or _requantise(network, step) is None else step
+
+
+def _requantise(network: Network, step: Step) -> Requantise | None:
+    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    return called if isinstance(called, Requantise) else None
+
+
+def _scale(step: Step) -> Weight:
+    """The scale of the grid that a step moves to."""
+    return Weight(f"{step.op}.scale")

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
+from compressor.quantization.integer import (
+    IntConv,
+    IntLinear,
+    IntMean,
+    IntTransposed,
+    Requantise,
+    Scale,
+)
 
 Settings = dict[str, Any]
 """What JSON can hold."""
@@ -36,6 +43,7 @@ KINDS: Mapping[str, type[Kind]] = {
     "mean": IntMean,
     "requantise": Requantise,
     "scale": Scale,
+    "transposed": IntTransposed,
 }
 """Kinds by the name they are stored under."""
 

@@ -233,7 +233,7 @@ def test_integers_that_32_bits_hold_and_one_more() -> None:
     count, room = divmod(WHOLE, 127 * 255)
     assert largest_sum(torch.full((1, count), 127), torch.tensor([room]), 255) == WHOLE
     model = nn.Sequential(nn.ReLU(), nn.Linear(count, 1))
-    nn.init.ones_(model[1].weight)
+    nn.init.ones_(model.get_parameter("1.weight"))
     prepared = prepare(network(model, torch.ones(1, count)))
     calibrate(prepared, [(torch.rand(2, count),)])
     integers = convert(prepared)

@@ -18,6 +18,7 @@ from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.steps import Value
 from compressor.quantization import qdq
 from compressor.quantization.chains import VIEWS, only_reader
+from compressor.quantization.counted import counted_groups
 from compressor.quantization.grids import wraps
 from compressor.quantization.integer import (
     IntConv,
@@ -109,6 +110,12 @@ class Exported:
     def _step(self, step: Step) -> None:
         if packet(step) in VIEWS:
             self._follow_batch(step)
+        counted = counted_groups(self._given, step)
+        if counted is not None:
+            op = self._rewrite.add(f"{PLACE}.{step.name}", counted)
+            names = ("input", "weight", "bias", "groups")
+            args = tuple(step.argument(name) for name in names)
+            self._rewrite.edit(step.name, op=op, args=args, kwargs={})
         if not isinstance(step.op, str):
             return
         write = self._write(step, self._given.get_submodule(step.op))

@@ -85,23 +85,25 @@ def rounds_weights(network: Network, step: Step) -> bool:
 
 
 def geometry(network: Network, step: Step) -> Geometry | None:
-    """How a convolution moves.
-
-    None where it pads one side more than the other, or where a number is known only when it runs,
-    as groups are that were counted from the batch.
-    """
+    """How a convolution by a parameter moves; None for what `moves` has no answer to."""
     kernel = network.tensor(cast("str", weight_name(network, step))).shape[2:]
-    if packet(step) in TRANSPOSED:
-        names = ("stride", "padding", "dilation", "output_padding")
-    else:
-        names = ("stride", "padding", "dilation")
+    groups: Value = step.argument("groups")
+    return moves(step, kernel, groups) if isinstance(groups, int) else None
+
+
+def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None:
+    """How a convolution by a kernel of some size moves.
+
+    None where it pads one side more than the other, or by numbers known only when it runs.
+    """
+    names = ("stride", "padding", "dilation")
+    names = (*names, "output_padding") if packet(step) in TRANSPOSED else names
     given: dict[str, Value] = {name: step.argument(name) for name in names}
     if isinstance(given["padding"], str):
         reach = _each(given["dilation"], len(kernel))
         given["padding"] = _named_padding(given["padding"], reach, kernel)
     each = {name: _each(value, len(kernel)) for name, value in given.items()}
-    groups: Value = step.argument("groups")
-    if not all(isinstance(n, int) for n in (groups, *(n for ns in each.values() for n in ns))):
+    if not all(isinstance(number, int) for numbers in each.values() for number in numbers):
         return None
     stride, padding, dilation, *more = each.values()
     return Geometry(stride, padding, dilation, groups, more[0] if more else None)
@@ -125,10 +127,12 @@ def _layout(network: Network, step: Step, name: str) -> Layout | None:
         return None
     if not weight.is_floating_point() or weight.dim() < 2:
         return None
-    moves = None if packet(step) is aten.linear else geometry(network, step)
-    if packet(step) is not aten.linear and moves is None:
+    if packet(step) is aten.linear:
+        return Layout()
+    found = geometry(network, step)
+    if found is None:
         return None
-    return Layout() if moves is None or moves.more is None else Layout(moves.groups)
+    return Layout() if found.more is None else Layout(found.groups)
 
 
 def _read(network: Network, step: Step) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ def export(
 
     The program takes a batch of one. Convolutions, matrix products and sums of the integer
     reference run as XNNPACK's kernels of 8-bit integers. In floating point are its average pools,
-    for which XNNPACK has no other kernels, and convolutions whose scales tell sub-bands apart: with
+    for which XNNPACK has no other kernels, convolutions that are transposed or in three dimensions,
+    layers whose sums 32 bits may not hold, and convolutions whose scales tell sub-bands apart: with
     `Int8(fold_bands=False)` these are integers too, and normalisation by sub-bands is not.
 
     Args:

@@ -8,7 +8,7 @@ they make of a network (`dry`, in shape) and of the size of an entry (`stores`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, prod
@@ -29,6 +29,10 @@ UNIT = 256
 """Parts of a byte that an entry's size is counted in: a quarter of 8 bits is no whole byte."""
 
 
+Stored = Callable[[Weight, Fraction], Fraction]
+"""Bits that an entry of a tensor takes, on average, if it took so many before."""
+
+
 class Storing(Protocol):
     """What `bytes` caps ask of a phase that changes how a network is stored."""
 
@@ -36,8 +40,8 @@ class Storing(Protocol):
         """What it will make of a network, with any values: only kinds and counts matter."""
         ...
 
-    def stores(self, weight: Weight, bits: Fraction) -> Fraction:
-        """Bits that an entry of a tensor takes after it, on average, if it took `bits` before."""
+    def stores(self, whole: Network) -> Stored:
+        """What an entry of a tensor takes after it has been applied to a network."""
         ...
 
 
@@ -80,12 +84,12 @@ def footprint(session: Session, phases: Sequence[Phase]) -> Footprint:
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
-    graph = session.graph
-    entries = {w.name: _entry(session, w, phases) for w in graph.weights.values()}
+    graph, end = session.graph, _end(session, phases)
+    entries = {w.name: _entry(session, w, end) for w in graph.weights.values()}
     counted = sum(
         size * prod(dim.size for dim in graph.weights[name].dims) for name, size in entries.items()
     )
-    whole = bound(session, phases)
+    whole = _bound(session, end)
     return Footprint(entries, max(ceil(whole - Fraction(counted, UNIT)), 0))
 
 
@@ -118,16 +122,37 @@ def bound(session: Session, phases: Sequence[Phase]) -> int:
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
-    return container.bound(_made(session, phases)) - floor(_saved(session, phases))
+    return _bound(session, _end(session, phases))
 
 
-def _made(session: Session, phases: Sequence[Phase]) -> Network:
-    """What some phases will make of a session's model, in shape."""
-    made = network(session.model, session.example)
+@dataclass(frozen=True)
+class _End:
+    """What some phases will leave of a session's model.
+
+    Attributes:
+        made: The network, in shape.
+        stored: What each phase makes of the size of an entry, in order.
+        sparing: Those of them that make zeros.
+    """
+
+    made: Network
+    stored: tuple[Stored, ...]
+    sparing: tuple[Sparing, ...]
+
+
+def _end(session: Session, phases: Sequence[Phase]) -> _End:
+    made, stored = network(session.model, session.example), list[Stored]()
     for phase in phases:
+        if hasattr(phase, "stores"):  # by what it is given, so before it is changed
+            stored.append(cast("Storing", phase).stores(made))
         if hasattr(phase, "dry"):
             made = cast("Storing", phase).dry(made, session)
-    return made
+    sparing = tuple(cast("Sparing", phase) for phase in phases if hasattr(phase, "keeps"))
+    return _End(made, tuple(stored), sparing)
+
+
+def _bound(session: Session, end: _End) -> int:
+    return container.bound(end.made) - floor(_saved(session, end))
 
 
 def most_bytes(session: Session) -> int | None:
@@ -157,11 +182,11 @@ def affordable(session: Session, names: Collection[str]) -> int:
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
-    cap, phases = cast("int", session.budget.bytes), session.later
-    whole = container.bound(_made(session, phases))
+    cap, end = cast("int", session.budget.bytes), _end(session, session.later)
+    whole = container.bound(end.made)
     weights = [w for w in session.graph.weights.values() if w.name in names]
     sizes = {w.name: _size(session, w) for w in weights}
-    bits = {w.name: _bits(session, w, phases, Fraction(1)) for w in weights}
+    bits = {w.name: _bits(session, w, end, Fraction(1)) for w in weights}
     dense = sum(sizes[name] * bits[name] for name in sizes)
     room = 8 * (cap - whole) + dense
     if dense <= room:
@@ -191,19 +216,18 @@ def sparse(bits: Fraction, share: Fraction) -> Fraction:
     return min(bits, share * bits + 1)
 
 
-def _entry(session: Session, weight: Weight, phases: Sequence[Phase]) -> int:
+def _entry(session: Session, weight: Weight, end: _End) -> int:
     """What an entry will take, in 256ths of a byte."""
-    return ceil(_bits(session, weight, phases, _share(session, weight)) * UNIT / 8)
+    return ceil(_bits(session, weight, end, _share(session, weight)) * UNIT / 8)
 
 
-def _saved(session: Session, phases: Sequence[Phase]) -> Fraction:
+def _saved(session: Session, end: _End) -> Fraction:
     """Bytes that zeros save, those that are masked and those that later phases will make."""
-    whole = [phase for phase in phases if not hasattr(phase, "keeps")]
-    saved = Fraction()
+    whole, saved = replace(end, sparing=()), Fraction()
     for weight in session.graph.weights.values():
         size = _size(session, weight)
         dense = _bits(session, weight, whole, Fraction(1))
-        saved += size * (dense - _bits(session, weight, phases, _share(session, weight))) / 8
+        saved += size * (dense - _bits(session, weight, end, _share(session, weight))) / 8
     return saved
 
 
@@ -213,14 +237,12 @@ def _size(session: Session, weight: Weight) -> int:
     return 0 if now is None else now.numel()
 
 
-def _bits(session: Session, weight: Weight, phases: Sequence[Phase], share: Fraction) -> Fraction:
+def _bits(session: Session, weight: Weight, end: _End, share: Fraction) -> Fraction:
     """Bits of an entry at the end, where a share of them is not zero."""
     bits = Fraction(8 * weight.itemsize)
-    for phase in phases:
-        if hasattr(phase, "stores"):
-            bits = cast("Storing", phase).stores(weight, bits)
-        if hasattr(phase, "keeps"):
-            share = min(share, cast("Sparing", phase).keeps(weight))
+    for stored in end.stored:
+        bits = stored(weight, bits)
+    share = min((share, *(phase.keeps(weight) for phase in end.sparing)))
     return sparse(min(bits, Fraction(session.bits.get(weight.name, bits))), share)
 
 

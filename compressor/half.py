@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compressor.graph import Weight as StoredWeight
 from compressor.network import Network, Ref, Rewrite, Step, Weight, network
 from compressor.network.steps import mapped
 
 if TYPE_CHECKING:
+    from compressor.footprint import Stored
     from compressor.phases import Phase
     from compressor.session import Session
     from compressor.training import Training
@@ -50,9 +50,9 @@ class Half:
         """The same network on weights of 16 bits."""
         return halved(whole)
 
-    def stores(self, weight: StoredWeight, bits: Fraction) -> Fraction:  # noqa: ARG002
+    def stores(self, whole: Network) -> Stored:  # noqa: ARG002
         """Two bytes, or fewer."""
-        return min(bits, Fraction(16))
+        return lambda _, bits: min(bits, Fraction(16))
 
     def run(self, training: Training, part: int) -> None:
         """Round the weights."""

@@ -25,6 +25,8 @@ from compressor.errors import BudgetError
 from compressor.footprint import UNIT, Footprint, footprint
 from compressor.graph import Graph, Quadratic
 from compressor.importance import fisher, gradients
+from compressor.network import network
+from compressor.quantization.weighted import rounded_weights
 from compressor.settings import check_whole
 from compressor.structure import Structure, restrict
 from compressor.surgery import shrink
@@ -107,7 +109,7 @@ class Joint:
             )
         if not any(type(phase).__name__ == "Int8" for phase in session.later):
             raise ValueError("Joint() chooses bits for Int8(): end the schedule with Int8()")
-        weights = coded_weights(session.model, session.graph)
+        weights = rounded_later(session)
         least = priced(footprint(session, session.later), weights, min(self.averages))
         allocate(
             session.graph, np.ones(session.graph.units), session.due, method="uniform",
@@ -134,7 +136,7 @@ class Joint:
 
     def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""
-        weights = coded_weights(session.model, session.graph)
+        weights = coded_weights(session.model, rounded_later(session))
         cap, left = cast("int", session.budget.bytes), footprint(session, session.later)
         room = _room(left, weights, session.graph, session.graph.sizes, cap)
         codes = _codes(self, weights, session.graph, sensitivity, room)
@@ -167,7 +169,8 @@ class _Measured:
     def __init__(self, joint: Joint, session: Session, batches: Sequence[Batch]) -> None:
         self.joint, self.session, self.batches = joint, session, batches
         self.caps = cast("Budget", session.due)
-        self.weights = coded_weights(session.model, session.graph)
+        self.names = rounded_later(session)
+        self.weights = coded_weights(session.model, self.names)
         found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
         self.scores = agreed(session, fisher(session.graph, tensors, found))
@@ -186,7 +189,7 @@ class _Measured:
         small = shrink(session.model, graph, structure)
         cap = cast("int", self.caps.bytes)
         room = _room(self._footprint, self.weights, graph, structure.widths, cap)
-        left, weights = restrict(structure), coded_weights(small, graph)
+        left, weights = restrict(structure), coded_weights(small, self.names)
         codes = _codes(self.joint, weights, left, self.sensitivity(structure), room)
         with torch.no_grad():
             for name, code in codes.items():
@@ -198,16 +201,20 @@ class _Measured:
     def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
         """Mean squared gradients of the weights that a structure keeps."""
         held = private_copy(self.session.model)
-        for name, weight in coded_weights(held, self.session.graph).items():
+        for name, weight in coded_weights(held, self.names).items():
             weight.copy_(self._fisher.get(name, torch.zeros_like(weight)))
         small = shrink(held, self.session.graph, structure)
-        return coded_weights(small, self.session.graph)
+        return coded_weights(small, self.names)
 
 
-def coded_weights(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
-    """The weights of convolutions and matrix products, by name; the model's own memory."""
-    applied = {site.weight for site in graph.sites}
-    return {name: p.detach() for name, p in model.named_parameters() if name in applied}
+def rounded_later(session: Session) -> frozenset[str]:
+    """Names of the weights that `Int8` will round, and that may be offered fewer bits."""
+    return frozenset(rounded_weights(network(session.model, session.example)))
+
+
+def coded_weights(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:
+    """Some of a model's parameters by name; its own memory."""
+    return {name: p.detach() for name, p in model.named_parameters() if name in names}
 
 
 def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footprint:

@@ -11,7 +11,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.onnx import errors
 
 from compressor.front_end import FrontEnd, joined
 from compressor.network import Network
@@ -36,7 +37,8 @@ def export(
 
     Integer layers are written so that runtimes recognise them (QuantizeLinear, DequantizeLinear).
     Inputs keep their names; outputs are named "output", or "output_0" and so on where there are
-    several. Their first dimension, the batch, is open.
+    several. Their first dimension, the batch, is open, and so is whatever else is in the network
+    (`Network.open`); an input without a batch has the sizes of the example.
 
     With a front end the input is named "waveform". What the front end computes stays in floating
     point. PyTorch's Fourier transforms become ONNX's DFT, which few runtimes have, and which ONNX
@@ -51,8 +53,8 @@ def export(
 
     Raises:
         ImportError: If onnx or onnxscript is missing.
-        ValueError: If the front end does not fit the network or any batch size, or ONNX's checker
-            refuses what was made.
+        ValueError: If the front end does not fit the network or any batch size, PyTorch's exporter
+            cannot write an operation, or ONNX's checker refuses what was made.
     """
     content = onnx_bytes(network, front_end, waveform)
     write_bytes(Path(path), content)
@@ -90,7 +92,7 @@ def onnx_bytes(
     model = _translated(module)
     made.write(onnx, model)
     strip(model)
-    _check_batch(model)
+    _check_open(model, _opened(module))
     _warn_of_transforms(model)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -148,38 +150,63 @@ def _translated(module: Network | FrontEnd) -> Any:
     one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
     names = module.inputs if isinstance(module, Network) else ("waveform",)
     device = next((t.device for t in module.buffers()), torch.device("cpu"))
-    inputs = tuple(torch.cat([x, x]).to(device) for x in one)  # one would be taken for a constant
-    open_batch = tuple({0: Dim("batch")} for _ in inputs)
-    shapes: Any = (open_batch,) if isinstance(module, Network) else open_batch  # one *inputs
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            dynamic_shapes=shapes,
-            input_names=list(names),
-        )
+    opened = _opened(module)
+    pairs = list(zip(one, opened, strict=True))
+    # A one would be taken for a constant.
+    inputs = tuple((torch.cat([x, x]) if 0 in dims else x).to(device) for x, dims in pairs)
+    sizes = tuple({d: Dim("batch") if d == 0 else Dim.DYNAMIC for d in dims} for dims in opened)
+    shapes: Any = (sizes,) if isinstance(module, Network) else sizes  # one *inputs
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                dynamic_shapes=shapes,
+                input_names=list(names),
+            )
+    except errors.OnnxExporterError as error:
+        raise ValueError(
+            f"export: PyTorch's exporter cannot write this network as ONNX, for inputs "
+            f"{[tuple(x.shape) for x in inputs]} with the dimensions {opened} open: {_why(error)}. "
+            "Write that operation with others; Result.write stores the network as it is"
+        ) from error
     if program is None:
         raise ValueError("export: PyTorch's exporter gave nothing back")
     return program.model_proto
 
 
-def _check_batch(model: Any) -> None:
-    """See that the size of the batch was left open, which the exporter does not insist on.
+def _why(error: BaseException) -> str:
+    """What an error began with, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = (line.strip() for line in str(error).splitlines())
+    return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
+
+
+def _opened(module: Network | FrontEnd) -> tuple[tuple[int, ...], ...]:
+    """The open dimensions of every input; of a waveform it is the batch."""
+    return module.open if isinstance(module, Network) else ((0,),)
+
+
+def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:
+    """See that sizes were left open, which the exporter does not insist on.
 
     Raises:
         ValueError: If not.
     """
-    for value in model.graph.input:
-        first = value.type.tensor_type.shape.dim[0]
-        if not first.dim_param:
-            raise ValueError(
-                f"export: PyTorch's exporter made {first.dim_value} of the open size of a batch, "
-                f"as something computes with it as a number (len(x), int(x.shape[0])) on the way "
-                f"from {value.name!r}: take x.shape[0] as it is, or -1"
-            )
+    for value, dims in zip(model.graph.input, opened, strict=True):
+        for d in dims:
+            size = value.type.tensor_type.shape.dim[d]
+            if not size.dim_param:
+                what = "of a batch" if d == 0 else f"of dimension {d}"
+                raise ValueError(
+                    f"export: PyTorch's exporter made {size.dim_value} of the open size {what}, as "
+                    "something computes with it as a number (len(x), int(x.shape[0])) on the way "
+                    f"from {value.name!r}: take x.shape[{d}] as it is, or -1"
+                )
 
 
 def _warn_of_transforms(model: Any) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compressor import archive, container, storage
 from compressor.front_end import rows_read
 from compressor.measure import check_model
-from compressor.network import Network, network
+from compressor.network import Network, Varying, network
 from compressor.render import heading
 from compressor.report import Report
 from compressor.structure import Structure
@@ -61,20 +61,28 @@ class Result:
         """
         return network(self.model, self.example).eval()
 
-    def write(self, path: str | os.PathLike[str]) -> int:
+    def write(self, path: str | os.PathLike[str], varying: Varying | None = None) -> int:
         """Write the whole model into one small file; returns its length in bytes.
 
         `compressor.load` makes a network of it again, in a process that has never seen the model's
-        class: equal to `network`, bit for bit. A cap on bytes is a cap on this file.
+        class: equal to `network`, bit for bit. A cap on bytes is a cap on this file, as it is
+        without `varying`.
 
         Args:
             path: Of the file, put in place in one step.
+            varying: Dimensions of the input that may have any size beside the batch, as ``(3,)``
+                for time, or by number of the input, ``{0: (3,)}``; what is written is compared with
+                the model on other sizes first. After `Int8` there are none: integers are made for
+                one size.
 
         Raises:
-            TraceError: If the model cannot be written as a network.
-            ValueError: If it has an operation that cannot be stored.
+            TraceError: If the model cannot be written as a network, or not for any size there.
+            ValueError: If it has an operation that cannot be stored, or no such dimension.
         """
-        return container.write(self.network, path)
+        return container.write(self._varying(varying), path)
+
+    def _varying(self, varying: Varying | None) -> Network:
+        return network(self.model, self.example, varying).eval()
 
     @property
     def rows(self) -> tuple[int, ...] | None:
@@ -92,6 +100,7 @@ class Result:
         path: str | os.PathLike[str],
         front_end: nn.Module | None = None,
         waveform: Tensor | None = None,
+        varying: Varying | None = None,
     ) -> None:
         """Write an ONNX file, for ONNX Runtime at its default settings; any batch size.
 
@@ -109,15 +118,23 @@ class Result:
                 `rows` alone; None to leave it to the caller.
             waveform: One example, batch first, of the length that the model was trained on; None
                 for `front_end.example_input_array`.
+            varying: Dimensions of the input that may have any size, as for `write`; none with a
+                front end.
 
         Raises:
             ImportError: If onnx or onnxscript is not installed.
-            TraceError: If the model cannot be written as a network.
-            ValueError: If the front end makes another shape than the model takes.
+            TraceError: If the model cannot be written as a network, or not for any size there.
+            ValueError: If the front end makes another shape than the model takes, or there is no
+                such dimension.
         """
         from compressor.onnx_export import export  # noqa: PLC0415 - onnx is optional
 
-        export(self.network, path, front_end, waveform)
+        if varying and front_end is not None:
+            raise ValueError(
+                f"export(varying={varying!r}) with a front end, whose clips have one length: leave "
+                "one of the two out"
+            )
+        export(self._varying(varying), path, front_end, waveform)
 
     def export_executorch(
         self,

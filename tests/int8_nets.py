@@ -24,7 +24,7 @@ def trained(model: nn.Module, seed: int = 0, *, negative: float = 0.0) -> nn.Mod
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
                 module.running_mean.normal_(0, 0.2, generator=generator)
                 module.running_var.uniform_(0.5, 1.5, generator=generator)
                 module.num_batches_tracked.fill_(100)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compressor.network.capture import network
+from compressor.network.capture import Varying, network
 from compressor.network.core import Network
 from compressor.network.rewrite import Rewrite
 from compressor.network.steps import Ref, Step, Weight, packet
 
-__all__ = ["Network", "Ref", "Rewrite", "Step", "Weight", "network", "packet"]
+__all__ = ["Network", "Ref", "Rewrite", "Step", "Varying", "Weight", "network", "packet"]

@@ -6,7 +6,7 @@ What a batch of one hides, a batch of two shows: an operation that was written f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,10 +32,29 @@ class Batch:
     Attributes:
         one: The inputs, batch of one.
         batched: Which of them have the batch as their first dimension; others are passed whole.
+        varying: For each of them the other dimensions that may have any size; empty for none.
     """
 
     one: tuple[Tensor, ...]
     batched: tuple[bool, ...]
+    varying: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def open(self) -> tuple[tuple[int, ...], ...]:
+        """The dimensions of every input that may have any size."""
+        more = self.varying or ((),) * len(self.one)
+        pairs = zip(self.batched, more, strict=True)
+        return tuple((*((0,) if batched else ()), *dims) for batched, dims in pairs)
+
+    def longer(self, by: int) -> Batch:
+        """The same with so many more entries along every dimension that varies; 0 doubles them."""
+        longer: list[Tensor] = []
+        for x, dims in zip(self.one, self.varying, strict=True):
+            for d in dims:
+                extra = x.narrow(d, 0, min(by, x.shape[d]) or x.shape[d])
+                x = torch.cat([x, extra], d)  # noqa: PLW2901 - dimension after dimension
+            longer.append(x)
+        return replace(self, one=tuple(longer))
 
     def of(self, size: int) -> tuple[Tensor, ...]:
         """Inputs for a batch of `size`; the rows after the first differ from it where they can."""
@@ -60,6 +79,23 @@ def hold_against(model: nn.Module, network: Network, batch: Batch) -> None:
                 "apart (squeeze() without a dimension and `if len(x) == 1` do), or draws at random "
                 "in eval mode: write that part the same way for all"
             )
+
+
+def hold_longer(model: nn.Module, network: Network, batch: Batch) -> None:
+    """Run copies of both on other sizes of the dimensions that vary: one more entry, and twice.
+
+    Raises:
+        TraceError: If the model takes neither, or the results differ.
+    """
+    tried = [longer for longer in map(batch.longer, (0, 1)) if runs(model, longer, 1)]
+    if not tried:
+        sizes = ", ".join(str(tuple(x.shape)) for x in batch.longer(0).one)
+        raise TraceError(
+            f"{type(model).__name__} takes no other size along the dimensions {batch.varying} that "
+            f"are to vary: it failed for {sizes}, and for one more entry. Leave them out of varying"
+        )
+    for longer in tried:
+        hold_against(model, network, longer)
 
 
 def explain_fixed(model: nn.Module, static: Callable[[int], Network], batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
-from compressor.network.batch import Batch, explain_fixed, hold_against, runs
+from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
 from compressor.network.core import Network
 from compressor.network.follow import aten
 from compressor.network.holders import Holder, branch, holders, plant
@@ -38,17 +38,27 @@ from compressor.tracing.program import (
     module_of,
 )
 
+Varying = Sequence[int] | Mapping[int, Sequence[int]]
+"""Dimensions of the first input, or of inputs by their number."""
+
 _CHECKS = ("_assert", "_guard", "sym_constrain")
 """Operations that only look; what they make sure of held for the example."""
 
 
-def network(model: nn.Module, example: Example | None = None) -> Network:
+def network(
+    model: nn.Module, example: Example | None = None, varying: Varying | None = None
+) -> Network:
     """Write a model as a network: the same results, parameter names and modes, as data.
 
     Args:
         model: Any module that `torch.export` can export in eval mode; not touched.
         example: A tensor or tuple of tensors, batch first, for instance (1, channel, frequency,
-            time); default `model.example_input_array`.
+            time); default `model.example_input_array`. An input that is not as long as the first
+            has no batch.
+        varying: Dimensions that may have any size beside the batch: of the first input, ``(3,)``
+            for time, or by number of the input, ``{0: (3,), 1: (1,)}``. The example should have at
+            least two entries there. The network equals the model with one more entry and with twice
+            as many, where the model takes these (tried).
 
     Returns:
         A network of its own tensors, on the model's device, each module in its own mode, that takes
@@ -62,14 +72,75 @@ def network(model: nn.Module, example: Example | None = None) -> Network:
         ValueError: If there is no usable example.
     """
     if isinstance(model, Network):
+        _check_made(model, varying)
         return cast("Network", private_copy(model))
-    one = example_of(model, example)
-    batch = Batch(one, _batched(model, example))
     twin = private_copy(model)
     with randomness.preserved():
+        batch = _batch(twin, example_of(model, example), _batched(model, example), varying)
         made = _written(twin, batch)
         hold_against(twin, made, batch)
+        if batch.varying:
+            hold_longer(twin, made, batch)
     return made
+
+
+def _batch(
+    model: nn.Module, one: tuple[Tensor, ...], batched: tuple[bool, ...], varying: Varying | None
+) -> Batch:
+    """How the example becomes a batch of any size.
+
+    Where the example is a batch of one, a further input that begins with a one may have no batch:
+    it has none if the model runs on a batch of two only when that input is left as it is.
+    """
+    alone = (True, *[False] * (len(one) - 1))
+    if batched != alone and not runs(model, Batch(one, batched), 2):
+        batched = alone if runs(model, Batch(one, alone), 2) else batched
+    return Batch(one, batched, _varying(one, batched, varying))
+
+
+def _varying(
+    one: tuple[Tensor, ...], batched: tuple[bool, ...], given: Varying | None
+) -> tuple[tuple[int, ...], ...]:
+    """The dimensions that vary, for every input; empty if none does.
+
+    Raises:
+        ValueError: If there is no such input or dimension, or it is the batch, or as short as one.
+    """
+    named = given if isinstance(given, Mapping) else {0: given or ()}
+    wrong = [number for number in named if number not in range(len(one))]
+    if wrong:
+        raise ValueError(
+            f"varying={given!r}: there is no input {wrong[0]!r}; the model has {len(one)}"
+        )
+    for number, dims in named.items():
+        shape = tuple(one[number].shape)
+        first = 1 if batched[number] else 0
+        for d in dims:
+            if d not in range(first, len(shape)) or shape[d] < 2:
+                raise ValueError(
+                    f"varying={given!r}: dimension {d!r} of the input {shape} cannot vary: it has "
+                    f"to be one of {first} to {len(shape) - 1}, with two entries or more in the "
+                    "example (the batch varies anyway)"
+                )
+    if not any(named.values()):
+        return ()
+    return tuple(tuple(named.get(number, ())) for number in range(len(one)))
+
+
+def _check_made(made: Network, varying: Varying | None) -> None:
+    """Check that a network is open where it is asked to be.
+
+    Raises:
+        ValueError: If not: it was made for one size, as integers are.
+    """
+    named = varying if isinstance(varying, Mapping) else {0: varying or ()}
+    for number, dims in named.items():
+        if not set(dims) <= set(made.open[number] if number in range(len(made.open)) else ()):
+            raise ValueError(
+                f"varying={varying!r}: this is a network already (integers, or a file that was "
+                "read), made for one size there, as its pools and views are: train with an example "
+                "of the size that is wanted, or export without Int8()"
+            )
 
 
 def _written(model: nn.Module, batch: Batch, only: int = 0) -> Network:
@@ -91,7 +162,7 @@ def _written(model: nn.Module, batch: Batch, only: int = 0) -> Network:
     outputs = _outputs(model, exported, [_value(result, names) for result in results])
     inputs = tuple(str(name) for name in exported.graph_signature.user_inputs)
     steps, outputs = without_writing(steps, outputs, _types(nodes))
-    return Network(steps, inputs, outputs, tree, batch.one)
+    return Network(steps, inputs, outputs, tree, batch.one, batch.open)
 
 
 def _batched(model: nn.Module, example: Example | None) -> tuple[bool, ...]:
@@ -112,14 +183,16 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     inputs = batch.of(only or 2)  # with a batch of one, the one would be taken for a fact
     sizes = ShapesCollection()
     given: Any = sizes  # which its signature forgets
-    for tensor, batched in zip(inputs, batch.batched, strict=True):
-        sizes[tensor] = {0: Dim.DYNAMIC} if batched and not only else None
+    for tensor, opened in zip(inputs, batch.open, strict=True):
+        sizes[tensor] = dict.fromkeys(opened, Dim.DYNAMIC) if opened and not only else None
     with evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         try:
             exported = torch.export.export(model, inputs, strict=False, dynamic_shapes=given)
         except Exception as error:
+            if batch.varying and not only:
+                raise TraceError(_fixed_size(model, batch, error)) from error
             if not only:
                 explain_fixed(model, partial(_written, model, batch), batch)
             raise TraceError(_failure(model, inputs, error)) from error
@@ -130,6 +203,18 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
             "cannot hold: move autocast out of the model, around the call"
         )
     return exported
+
+
+def _fixed_size(model: nn.Module, batch: Batch, error: Exception) -> str:
+    """Why a model does not export with some dimensions open."""
+    shapes = ", ".join(str(tuple(x.shape)) for x in batch.one)
+    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return (
+        f"{type(model).__name__} does not export for any size along the dimensions "
+        f"{batch.varying} of inputs {shapes}, which were to vary (varying=...): {text.strip()} "
+        "Something computes with that size as a number, or flattens it into features: write it "
+        "with x.shape, or leave the dimension out of varying"
+    )
 
 
 def _tensor_names(model: nn.Module, exported: ExportedProgram, tree: Holder) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -25,7 +25,8 @@ class Network(nn.Module):
     Parameters and buffers have the names they had in the user's model, so that its `state_dict`
     fits. `train()` and `eval()` act on the modules' names: batch normalisation, dropout and
     recurrent layers run as their module's mode says, those that looked at no mode do not. A network
-    takes any batch size, and one shape for the rest of its input.
+    takes any batch size, and one shape for the rest of its input unless it was asked to leave more
+    dimensions open (`varying` of `compressor.network.network`).
 
     Attributes:
         steps: The operations, in order. Never changed: `compressor.network.Rewrite` makes another
@@ -33,6 +34,8 @@ class Network(nn.Module):
         inputs: Names of the inputs, in order.
         outputs: What `forward` returns: a `Ref`, or tuples, lists and dictionaries of such.
         example_input_array: Zeros of the shape and type of one input, batch of one.
+        open: For every input the dimensions that may have another size than in the example: 0, the
+            batch, if it has one, and those that were asked for.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Network(nn.Module):
         outputs: Value,
         tree: nn.Module,
         example: tuple[Tensor, ...],
+        opened: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """A network of these steps.
 
@@ -52,9 +56,11 @@ class Network(nn.Module):
             tree: Whose children, parameters and buffers become the network's own, under the same
                 names; they are shared, not copied.
             example: One input of each, batch of one; only shape and type count.
+            opened: What `open` will be; None for the batch of every input that begins with a one.
 
         Raises:
-            ValueError: If a step reads what does not exist, or two results have one name.
+            ValueError: If a step reads what does not exist, two results have one name, or an input
+                has no such dimension.
         """
         super().__init__()
         self.steps = tuple(steps)
@@ -62,21 +68,29 @@ class Network(nn.Module):
         self.outputs = outputs
         zeros = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in example)
         self.example_input_array: Example = zeros[0] if len(zeros) == 1 else zeros
+        self.open = _opened(zeros, opened)
         self._places: dict[str, tuple[nn.Module, str]] = {}
         self._frees = _last_reads(self.steps, self.outputs)
         adopt(self, tree)  # after all attributes: a layer may have the name of one
         self._check()
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the operations on inputs like the example, of any batch size of at least one."""
+        """Run the operations on inputs like the example, of any size where it is `open`.
+
+        Raises:
+            ValueError: If there are fewer or more inputs, or one has another shape.
+        """
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the network takes {len(self.inputs)} inputs, not {len(inputs)}")
         given = self.example_input_array
-        for x, like in zip(inputs, given if isinstance(given, tuple) else (given,), strict=True):
-            if x.dim() and x.shape[1:] != like.shape[1:]:
+        likes = given if isinstance(given, tuple) else (given,)
+        for name, x, like, opened in zip(self.inputs, inputs, likes, self.open, strict=True):
+            if not _fits(tuple(x.shape), tuple(like.shape), opened):
                 raise ValueError(
-                    f"the network was made for inputs of {tuple(like.shape[1:])} behind the batch "
-                    f"and got {tuple(x.shape[1:])}: make one for that size"
+                    f"the network was made for inputs {name!r} of the shape "
+                    f"{_written(tuple(like.shape), opened)} and got {tuple(x.shape)}: give it that "
+                    "shape, or make a network with that dimension open (varying=...) if the model "
+                    "takes other sizes"
                 )
         values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
         for step, done in zip(self.steps, self._frees, strict=True):
@@ -241,6 +255,40 @@ class Network(nn.Module):
         unknown = [name for name in returned if name not in known]
         if unknown:
             raise ValueError(f"the network returns {unknown[0]!r}, which no step makes")
+
+
+def _opened(
+    example: Sequence[Tensor], given: Sequence[Sequence[int]] | None
+) -> tuple[tuple[int, ...], ...]:
+    """The open dimensions of every input, in order."""
+    if given is None:
+        return batch_dimensions(example)
+    found = tuple(tuple(sorted(set(dims))) for dims in given)
+    for x, dims in zip(example, found, strict=True):
+        if any(not 0 <= d < x.dim() for d in dims):
+            raise ValueError(f"an input of {x.dim()} dimensions has none of the numbers {dims}")
+    return found
+
+
+def batch_dimensions(example: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    """The batch of every input that begins with a one, and of no other."""
+    return tuple((0,) if x.shape[:1] == (1,) else () for x in example)
+
+
+def _fits(shape: Shape, like: Shape, opened: Sequence[int]) -> bool:
+    """Whether a shape is another one but where it is open."""
+    if len(shape) != len(like):
+        return False
+    pairs = enumerate(zip(shape, like, strict=True))
+    # Sizes that are open are not looked at: an export would take what it saw for a fact.
+    return all(d in opened or size == wanted for d, (size, wanted) in pairs)
+
+
+def _written(shape: Shape, opened: Sequence[int]) -> str:
+    """A shape with words for the sizes that are open."""
+    names = {d: "batch" if d == 0 else "any" for d in opened}
+    sizes = ", ".join(str(names.get(d, size)) for d, size in enumerate(shape))
+    return f"({sizes},)" if len(shape) == 1 else f"({sizes})"
 
 
 def _last_reads(steps: tuple[Step, ...], outputs: Value) -> tuple[tuple[str, ...], ...]:

@@ -8,12 +8,14 @@ a file is counted that was just read back.
 from __future__ import annotations
 
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from compressor.network.core import Network
 from compressor.network.steps import Ref, Step, Weight, packet
+from compressor.quantization.integer import IntTransposed
 
 aten = torch.ops.aten
 
@@ -51,26 +53,37 @@ def _step(network: Network, step: Step) -> int | None:
         left, right = (_shape(network, arg) for arg in step.args[:2])
         return prod(left) * (right[-1] if len(right) > 1 else 1) if left and right else None
     if isinstance(step.op, str):
-        weights = [arg for arg in step.args[1:] if isinstance(arg, Weight)]
-        if not weights:
-            return 0
-        kernel = tuple(network.tensor(weights[0]).shape)
-        return _applied(kernel, shapes[step.name])
+        return _called(network, step)
     if called in _CONVOLUTIONS or called is aten.linear:
         return _applied(
             _shape(network, step.args[1]), shapes[step.name], last=called is aten.linear
         )
     if called in _TRANSPOSED:
-        source, kernel = _shape(network, step.args[0]), _shape(network, step.args[1])
-        return prod(kernel) * prod(source[2:])
+        return _spread(_shape(network, step.args[1]), _shape(network, step.args[0]))
     return None if any(name in str(step.op) for name in _UNREAD) else 0
+
+
+def _called(network: Network, step: Step) -> int:
+    """Of a submodule, which multiplies by its second argument if that is a weight."""
+    weight = step.args[1] if len(step.args) > 1 else None
+    if not isinstance(weight, Weight):
+        return 0
+    kernel = tuple(network.tensor(weight).shape)
+    if isinstance(network.get_submodule(cast("str", step.op)), IntTransposed):
+        return _spread(kernel, _shape(network, step.args[0]))
+    return _applied(kernel, network.shapes[step.name])
 
 
 def _applied(kernel: tuple[int, ...], result: tuple[int, ...], *, last: bool = False) -> int:
     """A kernel (outputs, ...) applied once for every position of the result."""
     if last or len(kernel) == 2:
         return prod(kernel) * prod(result[:-1])
-    return prod(kernel) * prod(result[2:])
+    return prod(kernel) * prod(result[2 - len(kernel) :])
+
+
+def _spread(kernel: tuple[int, ...], source: tuple[int, ...]) -> int:
+    """A kernel (inputs, ...) applied once for every position of what it is applied to."""
+    return prod(kernel) * prod(source[2 - len(kernel) :])
 
 
 def _shape(network: Network, value: object) -> tuple[int, ...]:

@@ -11,7 +11,15 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, IntSum, Requantise, Scale
+from compressor.quantization.integer import (
+    IntConv,
+    IntLinear,
+    IntMean,
+    IntSum,
+    IntTransposed,
+    Requantise,
+    Scale,
+)
 
 Settings = dict[str, Any]
 """What JSON can hold."""
@@ -37,6 +45,7 @@ KINDS: Mapping[str, type[Kind]] = {
     "requantise": Requantise,
     "scale": Scale,
     "sum": IntSum,
+    "transposed": IntTransposed,
 }
 """Kinds by the name they are stored under."""
 

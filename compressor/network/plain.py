@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from compressor.network.core import Network
+from compressor.network.core import Network, batch_dimensions
 from compressor.network.holders import Holder, branch, plant
 from compressor.network.kinds import KINDS, kind_of
 from compressor.network.lines import lines, steps_of
@@ -79,11 +79,18 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
         _hold(tree, name, tensor, persistent=role != _TEMPORARY)
     for alias, number in data.get("ties", []):
         _hold(tree, alias, held[number], persistent=roles[number][1] != _TEMPORARY)
-    inputs = [str(name) for name, _, _ in data["inputs"]]
+    inputs = [str(name) for name, *_ in data["inputs"]]
     steps = steps_of(data["steps"], inputs, names, [str(name) for name, *_ in modules])
     results = [*inputs, *(step.name for step in steps)]
-    example = tuple(torch.zeros(shape, dtype=type_of(kind)) for _, shape, kind in data["inputs"])
-    return Network(steps, inputs, _returned(data["outputs"], results, names), tree, example)
+    shaped = [(shape, type_of(kind), rest) for _, shape, kind, *rest in data["inputs"]]
+    example = tuple(torch.zeros(shape, dtype=kind) for shape, kind, _ in shaped)
+    usual = batch_dimensions(example)
+    opened = [
+        [int(d) for d in rest[0]] if rest else dims
+        for (*_, rest), dims in zip(shaped, usual, strict=True)
+    ]
+    outputs = _returned(data["outputs"], results, names)
+    return Network(steps, inputs, outputs, tree, example, opened)
 
 
 def _grown(names: Sequence[str], calls: Mapping[str, list[Plain]]) -> Holder:
@@ -103,8 +110,16 @@ def _grown(names: Sequence[str], calls: Mapping[str, list[Plain]]) -> Holder:
 def _inputs(network: Network) -> list[Plain]:
     given = network.example_input_array
     example = given if isinstance(given, tuple) else (given,)
-    pairs = zip(network.inputs, example, strict=True)
-    return [[name, list(x.shape), str(x.dtype).removeprefix("torch.")] for name, x in pairs]
+    parts = zip(network.inputs, example, network.open, batch_dimensions(example), strict=True)
+    return [
+        [
+            name,
+            list(x.shape),
+            str(x.dtype).removeprefix("torch."),
+            *([] if dims == usual else [list(dims)]),
+        ]
+        for name, x, dims, usual in parts
+    ]
 
 
 def _put(tree: dict[str, Plain], name: str, role: int) -> None:

@@ -8,7 +8,6 @@ batch normalisation, and the view back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,12 +17,10 @@ from torch import Tensor
 from compressor.network import Network, Ref, Step, Weight, packet
 from compressor.network.steps import Value, leaves
 from compressor.quantization.folding import Affine, batch_norm, identity
-from compressor.quantization.integer import Geometry
-from compressor.quantization.layers import WeightQuantiser
+from compressor.quantization.weighted import channels_last, weighted
 
 aten = torch.ops.aten
 
-CONVOLUTIONS = (aten.conv1d, aten.conv2d)
 VIEWS = (aten.view, aten.reshape, aten._unsafe_view)  # noqa: SLF001 - a name that exports give
 
 
@@ -86,15 +83,6 @@ class Scaling:
         return self.steps[-1]
 
 
-def is_layer(network: Network, step: Step) -> bool:
-    """Whether a step is a convolution or matrix product that has an integer form."""
-    if packet(step) is not aten.linear and packet(step) not in CONVOLUTIONS:
-        return False
-    if weight_name(network, step) is None or not isinstance(step.argument("input"), Ref):
-        return False
-    return packet(step) is aten.linear or geometry(network, step) is not None
-
-
 def scaling(network: Network, step: Step) -> Scaling | None:
     """The scaling that begins with a step, a normalisation; None if none does."""
     source = step.args[0] if step.args else None
@@ -106,48 +94,14 @@ def scaling(network: Network, step: Step) -> Scaling | None:
     return Scaling(source.name, (first, *links(network, first.steps[-1])))
 
 
-def weight_name(network: Network, step: Step) -> str | None:
-    """Name of the parameter that a layer's weight is, rounded or not; None if it is computed."""
-    weight: Value = step.argument("weight")
-    if isinstance(weight, Ref):
-        producer = network.producer(weight)
-        rounded = producer is not None and rounds_weights(network, producer)
-        weight = producer.args[0] if producer is not None and rounded else None
-    return weight.name if isinstance(weight, Weight) else None
-
-
-def rounds_weights(network: Network, step: Step) -> bool:
-    """Whether a step calls a quantiser of weights."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
-    return isinstance(called, WeightQuantiser)
-
-
-def geometry(network: Network, step: Step) -> Geometry | None:
-    """How a convolution moves; None where it pads one side more than the other."""
-    kernel = network.tensor(cast("str", weight_name(network, step))).shape[2:]
-    stride, dilation = (_each(step.argument(n), len(kernel)) for n in ("stride", "dilation"))
-    padding: Value = step.argument("padding")
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if padding == "valid":
-        padding = 0
-    elif padding == "same":
-        if any(r % 2 for r in reach):
-            return None
-        padding = tuple(r // 2 for r in reach)
-    return Geometry(stride, _each(padding, len(kernel)), dilation, step.argument("groups"))
-
-
-def layer(network: Network, step: Step, *, bands: bool = True) -> Layer:
-    """A layer with all that goes into its scales, up to the first quantiser if there are any.
+def layers(network: Network, *, bands: bool = True) -> tuple[Layer, ...]:
+    """The layers with all that goes into their scales, up to the first quantiser if there are any.
 
     Args:
         network: Prepared or not.
-        step: A step for which `is_layer` holds.
         bands: Whether normalisation by sub-bands goes into the scales.
     """
-    convolution = packet(step) in CONVOLUTIONS
-    channels_second = convolution or len(network.shapes[step.name]) == 2
-    return Layer(step.name, links(network, step.name, bands=bands) if channels_second else ())
+    return tuple(_layer(network, step, bands=bands) for step in weighted(network))
 
 
 def links(network: Network, name: str, *, bands: bool = True) -> tuple[Link, ...]:
@@ -205,6 +159,11 @@ def constant(network: Network, value: Value) -> Tensor | None:
     with torch.no_grad():
         result = network.result(step, values)
     return result if isinstance(result, Tensor) else None
+
+
+def _layer(network: Network, step: Step, *, bands: bool) -> Layer:
+    found = () if channels_last(network, step) else links(network, step.name, bands=bands)
+    return Layer(step.name, found)
 
 
 def _link(network: Network, step: Step, name: str, *, bands: bool) -> Link | None:
@@ -273,9 +232,3 @@ def _affine(network: Network, link: Link, channels: int) -> Affine:
 
 def _stored(network: Network, value: Value) -> Tensor | None:
     return network.tensor(value).cpu() if isinstance(value, Weight) else None
-
-
-def _each(value: Value, count: int) -> tuple[int, ...]:
-    """One number for each dimension, where an operation takes one for all as well."""
-    numbers = tuple(cast("Iterator[int]", value)) if isinstance(value, (list, tuple)) else (value,)
-    return numbers * count if len(numbers) == 1 else numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -13,19 +14,25 @@ from compressor.quantization.chains import (
     Layer,
     Scaling,
     affine,
-    geometry,
-    is_layer,
-    layer,
-    weight_name,
+    layers,
 )
-from compressor.quantization.fake import WEIGHT_LIMIT
+from compressor.quantization.fake import WEIGHT_LIMIT, swapped
 from compressor.quantization.folding import Integers, fold
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, Requantise, Scale
+from compressor.quantization.integer import (
+    Geometry,
+    IntConv,
+    IntLinear,
+    IntMean,
+    IntTransposed,
+    Requantise,
+    Scale,
+)
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.place import DROPOUTS, MOVING, scalings
 from compressor.quantization.pools import window
 from compressor.quantization.prepare import quantisers
 from compressor.quantization.rounding import rounded_once
+from compressor.quantization.weighted import geometry, weight_name
 
 aten = torch.ops.aten
 
@@ -50,18 +57,18 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
     _check(network)
     rewrite, weights = Rewrite(network), dict[str, Tensor]()
     with torch.no_grad():
-        layers = [layer(network, step) for step in network.steps if is_layer(network, step)]
-        for part in layers:
+        found = layers(network)
+        for part in found:
             integers = _layer(network, rewrite, part, sixteen=sixteen, float_bias=float_bias)
             weights[cast("str", weight_name(network, network.step(part.step)))] = integers.weight
-        for part in scalings(network, layers):
+        for part in scalings(network, found):
             _scaling(network, rewrite, part)
         for step in network.steps:
             _rest(network, rewrite, step)
-    built = rounded_once(rewrite.build())
+    built = rewrite.build()
     for name, weight in weights.items():
         _store(built, name, weight)
-    return built.to(next(network.parameters()).device).eval()
+    return rounded_once(built).to(next(network.parameters()).device).eval()
 
 
 def feeding(network: Network, value: Value) -> ActivationQuantiser:
@@ -97,7 +104,9 @@ def _layer(
     """Put an integer layer in the place of a layer and what goes into its scales."""
     step = network.step(part.step)
     name = cast("str", weight_name(network, step))
-    weight, quantiser = network.tensor(name).cpu(), feeding(network, step.args[0])
+    quantiser, moves = feeding(network, step.args[0]), _moves(network, step)
+    groups = moves.groups if moves is not None and moves.more is not None else 0
+    weight = swapped(network.tensor(name).cpu(), groups)
     input_scale = quantiser.scale.cpu().float()
     integers = fold(
         weight,
@@ -108,15 +117,20 @@ def _layer(
         sixteen=sixteen,
         float_bias=float_bias,
     )
-    moves = None if packet(step) is aten.linear else geometry(network, step)
-    made = (
-        IntLinear(integers, input_scale) if moves is None else IntConv(moves, integers, input_scale)
-    )
+    if moves is None:
+        made = IntLinear(integers, input_scale)
+    else:
+        made = (IntTransposed if groups else IntConv)(moves, integers, input_scale)
     module = rewrite.add(f"{PLACE}.{part.step}", made)
     rewrite.replace(
         part.steps, Step(part.end, module, (step.args[0], Weight(name)), {}, step.module)
     )
-    return integers
+    return replace(integers, weight=swapped(integers.weight, groups).contiguous())
+
+
+def _moves(network: Network, step: Step) -> Geometry | None:
+    """How a convolution moves; None for a matrix product."""
+    return None if packet(step) is aten.linear else geometry(network, step)
 
 
 def _limit(network: Network, step: Step) -> int:

@@ -8,6 +8,7 @@ would take the exporter a minute, and it would find them again only by luck.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,17 @@ from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.steps import Value
 from compressor.quantization import qdq
 from compressor.quantization.chains import VIEWS, only_reader
-from compressor.quantization.integer import IntConv, IntLinear, IntMean, IntSum, Requantise, Scale
+from compressor.quantization.counted import counted_groups
+from compressor.quantization.grids import wraps
+from compressor.quantization.integer import (
+    IntConv,
+    IntLinear,
+    IntMean,
+    IntSum,
+    IntTransposed,
+    Requantise,
+    Scale,
+)
 from compressor.quantization.place import RELUS
 
 aten = torch.ops.aten
@@ -30,15 +41,19 @@ PLACE = "exported"
 """Branch of a network that holds them."""
 
 
+Shaped = Callable[[tuple[int, ...]], tuple[int, ...]]
+"""The shape of a result from that of what it is made of; sizes may be open."""
+
+
 class Name(nn.Module):
     """Stands for a module during an export.
 
     Args:
         number: Its number.
-        shape: Of its result, without the batch.
+        shape: The shape of its result, from that of its input.
     """
 
-    def __init__(self, number: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, number: int, shape: Shaped) -> None:
         super().__init__()
         self.number = number
         self.shape = shape
@@ -47,7 +62,7 @@ class Name(nn.Module):
         """A result of the right shape; outside of an export PyTorch would fill it with zeros."""
         if not is_in_onnx_export():
             raise RuntimeError("this network was made for an export and does not run")
-        shape = (x.shape[0], *self.shape)
+        shape = self.shape(tuple(x.shape))
         name = f"{DOMAIN}::Layer"
         return ops.symbolic(name, (x,), {"number": self.number}, dtype=torch.float32, shape=shape)
 
@@ -110,6 +125,12 @@ class Exported:
     def _step(self, step: Step) -> None:
         if packet(step) in VIEWS:
             self._follow_batch(step)
+        counted = counted_groups(self._given, step)
+        if counted is not None:
+            op = self._rewrite.add(f"{PLACE}.{step.name}", counted)
+            names = ("input", "weight", "bias", "groups")
+            args = tuple(step.argument(name) for name in names)
+            self._rewrite.edit(step.name, op=op, args=args, kwargs={})
         if not isinstance(step.op, str):
             return
         module = self._given.get_submodule(step.op)
@@ -119,7 +140,7 @@ class Exported:
         write = self._write(step, module)
         if write is not None:
             self.writes.append(write)
-            name = Name(len(self.writes) - 1, self._given.shapes[step.name][1:])
+            name = Name(len(self.writes) - 1, self._shaped(step))
             op = self._rewrite.add(f"{PLACE}.{step.name}", name)
             self._rewrite.edit(step.name, op=op, args=step.args[:1])
 
@@ -138,12 +159,45 @@ class Exported:
     def _layer(self, step: Step, module: IntConv | IntLinear) -> qdq.Write:
         """What writes a layer with a weight."""
         weight = self._given.tensor(cast("Weight", step.args[1]))
+        shape = self._given.shapes[step.name]
+        if isinstance(module, IntTransposed) or wraps(self._given, step, module, weight):
+            return self._floating(step, module, weight)
         self._largest = max(self._largest, qdq.largest(weight))
         if isinstance(module, IntLinear):
-            return qdq.product(module, weight)
-        if module.scale.dim() == 1:
-            return qdq.convolution(module, weight)
-        return self._bands(step, module, weight)
+            return qdq.product(module, weight, len(shape))
+        if module.scale.dim() == 2:
+            return self._bands(step, module, weight)
+        write = qdq.convolution(module, weight)
+        return qdq.alone(write) if len(shape) < weight.dim() else write
+
+    def _floating(self, step: Step, module: IntConv | IntLinear, weight: Tensor) -> qdq.Write:
+        """A layer that no integer kernel computes, on its integers."""
+        shape = self._given.shapes[step.name]
+        write = qdq.floating(module, weight, shape)
+        without = isinstance(module, IntConv) and len(shape) < weight.dim()
+        return qdq.alone(write) if without else write
+
+    def _shaped(self, step: Step) -> Shaped:
+        """The shape of what a step gives, from that of what it reads."""
+        module = self._given.get_submodule(cast("str", step.op))
+        if isinstance(module, IntMean):
+            dims, moves = len(module.window), zip(module.window, module.stride, strict=True)
+            each = tuple(moves)
+            return lambda shape: (
+                *shape[:-dims],
+                *((n - w) // s + 1 for n, (w, s) in zip(shape[-dims:], each, strict=True)),
+            )
+        if not isinstance(module, IntConv | IntLinear):
+            return lambda shape: shape
+        weight = self._given.tensor(cast("Weight", step.args[1])).shape
+        if isinstance(module, IntLinear):
+            return lambda shape: (*shape[:-1], weight[0])
+        kernel, channels = weight[2:], len(module.scale)
+        return lambda shape: (
+            *shape[: -len(kernel) - 1],
+            channels,
+            *module.geometry.size(shape[-len(kernel) :], kernel),
+        )
 
     def _bands(self, step: Step, module: IntConv, weight: Tensor) -> qdq.Write:
         """A layer with sub-bands takes along the ReLU behind it: rounded first, put together then.

@@ -87,6 +87,22 @@ def fake_quantise_weight(weight: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
     return _Weight.apply(weight, limit)  # pyright: ignore[reportReturnType] - untyped in torch
 
 
+def swapped(weight: Tensor, groups: int) -> Tensor:
+    """A weight with its outputs first from one with its inputs first, and the other way round.
+
+    Args:
+        weight: (inputs, outputs / groups, ...), as transposed convolutions have it, or (outputs,
+            inputs / groups, ...).
+        groups: Groups of channels; 0 for a weight that has its outputs first anyway.
+
+    Returns:
+        The other of the two; with no groups, `weight` itself.
+    """
+    if not groups:
+        return weight
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
 class _Activation(Function):
     """Fake quantisation of a whole tensor."""
 

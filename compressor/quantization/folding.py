@@ -18,6 +18,9 @@ from compressor.quantization.fake import WEIGHT_LIMIT, weight_scale, weight_step
 EXACT = 1 << 24
 """Single precision holds every whole number up to here."""
 
+WHOLE = (1 << 31) - 1
+"""32 bits hold every whole number up to here, of either sign."""
+
 _LARGEST_BIAS = 1 << 30
 """Half of what 32 bits hold: the other half is left for the sums."""
 
@@ -127,14 +130,25 @@ def fold(
     each = torch.where(live & (each == 0), nothing, each)
     scale = _raised(each, affine.shift / input_scale.double(), live).float()
     scale = sixteen_bits(scale) if sixteen else scale
-    largest = float(sums.max()) * largest_input
-    shift = affine.shift.float()
-    if float_bias:
-        return Integers(steps.to(torch.int8), scale, shift, large=largest >= EXACT)
     unit = (input_scale.float() * scale.abs()).double()
-    bias = (affine.shift / unit).round()
-    largest += float(bias.abs().max())
-    return Integers(steps.to(torch.int8), scale, bias.to(torch.int32), large=largest >= EXACT)
+    bias = (affine.shift / unit).round().to(torch.int32)
+    bias = affine.shift.float() if float_bias else bias
+    large = largest_sum(steps, bias, largest_input) >= EXACT
+    return Integers(steps.to(torch.int8), scale, bias, large=large)
+
+
+def largest_sum(steps: Tensor, bias: Tensor, largest_input: int) -> int:
+    """The largest magnitude that a sum of a layer can reach, its bias included if it is whole.
+
+    Args:
+        steps: Whole numbers (outputs, ...), of any type.
+        bias: (outputs,) or (outputs, sub_bands); in floating point it is added to no sum.
+        largest_input: Largest magnitude of an input, in steps.
+    """
+    sums = steps.double().abs().flatten(1).sum(dim=1) * largest_input  # exact: below 2^53
+    if not bias.is_floating_point():
+        sums += bias.double().abs().reshape(len(sums), -1).amax(dim=1)
+    return int(sums.max())
 
 
 def sixteen_bits(scale: Tensor) -> Tensor:

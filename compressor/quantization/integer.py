@@ -13,9 +13,9 @@ double precision and rounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +36,36 @@ class Geometry:
         padding: Zeros on both sides.
         dilation: Steps between the kernel's entries.
         groups: Groups of channels.
+        more: Of a transposed convolution, entries that its result has at the end beside those that
+            its input reaches; None for any other one.
     """
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int = 1
+    more: tuple[int, ...] | None = None
+
+    def size(self, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
+        """The size of the result of a kernel on an input of some size, dimension by dimension."""
+        moves = zip(sizes, kernel, self.stride, self.padding, self.dilation, strict=True)
+        if self.more is None:
+            return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in moves)
+        longer = ((n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in moves)
+        return tuple(size + more for size, more in zip(longer, self.more, strict=True))
+
+
+_CONVOLVE: tuple[Callable[..., Tensor], ...] = (
+    functional.conv1d,
+    functional.conv2d,
+    functional.conv3d,
+)
+_TRANSPOSED: tuple[Callable[..., Tensor], ...] = (
+    functional.conv_transpose1d,
+    functional.conv_transpose2d,
+    functional.conv_transpose3d,
+)
+"""By the number of a kernel's dimensions, one less."""
 
 
 def _empty(large: bool) -> Integers:  # noqa: FBT001 - the one thing that is no tensor
@@ -159,27 +183,64 @@ class IntConv(_Layer):
         """Convolve.
 
         Args:
-            x: Values on the input's grid, (batch, channel, time) or (batch, channel, frequency,
-                time).
+            x: Values on the input's grid, (batch, channel, ...), with as many more dimensions as
+                the kernel has, one to three; or (channel, ...).
             weight: int8, (outputs, channels / groups, kernel...).
             output_scale: What one step of the result is worth, (); None leaves it unrounded.
 
         Returns:
-            float32 (batch, outputs, ...). Scales of (outputs, sub_bands) split the first dimension
-            behind the channels, frequency, evenly.
+            float32 (batch, outputs, ...), or (outputs, ...). Scales of (outputs, sub_bands) split
+            the first dimension behind the channels, frequency, evenly.
         """
-        sums = self._sums(x, weight, self._convolve)
+        sums = self._sums(x, weight, self.product)
         shape = sums.shape
         if self.scale.dim() == 2:
             sums = sums.unflatten(2, (self.scale.shape[1], -1))
-        more = [1] * (sums.dim() - 1 - self.scale.dim())
+        more = [1] * (sums.dim() - (x.dim() == weight.dim()) - self.scale.dim())
         scale, bias = (t.view(*t.shape, *more) for t in (self.scale, self.bias))
         return self._values(sums, scale, bias, output_scale).view(shape)
 
-    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The plain operation, without scales and bias."""
         g = self.geometry
-        convolve: Callable[..., Tensor] = functional.conv1d if x.dim() == 3 else functional.conv2d
+        convolve = _CONVOLVE[weight.dim() - 3]
         return convolve(x, weight, None, g.stride, g.padding, g.dilation, g.groups)
+
+    def spread(self, values: Tensor, shape: tuple[int, ...], kernel: int) -> Tensor:
+        """Values of channels shaped to broadcast over a result, with a batch or without.
+
+        Args:
+            values: (outputs,) or (outputs, sub_bands).
+            shape: Of the result.
+            kernel: Dimensions of the weight.
+        """
+        return Scale.rows(values, (1, *shape[len(shape) - kernel + 1 :]))
+
+
+class IntTransposed(IntConv):
+    """Transposed convolution of whole numbers: the same, on weights with their inputs first.
+
+    ONNX Runtime and XNNPACK have no integer kernel for it: what is exported holds its integers and
+    adds them up in floating point, as this does.
+    """
+
+    def plain(self) -> dict[str, Any]:
+        """Everything but the tensors, for a stored network."""
+        return super().plain() | {"more": self.geometry.more}
+
+    @classmethod
+    def from_plain(cls, settings: dict[str, Any]) -> IntTransposed:
+        """What `plain` told of; tensors are put in afterwards."""
+        stride, padding, dilation, groups = settings["moves"]
+        more = tuple(map(int, settings["more"]))
+        moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups), more)
+        return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The plain operation, without scales and bias."""
+        g, convolve = self.geometry, _TRANSPOSED[weight.dim() - 3]
+        more = cast("tuple[int, ...]", g.more)
+        return convolve(x, weight, None, g.stride, g.padding, more, g.groups, g.dilation)
 
 
 class IntLinear(_Layer):
@@ -204,8 +265,16 @@ class IntLinear(_Layer):
 
         Whole steps of the output scale, (), if one is given.
         """
-        sums = self._sums(x, weight, functional.linear)
+        sums = self._sums(x, weight, self.product)
         return self._values(sums, self.scale, self.bias, output_scale)
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The plain operation, without scales and bias."""
+        return functional.linear(x, weight)
+
+    def spread(self, values: Tensor, shape: tuple[int, ...], kernel: int) -> Tensor:  # noqa: ARG002
+        """Values of outputs, (outputs,), which broadcast over a result as they are."""
+        return values
 
 
 class IntSum(nn.Module):

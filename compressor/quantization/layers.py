@@ -12,7 +12,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor, nn
 
-from compressor.quantization.fake import fake_quantise, fake_quantise_weight
+from compressor.quantization.fake import fake_quantise, fake_quantise_weight, swapped
 from compressor.quantization.histogram import Histogram
 from compressor.quantization.presets import Grid, Preset
 
@@ -117,6 +117,8 @@ class WeightQuantiser(nn.Module):
 
     Args:
         bits: Of an integer, 2 to 8.
+        groups: Of the transposed convolutions whose weights these are; 0 for weights (outputs,
+            ...).
 
     Attributes:
         mode: `Mode.OFF` passes weights on; they are rounded otherwise, also while activations are
@@ -124,11 +126,15 @@ class WeightQuantiser(nn.Module):
         limit: Largest integer.
     """
 
-    def __init__(self, bits: int = 8) -> None:
+    def __init__(self, bits: int = 8, groups: int = 0) -> None:
         super().__init__()
         self.mode = Mode.FAKE
         self.limit = 2 ** (bits - 1) - 1
+        self.groups = groups
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(outputs, ...); shape and type are kept."""
-        return weight if self.mode is Mode.OFF else fake_quantise_weight(weight, self.limit)
+        """(outputs, ...), or (inputs, outputs / groups, ...); shape and type are kept."""
+        if self.mode is Mode.OFF:
+            return weight
+        rounded = fake_quantise_weight(swapped(weight, self.groups), self.limit)
+        return swapped(rounded, self.groups)

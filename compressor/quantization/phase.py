@@ -23,10 +23,12 @@ from compressor.quantization.integer import IntConv, IntLinear
 from compressor.quantization.layers import Mode
 from compressor.quantization.prepare import calibrate, grids, prepare, quantisers, set_grids
 from compressor.quantization.presets import ORT, Preset
+from compressor.quantization.weighted import rounded_weights
 from compressor.settings import check_number, check_whole
 from compressor.tracing.program import evaluating
 
 if TYPE_CHECKING:
+    from compressor.footprint import Stored
     from compressor.phases import Phase
     from compressor.session import Session
     from compressor.training import Training
@@ -43,6 +45,14 @@ class Int8:
     weights and activations, gradients passing straight through, and at last its weights become int8
     and its biases int32, with normalisation in the scales. What is returned is this integer
     reference: what it computes is what its file and its ONNX export compute.
+
+    What is rounded: convolutions in one, two and three dimensions, transposed ones, and matrix
+    products (`nn.Linear`) of any number of dimensions, as long as their weight is a parameter that
+    nothing else reads (`compressor.quantization.weighted`); recurrent layers, attention's own
+    products and computed weights stay in floating point, in the file and in what a cap on bytes
+    counts. All of it is stored as integers. Runtimes have no integer kernel for transposed
+    convolutions, nor for sums that 32 bits may not hold (some 66,000 inputs at their maximum):
+    these run in floating point there, on the stored integers, with the same result.
 
     Source: the 2021 report, section 2.3 (symmetric quantisation of what pruning left), and the 2022
     one, section 2.4 (8 bits for weights and activations after pruning). Zeros of earlier pruning
@@ -164,11 +174,16 @@ class Int8:
             quantiser.mode = Mode.FAKE
         return convert(prepared)
 
-    def stores(self, weight: Weight, bits: Fraction) -> Fraction:
-        """A byte for what is multiplied, 32 bits for what is added; norms go into the scales."""
-        if weight.out_dim is not None:
-            return min(bits, Fraction(8))
-        return Fraction(32) if weight.trainable else Fraction(0)
+    def stores(self, whole: Network) -> Stored:
+        """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""
+        rounded = rounded_weights(whole)
+
+        def bits(weight: Weight, before: Fraction) -> Fraction:
+            if weight.name in rounded:
+                return min(before, Fraction(8))
+            return Fraction(32) if weight.trainable else Fraction(0)
+
+        return bits
 
     def rate(self, over: float) -> float:
         """Factor of the learning rate when the share `over` of the epochs is done."""

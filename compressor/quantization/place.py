@@ -25,8 +25,7 @@ from compressor.quantization.chains import (
     VIEWS,
     Layer,
     Scaling,
-    is_layer,
-    layer,
+    layers,
     only_reader,
     scaling,
 )
@@ -40,7 +39,7 @@ MOVING = (
     *VIEWS, *DROPOUTS, aten.flatten, aten.unflatten, aten.squeeze, aten.unsqueeze,
     aten.permute, aten.transpose, aten.contiguous, aten.clone, aten.slice, aten.select,
     aten.narrow, aten.index_select, aten.expand, aten.flip, aten.max_pool1d, aten.max_pool2d,
-    aten.pixel_shuffle, aten.channel_shuffle,
+    aten.max_pool3d, aten.pixel_shuffle, aten.channel_shuffle,
 )  # fmt: skip
 """Operations whose results are some of their input's values."""
 
@@ -72,9 +71,7 @@ def places(network: Network, *, bands: bool) -> Places:
         bands: Whether normalisation by sub-bands goes into a layer's scales; it is an operation of
             its own else, with a quantiser before and behind it.
     """
-    found = tuple(
-        layer(network, step, bands=bands) for step in network.steps if is_layer(network, step)
-    )
+    found = layers(network, bands=bands)
     rounded = _rounded(network, found)
     order = [*network.inputs, *(step.name for step in network.steps)]
     behind = {_moved(network, name) for name in rounded}

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
-from compressor.quantization.chains import Layer, weight_name
+from compressor.quantization.chains import Layer
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
+from compressor.quantization.weighted import Layout, rounded_weights, weight_name
 from compressor.tracing.program import evaluating
 
 aten = torch.ops.aten
@@ -55,8 +56,8 @@ def prepare(
     found = places(network, bands=fold_bands)
     if not found.layers:
         raise ValueError(
-            "prepare: the network has no convolution and no matrix product on a parameter, so that "
-            "int8 would change nothing"
+            "prepare: the network has no convolution and no matrix product on a parameter that "
+            "nothing else reads, so that int8 would change nothing: leave Int8() out"
         )
     rewrite = Rewrite(network)
     most = {name: min(preset.weight_bits, count) for name, count in bits.items()}
@@ -144,18 +145,26 @@ def _round_weights(
     network: Network, rewrite: Rewrite, layers: Iterable[Layer], bits: Mapping[str, int]
 ) -> None:
     """Every layer reads its weight rounded; a weight that several share is rounded once."""
-    modules: dict[int, str] = {}
+    modules: dict[tuple[int, Layout], str] = {}
+    layouts = rounded_weights(network)
     rounded: dict[str, Ref] = {}
     for part in layers:
         step = network.step(part.step)
         name = cast("str", weight_name(network, step))
         if name not in rounded:
-            count = bits[name]
-            if count not in modules:
-                modules[count] = rewrite.add(f"{PLACE}.weights_{count}", WeightQuantiser(count))
-            call = Step(f"{step.name}_weight", modules[count], (Weight(name),), {}, step.module)
+            kind = (bits[name], layouts[name])
+            if kind not in modules:
+                modules[kind] = _rounding(rewrite, *kind)
+            call = Step(f"{step.name}_weight", modules[kind], (Weight(name),), {}, step.module)
             rounded[name] = rewrite.insert_before(step.name, call)
         rewrite.edit(step.name, args=(step.args[0], rounded[name], *step.args[2:]))
+
+
+def _rounding(rewrite: Rewrite, bits: int, layout: Layout) -> str:
+    """Name of a new module that rounds weights of a layout."""
+    groups = layout.groups
+    name = f"{PLACE}.weights_{bits}" + (f"_transposed_{groups}" if groups else "")
+    return rewrite.add(name, WeightQuantiser(bits, groups))
 
 
 def _warn_if_untrained(network: Network) -> None:

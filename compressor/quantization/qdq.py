@@ -114,14 +114,59 @@ def convolution(module: IntConv, weight: Tensor) -> Write:
     return write
 
 
-def product(module: IntLinear, weight: Tensor) -> Write:
-    """A matrix product of (batch, inputs)."""
+def product(module: IntLinear, weight: Tensor, rank: int) -> Write:
+    """A matrix product of an input of `rank` dimensions, the last of which is multiplied.
+
+    Gemm, which adds the bias to whole numbers, takes two dimensions; MatMul takes any, and the bias
+    is added to its result.
+    """
 
     def write(writer: Writer, x: str) -> str:
-        stored = _stored(writer, weight, module.bias, module.scale, module.input_scale)
-        return writer.node("Gemm", (x, *stored), transB=1)
+        numbers, bias = _stored(writer, weight, module.bias, module.scale, module.input_scale)
+        if rank == 2:
+            return writer.node("Gemm", (x, numbers, bias), transB=1)
+        turned = writer.node("Transpose", (numbers,), perm=(1, 0))
+        return writer.node("Add", (writer.node("MatMul", (x, turned)), bias))
 
     return write
+
+
+def floating(module: IntConv | IntLinear, weight: Tensor, shape: tuple[int, ...]) -> Write:
+    """A layer on its integers in floating point, as the reference computes it.
+
+    For what runtimes have no integer kernel for, and for sums that 32 bits might not hold.
+
+    Args:
+        module: The layer.
+        weight: Its int8 weight, of any layout.
+        shape: Of its result.
+    """
+    scale, bias = (module.spread(t, shape, weight.dim()) for t in (module.scale, module.bias))
+    factor = module.input_scale * scale
+
+    def write(writer: Writer, x: str) -> str:
+        steps = writer.node("Div", (x, writer.constant(module.input_scale)))
+        steps = writer.node("Round", (steps,))
+        numbers = _weight(writer, weight, torch.ones(len(weight)))
+        sums = _sums(writer, module, steps, numbers)
+        if bias.is_floating_point():
+            times = writer.node("Mul", (sums, writer.constant(factor)))
+            return writer.node("Add", (times, writer.constant(bias)))
+        whole = writer.node("Add", (sums, writer.constant((bias * scale.sign()).float())))
+        return writer.node("Mul", (whole, writer.constant(factor)))
+
+    return write
+
+
+def alone(write: Write) -> Write:
+    """A convolution of an input without a batch dimension, which ONNX asks for."""
+
+    def lifted(writer: Writer, x: str) -> str:
+        first = writer.constant(np.array([0], dtype=np.int64))
+        result = write(writer, writer.node("Unsqueeze", (x, first)))
+        return writer.node("Squeeze", (result, first))
+
+    return lifted
 
 
 def mean(module: IntMean) -> Write:
@@ -213,6 +258,17 @@ def bands(
         return writer.node("Concat", parts, axis=2)
 
     return write
+
+
+def _sums(writer: Writer, module: IntConv | IntLinear, x: str, weight: str) -> str:
+    """The plain operation of a layer, without its bias."""
+    if isinstance(module, IntLinear):
+        turned = writer.node("Transpose", (weight,), perm=(1, 0))
+        return writer.node("MatMul", (x, turned))
+    moves = dict(_moves(module.geometry, module.geometry.padding, module.geometry.padding))
+    if module.geometry.more is None:
+        return writer.node("Conv", (x, weight), **moves)
+    return writer.node("ConvTranspose", (x, weight), **moves, output_padding=module.geometry.more)
 
 
 def _stored(

@@ -12,12 +12,21 @@ Source: ONNX Runtime 1.31, `QLinearConv` (output scale, MlasRequantizeOutput) an
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.steps import Value
 from compressor.quantization.chains import only_reader
-from compressor.quantization.integer import IntConv, IntLinear, IntSum, Requantise
+from compressor.quantization.grids import wraps
+from compressor.quantization.integer import (
+    IntConv,
+    IntLinear,
+    IntSum,
+    IntTransposed,
+    Requantise,
+)
 from compressor.quantization.place import MOVING
 
 aten = torch.ops.aten
@@ -35,11 +44,21 @@ def rounded_once(network: Network) -> Network:
         target = _target(network, step)
         if target is None:
             continue
-        if isinstance(called, IntConv | IntLinear) and not called.bias.is_floating_point():
+        if isinstance(called, IntConv | IntLinear) and _has_kernel(network, step, called):
             rewrite.edit(step.name, args=(*step.args[:2], _scale(target)))
         elif packet(step) is aten.add:
             _sum(network, rewrite, step, target)
     return rewrite.build()
+
+
+def _has_kernel(network: Network, step: Step, called: IntConv | IntLinear) -> bool:
+    """Whether runtimes compute a layer in integers from its input to the rounded result."""
+    if isinstance(called, IntTransposed) or called.bias.is_floating_point():
+        return False
+    if isinstance(called, IntLinear) and len(network.shapes[step.name]) != 2:
+        return False
+    weight = network.tensor(cast("Weight", step.args[1]))
+    return not wraps(network, step, called, weight)
 
 
 def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step) -> None:

@@ -17,14 +17,15 @@ from torch.nn import functional
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import only_reader
+from compressor.quantization.grids import wraps
 from compressor.quantization.integer import (
     Geometry,
     IntConv,
     IntLinear,
     IntMean,
     IntSum,
+    IntTransposed,
     Requantise,
-    Scale,
 )
 from compressor.quantization.place import MOVING
 
@@ -119,10 +120,11 @@ class Linear(_Weighted):
         return functional.linear(x, self.weight(), self.bias)
 
 
-class Bands(nn.Module):
-    """A convolution with its own scales in every sub-band, in floating point.
+class Floating(nn.Module):
+    """A convolution or matrix product on its integers, in floating point.
 
-    XNNPACK has no integer kernel for it. Such layers are depthwise mostly, and their weights few.
+    XNNPACK has no integer kernel for one with its own scales in every sub-band (depthwise mostly,
+    of few weights), in three dimensions or transposed, and none whose sums 32 bits may not hold.
 
     Args:
         given: The layer of the integer reference.
@@ -134,16 +136,16 @@ class Bands(nn.Module):
     scale: Tensor
     bias: Tensor
 
-    def __init__(self, given: IntConv, weight: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(self, given: IntConv | IntLinear, weight: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.geometry = given.geometry
+        self.product = given.product
         self.register_buffer("stored", weight.float())
-        self.register_buffer("scale", Scale.rows(given.scale, shape)[None])
-        self.register_buffer("bias", Scale.rows(float_bias(given), shape)[None])
+        self.register_buffer("scale", given.spread(given.scale, shape, weight.dim()))
+        self.register_buffer("bias", given.spread(float_bias(given), shape, weight.dim()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channel, frequency, time)."""
-        return _convolved(x, self.stored, None, self.geometry) * self.scale + self.bias
+        """What the layer takes."""
+        return self.product(x, self.stored) * self.scale + self.bias
 
 
 class Mean(nn.Module):
@@ -211,11 +213,17 @@ def _module(network: Network, step: Step, called: nn.Module) -> nn.Module | None
     if not isinstance(called, IntConv | IntLinear):
         return None
     weight = network.tensor(cast("Weight", step.args[1]))
-    if isinstance(called, IntLinear):
-        return Linear(called, weight)
-    if called.scale.dim() == 1:
-        return Conv(called, weight)
-    return Bands(called, weight, network.shapes[step.name])
+    if _without_kernel(network, step, called, weight):
+        return Floating(called, weight, network.shapes[step.name])
+    return Linear(called, weight) if isinstance(called, IntLinear) else Conv(called, weight)
+
+
+def _without_kernel(
+    network: Network, step: Step, called: IntConv | IntLinear, weight: Tensor
+) -> bool:
+    """Whether XNNPACK has no integer kernel for a layer."""
+    odd = isinstance(called, IntTransposed) or called.scale.dim() > 1 or weight.dim() > 4
+    return odd or wraps(network, step, called, weight)
 
 
 def _join(network: Network, rewrite: Rewrite, step: Step) -> None:
@@ -239,5 +247,5 @@ def _source(step: Step) -> str:
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, moves: Geometry) -> Tensor:
-    convolve: Any = functional.conv1d if x.dim() == 3 else functional.conv2d
+    convolve: Any = functional.conv1d if weight.dim() == 3 else functional.conv2d
     return convolve(x, weight, bias, moves.stride, moves.padding, moves.dilation, moves.groups)

@@ -1,0 +1,34 @@
+"""On which grid a value of the integer reference stands, and what sums it leads to."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from compressor.network import Network, Step, packet
+from compressor.network.steps import Value
+from compressor.quantization.folding import WHOLE, largest_sum
+from compressor.quantization.integer import IntConv, IntLinear, Requantise
+from compressor.quantization.place import MOVING
+
+
+def wraps(network: Network, step: Step, module: IntConv | IntLinear, weight: Tensor) -> bool:
+    """Whether the sums of a layer may leave what the 32 bits of an integer kernel hold.
+
+    Args:
+        network: The integer reference.
+        step: Calls the layer.
+        module: The layer, not a transposed convolution.
+        weight: Its int8 weight, (outputs, ...).
+    """
+    grid = grid_of(network, step.args[0])
+    largest = 255 if grid is None else max(abs(end) for end in grid.grid.steps)
+    return largest_sum(weight, module.bias, largest) > WHOLE
+
+
+def grid_of(network: Network, value: Value) -> Requantise | None:
+    """What puts a value on its grid, if only operations that move it lie in between."""
+    step = network.producer(value)
+    while step is not None and packet(step) in MOVING:
+        step = network.producer(step.args[0])
+    called = network.get_submodule(step.op) if step and isinstance(step.op, str) else None
+    return called if isinstance(called, Requantise) else None

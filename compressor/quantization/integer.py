@@ -15,16 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.backends import nnpack
 from torch.nn import functional
 
 from compressor.quantization.fake import quantised, wide
 from compressor.quantization.folding import EXACT, Integers
 from compressor.quantization.presets import Grid
+from compressor.stored import Integral, Role
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def _empty(large: bool) -> Integers:  # noqa: FBT001 - the one thing that is no 
     return Integers(none, none, none, large)
 
 
-class Requantise(nn.Module):
+class Requantise(Integral):
     """Moves values to a grid: the converted form of `ActivationQuantiser`.
 
     Args:
@@ -59,6 +61,7 @@ class Requantise(nn.Module):
     """
 
     scale: Tensor
+    roles = MappingProxyType({"scale": Role.SCALE})
 
     def __init__(self, scale: Tensor, grid: Grid) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class Requantise(nn.Module):
         return quantised(wide(x), self.scale, self.grid)
 
 
-class _Layer(nn.Module):
+class _Layer(Integral):
     """What layers with weights share.
 
     Attributes:
@@ -92,6 +95,7 @@ class _Layer(nn.Module):
     """What one step of the weights is worth, times the gain that follows; see `Integers`."""
     bias: Tensor
     """Added to the sums where it is int32, to the results where it is float32."""
+    roles = MappingProxyType({"input_scale": Role.SCALE, "scale": Role.SCALE, "bias": Role.BIAS})
 
     def __init__(self, integers: Integers, input_scale: Tensor) -> None:
         """Everything but the weight, which may belong to several layers and is passed to each."""
@@ -196,7 +200,7 @@ class IntLinear(_Layer):
         return self._values(sums, self.scale, self.bias)
 
 
-class IntMean(nn.Module):
+class IntMean(Integral):
     """Means of whole numbers over windows that lie side by side: average pooling.
 
     Adaptive pooling and means over dimensions are such, at the sizes a network was made for.
@@ -208,6 +212,7 @@ class IntMean(nn.Module):
     """
 
     input_scale: Tensor
+    roles = MappingProxyType({"input_scale": Role.SCALE})
 
     def __init__(
         self, window: tuple[int, ...], stride: tuple[int, ...] | None, input_scale: Tensor
@@ -240,7 +245,7 @@ class IntMean(nn.Module):
         return sums.float() * (self.input_scale / count)
 
 
-class Scale(nn.Module):
+class Scale(Integral):
     """A gain and a shift for each channel: normalisation that follows no layer, in floating point.
 
     Args:
@@ -250,6 +255,7 @@ class Scale(nn.Module):
 
     gain: Tensor
     shift: Tensor
+    roles = MappingProxyType({"gain": Role.NORM, "shift": Role.NORM})
 
     def __init__(self, gain: Tensor, shift: Tensor) -> None:
         super().__init__()

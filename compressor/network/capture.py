@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
-from compressor.network.batch import Batch, explain_fixed, hold_against, runs
+from compressor.network.batch import Batch, explain_fixed, hold_against
 from compressor.network.core import Network
 from compressor.network.follow import aten
 from compressor.network.holders import Holder, branch, holders, plant
@@ -107,8 +107,6 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     Raises:
         TraceError: If it does not run or export.
     """
-    if not only and not runs(model, batch, 2) and runs(model, batch, 1):
-        explain_fixed(model, partial(_written, model, batch), batch)
     inputs = batch.of(only or 2)  # with a batch of one, the one would be taken for a fact
     sizes = ShapesCollection()
     given: Any = sizes  # which its signature forgets

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 from compressor.errors import BudgetError
+
+if TYPE_CHECKING:
+    from compressor.rules import Rule
 
 COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 """Multipliers a count (parameters, MACs) may be written with."""
@@ -59,6 +63,8 @@ class Budget:
         macs: Most multiply-accumulates for one input.
         bytes: Most bytes: in `fit` and `Session` of the file that `Result.write` makes, in
             `allocate` and `allows` of the stored parameters.
+        rule: The challenge's rule whose caps these are, if they are one's: a report then ends in
+            its verdict. Two budgets of the same caps are equal.
 
     Raises:
         BudgetError: If no cap is given, or one is zero, negative, not finite or not a number.
@@ -68,6 +74,7 @@ class Budget:
     nonzero: int | None
     macs: int | None
     bytes: int | None
+    rule: Rule | None = field(init=False, compare=False, repr=False)
 
     def __init__(
         self,
@@ -82,6 +89,7 @@ class Budget:
         for name, amount in given.items():
             cap = None if amount is None else _cap(name, amount)
             object.__setattr__(self, name, cap)
+        object.__setattr__(self, "rule", None)
         if not self.caps:
             message = "a budget needs at least one cap and none was given. Write for instance "
             raise BudgetError(message + 'Budget(params=128e3, macs="30M").')
@@ -103,8 +111,14 @@ class Budget:
     @property
     def caps(self) -> dict[str, int]:
         """The caps that were given, by name."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: cap for name, cap in values if cap is not None}
+        values = {name: getattr(self, name) for name in ("params", "nonzero", "macs", "bytes")}
+        return {name: cap for name, cap in values.items() if cap is not None}
+
+    def of(self, rule: Rule) -> Budget:
+        """The same caps, as those of a challenge's rule."""
+        caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
+        object.__setattr__(caps, "rule", rule)
+        return caps
 
     def allows(self, cost: Cost) -> bool:
         """Whether `cost` is within every cap."""
@@ -124,11 +138,15 @@ class Budget:
 
 
 def required(budget: object, caller: str) -> Budget:
-    """The budget, if it is one.
+    """The budget, if it is one or a rule that has one.
 
     Raises:
         BudgetError: If it is not; says what `caller` needs.
     """
+    from compressor.rules import Rule  # noqa: PLC0415 - rules are written in terms of Cost
+
+    if isinstance(budget, Rule):
+        return budget.budget
     if not isinstance(budget, Budget):
         raise BudgetError(
             f"{caller} needs a budget and got {budget!r}: pass budget=Budget(params='128k', "

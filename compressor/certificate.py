@@ -13,7 +13,7 @@ from torch import nn
 from compressor import container
 from compressor.budget import Budget, Cost
 from compressor.descent import cost
-from compressor.errors import VerificationError
+from compressor.errors import CountError, VerificationError
 from compressor.footprint import files
 from compressor.layers import layers
 from compressor.measure import measure
@@ -24,6 +24,7 @@ from compressor.structure import full
 from compressor.tracing.program import named_tensors
 
 if TYPE_CHECKING:
+    from compressor.rules import Verdict
     from compressor.session import Session
 
 
@@ -46,6 +47,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
     recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
     if contents:
         _read_back(contents[1], after, name, whole=session.unrounded is None)
+    verdict, unjudged = _judged(session)
     report = Report(
         model=name,
         budget=session.budget,
@@ -54,6 +56,8 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         files=sizes,
         accounted=_accounted(session),
         fileless=session.fileless,
+        verdict=verdict,
+        unjudged=unjudged,
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
@@ -88,6 +92,17 @@ def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
             f"the file of the smaller {model} was read back and has {'; '.join(wrong)}. Nothing "
             "was returned. Please report the model"
         )
+
+
+def _judged(session: Session) -> tuple[Verdict | None, str]:
+    """The verdict of the rule that the budget is, if it is one, or why there is none."""
+    rule = session.budget.rule
+    if rule is None:
+        return None, ""
+    try:
+        return rule.check(session.model, session.example), ""
+    except CountError as error:  # nothing that was trained is lost over it
+        return None, str(error)
 
 
 def _accounted(session: Session) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from compressor.deflate import deflated
 from compressor.network.core import Network
 from compressor.network.plain import from_plain, to_plain
 from compressor.storage import write_bytes
@@ -56,7 +57,7 @@ def pack(network: Network) -> bytes:
     Raises:
         ValueError: If the network has an operation, a module or a tensor that cannot be stored.
     """
-    return _file(_streams(network))
+    return _file(*_smallest(network))
 
 
 def unpack(content: bytes, name: str = "the container") -> Network:
@@ -103,12 +104,12 @@ def read(path: str | os.PathLike[str]) -> Network:
 
 def sizes(network: Network) -> dict[str, Size]:
     """Bytes of every stream of a network's container, and of what the format adds to them."""
-    streams = _streams(network)
+    streams, stored = _smallest(network)
     found = {
-        name: Size(len(stream), len(_deflated(stream)))
-        for name, stream in zip(("structure", *STREAMS), streams, strict=True)
+        name: Size(len(stream), len(short))
+        for name, stream, short in zip(("structure", *STREAMS), streams, stored, strict=True)
     }
-    rest = len(_file(streams)) - sum(size.stored for size in found.values())
+    rest = len(_file(streams, stored)) - sum(size.stored for size in found.values())
     return {**found, "container": Size(rest, rest)}
 
 
@@ -124,38 +125,48 @@ def bound(network: Network) -> int:
     return head + sum(most(tensor) for tensor in tensors)
 
 
-def _streams(network: Network) -> list[bytes]:
-    """The streams, the structure first: as they are smallest, and never longer than `bound`.
+def _smallest(network: Network) -> tuple[list[bytes], list[bytes]]:
+    """The streams, the structure first, and as stored: smallest, never longer than `bound`.
 
     What deflates best by itself may not do so among others. So both are tried: what is smallest by
-    itself when deflated, and what is smallest before.
+    itself when deflated, and what is smallest before; mostly they are the same.
+    """
+    first, differs = _written(network, deflating=True)
+    stored = [deflated(stream) for stream in first]
+    if not differs:
+        return first, stored
+    second, _ = _written(network, deflating=False)
+    pairs = zip(first, second, stored, strict=True)
+    other = [short if a == b else deflated(b) for a, b, short in pairs]
+    if sum(map(len, stored)) <= sum(map(len, other)):
+        return first, stored
+    return second, other
+
+
+def _written(network: Network, *, deflating: bool) -> tuple[list[bytes], bool]:
+    """The streams, the structure first, spread by what is smaller when deflated or before.
+
+    And whether the other way could give others.
     """
     structure, tensors = to_plain(network)
-    found: list[list[bytes]] = []
-    for deflating in (True, False):
-        writer = Writer(deflating=deflating)
-        text = _json(structure, [writer.put(tensor) for tensor in tensors])
-        found.append([text, *(bytes(writer.streams[name]) for name in STREAMS)])
-    return min(found, key=lambda streams: sum(len(_deflated(stream)) for stream in streams))
+    writer = Writer(deflating=deflating)
+    text = _json(structure, [writer.put(tensor) for tensor in tensors])
+    return [text, *(bytes(writer.streams[name]) for name in STREAMS)], writer.differs
 
 
 def _json(structure: Any, layout: list[Any]) -> bytes:
     return json.dumps({"network": structure, "layout": layout}, separators=(",", ":")).encode()
 
 
-def _file(streams: list[bytes]) -> bytes:
-    stored = [_deflated(stream) for stream in streams]
+def _file(streams: list[bytes], stored: list[bytes] | None = None) -> bytes:
+    """A file of streams; how they are stored is found out where it is not known."""
+    stored = [deflated(stream) for stream in streams] if stored is None else stored
     lengths = (n for pair in zip(streams, stored, strict=True) for n in map(len, pair))
     payload = _TABLE.pack(*lengths) + b"".join(stored)
     tensor = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
     # One entry: several would be written in an order that changes from run to run.
     metadata = {_KEY: f"container {FORMAT} {hashlib.sha256(payload).hexdigest()}"}
     return save_tensors({"w": tensor}, metadata)
-
-
-def _deflated(stream: bytes) -> bytes:
-    small = zlib.compress(stream, 9)
-    return small if len(small) < len(stream) else stream
 
 
 def _opened(content: bytes, name: str) -> list[bytes]:

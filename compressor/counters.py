@@ -23,7 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.copies import private_copy
-from compressor.measure import Example, mask_of, one_input, run
+from compressor.measure import Example, mask_of, one_input, opened, run
+from compressor.network import Network
+from compressor.network import counting as steps
+from compressor.stored import COUNTED, Compressed
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,15 @@ class Call:
 
 
 def torchinfo_count(
-    model: nn.Module, example: Example | None = None, *, masks: bool = True
+    model: nn.Module | Compressed, example: Example | None = None, *, masks: bool = True
 ) -> Count:
     """Parameters and mult-adds as torchinfo 1.8 and therefore NeSsi's torch path count them.
 
+    torchinfo itself sees no layer in a network of data (what a file is loaded as, what `Int8` and
+    `Half` leave) and would say zero: there the same rule is read off the steps.
+
     Args:
-        model: Any module; torch.jit modules are not supported.
+        model: Any module, or what `fit` returned; torch.jit modules are not supported.
         example: Input, first item used; by default `model.example_input_array`.
         masks: Whether entries hidden by an active mask of `torch.nn.utils.prune` go uncounted, as
             with torchinfo; without, the count is the one after `prune.remove`.
@@ -78,8 +84,18 @@ def torchinfo_count(
         CountError: If the model cannot be copied or run.
         ValueError: If there is no example.
     """
-    calls = record_calls(model, example, masks=masks)
-    return Count(params=torchinfo_params(calls), macs=sum(map(torchinfo_macs, calls)))
+    model, example = opened(model, example)
+    recorder = _recorded(model, example, masks=masks)
+    calls = recorder.calls()
+    inside = [module for module in recorder.heard if isinstance(module, Network)]
+    stored = {id(s.tensor): s for network in inside for s in network.stored()}.values()
+    # Its parameters are in the list as those of any container; what integers hold is not.
+    held = (s.tensor for s in stored if s.role in COUNTED)
+    buffers = [tensor for tensor in held if not isinstance(tensor, nn.Parameter)]
+    return Count(
+        params=torchinfo_params(calls) + sum(t.numel() for t in buffers),
+        macs=sum(map(torchinfo_macs, calls)) + sum(map(steps.torchinfo_macs, inside)),
+    )
 
 
 def torchinfo_macs(call: Call) -> int:
@@ -135,10 +151,14 @@ def record_calls(
     A module registered under several names has the last one and its depth. Containers that are
     never called themselves (ModuleList) are listed before their first called content.
     """
+    return _recorded(model, example, masks=masks).calls()
+
+
+def _recorded(model: nn.Module, example: Example | None, *, masks: bool) -> _Recorder:
     recorder = _Recorder(private_copy(model).eval(), masks=masks)
     with torch.no_grad(), recorder.listening():
         run(recorder.model, one_input(model, example))
-    return recorder.calls()
+    return recorder
 
 
 class _Recorder:

@@ -54,12 +54,14 @@ from compressor.training import Compiler, Training, Validation
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from compressor.rules import Rule
+
 
 def fit(
     model: nn.Module,
     data: Iterable[Batch] | None = None,
     *,
-    budget: Budget | None = None,
+    budget: Budget | Rule | None = None,
     schedule: Sequence[Phase] | None = None,
     loss: Loss | None = None,
     optimizer: OptimizerFactory = adamw,
@@ -87,7 +89,7 @@ def fit(
         data: A loader (or list) of batches, read once an epoch: pairs (inputs, targets), inputs
             (batch, ...) or a tuple of several; anything else with a `loss` that takes it. Several
             processes divide a DataLoader, or what has a method ``share(rank, world)``.
-        budget: Hard caps.
+        budget: Hard caps, or a year's rule (`compressor.rules`), which has some.
         schedule: Phases; by default ``[Prune()]`` without data and
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes

@@ -28,6 +28,7 @@ from compressor import randomness
 from compressor.budget import Cost
 from compressor.copies import private_copy
 from compressor.errors import CountError
+from compressor.stored import COUNTED, Compressed, Described, Role, Stored
 
 Example = Tensor | tuple[Tensor, ...]
 """Input of a model: one tensor, or a tuple of positional arguments, batch first."""
@@ -99,15 +100,18 @@ Whatever is neither free nor counted is refused, so an operation missing here is
 _aten = torch.ops.aten
 
 
-def measure(model: nn.Module, example: Example | None = None) -> Cost:
+def measure(model: nn.Module | Compressed, example: Example | None = None) -> Cost:
     """Count parameters, non-zero parameters, MACs for one input, and bytes.
 
     Every distinct parameter counts once (a tied one too), buffers never. A parameter under an
     active mask of `torch.nn.utils.prune` counts in full, its masked entries as zeros. The MACs are
     found by running a copy of the model once in eval mode; the model itself is not touched.
 
+    A network of integers (after `Int8`) has no parameters: its weights and biases count in their
+    place, and its bytes are those of all its tensors, scales included.
+
     Args:
-        model: Any module.
+        model: Any module, or what `fit` returned.
         example: Input, for instance of shape (batch, channel, frequency, time); only the first
             item of the batch is used. Several positional arguments are given as a tuple; those
             whose first dimension is not the first argument's batch are passed whole. By default
@@ -122,14 +126,28 @@ def measure(model: nn.Module, example: Example | None = None) -> Cost:
         ValueError: If there is no model or no example, or an empty one.
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
+    model, example = opened(model, example)
     check_model(model)
-    parameters = list(model.parameters())
+    own, told = undescribed(model), list(described(model))
+    found = [(p.numel(), nonzero(m, name, p), p.nbytes) for m, name, p in own]
+    counted = [s.tensor for s in told if s.role in COUNTED]
+    integers = any(s.role is Role.SCALE for s in told)
+    stored = [s.tensor for s in told] if integers else counted
     return Cost(
-        params=sum(p.numel() for p in parameters),
-        nonzero=sum(nonzero(*owned) for owned in owned_parameters(model)),
+        params=sum(n for n, _, _ in found) + sum(t.numel() for t in counted),
+        nonzero=sum(n for _, n, _ in found) + sum(int(t.count_nonzero()) for t in counted),
         macs=multiply_accumulates(model, example),
-        bytes=sum(p.numel() * p.element_size() for p in parameters),
+        bytes=sum(n for _, _, n in found) + sum(t.nbytes for t in stored),
     )
+
+
+def opened(
+    model: nn.Module | Compressed, example: Example | None
+) -> tuple[nn.Module, Example | None]:
+    """The model that is to be counted, and its example: those of a result where none is given."""
+    if not isinstance(model, Compressed):
+        return model, example
+    return model.model, (model.example or None) if example is None else example
 
 
 def multiply_accumulates(model: nn.Module, example: Example | None = None) -> int:
@@ -150,6 +168,22 @@ def owned_parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Para
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield module, name, parameter
+
+
+def described(model: nn.Module) -> Iterator[Stored]:
+    """Every distinct tensor of the `Described` modules in a model, with what it is for."""
+    seen: set[int] = set()
+    for module in model.modules():
+        for stored in module.stored() if isinstance(module, Described) else ():
+            if id(stored.tensor) not in seen:
+                seen.add(id(stored.tensor))
+                yield stored
+
+
+def undescribed(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """As `owned_parameters`, without what `described` gives."""
+    told = {id(stored.tensor) for stored in described(model)}
+    return (owned for owned in owned_parameters(model) if id(owned[2]) not in told)
 
 
 def nonzero(module: nn.Module, name: str, parameter: Tensor) -> int:

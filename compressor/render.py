@@ -14,6 +14,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from compressor.report import Layer, Report
+    from compressor.rules import Verdict
 
 WIDTH = 110
 """Columns of the text: no line is longer, unless a module's name is."""
@@ -75,7 +76,9 @@ def grids(report: Report) -> list[Grid]:
 
 def notes(report: Report) -> list[str]:
     """What is said in sentences: proof, frozen layers, versions."""
-    lines: list[str] = []
+    lines = [] if report.verdict is None else [_judged(report.verdict)]
+    if report.unjudged:
+        lines.append(f"Not judged by the rule: {report.unjudged}")
     if report.difference is not None:
         lines.append(
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
@@ -94,6 +97,16 @@ def notes(report: Report) -> list[str]:
     lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]
     pairs = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [*lines, f"Versions: {pairs}."]
+
+
+def _judged(verdict: Verdict) -> str:
+    """The verdict, and why it may differ from the budget's."""
+    if verdict.met:
+        return f"{verdict}."
+    return (
+        f"{verdict}, though the budget of the same caps is met: the rule counts otherwise than "
+        "`measure` does. Lower the caps by the difference, with Budget(...), and fit again."
+    )
 
 
 def _compared(tried: Mapping[str, float], taken: str) -> str:

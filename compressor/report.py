@@ -23,6 +23,8 @@ from compressor.measure import Example
 if TYPE_CHECKING:
     import pandas as pd
 
+    from compressor.rules import Verdict
+
 Verdicts = Mapping[str, tuple[Count, Count]]
 """What each counter says of the original and of the result."""
 
@@ -100,6 +102,9 @@ class Report:
         accounted: Bytes of the result's non-zero entries, and of all, at the bits they are stored
             with, as the DCASE challenges count: zeros were free in 2020 and 2021 and count since.
         fileless: Why there is no file; a cap on bytes then counts the stored parameters.
+        verdict: Of the rule whose caps the budget has, on the result, by the rule's own counting;
+            None where the caps are no rule's.
+        unjudged: Why a rule cannot count the result.
         count: Makes `counters`; called once, when they are first asked for.
     """
 
@@ -116,6 +121,8 @@ class Report:
     files: tuple[int, int] | None = None
     accounted: tuple[int, int] | None = None
     fileless: str = ""
+    verdict: Verdict | None = None
+    unjudged: str = ""
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -150,6 +157,7 @@ class Report:
                 "after": asdict(self.after),
                 "files": self.files,
                 "accounted": self.accounted,
+                "verdict": None if self.verdict is None else self.verdict.data(),
                 "unused": self.unused,
                 "binding": self.binding,
                 "difference": self.difference,

@@ -18,6 +18,7 @@ from compressor.measure import check_model
 from compressor.network import Network, Varying, network
 from compressor.render import heading
 from compressor.report import Report
+from compressor.stored import Compressed
 from compressor.structure import Structure
 from compressor.surgery import shrink
 from compressor.tracing.program import first_names
@@ -30,7 +31,7 @@ EXTRA = "_extra_state"
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Result(Compressed):
     """A compressed model with its proof.
 
     Attributes:

@@ -4,16 +4,17 @@ Each year counts something else: zeros or not, BatchNorm or not, kilobytes of 10
 A `Rule` says what counts and what the caps are; one function, `Rule.count`, reads it. Where the
 official sources disagree or are silent, `note` says so and what was chosen.
 
-Caps are the organisers'; `Rule.budget` gives them to `compressor.fit`, which counts as `measure`
-does: zeros included, BatchNorm included, running statistics not, MACs without biases. Use
-`Rule.check` for the verdict by the year's own counting.
+Caps are the organisers'; a rule may be given to `compressor.fit` as a budget, which counts as
+`measure` does: zeros included, BatchNorm included, running statistics not, MACs without biases. The
+report then ends in the verdict by the year's own counting, which `Rule.check` gives of any network.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,15 @@ from compressor.errors import BudgetError, CountError
 from compressor.measure import (
     Example,
     check_model,
+    described,
     multiply_accumulates,
     nonzero,
     one_input,
-    owned_parameters,
+    opened,
     run,
+    undescribed,
 )
+from compressor.stored import Compressed, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +86,24 @@ class Rule:
 
     @property
     def budget(self) -> Budget:
-        """The caps as a `Budget`."""
-        return Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
+        """The caps as a `Budget` that knows whose they are.
 
-    def count(self, model: nn.Module, example: Example | None = None) -> Cost:
+        Raises:
+            BudgetError: If there is no cap.
+        """
+        caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
+        return caps.of(self)
+
+    def count(self, model: nn.Module | Compressed, example: Example | None = None) -> Cost:
         """What `model` costs by this rule.
 
+        A network of integers (after `Int8`) is counted as the folded network that it is: weights
+        and biases, at the bits they are stored with unless the rule says how many. Scales are part
+        of how integers are written: they are no parameters, and are charged where bits are those
+        of storage, not where the rule says them, as in the official count of an int8 file (2022).
+
         Args:
-            model: Any module.
+            model: Any module, or what `fit` returned.
             example: Input, first item used; by default `model.example_input_array`.
 
         Returns:
@@ -100,11 +114,13 @@ class Rule:
             CountError: If the MACs cannot be counted, or BatchNorm cannot be folded.
             ValueError: If there is no model or no example.
         """
+        model, example = opened(model, example)
         check_model(model)
         counted = folded(model, example) if self.folded else model
         entries = list(self._entries(counted))
         charged = sum((n if self.zeros else alive) * bits for n, alive, bits in entries)
         charged += sum(alive for _, alive, _ in entries) * self.index_bits
+        charged += self._scales(counted)
         return Cost(
             params=sum(n for n, _, _ in entries),
             nonzero=sum(alive for _, alive, _ in entries),
@@ -112,7 +128,7 @@ class Rule:
             bytes=-(-charged // 8),
         )
 
-    def check(self, model: nn.Module, example: Example | None = None) -> Verdict:
+    def check(self, model: nn.Module | Compressed, example: Example | None = None) -> Verdict:
         """Whether `model` meets this rule, counted as the rule counts; arguments as in `count`."""
         return Verdict(self, self.count(model, example))
 
@@ -124,16 +140,22 @@ class Rule:
 
     def _entries(self, model: nn.Module) -> Iterator[tuple[int, int, int]]:
         """(entries, non-zero entries, bits of one) of every tensor that counts."""
-        for module, name, parameter in owned_parameters(model):
-            norm = isinstance(module, _BatchNorm)
-            bias = name.removesuffix("_orig") == "bias" and not norm
-            if self.norm_affine if norm else (self.biases or not bias):
-                bits = (self.bias_bits if bias else self.weight_bits) or 8 * parameter.itemsize
-                yield parameter.numel(), nonzero(module, name, parameter), bits
-        if self.norm_statistics:
-            for tensor in _statistics(model):
-                bits = self.weight_bits or 8 * tensor.itemsize
-                yield tensor.numel(), int(torch.count_nonzero(tensor)), bits
+        for role, tensor, alive in _tensors(model):
+            counts = {
+                Role.WEIGHT: True,
+                Role.BIAS: self.biases,
+                Role.NORM: self.norm_affine,
+                Role.STATISTICS: self.norm_statistics,
+            }
+            if counts.get(role, False):
+                said = self.bias_bits if role is Role.BIAS else self.weight_bits
+                yield tensor.numel(), alive, said or 8 * tensor.itemsize
+
+    def _scales(self, model: nn.Module) -> int:
+        """Bits of the scales of integers that are charged."""
+        if self.weight_bits is not None:
+            return 0
+        return sum(8 * s.tensor.nbytes for s in described(model) if s.role is Role.SCALE)
 
 
 @dataclass(frozen=True)
@@ -152,6 +174,11 @@ class Verdict:
     def met(self) -> bool:
         """Whether no cap is exceeded."""
         return self.rule.budget.allows(self.cost)
+
+    def data(self) -> dict[str, Any]:
+        """As plain data: year, caps, what is spent of them, and whether it is met."""
+        caps, cost = self.rule.budget.caps, asdict(self.cost)
+        return {"year": self.rule.year, "caps": caps, "cost": cost, "met": self.met}
 
     def __str__(self) -> str:
         """One line for people."""
@@ -184,12 +211,19 @@ def of_year(year: int) -> Rule:
 def folded(model: nn.Module, example: Example | None = None) -> nn.Module:
     """A copy of `model`, in eval mode, with BatchNorm folded into convolutions and linear layers.
 
-    A BatchNorm is folded where its input is the output of such a layer and both run once.
+    A BatchNorm is folded where its input is the output of such a layer and both run once. In a
+    network of integers none is left, and there is nothing to fold.
 
     Raises:
         CountError: If the copy then computes something else, because a convolution's output is
-            also used elsewhere.
+            also used elsewhere, or if the norms are in a network of data.
     """
+    held = list(described(model))
+    if any(stored.role is Role.STATISTICS for stored in held):
+        raise CountError(
+            f"BatchNorm of the {type(model).__name__} cannot be folded for counting: it is a list "
+            "of operations and has no layers. Count the module that it was written from"
+        )
     scratch = private_copy(model).eval()
     inputs = one_input(model, example)
     with torch.no_grad():
@@ -264,13 +298,19 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 parent.add_module(name, new)
 
 
-def _statistics(model: nn.Module) -> Iterator[Tensor]:
-    """Running mean and variance of every BatchNorm."""
+def _tensors(model: nn.Module) -> Iterator[tuple[Role, Tensor, int]]:
+    """Every tensor that may count, with its role and its entries that are not zero."""
+    for module, name, parameter in undescribed(model):
+        bias = Role.BIAS if name.removesuffix("_orig") == "bias" else Role.WEIGHT
+        role = Role.NORM if isinstance(module, _BatchNorm) else bias
+        yield role, parameter, nonzero(module, name, parameter)
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             for tensor in (module.running_mean, module.running_var):
                 if tensor is not None:
-                    yield tensor
+                    yield Role.STATISTICS, tensor, int(torch.count_nonzero(tensor))
+    for stored in described(model):
+        yield stored.role, stored.tensor, int(torch.count_nonzero(stored.tensor))
 
 
 DCASE2020 = Rule(

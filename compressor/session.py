@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.optim import Optimizer
 
+    from compressor.rules import Rule
+
 
 class Session:
     """A model on its way under a budget.
@@ -88,7 +90,7 @@ class Session:
         self,
         model: nn.Module,
         *,
-        budget: Budget,
+        budget: Budget | Rule,
         example: Example | None = None,
         prune: Prune | None = Prune(),  # noqa: B008 - frozen
         every: int | None = None,
@@ -103,7 +105,7 @@ class Session:
 
         Args:
             model: Any traceable model; in train or eval mode, which the result inherits.
-            budget: Hard caps.
+            budget: Hard caps, or a year's rule (`compressor.rules`), which has some.
             example: An input (or a tuple of inputs) with the batch first; by default
                 `model.example_input_array`.
             prune: How to remove units; None to remove nothing but by calling `shrink`.

@@ -11,7 +11,6 @@ A zero is an entry whose bits are all zero, so that -0.0 stays what it is.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from compressor.deflate import deflated
 
 Bytes = NDArray[np.uint8]
 """Bytes of entries, (entry, byte), the lowest first."""
@@ -71,6 +72,7 @@ class Writer:
 
     Attributes:
         streams: What was collected so far, by name.
+        differs: Whether deflating decided anything: else streams are the same without.
     """
 
     def __init__(self, *, deflating: bool = True) -> None:
@@ -81,6 +83,7 @@ class Writer:
                 smaller as it is, which never takes more than `most` says.
         """
         self.streams = {name: bytearray() for name in STREAMS}
+        self.differs = False
         self._cost = _deflated if deflating else _raw
 
     def put(self, tensor: Tensor) -> Entry:
@@ -91,17 +94,22 @@ class Writer:
         """
         name, kind = _type_of(tensor)
         entries = _bytes(tensor)
-        alive = np.asarray(entries.any(axis=1))
+        alive = entries.view(f"u{entries.shape[1]}")[:, 0] != 0
         width, parts = self._dense(entries, kind)
         if len(alive) and alive.mean() <= 1 - MANY_ZEROS:
             width_of_rest, rest = self._dense(entries[alive], kind)
             rest["masks"] = np.packbits(alive, bitorder="little")
-            if self._cost(rest) < self._cost(parts):
+            if self._shorter(rest, parts):
                 width, parts = width_of_rest + _MASKED, rest
         for stream, content in parts.items():
             self.streams[stream] += content.tobytes()
         self.streams["widths"].append(width)
         return [name, list(tensor.shape)]
+
+    def _shorter(self, one: Mapping[str, Bytes], other: Mapping[str, Bytes]) -> bool:
+        found = self._cost(one) < self._cost(other)
+        self.differs |= found != (_raw(one) < _raw(other))
+        return found
 
     def _dense(self, entries: Bytes, kind: _Type) -> tuple[int, dict[str, Bytes]]:
         """Bits of an entry, and the bytes for each stream, without a mask."""
@@ -112,7 +120,7 @@ class Writer:
             count = -(-need // 8)
             return 8 * count, _split("integers", entries[:, :count])
         packed, whole = {"bits": _packed(entries[:, 0], need)}, {"values": entries[:, 0]}
-        if kind.bits == 1 or (need < 8 and self._cost(packed) < self._cost(whole)):
+        if kind.bits == 1 or (need < 8 and self._shorter(packed, whole)):
             return need, packed
         return 8, whole
 
@@ -251,8 +259,7 @@ def _raw(parts: Mapping[str, Bytes]) -> int:
 
 def _deflated(parts: Mapping[str, Bytes]) -> int:
     """Bytes that these take in a file, were each of them a stream of its own."""
-    raws = [content.tobytes() for content in parts.values()]
-    return sum(min(len(raw), len(zlib.compress(raw, 9))) for raw in raws)
+    return sum(len(deflated(content.tobytes())) for content in parts.values())
 
 
 def _need(entries: Bytes, kind: _Type) -> int:

@@ -188,7 +188,7 @@ def changed(content: bytes, change: Callable[[bytes], bytes], word: str | None =
 
 def restructured(small: Network, change: Callable[[dict[str, Any]], object]) -> bytes:
     """A container whose structure was changed by somebody who knows the format."""
-    streams = container._streams(small)
+    streams, _ = container._smallest(small)
     structure = json.loads(streams[0])
     change(structure)
     return container._file([json.dumps(structure).encode(), *streams[1:]])

@@ -25,10 +25,11 @@ from compressor import Budget, Int8, fit
 from compressor.network import Network, network
 from compressor.onnx_export import onnx_bytes
 from compressor.quantization.convert import convert
-from compressor.quantization.integer import IntConv, IntLinear, IntSum, Requantise
+from compressor.quantization.integer import IntConv, IntLinear, Requantise
 from compressor.quantization.prepare import calibrate, prepare
 from compressor.quantization.presets import ORT, TENSORRT, VNNI, Preset
 from compressor.quantization.qdq import SAFE
+from compressor.quantization.sums import IntSum
 from tests.int8_nets import bare, calibrated, examples
 
 onnx = pytest.importorskip("onnx")

@@ -178,8 +178,6 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     Raises:
         TraceError: If it does not run or export.
     """
-    if not only and not runs(model, batch, 2) and runs(model, batch, 1):
-        explain_fixed(model, partial(_written, model, batch), batch)
     inputs = batch.of(only or 2)  # with a batch of one, the one would be taken for a fact
     sizes = ShapesCollection()
     given: Any = sizes  # which its signature forgets

@@ -13,13 +13,15 @@ from torch._ops import OpOverload
 from compressor import randomness
 from compressor.network.follow import adapted, switch
 from compressor.network.holders import Holder, adopt, planted
+from compressor.network.roles import described
 from compressor.network.steps import Ref, Step, Value, Weight, leaves
+from compressor.stored import Described, Stored
 from compressor.tracing.program import Example, evaluating
 
 Shape = tuple[int, ...]
 
 
-class Network(nn.Module):
+class Network(Described):
     """A model as a straight list of operations, on its own parameters.
 
     Parameters and buffers have the names they had in the user's model, so that its `state_dict`
@@ -115,6 +117,10 @@ class Network(nn.Module):
         with evaluating(self), torch.no_grad(), randomness.preserved():
             found = self.results(*(x.to(device) for x in inputs))
         return {name: tuple(v.shape) for name, v in found.items() if isinstance(v, Tensor)}
+
+    def stored(self) -> Sequence[Stored]:
+        """Every tensor once, with what it is for."""
+        return described(self)
 
     def step(self, name: str) -> Step:
         """The step whose result has this name.

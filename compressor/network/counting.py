@@ -14,14 +14,24 @@ import torch
 from torch import Tensor
 
 from compressor.network.core import Network
-from compressor.network.steps import Ref, Step, Weight, packet
+from compressor.network.roles import source
+from compressor.network.steps import Ref, Step, Value, Weight, packet
 from compressor.quantization.integer import IntTransposed
+from compressor.stored import COUNTED, Integral
 
 aten = torch.ops.aten
 
 _CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
 _TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
 _PRODUCTS = (aten.matmul, aten.mm, aten.bmm)
+_RECURRENT = (aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu)
+_LAYERS = (
+    *_RECURRENT, aten.linear, aten.batch_norm, aten.layer_norm, aten.group_norm,
+    aten.instance_norm, aten.rms_norm, aten.prelu, aten.embedding, aten.bilinear,
+)  # fmt: skip
+"""Operations that are a layer of PyTorch's, with parameters of its own."""
+_NAMES = ("weight", "bias")
+"""Parts of a parameter's name."""
 _UNREAD = ["lstm", "gru", "rnn", "attention", "einsum", "addmm", "baddbmm", "mv", "dot", "bilinear"]
 
 
@@ -39,12 +49,75 @@ def multiply_accumulates(network: Network) -> int | None:
     return total
 
 
+def torchinfo_macs(network: Network) -> int:
+    """Mult-adds of one input by the rule of torchinfo (`compressor.counters`), step by step.
+
+    Where a class has "Conv" in its name there, here a step is a convolution: weights and biases
+    count once for every position of its output. Weights and biases of other layers count once, of
+    recurrent ones once for every entry of the first two dimensions of the output. A layer of
+    integers is the layer with its normalisation folded: every output is a bias away from a sum.
+    """
+    return sum(_by_torchinfo(network, step) for step in network.steps)
+
+
 def entries(network: Network) -> tuple[int, int]:
     """Entries of all parameters and integer weights, and how many of them are not zero."""
     tensors = {id(t): t for t in network.parameters()}
     tensors |= {id(t): t for t in network.buffers() if t.dtype == torch.int8}
     counted = tensors.values()
     return sum(t.numel() for t in counted), sum(int(t.count_nonzero()) for t in counted)
+
+
+def _by_torchinfo(network: Network, step: Step) -> int:
+    called = packet(step)
+    if called in (*_CONVOLUTIONS, *_TRANSPOSED):
+        sizes = (prod(_shape(network, step.argument(name))) for name in ("weight", "bias"))
+        given = (step.argument(name) is not None for name in ("weight", "bias"))
+        once = sum(n for n, there in zip(sizes, given, strict=True) if there)
+        return once * prod(_result(network, step)[2:])
+    if isinstance(step.op, str):
+        module = network.get_submodule(step.op)
+        return _integers(network, step) if isinstance(module, Integral) else 0
+    if called not in _LAYERS:
+        return 0
+    read = [network.tensor(name) for name in _parameters(network, step)]
+    once = sum(t.numel() for t in read)
+    return once * (prod(_result(network, step)[:2]) if called in _RECURRENT else 1)
+
+
+def _integers(network: Network, step: Step) -> int:
+    """Of a layer of integers, or of a normalisation that is an operation of its own."""
+    module = network.get_submodule(step.op) if isinstance(step.op, str) else network
+    result = _result(network, step)
+    weight = step.args[1] if len(step.args) > 1 else None
+    if not isinstance(weight, Weight):
+        held = [s.tensor for s in network.stored() if s.role in COUNTED]
+        mine = {id(t) for t in module.buffers(recurse=False)}
+        return sum(t.numel() for t in held if id(t) in mine)
+    kernel = _shape(network, weight)
+    if len(kernel) == 2:
+        return prod(kernel) + module.get_buffer("bias").numel()
+    return prod(kernel) * prod(result[2:]) + prod(result)
+
+
+def _parameters(network: Network, step: Step) -> list[str]:
+    """Names of the parameters that a step reads, of those that torchinfo knows by their names."""
+    given = (*step.args, *step.kwargs.values())
+    flat = [leaf for value in given for leaf in (value if isinstance(value, tuple) else (value,))]
+    names = {source(network, leaf) for leaf in flat} - {None}
+    known = [str(n) for n in names if any(k in str(n).rpartition(".")[2] for k in _NAMES)]
+    roles = {id(s.tensor): s.role for s in network.stored()}
+    return [name for name in known if roles[id(network.tensor(name))] in COUNTED]
+
+
+def _result(network: Network, step: Step) -> tuple[int, ...]:
+    """Shape of what a step makes: the first of several results."""
+    if step.name in network.shapes:
+        return network.shapes[step.name]
+    return next(
+        (network.shapes[s.name] for s in network.consumers(step.name) if s.name in network.shapes),
+        (),
+    )
 
 
 def _step(network: Network, step: Step) -> int | None:
@@ -65,12 +138,12 @@ def _step(network: Network, step: Step) -> int | None:
 
 def _called(network: Network, step: Step) -> int:
     """Of a submodule, which multiplies by its second argument if that is a weight."""
-    weight = step.args[1] if len(step.args) > 1 else None
+    given, weight = (*step.args, None, None)[:2]
     if not isinstance(weight, Weight):
         return 0
     kernel = tuple(network.tensor(weight).shape)
     if isinstance(network.get_submodule(cast("str", step.op)), IntTransposed):
-        return _spread(kernel, _shape(network, step.args[0]))
+        return _spread(kernel, _shape(network, given))
     return _applied(kernel, network.shapes[step.name])
 
 
@@ -86,7 +159,7 @@ def _spread(kernel: tuple[int, ...], source: tuple[int, ...]) -> int:
     return prod(kernel) * prod(source[2 - len(kernel) :])
 
 
-def _shape(network: Network, value: object) -> tuple[int, ...]:
+def _shape(network: Network, value: Value) -> tuple[int, ...]:
     if isinstance(value, Weight):
         tensor: Tensor = network.tensor(value)
         return tuple(tensor.shape)

@@ -15,11 +15,11 @@ from compressor.quantization.integer import (
     IntConv,
     IntLinear,
     IntMean,
-    IntSum,
     IntTransposed,
     Requantise,
     Scale,
 )
+from compressor.quantization.sums import IntSum
 
 Settings = dict[str, Any]
 """What JSON can hold."""

@@ -25,12 +25,12 @@ from compressor.quantization.integer import (
     IntConv,
     IntLinear,
     IntMean,
-    IntSum,
     IntTransposed,
     Requantise,
     Scale,
 )
 from compressor.quantization.place import RELUS
+from compressor.quantization.sums import IntSum
 
 aten = torch.ops.aten
 

@@ -15,16 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.backends import nnpack
 from torch.nn import functional
 
 from compressor.quantization.fake import quantised, wide
 from compressor.quantization.folding import EXACT, Integers
 from compressor.quantization.presets import Grid
+from compressor.stored import Integral, Role
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _empty(large: bool) -> Integers:  # noqa: FBT001 - the one thing that is no 
     return Integers(none, none, none, large)
 
 
-class Requantise(nn.Module):
+class Requantise(Integral):
     """Moves values to a grid: the converted form of `ActivationQuantiser`.
 
     Args:
@@ -83,6 +85,7 @@ class Requantise(nn.Module):
     """
 
     scale: Tensor
+    roles = MappingProxyType({"scale": Role.SCALE})
 
     def __init__(self, scale: Tensor, grid: Grid) -> None:
         super().__init__()
@@ -103,7 +106,7 @@ class Requantise(nn.Module):
         return quantised(wide(x), self.scale, self.grid)
 
 
-class _Layer(nn.Module):
+class _Layer(Integral):
     """What layers with weights share.
 
     Attributes:
@@ -116,6 +119,7 @@ class _Layer(nn.Module):
     """What one step of the weights is worth, times the gain that follows; see `Integers`."""
     bias: Tensor
     """Added to the sums where it is int32, to the results where it is float32."""
+    roles = MappingProxyType({"input_scale": Role.SCALE, "scale": Role.SCALE, "bias": Role.BIAS})
 
     def __init__(self, integers: Integers, input_scale: Tensor) -> None:
         """Everything but the weight, which may belong to several layers and is passed to each."""
@@ -277,52 +281,7 @@ class IntLinear(_Layer):
         return values
 
 
-class IntSum(nn.Module):
-    """The sum of two values on grids, rounded to a third.
-
-    Args:
-        grids: Of the two terms and of the sum.
-    """
-
-    def __init__(self, grids: tuple[Grid, ...]) -> None:
-        super().__init__()
-        self.grids = grids
-
-    def plain(self) -> dict[str, Any]:
-        """The grids, for a stored network."""
-        return {"grids": [[grid.low, grid.high, grid.zero] for grid in self.grids]}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntSum:
-        """What `plain` told of."""
-        one, other, result = (Grid(*map(int, grid)) for grid in settings["grids"])
-        return cls((one, other, result))
-
-    def forward(self, x: Tensor, y: Tensor, *scales: Tensor) -> Tensor:
-        """Add.
-
-        A kernel's own form, with unsigned steps: ``x * (s_x / s) + (y * (s_y / s) + rest)``, each
-        product and addition rounded to single precision once (in double precision here, in which
-        the product is exact).
-
-        Args:
-            x: On the first grid, any shape.
-            y: On the second grid, of a shape that broadcasts with it.
-            scales: Of the three grids, () each.
-
-        Returns:
-            float32, whole steps of the third scale, not yet limited to its grid.
-        """
-        zeros = [float(grid.zero - (-128 if grid.low < 0 else 0)) for grid in self.grids]
-        ratios = [scale / scales[2] for scale in scales[:2]]
-        total = zeros[2] - (ratios[0] * zeros[0] + ratios[1] * zeros[1])
-        for value, n in ((y, 1), (x, 0)):
-            steps = (wide(value) / scales[n]).round_().add_(zeros[n]).double()
-            total = steps.mul_(ratios[n].double()).add_(total.double()).float()
-        return total.round_().sub_(zeros[2]).mul_(scales[2])
-
-
-class IntMean(nn.Module):
+class IntMean(Integral):
     """Means of whole numbers over windows that lie side by side: average pooling.
 
     Adaptive pooling and means over dimensions are such, at the sizes a network was made for.
@@ -334,6 +293,7 @@ class IntMean(nn.Module):
     """
 
     input_scale: Tensor
+    roles = MappingProxyType({"input_scale": Role.SCALE})
 
     def __init__(
         self, window: tuple[int, ...], stride: tuple[int, ...] | None, input_scale: Tensor
@@ -366,7 +326,7 @@ class IntMean(nn.Module):
         return sums.float() * (self.input_scale / count)
 
 
-class Scale(nn.Module):
+class Scale(Integral):
     """A gain and a shift for each channel: normalisation that follows no layer, in floating point.
 
     Args:
@@ -376,6 +336,7 @@ class Scale(nn.Module):
 
     gain: Tensor
     shift: Tensor
+    roles = MappingProxyType({"gain": Role.NORM, "shift": Role.NORM})
 
     def __init__(self, gain: Tensor, shift: Tensor) -> None:
         super().__init__()

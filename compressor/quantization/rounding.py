@@ -23,11 +23,11 @@ from compressor.quantization.grids import wraps
 from compressor.quantization.integer import (
     IntConv,
     IntLinear,
-    IntSum,
     IntTransposed,
     Requantise,
 )
 from compressor.quantization.place import MOVING
+from compressor.quantization.sums import IntSum
 
 aten = torch.ops.aten
 

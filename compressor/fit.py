@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from compressor import randomness
+from compressor import contract, randomness
 from compressor.arguments import (
     check_directory,
     check_fabric,
@@ -43,7 +43,7 @@ from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, check_model
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
-from compressor.phases import FineTune, Phase, Prune, Recalibrate, Solver
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
 from compressor.progress import Bar
 from compressor.quantization.phase import Int8
 from compressor.report import Epoch
@@ -236,14 +236,11 @@ def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
     _check_storable(session, phases)
     for number, phase in enumerate(phases):
         session.later = phases[number + 1 :]
-        if hasattr(phase, "lowers"):
-            cast("Solver", phase).check(session, phases[:number])
-    own = (Recalibrate, FineTune)
+        contract.check(phase, session, phases[:number])
     _check_fixed(session, phases)
-    known = all(isinstance(phase, own) or hasattr(phase, "lowers") for phase in phases)
-    able = frozenset[str]().union(*(getattr(phase, "lowers", ()) for phase in phases))
+    able = contract.NOTHING.union(*map(contract.lowers, phases))
     over = [name for name in session.budget.excess(session.cost) if name not in able]
-    if known and over:
+    if over:
         raise BudgetError(_unable(session, phases, over))
 
 
@@ -273,7 +270,7 @@ def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
     """Find out that phases which remove a fixed amount do not remove enough of it."""
     session.later = phases
     for name, cap in session.budget.caps.items():
-        solvers = [p for p in phases if name in getattr(p, "lowers", ())]
+        solvers = [p for p in phases if name in contract.lowers(p)]
         if name not in ("bytes", "nonzero") or not solvers:
             continue
         if not all(getattr(phase, "fixed", False) for phase in solvers):
@@ -292,13 +289,26 @@ def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> s
     asked = (
         f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
     )
-    solvers = [type(phase).__name__ for phase in phases if hasattr(phase, "lowers")]
+    solvers = [type(phase).__name__ for phase in phases if contract.lowers(phase)]
     if not solvers:
-        return f"{asked}and no phase of the schedule removes anything: put Prune() into it"
-    zeros = " (zeros count)" if "params" in over else ""
+        why = "and no phase of the schedule removes anything: put Prune() into it"
+    else:
+        zeros = " (zeros count)" if "params" in over else ""
+        caps = " and ".join(over)
+        why = f"and {', '.join(solvers)} cannot lower {caps}{zeros}: put Prune() before it"
+    return asked + why + _undeclared(phases, over)
+
+
+def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
+    """What is said of phases that do not say what they lower; nothing where all do."""
+    names = dict.fromkeys(type(phase).__name__ for phase in phases if contract.silent(phase))
+    if not names:
+        return ""
+    keys = ", ".join(map(repr, over))
     return (
-        f"{asked}and {', '.join(solvers)} cannot lower {' and '.join(over)}{zeros}: put Prune() "
-        "before it"
+        f". {', '.join(names)} {'says' if len(names) == 1 else 'say'} nothing of what is lowered, "
+        f"so nothing is counted on: a phase that does lower it has to say lowers = "
+        f"frozenset({{{keys}}})"
     )
 
 

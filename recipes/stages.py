@@ -18,6 +18,7 @@ from torch.nn.modules.conv import _ConvNd  # the one class of all convolutions
 import compressor
 from compressor import container
 from compressor.budget import Cost
+from compressor.contract import Plain
 from compressor.copies import private_copy
 from compressor.errors import CountError
 from compressor.measure import owned_parameters
@@ -51,7 +52,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Plain):
     """A phase that changes nothing and keeps the network as it is at this point of a schedule.
 
     Attributes:

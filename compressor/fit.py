@@ -79,8 +79,14 @@ def fit(
     Without data the network is pruned at once. With data it is pruned by measured importance, with
     the widths of several candidates compared by their loss (`compressor.choice`); its BatchNorm
     statistics are estimated anew, and it is fine-tuned for 30 epochs. The model given is never
-    changed; neither are the caller's global random states. With equal arguments on a CPU the
-    result is equal bit for bit.
+    changed; neither are the caller's global random states, nor PyTorch's switches. With equal
+    arguments on a CPU the result is equal bit for bit.
+
+    Dropout, samplers and augmentations draw from the generators of the process, which `seed` seeds
+    for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
+    of one process each waits for the one before it, and so does `compressor.measure` and whatever
+    else runs a model here; every call gives the bits that it gives alone. For several at a time
+    take processes.
 
     Args:
         model: Any network that `compressor.trace` understands.

@@ -28,6 +28,7 @@ from compressor import randomness
 from compressor.budget import Cost
 from compressor.copies import private_copy
 from compressor.errors import CountError
+from compressor.exclusive import exclusive
 
 Example = Tensor | tuple[Tensor, ...]
 """Input of a model: one tensor, or a tuple of positional arguments, batch first."""
@@ -230,7 +231,7 @@ def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
     # loading it only to say so takes a second.
     compiler = "torch._dynamo" in sys.modules
     try:
-        with torch.compiler.set_stance("force_eager") if compiler else nullcontext():
+        with exclusive(), torch.compiler.set_stance("force_eager") if compiler else nullcontext():
             return model(*inputs)
     except CountError:
         raise

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from compressor.exclusive import exclusive
 from compressor.front_end import FrontEnd, joined
 from compressor.network import Network
 from compressor.quantization.exported import Exported
@@ -63,14 +64,15 @@ def export(
 def _quiet() -> Generator[None]:
     """Without the exporter's remarks on itself, as on packages that it could have used."""
     logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
+    with exclusive():
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logger.setLevel(before)
 
 
 def onnx_bytes(

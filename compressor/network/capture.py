@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
+from compressor.exclusive import exclusive
 from compressor.network.batch import Batch, explain_fixed, hold_against, runs
 from compressor.network.core import Network
 from compressor.network.follow import aten
@@ -114,7 +115,7 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     given: Any = sizes  # which its signature forgets
     for tensor, batched in zip(inputs, batch.batched, strict=True):
         sizes[tensor] = {0: Dim.DYNAMIC} if batched and not only else None
-    with evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -33,6 +34,7 @@ from compressor.checks import (
     first_batch,
     too_few,
 )
+from compressor.claim import claimed
 from compressor.copies import private_copy
 from compressor.errors import BudgetError, TraceError, TrainingError
 from compressor.footprint import bound, most_alive, most_bytes
@@ -128,7 +130,8 @@ def fit(
             needs data and there is none, or an argument is of the wrong kind.
         TrainingError: If the loss is not finite or a label out of range while training, or `val`
             returns no number.
-        ResumeError: If the checkpoint belongs to another run.
+        ResumeError: If the checkpoint belongs to another run, to one that is going on, or is
+            damaged.
         VerificationError: If the smaller model is not what was planned.
     """
     budget = required(budget, "fit")
@@ -143,11 +146,13 @@ def fit(
     default = _default(budget, data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
     check_trainable(model, phases)
-    check_optimizer(optimizer, model, phases)
     if fabric is not None:
         model = fabric.to_device(private_copy(model))
     first = fabric is None or fabric.is_global_zero
-    with randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+    # The processes of one run share a directory, and the first one has it for all of them.
+    owned = claimed(checkpoint) if first and checkpoint is not None else nullcontext()
+    with owned, randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+        check_optimizer(optimizer, model, phases)
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:

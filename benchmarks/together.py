@@ -36,6 +36,7 @@ from compressor import (
     container,
     fit,
 )
+from compressor.contract import Plain
 from compressor.copies import private_copy
 from compressor.phases import Phase
 from compressor.storage import write_bytes
@@ -50,7 +51,7 @@ SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Look:
+class Look(Plain):
     """A phase that changes nothing: keeps the network as it is at this point.
 
     Attributes:

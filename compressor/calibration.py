@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compressor import randomness
-from compressor.batches import Batch
+from compressor.batches import Batch, tensors
 from compressor.copies import private_copy
+from compressor.errors import TrainingError
+from compressor.finite import is_finite, not_finite, on
+from compressor.labels import all_ignored
 from compressor.losses import Loss
 from compressor.tracing.program import evaluating
 
@@ -27,6 +30,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Batch], loss: Loss) -> None:
         model: Changed in place (buffers alone).
         batches: Batches for `loss`; nothing happens when it is empty.
         loss: Called as ``loss(model, batch)`` for its forward pass.
+
+    Raises:
+        TrainingError: If a statistic or the loss is not finite; names the batch and the layer.
     """
     norms = [m for m in model.modules() if isinstance(m, _NORMS) and m.track_running_stats]
     flags = [(module, module.training) for module in model.modules()]
@@ -34,14 +40,19 @@ def recalibrate(model: nn.Module, batches: Iterable[Batch], loss: Loss) -> None:
     first = True
     try:
         model.eval()
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
             for norm in norms if first else ():
                 norm.reset_running_stats()
                 norm.momentum = None  # torch's way of asking for a cumulative average
                 norm.training = True
             first = False
             with torch.no_grad():
-                loss(model, batch)
+                value = loss(model, batch)
+            at = f"on batch {number} of data, of which BatchNorm's statistics are estimated"
+            if not all(is_finite(t) for norm in norms for t in norm.buffers()):
+                raise not_finite(model, on(loss, batch), "a mean or variance", at, batch)
+            if not is_finite(value) and not all_ignored(batch):
+                raise not_finite(model, on(loss, batch), "the loss", at, batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -59,9 +70,27 @@ def calibration_loss(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> 
 
     Returns:
         The loss; infinity where it is not finite. No random state moves.
+
+    Raises:
+        TrainingError: If it is not finite for a batch that holds NaN or infinity itself.
     """
-    scratch = private_copy(model)
-    with randomness.preserved(), evaluating(scratch), torch.no_grad():
-        recalibrate(scratch, batches, loss)
-        mean = sum(float(loss(scratch, batch)) for batch in batches) / len(batches)
-    return mean if math.isfinite(mean) else math.inf
+    scratch, number = private_copy(model), 0
+    try:
+        with randomness.preserved(), evaluating(scratch), torch.no_grad():
+            recalibrate(scratch, batches, loss)
+            mean = sum(float(loss(scratch, batch)) for batch in batches) / len(batches)
+        if math.isfinite(mean):
+            return mean
+    except TrainingError:
+        pass  # a candidate may be spoilt where others are not; data are spoilt for all
+    for number, batch in enumerate(batches, start=1):
+        run = on(loss, batch)
+        if not all(map(is_finite, tensors(batch))) and not _finite(model, run):
+            at = f"on batch {number} of data, on which candidates are compared"
+            raise not_finite(model, run, "the loss", at, batch)
+    return math.inf
+
+
+def _finite(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> bool:
+    with evaluating(model), torch.no_grad(), randomness.preserved():
+        return is_finite(loss(model))

@@ -14,6 +14,7 @@ from compressor import container
 from compressor.budget import Budget, Cost
 from compressor.descent import cost
 from compressor.errors import CountError, VerificationError
+from compressor.finite import check_result
 from compressor.footprint import files
 from compressor.layers import layers
 from compressor.measure import measure
@@ -36,7 +37,8 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         log: What training there was.
 
     Raises:
-        VerificationError: If the result's cost is not what was predicted or over a cap.
+        VerificationError: If the result's cost is not what was predicted or over a cap, or it holds
+            or answers NaN or infinity where the model given did not.
     """
     dense, structure, name = session.dense, session.structure, type(session.given).__name__
     contents = files(session)
@@ -44,6 +46,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
     expected = None if session.settled else cost(structure)
     left = session.left or structure
     after = _counted(session)
+    fine = check_result(session.model, session.given, session.example)
     recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
     if contents:
         _read_back(contents[1], after, name, whole=session.unrounded is None)
@@ -67,7 +70,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
     whole = not (session.settled or session.within)
-    return Result(session.model, report, structure, session.example, of_its_class=whole)
+    return Result(session.model, report, structure, session.example, whole, fine)
 
 
 def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:

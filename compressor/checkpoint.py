@@ -14,7 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from compressor import randomness, storage
 from compressor.errors import ResumeError
@@ -101,34 +104,55 @@ class Checkpoint:
             return 0, 0
         try:
             tensors, data = storage.read(self.directory, NAME)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             raise ResumeError(
                 f"cannot resume: {error} Or delete {self.directory} to start over."
             ) from error
-        if not {"identity", "state"} <= data.keys():
+        file = self.directory / f"{NAME}.json"
+        if not isinstance(data, dict) or not isinstance(data.get("identity"), dict):
             raise ResumeError(
-                f"cannot resume: {self.directory / NAME}.json is damaged, it says nothing of "
+                f"cannot resume: {file} is damaged, it says nothing of "
                 f"which run it belongs to. Delete {self.directory} to start over."
             )
         self._check(data["identity"])
-        state = storage.restore(data["state"], tensors)
-        session = training.session
+        try:
+            return self._take_up(training, phases, storage.restore(data["state"], tensors))
+        except Exception as error:  # whatever it holds, it is not what `save` wrote
+            why = str(error).partition("\n")[0]
+            raise ResumeError(
+                f"cannot resume: {file} is damaged, or of another version: what it holds does not "
+                f"fit this run ({type(error).__name__}: {why}). Delete {self.directory} to start "
+                "over."
+            ) from error
+
+    def _take_up(
+        self, training: Training, phases: Sequence[Phase], state: dict[str, Any]
+    ) -> tuple[int, int]:
+        """Make a run what a state says; returns the next phase and part."""
+        session, (phase, part) = training.session, state["position"]
+        if not (0 <= phase < len(phases) and 0 <= part <= phases[phase].length):
+            raise ValueError(f"part {part} of phase {phase} is not in a schedule of {len(phases)}")
         if state["teacher"] is not None:
             session.teach(session.given, trained=True)
-            fill(session.teacher, state["teacher"])
-        session.jump(state["alive"].numpy(), [_shrink(s) for s in state["shrinks"]])
+            _filled(session.teacher, state["teacher"])
+        session.jump(
+            _alive(state["alive"], session.dense.units), list(map(_shrink, state["shrinks"]))
+        )
         for number, change in state["changes"]:
             cast("Solver", phases[number]).redo(session, change)
         session.changes = list(state["changes"])
         session.masks.restore(state["masks"])
         session.bits = dict(state["bits"])
         training.resume(state["optimizer"])
-        fill(session.model, state["model"])
+        _filled(session.model, state["model"])
         training.state = dict(state["solver"])
         training.log = [Epoch(**epoch) for epoch in state["log"]]
         training.best = state["best"]
+        if training.best is not None:
+            _check_tensors(session.model, training.best[1])
+        _check_masks(session.model, session.masks)
         randomness.put_back(state["random"], *self._loaders)
-        return state["position"]
+        return phase, part
 
     def _check(self, then: Mapping[str, Any]) -> None:
         """Refuse another run, saying what differs."""
@@ -182,6 +206,48 @@ def _first(texts: list[str], what: str) -> list[str]:
     """The first few of several texts, and how many more there are."""
     more = [f"{len(texts) - MOST} {what}"] if len(texts) > MOST else []
     return texts[:MOST] + more
+
+
+def _filled(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    _check_tensors(model, values)
+    fill(model, dict(values))
+
+
+def _check_tensors(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Check that tensors are those of a model: copying would spread a smaller one without a word.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    own = {name: (t.shape, t.dtype) for name, t in all_tensors(model).items()}
+    found = {name: (t.shape, t.dtype) for name, t in values.items()}
+    if own != found:
+        wrong = [name for name in own | found if own.get(name) != found.get(name)]
+        raise ValueError(f"{', '.join(_first(wrong, 'more'))}: other tensors than the model's")
+
+
+def _check_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+    own = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in own or mask.shape != own[name].shape or mask.dtype != torch.bool:
+            raise ValueError(f"{name}: a mask {tuple(mask.shape)} {mask.dtype} that fits nothing")
+
+
+def _alive(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
+    """Numbers of the units that are left, checked.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    alive = numbers.numpy()
+    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
+    if (
+        not rising
+        or bool(units) != bool(alive.size)
+        or bool(((alive < 0) | (alive >= units)).any())
+    ):
+        raise ValueError(f"the units left are no rising numbers below {units}")
+    return alive
 
 
 def _shrink(data: dict[str, Any]) -> Shrink:

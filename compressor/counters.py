@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.copies import private_copy
+from compressor.exclusive import exclusive
 from compressor.measure import Example, mask_of, one_input, opened, run
 from compressor.network import Network
 from compressor.network import counting as steps
@@ -315,8 +316,8 @@ def _installed(name: str) -> ModuleType | None:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Keep the deprecation warnings and log lines of old packages out of the user's sight."""
-    disabled = logging.root.manager.disable
-    with warnings.catch_warnings():
+    with exclusive(), warnings.catch_warnings():
+        disabled = logging.root.manager.disable
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.copies import private_copy
+from compressor.exclusive import exclusive
 from compressor.front_end import FrontEnd, joined
 from compressor.network import Network
 from compressor.quantization.xnnpack import decomposed, written
@@ -64,7 +65,7 @@ def pte_bytes(
     example = module.example_input_array
     inputs: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
     inputs = tuple(x.cpu() for x in inputs)
-    with torch.no_grad(), warnings.catch_warnings():
+    with exclusive(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's remarks on itself
         program = torch.export.export(private_copy(module).cpu(), inputs)
         _single_readers(program.graph_module)

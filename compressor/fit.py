@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from compressor import randomness
+from compressor import contract, randomness
 from compressor.arguments import (
     check_directory,
     check_fabric,
@@ -33,6 +34,7 @@ from compressor.checks import (
     first_batch,
     too_few,
 )
+from compressor.claim import claimed
 from compressor.copies import private_copy
 from compressor.errors import BudgetError, TraceError, TrainingError
 from compressor.footprint import bound, most_alive, most_bytes
@@ -43,7 +45,7 @@ from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example, check_model
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
-from compressor.phases import FineTune, Phase, Prune, Recalibrate, Solver
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
 from compressor.progress import Bar
 from compressor.quantization.phase import Int8
 from compressor.report import Epoch
@@ -81,8 +83,14 @@ def fit(
     Without data the network is pruned at once. With data it is pruned by measured importance, with
     the widths of several candidates compared by their loss (`compressor.choice`); its BatchNorm
     statistics are estimated anew, and it is fine-tuned for 30 epochs. The model given is never
-    changed; neither are the caller's global random states. With equal arguments on a CPU the
-    result is equal bit for bit.
+    changed; neither are the caller's global random states, nor PyTorch's switches. With equal
+    arguments on a CPU the result is equal bit for bit.
+
+    Dropout, samplers and augmentations draw from the generators of the process, which `seed` seeds
+    for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
+    of one process each waits for the one before it, and so does `compressor.measure` and whatever
+    else runs a model here; every call gives the bits that it gives alone. For several at a time
+    take processes.
 
     Args:
         model: Any network that `compressor.trace` understands.
@@ -124,7 +132,8 @@ def fit(
             needs data and there is none, or an argument is of the wrong kind.
         TrainingError: If the loss is not finite or a label out of range while training, or `val`
             returns no number.
-        ResumeError: If the checkpoint belongs to another run.
+        ResumeError: If the checkpoint belongs to another run, to one that is going on, or is
+            damaged.
         VerificationError: If the smaller model is not what was planned.
     """
     budget = required(budget, "fit")
@@ -139,11 +148,13 @@ def fit(
     default = _default(budget, data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
     check_trainable(model, phases)
-    check_optimizer(optimizer, model, phases)
     if fabric is not None:
         model = fabric.to_device(private_copy(model))
     first = fabric is None or fabric.is_global_zero
-    with randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+    # The processes of one run share a directory, and the first one has it for all of them.
+    owned = claimed(checkpoint) if first and checkpoint is not None else nullcontext()
+    with owned, randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+        check_optimizer(optimizer, model, phases)
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:
@@ -238,14 +249,11 @@ def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
     _check_storable(session, phases)
     for number, phase in enumerate(phases):
         session.later = phases[number + 1 :]
-        if hasattr(phase, "lowers"):
-            cast("Solver", phase).check(session, phases[:number])
-    own = (Recalibrate, FineTune)
+        contract.check(phase, session, phases[:number])
     _check_fixed(session, phases)
-    known = all(isinstance(phase, own) or hasattr(phase, "lowers") for phase in phases)
-    able = frozenset[str]().union(*(getattr(phase, "lowers", ()) for phase in phases))
+    able = contract.NOTHING.union(*map(contract.lowers, phases))
     over = [name for name in session.budget.excess(session.cost) if name not in able]
-    if known and over:
+    if over:
         raise BudgetError(_unable(session, phases, over))
 
 
@@ -275,7 +283,7 @@ def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
     """Find out that phases which remove a fixed amount do not remove enough of it."""
     session.later = phases
     for name, cap in session.budget.caps.items():
-        solvers = [p for p in phases if name in getattr(p, "lowers", ())]
+        solvers = [p for p in phases if name in contract.lowers(p)]
         if name not in ("bytes", "nonzero") or not solvers:
             continue
         if not all(getattr(phase, "fixed", False) for phase in solvers):
@@ -294,13 +302,26 @@ def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> s
     asked = (
         f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
     )
-    solvers = [type(phase).__name__ for phase in phases if hasattr(phase, "lowers")]
+    solvers = [type(phase).__name__ for phase in phases if contract.lowers(phase)]
     if not solvers:
-        return f"{asked}and no phase of the schedule removes anything: put Prune() into it"
-    zeros = " (zeros count)" if "params" in over else ""
+        why = "and no phase of the schedule removes anything: put Prune() into it"
+    else:
+        zeros = " (zeros count)" if "params" in over else ""
+        caps = " and ".join(over)
+        why = f"and {', '.join(solvers)} cannot lower {caps}{zeros}: put Prune() before it"
+    return asked + why + _undeclared(phases, over)
+
+
+def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
+    """What is said of phases that do not say what they lower; nothing where all do."""
+    names = dict.fromkeys(type(phase).__name__ for phase in phases if contract.silent(phase))
+    if not names:
+        return ""
+    keys = ", ".join(map(repr, over))
     return (
-        f"{asked}and {', '.join(solvers)} cannot lower {' and '.join(over)}{zeros}: put Prune() "
-        "before it"
+        f". {', '.join(names)} {'says' if len(names) == 1 else 'say'} nothing of what is lowered, "
+        f"so nothing is counted on: a phase that does lower it has to say lowers = "
+        f"frozenset({{{keys}}})"
     )
 
 

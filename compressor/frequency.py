@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from compressor import contract
 from compressor.admm import Best
 from compressor.batches import Batch
 from compressor.errors import BudgetError
@@ -170,7 +171,7 @@ class FrequencyMask:
         cap, left = session.budget.macs, rows.macs(count)
         if cap is None or left <= cap:
             return
-        if not any("macs" in getattr(phase, "lowers", ()) for phase in others):
+        if not any("macs" in contract.lowers(phase) for phase in others):
             raise BudgetError(
                 f"{session.budget} was asked of a {type(session.given).__name__} that has "
                 f"{left:,} MACs with {count} of its {rows.count} rows: put Prune() after "

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compressor import finite
 from compressor.batches import Batch, split
 from compressor.errors import TrainingError
 from compressor.graph import Graph, Weight
@@ -158,31 +160,40 @@ def _gradient(model: nn.Module, batch: Batch, loss: Loss, where: str) -> dict[st
             p.requires_grad_(True)  # noqa: FBT003 - torch's own name for it
         with evaluating(model), torch.enable_grad():
             value = loss(model, batch)
-            check_value(value, where)
+            check_value(value, where, partial(finite.where, model, finite.on(loss, batch), batch))
             grads = torch.autograd.grad(value, list(named.values()), allow_unused=True)
     finally:
         for name, p in named.items():
             p.requires_grad_(flags[name])
     found: list[Tensor | None] = list(grads)  # None where the loss does not depend on it
-    return {n: g for n, g in zip(named, found, strict=True) if g is not None}
+    known = {n: g for n, g in zip(named, found, strict=True) if g is not None}
+    if wrong := [name for name, gradient in known.items() if not finite.is_finite(gradient)]:
+        raise TrainingError(
+            f"the loss is {float(value.detach()):.4g} {where}, and its gradient for {wrong[0]!r} "
+            "is NaN or infinite: a root or logarithm of zero, a division by zero or an overflow on "
+            "the way back. Add a small number there, or look at the data"
+        )
+    return known
 
 
-def check_value(value: Tensor, where: str) -> float:
+def check_value(value: Tensor, where: str, source: Callable[[], str] | None = None) -> float:
     """The loss as a number, checked to be finite and to have a gradient.
 
     Args:
         value: A tensor with one number.
         where: Where in a run it came up, for the message.
+        source: Says which layer a number that is not finite comes from.
 
     Raises:
         TrainingError: If it is not.
     """
     number = float(value.detach())
     if not math.isfinite(number):
+        why = f": {source()}" if source else ""
         raise TrainingError(
-            f"the loss is {number} {where}. Look for NaN or infinity in the data, for labels that "
-            "are all ignored and for weights that are not finite; in training, lower the learning "
-            "rate. A checkpoint, if there is one, holds the last whole epoch and is good"
+            f"the loss is {number} {where}{why}. Look for NaN or infinity in the data, for labels "
+            "that are all ignored and for weights that are not finite; in training, lower the "
+            "learning rate. A checkpoint, if there is one, holds the last whole epoch and is good"
         )
     if not value.requires_grad:
         raise TrainingError(

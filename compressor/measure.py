@@ -28,6 +28,7 @@ from compressor import randomness
 from compressor.budget import Cost
 from compressor.copies import private_copy
 from compressor.errors import CountError
+from compressor.exclusive import exclusive
 from compressor.stored import COUNTED, Compressed, Described, Role, Stored
 
 Example = Tensor | tuple[Tensor, ...]
@@ -264,7 +265,7 @@ def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
     # loading it only to say so takes a second.
     compiler = "torch._dynamo" in sys.modules
     try:
-        with torch.compiler.set_stance("force_eager") if compiler else nullcontext():
+        with exclusive(), torch.compiler.set_stance("force_eager") if compiler else nullcontext():
             return model(*inputs)
     except CountError:
         raise

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.onnx import errors
 
+from compressor.exclusive import exclusive
 from compressor.front_end import FrontEnd, joined
 from compressor.network import Network
 from compressor.quantization.exported import Exported
@@ -69,14 +70,15 @@ SIGNED = 3
 def _quiet() -> Generator[None]:
     """Without the exporter's remarks on itself, as on packages that it could have used."""
     logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
+    with exclusive():
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logger.setLevel(before)
 
 
 def onnx_bytes(

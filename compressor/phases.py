@@ -2,7 +2,8 @@
 
 `fit` runs every part of every phase in order and may write a checkpoint after each, so a phase
 keeps no state of its own between parts: what lasts lives in `Training` and its `Session`. A phase
-of your own is any frozen dataclass with `length` and `run`.
+of your own is any frozen dataclass with `length` and `run`; one that lowers a cost has to say so
+(`lowers`), as nothing is expected of one that does not (`compressor.contract`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from compressor.allocation import DEFAULT, METHODS, Method, Objective
 from compressor.allocation.objective import is_objective
 from compressor.calibration import recalibrate
 from compressor.choice import CANDIDATES, Candidate
+from compressor.contract import Plain
 from compressor.errors import BudgetError
 from compressor.importance import Importance, fisher, frobenius
 from compressor.losses import Distill
@@ -225,7 +227,7 @@ class Prune:
 
 
 @dataclass(frozen=True)
-class Recalibrate:
+class Recalibrate(Plain):
     """Estimate the running statistics of every BatchNorm anew.
 
     Removing units changes the distribution that later norms see. The statistics are reset and
@@ -254,7 +256,7 @@ class Recalibrate:
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTune(Plain):
     """Train the small network, with the dense original as a teacher if asked.
 
     The fine-tune is what brings accuracy back: on ESC-50 (`benchmarks/finetune.md`) 30 epochs are

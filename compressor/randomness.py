@@ -1,4 +1,9 @@
-"""Random states: seeded, captured and put back, so that a run is a function of its arguments."""
+"""Random states: seeded, captured and put back, so that a run is a function of its arguments.
+
+The global generators are those of the process, and what users' modules, samplers and augmentations
+draw from. A run that seeds them has them to itself until it has put them back
+(`compressor.exclusive`): other threads wait.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+
+from compressor.exclusive import exclusive
 
 State = dict[str, Any]
 
@@ -52,12 +59,13 @@ def put_back(state: State, *loaders: object) -> None:
 
 @contextmanager
 def preserved(*loaders: object) -> Generator[None]:
-    """Put all random states back at the end."""
-    state = capture(*loaders)
-    try:
-        yield
-    finally:
-        put_back(state, *loaders)
+    """Put all random states back at the end; no other thread of this library draws meanwhile."""
+    with exclusive():
+        state = capture(*loaders)
+        try:
+            yield
+        finally:
+            put_back(state, *loaders)
 
 
 def generators(*loaders: object) -> list[torch.Generator]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import archive, container, storage
+from compressor.finite import check_stored
 from compressor.front_end import rows_read
 from compressor.measure import check_model
 from compressor.network import Network, Varying, network
@@ -41,6 +42,8 @@ class Result(Compressed):
         example: One input.
         of_its_class: Whether the model is one of the original's class, of which `structure` says
             what is left; else it has other rows, layers of other kinds, or is a network of data.
+        finite: Whether its tensors and outputs are known to be finite, so that it is not written
+            where they are not any more.
     """
 
     model: nn.Module
@@ -48,6 +51,7 @@ class Result(Compressed):
     structure: Structure
     example: tuple[Tensor, ...] = ()
     of_its_class: bool = True
+    finite: bool = False
 
     def __repr__(self) -> str:
         """One sentence; `report` says more."""
@@ -59,8 +63,19 @@ class Result(Compressed):
 
         Raises:
             TraceError: If the model cannot be written as a network.
+            VerificationError: If it was finite and holds NaN or infinity now.
         """
+        self._check()
         return network(self.model, self.example).eval()
+
+    def _check(self) -> None:
+        """Check that a model that was finite still is.
+
+        Raises:
+            VerificationError: If it is not.
+        """
+        if self.finite:
+            check_stored(self.model)
 
     def write(self, path: str | os.PathLike[str], varying: Varying | None = None) -> int:
         """Write the whole model into one small file; returns its length in bytes.
@@ -173,7 +188,11 @@ class Result(Compressed):
 
         Args:
             directory: Created when missing; an older result there is replaced.
+
+        Raises:
+            VerificationError: If the model was finite and holds NaN or infinity now.
         """
+        self._check()
         folder = Path(directory)
         storage.write_bytes(folder / "report.json", self.report.json().encode())
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())

@@ -3,7 +3,9 @@
 A record named "state" is two files: ``state.json`` holds plain data and names the tensor file
 ``state-<digest>.safetensors``. The tensors are written first and the JSON is put in place last, in
 one step, so that a reader finds the old record or the new one and never a mixture, even when the
-writer is killed at any moment.
+writer is killed at any moment. The JSON carries a checksum of its own content beside that of the
+tensors, as every JSON file does that a run reads again: `sealed` writes them, `read_json` reads
+them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ FORMAT = 1
 Plain = Any
 """What JSON can hold."""
 
+CHECKSUM = "checksum"
+"""Key of a JSON object under which the checksum of all its other entries stands. Without a digit in
+it, so that no change of a single digit hides it."""
+
 
 def write(directory: Path, name: str, tensors: Mapping[str, Tensor], data: Plain) -> None:
     """Write a record, replacing an older one of the same name.
@@ -43,7 +49,7 @@ def write(directory: Path, name: str, tensors: Mapping[str, Tensor], data: Plain
     file = f"{name}-{digest[:16]}.safetensors"
     write_bytes(directory / file, content)
     record = {"format": FORMAT, "tensors": file, "sha256": digest, "data": data}
-    write_bytes(directory / f"{name}.json", json.dumps(record, indent=1).encode())
+    write_bytes(directory / f"{name}.json", sealed(record))
     for old in directory.glob(f"{name}-*.safetensors"):
         if old.name != file:
             old.unlink(missing_ok=True)
@@ -62,14 +68,14 @@ def read(directory: Path, name: str) -> tuple[dict[str, Tensor], Plain]:
     record = _record(path)
     file = directory / record["tensors"]
     if not file.is_file():
-        raise _damaged(path, f"it names {file.name}, which is not there")
+        raise damaged(path, f"it names {file.name}, which is not there")
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
-        raise _damaged(file, f"its {len(content):,} bytes are not those that were written")
+        raise damaged(file, f"its {len(content):,} bytes are not those that were written")
     try:
         return load_tensors(content), record["data"]
     except SafetensorError as error:
-        raise _damaged(file, str(error)) from error
+        raise damaged(file, str(error)) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -96,6 +102,46 @@ def write_bytes(path: Path, content: bytes) -> None:
             "before is still there. Make room, and make the same call again",
         ) from error
     part.replace(path)
+
+
+def sealed(data: Mapping[str, Plain]) -> bytes:
+    """A JSON object with a checksum of its content, as text for a file.
+
+    Args:
+        data: Plain data; without an entry of the name `CHECKSUM`.
+    """
+    content = json.loads(json.dumps(data))
+    return json.dumps({CHECKSUM: _checksum(content), **content}, indent=1).encode() + b"\n"
+
+
+def read_json(path: Path) -> dict[str, Plain]:
+    """The JSON object in a file, without the checksum that `sealed` gave it.
+
+    A file without one, as versions before wrote them, is taken as it is. Spaces and line breaks may
+    be others than those that were written: the checksum is of the content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no JSON object, or another one than was written.
+    """
+    try:
+        found: object = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise damaged(path, "it is nested too deep for a file of this library") from error
+    except ValueError as error:  # no JSON, no text, or a number of too many digits
+        raise damaged(path, f"it is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise damaged(path, "it is not a record of this library")
+    data = cast("dict[str, Plain]", found)
+    stated = data.pop(CHECKSUM, None)
+    if stated is not None and stated != _checksum(data):
+        raise damaged(path, "its content is not what was written, by its checksum")
+    return data
+
+
+def _checksum(data: Mapping[str, Plain]) -> str:
+    """SHA-256 of plain data, order included, however it is laid out in a file."""
+    return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode()).hexdigest()
 
 
 def flatten(tree: Plain, tensors: dict[str, Tensor], path: str = "") -> Plain:
@@ -151,22 +197,19 @@ def numbers(values: Mapping[str, Tensor]) -> str:
 
 def _record(path: Path) -> dict[str, Plain]:
     """The JSON file's content, with what `read` relies on checked."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"it is not JSON ({error})") from error
-    if not isinstance(record, dict) or not {"format", "tensors", "sha256", "data"} <= {*record}:
-        raise _damaged(path, "it is not a record of this library")
-    found = cast("dict[str, Plain]", record)
+    found = read_json(path)
+    if not {"format", "tensors", "sha256", "data"} <= found.keys():
+        raise damaged(path, "it is not a record of this library")
     if found["format"] != FORMAT:
         raise ValueError(
             f"{path} has format {found['format']} and this version reads format {FORMAT}: "
             "read it with the version that wrote it."
         )
     if Path(str(found["tensors"])).name != found["tensors"]:
-        raise _damaged(path, f"it names a file elsewhere, {found['tensors']!r}")
+        raise damaged(path, f"it names a file elsewhere, {found['tensors']!r}")
     return found
 
 
-def _damaged(path: Path, why: str) -> ValueError:
+def damaged(path: Path, why: str) -> ValueError:
+    """The error that says why a file is not the one that was written."""
     return ValueError(f"{path} is damaged: {why}. Restore it from a copy, or write it again.")

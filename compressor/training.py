@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from compressor import finite
 from compressor.batches import Batch, Batches, call
 from compressor.errors import TrainingError
 from compressor.importance import check_value
@@ -169,12 +171,26 @@ class Training:
         if not losses:
             raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
         self.average_buffers()
+        finite.check_tensors(self.session.model, self.session.given, f"after {phase} {number + 1}")
+        self._check_numbers(f"{phase} epoch {number + 1}")
         mean = self._mean(sum(losses), len(losses))
         accuracy = self.validate()
         seconds = time.perf_counter() - began
         self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds, self._numbers))
         if self._on_epoch is not None:
             self._on_epoch(tuple(self.log))
+
+    def _check_numbers(self, where: str) -> None:
+        """Check what a solver put into the log.
+
+        Raises:
+            TrainingError: If a number is not finite.
+        """
+        if wrong := {k: v for k, v in self._numbers.items() if not math.isfinite(v)}:
+            raise TrainingError(
+                f"{', '.join(f'{name} is {value}' for name, value in wrong.items())} at {where}: "
+                "look for NaN or infinity in the data, or lower the learning rate"
+            )
 
     def validate(self) -> float | None:
         """Accuracy on `val`, or what the caller's function says; None without either.
@@ -243,7 +259,7 @@ class Training:
     def _step(self, batch: Batch, loss: Loss, where: str) -> float:
         """One step of the optimiser; returns the loss."""
         value = loss(self.model, batch) + self.session.penalty()
-        number = check_value(value, f"at {where}")
+        number = check_value(value, f"at {where}", self._source(batch, loss))
         optimizer = cast("torch.optim.Optimizer", self._optimizer)
         optimizer.zero_grad()
         if self._fabric is None:
@@ -254,11 +270,21 @@ class Training:
         self.session.step()
         return number
 
+    def _source(self, batch: Batch, loss: Loss) -> Callable[[], str]:
+        """Says, if it has to be said, which layer gives what is not finite."""
+        return partial(finite.where, self.session.model, finite.on(loss, batch), batch)
+
     def _accuracy(self, loader: Batches) -> float:
         """Share of right answers over a loader."""
         right = total = 0
-        for inputs, targets in loader:
-            guess = cast("Tensor", call(self.model, inputs)).argmax(1)
+        for number, (inputs, targets) in enumerate(loader, start=1):
+            logits = cast("Tensor", call(self.model, inputs))
+            if bool((logits.isnan() | logits.isposinf()).any()):  # a class ruled out is -inf
+                raise finite.not_finite(
+                    self.session.model, finite.on(call, inputs), "an output",
+                    f"on batch {number} of val", inputs,
+                )  # fmt: skip
+            guess = logits.argmax(1)
             wanted = targets.argmax(1) if targets.is_floating_point() else targets
             counts = wanted != IGNORED
             right += int((guess == wanted)[counts].sum())

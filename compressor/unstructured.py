@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or not
 
+from compressor import contract
 from compressor.errors import BudgetError
 from compressor.footprint import affordable
 from compressor.graph import Weight
@@ -138,7 +139,7 @@ class Unstructured:
         tensors = self._tensors(session)
         if self.amount is None:
             self._check_caps(session)
-        if not any("params" in getattr(phase, "lowers", ()) for phase in earlier):
+        if not any("params" in contract.lowers(phase) for phase in earlier):
             self._wanted(session, tensors)
 
     def prune(self, session: Session, state: dict[str, Any], *, remaining: int = 1) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from compressor import Result
 from compressor.budget import Cost
-from compressor.storage import write_bytes
+from compressor.storage import sealed, write_bytes
 from recipes.command import Call
 from recipes.metrics import Evaluation, evaluate
 from recipes.run_folder import RunFolder, plain, versions
@@ -273,7 +272,7 @@ def write_evaluation(folder: Path, outcome: Outcome, system: System, cost: Cost)
     }
     names = "".join(f"{name}\n" for name in scenes.test.listing.table["file"])
     write_bytes(folder / TEST_LIST, names.encode())
-    write_bytes(folder / EVALUATION, json.dumps(said, indent=1).encode() + b"\n")
+    write_bytes(folder / EVALUATION, sealed(said))
 
 
 def submit(

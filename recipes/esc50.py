@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 import compressor
 from compressor import Budget, Distill, FineTune, Prune, Recalibrate
-from compressor.storage import write_bytes
+from compressor.storage import read_json, sealed, write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.audio import AudioFormat
 from recipes.cache import OnBadFile, waveforms
@@ -262,7 +262,7 @@ def train_on(model: nn.Module, data: Data, config: Config, checkpoint: Path) -> 
 def earlier_seconds(folder: Path, kind: dict[str, object]) -> float:
     """CPU seconds of `fit` in an earlier call for the same run; this one only read its end."""
     file = folder / "result.json"
-    earlier = json.loads(file.read_text()) if file.exists() else {}
+    earlier = read_json(file) if file.exists() else {}
     same = all(earlier.get(key) == json.loads(json.dumps(v)) for key, v in kind.items())
     return float(earlier["fit CPU seconds"]) if same else 0.0
 
@@ -296,8 +296,7 @@ def run(
     if control:
         longer = train_on(model, data, config, folder / f"control-{length}")
         record["dense, trained on"] = 100 * accuracy(longer, *data.held_out)
-    text = json.dumps({**kind, **record}, indent=2) + "\n"
-    write_bytes(folder / "result.json", text.encode())
+    write_bytes(folder / "result.json", sealed({**kind, **record}))
     console.print(str(result.report), markup=False, highlight=False, soft_wrap=True)
     return record
 

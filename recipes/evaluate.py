@@ -13,7 +13,6 @@ the middle of two int8 steps may round the other way.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from compressor.storage import read_json
 from recipes.command import usable
 from recipes.conclusion import EVALUATION, FINAL, TEST_LIST, judged
 from recipes.metrics import Evaluation
@@ -68,9 +68,9 @@ def recorded(folder: Path) -> dict[str, Any]:
             "recipe's command, which goes on where it was."
         )
     try:
-        said = json.loads(file.read_text("utf-8"))
+        said = read_json(file)
         known = {"generated", "data", "validation", FINAL} <= said.keys()
-    except (ValueError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): run the recipe again") from error
     if not known:
         raise ValueError(f"{file} is damaged: it lacks figures. Run the recipe again.")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.report import Epoch
-from compressor.storage import write_bytes
+from compressor.storage import read_json, sealed, write_bytes
 
 PACKAGES = ("torch", "numpy", "compressor-nn", "lightning-fabric", "onnx", "onnxruntime", "soxr")
 SHOWN = 8
@@ -77,7 +77,7 @@ class RunFolder:
                 )
             return
         more = {"versions": versions(), "command": " ".join(sys.argv)}
-        write_bytes(file, json.dumps(wanted | more, indent=2).encode() + b"\n")
+        write_bytes(file, sealed(wanted | more))
 
     def log(self, epochs: Sequence[Epoch]) -> None:
         """Write the log of the run so far, a line an epoch."""
@@ -121,9 +121,9 @@ def differences(file: Path, wanted: dict[str, Any], but: Collection[str] = ()) -
         ValueError: If the file cannot be read.
     """
     try:
-        there = json.loads(file.read_text())
+        there = read_json(file)
         found = {key: there[key] for key in wanted}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"{file} cannot be read ({error}): delete this file alone, and a run with the same "
             "settings goes on from its checkpoint; or name another folder with --out"

@@ -6,7 +6,6 @@ and goes on finds it there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,12 +18,13 @@ from torch.nn.modules.conv import _ConvNd  # the one class of all convolutions
 import compressor
 from compressor import container
 from compressor.budget import Cost
+from compressor.contract import Plain
 from compressor.copies import private_copy
 from compressor.errors import CountError
 from compressor.measure import owned_parameters
 from compressor.network import Network, network
 from compressor.rules import of_year
-from compressor.storage import write_bytes
+from compressor.storage import read_json, sealed, write_bytes
 from recipes.run_folder import RunFolder, differences, plain
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Plain):
     """A phase that changes nothing and keeps the network as it is at this point of a schedule.
 
     Attributes:
@@ -81,7 +81,7 @@ class Stage:
         container.write(network(model, example), self.folder / f"{self.name}.safetensors")
         counts = count(model, example, self.year)
         file = self.folder / f"{self.name}.json"
-        write_bytes(file, json.dumps(asdict(counts), indent=1).encode() + b"\n")
+        write_bytes(file, sealed(asdict(counts)))
 
 
 def count(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Counts:
@@ -109,7 +109,7 @@ def _fused(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Co
 
 def read_counts(folder: Path, name: str) -> Counts:
     """What `Stage` wrote beside a network."""
-    said: Mapping[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    said: Mapping[str, Any] = read_json(folder / f"{name}.json")
     return Counts(
         rule=Cost(**said["rule"]),
         cost=Cost(**said["cost"]),

@@ -7,7 +7,6 @@ probabilities are averaged. It is read in a process that knows nothing of how th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import compressor
-from compressor.storage import write_bytes
+from compressor.storage import read_json, sealed, write_bytes
 from recipes.audio import AudioFormat
 from recipes.features import MelSettings, hamming, hann, log_mels
 from recipes.training import logits
@@ -158,7 +157,7 @@ def write(folder: Path, system: System, files: Sequence[str]) -> None:
         "networks": list(files),
         "sha256": {file.name: _digest(file) for file in there if file.is_file()},
     }
-    write_bytes(folder / FILE, json.dumps(said, indent=2).encode() + b"\n")
+    write_bytes(folder / FILE, sealed(said))
 
 
 def read(folder: Path, *, onnx: bool = False, device: torch.device | None = None) -> System:
@@ -179,12 +178,12 @@ def read(folder: Path, *, onnx: bool = False, device: torch.device | None = None
     if not file.is_file():
         raise FileNotFoundError(_unfinished(folder))
     try:
-        said = json.loads(file.read_text("utf-8"))
+        said = read_json(file)
         mels = MelSettings(**said["mels"] | {"taper": TAPERS[said["mels"]["taper"]]})
         audio, frames = AudioFormat(**said["audio"]), _positive(said["frames"])
         classes, names = _texts(said["classes"]), _texts(said["networks"])
         independent, digests = bool(said["independent"]), dict(said["sha256"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} is damaged ({type(error).__name__}: {error}): run the recipe again"
         ) from error

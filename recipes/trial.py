@@ -8,7 +8,6 @@ holds its state, and is all that the sweep reads.
 from __future__ import annotations
 
 import importlib
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from compressor.storage import write_bytes
+from compressor.storage import read_json, sealed, write_bytes
 from recipes.alone import BusyError, alone
 from recipes.command import Call, usable
 from recipes.evaluate import recorded
@@ -111,9 +110,9 @@ def settings_of(module: ModuleType, variant: str | None, *, fast: bool) -> Any:
 def read_record(folder: Path) -> Record | None:
     """What is known of a trial; None if it was never begun, or its record is damaged."""
     try:
-        said = json.loads((folder / RECORD).read_text("utf-8"))
+        said = read_json(folder / RECORD)
         return Record(**said | {"point": tuple(said["point"])})
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # it is made again, and goes on from the checkpoint
 
 
@@ -132,7 +131,7 @@ def make(job: Job) -> None:
 
         def record(state: str, **more: Any) -> None:
             said = Record(job.point, job.seed, state, attempts, first, time.time() - begun, **more)
-            write_bytes(folder / RECORD, json.dumps(asdict(said), indent=1).encode() + b"\n")
+            write_bytes(folder / RECORD, sealed(asdict(said)))
 
         record("running")
         try:

@@ -15,6 +15,7 @@ import soundfile
 import torch
 from rich.console import Console
 
+from compressor.storage import read_json, sealed
 from recipes import dcase2021, evaluate, scene_data
 from recipes.command import Call
 from recipes.conclusion import judged
@@ -87,9 +88,9 @@ def test_a_run_judged_on_some_clips_is_scored_on_those(place: Path) -> None:
         score(asked(place), QUIET)
     file.write_text("\n".join(names[:5]) + "\n")
     figures = place / "run" / "evaluation.json"
-    said = json.loads(figures.read_text())
+    said = read_json(figures)
     said["result"]["overall"]["clips"] = 5
-    figures.write_text(json.dumps(said))
+    figures.write_bytes(sealed(said))
     assert score(asked(place), QUIET)[0].overall.clips == 5
     everything, equal = score(asked(place, every=True), QUIET)
     assert (everything.overall.clips, equal) == (12, None)
@@ -136,7 +137,7 @@ def test_a_damaged_container_is_known_by_its_checksum(place: Path) -> None:
 @pytest.mark.parametrize("figures", [{}, {"macro": 3}, {"macro": {"accuracy": "x"}}])
 def test_damaged_figures_are_no_difference(place: Path, figures: dict[str, object]) -> None:
     file = place / "run" / "evaluation.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"result": figures}))
+    file.write_bytes(sealed(read_json(file) | {"result": figures}))
     with pytest.raises(ValueError, match="damaged"):
         score(asked(place), QUIET)
 

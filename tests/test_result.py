@@ -113,7 +113,9 @@ def test_buffers_that_are_not_saved_take_the_data_type_of_the_others(tmp_path: P
     loaded = load(tmp_path, Shifted())
     assert torch.equal(loaded.eval()(example), result.model.eval()(example))
     path = tmp_path / "model.json"
-    path.write_text(path.read_text().replace('"mean": "bfloat16"', '"mean": "load"'))
+    record = storage.read_json(path)
+    record["data"]["buffers"]["mean"] = "load"
+    path.write_bytes(storage.sealed(record))
     with pytest.raises(ValueError, match="data type is 'load', which torch does not know"):
         load(tmp_path, Shifted())
 
@@ -250,11 +252,11 @@ def test_damaged_json(change: str, match: str, saved: Path) -> None:
 
 def test_records_of_another_format_or_that_point_elsewhere(saved: Path) -> None:
     path = saved / "model.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"format": 2}))
+    record = storage.read_json(path)
+    path.write_bytes(storage.sealed(record | {"format": 2}))
     with pytest.raises(ValueError, match="has format 2 and this version reads format 1"):
         load(saved, Tiny())
-    path.write_text(json.dumps(record | {"tensors": "../secret.safetensors"}))
+    path.write_bytes(storage.sealed(record | {"tensors": "../secret.safetensors"}))
     with pytest.raises(ValueError, match="names a file elsewhere"):
         load(saved, Tiny())
 

@@ -35,6 +35,8 @@ from compressor import (
     measure,
 )
 from compressor.batches import Batch
+from compressor.contract import lowers
+from compressor.errors import BudgetError
 from compressor.losses import cross_entropy
 from compressor.phases import Phase
 from compressor.rows.masks import AdmmMask
@@ -282,3 +284,15 @@ def test_no_solver_undoes_another(first: str, second: str) -> None:
     for key, cap in caps.items():
         assert cost(result, key) <= cap
     assert torch.isfinite(result.model(torch.randn(2, 1, 8, 8))).all()
+
+
+@pytest.mark.parametrize("name", quick(CASES))
+def test_a_cap_that_it_does_not_lower_is_refused_before_anything_is_trained(name: str) -> None:
+    case = CASES[name]
+    others = {"params", "nonzero", "macs", "bytes"} - lowers(case.solver)
+    for key in others:
+        with pytest.raises(BudgetError):
+            fit(
+                tiny(), loader(), budget=Budget(**{key: 3}), loss=stopping(1),
+                schedule=case.schedule(FineTune(epochs=2)),
+            )  # fmt: skip

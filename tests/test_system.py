@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from compressor import container
 from compressor.network import network
 from compressor.onnx_export import export
+from compressor.storage import read_json, sealed
 from recipes.features import log_mels
 from recipes.system import System, read, scores_of, write
 from tests.heard import noise
@@ -80,7 +80,7 @@ def test_onnx_files_say_the_same(tmp_path: Path) -> None:
 
 def says(folder: Path, **changes: object) -> None:
     file = folder / "system.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    file.write_bytes(sealed(read_json(file) | changes))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_damaged_description_is_named(tmp_path: Path, changes: dict[str, objec
 
 def test_settings_of_the_front_end_that_name_none(tmp_path: Path) -> None:
     kept(tmp_path)
-    said = json.loads((tmp_path / "system.json").read_text())["mels"]
+    said = read_json(tmp_path / "system.json")["mels"]
     for change in ({"taper": "exec"}, {"taper": []}, {"window": "long"}, {"hop": 0}, {"fmax": 1e9}):
         says(tmp_path, mels=said | change)
         with pytest.raises(ValueError, match=r"system.json is damaged"):

@@ -19,6 +19,7 @@ import numpy as np
 from compressor.allocation.allocation import Solution
 from compressor.allocation.forms import Forms, compile_forms
 from compressor.allocation.problem import Floats, Integers, Problem
+from compressor.exclusive import exclusive
 
 MAX_AXES = 15
 """Free axes beyond which the program would take very long."""
@@ -106,7 +107,7 @@ class _Program:
         cvxpy = self._cvxpy
         program = cvxpy.Problem(cvxpy.Maximize(self._objective), self._rules)
         options = {"mip_rel_gap": relative_gap, "time_limit": seconds, "threads": 1}
-        with warnings.catch_warnings():
+        with exclusive(), warnings.catch_warnings():
             # At the time limit cvxpy warns of an inaccurate solution; the bound says how far.
             warnings.simplefilter("ignore", UserWarning)
             try:

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
+from compressor.exclusive import exclusive
 from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
 from compressor.network.core import Network
 from compressor.network.follow import aten
@@ -183,7 +184,7 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     given: Any = sizes  # which its signature forgets
     for tensor, opened in zip(inputs, batch.open, strict=True):
         sizes[tensor] = dict.fromkeys(opened, Dim.DYNAMIC) if opened and not only else None
-    with evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         try:

@@ -23,10 +23,13 @@ from torch import Tensor
 from torch.backends import nnpack
 from torch.nn import functional
 
+from compressor.exclusive import SwitchedOff
 from compressor.quantization.fake import quantised, wide
 from compressor.quantization.folding import EXACT, Integers
 from compressor.quantization.presets import Grid
 from compressor.stored import Integral, Role
+
+_without_nnpack = SwitchedOff(lambda enabled: nnpack.set_flags(enabled)[0])
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class _Layer(Integral):
         dtype = torch.float64 if self.large or not on_cpu else torch.float32
         steps = (wide(x) / self.input_scale).round_().to(dtype)
         # No autocast, and no library that transforms single precision on a CPU.
-        with torch.autocast(x.device.type, enabled=False), nnpack.flags(enabled=False):
+        with torch.autocast(x.device.type, enabled=False), _without_nnpack():
             sums = product(steps, weight.to(dtype))
         return sums if on_cpu else sums.round_()
 

@@ -80,6 +80,11 @@ class ActivationQuantiser(nn.Module):
         self.histogram = Histogram().to(self.log_scale.device)
         self.mode = Mode.OBSERVE
 
+    @property
+    def finite(self) -> bool:
+        """Whether all values counted so far are numbers."""
+        return self.histogram is None or bool(torch.isfinite(self.histogram.largest))
+
     def settle(self) -> None:
         """Choose grid and scale from the values counted, and round from now on.
 

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from compressor import randomness
 from compressor.batches import Batch
 from compressor.checks import check_loss
+from compressor.finite import is_finite, not_finite, on
 from compressor.graph import Weight
+from compressor.labels import all_ignored
 from compressor.losses import Distill, Loss
 from compressor.network import Network, network
 from compressor.phases import FineTune
@@ -227,6 +229,7 @@ def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple
     """What the loss calls a model with, in eval mode.
 
     Raises:
+        TrainingError: If the loss is not finite; names the batch and the layer.
         ValueError: If it calls it with names.
     """
     seen: list[tuple[Tensor, ...]] = []
@@ -242,8 +245,11 @@ def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple
     hook = model.register_forward_pre_hook(remember, with_kwargs=True)
     try:
         with evaluating(model), torch.no_grad(), randomness.preserved():
-            for batch in batches:
-                loss(model, batch)
+            for number, batch in enumerate(batches, start=1):
+                value = loss(model, batch)
+                if not is_finite(value) and not all_ignored(batch):
+                    at = f"on batch {number} of data, of which Int8 chooses scales"
+                    raise not_finite(model, on(loss, batch), "the loss", at, batch)
     finally:
         hook.remove()
     return seen

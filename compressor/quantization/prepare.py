@@ -113,8 +113,11 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
     each = quantisers(network)
     for quantiser in each.values():
         quantiser.observe()
+    count = 0
     with evaluating(network):
-        count = sum(1 for inputs in batches if network(*inputs) is not None)
+        for count, inputs in enumerate(batches, start=1):
+            network(*inputs)
+            _check_seen(each, count)
     if not count:
         raise ValueError("calibrate: there are no batches to choose scales from")
     for name, quantiser in each.items():
@@ -122,6 +125,21 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
             quantiser.settle()
         except ValueError as error:
             raise ValueError(f"calibrate: {name.removeprefix(f'{PLACE}.')}: {error}") from error
+
+
+def _check_seen(each: Mapping[str, ActivationQuantiser], number: int) -> None:
+    """Check what quantisers have seen by now.
+
+    Raises:
+        ValueError: If a value was not finite; names the batch and the activation.
+    """
+    for name, quantiser in each.items():
+        if not quantiser.finite:
+            raise ValueError(
+                f"calibrate: {name.removeprefix(f'{PLACE}.')}: an activation was infinite or not a "
+                f"number on batch {number} of data, of which scales are chosen: look for NaN or "
+                "infinity in the batch, or calibrate a trained network"
+            )
 
 
 def _explicit(network: Network) -> Network:

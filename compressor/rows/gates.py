@@ -27,6 +27,7 @@ from torch.nn.modules.pooling import (  # of all poolings of one kind
     _MaxPoolNd,
 )
 
+from compressor import finite
 from compressor.batches import Batch, split
 from compressor.importance import check_value
 from compressor.labels import all_ignored
@@ -135,8 +136,12 @@ def row_gradients(
             ones = torch.ones(graph.count, device=device, requires_grad=True)
             with evaluating(model), torch.enable_grad(), gated(model, graph, ones):
                 value = loss(model, part)
-            check_value(value, f"on batch {number} while measuring rows")
+            where = f"on batch {number} while measuring rows"
+            run = finite.on(loss, part)
+            check_value(value, where, partial(finite.where, model, run, part))
             (gradient,) = torch.autograd.grad(value, [ones])
+            if not finite.is_finite(gradient):
+                raise finite.not_finite(model, run, "the gradient of the rows", where, part)
             found.append(gradient.double())
     if not found:
         raise ValueError(

@@ -15,6 +15,7 @@ from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
 from compressor.errors import TraceError
+from compressor.exclusive import exclusive
 from compressor.measure import one_input
 from compressor.tracing.inline import inlined, rounds
 
@@ -102,7 +103,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """
     with evaluating(model):
         try:
-            with torch.no_grad(), _bare(), warnings.catch_warnings():
+            with exclusive(), torch.no_grad(), _bare(), warnings.catch_warnings():
                 # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
                 warnings.filterwarnings("ignore", message=".*assigned during export.*")
                 exported = torch.export.export(model, example, strict=False)

@@ -1,0 +1,89 @@
+"""One run at a time in a checkpoint directory; a second is told at once, and kill -9 lets go.
+
+The lock is the operating system's, on the directory itself where that is possible: it needs no
+file, and it ends with the process that holds it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from compressor.errors import ResumeError
+
+LOCK = ".lock"
+"""Name of the file that is locked where a directory cannot be."""
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """A forked process (a worker of a data loader, say) has no part in its parent's locks."""
+    for handle in _held:
+        with suppress(OSError):
+            os.close(handle)
+    _held.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def claimed(directory: str | os.PathLike[str]) -> Generator[None]:
+    """Keep other runs, in other processes or threads, from a checkpoint directory.
+
+    Args:
+        directory: There is one.
+
+    Raises:
+        ResumeError: If a run that is going on has it.
+    """
+    handle = _lock(Path(directory))
+    _held.add(handle)
+    try:
+        yield
+    finally:
+        _held.discard(handle)
+        os.close(handle)  # which ends the lock
+
+
+def _lock(directory: Path) -> int:
+    """An open handle that holds the lock."""
+    if sys.platform != "win32":
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            return _flock(handle, directory)
+        except OSError:
+            os.close(handle)  # a network's file system may lock files alone
+        except ResumeError:
+            os.close(handle)
+            raise
+    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        return _flock(handle, directory)
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _flock(handle: int, directory: Path) -> int:
+    try:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415 - there alone
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415 - not there
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise ResumeError(
+            f"checkpoint={str(directory)!r} belongs to a run that is going on, in another process "
+            "or thread: wait until it is over or stop it, and make the same call again; or pass "
+            "another directory"
+        ) from error
+    return handle

@@ -54,6 +54,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         files=sizes,
         accounted=_accounted(session),
         fileless=session.fileless,
+        stored=_kinds(session.model),
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
@@ -88,6 +89,12 @@ def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
             f"the file of the smaller {model} was read back and has {'; '.join(wrong)}. Nothing "
             "was returned. Please report the model"
         )
+
+
+def _kinds(model: nn.Module) -> str:
+    """What the numbers of a model's weights are; vectors, which may be others, are few."""
+    kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def _accounted(session: Session) -> tuple[int, int]:

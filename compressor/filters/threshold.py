@@ -7,7 +7,11 @@ goes on until nothing changes any more. At least one filter of every layer stays
 at least one output channel is active, such that the network is not disconnected".
 
 The report does not say which filter it is that stays; here it is the best one that something
-reaches, so that what follows is reached as well. Whether survivors fit need not be monotone in the
+reaches, so that what follows is reached as well. In networks where layers read one another's
+channels that is not enough for the last part of the sentence; what is lacking comes back
+(`compressor.filters.least`). Where even the best filter of every layer is over a cap, the search
+goes on from the smallest structure of any, whose channels are those that cost the least to read,
+and a cap is refused if that does not meet it either, at whatever weights. Whether survivors fit need not be monotone in the
 threshold; the search returns the last that fitted.
 """
 

@@ -11,8 +11,8 @@ reaches, so that what follows is reached as well. In networks where layers read 
 channels that is not enough for the last part of the sentence; what is lacking comes back
 (`compressor.filters.least`). Where even the best filter of every layer is over a cap, the search
 goes on from the smallest structure of any, whose channels are those that cost the least to read,
-and a cap is refused if that does not meet it either, at whatever weights. Whether survivors fit need not be monotone in the
-threshold; the search returns the last that fitted.
+and a cap is refused if that does not meet it either, at whatever weights. Whether survivors fit
+need not be monotone in the threshold; the search returns the last that fitted.
 """
 
 from __future__ import annotations

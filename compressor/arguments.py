@@ -1,21 +1,28 @@
-"""What is checked about the arguments of `fit` before anything is run."""
+"""What is checked about the arguments of `fit` and `Session` before anything is run."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
 
+from compressor.batches import Batch
+from compressor.budget import Budget
+from compressor.checks import check_data
 from compressor.importance import fisher, taylor
+from compressor.losses import Loss
+from compressor.measure import check_model
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate, Train
+from compressor.settings import check_whole
 
 SEEDS = 2**64
 """How many seeds torch's generators take."""
@@ -74,6 +81,66 @@ def check_follower(optimizer: object) -> None:
         raise ValueError(
             f"Session(optimizer={optimizer!r}): must be an optimiser built on the model given, "
             "such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
+        )
+
+
+def check_session(
+    model: nn.Module,
+    prune: object,
+    every: int | None,
+    optimizer: object,
+    data: Iterable[Batch] | None,
+    loss: Loss,
+    fabric: object,
+) -> None:
+    """Check the arguments of a `Session`.
+
+    Raises:
+        ValueError: If one is out of range or of the wrong kind.
+    """
+    if every is not None:
+        check_whole("Session", 1, every=every)
+    if prune is not None and not isinstance(prune, Prune):
+        raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
+    check_model(model)
+    check_unfinished(model)
+    check_functions(loss)
+    check_fabric(fabric)
+    check_follower(optimizer)
+    if data is not None:
+        check_data(model, data, loss)
+
+
+def check_stored(model: nn.Module, budget: object, bits: int | None, *, alone: bool) -> None:
+    """Check that who caps the bytes of a `Session` knows what they count.
+
+    `fit` divides bytes and rounds weights; a session rounds nothing, so that the same cap leaves a
+    quarter of the weights.
+
+    Args:
+        model: As given.
+        budget: Its caps.
+        bits: Those that a weight is said to be stored in; None where nothing is said.
+        alone: Whether the session itself removes units, and not `fit`.
+
+    Raises:
+        ValueError: If weights are stored in other bits than those.
+    """
+    kinds = {p.dtype: 8 * p.element_size() for p in model.parameters()}
+    names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    rounded = "compressor.fit(..., schedule=[Prune(), Int8()]) prunes for a file of 8-bit weights"
+    if bits is not None and {bits} != set(kinds.values()):
+        raise ValueError(
+            f"Session(weight_bits={bits!r}): the weights of this {type(model).__name__} are {names}"
+            f" and stay so, as a session rounds nothing; {rounded}"
+        )
+    cap = budget.bytes if isinstance(budget, Budget) else None
+    if cap is not None and bits is None and alone:
+        warnings.warn(
+            f"Session(budget={budget}) counts a file of {names} weights, as a session rounds "
+            f"nothing: {rounded}. If that is what is wanted, say "
+            f"weight_bits={max(kinds.values(), default=32)}",
+            stacklevel=3,
         )
 
 

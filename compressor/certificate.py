@@ -61,6 +61,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         fileless=session.fileless,
         verdict=verdict,
         unjudged=unjudged,
+        stored=_kinds(session.model),
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
@@ -106,6 +107,12 @@ def _judged(session: Session) -> tuple[Verdict | None, str]:
         return rule.check(session.model, session.example), ""
     except CountError as error:  # nothing that was trained is lost over it
         return None, str(error)
+
+
+def _kinds(model: nn.Module) -> str:
+    """What the numbers of a model's weights are; vectors, which may be others, are few."""
+    kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def _accounted(session: Session) -> tuple[int, int]:

@@ -86,7 +86,8 @@ def notes(report: Report) -> list[str]:
         )
     if report.accounted is not None:
         free, counted = report.accounted
-        file = "" if report.files is None else f"; the file has {report.files[1]:,}"
+        kinds = f", its weights in {report.stored}" if report.stored else ""
+        file = "" if report.files is None else f"; the file has {report.files[1]:,}{kinds}"
         lines.append(
             f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
             f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."

@@ -99,6 +99,7 @@ class Report:
         versions: Versions that may matter.
         files: Bytes of the files of the original and of the result (`compressor.container`), which
             a cap on bytes counts; None where bytes have no cap, or there is no file.
+        stored: Kinds of the numbers that the weights in the file are, such as ``"float32"``.
         accounted: Bytes of the result's non-zero entries, and of all, at the bits they are stored
             with, as the DCASE challenges count: zeros were free in 2020 and 2021 and count since.
         fileless: Why there is no file; a cap on bytes then counts the stored parameters.
@@ -123,6 +124,7 @@ class Report:
     fileless: str = ""
     verdict: Verdict | None = None
     unjudged: str = ""
+    stored: str = ""
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -156,6 +158,7 @@ class Report:
                 "before": asdict(self.before),
                 "after": asdict(self.after),
                 "files": self.files,
+                "stored": self.stored,
                 "accounted": self.accounted,
                 "verdict": None if self.verdict is None else self.verdict.data(),
                 "unused": self.unused,

@@ -98,6 +98,7 @@ class Result(Compressed):
         return container.write(self._varying(varying), path)
 
     def _varying(self, varying: Varying | None) -> Network:
+        self._check()
         return network(self.model, self.example, varying).eval()
 
     @property

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation, allocate
-from compressor.arguments import check_fabric, check_follower, check_functions, check_unfinished
+from compressor.arguments import check_session, check_stored
+from compressor.averages import Averaged, Averages
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
-from compressor.checks import check_data
 from compressor.copies import private_copy
 from compressor.descent import cost, counted, embed, on_the_way, record
 from compressor.footprint import bound, forms, spent
@@ -36,12 +36,11 @@ from compressor.graph import Quadratic
 from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy
 from compressor.masks import Masks
-from compressor.measure import Example, check_model, measure
+from compressor.measure import Example, measure
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Shrink
 from compressor.result import Result
-from compressor.settings import check_whole
 from compressor.structure import Structure, full, restrict
 from compressor.surgery import cut, shrink
 from compressor.trace import trace
@@ -79,6 +78,7 @@ class Session:
         settled: Why no more units can be removed; empty while they can.
         left: What is left of the original layer by layer, if it is not `structure`.
         optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
+        averages: Averaged copies of `model` that follow, see `average`.
         whole: Graph of the model given.
         dense: Graph of the original.
         within: What stands before the names of the model given in those of the original.
@@ -100,12 +100,15 @@ class Session:
         keep: Sequence[str] = (),
         verify: bool = True,
         fabric: Fabric | None = None,
+        weight_bits: int | None = None,
     ) -> None:
         """Trace the model; without `every`, shrink it at once.
 
         Args:
             model: Any traceable model; in train or eval mode, which the result inherits.
-            budget: Hard caps, or a year's rule (`compressor.rules`), which has some.
+            budget: Hard caps, or a year's rule (`compressor.rules`), which has some; one on bytes counts
+                the file of the model's own numbers, as nothing is rounded here: four bytes for each
+                weight of float32 (see `weight_bits`).
             example: An input (or a tuple of inputs) with the batch first; by default
                 `model.example_input_array`.
             prune: How to remove units; None to remove nothing but by calling `shrink`.
@@ -117,25 +120,17 @@ class Session:
             keep: Names of layers that lose no channel.
             verify: Check at every shrink that the smaller model computes what the masked one does.
             fabric: Where several processes train one model: they then agree on what to remove.
+            weight_bits: The bits that a weight is stored in, to say that this is known: 32 for
+                float32. Without, a session that removes units under a cap on bytes warns.
 
         Raises:
             TraceError: If the model cannot be written as a graph.
             BudgetError: If no structure meets the budget.
             VerificationError: If a shrunk model differs from its masked original.
-            ValueError: If there is no example, the data do not fit the model or can be read only
-                once, or an argument is out of range or of the wrong kind.
+            ValueError: If an argument is missing, out of range or of the wrong kind.
         """
-        if every is not None:
-            check_whole("Session", 1, every=every)
-        if prune is not None and not isinstance(prune, Prune):
-            raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
-        check_model(model)
-        check_unfinished(model)
-        check_functions(loss)
-        check_fabric(fabric)
-        check_follower(optimizer)
-        if data is not None:
-            check_data(model, data, loss)
+        check_session(model, prune, every, optimizer, data, loss, fabric)
+        check_stored(model, budget, weight_bits, alone=prune is not None)
         self.given = self.original = model
         self.example = example_of(model, example)
         self.budget = required(budget, "Session")
@@ -147,6 +142,7 @@ class Session:
         self.whole, self.before = self.dense, counted(model, self.dense)
         self.within = ""
         self.model = private_copy(model)
+        self.averages = Averages(self.model)
         self.masks = Masks()
         self.changes: list[tuple[int, Any]] = []
         self.phase = 0
@@ -265,11 +261,17 @@ class Session:
         names = dict(zip(before, after, strict=True)) if same else {name: name for name in after}
         self.masks.rename(names)
         self.bits = {names[name]: bits for name, bits in self.bits.items() if name in names}
-        self.model, self.optimizer = model, None
+        self.averages.end(self.model, replaced=True)
+        self.averages, self.model, self.optimizer = Averages(model), model, None
 
     def _check_open(self, what: str) -> None:
         if self.settled:
             raise ValueError(f"{what}: {self.settled}")
+
+    def average(self, averaged: Averaged) -> Averaged:
+        """Let an averaged copy of `model` (EMA, SWA) shrink with it: see `compressor.averages`."""
+        self.averages.add(averaged, self.model)
+        return averaged
 
     def penalty(self) -> Tensor:
         """Term to add to the loss: zero, as pruning pulls at no weight while training."""
@@ -294,6 +296,7 @@ class Session:
         """
         if self._left:
             self.shrink()
+        self.averages.end(self.model)
         return certified(self, log)
 
     def shrink(self, prune: Prune | None = None, *, remaining: int = 1) -> Shrink:
@@ -337,6 +340,7 @@ class Session:
         self._check_open("units cannot be removed")
         structure, difference = allocation.structure, None
         if not structure.keep.all():
+            self.averages.check()
             difference = self._verify(structure) if self.checked else None
             self._cut(structure)
         self.shrinks.append(record(caps, spent(self, costs), allocation, difference, tried))
@@ -394,5 +398,6 @@ class Session:
         self.masks.cut(names, cuts)
         if self.optimizer is not None:
             follow(self.optimizer, cuts)
+        self.averages.cut(self.graph, structure)
         self.alive = self.alive[structure.keep]
         self.graph = restrict(structure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor import Budget, FineTune, Prune, Recalibrate, Session, fit, measure
+from compressor import Budget, FineTune, Int8, Prune, Recalibrate, Session, fit, measure
 from compressor.batches import Batches
 from compressor.calibration import calibration_loss
 from compressor.container import pack
@@ -249,6 +250,24 @@ def test_a_budget_that_no_filters_meet_is_refused_before_training() -> None:
             model(), loader(64), budget=Budget(params=20),
             schedule=[FilterPruning("admm", "filters")],
         )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("allocator", "later"), [(None, ()), ("threshold", (Int8(),))])
+def test_the_smallest_file_that_is_named_is_reached(
+    allocator: str | None, later: tuple[Phase, ...]
+) -> None:
+    schedule = [FilterPruning(granularity="filters", allocator=allocator), *later]
+
+    def asked(cap: int) -> Result:
+        return fit(model(), loader(32), budget=Budget(bytes=cap), schedule=schedule)
+
+    with refuses("one filter a layer", BudgetError) as refused:  # type: ignore[attr-defined]
+        asked(500)
+    least = int(re.findall(r"the smallest has ([\d,]+)", str(refused.value))[0].replace(",", ""))
+    assert len(pack(asked(least).network)) <= least
+    with refuses(f"the smallest has {least:,}", BudgetError):
+        asked(least - 1)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.budget import Budget, Cost
+from compressor.container import pack
 from compressor.descent import embed, on_the_way
 from compressor.errors import BudgetError, VerificationError
+from compressor.fit import fit
 from compressor.measure import measure
+from compressor.network import network
 from compressor.optimizers import follow
 from compressor.phases import Prune
 from compressor.session import Session
@@ -275,6 +278,41 @@ def test_the_way_down_is_geometric_and_ends_at_the_budget() -> None:
 def test_infeasible_budgets_name_what_is_reachable() -> None:
     with pytest.raises(BudgetError, match="params"):
         Session(tiny(), budget=Budget(params=10))
+
+
+def packed(model: nn.Module, example: Tensor) -> int:
+    return len(pack(network(model, example)))
+
+
+def test_a_cap_on_bytes_is_one_on_the_file_of_floats_and_that_is_said() -> None:
+    model = tiny(width=16)
+    cap = packed(model, model.example_input_array) // 2
+    with pytest.warns(UserWarning, match=r"file of float32 weights.*Int8\(\).*weight_bits=32"):
+        warned = Session(model, budget=Budget(bytes=cap)).finish()
+    result = Session(model, budget=Budget(bytes=cap), weight_bits=32).finish()
+    assert equal(result.model, warned.model)
+    assert 0.7 * cap < packed(result.model, model.example_input_array) <= cap
+    assert result.report.stored == "float32"
+    assert f"the file has {result.report.files[1]:,}, its weights in float32" in str(  # type: ignore[index]
+        result.report
+    ).replace("\n", " ")
+
+
+def test_bits_that_a_session_does_not_make_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"weight_bits=8\).*are float32 and stay so.*Int8\(\)"):
+        Session(tiny(), budget=Budget(bytes=9000), weight_bits=8)
+    half = tiny().double()
+    example = half.example_input_array.double()
+    with pytest.raises(ValueError, match=r"weight_bits=32\).*are float64"):
+        Session(half, budget=CAPS, example=example, weight_bits=32)
+
+
+def test_other_caps_and_fit_are_silent() -> None:
+    model = tiny(width=16)
+    Session(model, budget=CAPS, weight_bits=32)
+    Session(model, budget=CAPS)
+    cap = packed(model, model.example_input_array) // 2
+    assert fit(model, budget=Budget(bytes=cap)).report.stored == "float32"
 
 
 def test_every_must_be_positive() -> None:

@@ -26,6 +26,7 @@ from compressor.masks import Masks
 from compressor.network import network
 from compressor.unstructured import mask, weights
 from models import BCResNetASC, SharedResNet
+from tests.random_nets import drawn
 from tests.tiny import Tied, Tiny, equal, loader, tiny
 
 SHARES = st.floats(0.0, 0.99)
@@ -195,6 +196,34 @@ def test_a_cap_on_the_file_is_met_by_zeros_alone(last: list) -> None:
 def test_what_cannot_be_is_said(schedule: list, budget: Budget, message: str) -> None:
     with pytest.raises((BudgetError, ValueError), match=message):
         fit(tiny(), budget=budget, schedule=schedule)
+
+
+@pytest.mark.parametrize("amount", [0.99, 0.999999])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_layer_is_left_without_a_weight(seed: int, amount: float) -> None:
+    model = drawn(seed)
+    example = model.example_input_array
+    phase = Unstructured(amount=amount)
+    result = fit(model, budget=Budget(nonzero=10**6), schedule=[phase])
+    named = dict(result.model.named_parameters())
+    pruned = weights(model, phase.over)
+    assert pruned
+    assert all(int(named[name].count_nonzero()) >= 1 for name in pruned)
+    assert result.model(torch.randn_like(example)).isfinite().all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_weight_a_layer_is_reached_and_one_less_is_refused(seed: int) -> None:
+    model = drawn(seed)
+    pruned = weights(model, Unstructured().over)
+    rest = sum(p.numel() for name, p in model.named_parameters() if name not in pruned)
+    least = rest + len(pruned)
+    result = fit(model, budget=Budget(nonzero=least), schedule=[Unstructured()])
+    assert result.report.after.nonzero <= least
+    with pytest.raises(
+        BudgetError, match=rf"leaves {rest:,} parameters alone.*fewer than one each"
+    ):
+        fit(model, budget=Budget(nonzero=least - 1), schedule=[Unstructured()])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 `FilterPruning` is the phase. Beneath it, data flows one way:
 
-    graph -> banks -> split -> reach -> threshold -> slim
+    graph -> banks -> split -> reach -> least -> threshold -> slim
 """
 
 from __future__ import annotations

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressor.budget import Budget
+from compressor.budget import Budget, Cost
 from compressor.copies import private_copy
 from compressor.descent import cost, on_the_way
-from compressor.errors import VerificationError
+from compressor.errors import BudgetError, VerificationError
 from compressor.filters.holding import release
+from compressor.filters.least import Least
 from compressor.filters.masked import verify
 from compressor.filters.ranking import Ranking, fixed, ranks, reachable_norms
 from compressor.filters.reach import Reach
 from compressor.filters.slim import slim
 from compressor.filters.split import Split, split
-from compressor.filters.threshold import priced, threshold
+from compressor.filters.threshold import priced, threshold, within
 from compressor.footprint import bound, footprint, forms, spent
 from compressor.graph import Graph, Quadratic
 from compressor.importance import frobenius, gradients
@@ -87,6 +87,11 @@ class Filters:
         """Its reachability."""
         return Reach(self.split)
 
+    @cached_property
+    def least(self) -> Least:
+        """What no layer may be without."""
+        return Least(self.reach, self.prune.floor)
+
     def first(self, remaining: int = 1) -> Structure:
         """The threshold on the importance of the present weights."""
         caps = on_the_way(self.caps, spent(self.session, forms(self.session)), remaining)
@@ -101,12 +106,12 @@ class Filters:
         return not self.costs or self._file(structure) <= self.caps.caps["bytes"]
 
     def check(self) -> None:
-        """Find out whether the caps can be met at all.
+        """Find out whether the caps can be met at all, at whatever weights.
 
         Raises:
             BudgetError: If one filter a layer is too much.
         """
-        self._fitted(fixed(self.split, np.ones(self.graph.units)), self.caps)
+        self._smallest(self.caps)
 
     def smaller(self, structure: Structure) -> nn.Module:
         """With slim layers where the trunk stays wider."""
@@ -167,10 +172,29 @@ class Filters:
 
     def _threshold(self, ranking: Ranking, caps: Budget, extra: int) -> Structure:
         """The survivors, where a file holds `extra` bytes more than its form of cost says."""
+        tighter = caps
         if extra:
-            caps = Budget(**(caps.caps | {"bytes": max(1, caps.caps["bytes"] - extra)}))
-        floor, costs = self.prune.floor, self.costs
-        return threshold(self.reach, ranking, caps, floor=floor, costs=costs).structure
+            tighter = Budget(**(caps.caps | {"bytes": max(1, caps.caps["bytes"] - extra)}))
+        floor, costs, least = self.prune.floor, self.costs, self.least
+        try:
+            found = threshold(self.reach, ranking, tighter, floor=floor, costs=costs, least=least)
+        except BudgetError:
+            # What the file of one structure says of its channels, that of another may not.
+            return self._smallest(caps)
+        return found.structure
+
+    def _smallest(self, caps: Budget) -> Structure:
+        """One of the smallest structures, which meets the caps with its real file.
+
+        Raises:
+            BudgetError: If none of them does.
+        """
+
+        def price(structure: Structure) -> Cost:
+            found = priced(structure, self.costs)
+            return replace(found, bytes=self._file(structure)) if self.costs else found
+
+        return within(self.least, caps, price)
 
     def _fitted(self, ranking: Ranking, caps: Budget) -> tuple[Structure, int]:
         """The survivors; under a cap on the file's bytes again, until the slim model's file fits.

@@ -7,13 +7,17 @@ goes on until nothing changes any more. At least one filter of every layer stays
 at least one output channel is active, such that the network is not disconnected".
 
 The report does not say which filter it is that stays; here it is the best one that something
-reaches, so that what follows is reached as well. Whether survivors fit need not be monotone in the
-threshold; the search returns the last that fitted.
+reaches, so that what follows is reached as well. In networks where layers read one another's
+channels that is not enough for the last part of the sentence; what is lacking comes back
+(`compressor.filters.least`). Where even the best filter of every layer is over a cap, the search
+goes on from the smallest structure of any, whose channels are those that cost the least to read,
+and a cap is refused if that does not meet it either, at whatever weights. Whether survivors fit
+need not be monotone in the threshold; the search returns the last that fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -23,10 +27,11 @@ import numpy as np
 from compressor.budget import Budget, Cost
 from compressor.descent import cost
 from compressor.errors import BudgetError
-from compressor.filters.ranking import Floats, Ranking
+from compressor.filters.least import Least
+from compressor.filters.ranking import Floats, Ranking, fixed
 from compressor.filters.reach import Reach
 from compressor.filters.split import Bools
-from compressor.graph import Quadratic
+from compressor.graph import Quadratic, Units
 from compressor.structure import Structure
 
 
@@ -52,6 +57,7 @@ def threshold(
     *,
     floor: int = 1,
     costs: Mapping[str, Quadratic] | None = None,
+    least: Least | None = None,
 ) -> Chosen:
     """The lowest threshold whose survivors meet every cap.
 
@@ -61,45 +67,127 @@ def threshold(
         budget: The caps; one on non-zero parameters is met through all parameters.
         floor: Fewest filters of a layer, as far as they are reached and read.
         costs: Forms of cost that take the place of the split graph's own, by name.
+        least: What layers need, if it was found out before.
 
     Returns:
-        The survivors, closed under reachability.
+        The survivors, closed under reachability, with no layer empty.
 
     Raises:
-        BudgetError: If even one filter a layer is too much.
+        BudgetError: If even one filter a layer is too much; names a cost that can be had.
     """
-    limits = np.concatenate(([-np.inf], np.unique(_scores(reach, ranking)), [np.inf]))
+    least = least or Least(reach, floor)
+    scores = _scores(reach, ranking)
+    found = _search(least, ranking, scores, budget, costs, None)
+    if found is not None:
+        return found
+    # What the best filter of every layer costs depends on which channels they write. There may be
+    # less, which no weight has a say in: `smallest`.
+    core = within(least, budget, lambda structure: priced(structure, costs))
+    found = _search(least, ranking, scores, budget, costs, core)
+    return found or Chosen(core, np.inf, 1)
+
+
+def survivors(
+    reach: Reach,
+    ranking: Ranking,
+    limit: float,
+    floor: int = 1,
+    *,
+    least: Least | None = None,
+    core: Structure | None = None,
+) -> Structure:
+    """The filters whose importance over what survives is above `limit`: a fixed point.
+
+    Filters only ever fall out, so it ends after at most as many rounds as there are filters. Where
+    that leaves a layer without filters or inputs, the best that it needs come back.
+
+    Args:
+        reach: The reachability of the network's filters.
+        ranking: Their importance.
+        limit: The threshold.
+        floor: Fewest filters of a layer.
+        least: What layers need, if it was found out before.
+        core: What stays in any case, in the place of the best filter of every layer.
+    """
+    keep = np.ones(reach.split.graph.units, dtype=bool)
+    while True:
+        chosen = keep.copy()
+        reach.forwards(chosen, _chooser(reach, ranking, keep, limit, floor, core))
+        found = reach.closed(chosen)
+        if (found.keep == keep).all():
+            break
+        keep = found.keep.copy()
+    least = least or Least(reach, floor)
+    return found if least.met(found) else least.filled(found, _scores(reach, ranking))
+
+
+def smallest(least: Least) -> Iterator[Structure]:
+    """Structures with as few filters as layers can do with, by several orders of the channels.
+
+    No weight has a say in them, so that a cap that one of them meets can be met whatever training
+    does. Filters that write one channel of a trunk stand together in such an order, since few
+    channels cost little where they are read.
+    """
+    reach, coupled = least.reach, least.reach.split.coupled
+    first = np.array([axis.first for axis in coupled.axes], dtype=np.int64)
+    place = np.arange(coupled.units) - np.repeat(first, coupled.sizes)
+    random = np.random.default_rng(0)
+    orders = [-place, place, *(random.permutation(coupled.units) for _ in range(6))]
+    for order in orders:
+        scores = _of_filters(reach, order)
+        found = survivors(reach, fixed(reach.split, scores), np.inf, least.floor, least=least)
+        yield least.reduced(found, scores)
+
+
+def within(least: Least, budget: Budget, price: Callable[[Structure], Cost]) -> Structure:
+    """The first of the smallest structures that meets a budget.
+
+    Raises:
+        BudgetError: If none does; names the cost of the one that is the least over it.
+    """
+    costs: list[Cost] = []
+    for structure in smallest(least):
+        costs.append(price(structure))
+        if budget.allows(costs[-1]):
+            return structure
+
+    def over(found: Cost) -> float:
+        return max(getattr(found, name) / cap for name, cap in budget.caps.items())
+
+    raise BudgetError(_impossible(min(costs, key=over), budget, least.floor))
+
+
+def _search(
+    least: Least,
+    ranking: Ranking,
+    scores: Floats,
+    budget: Budget,
+    costs: Mapping[str, Quadratic] | None,
+    core: Structure | None,
+) -> Chosen | None:
+    """The lowest threshold that fits; None if the highest does not."""
+
+    def left(place: int) -> Structure:
+        limit = float(limits[place])
+        return survivors(least.reach, ranking, limit, least.floor, least=least, core=core)
+
+    values = np.unique(scores[least.reach.split.free])
+    limits = np.concatenate(([-np.inf], values, [np.inf]))
     low, high, tried = 0, len(limits) - 1, 1
-    best = survivors(reach, ranking, float(limits[high]), floor)
+    best = left(high)
     if not fits(best, budget, costs):
-        raise BudgetError(_impossible(priced(best, costs), budget, floor))
-    whole = reach.closed(np.ones(reach.split.graph.units, dtype=bool))
-    if fits(whole, budget, costs):
-        return Chosen(whole, float(limits[0]), tried)
+        return None
+    if fits(least.whole, budget, costs):
+        return Chosen(least.whole, float(limits[0]), tried)
     while high - low > 1:
         middle = (low + high) // 2
-        found = survivors(reach, ranking, float(limits[middle]), floor)
+        found = left(middle)
         tried += 1
         if fits(found, budget, costs):
             high, best = middle, found
         else:
             low = middle
     return Chosen(best, float(limits[high]), tried)
-
-
-def survivors(reach: Reach, ranking: Ranking, limit: float, floor: int = 1) -> Structure:
-    """The filters whose importance over what survives is above `limit`: a fixed point.
-
-    Filters only ever fall out, so it ends after at most as many rounds as there are filters.
-    """
-    keep = np.ones(reach.split.graph.units, dtype=bool)
-    while True:
-        chosen = keep.copy()
-        reach.forwards(chosen, _chooser(reach, ranking, keep, limit, floor))
-        found = reach.closed(chosen)
-        if (found.keep == keep).all():
-            return found
-        keep = found.keep.copy()
 
 
 def fits(
@@ -119,7 +207,12 @@ def priced(structure: Structure, costs: Mapping[str, Quadratic] | None = None) -
 
 
 def _chooser(
-    reach: Reach, ranking: Ranking, before: Bools, limit: float, floor: int
+    reach: Reach,
+    ranking: Ranking,
+    before: Bools,
+    limit: float,
+    floor: int,
+    core: Structure | None,
 ) -> Callable[[int, Bools, Bools], Bools]:
     """Chooses the filters of one bank after the other, from the input to the output."""
     split = reach.split
@@ -132,6 +225,8 @@ def _chooser(
         scores = ranking(bank, entering)
         free = could & (numbers.filters >= split.coupled.units)
         wanted = could & ~free | free & (scores > limit)
+        if core is not None:
+            wanted |= could & reach.on(core.keep, bank)
         missing = floor - int(wanted.sum())
         if missing > 0:
             order = np.argsort(-np.where(free & ~wanted, scores, -np.inf), kind="stable")
@@ -146,11 +241,21 @@ def _scores(reach: Reach, ranking: Ranking) -> Floats:
     """The importance of all filters that may be removed, every input taken for live."""
     split = reach.split
     everything = np.ones(split.coupled.units, dtype=bool)
-    found = [np.zeros(0)]
+    found = np.zeros(split.graph.units)
     for bank, numbers in enumerate(split.numbers):
         free = numbers.filters >= split.coupled.units
-        found.append(ranking(bank, everything)[free])
-    return np.concatenate(found)
+        found[numbers.filters[free]] = ranking(bank, everything)[free]
+    return found
+
+
+def _of_filters(reach: Reach, channels: Units) -> Floats:
+    """The scores of filters, from scores of the channels that they write."""
+    split = reach.split
+    found = np.zeros(split.graph.units)
+    for numbers in split.numbers:
+        free = numbers.filters >= split.coupled.units
+        found[numbers.filters[free]] = channels[free]
+    return found
 
 
 def _impossible(least: Cost, budget: Budget, floor: int) -> str:

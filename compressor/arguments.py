@@ -16,31 +16,27 @@ from compressor.importance import fisher, taylor
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate, Train
+from compressor.wording import brief
 
 SEEDS = 2**64
 """How many seeds torch's generators take."""
 
 
-def check_functions(loss: object, on_epoch: object = None, compiler: object = None) -> None:
-    """Check that the loss, the watcher of epochs and the compiler (None for none) can be called.
+def check_functions(on_epoch: object, compiler: object) -> None:
+    """Check that the watcher of epochs and the compiler (None for none) can be called.
 
     Raises:
         ValueError: If one cannot.
     """
-    if loss is not None and not callable(loss):
-        raise ValueError(
-            f"loss={loss!r} is a {type(loss).__name__}: pass a function, called as "
-            "loss(model, batch), that returns one number"
-        )
     if on_epoch is not None and not callable(on_epoch):
         raise ValueError(
-            f"on_epoch={on_epoch!r} is a {type(on_epoch).__name__}: pass a function of the log, a "
-            "sequence of compressor.report.Epoch"
+            f"on_epoch={brief(on_epoch)} is a {type(on_epoch).__name__}: pass a function of the "
+            "log, a sequence of compressor.report.Epoch"
         )
     if compiler is not None and not callable(compiler):
         raise ValueError(
-            f"compiler={compiler!r} is a {type(compiler).__name__}: pass a function of the network "
-            "that returns a faster one, such as torch.compile"
+            f"compiler={brief(compiler)} is a {type(compiler).__name__}: pass a function of the "
+            "network that returns a faster one, such as torch.compile"
         )
 
 
@@ -72,8 +68,8 @@ def check_follower(optimizer: object) -> None:
     made = hasattr(optimizer, "param_groups") and not isinstance(optimizer, type)
     if optimizer is not None and not made:
         raise ValueError(
-            f"Session(optimizer={optimizer!r}): must be an optimiser built on the model given, "
-            "such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
+            f"Session(optimizer={brief(optimizer)}): must be an optimiser built on the model "
+            "given, such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
         )
 
 
@@ -86,7 +82,7 @@ def check_fabric(fabric: object) -> None:
     known = all(hasattr(fabric, name) for name in ("to_device", "setup", "backward", "autocast"))
     if fabric is not None and (isinstance(fabric, type) or not known):
         raise ValueError(
-            f"fabric={fabric!r} is no Fabric: pass lightning_fabric.Fabric(...), or None"
+            f"fabric={brief(fabric)} is no Fabric: pass lightning_fabric.Fabric(...), or None"
         )
 
 
@@ -97,7 +93,7 @@ def check_seed(seed: object) -> None:
         ValueError: If it is no whole number from 0 to 2**64 - 1.
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < SEEDS:
-        raise ValueError(f"fit(seed={seed!r}): must be a whole number from 0 to 2**64 - 1")
+        raise ValueError(f"fit(seed={brief(seed)}): must be a whole number from 0 to 2**64 - 1")
 
 
 def check_directory(path: str | os.PathLike[str]) -> None:
@@ -261,8 +257,10 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
     example = "schedule=[Prune(), Recalibrate(), FineTune(epochs=30)]"
     if not isinstance(schedule, (list, tuple)):
         one = " is a single phase" if _is_phase(schedule) else f", a {type(schedule).__name__},"
-        fix = f"schedule=[{schedule!r}]" if _is_phase(schedule) else example
-        raise ValueError(f"schedule={schedule!r}{one} and must be a list of phases: pass {fix}")
+        fix = f"schedule=[{type(schedule).__name__}()]" if _is_phase(schedule) else example
+        raise ValueError(
+            f"schedule={brief(schedule)}{one} and must be a list of phases: pass {fix}"
+        )
     items = cast("list[object]", schedule)
     for number, phase in enumerate(items):
         if isinstance(phase, type):
@@ -271,8 +269,8 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
             )
         if not _is_phase(phase):
             raise ValueError(
-                f"schedule[{number}] is {phase!r}, no phase: a phase has length and run(training, "
-                f"part). Pass for instance {example}"
+                f"schedule[{number}] is {brief(phase)}, no phase: a phase has length and "
+                f"run(training, part). Pass for instance {example}"
             )
     return tuple(cast("list[Phase]", items))
 

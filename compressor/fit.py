@@ -39,8 +39,9 @@ from compressor.footprint import bound, most_alive, most_bytes
 from compressor.identity import first_digest, identify
 from compressor.joint import Joint
 from compressor.keep import names_of
-from compressor.losses import Loss, cross_entropy
-from compressor.measure import Example, check_model
+from compressor.losses import Loss, cross_entropy, loss_of
+from compressor.measure import Example
+from compressor.models import check_model, check_own_code
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
 from compressor.phases import FineTune, Phase, Prune, Recalibrate, Solver
@@ -49,6 +50,7 @@ from compressor.quantization.phase import Int8
 from compressor.report import Epoch
 from compressor.result import Result
 from compressor.session import Session
+from compressor.sources import check_source
 from compressor.training import Compiler, Training, Validation
 
 if TYPE_CHECKING:
@@ -93,13 +95,16 @@ def fit(
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
             between width, density and bits and returns a network of integers. Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
-        loss: Called as ``loss(model, batch)``; cross entropy by default.
+        loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
+            such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
+            other function of the two as ``Criterion(function)``.
         optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
             `torch.optim` or a `functools.partial` of one.
         val: A loader whose accuracy, or a function of the model whose value, is logged after every
             epoch. It decides nothing unless ``FineTune(select=True)`` asks for the best epoch: the
             last epoch is returned.
-        example: An input with the batch first; by default ``model.example_input_array``.
+        example: An input with the batch first; by default ``model.example_input_array``, else what
+            the loss calls the model with on the first batch of the data.
         keep: Names of layers that lose no channel.
         checkpoint: A directory. A run that was killed goes on from there when the same call is
             made again, and ends in the same bits (on a CPU, in one process, if the data set draws
@@ -125,10 +130,14 @@ def fit(
         ResumeError: If the checkpoint belongs to another run.
         VerificationError: If the smaller model is not what was planned.
     """
-    budget = required(budget, "fit")
     check_model(model)
+    if data is not None:
+        check_source(data)
+    budget = required(budget, "fit")
     check_unfinished(model)
-    check_functions(loss, on_epoch, compiler)
+    check_own_code(model)
+    task = loss_of(loss)
+    check_functions(on_epoch, compiler)
     check_fabric(fabric)
     check_seed(seed)
     if checkpoint is not None:
@@ -145,12 +154,12 @@ def fit(
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:
-            _check(model, batches, loss, phases)
+            _check(model, batches, task, phases)
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Session(
             model, budget=budget, example=example, prune=None, data=batches and batches.whole,
-            loss=loss or cross_entropy, keep=keep, verify=verify, fabric=fabric,
+            loss=task, keep=keep, verify=verify, fabric=fabric,
         )  # fmt: skip
         _check_reachable(session, phases)
         training = Training(
@@ -211,24 +220,25 @@ def _judge(
     fabric: Fabric | None,
 ) -> Validation | None:
     """What training validates with, its first batch checked."""
-    if val is None or callable(val):
+    if val is None or (callable(val) and not isinstance(val, nn.Module)):
         return val
+    check_source(val, "val")
     batches = Batches(val, fabric, name="val")
     batches.classes = check_classifier(model, first_batch(batches), "val")
     return batches
 
 
-def _check(model: nn.Module, batches: Batches, loss: Loss | None, phases: Sequence[Phase]) -> None:
+def _check(model: nn.Module, batches: Batches, loss: Loss, phases: Sequence[Phase]) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
     batch = first_batch(batches)
-    if loss is None:
+    if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)
     else:
         check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
     if any(map(measures, phases)):
         next(split(batch, 1), None)  # fails where batches cannot be cut
     most = max(map(normalises, phases), default=0)
-    check_single(model, batches, batch, loss or cross_entropy, most)
+    check_single(model, batches, batch, loss, most)
 
 
 def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compressor import archive, container, storage
 from compressor.front_end import rows_read
-from compressor.measure import check_model
+from compressor.models import check_model
 from compressor.network import Network, network
 from compressor.render import heading
 from compressor.report import Report

@@ -2,7 +2,7 @@
 
 `Session` is what `fit` drives, and what you drive inside a training loop of your own:
 
-    session = Session(model, budget=Budget(params=128e3), prune=Prune(steps=5), every=200)
+    session = Session(model, budget=budget, prune=Prune(steps=5), every=200, data=loader)
     optimizer = session.optimizer = torch.optim.AdamW(session.model.parameters())
     for inputs, targets in loader:
         loss = cross_entropy(session.model(inputs), targets) + session.penalty()
@@ -24,19 +24,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation, allocate
-from compressor.arguments import check_fabric, check_follower, check_functions, check_unfinished
+from compressor.arguments import check_fabric, check_follower, check_unfinished
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
-from compressor.checks import check_data
+from compressor.checks import check_data, example_given
 from compressor.copies import private_copy
 from compressor.descent import cost, counted, embed, on_the_way, record
 from compressor.footprint import bound, forms, spent
 from compressor.graph import Quadratic
 from compressor.keep import names_of
-from compressor.losses import Loss, cross_entropy
+from compressor.losses import Loss, cross_entropy, loss_of
 from compressor.masks import Masks
-from compressor.measure import Example, check_model, measure
+from compressor.measure import Example, measure
+from compressor.models import check_model
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Shrink
@@ -48,6 +49,7 @@ from compressor.trace import trace
 from compressor.tracing.program import example_of
 from compressor.verify import verify
 from compressor.widths import allocated
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -105,13 +107,13 @@ class Session:
             model: Any traceable model; in train or eval mode, which the result inherits.
             budget: Hard caps.
             example: An input (or a tuple of inputs) with the batch first; by default
-                `model.example_input_array`.
+                `model.example_input_array`, else what the loss shows the model of the data.
             prune: How to remove units; None to remove nothing but by calling `shrink`.
             every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
                 shrink right now.
             optimizer: An optimiser built on the given model: it is made to work on the copy.
             data: Batches that the importance is measured on; without, it is `frobenius`.
-            loss: The loss for that measurement, called as ``loss(model, batch)``.
+            loss: The loss for that measurement; as for `fit`.
             keep: Names of layers that lose no channel.
             verify: Check at every shrink that the smaller model computes what the masked one does.
             fabric: Where several processes train one model: they then agree on what to remove.
@@ -126,17 +128,17 @@ class Session:
         if every is not None:
             check_whole("Session", 1, every=every)
         if prune is not None and not isinstance(prune, Prune):
-            raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
+            raise ValueError(f"Session(prune={brief(prune)}): must be Prune(...), or None")
         check_model(model)
         check_unfinished(model)
-        check_functions(loss)
+        loss = loss_of(loss)
         check_fabric(fabric)
         check_follower(optimizer)
+        self.budget = required(budget, "Session")
         if data is not None:
             check_data(model, data, loss)
         self.given = self.original = model
-        self.example = example_of(model, example)
-        self.budget = required(budget, "Session")
+        self.example = example_of(model, example_given(model, example, data, loss))
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
         self.keep = names_of(keep)
         self.checked = verify

@@ -24,6 +24,7 @@ from compressor.losses import Distill
 from compressor.phases import Phase, Prune, constant, cosine
 from compressor.settings import check_number, check_whole
 from compressor.widths import allocated
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.session import Session
@@ -113,14 +114,16 @@ class FilterPruning:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(
-                    f"FilterPruning({name}={getattr(self, name)!r}): there are "
+                    f"FilterPruning({name}={brief(getattr(self, name))}): there are "
                     f"{', '.join(map(repr, values))}"
                 )
         check_whole("FilterPruning", 1, updates=self.updates, steps=self.steps)
         check_whole("FilterPruning", 1 if self.strategy in _TRAINED else 0, epochs=self.epochs)
         check_number("FilterPruning", lr=self.lr)
         if not isinstance(self.admm, Admm):
-            raise ValueError(f"FilterPruning(admm={self.admm!r}): must be compressor.admm.Admm()")
+            raise ValueError(
+                f"FilterPruning(admm={brief(self.admm)}): must be compressor.admm.Admm()"
+            )
         self._check_allocator()
         _ = self.prune  # which checks what it takes over
 
@@ -128,8 +131,8 @@ class FilterPruning:
         if self.granularity == "filters":
             if self.allocator not in (None, "uniform", "threshold"):
                 raise ValueError(
-                    f"FilterPruning(granularity='filters', allocator={self.allocator!r}): single "
-                    "filters are chosen by one threshold over all of them, on raw norms "
+                    f"FilterPruning(granularity='filters', allocator={brief(self.allocator)}): "
+                    "single filters are chosen by one threshold over all of them, on raw norms "
                     "('threshold') or on places in the layer ('uniform'): which inputs a layer "
                     "still has depends on the filters before it, so that no cost is a sum over "
                     "layers, as the other methods need"
@@ -142,7 +145,7 @@ class FilterPruning:
         named = callable(self.allocator) or is_objective(self.allocator)
         if not named and self.allocator not in (None, *METHODS):
             raise ValueError(
-                f"FilterPruning(allocator={self.allocator!r}): no such method; there are "
+                f"FilterPruning(allocator={brief(self.allocator)}): no such method; there are "
                 f"{', '.join(map(repr, METHODS))}"
             )
 

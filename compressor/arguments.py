@@ -15,7 +15,7 @@ from torch import nn
 from compressor.importance import fisher, taylor
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
-from compressor.phases import FineTune, Phase, Prune, Recalibrate, Train
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
 from compressor.wording import brief
 
 SEEDS = 2**64
@@ -82,7 +82,8 @@ def check_fabric(fabric: object) -> None:
     known = all(hasattr(fabric, name) for name in ("to_device", "setup", "backward", "autocast"))
     if fabric is not None and (isinstance(fabric, type) or not known):
         raise ValueError(
-            f"fabric={brief(fabric)} is no Fabric: pass lightning_fabric.Fabric(...), or None"
+            f"fabric={brief(fabric)} is no Fabric: pass lightning_fabric.Fabric(...), or "
+            "None; it comes with pip install 'compressor-nn[fabric]'"
         )
 
 
@@ -156,12 +157,6 @@ def phases_of(
                 f"{type(phase).__name__}(epochs={epochs}) trains and needs data, and fit was given "
                 "none: pass a loader as the second argument, or epochs=0"
             )
-    _check_order(phases)
-    if late := next((n for n, phase in enumerate(phases) if n and isinstance(phase, Train)), 0):
-        raise ValueError(
-            f"schedule[{late}] is Train(), which trains the dense network that others learn from, "
-            f"after {type(phases[late - 1]).__name__}: put it first, or write FineTune() here"
-        )
     selects = next((phase for phase in phases if getattr(phase, "select", False)), None)
     if not val and selects is not None:
         raise ValueError(
@@ -169,17 +164,6 @@ def phases_of(
             "was given none: pass val, a loader or a function of the model, or leave select out"
         )
     return phases
-
-
-def _check_order(phases: Sequence[Phase]) -> None:
-    """Check that nothing comes after a phase that fixes every weight."""
-    for number, phase in enumerate(phases[:-1]):
-        if getattr(phase, "final", False):
-            name, following = type(phase).__name__, type(phases[number + 1]).__name__
-            raise ValueError(
-                f"schedule[{number}] is {name}(), after which no weight can change, and "
-                f"{following} comes after it: put {name}() at the end"
-            )
 
 
 def check_unfinished(model: nn.Module) -> None:

@@ -44,6 +44,7 @@ from compressor.measure import Example
 from compressor.models import check_model, check_own_code
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
+from compressor.order import check_order
 from compressor.phases import FineTune, Phase, Prune, Recalibrate, Solver
 from compressor.progress import Bar
 from compressor.quantization.phase import Int8
@@ -52,6 +53,7 @@ from compressor.result import Result
 from compressor.session import Session
 from compressor.sources import check_source
 from compressor.training import Compiler, Training, Validation
+from compressor.unstructured import Unstructured
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -145,6 +147,7 @@ def fit(
     keep = names_of(keep)
     default = _default(budget, data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
+    check_order(phases)
     check_trainable(model, phases)
     check_optimizer(optimizer, model, phases)
     if fabric is not None:
@@ -290,10 +293,12 @@ def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
             continue
         reached = most_bytes(session) if name == "bytes" else most_alive(session, phases)
         if reached is not None and reached > cap:
+            amounts = [p for p in solvers if isinstance(p, Unstructured) and p.amount is not None]
+            other = ", or give Unstructured no amount" if amounts else ""
             raise BudgetError(
                 f"{name} <= {cap:,} was asked of a {type(session.given).__name__}, and "
-                f"{', '.join(type(phase).__name__ for phase in solvers)} can leave up to "
-                f"{reached:,}: put Prune() before, or give Unstructured no amount"
+                f"{_names(solvers)} can leave up to {reached:,}: put Prune() before "
+                f"{_names(solvers[:1])}{other}"
             )
 
 
@@ -302,14 +307,19 @@ def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> s
     asked = (
         f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
     )
-    solvers = [type(phase).__name__ for phase in phases if hasattr(phase, "lowers")]
+    solvers = [phase for phase in phases if hasattr(phase, "lowers")]
     if not solvers:
         return f"{asked}and no phase of the schedule removes anything: put Prune() into it"
     zeros = " (zeros count)" if "params" in over else ""
     return (
-        f"{asked}and {', '.join(solvers)} cannot lower {' and '.join(over)}{zeros}: put Prune() "
-        "before it"
+        f"{asked}and {_names(solvers)} cannot lower {' and '.join(over)}{zeros}: put Prune() "
+        f"before {_names(solvers[:1])}"
     )
+
+
+def _names(phases: Sequence[Phase]) -> str:
+    """Phases by the names of their kinds, each once."""
+    return ", ".join(dict.fromkeys(type(phase).__name__ for phase in phases))
 
 
 def _identity(

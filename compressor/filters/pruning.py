@@ -192,23 +192,14 @@ class FilterPruning:
         return self.epochs + 1 if self.strategy in _TRAINED else self.prune.length
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:
-        """Find out whether the caps can be met, and whether a later phase needs what is lost here.
+        """Find out whether the caps can be met.
 
         Raises:
             BudgetError: If they cannot, or a later phase meets all of them alone.
-            ValueError: If anything is to be cut after single filters.
         """
         if self.granularity == "channels":
             self.prune.check(session, earlier)
             return
-        later = [type(p).__name__ for p in session.later if getattr(p, "cuts", False)]
-        if later:
-            raise ValueError(
-                f"{later[0]}() comes after FilterPruning(granularity='filters'), which leaves "
-                "layers narrower than the channels between them, so that nothing else can be cut, "
-                "neither channels nor rows: "
-                f"put {later[0]}() before it, or choose granularity='channels'"
-            )
         if session.due is None:
             raise BudgetError(
                 f"FilterPruning() has nothing to do: a later phase meets {session.budget} alone. "

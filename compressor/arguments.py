@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compressor.importance import fisher, taylor
+from compressor.models import check_model, check_own_code
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate
@@ -164,6 +165,18 @@ def phases_of(
             "was given none: pass val, a loader or a function of the model, or leave select out"
         )
     return phases
+
+
+def check_given(model: object) -> None:
+    """Check that there is a model which can be compressed, as far as its kind says it.
+
+    Raises:
+        ValueError: If it is no model, one that torch has compiled or packed, or compressed already.
+        CountError: If it has lazy parameters.
+    """
+    check_model(model)
+    check_own_code(cast("nn.Module", model))
+    check_unfinished(cast("nn.Module", model))
 
 
 def check_unfinished(model: nn.Module) -> None:

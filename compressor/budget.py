@@ -152,8 +152,8 @@ def _cap(name: str, amount: object) -> int:
     asked = f"Budget({name}={brief(amount)})"
     value = _parse(name, amount) if isinstance(amount, str) else _number(asked, amount)
     if value < 1:
-        message = f"{asked}: a cap must be at least 1, this is {value}. "
         share = 0 < value < 1
+        message = f"{asked}: a cap must be at least 1, this is {value if share else brief(value)}. "
         raise BudgetError(message + (_SHARE if share else f"Leave {name} out for no cap."))
     if value >= MOST:
         raise BudgetError(

@@ -72,7 +72,11 @@ def shown(model: nn.Module, data: Iterable[Batch], loss: Loss) -> tuple[Tensor, 
     batch = first_batch(data if isinstance(data, Batches) else Batches(data))
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     scratch = private_copy(model).eval()
-    scratch.register_forward_pre_hook(lambda _, *call: calls.append(call), with_kwargs=True)
+
+    def remember(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        calls.append((args, named))
+
+    scratch.register_forward_pre_hook(remember, with_kwargs=True)
     check_loss(scratch, batch, loss, private=True)
     args, named = calls[0] if calls else ((), {})
     if named or not args or not all(isinstance(x, Tensor) for x in args):

@@ -13,10 +13,10 @@ from compressor.arguments import (
     check_directory,
     check_fabric,
     check_functions,
+    check_given,
     check_optimizer,
     check_seed,
     check_trainable,
-    check_unfinished,
     differentiates,
     measures,
     normalises,
@@ -41,7 +41,6 @@ from compressor.joint import Joint
 from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy, loss_of
 from compressor.measure import Example
-from compressor.models import check_model, check_own_code
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
 from compressor.order import check_order
@@ -132,12 +131,10 @@ def fit(
         ResumeError: If the checkpoint belongs to another run.
         VerificationError: If the smaller model is not what was planned.
     """
-    check_model(model)
+    check_given(model)
     if data is not None:
         check_source(data)
     budget = required(budget, "fit")
-    check_unfinished(model)
-    check_own_code(model)
     task = loss_of(loss)
     check_functions(on_epoch, compiler)
     check_fabric(fabric)
@@ -226,7 +223,7 @@ def _judge(
     if val is None or (callable(val) and not isinstance(val, nn.Module)):
         return val
     check_source(val, "val")
-    batches = Batches(val, fabric, name="val")
+    batches = Batches(cast("Iterable[Batch]", val), fabric, name="val")
     batches.classes = check_classifier(model, first_batch(batches), "val")
     return batches
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +77,14 @@ def loss_of(given: object) -> Loss:
             f"loss={brief(given)} is a {type(given).__name__}: pass a function, called as "
             "loss(model, batch), that returns one number, or a loss such as torch.nn.MSELoss()"
         )
-    return Criterion(given) if _takes_outputs(given) else given
+    function = cast("Callable[..., Tensor]", given)
+    return Criterion(function) if _takes_outputs(function) else function
 
 
 def _takes_outputs(given: object) -> bool:
     """Whether something is a loss that torch defines, with settings or without."""
     if isinstance(given, partial):
-        return _takes_outputs(given.func)
+        return _takes_outputs(cast("partial[Any]", given).func)
     if isinstance(given, _Loss):
         return type(given).__module__ == _Loss.__module__
     return getattr(given, "__module__", None) == functional.__name__

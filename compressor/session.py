@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation, allocate
-from compressor.arguments import check_fabric, check_follower, check_unfinished
+from compressor.arguments import check_fabric, check_follower, check_given
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
@@ -37,7 +37,6 @@ from compressor.keep import names_of
 from compressor.losses import Loss, cross_entropy, loss_of
 from compressor.masks import Masks
 from compressor.measure import Example, measure
-from compressor.models import check_model
 from compressor.optimizers import follow, hand_over
 from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Shrink
@@ -129,8 +128,7 @@ class Session:
             check_whole("Session", 1, every=every)
         if prune is not None and not isinstance(prune, Prune):
             raise ValueError(f"Session(prune={brief(prune)}): must be Prune(...), or None")
-        check_model(model)
-        check_unfinished(model)
+        check_given(model)
         loss = loss_of(loss)
         check_fabric(fabric)
         check_follower(optimizer)

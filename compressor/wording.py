@@ -41,14 +41,19 @@ def kind(value: object, depth: int = 0) -> str:
         return f"a {type(value).__name__}"
     if isinstance(value, Mapping):
         keys = cast("Mapping[object, object]", value)
-        return f"a {type(keys).__name__} with {_listed(map(brief, keys), len(keys))}"
+        return f"{_a(keys)} with {_listed(map(brief, keys), len(keys))}"
     if isinstance(value, (tuple, list)):
         items = cast("list[object]", value)
         inside = (kind(item, depth + 1) for item in items)
         what = f" ({_listed(inside, len(items))})" if items and not depth else ""
-        return f"a {type(items).__name__} of {len(items)}{what}"
+        return f"{_a(items)} of {len(items)}{what}"
+    return _a(value)
+
+
+def _a(value: object) -> str:
+    """The name of a value's class, with its article."""
     name = type(value).__name__
-    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _listed(words: Iterable[str], count: int) -> str:

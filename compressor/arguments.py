@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import tempfile
@@ -17,18 +18,25 @@ from compressor.models import check_model, check_own_code
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
 from compressor.phases import FineTune, Phase, Prune, Recalibrate
-from compressor.wording import brief
+from compressor.wording import brief, kind
 
 SEEDS = 2**64
 """How many seeds torch's generators take."""
 
 
-def check_functions(on_epoch: object, compiler: object) -> None:
-    """Check that the watcher of epochs and the compiler (None for none) can be called.
+def check_functions(on_epoch: object, compiler: object, val: object = None) -> None:
+    """Check that the watcher of epochs, the compiler and a function `val` can be called.
 
     Raises:
         ValueError: If one cannot.
     """
+    functions = {"on_epoch": on_epoch, "compiler": compiler, "val": val}
+    for name, function in functions.items():
+        if not takes_one(function):
+            raise ValueError(
+                f"{name}={brief(function)} does not take one argument, and fit calls it with "
+                f"{_GIVEN[name]} alone: functools.partial fills in the others"
+            )
     if on_epoch is not None and not callable(on_epoch):
         raise ValueError(
             f"on_epoch={brief(on_epoch)} is a {type(on_epoch).__name__}: pass a function of the "
@@ -39,6 +47,23 @@ def check_functions(on_epoch: object, compiler: object) -> None:
             f"compiler={brief(compiler)} is a {type(compiler).__name__}: pass a function of the "
             "network that returns a faster one, such as torch.compile"
         )
+
+
+_GIVEN = {"on_epoch": "the log", "compiler": "the network", "val": "the model"}
+"""What functions that are passed to `fit` are called with."""
+
+
+def takes_one(function: object) -> bool:
+    """Whether something can be called with one argument, as far as its signature is known."""
+    if isinstance(function, type) or not callable(function):
+        return True  # another matter
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature, as some that are written in C
+        return True
+    return True
 
 
 def check_optimizer(optimizer: object, model: nn.Module, phases: Sequence[Phase]) -> None:
@@ -253,11 +278,13 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
     """The schedule as a tuple, every item checked to be a phase."""
     example = "schedule=[Prune(), Recalibrate(), FineTune(epochs=30)]"
     if not isinstance(schedule, (list, tuple)):
-        one = " is a single phase" if _is_phase(schedule) else f", a {type(schedule).__name__},"
-        fix = f"schedule=[{type(schedule).__name__}()]" if _is_phase(schedule) else example
-        raise ValueError(
-            f"schedule={brief(schedule)}{one} and must be a list of phases: pass {fix}"
+        text = isinstance(schedule, (str, int, float))
+        what = (
+            f"={brief(schedule)}, a {type(schedule).__name__}," if text else f" is {kind(schedule)}"
         )
+        one = f"={type(schedule).__name__}(...) is a single phase" if _is_phase(schedule) else what
+        fix = f"schedule=[{type(schedule).__name__}()]" if _is_phase(schedule) else example
+        raise ValueError(f"schedule{one} and must be a list of phases: pass {fix}")
     items = cast("list[object]", schedule)
     for number, phase in enumerate(items):
         if isinstance(phase, type):

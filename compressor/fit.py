@@ -136,7 +136,7 @@ def fit(
         check_source(data)
     budget = required(budget, "fit")
     task = loss_of(loss)
-    check_functions(on_epoch, compiler)
+    check_functions(on_epoch, compiler, val)
     check_fabric(fabric)
     check_seed(seed)
     if checkpoint is not None:

@@ -83,9 +83,12 @@ class Joint:
         """
         whole = {name: getattr(self, name) for name in ("floor", "round_to", "batches", "clips")}
         check_whole("Joint", 1, **whole)
-        if not self.averages or not all(1 < bits <= 8 for bits in self.averages):
+        averages: object = self.averages
+        bits = cast("tuple[object, ...]", averages) if isinstance(averages, (tuple, list)) else ()
+        if not bits or not all(isinstance(b, (int, float)) and 1 < b <= 8 for b in bits):
             raise ValueError(
-                f"Joint(averages={self.averages!r}): must be numbers of bits above 1, at most 8"
+                f"Joint(averages={self.averages!r}): must be a tuple of numbers of "
+                "bits above 1, at most 8"
             )
         if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
             raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")

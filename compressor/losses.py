@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.modules.loss import _Loss  # of all losses of torch
 
 from compressor.batches import Batch, call
+from compressor.settings import check_number
 from compressor.wording import brief
 
 Loss = Callable[[nn.Module, Batch], Tensor]
@@ -107,7 +108,12 @@ class Distill:
     weight: float = 0.7
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges.
+
+        Raises:
+            ValueError: If one is no number, or out of range.
+        """
+        check_number("Distill", temperature=self.temperature, weight=self.weight)
         if self.temperature <= 0 or not 0 <= self.weight <= 1:
             raise ValueError(f"{self}: temperature must be positive and weight between 0 and 1")
 

@@ -27,7 +27,8 @@ from compressor import randomness
 from compressor.budget import Cost
 from compressor.copies import private_copy
 from compressor.errors import CountError
-from compressor.models import check_model, suggested
+from compressor.models import as_example, check_model, suggested
+from compressor.wording import kind
 
 Example = Tensor | tuple[Tensor, ...]
 """Input of a model: one tensor, or a tuple of positional arguments, batch first."""
@@ -187,9 +188,14 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
     inputs = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
     tensors = tuple(x for x in inputs if isinstance(x, Tensor))
     if not tensors or len(tensors) < len(inputs):
-        kinds = ", ".join(type(x).__name__ for x in inputs) or "an empty one"
-        message = "an example is a tensor or a tuple of tensors (positional arguments), not "
-        raise TypeError(f"{message}{kinds}.")
+        raise TypeError(
+            "an example is a tensor or a tuple of tensors (positional arguments), not "
+            f"{kind(given)}{as_example(given)}."
+        )
+    if not tensors[0].ndim:
+        raise ValueError(
+            f"the example is a single number, without a batch: pass for instance {suggested(model)}"
+        )
     batch = tensors[0].shape[:1]
     if batch == (0,):
         raise ValueError("the example is an empty batch; one input is needed to count its MACs.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -82,6 +84,22 @@ def suggested(model: nn.Module) -> str:
     return "example=torch.zeros(1, 3, 32, 32), with the sizes of one of your inputs"
 
 
+def as_example(given: object) -> str:
+    """What makes an example of something that is none; empty where nothing is known."""
+    items = cast("list[object]", given) if isinstance(given, (tuple, list)) else []
+    if items and all(isinstance(n, int) for n in items):
+        return f": for zeros of that shape pass torch.zeros({', '.join(map(str, items))})"
+    if items and isinstance(given, list) and all(isinstance(x, Tensor) for x in items):
+        return ": pass tuple(inputs), or the first of them for a single input"
+    if isinstance(given, np.ndarray):
+        return ": pass torch.from_numpy(array)"
+    if isinstance(given, DataLoader):
+        return ": pass the inputs of a batch, next(iter(loader))[0]"
+    if isinstance(given, Mapping):
+        return ": pass its values in the order of forward's arguments, tuple(batch.values())"
+    return ""
+
+
 def _zeros(module: nn.Module) -> str:
     """Zeros for one layer, as code; empty where it does not say what it takes."""
     shape: str = ""
@@ -119,4 +137,4 @@ def _remedy(value: object) -> str:
         return ": the order is fit(model, loader, budget=...)"
     if callable(value):
         return ": if it builds a model, call it; if it is one, make it a torch.nn.Module"
-    return ""
+    return ": pass the model itself, result.model of a Result, models[0] of a list"

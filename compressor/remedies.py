@@ -40,6 +40,8 @@ def labelling(targets: Tensor, wanted: tuple[int, ...], *, train: bool) -> str:
         return "convert them with targets.long()"
     if targets.numel() == torch.Size(wanted).numel():
         return f"bring them to that shape, targets.reshape({', '.join(map(str, wanted))}).long()"
+    if targets.ndim == 2 and tuple(targets.shape[:1]) == wanted:
+        return "one class in a row of zeros is targets.argmax(1), and its probabilities are floats"
     return f"give every prediction a label, or pass {other}"
 
 

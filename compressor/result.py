@@ -76,7 +76,7 @@ class Result:
             TraceError: If the model cannot be written as a network.
             ValueError: If it has an operation that cannot be stored.
         """
-        return container.write(self.network, path)
+        return container.write(self.network, storage.path_of(path))
 
     @property
     def rows(self) -> tuple[int, ...] | None:
@@ -158,7 +158,7 @@ class Result:
         Args:
             directory: Created when missing; an older result there is replaced.
         """
-        folder = Path(directory)
+        folder = storage.path_of(directory)
         storage.write_bytes(folder / "report.json", self.report.json().encode())
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())
         if not self.of_its_class:

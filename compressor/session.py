@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.optim import Optimizer
 
+_FIT = "; a schedule of several phases goes to fit(..., schedule=[...])"
+
 
 class Session:
     """A model on its way under a budget.
@@ -127,7 +129,7 @@ class Session:
         if every is not None:
             check_whole("Session", 1, every=every)
         if prune is not None and not isinstance(prune, Prune):
-            raise ValueError(f"Session(prune={brief(prune)}): must be Prune(...), or None")
+            raise ValueError(f"Session(prune={brief(prune)}): must be Prune(...), or None{_FIT}")
         check_given(model)
         loss = loss_of(loss)
         check_fabric(fabric)

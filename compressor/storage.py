@@ -23,6 +23,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from compressor.wording import brief
+
 FORMAT = 1
 """Version of the layout described above."""
 
@@ -72,6 +74,17 @@ def read(directory: Path, name: str) -> tuple[dict[str, Tensor], Plain]:
         return load_tensors(content), record["data"]
     except SafetensorError as error:
         raise _damaged(file, str(error)) from error
+
+
+def path_of(given: object) -> Path:
+    """What was given as the place of a file or directory, as a path.
+
+    Raises:
+        ValueError: If it is empty or none.
+    """
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(cast("str", given)):
+        raise ValueError(f"{brief(given)} names no file or directory: pass a path")
+    return Path(cast("str", given))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from compressor import Budget, Criterion, Prune, Session, fit, measure, trace
+from compressor import Budget, Criterion, Distill, Joint, Prune, Session, fit, measure, trace
 from compressor.errors import BudgetError, CountError
 from compressor.losses import cross_entropy, loss_of
 from compressor.phases import FineTune
@@ -383,3 +383,75 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=match):
         function(*arguments.get(name, ()))
+
+
+# ------------------------------------------------------------------------------ what else there is
+
+
+@pytest.mark.parametrize(
+    ("example", "match"),
+    [
+        ([INPUTS], r"a list of 1 .*pass tuple\(inputs\)"),
+        ((1, 1, 8, 8), r"zeros of that shape pass torch.zeros\(1, 1, 8, 8\)"),
+        (INPUTS.numpy(), r"pass torch.from_numpy\(array\)"),
+        (loader(8), r"not a DataLoader: pass the inputs of a batch, next\(iter\(loader\)\)\[0\]"),
+        ({"x": INPUTS}, r"not a dict with 'x': pass its values"),
+        (torch.tensor(1.0), r"a single number, without a batch: pass .*torch.zeros\(1, 1, 32"),
+    ],
+)
+def test_what_is_no_example(example: object, match: str) -> None:
+    for call in (partial(fit, budget=CAPS), partial(Session, budget=CAPS), trace, measure):
+        with pytest.raises((TypeError, ValueError), match=match):
+            call(tiny(), example=example)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"val": lambda _, __: 0}, r"val=a function does not take one argument.*the model alone"),
+        ({"on_epoch": lambda: 0}, r"on_epoch=a function does not take .*the log alone"),
+        ({"compiler": lambda _, __: 0}, r"compiler=a function does not .*the network alone"),
+        ({"keep": [nn.Conv2d(1, 1, 1)]}, r"keep= holds a Conv2d: pass names of layers"),
+        ({"schedule": {"a": Prune()}}, r"schedule is a dict with 'a' and must be a list of phases"),
+        ({"schedule": (p for p in [Prune()])}, r"schedule is a generator and must be a list"),
+        ({"schedule": [[Prune()]]}, r"schedule\[0\] is a list of 1 \(a Prune\), no phase"),
+        (
+            {"data": [(INPUTS, functional.one_hot(LABELS))]},
+            r"a row of zeros is targets.argmax\(1\)",
+        ),
+    ],
+)
+def test_arguments_of_fit(options: dict[str, Any], match: str) -> None:
+    with refuses(match):
+        fit(tiny(), **{"data": loader(8), "budget": CAPS, **options})
+
+
+def test_functions_whose_signature_is_unknown_are_called() -> None:
+    seen: list[object] = []
+    fit(tiny(), loader(8), budget=CAPS, schedule=[Prune(), FineTune(1)], on_epoch=seen.append)
+    assert seen
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (partial(Distill, temperature="3"), r"Distill\(temperature='3'\): must be a number"),
+        (partial(Distill, weight=70), r"weight between 0 and 1"),
+        (partial(Joint, averages=4), r"Joint\(averages=4\): must be a tuple of numbers"),
+        (partial(Joint, averages=("4",)), r"must be a tuple of numbers of bits"),
+        (partial(Session, tiny(), budget=CAPS, prune=[Prune()]), r"several phases goes to fit\("),
+    ],
+)
+def test_settings_of_other_kinds(make: Callable[[], object], match: str) -> None:
+    with refuses(match):
+        make()
+
+
+def test_a_result_is_no_model_and_none_no_path() -> None:
+    result = fit(tiny(), budget=CAPS)
+    with refuses("this is a Result: pass the model itself, result.model"):
+        fit(result, budget=CAPS)
+    for write in (result.write, result.save):
+        for path in (None, "", 3):
+            with refuses("names no file or directory: pass a path"):
+                write(path)

@@ -19,7 +19,7 @@ from compressor.frequency import FrequencyMask
 from compressor.graph import Graph
 from compressor.half import Half
 from compressor.joint import Joint
-from compressor.losses import Distill
+from compressor.losses import Criterion, Distill
 from compressor.measure import measure
 from compressor.phases import FineTune, Prune, Recalibrate, Train
 from compressor.quantization.phase import Int8
@@ -37,6 +37,7 @@ __all__ = [
     "BudgetError",
     "Cost",
     "CountError",
+    "Criterion",
     "Distill",
     "FilterPruning",
     "FineTune",

@@ -2,53 +2,71 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
 
-from compressor.batches import Batch
 from compressor.budget import Budget
-from compressor.checks import check_data
 from compressor.importance import fisher, taylor
-from compressor.losses import Loss
-from compressor.measure import check_model
+from compressor.models import check_model, check_own_code
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, check_factory
-from compressor.phases import FineTune, Phase, Prune, Recalibrate, Train
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
 from compressor.settings import check_whole
+from compressor.wording import brief, kind
 
 SEEDS = 2**64
 """How many seeds torch's generators take."""
 
 
-def check_functions(loss: object, on_epoch: object = None, compiler: object = None) -> None:
-    """Check that the loss, the watcher of epochs and the compiler (None for none) can be called.
+def check_functions(on_epoch: object, compiler: object, val: object = None) -> None:
+    """Check that the watcher of epochs, the compiler and a function `val` can be called.
 
     Raises:
         ValueError: If one cannot.
     """
-    if loss is not None and not callable(loss):
-        raise ValueError(
-            f"loss={loss!r} is a {type(loss).__name__}: pass a function, called as "
-            "loss(model, batch), that returns one number"
-        )
+    functions = {"on_epoch": on_epoch, "compiler": compiler, "val": val}
+    for name, function in functions.items():
+        if not takes_one(function):
+            raise ValueError(
+                f"{name}={brief(function)} does not take one argument, and fit calls it with "
+                f"{_GIVEN[name]} alone: functools.partial fills in the others"
+            )
     if on_epoch is not None and not callable(on_epoch):
         raise ValueError(
-            f"on_epoch={on_epoch!r} is a {type(on_epoch).__name__}: pass a function of the log, a "
-            "sequence of compressor.report.Epoch"
+            f"on_epoch={brief(on_epoch)} is a {type(on_epoch).__name__}: pass a function of the "
+            "log, a sequence of compressor.report.Epoch"
         )
     if compiler is not None and not callable(compiler):
         raise ValueError(
-            f"compiler={compiler!r} is a {type(compiler).__name__}: pass a function of the network "
-            "that returns a faster one, such as torch.compile"
+            f"compiler={brief(compiler)} is a {type(compiler).__name__}: pass a function of the "
+            "network that returns a faster one, such as torch.compile"
         )
+
+
+_GIVEN = {"on_epoch": "the log", "compiler": "the network", "val": "the model"}
+"""What functions that are passed to `fit` are called with."""
+
+
+def takes_one(function: object) -> bool:
+    """Whether something can be called with one argument, as far as its signature is known."""
+    if isinstance(function, type) or not callable(function):
+        return True  # another matter
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature, as some that are written in C
+        return True
+    return True
 
 
 def check_optimizer(optimizer: object, model: nn.Module, phases: Sequence[Phase]) -> None:
@@ -79,21 +97,15 @@ def check_follower(optimizer: object) -> None:
     made = hasattr(optimizer, "param_groups") and not isinstance(optimizer, type)
     if optimizer is not None and not made:
         raise ValueError(
-            f"Session(optimizer={optimizer!r}): must be an optimiser built on the model given, "
-            "such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
+            f"Session(optimizer={brief(optimizer)}): must be an optimiser built on the model "
+            "given, such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
         )
 
 
 def check_session(
-    model: nn.Module,
-    prune: object,
-    every: int | None,
-    optimizer: object,
-    data: Iterable[Batch] | None,
-    loss: Loss,
-    fabric: object,
+    model: nn.Module, prune: object, every: int | None, optimizer: object, fabric: object
 ) -> None:
-    """Check the arguments of a `Session`.
+    """Check the arguments of a `Session` that need nothing else.
 
     Raises:
         ValueError: If one is out of range or of the wrong kind.
@@ -101,14 +113,13 @@ def check_session(
     if every is not None:
         check_whole("Session", 1, every=every)
     if prune is not None and not isinstance(prune, Prune):
-        raise ValueError(f"Session(prune={prune!r}): must be Prune(...), or None")
-    check_model(model)
-    check_unfinished(model)
-    check_functions(loss)
+        raise ValueError(
+            f"Session(prune={brief(prune)}): must be Prune(...), or None; a schedule of several "
+            "phases goes to fit(..., schedule=[...])"
+        )
+    check_given(model)
     check_fabric(fabric)
     check_follower(optimizer)
-    if data is not None:
-        check_data(model, data, loss)
 
 
 def check_stored(model: nn.Module, budget: object, bits: int | None, *, alone: bool) -> None:
@@ -153,7 +164,8 @@ def check_fabric(fabric: object) -> None:
     known = all(hasattr(fabric, name) for name in ("to_device", "setup", "backward", "autocast"))
     if fabric is not None and (isinstance(fabric, type) or not known):
         raise ValueError(
-            f"fabric={fabric!r} is no Fabric: pass lightning_fabric.Fabric(...), or None"
+            f"fabric={brief(fabric)} is no Fabric: pass lightning_fabric.Fabric(...), or "
+            "None; it comes with pip install 'compressor-nn[fabric]'"
         )
 
 
@@ -164,7 +176,7 @@ def check_seed(seed: object) -> None:
         ValueError: If it is no whole number from 0 to 2**64 - 1.
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < SEEDS:
-        raise ValueError(f"fit(seed={seed!r}): must be a whole number from 0 to 2**64 - 1")
+        raise ValueError(f"fit(seed={brief(seed)}): must be a whole number from 0 to 2**64 - 1")
 
 
 def check_directory(path: str | os.PathLike[str]) -> None:
@@ -227,12 +239,6 @@ def phases_of(
                 f"{type(phase).__name__}(epochs={epochs}) trains and needs data, and fit was given "
                 "none: pass a loader as the second argument, or epochs=0"
             )
-    _check_order(phases)
-    if late := next((n for n, phase in enumerate(phases) if n and isinstance(phase, Train)), 0):
-        raise ValueError(
-            f"schedule[{late}] is Train(), which trains the dense network that others learn from, "
-            f"after {type(phases[late - 1]).__name__}: put it first, or write FineTune() here"
-        )
     selects = next((phase for phase in phases if getattr(phase, "select", False)), None)
     if not val and selects is not None:
         raise ValueError(
@@ -242,15 +248,16 @@ def phases_of(
     return phases
 
 
-def _check_order(phases: Sequence[Phase]) -> None:
-    """Check that nothing comes after a phase that fixes every weight."""
-    for number, phase in enumerate(phases[:-1]):
-        if getattr(phase, "final", False):
-            name, following = type(phase).__name__, type(phases[number + 1]).__name__
-            raise ValueError(
-                f"schedule[{number}] is {name}(), after which no weight can change, and "
-                f"{following} comes after it: put {name}() at the end"
-            )
+def check_given(model: object) -> None:
+    """Check that there is a model which can be compressed, as far as its kind says it.
+
+    Raises:
+        ValueError: If it is no model, one that torch has compiled or packed, or compressed already.
+        CountError: If it has lazy parameters.
+    """
+    check_model(model)
+    check_own_code(cast("nn.Module", model))
+    check_unfinished(cast("nn.Module", model))
 
 
 def check_unfinished(model: nn.Module) -> None:
@@ -327,9 +334,13 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
     """The schedule as a tuple, every item checked to be a phase."""
     example = "schedule=[Prune(), Recalibrate(), FineTune(epochs=30)]"
     if not isinstance(schedule, (list, tuple)):
-        one = " is a single phase" if _is_phase(schedule) else f", a {type(schedule).__name__},"
-        fix = f"schedule=[{schedule!r}]" if _is_phase(schedule) else example
-        raise ValueError(f"schedule={schedule!r}{one} and must be a list of phases: pass {fix}")
+        text = isinstance(schedule, (str, int, float))
+        what = (
+            f"={brief(schedule)}, a {type(schedule).__name__}," if text else f" is {kind(schedule)}"
+        )
+        one = f"={type(schedule).__name__}(...) is a single phase" if _is_phase(schedule) else what
+        fix = f"schedule=[{type(schedule).__name__}()]" if _is_phase(schedule) else example
+        raise ValueError(f"schedule{one} and must be a list of phases: pass {fix}")
     items = cast("list[object]", schedule)
     for number, phase in enumerate(items):
         if isinstance(phase, type):
@@ -338,8 +349,8 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
             )
         if not _is_phase(phase):
             raise ValueError(
-                f"schedule[{number}] is {phase!r}, no phase: a phase has length and run(training, "
-                f"part). Pass for instance {example}"
+                f"schedule[{number}] is {brief(phase)}, no phase: a phase has length and "
+                f"run(training, part). Pass for instance {example}"
             )
     return tuple(cast("list[Phase]", items))
 

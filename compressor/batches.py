@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from compressor.labels import check_labels
+from compressor.sources import check_source
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -45,16 +46,7 @@ class Batches:
         """
         self.name = name
         self.classes: int | None = None
-        if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
-            raise ValueError(
-                f"{name} is a {type(source).__name__} and yields no batches: pass a DataLoader or "
-                "a list of batches"
-            )
-        if isinstance(source, Iterator):
-            raise ValueError(
-                f"{name} is a {type(source).__name__}, which can be read only once, and it is "
-                "read again and again: pass a DataLoader or a list of batches"
-            )
+        check_source(source, name)
         self.source = self._loader = source
         self._fabric = fabric
         if fabric is not None and isinstance(source, DataLoader):

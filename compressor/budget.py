@@ -6,10 +6,12 @@ import math
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from compressor.errors import BudgetError
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.rules import Rule
@@ -21,6 +23,14 @@ _DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _BINARY = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 BYTE_UNITS = COUNT_UNITS | _DECIMAL | _BINARY
 """Multipliers a size may be written with: KB is 1000 bytes, KiB is 1024."""
+
+MOST = 2**63
+"""Caps are below this, so that costs are counted in 64-bit integers."""
+
+_SHARE = (
+    "A cap is a count and no share. For half of what a network has, write cost = "
+    "compressor.measure(model, example) and Budget(macs=cost.macs // 2)."
+)
 
 _AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*")
 
@@ -67,7 +77,7 @@ class Budget:
             its verdict. Two budgets of the same caps are equal.
 
     Raises:
-        BudgetError: If no cap is given, or one is zero, negative, not finite or not a number.
+        BudgetError: If no cap is given, or one is not a number from 1 to below 2**63.
     """
 
     params: int | None
@@ -149,7 +159,7 @@ def required(budget: object, caller: str) -> Budget:
         return budget.budget
     if not isinstance(budget, Budget):
         raise BudgetError(
-            f"{caller} needs a budget and got {budget!r}: pass budget=Budget(params='128k', "
+            f"{caller} needs a budget and got {brief(budget)}: pass budget=Budget(params='128k', "
             "macs='30M'), or any subset of params, nonzero, macs and bytes"
         )
     return budget
@@ -157,34 +167,48 @@ def required(budget: object, caller: str) -> Budget:
 
 def _cap(name: str, amount: object) -> int:
     """The integer cap that `amount` stands for."""
-    asked = f"Budget({name}={amount!r})"
+    asked = f"Budget({name}={brief(amount)})"
     value = _parse(name, amount) if isinstance(amount, str) else _number(asked, amount)
     if value < 1:
-        message = f"{asked}: a cap must be at least 1, this is {value}. "
-        raise BudgetError(message + f"Leave {name} out for no cap.")
+        share = 0 < value < 1
+        message = f"{asked}: a cap must be at least 1, this is {value if share else brief(value)}. "
+        raise BudgetError(message + (_SHARE if share else f"Leave {name} out for no cap."))
+    if value >= MOST:
+        raise BudgetError(
+            f"{asked}: a cap must be below 2**63, about 9.2e18, which no network costs. Leave "
+            f"{name} out for no cap."
+        )
     return math.floor(value)
 
 
-def _number(asked: str, amount: object) -> float:
-    if isinstance(amount, bool) or not isinstance(amount, Real):
+def _number(asked: str, amount: object) -> float | Decimal | Fraction:
+    if isinstance(amount, bool) or not isinstance(amount, (Real, Decimal)):
+        one = callable(getattr(amount, "item", None))  # of torch and numpy
+        advice = ": write int(...) around it" if one else ""
         message = f"{asked}: a cap is a number or a string such as '128k', not "
-        raise BudgetError(message + f"{type(amount).__name__}.")
-    if not math.isfinite(amount):
+        raise BudgetError(message + f"{type(amount).__name__}{advice}.")
+    if isinstance(amount, Integral):
+        return int(amount)
+    if not (amount.is_finite() if isinstance(amount, Decimal) else math.isfinite(amount)):
         raise BudgetError(f"{asked}: a cap must be finite. Leave it out for no cap.")
-    return int(amount) if isinstance(amount, Integral) else float(amount)
+    return amount if isinstance(amount, (Decimal, Fraction)) else float(amount)
 
 
 def _parse(name: str, text: str) -> Decimal:
     """Read "0.5 MB" as exactly 500000; decimal arithmetic, so no rounding creeps in."""
     units = BYTE_UNITS if name == "bytes" else COUNT_UNITS
     match = _AMOUNT.fullmatch(text)
+    if match is None and text.strip().endswith("%"):
+        raise BudgetError(f"Budget({name}={brief(text)}): this is no count. {_SHARE}")
     if match is None:
-        message = f"Budget({name}={text!r}): cannot read a number. Write for instance '128k' "
+        message = f"Budget({name}={brief(text)}): cannot read a number. Write for instance '128k' "
         raise BudgetError(message + "or '1.5M', without thousands separators.")
     number, unit = match.groups()
     if unit not in units:
         known = ", ".join(u for u in units if u)
         why = "is a unit of bytes" if unit in BYTE_UNITS else "is not a unit"
-        message = f"Budget({name}={text!r}): {unit!r} {why}; {name} may be written with {known}."
+        message = (
+            f"Budget({name}={brief(text)}): {unit!r} {why}; {name} may be written with {known}."
+        )
         raise BudgetError(message)
     return Decimal(number.replace("_", "")) * units[unit]

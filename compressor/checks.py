@@ -13,21 +13,80 @@ from compressor.batches import Batch, Batches, call, split, tensors
 from compressor.copies import private_copy
 from compressor.labels import IGNORED, all_ignored, check_labels
 from compressor.losses import Loss, cross_entropy
+from compressor.measure import Example
+from compressor.models import suggested
+from compressor.remedies import called, converting, labelling, line, otherwise, pairing, shapes
+from compressor.wording import kind
 
 
 def first_batch(data: Batches) -> Batch:
     """The first batch of a loader; no random state moves.
 
     Raises:
-        ValueError: If the loader is empty.
+        ValueError: If the loader is empty, or fails.
     """
-    with randomness.preserved(data.source):
-        for batch in data:
-            return batch
+    try:
+        with randomness.preserved(data.source):
+            for batch in data:
+                return batch
+    except Exception as error:
+        raise ValueError(
+            f"the first batch of {data.name} cannot be read from the "
+            f"{type(data.source).__name__}: {type(error).__name__}: {line(error)}. Try "
+            "next(iter(loader)): the examples of a batch must be alike in shape and kind"
+        ) from error
     raise ValueError(
         f"{data.name} is empty: the {type(data.source).__name__} yields no batch. Check the data "
         "set's path and length, and drop_last=True with fewer examples than one batch"
     )
+
+
+def example_given(
+    model: nn.Module, example: Example | None, data: Iterable[Batch] | None, loss: Loss
+) -> Example | None:
+    """The example as given, else the model's own (None), else one from the data.
+
+    Raises:
+        ValueError: As `shown`.
+    """
+    own: object = getattr(model, "example_input_array", None)
+    if example is not None or own is not None or data is None:
+        return example
+    return shown(model, data, loss)
+
+
+def shown(model: nn.Module, data: Iterable[Batch], loss: Loss) -> tuple[Tensor, ...]:
+    """An example input from the data: what the loss calls the model with on their first batch.
+
+    Args:
+        model: A copy of it is run, in eval mode.
+        data: A loader.
+        loss: Called as ``loss(model, batch)``.
+
+    Returns:
+        Positional arguments, one or several, with the whole batch.
+
+    Raises:
+        ValueError: If the loss fails, does not call the model, or with anything but tensors.
+    """
+    batch = first_batch(data if isinstance(data, Batches) else Batches(data))
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    scratch = private_copy(model).eval()
+
+    def remember(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        calls.append((args, named))
+
+    scratch.register_forward_pre_hook(remember, with_kwargs=True)
+    check_loss(scratch, batch, loss, private=True)
+    args, named = calls[0] if calls else ((), {})
+    if named or not args or not all(isinstance(x, Tensor) for x in args):
+        given = [kind(x) for x in args] + [f"{name}={kind(x)}" for name, x in named.items()]
+        raise ValueError(
+            f"no example input can be taken from the data: the loss calls the "
+            f"{type(model).__name__} with {', '.join(given) or 'nothing'}, and an example is one "
+            f"tensor or several, without names. Pass {suggested(model)}"
+        )
+    return tuple(x.detach() for x in args)
 
 
 def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
@@ -56,19 +115,27 @@ def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
         except Exception as error:
             raise ValueError(
                 f"{type(model).__name__} does not run on the first batch{_of(name)}, inputs "
-                f"{_shapes(inputs)}: {error}. Batches must look like the example input"
+                f"{shapes(inputs)}: {line(error)}. Batches must look like the example input, the "
+                f"batch first{converting(inputs)}"
             ) from error
     if not isinstance(logits, Tensor) or logits.ndim < 2:
         what = "cross entropy" if name == "data" else "accuracy"
         raise ValueError(
             f"{what} needs logits (batch, classes, ...) and the model returns "
-            f"{_kind(logits)}: pass {instead}"
+            f"{kind(logits)}: pass {instead}"
         )
     _check_targets(logits, targets, name)
     return logits.shape[1]
 
 
-def check_loss(model: nn.Module, batch: Batch, loss: Loss, *, differentiable: bool = False) -> None:
+def check_loss(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    differentiable: bool = False,
+    private: bool = False,
+) -> None:
     """Check that a loss of the user's own works on a batch.
 
     Args:
@@ -76,11 +143,12 @@ def check_loss(model: nn.Module, batch: Batch, loss: Loss, *, differentiable: bo
         batch: Whatever the loss takes.
         loss: Called as ``loss(model, batch)``.
         differentiable: Whether gradients of it will be taken.
+        private: Whether the model is a copy already, to be run itself, hooks and all.
 
     Raises:
         ValueError: If it fails, returns anything but one number, or has no gradient and needs one.
     """
-    scratch = private_copy(model).eval()
+    scratch = model if private else private_copy(model).eval()
     for p in scratch.parameters():
         if p.is_floating_point():
             p.requires_grad_(differentiable)
@@ -89,16 +157,17 @@ def check_loss(model: nn.Module, batch: Batch, loss: Loss, *, differentiable: bo
             value: object = loss(scratch, batch)
         except Exception as error:
             raise ValueError(
-                f"loss(model, batch) fails on the first batch, tensors {_shapes(batch)}: {error}"
+                f"{called(loss)} fails on the first batch, tensors {shapes(batch)}: "
+                f"{line(error)}{otherwise(loss)}"
             ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise ValueError(
-            f"loss(model, batch) must return a tensor with one number, it returns {_kind(value)}: "
-            "take the mean over the batch"
+            f"{called(loss)} must return a tensor with one number, it returns {kind(value)}: "
+            f"take the mean over the batch{otherwise(loss)}"
         )
     if differentiable and not value.requires_grad:
         raise ValueError(
-            "the loss returned by loss(model, batch) has no gradient: it does not depend on the "
+            f"the loss returned by {called(loss)} has no gradient: it does not depend on the "
             "model's parameters, or detach(), item(), argmax() or torch.no_grad() cut it off"
         )
 
@@ -157,8 +226,9 @@ def _pair(batch: Batch, name: str, instead: str) -> tuple[Any, Tensor]:
     pair = cast("list[Any]", batch) if isinstance(batch, (tuple, list)) else []
     if len(pair) != 2 or not isinstance(pair[1], Tensor) or not list(tensors(pair[0])):
         raise ValueError(
-            f"a batch must be a pair (inputs, targets) of tensors, {name} yields {_kind(batch)}; "
-            f"several inputs go into a tuple, ((x1, x2), targets). For anything else pass {instead}"
+            f"a batch must be a pair (inputs, targets) of tensors, {name} yields {kind(batch)}; "
+            f"several inputs go into a tuple, ((x1, x2), targets). {pairing(batch)}For anything "
+            f"else pass {instead}"
         )
     return pair[0], pair[1]
 
@@ -176,7 +246,8 @@ def _check_place(model: nn.Module, inputs: Any, name: str) -> None:
         if x.is_floating_point() and x.dtype != weight.dtype:
             raise ValueError(
                 f"the batches{_of(name)} are {x.dtype} and the model is {weight.dtype}: convert "
-                f"one of them, for instance with model.to({x.dtype}); for mixed precision pass "
+                f"one of them, inputs.to({weight.dtype}) in the data set or "
+                f"model.to({x.dtype}); for mixed precision pass "
                 "fabric=lightning_fabric.Fabric(precision='bf16-mixed')"
             )
 
@@ -192,7 +263,8 @@ def _check_targets(logits: Tensor, targets: Tensor, name: str) -> None:
         raise ValueError(
             f"targets{_of(name)} are {targets.dtype} {tuple(targets.shape)}; for logits "
             f"{tuple(logits.shape)} {'cross entropy' if train else 'accuracy'} needs torch.int64 "
-            f"{wanted}, or probabilities of the logits' shape"
+            f"{wanted}, or probabilities of the logits' shape: "
+            f"{labelling(targets, wanted, train=train)}"
         )
     check_labels(targets, classes, f"the first batch of {name}", ValueError)
     if train and all_ignored((None, targets)):
@@ -205,16 +277,3 @@ def _check_targets(logits: Tensor, targets: Tensor, name: str) -> None:
 def _of(name: str) -> str:
     """Says where a batch comes from, unless that is clear."""
     return "" if name == "data" else f" of {name}"
-
-
-def _shapes(batch: Batch) -> str:
-    return ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors(batch)) or "none"
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, (tuple, list)):
-        items = cast("list[object]", value)
-        return f"a {type(items).__name__} of {len(items)}"
-    return f"a {type(value).__name__}"

@@ -94,4 +94,6 @@ def _executorch() -> tuple[Any, Any]:
         name = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
         return exir, importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"export_executorch needs executorch ({error}): install it") from error
+        raise ImportError(
+            f"export_executorch needs executorch ({error}): pip install 'compressor-nn[executorch]'"
+        ) from error

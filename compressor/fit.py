@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -14,10 +14,10 @@ from compressor.arguments import (
     check_directory,
     check_fabric,
     check_functions,
+    check_given,
     check_optimizer,
     check_seed,
     check_trainable,
-    check_unfinished,
     differentiates,
     measures,
     normalises,
@@ -41,17 +41,20 @@ from compressor.footprint import bound, most_alive, most_bytes
 from compressor.identity import first_digest, identify
 from compressor.joint import Joint
 from compressor.keep import names_of
-from compressor.losses import Loss, cross_entropy
-from compressor.measure import Example, check_model
+from compressor.losses import Loss, cross_entropy, loss_of
+from compressor.measure import Example
 from compressor.network import Network
 from compressor.optimizers import OptimizerFactory, adamw
+from compressor.order import check_order
 from compressor.phases import FineTune, Phase, Prune, Recalibrate
 from compressor.progress import Bar
 from compressor.quantization.phase import Int8
 from compressor.report import Epoch
 from compressor.result import Result
 from compressor.session import Session
+from compressor.sources import check_source
 from compressor.training import Compiler, Training, Validation
+from compressor.unstructured import Unstructured
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -103,13 +106,16 @@ def fit(
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
             between width, density and bits and returns a network of integers. Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
-        loss: Called as ``loss(model, batch)``; cross entropy by default.
+        loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
+            such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
+            other function of the two as ``Criterion(function)``.
         optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
             `torch.optim` or a `functools.partial` of one.
         val: A loader whose accuracy, or a function of the model whose value, is logged after every
             epoch. It decides nothing unless ``FineTune(select=True)`` asks for the best epoch: the
             last epoch is returned.
-        example: An input with the batch first; by default ``model.example_input_array``.
+        example: An input with the batch first; by default ``model.example_input_array``, else what
+            the loss calls the model with on the first batch of the data.
         keep: Names of layers that lose no channel.
         checkpoint: A directory. A run that was killed goes on from there when the same call is
             made again, and ends in the same bits (on a CPU, in one process, if the data set draws
@@ -136,10 +142,12 @@ def fit(
             damaged.
         VerificationError: If the smaller model is not what was planned.
     """
+    check_given(model)
+    if data is not None:
+        check_source(data)
     budget = required(budget, "fit")
-    check_model(model)
-    check_unfinished(model)
-    check_functions(loss, on_epoch, compiler)
+    task = loss_of(loss)
+    check_functions(on_epoch, compiler, val)
     check_fabric(fabric)
     check_seed(seed)
     if checkpoint is not None:
@@ -147,6 +155,7 @@ def fit(
     keep = names_of(keep)
     default = _default(budget, data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
+    check_order(phases)
     check_trainable(model, phases)
     if fabric is not None:
         model = fabric.to_device(private_copy(model))
@@ -158,12 +167,12 @@ def fit(
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:
-            _check(model, batches, loss, phases)
+            _check(model, batches, task, phases)
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Session(
             model, budget=budget, example=example, prune=None, data=batches and batches.whole,
-            loss=loss or cross_entropy, keep=keep, verify=verify, fabric=fabric,
+            loss=task, keep=keep, verify=verify, fabric=fabric,
         )  # fmt: skip
         _check_reachable(session, phases)
         training = Training(
@@ -224,24 +233,25 @@ def _judge(
     fabric: Fabric | None,
 ) -> Validation | None:
     """What training validates with, its first batch checked."""
-    if val is None or callable(val):
+    if val is None or (callable(val) and not isinstance(val, nn.Module)):
         return val
-    batches = Batches(val, fabric, name="val")
+    check_source(val, "val")
+    batches = Batches(cast("Iterable[Batch]", val), fabric, name="val")
     batches.classes = check_classifier(model, first_batch(batches), "val")
     return batches
 
 
-def _check(model: nn.Module, batches: Batches, loss: Loss | None, phases: Sequence[Phase]) -> None:
+def _check(model: nn.Module, batches: Batches, loss: Loss, phases: Sequence[Phase]) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
     batch = first_batch(batches)
-    if loss is None:
+    if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)
     else:
         check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
     if any(map(measures, phases)):
         next(split(batch, 1), None)  # fails where batches cannot be cut
     most = max(map(normalises, phases), default=0)
-    check_single(model, batches, batch, loss or cross_entropy, most)
+    check_single(model, batches, batch, loss, most)
 
 
 def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
@@ -290,10 +300,12 @@ def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
             continue
         reached = most_bytes(session) if name == "bytes" else most_alive(session, phases)
         if reached is not None and reached > cap:
+            amounts = [p for p in solvers if isinstance(p, Unstructured) and p.amount is not None]
+            other = ", or give Unstructured no amount" if amounts else ""
             raise BudgetError(
                 f"{name} <= {cap:,} was asked of a {type(session.given).__name__}, and "
-                f"{', '.join(type(phase).__name__ for phase in solvers)} can leave up to "
-                f"{reached:,}: put Prune() before, or give Unstructured no amount"
+                f"{_names(solvers)} can leave up to {reached:,}: put Prune() before "
+                f"{_names(solvers[:1])}{other}"
             )
 
 
@@ -302,13 +314,16 @@ def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> s
     asked = (
         f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
     )
-    solvers = [type(phase).__name__ for phase in phases if contract.lowers(phase)]
+    solvers = [phase for phase in phases if contract.lowers(phase)]
     if not solvers:
         why = "and no phase of the schedule removes anything: put Prune() into it"
     else:
         zeros = " (zeros count)" if "params" in over else ""
         caps = " and ".join(over)
-        why = f"and {', '.join(solvers)} cannot lower {caps}{zeros}: put Prune() before it"
+        why = (
+            f"and {_names(solvers)} cannot lower {caps}{zeros}: put Prune() before "
+            f"{_names(solvers[:1])}"
+        )
     return asked + why + _undeclared(phases, over)
 
 
@@ -323,6 +338,11 @@ def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
         f"so nothing is counted on: a phase that does lower it has to say lowers = "
         f"frozenset({{{keys}}})"
     )
+
+
+def _names(phases: Sequence[Phase]) -> str:
+    """Phases by the names of their kinds, each once."""
+    return ", ".join(dict.fromkeys(type(phase).__name__ for phase in phases))
 
 
 def _identity(

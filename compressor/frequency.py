@@ -25,6 +25,7 @@ from compressor.rows.select import Rows
 from compressor.rows.session import SessionRows, remove
 from compressor.settings import check_number, check_whole
 from compressor.training import all_tensors, fill
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.phases import Phase
@@ -115,12 +116,12 @@ class FrequencyMask:
             raise ValueError(f"{self}: least must be a share up to 1, and lr more than 0")
         if isinstance(self.by, type) or not (callable(self.by) or isinstance(self.by, Learned)):
             raise ValueError(
-                f"FrequencyMask(by={self.by!r}): must be a function of gradients such as "
+                f"FrequencyMask(by={brief(self.by)}): must be a function of gradients such as "
                 "compressor.rows.masks.fisher, or a mask to learn such as AdmmMask()"
             )
         if isinstance(self.by, Learned) and not self.epochs:
             raise ValueError(
-                f"FrequencyMask(by={self.by!r}, epochs=0): a mask that is learned needs epochs"
+                f"FrequencyMask(by={brief(self.by)}, epochs=0): a mask that is learned needs epochs"
             )
 
     @property

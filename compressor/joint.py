@@ -85,31 +85,32 @@ class Joint:
         """
         whole = {name: getattr(self, name) for name in ("floor", "round_to", "batches", "clips")}
         check_whole("Joint", 1, **whole)
-        if not self.averages or not all(1 < bits <= 8 for bits in self.averages):
+        averages: object = self.averages
+        bits = cast("tuple[object, ...]", averages) if isinstance(averages, (tuple, list)) else ()
+        if not bits or not all(isinstance(b, (int, float)) and 1 < b <= 8 for b in bits):
             raise ValueError(
-                f"Joint(averages={self.averages!r}): must be numbers of bits above 1, at most 8"
+                f"Joint(averages={self.averages!r}): must be a tuple of numbers of "
+                "bits above 1, at most 8"
             )
         if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
             raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:
-        """Find out whether there is a cap on bytes, and somebody to round.
+        """Find out whether there is a cap on bytes that can be met.
+
+        Nobody after `Joint` may make zeros (`compressor.order` sees to that): it counts every
+        weight that it keeps as one that stays, as nobody knows yet whose zeros those would be.
 
         Raises:
             BudgetError: If there is none, or no structure meets the caps.
-            ValueError: If the schedule does not end in `Int8`, or a later phase makes zeros or
-                divides the bytes as well.
         """
         del earlier
-        _check_alone(session)
         if session.due is None or session.due.bytes is None:
             raise BudgetError(
                 f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
                 "Budget(bytes='64KiB'), or use Prune()"
             )
-        if not any(type(phase).__name__ == "Int8" for phase in session.later):
-            raise ValueError("Joint() chooses bits for Int8(): end the schedule with Int8()")
-        weights = rounded_later(session)
+        weights = coded_weights(session.model, rounded_later(session))
         least = priced(footprint(session, session.later), weights, min(self.averages))
         allocate(
             session.graph, np.ones(session.graph.units), session.due, method="uniform",
@@ -221,22 +222,6 @@ def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footpri
     """A bound in which an entry of some tensors takes so many bits."""
     entries = dict(footprint.entries) | dict.fromkeys(names, ceil(bits * UNIT / 8))
     return Footprint(entries, footprint.const)
-
-
-def _check_alone(session: Session) -> None:
-    """Check that nobody after `Joint` spends the bytes that it has divided.
-
-    It counts every weight that it keeps as one that stays: what zeros of a later phase will save
-    cannot be spent now, as nobody knows yet whose zeros they are.
-    """
-    for phase in session.later:
-        name = type(phase).__name__
-        if isinstance(phase, Joint) or hasattr(phase, "keeps"):
-            raise ValueError(
-                f"{name}() comes after Joint(), which divides the bytes between width, density and "
-                "bits alone, zeros included, so that they would be spent twice: leave one of the "
-                "two out, or put what makes zeros before Joint()"
-            )
 
 
 def _room(

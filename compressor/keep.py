@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from compressor.graph import Axis
+from compressor.wording import brief
 
 
 def names_of(keep: Iterable[str]) -> tuple[str, ...]:
@@ -21,10 +22,15 @@ def names_of(keep: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise ValueError(
-                f"keep= holds {name!r}, a {type(name).__name__}: pass names of layers, which "
+                f"keep= holds {_held(name)}: pass names of layers, which "
                 "are those of model.named_modules()"
             )
     return names
+
+
+def _held(name: object) -> str:
+    number = isinstance(name, (int, float))
+    return f"{brief(name)}, a {type(name).__name__}" if number else brief(name)
 
 
 def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ()) -> set[int]:

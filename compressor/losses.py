@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.loss import _Loss  # of all losses of torch
 
 from compressor.batches import Batch, call
+from compressor.settings import check_number
+from compressor.wording import brief
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """Called as ``loss(model, batch)``; returns a scalar."""
@@ -25,6 +29,66 @@ def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """
     inputs, targets = batch
     return functional.cross_entropy(call(model, inputs), targets)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A function of outputs and targets, such as ``torch.nn.MSELoss()``, as a loss.
+
+    Attributes:
+        function: Called as ``function(model(inputs), targets)`` on every batch, a pair (inputs,
+            targets); several inputs come as ``((x1, x2), targets)``. Returns a scalar.
+    """
+
+    function: Callable[[Any, Any], Tensor]
+
+    def __post_init__(self) -> None:
+        """Check that it can be called.
+
+        Raises:
+            ValueError: If it cannot, or is a class.
+        """
+        if isinstance(self.function, type) or not callable(self.function):
+            raise ValueError(
+                f"Criterion({brief(self.function)}): must be a function of outputs and targets, "
+                "such as torch.nn.MSELoss()"
+            )
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The function's value for a model and a batch."""
+        inputs, targets = batch
+        return self.function(call(model, inputs), targets)
+
+
+def loss_of(given: object) -> Loss:
+    """The loss that was meant: cross entropy for None, a `Criterion` for a loss of torch's own.
+
+    What torch itself defines in `torch.nn` and `torch.nn.functional` takes outputs and targets;
+    anything else is called as ``loss(model, batch)``, whatever its arguments are called.
+
+    Raises:
+        ValueError: If it cannot be called, or is a class.
+    """
+    if given is None:
+        return cross_entropy
+    if isinstance(given, type):
+        raise ValueError(f"loss is the class {given.__name__}: make one, {given.__name__}(...)")
+    if not callable(given):
+        raise ValueError(
+            f"loss={brief(given)} is a {type(given).__name__}: pass a function, called as "
+            "loss(model, batch), that returns one number, or a loss such as torch.nn.MSELoss()"
+        )
+    function = cast("Callable[..., Tensor]", given)
+    return Criterion(function) if _takes_outputs(function) else function
+
+
+def _takes_outputs(given: object) -> bool:
+    """Whether something is a loss that torch defines, with settings or without."""
+    if isinstance(given, partial):
+        return _takes_outputs(cast("partial[Any]", given).func)
+    if isinstance(given, _Loss):
+        return type(given).__module__ == _Loss.__module__
+    return getattr(given, "__module__", None) == functional.__name__
 
 
 @dataclass(frozen=True)
@@ -44,7 +108,12 @@ class Distill:
     weight: float = 0.7
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges.
+
+        Raises:
+            ValueError: If one is no number, or out of range.
+        """
+        check_number("Distill", temperature=self.temperature, weight=self.weight)
         if self.temperature <= 0 or not 0 <= self.weight <= 1:
             raise ValueError(f"{self}: temperature must be positive and weight between 0 and 1")
 

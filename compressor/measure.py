@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every operation
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,7 +28,9 @@ from compressor.budget import Cost
 from compressor.copies import private_copy
 from compressor.errors import CountError
 from compressor.exclusive import exclusive
+from compressor.models import as_example, check_model, suggested
 from compressor.stored import COUNTED, Compressed, Described, Role, Stored
+from compressor.wording import kind
 
 Example = Tensor | tuple[Tensor, ...]
 """Input of a model: one tensor, or a tuple of positional arguments, batch first."""
@@ -214,45 +215,27 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
     check_model(model)
     given: object = example if example is not None else getattr(model, "example_input_array", None)
     if given is None:
-        message = f"{type(model).__name__} has no example input to run it on. Pass for instance "
-        remedy = "example=torch.zeros(1, 1, 256, 34), or set the model's example_input_array."
-        raise ValueError(message + remedy)
+        raise ValueError(
+            f"{type(model).__name__} has no example input to run it on. Pass one of your inputs, "
+            f"batch first, or zeros of its shape, for instance {suggested(model)}, or set the "
+            "model's example_input_array."
+        )
     inputs = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
     tensors = tuple(x for x in inputs if isinstance(x, Tensor))
     if not tensors or len(tensors) < len(inputs):
-        kinds = ", ".join(type(x).__name__ for x in inputs) or "an empty one"
-        message = "an example is a tensor or a tuple of tensors (positional arguments), not "
-        raise TypeError(f"{message}{kinds}.")
+        raise TypeError(
+            "an example is a tensor or a tuple of tensors (positional arguments), not "
+            f"{kind(given)}{as_example(given)}."
+        )
+    if not tensors[0].ndim:
+        raise ValueError(
+            f"the example is a single number, without a batch: pass for instance {suggested(model)}"
+        )
     batch = tensors[0].shape[:1]
     if batch == (0,):
         raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
     # Clones: a forward pass may write into its input.
     return tuple((x[:1] if x.shape[:1] == batch else x).detach().clone() for x in tensors)
-
-
-def check_model(model: object) -> None:
-    """Check that there is a model, of known sizes.
-
-    Raises:
-        ValueError: If it is no instance of `nn.Module`.
-        CountError: If it has lazy parameters.
-    """
-    if isinstance(model, type):
-        raise ValueError(
-            f"a model is needed, and {model.__name__} is a class: build one first, "
-            f"{model.__name__}(...)"
-        )
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"a model is needed, an instance of torch.nn.Module, and {model!r} is a "
-            f"{type(model).__name__}"
-        )
-    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
-    if lazy:
-        raise CountError(
-            f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. Run the model "
-            "once before measuring it."
-        )
 
 
 def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:

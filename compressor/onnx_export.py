@@ -269,11 +269,15 @@ def _onnx() -> Any:
         importlib.import_module("onnxscript")  # what PyTorch's exporter needs
         return importlib.import_module("onnx")
     except ImportError as error:
-        raise ImportError(f"export needs onnx and onnxscript ({error}): install them") from error
+        raise ImportError(
+            f"export needs onnx and onnxscript ({error}): pip install 'compressor-nn[onnx]'"
+        ) from error
 
 
 def _runtime() -> Any:
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise ImportError(f"looking at kernels needs onnxruntime ({error})") from error
+        raise ImportError(
+            f"looking at kernels needs onnxruntime ({error}): pip install 'compressor-nn[onnx]'"
+        ) from error

@@ -23,6 +23,7 @@ from compressor.errors import BudgetError
 from compressor.importance import Importance, fisher, frobenius
 from compressor.losses import Distill
 from compressor.settings import check_number, check_whole
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.session import Session
@@ -147,17 +148,19 @@ class Prune:
         check_number("Prune", lr=self.lr, weight_decay=self.weight_decay)
         if self.importance is not None and not callable(self.importance):
             raise ValueError(
-                f"Prune(importance={self.importance!r}): must be a function (graph, tensors, "
+                f"Prune(importance={brief(self.importance)}): must be a function (graph, tensors, "
                 "gradients) -> scores such as compressor.importance.fisher, or None"
             )
         if self.objective is not None and not is_objective(self.objective):
             raise ValueError(
-                f"Prune(objective={self.objective!r}): must be an objective such as "
+                f"Prune(objective={brief(self.objective)}): must be an objective such as "
                 "compressor.allocation.LogRetention()"
             )
         if not callable(self.method) and self.method not in (None, *METHODS):
             known = ", ".join(map(repr, METHODS))
-            raise ValueError(f"Prune(method={self.method!r}): no such method; there are {known}")
+            raise ValueError(
+                f"Prune(method={brief(self.method)}): no such method; there are {known}"
+            )
         _check_distill(self)
 
     @property
@@ -294,7 +297,7 @@ class FineTune(Plain):
         check_number(name, **numbers)
         if not callable(self.decay):
             raise ValueError(
-                f"{name}(decay={self.decay!r}): must be a function of the share of the phase "
+                f"{name}(decay={brief(self.decay)}): must be a function of the share of the phase "
                 "that is over, such as compressor.phases.cosine"
             )
         _check_distill(self)
@@ -346,5 +349,5 @@ def _check_distill(phase: Prune | FineTune) -> None:
     """Check that `distill` is what it should be."""
     if phase.distill is not None and not isinstance(phase.distill, Distill):
         raise ValueError(
-            f"{type(phase).__name__}(distill={phase.distill!r}): must be Distill(), or None"
+            f"{type(phase).__name__}(distill={brief(phase.distill)}): must be Distill(), or None"
         )

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from compressor import archive, container, storage
 from compressor.finite import check_stored
+from compressor.found import check_content, check_directory
 from compressor.front_end import rows_read
-from compressor.measure import check_model
+from compressor.models import check_model
 from compressor.network import Network, Varying, network
 from compressor.render import heading
 from compressor.report import Report
@@ -23,6 +24,7 @@ from compressor.stored import Compressed
 from compressor.structure import Structure
 from compressor.surgery import shrink
 from compressor.tracing.program import first_names
+from compressor.wording import brief
 
 NETWORK = "network.safetensors"
 """Where `Result.save` puts a model that is not of the original's class."""
@@ -95,7 +97,7 @@ class Result(Compressed):
             TraceError: If the model cannot be written as a network, or not for any size there.
             ValueError: If it has an operation that cannot be stored, or no such dimension.
         """
-        return container.write(self._varying(varying), path)
+        return container.write(self._varying(varying), storage.path_of(path))
 
     def _varying(self, varying: Varying | None) -> Network:
         self._check()
@@ -194,7 +196,7 @@ class Result(Compressed):
             VerificationError: If the model was finite and holds NaN or infinity now.
         """
         self._check()
-        folder = Path(directory)
+        folder = storage.path_of(directory)
         storage.write_bytes(folder / "report.json", self.report.json().encode())
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())
         if not self.of_its_class:
@@ -220,7 +222,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
     Args:
         path: A file of `Result.write`, or a directory of `Result.save`.
         model: For a directory, the original architecture, freshly built; left untouched. The result
-            has its device and mode. Not needed where a network was stored.
+            has its device and mode. Not looked at where a network was stored, as in a file.
 
     Returns:
         For a file a `compressor.network.Network` in eval mode on the CPU; for a directory a smaller
@@ -230,16 +232,25 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
         FileNotFoundError: If nothing was saved there.
         ValueError: If a file is damaged, or `model` is not the architecture that was compressed.
     """
-    stored_network = Path(path) / NETWORK
-    if stored_network.is_file():
-        return container.read(stored_network)
-    if Path(path).is_dir() or model is not None:
-        return _part_of(Path(path), model)
-    return container.read(path)
+    if isinstance(path, nn.Module):
+        raise ValueError("load takes the path first: load(path, model)")
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(
+            f"load takes the path of a file of Result.write or a directory of Result.save, and "
+            f"{brief(path)} is none"
+        )
+    place = Path(path)
+    if (place / NETWORK).is_file():
+        return container.read(place / NETWORK)
+    if place.is_dir():
+        return _part_of(place, model)
+    check_content(place)
+    return container.read(place)
 
 
 def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
     """What is left of a model by a directory of `Result.save`."""
+    check_directory(directory)
     if model is None:
         raise ValueError(
             f"{directory} is a directory of Result.save, which holds weights and no network: pass "

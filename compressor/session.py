@@ -2,7 +2,7 @@
 
 `Session` is what `fit` drives, and what you drive inside a training loop of your own:
 
-    session = Session(model, budget=Budget(params=128e3), prune=Prune(steps=5), every=200)
+    session = Session(model, budget=budget, prune=Prune(steps=5), every=200, data=loader)
     optimizer = session.optimizer = torch.optim.AdamW(session.model.parameters())
     for inputs, targets in loader:
         loss = cross_entropy(session.model(inputs), targets) + session.penalty()
@@ -29,12 +29,13 @@ from compressor.averages import Averaged, Averages
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
+from compressor.checks import check_data, example_given
 from compressor.copies import private_copy
 from compressor.descent import cost, counted, embed, on_the_way, record
 from compressor.footprint import bound, forms, spent
 from compressor.graph import Quadratic
 from compressor.keep import names_of
-from compressor.losses import Loss, cross_entropy
+from compressor.losses import Loss, cross_entropy, loss_of
 from compressor.masks import Masks
 from compressor.measure import Example, measure
 from compressor.optimizers import follow, hand_over
@@ -106,17 +107,16 @@ class Session:
 
         Args:
             model: Any traceable model; in train or eval mode, which the result inherits.
-            budget: Hard caps, or a year's rule (`compressor.rules`), which has some; one on bytes counts
-                the file of the model's own numbers, as nothing is rounded here: four bytes for each
-                weight of float32 (see `weight_bits`).
+            budget: Hard caps, or a year's rule (`compressor.rules`); bytes are those of a file of
+                the model's own numbers, four for a weight of float32 (see `weight_bits`).
             example: An input (or a tuple of inputs) with the batch first; by default
-                `model.example_input_array`.
+                `model.example_input_array`, else what the loss shows the model of the data.
             prune: How to remove units; None to remove nothing but by calling `shrink`.
             every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
                 shrink right now.
             optimizer: An optimiser built on the given model: it is made to work on the copy.
             data: Batches that the importance is measured on; without, it is `frobenius`.
-            loss: The loss for that measurement, called as ``loss(model, batch)``.
+            loss: The loss for that measurement; as for `fit`.
             keep: Names of layers that lose no channel.
             verify: Check at every shrink that the smaller model computes what the masked one does.
             fabric: Where several processes train one model: they then agree on what to remove.
@@ -129,11 +129,14 @@ class Session:
             VerificationError: If a shrunk model differs from its masked original.
             ValueError: If an argument is missing, out of range or of the wrong kind.
         """
-        check_session(model, prune, every, optimizer, data, loss, fabric)
+        check_session(model, prune, every, optimizer, fabric)
         check_stored(model, budget, weight_bits, alone=prune is not None)
-        self.given = self.original = model
-        self.example = example_of(model, example)
+        loss = loss_of(loss)
         self.budget = required(budget, "Session")
+        if data is not None:
+            check_data(model, data, loss)
+        self.given = self.original = model
+        self.example = example_of(model, example_given(model, example, data, loss))
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
         self.keep = names_of(keep)
         self.checked = verify

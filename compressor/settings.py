@@ -7,6 +7,8 @@ import operator
 from numbers import Integral, Real
 from typing import cast
 
+from compressor.wording import brief
+
 
 def check_whole(owner: str, least: int = 0, **values: object) -> None:
     """Check that settings are whole numbers of at least `least`.
@@ -22,7 +24,9 @@ def check_whole(owner: str, least: int = 0, **values: object) -> None:
     for name, value in values.items():
         if _is_a(Integral, value) and operator.index(cast("int", value)) >= least:
             continue
-        raise ValueError(f"{owner}({name}={value!r}): must be a whole number, at least {least}")
+        raise ValueError(
+            f"{owner}({name}={brief(value)}): must be a whole number, at least {least}"
+        )
 
 
 def check_number(owner: str, least: float = 0, **values: object) -> None:
@@ -30,7 +34,7 @@ def check_number(owner: str, least: float = 0, **values: object) -> None:
     for name, value in values.items():
         if _is_a(Real, value) and least <= float(cast("float", value)) < math.inf:
             continue
-        raise ValueError(f"{owner}({name}={value!r}): must be a number, at least {least}")
+        raise ValueError(f"{owner}({name}={brief(value)}): must be a number, at least {least}")
 
 
 def _is_a(kind: type, value: object) -> bool:

@@ -10,10 +10,12 @@ them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
+
+from compressor.wording import brief
 
 FORMAT = 1
 """Version of the layout described above."""
@@ -78,30 +82,81 @@ def read(directory: Path, name: str) -> tuple[dict[str, Tensor], Plain]:
         raise damaged(file, str(error)) from error
 
 
+def path_of(given: object) -> Path:
+    """What was given as the place of a file or directory, as a path.
+
+    Raises:
+        ValueError: If it is empty or none.
+    """
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(cast("str", given)):
+        raise ValueError(f"{brief(given)} names no file or directory: pass a path")
+    return Path(cast("str", given))
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step: all of it or nothing.
 
     Raises:
         ValueError: If there is something that is no regular file.
-        OSError: If it cannot be written.
+        OSError: If it cannot be written; says what to do about that error.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file and cannot be replaced: choose another path")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError(
+                f"{path} is {_thing(path)} and cannot be replaced by a file: choose another path"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, part, content)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written, {len(content):,} bytes ({error.strerror}). What was there "
+            f"before is still there. {remedy(error, path)}",
+        ) from error
+
+
+def _replace(path: Path, part: Path, content: bytes) -> None:
+    """Write a file beside `path` and put it in its place; leave nothing behind on failure."""
     try:
         with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written, {len(content):,} bytes ({error.strerror}). What was there "
-            "before is still there. Make room, and make the same call again",
-        ) from error
-    part.replace(path)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _thing(path: Path) -> str:
+    return "a directory" if path.is_dir() else "no regular file"
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Make room, and make the same call again",
+    errno.EDQUOT: "The quota is used up: make room, and make the same call again",
+    errno.EACCES: "You may not write there: choose another path, or change the permissions of {0}",
+    errno.EPERM: "You may not write there: choose another path, or change the permissions of {0}",
+    errno.EROFS: "Nothing can be written on that disk: choose a path on another",
+    errno.ENOTDIR: "A part of the path is a file and no directory: choose another path",
+    errno.EEXIST: "A part of the path is a file and no directory: choose another path",
+    errno.EISDIR: "It is a directory: name a file in it",
+    errno.ENAMETOOLONG: "The name is too long for the disk: choose a shorter one",
+    errno.ENOENT: "{0} is not there, or a link to nowhere: make it, or choose another path",
+    errno.ELOOP: "Links on the path lead in a circle: choose another path",
+    errno.EMFILE: "Too many files are open in this process: close some, and try again",
+    errno.EIO: "The disk has failed to write: look at the system's log, or choose another disk",
+    errno.EFBIG: "The file is larger than the disk or the limits of this process allow",
+}
+"""What to do about a failed write, by the system's number of the error; {0} is the directory."""
+
+
+def remedy(error: OSError, path: Path) -> str:
+    """What to do about a file that cannot be written."""
+    found = _REMEDIES.get(error.errno or 0, "Choose another path, or see to what the system says")
+    return found.format(path.parent)
 
 
 def sealed(data: Mapping[str, Plain]) -> bytes:

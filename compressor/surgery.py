@@ -16,6 +16,7 @@ from compressor.archive import mismatches
 from compressor.copies import private_copy
 from compressor.graph import Dim, Graph, Site, Weight
 from compressor.structure import Structure
+from compressor.wording import brief
 
 Index = tuple[Tensor | None, ...]
 
@@ -51,7 +52,7 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
     """
     if not isinstance(structure, Structure):
         raise ValueError(
-            f"shrink needs a structure and got {structure!r}: pass allocate(...).structure"
+            f"shrink needs a structure and got {brief(structure)}: pass allocate(...).structure"
         )
     wrong = mismatches(model, graph)
     if wrong:

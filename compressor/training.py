@@ -22,6 +22,7 @@ from compressor.optimizers import OptimizerFactory, adamw, groups
 from compressor.progress import Bar
 from compressor.report import Epoch
 from compressor.tracing.program import evaluating
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -308,7 +309,7 @@ def _number(value: object) -> float:
     except (TypeError, ValueError, RuntimeError):
         pass  # said below
     raise TrainingError(
-        f"val(model) must return one number, higher is better, and it returns {value!r}, a "
+        f"val(model) must return one number, higher is better, and it returns {brief(value)}, a "
         f"{type(value).__name__}: return a float such as the accuracy"
     )
 

@@ -196,7 +196,13 @@ class Study:
     def __init__(
         self, found: Sequence[Dimension], number: int, begun: Sequence[Point] = (), seed: int = 0
     ) -> None:
-        import optuna  # noqa: PLC0415 - optional
+        try:
+            import optuna  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise ImportError(
+                f"a study proposes settings with Optuna ({error}): pip install -e '.[sweep]' in "
+                "the checkout, or leave --study out and try all settings"
+            ) from error
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._searched = [one for one in found if one.name != SEED]

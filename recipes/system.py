@@ -116,7 +116,13 @@ def scores_of_onnx(file: Path) -> Scores:
         ImportError: If ONNX Runtime is not installed.
         ValueError: If it cannot read the file.
     """
-    import onnxruntime  # noqa: PLC0415 - optional
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise ImportError(
+            f"hearing clips by an ONNX file needs ONNX Runtime ({error}): pip install -e '.[onnx]' "
+            "in the checkout"
+        ) from error
 
     try:
         session = onnxruntime.InferenceSession(

@@ -84,7 +84,13 @@ class OnRay:
 
     def __init__(self, address: str | None, cpus: float = 1, gpus: float = 0) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody
-        import ray  # noqa: PLC0415 - optional
+        try:
+            import ray  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise ImportError(
+                f"trials on several processes need Ray ({error}): pip install -e '.[sweep]' in the "
+                "checkout, or make them one after the other in this process with --serial"
+            ) from error
 
         if address is not None and address != "auto":
             _reach(address)

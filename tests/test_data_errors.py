@@ -204,5 +204,5 @@ def test_validation_data_that_do_not_fit() -> None:
 
 
 def test_data_that_hold_no_batches() -> None:
-    with refuses("data is a int and yields no batches: pass a DataLoader or a list"):
+    with refuses("data is an int and yields no batches: pass a DataLoader or a list"):
         fit(tiny(), 3, budget=CAPS)

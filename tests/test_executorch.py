@@ -118,7 +118,9 @@ def test_networks_in_floating_point_stay_what_they_are() -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "executorch", None)
     monkeypatch.setitem(sys.modules, "executorch.exir", None)
-    with pytest.raises(ImportError, match=r"export_executorch needs executorch .*: install it"):
+    with pytest.raises(
+        ImportError, match=r"export_executorch needs executorch .*: pip install 'compressor-nn"
+    ):
         Result(small(), None, None).export_executorch(tmp_path / "model.pte")
     assert not list(tmp_path.iterdir())
 

@@ -219,7 +219,7 @@ def test_a_model_of_another_name_is_loaded_with_a_warning(first: tuple[Path, Res
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no model\.json: nothing was saved there"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not there: pass the path"):
         load(tmp_path / "nowhere", Tiny())
 
 

@@ -323,7 +323,7 @@ def test_every_must_be_positive() -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"data": 3}, r"data is a int and yields no batches"),
+        ({"data": 3}, r"data is an int and yields no batches"),
         ({"data": (b for b in loader())}, r"data is a generator, which can be read only once"),
         ({"data": [{"x": torch.zeros(2, 1, 8, 8)}]}, r"data yields a dict.* pass loss="),
         ({"data": [(torch.zeros(2, 2, 8, 8), torch.zeros(2).long())]}, r"does not run on the"),

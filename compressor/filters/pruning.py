@@ -24,6 +24,7 @@ from compressor.losses import Distill
 from compressor.phases import Phase, Prune, constant, cosine
 from compressor.settings import check_number, check_whole
 from compressor.widths import allocated
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.session import Session
@@ -113,14 +114,16 @@ class FilterPruning:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(
-                    f"FilterPruning({name}={getattr(self, name)!r}): there are "
+                    f"FilterPruning({name}={brief(getattr(self, name))}): there are "
                     f"{', '.join(map(repr, values))}"
                 )
         check_whole("FilterPruning", 1, updates=self.updates, steps=self.steps)
         check_whole("FilterPruning", 1 if self.strategy in _TRAINED else 0, epochs=self.epochs)
         check_number("FilterPruning", lr=self.lr)
         if not isinstance(self.admm, Admm):
-            raise ValueError(f"FilterPruning(admm={self.admm!r}): must be compressor.admm.Admm()")
+            raise ValueError(
+                f"FilterPruning(admm={brief(self.admm)}): must be compressor.admm.Admm()"
+            )
         self._check_allocator()
         _ = self.prune  # which checks what it takes over
 
@@ -128,8 +131,8 @@ class FilterPruning:
         if self.granularity == "filters":
             if self.allocator not in (None, "uniform", "threshold"):
                 raise ValueError(
-                    f"FilterPruning(granularity='filters', allocator={self.allocator!r}): single "
-                    "filters are chosen by one threshold over all of them, on raw norms "
+                    f"FilterPruning(granularity='filters', allocator={brief(self.allocator)}): "
+                    "single filters are chosen by one threshold over all of them, on raw norms "
                     "('threshold') or on places in the layer ('uniform'): which inputs a layer "
                     "still has depends on the filters before it, so that no cost is a sum over "
                     "layers, as the other methods need"
@@ -142,7 +145,7 @@ class FilterPruning:
         named = callable(self.allocator) or is_objective(self.allocator)
         if not named and self.allocator not in (None, *METHODS):
             raise ValueError(
-                f"FilterPruning(allocator={self.allocator!r}): no such method; there are "
+                f"FilterPruning(allocator={brief(self.allocator)}): no such method; there are "
                 f"{', '.join(map(repr, METHODS))}"
             )
 
@@ -189,23 +192,14 @@ class FilterPruning:
         return self.epochs + 1 if self.strategy in _TRAINED else self.prune.length
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:
-        """Find out whether the caps can be met, and whether a later phase needs what is lost here.
+        """Find out whether the caps can be met.
 
         Raises:
             BudgetError: If they cannot, or a later phase meets all of them alone.
-            ValueError: If anything is to be cut after single filters.
         """
         if self.granularity == "channels":
             self.prune.check(session, earlier)
             return
-        later = [type(p).__name__ for p in session.later if getattr(p, "cuts", False)]
-        if later:
-            raise ValueError(
-                f"{later[0]}() comes after FilterPruning(granularity='filters'), which leaves "
-                "layers narrower than the channels between them, so that nothing else can be cut, "
-                "neither channels nor rows: "
-                f"put {later[0]}() before it, or choose granularity='channels'"
-            )
         if session.due is None:
             raise BudgetError(
                 f"FilterPruning() has nothing to do: a later phase meets {session.budget} alone. "

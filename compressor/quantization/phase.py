@@ -28,6 +28,7 @@ from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.weighted import rounded_weights
 from compressor.settings import check_number, check_whole
 from compressor.tracing.program import evaluating
+from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.footprint import Stored
@@ -110,10 +111,10 @@ class Int8:
         numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
         check_number("Int8", **numbers)
         if self.distill is not None and not isinstance(self.distill, Distill):
-            raise ValueError(f"Int8(distill={self.distill!r}): must be Distill(), or None")
+            raise ValueError(f"Int8(distill={brief(self.distill)}): must be Distill(), or None")
         if not isinstance(self.preset, Preset):
             raise ValueError(
-                f"Int8(preset={self.preset!r}): must be compressor.quantization.presets.ORT, "
+                f"Int8(preset={brief(self.preset)}): must be compressor.quantization.presets.ORT, "
                 "VNNI or TENSORRT"
             )
 

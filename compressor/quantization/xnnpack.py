@@ -41,7 +41,12 @@ def decomposed() -> Any:
     Raises:
         ImportError: If torchao is missing.
     """
-    importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")  # registers them
+    try:
+        importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")  # registers them
+    except ImportError as error:
+        raise ImportError(
+            f"networks for XNNPACK need torchao ({error}): pip install 'compressor-nn[executorch]'"
+        ) from error
     return torch.ops.quantized_decomposed
 
 

@@ -17,6 +17,7 @@ from torch.fx import Node
 from compressor.errors import TraceError
 from compressor.exclusive import exclusive
 from compressor.measure import one_input
+from compressor.models import check_own_code
 from compressor.tracing.inline import inlined, rounds
 
 _lazy_graph_module: Any = None
@@ -53,6 +54,7 @@ def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
     what is counted; besides, a model on the meta device has no values and is refused.
     """
     inputs = one_input(model, example)
+    check_own_code(model)
     _check_values(model)
     device = next((p.device for p in model.parameters()), inputs[0].device)
     return tuple(x.detach().to(device) for x in inputs)

@@ -1,0 +1,140 @@
+"""What is given in the place of a model and is none, and a shape to try where there is no input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or not
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, Dataset
+
+from compressor.budget import Budget
+from compressor.errors import CountError
+from compressor.wording import brief, kind
+
+
+def check_model(model: object) -> None:
+    """Check that there is a model, of known sizes.
+
+    Raises:
+        ValueError: If it is no instance of `nn.Module`.
+        CountError: If it has lazy parameters.
+    """
+    if isinstance(model, type):
+        raise ValueError(
+            f"a model is needed, and {model.__name__} is a class: build one first, "
+            f"{model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"a model is needed, an instance of torch.nn.Module, and {_named(model)}"
+            f"{_remedy(model)}"
+        )
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise CountError(
+            f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. Run the model "
+            "once before measuring it, model(inputs)."
+        )
+
+
+def check_own_code(model: nn.Module) -> None:
+    """Check that a model runs Python of its own on weights that can be cut.
+
+    Raises:
+        ValueError: If it is scripted or traced, its weights are packed, or it has no forward pass.
+    """
+    name = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"the model is a {name}, made by torch.jit, whose layers cannot be cut: pass the model "
+            "as it was before torch.jit.script or torch.jit.trace, and script what comes out"
+        )
+    if type(model).forward is nn.Module.forward:
+        raise ValueError(
+            f"the model is a {name}, which has no forward(): pass one that runs its layers, such "
+            "as torch.nn.Sequential(*layers)"
+        )
+    packed = next((name for name, m in model.named_modules() if _is_packed(m)), None)
+    if packed is not None:
+        raise ValueError(
+            f"the layer {packed!r} of the {name} is quantised already, with weights that PyTorch "
+            "has packed and nothing can cut: pass the network in floating point, and Int8() in "
+            "the schedule"
+        )
+
+
+def _is_packed(module: nn.Module) -> bool:
+    return any(isinstance(value, torch.ScriptObject) for value in vars(module).values())
+
+
+def suggested(model: nn.Module) -> str:
+    """An example input to adapt, as code, by the first layer of a model that says its width."""
+    for name, module in model.named_modules():
+        made = _zeros(module)
+        if made:
+            where = f"the first layer, {name or 'itself'!r}, is a {type(module).__name__}"
+            return f"example={made} ({where}; write your own sizes for what follows the channels)"
+    return "example=torch.zeros(1, 3, 32, 32), with the sizes of one of your inputs"
+
+
+def as_example(given: object) -> str:
+    """What makes an example of something that is none; empty where nothing is known."""
+    items = cast("list[object]", given) if isinstance(given, (tuple, list)) else []
+    if items and all(isinstance(n, int) for n in items):
+        return f": for zeros of that shape pass torch.zeros({', '.join(map(str, items))})"
+    if items and isinstance(given, list) and all(isinstance(x, Tensor) for x in items):
+        return ": pass tuple(inputs), or the first of them for a single input"
+    if isinstance(given, np.ndarray):
+        return ": pass torch.from_numpy(array)"
+    if isinstance(given, DataLoader):
+        return ": pass the inputs of a batch, next(iter(loader))[0]"
+    if isinstance(given, Mapping):
+        return ": pass its values in the order of forward's arguments, tuple(batch.values())"
+    return ""
+
+
+def _zeros(module: nn.Module) -> str:
+    """Zeros for one layer, as code; empty where it does not say what it takes."""
+    shape: str = ""
+    if isinstance(module, _ConvNd):
+        inside = {1: "1000", 2: "32, 32", 3: "8, 32, 32"}[len(module.kernel_size)]
+        shape = f"{module.in_channels}, {inside}"
+    elif isinstance(module, nn.Linear):
+        shape = f"{module.in_features}"
+    elif isinstance(module, nn.RNNBase):
+        shape = f"100, {module.input_size}"
+    elif isinstance(module, nn.Embedding):
+        shape = "16, dtype=torch.long"
+    return f"torch.zeros(1, {shape})" if shape else ""
+
+
+def _named(value: object) -> str:
+    """What was given, as the subject of a sentence."""
+    if isinstance(value, (str, int, float)):
+        return f"{brief(value)} is a {type(value).__name__}"
+    return f"this is {kind(value) if value is not None else 'None'}"
+
+
+def _remedy(value: object) -> str:
+    """What to do with a thing that is no model; empty where nothing is known."""
+    if isinstance(value, (str, os.PathLike)):
+        return (
+            ": a path. Build the model and load its weights, or compressor.load(path) for a file "
+            "of Result.write"
+        )
+    if isinstance(value, Mapping):
+        return ": if it is a state dict, build the model and call model.load_state_dict with it"
+    if isinstance(value, ExportedProgram):
+        return ": pass the module that it was exported from, or its module()"
+    if isinstance(value, (Budget, DataLoader, Dataset, Tensor)):
+        return ": the order is fit(model, loader, budget=...)"
+    if callable(value):
+        return ": if it builds a model, call it; if it is one, make it a torch.nn.Module"
+    return ": pass the model itself, result.model of a Result, models[0] of a list"

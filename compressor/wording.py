@@ -1,0 +1,69 @@
+"""How errors name what a caller has given: in a few words, however large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from numbers import Number
+from typing import cast
+
+import numpy as np
+from torch import Tensor
+
+LONGEST = 60
+"""Characters of a text, number or small value that a message shows."""
+
+_SHOWN = 4
+"""Items of a container that are named."""
+
+
+def brief(value: object) -> str:
+    """A value in a few words: numbers and texts as they are, everything else by its kind.
+
+    A message shows what was given so that its reader finds the place in the code. A loader, a model
+    or a tensor in full would bury the sentence that says what to do.
+    """
+    if value is None or isinstance(value, (str, bytes, Number)):
+        return _shortened(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return kind(value)
+
+
+def kind(value: object, depth: int = 0) -> str:
+    """What kind of thing a value is, with its size: ``a tensor of shape (8, 3)``."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        shape = cast("np.ndarray[tuple[int, ...], np.dtype[np.generic]]", value).shape
+        return f"a numpy array of shape {shape}"
+    if isinstance(value, (str, bytes)):
+        return f"a {type(value).__name__}"
+    if isinstance(value, Mapping):
+        keys = cast("Mapping[object, object]", value)
+        return f"{_a(keys)} with {_listed(map(brief, keys), len(keys))}"
+    if isinstance(value, (tuple, list)):
+        items = cast("list[object]", value)
+        inside = (kind(item, depth + 1) for item in items)
+        what = f" ({_listed(inside, len(items))})" if items and not depth else ""
+        return f"{_a(items)} of {len(items)}{what}"
+    return _a(value)
+
+
+def _a(value: object) -> str:
+    """The name of a value's class, with its article."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _listed(words: Iterable[str], count: int) -> str:
+    shown = ", ".join(islice(words, _SHOWN)) or "nothing"
+    return f"{shown} and {count - _SHOWN} more" if count > _SHOWN else shown
+
+
+def _shortened(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number too long for Python to write out
+        return f"an {type(value).__name__} of {cast('int', value).bit_length():,} bits"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]}... ({len(text):,} characters)"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compressor import masking
 from compressor.copies import private_copy
+from compressor.draws import steady
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.tracing.program import evaluating, named_tensors
@@ -56,7 +57,8 @@ class Outcome:
     Attributes:
         difference: The largest, relative to how much outputs vary; meaningless after a failure.
         failure: Why the two do not agree, or could not be compared; empty where they agree.
-        sure: Whether the same in another precision could not say otherwise.
+        sure: Whether the same in another precision could not say otherwise: the smaller model does
+            not run in its own, or it differs in float64.
     """
 
     difference: float = 0.0
@@ -89,7 +91,7 @@ def compare_twice(
     """
     if quick:
         found = difference(model, graph, structure, shrunk, attempt, lenient=False)
-        if not found.failure:
+        if not found.failure or found.sure:
             return found
     found = difference(model, graph, structure, shrunk, attempt, double=True)
     if not found.failure or found.sure:
@@ -116,30 +118,51 @@ def difference(
         shrunk = private_copy(shrunk).double()
         items = tuple(tuple(_copied(x, double=True) for x in item) for item in items)
     try:
+        outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
+    except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
+        text = (str(error).splitlines() or [""])[0]
+        failure = f"it does not run ({type(error).__name__}: {text})"
+        return Outcome(failure=failure, sure=not double and _is_plain(model))
+    try:
         runs = [
-            masking.Masked(graph, structure, tensors).outputs(item)
+            _masked(graph, structure, tensors, item)
             for item in (items if attempt.both else items[:1])
         ]
     except (RuntimeError, TypeError) as error:
         return Outcome(failure=f"the masked original does not run ({str(error).splitlines()[0]})")
     narrowed = any(run.narrowed for run in runs)
-    try:
-        outputs = outputs_of(shrunk, items, joint=attempt.joint)
-    except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        text = (str(error).splitlines() or [""])[0]
-        return Outcome(failure=f"it does not run ({type(error).__name__}: {text})")
     found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
     if isinstance(found, str):
         return Outcome(failure=found, sure=double and not narrowed)
     return Outcome(difference=found)
 
 
-def outputs_of(model: nn.Module, items: Sequence[Inputs], *, joint: bool) -> list[list[Tensor]]:
-    """Outputs of each item, from one batch or one by one, in eval mode."""
-    with evaluating(model), torch.no_grad():
-        if not joint:
-            return [masking.flat(model(*(x.clone() for x in item))) for item in items]
-        together = masking.flat(model(*(x.clone() for x in batch(items))))
+def _masked(
+    graph: Graph, structure: Structure, tensors: dict[str, Tensor], item: Inputs
+) -> masking.Run:
+    with steady(graph):
+        return masking.Masked(graph, structure, tensors).outputs(item)
+
+
+def outputs_of(
+    model: nn.Module, items: Sequence[Inputs], graph: Graph, *, joint: bool
+) -> list[list[Tensor]]:
+    """Outputs of each item, from one batch or one by one, in eval mode, with draws alike.
+
+    Args:
+        model: Original or smaller.
+        items: Single inputs.
+        graph: Of the original.
+        joint: Whether to run them as one batch.
+    """
+
+    def run(inputs: Inputs) -> list[Tensor]:
+        with evaluating(model), torch.no_grad(), steady(graph):
+            return masking.flat(model(*(x.clone() for x in inputs)))
+
+    if not joint:
+        return [run(item) for item in items]
+    together = run(batch(items))
     size = len(items)
     if any(x.ndim == 0 or x.shape[0] != size for x in together):
         raise ValueError("its outputs have no batch dimension")
@@ -210,6 +233,11 @@ def _spread(first: Tensor, second: Tensor) -> float | None:
     if not bool(finite.any()):
         return None
     return float((first - second)[finite].abs().max())
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether every operation has a kernel for the model's own precision."""
+    return all(p.dtype in ROUNDING for p in model.parameters())
 
 
 def _has_double(model: nn.Module) -> bool:

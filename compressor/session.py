@@ -42,6 +42,7 @@ from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Shrink
 from compressor.result import Result
 from compressor.settings import check_whole
+from compressor.smallest import allocated_within
 from compressor.structure import Structure, full, restrict
 from compressor.surgery import cut, shrink
 from compressor.trace import trace
@@ -345,15 +346,14 @@ class Session:
         Raises:
             BudgetError: If it cannot.
         """
-        allocate(
-            self.graph,
-            np.ones(self.graph.units),
-            self.due or self.budget,
-            method="uniform",
-            floor=prune.floor,
-            round_to=prune.round_to,
-            costs=forms(self),
-        )
+        scores = np.ones(self.graph.units)
+        settings = {"floor": prune.floor, "round_to": prune.round_to}
+
+        def any_within(costs: Mapping[str, Quadratic]) -> Allocation:
+            caps = self.due or self.budget
+            return allocate(self.graph, scores, caps, method="uniform", costs=costs, **settings)
+
+        allocated_within(self, forms(self), any_within, **settings)
 
     def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:
         """Go straight to a structure reached earlier, as a resumed run does.

@@ -15,10 +15,11 @@ from compressor.allocation import Allocation, allocate
 from compressor.batches import Batch
 from compressor.budget import Budget
 from compressor.calibration import calibration_loss
-from compressor.choice import choose
+from compressor.choice import Candidate, choose
 from compressor.graph import Quadratic
 from compressor.importance import Scores, frobenius, gradients
 from compressor.phases import Prune
+from compressor.smallest import allocated_within
 from compressor.structure import Structure
 from compressor.surgery import shrink
 
@@ -39,14 +40,18 @@ def allocated(
     """
     batches = [] if session.data is None else list(islice(session.data, prune.batches))
     scores = partial(_reachable, session) if prune.reachable else measured(session, prune, batches)
-    found = [
-        allocate(
-            session.graph, scores, caps,
-            method=c.method, objective=c.objective, floor=prune.floor, round_to=prune.round_to,
-            costs=forms,
+    settings = {"floor": prune.floor, "round_to": prune.round_to}
+
+    def by(way: Candidate, costs: Mapping[str, Quadratic]) -> Allocation:
+        method, objective = way.method, way.objective
+        return allocate(
+            session.graph, scores, caps, method=method, objective=objective, costs=costs, **settings
         )
-        for c in prune.candidates(data=bool(batches))
-    ]  # fmt: skip
+
+    found = [
+        allocated_within(session, forms, partial(by, way), **settings)
+        for way in prune.candidates(data=bool(batches))
+    ]
     chosen, losses = choose(found, partial(_loss, session, batches))
     names = [allocation.name for allocation in found]
     return chosen, dict(zip(names, losses, strict=True)) if losses else {}

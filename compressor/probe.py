@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
+from compressor.blame import blamed
 from compressor.comparison import CONSTANT, Inputs
 from compressor.copies import private_copy
 from compressor.errors import VerificationError
@@ -44,11 +45,11 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
         warn_of_other_code(random, batch_of(example))
     trials = Trials(model, random, example, trains=trains)
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
-    reasons = _culprits(trials, graph, free)
+    reasons = _failing(trials, graph, free)
     while reasons:
         graph = freeze(graph, reasons)
         free = [number for number in free if number not in reasons]
-        reasons = _culprits(trials, graph, free)
+        reasons = _failing(trials, graph, free)
     return graph
 
 
@@ -62,6 +63,23 @@ def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
         layer: reason for number, reason in reasons.items() for layer in graph.axes[number].layers
     }
     return replace(graph, axes=axes, frozen={**graph.frozen, **layers})
+
+
+def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
+    """Axes to freeze, with what went wrong; none if all of them can be thinned together.
+
+    The parts of the network that go wrong say which axes those are; where they do not, and for
+    those that may have been named wrongly, a search does.
+    """
+    if not axes or trials.attempt(graph, _thinned(graph, axes)) is None:
+        return {}
+    model, tries = trials.ways[0]
+    together = next((a.items for a in tries if a.joint), tries[0].items)
+    reasons, unsure = blamed(model, graph, together, axes, _thinned)
+    if not reasons:
+        return _culprits(trials, graph, axes)
+    sure = {number: reason for number, reason in reasons.items() if number not in unsure}
+    return sure | _culprits(trials, freeze(graph, sure), [n for n in axes if n in unsure])
 
 
 def _culprits(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
@@ -132,10 +150,9 @@ class Trials:
 
 def _thinned(graph: Graph, axes: list[int]) -> Structure:
     """About a third of the units of these axes removed, seeded, at least one kept and removed."""
-    random = np.random.default_rng(0)
     keep = np.ones(graph.units, dtype=bool)
     for number in axes:
-        axis = graph.axes[number]
+        axis, random = graph.axes[number], np.random.default_rng(number)
         count = min(axis.size - 1, max(1, axis.size // 3))
         keep[axis.first + random.permutation(axis.size)[:count]] = False
     return Structure(graph, keep)

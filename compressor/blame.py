@@ -43,11 +43,13 @@ class Suspect:
         where: Which part, the same in every run.
         what: What is wrong.
         nodes: The last operations of the part.
+        leaf: Whether it is a module without others inside.
     """
 
     where: tuple[str, int, str]
     what: str
     nodes: tuple[Node, ...]
+    leaf: bool = False
 
 
 def blamed(
@@ -58,22 +60,24 @@ def blamed(
     Args:
         model: The original, on weights that show something.
         graph: Its graph.
-        items: Single inputs, run as one batch.
+        items: Single inputs, run as one batch if there are several.
         axes: Numbers of those that are tried.
         thin: Removes something of some axes.
     """
     if graph.program is None:
         return {}, []
     parts = Boundaries(graph, graph.program)
-    odd = {s.where for s in _suspects(model, parts, full(graph), items)}
+    odd = {s.where for s in _suspects(model, parts, full(graph), items).suspects}
     reasons, innocent = dict[int, str](), list[int]()
     last: dict[tuple[str, int, str], int] = {}
+    plain = False
     for _ in range(ROUNDS):
         left = [axis for axis in axes if axis not in reasons]
-        found = _suspects(model, parts, thin(graph, left), items)
-        found = [s for s in found if s.where not in odd]
-        if not found:
-            break
+        run = _suspects(model, parts, thin(graph, left), items, plain=plain)
+        if plain and not run.stopped:  # it gets through, or the values may say more
+            plain = False
+            continue
+        found = [s for s in run.suspects if s.where not in odd]
         before = len(reasons)
         for suspect in found:
             axis = next((a for a in parts.axes(suspect.nodes) if a in left), None)
@@ -84,27 +88,36 @@ def blamed(
                 reasons[axis] = f"removing channels breaks the forward pass: {suspect.what}"
         if len(reasons) == before:
             break
+        plain = run.stopped and len(found) == 1
     return reasons, innocent
 
 
 def _suspects(
-    model: nn.Module, parts: Boundaries, structure: Structure, items: Sequence[Inputs]
-) -> list[Suspect]:
-    """What is wrong with a structure, part by part."""
+    model: nn.Module,
+    parts: Boundaries,
+    structure: Structure,
+    items: Sequence[Inputs],
+    *,
+    plain: bool = False,
+) -> _Run:
+    """What is wrong with a structure, part by part; `plain` only looks for what stops it."""
     tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
+    run = _Run(parts, {})
     try:
-        runs = [_Values(parts, structure, tensors).of(item) for item in items]
+        if not plain:
+            runs = [_Values(parts, structure, tensors).of(item) for item in items]
+            run.values = {n: _together([values[n] for values in runs]) for n in runs[0]}
         smaller = shrink(model, parts.graph, structure)
     except (RuntimeError, TypeError, AttributeError, KeyError):
-        return []  # the comparison says what is the matter
-    run = _Run(parts, {n: _together([values[n] for values in runs]) for n in runs[0]})
+        return run  # the comparison says what is the matter
     run.watch(smaller)
     with evaluating(smaller), torch.no_grad(), steady(parts.graph):
         try:
             smaller(*(x.clone() for x in batch(items)))
         except Exception:  # noqa: BLE001 - noted where it was raised
-            return run.suspects
-    return run.suspects
+            # In a layer of PyTorch what came in is wrong, which only values tell from what went on.
+            run.stopped = not plain or not run.suspects[-1].leaf
+    return run
 
 
 def _together(tensors: list[Tensor]) -> Tensor:
@@ -139,7 +152,17 @@ class _Values(Masked):
 
 @dataclass
 class _Run:
-    """A run of a smaller model whose borders are put right."""
+    """A run of a smaller model whose borders are put right.
+
+    Attributes:
+        parts: Where they are.
+        values: What is right.
+        suspects: What was wrong.
+        counts: Calls of every module so far.
+        ended: Number of the last operation of the call that ended last.
+        noted: Errors that were raised.
+        stopped: Whether one of them stopped the run, in code that is to blame.
+    """
 
     parts: Boundaries
     values: dict[Node, Tensor]
@@ -147,6 +170,7 @@ class _Run:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     ended: int = -1
     noted: list[Exception] = field(default_factory=list[Exception])
+    stopped: bool = False
 
     def watch(self, model: nn.Module) -> None:
         """Let every module of a model that the program knows tell of its calls."""
@@ -200,7 +224,8 @@ class _Run:
         text = (str(error).splitlines() or [""])[0]
         what = f"it does not run in {where[0] or 'forward'!r} ({type(error).__name__}: {text})"
         spot = (where[0], where[1], f"run {self.ended}")
-        self.suspects.append(Suspect(spot, what, own or call.nodes[-1:]))
+        leaf = len(call.own) == len(call.nodes) and bool(where[0])
+        self.suspects.append(Suspect(spot, what, own or call.nodes[-1:], leaf))
 
 
 def _difference(tensor: Tensor, wanted: Tensor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ EXACT = 1e-9
 
 SINGLE, HALF = 1e-4, 3e-2
 """The same in float32, and in types of fewer bits."""
+
+GROSS = 0.2
+"""A difference in float32 that float64 need not confirm."""
 
 ROUNDING = {torch.float64: 100, torch.float32: 100}
 """Units in the last place of an output that rounding may cost beside; 4 in types of fewer bits."""
@@ -132,9 +135,7 @@ def difference(
         return Outcome(failure=f"the masked original does not run ({str(error).splitlines()[0]})")
     narrowed = any(run.narrowed for run in runs)
     found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
-    if isinstance(found, str):
-        return Outcome(failure=found, sure=double and not narrowed)
-    return Outcome(difference=found)
+    return replace(found, sure=found.sure or (double and not narrowed)) if found.failure else found
 
 
 def _masked(
@@ -179,29 +180,39 @@ def batch(items: Sequence[Inputs]) -> Inputs:
 
 def _distance(
     reference: list[list[Tensor]], outputs: list[list[Tensor]], *, lenient: bool
-) -> float | str:
+) -> Outcome:
     """Compare the items of `reference` with those of `outputs`, which may have one more."""
     worst, seen, varied = 0.0, False, False
     for wanted, found in zip(reference, outputs, strict=False):
         shapes = [tuple(x.shape) for x in wanted], [tuple(x.shape) for x in found]
         if shapes[0] != shapes[1]:
-            return f"its outputs have shapes {shapes[1]} instead of {shapes[0]}"
+            failure = f"its outputs have shapes {shapes[1]} instead of {shapes[0]}"
+            return Outcome(failure=failure, sure=True)
         for place, (a, b) in enumerate(zip(map(_real, wanted), map(_real, found), strict=True)):
             if not a.is_floating_point():
                 continue  # numbers of classes and flags may flip where scores are nearly equal
             seen = True
             scale = _spread(_real(outputs[0][place]), _real(outputs[1][place]))
             if scale is None:
-                return "its outputs are not finite on these inputs"
+                return Outcome(failure="its outputs are not finite on these inputs")
             error, rounding = _error(a, b, lenient=lenient)
             relative = error / scale if scale else float("inf") if error else 0.0
             if not error <= _tolerance(a.dtype, lenient=lenient) * scale + rounding:
-                return f"its outputs differ by {relative:.2g} of how much they vary"
+                failure = f"its outputs differ by {relative:.2g} of how much they vary"
+                return Outcome(failure=failure, sure=_is_gross(a, error, scale))
             if scale > rounding:  # else the same constant
                 varied, worst = True, max(worst, relative)
     if not seen:
-        return DISCRETE
-    return worst if varied else CONSTANT
+        return Outcome(failure=DISCRETE)
+    return Outcome(difference=worst) if varied else Outcome(failure=CONSTANT)
+
+
+def _is_gross(wanted: Tensor, error: float, scale: float) -> bool:
+    """Whether a difference in float32 is none of rounding, even where a part has fewer bits."""
+    if wanted.dtype != torch.float32:
+        return False
+    size = float(wanted.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return error > GROSS * scale + HALF * size
 
 
 def _real(tensor: Tensor) -> Tensor:

@@ -74,8 +74,10 @@ def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     if not axes or trials.attempt(graph, _thinned(graph, axes)) is None:
         return {}
     model, tries = trials.ways[0]
-    together = next((a.items for a in tries if a.joint), tries[0].items)
-    reasons, unsure = blamed(model, graph, together, axes, _thinned)
+    items = tries[0].items
+    reasons, unsure = blamed(model, graph, items[:1], axes, _thinned)
+    if not reasons:  # what a batch of one hides, one of two may show
+        reasons, unsure = blamed(model, graph, items, axes, _thinned)
     if not reasons:
         return _culprits(trials, graph, axes)
     sure = {number: reason for number, reason in reasons.items() if number not in unsure}

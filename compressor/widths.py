@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressor import randomness
 from compressor.allocation import Allocation, allocate
 from compressor.batches import Batch
 from compressor.budget import Budget
@@ -59,7 +60,8 @@ def allocated(
 
 def measured(session: Session, prune: Prune, batches: Sequence[Batch]) -> Scores:
     """One score per unit, the same in every process."""
-    found = gradients(session.model, batches, session.loss, clips=prune.clips)
+    with randomness.preserved():  # a model may draw in eval mode
+        found = gradients(session.model, batches, session.loss, clips=prune.clips)
     importance = prune.scored_by(data=session.data is not None)
     return agreed(session, importance(session.graph, _tensors(session.model), found))
 

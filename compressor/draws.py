@@ -100,7 +100,7 @@ class _Steady(TorchDispatchMode):
 
 
 def _bernoulli(given: dict[str, Any]) -> Tensor:
-    x: Tensor = given.get("self", given.get("input"))
+    x: Tensor = given["self"]
     p = given.get("p", x)
     return torch.as_tensor(p, dtype=x.dtype, device=x.device).expand_as(x).clone()
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.allocation import Allocation, allocate
+from compressor.allocation import Allocation
 from compressor.arguments import check_fabric, check_follower, check_functions, check_unfinished
 from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
@@ -42,7 +42,7 @@ from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Shrink
 from compressor.result import Result
 from compressor.settings import check_whole
-from compressor.smallest import allocated_within
+from compressor.smallest import check_within
 from compressor.structure import Structure, full, restrict
 from compressor.surgery import cut, shrink
 from compressor.trace import trace
@@ -346,14 +346,7 @@ class Session:
         Raises:
             BudgetError: If it cannot.
         """
-        scores = np.ones(self.graph.units)
-        settings = {"floor": prune.floor, "round_to": prune.round_to}
-
-        def any_within(costs: Mapping[str, Quadratic]) -> Allocation:
-            caps = self.due or self.budget
-            return allocate(self.graph, scores, caps, method="uniform", costs=costs, **settings)
-
-        allocated_within(self, forms(self), any_within, **settings)
+        check_within(self, forms(self), floor=prune.floor, round_to=prune.round_to)
 
     def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:
         """Go straight to a structure reached earlier, as a resumed run does.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.allocation import Allocation
+from compressor.allocation import Allocation, allocate
 from compressor.allocation.problem import Integers, allowed_widths
 from compressor.errors import BudgetError
 from compressor.footprint import UNIT, bound
@@ -31,17 +31,17 @@ Allocate = Callable[[Mapping[str, Quadratic]], Allocation]
 def allocated_within(
     session: Session,
     costs: Mapping[str, Quadratic],
-    allocate: Allocate,
+    choose: Allocate,
     *,
     floor: int,
     round_to: int,
 ) -> Allocation:
-    """What `allocate` says of forms of cost, and where they refuse, of the smallest structure.
+    """What `choose` says of forms of cost, and where they refuse, of the smallest structure.
 
     Args:
         session: Whose model is to shrink.
         costs: Forms of cost; there is something to find out if bytes are among them.
-        allocate: Called with forms of cost.
+        choose: Called with forms of cost.
         floor: Fewest units of an axis.
         round_to: Widths are multiples of it, or full.
 
@@ -49,7 +49,7 @@ def allocated_within(
         BudgetError: If the smallest structure is too large; its bytes are exact.
     """
     try:
-        return allocate(costs)
+        return choose(costs)
     except BudgetError:
         if "bytes" not in costs or len(session.masks) or session.bits:
             raise
@@ -58,7 +58,26 @@ def allocated_within(
     # Nothing but the smallest structure is within: for any other the form would be a guess again.
     least = max(_bytes(session, widths), session.budget.caps["bytes"])
     const = form.const + least * UNIT - form(widths)
-    return allocate({**costs, "bytes": replace(form, const=max(const, 0))})
+    return choose({**costs, "bytes": replace(form, const=max(const, 0))})
+
+
+def check_within(
+    session: Session, costs: Mapping[str, Quadratic], *, floor: int, round_to: int
+) -> None:
+    """Find out whether a session's caps can be met at all, whatever the importance.
+
+    Raises:
+        BudgetError: If they cannot.
+    """
+    caps, scores = session.due or session.budget, np.ones(session.graph.units)
+
+    def anyhow(forms: Mapping[str, Quadratic]) -> Allocation:
+        return allocate(
+            session.graph, scores, caps, method="uniform", floor=floor, round_to=round_to,
+            costs=forms,
+        )  # fmt: skip
+
+    allocated_within(session, costs, anyhow, floor=floor, round_to=round_to)
 
 
 def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:

@@ -41,16 +41,16 @@ def allocated(
     """
     batches = [] if session.data is None else list(islice(session.data, prune.batches))
     scores = partial(_reachable, session) if prune.reachable else measured(session, prune, batches)
-    settings = {"floor": prune.floor, "round_to": prune.round_to}
+    floor, round_to = prune.floor, prune.round_to
 
     def by(way: Candidate, costs: Mapping[str, Quadratic]) -> Allocation:
-        method, objective = way.method, way.objective
         return allocate(
-            session.graph, scores, caps, method=method, objective=objective, costs=costs, **settings
-        )
+            session.graph, scores, caps, method=way.method, objective=way.objective,
+            floor=floor, round_to=round_to, costs=costs,
+        )  # fmt: skip
 
     found = [
-        allocated_within(session, forms, partial(by, way), **settings)
+        allocated_within(session, forms, partial(by, way), floor=floor, round_to=round_to)
         for way in prune.candidates(data=bool(batches))
     ]
     chosen, losses = choose(found, partial(_loss, session, batches))
@@ -60,10 +60,11 @@ def allocated(
 
 def measured(session: Session, prune: Prune, batches: Sequence[Batch]) -> Scores:
     """One score per unit, the same in every process."""
+    importance = prune.scored_by(data=session.data is not None)
     with randomness.preserved():  # a model may draw in eval mode
         found = gradients(session.model, batches, session.loss, clips=prune.clips)
-    importance = prune.scored_by(data=session.data is not None)
-    return agreed(session, importance(session.graph, _tensors(session.model), found))
+        scores = importance(session.graph, _tensors(session.model), found)
+    return agreed(session, scores)
 
 
 def agreed(session: Session, values: Scores) -> Scores:

@@ -95,7 +95,7 @@ def test_a_refusal_names_the_bytes_of_a_file(seed: int, kind: str, names: set[st
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     kind=st.sampled_from(["plain", "keep", "steps", "int8", "joint"]),

@@ -109,7 +109,7 @@ def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
     )
     inputs, targets = _pair(batch, name, instead)
     _check_place(model, inputs, name)
-    with torch.no_grad():
+    with torch.no_grad(), randomness.preserved():
         try:
             logits = call(private_copy(model).eval(), inputs)
         except Exception as error:

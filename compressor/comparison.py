@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from compressor import masking
 from compressor.copies import private_copy
+from compressor.draws import steady
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.tracing.program import evaluating, named_tensors
@@ -21,6 +22,9 @@ EXACT = 1e-9
 
 SINGLE, HALF = 1e-4, 3e-2
 """The same in float32, and in types of fewer bits."""
+
+GROSS = 0.2
+"""A difference in float32 that float64 need not confirm."""
 
 ROUNDING = {torch.float64: 100, torch.float32: 100}
 """Units in the last place of an output that rounding may cost beside; 4 in types of fewer bits."""
@@ -56,7 +60,8 @@ class Outcome:
     Attributes:
         difference: The largest, relative to how much outputs vary; meaningless after a failure.
         failure: Why the two do not agree, or could not be compared; empty where they agree.
-        sure: Whether the same in another precision could not say otherwise.
+        sure: Whether the same in another precision could not say otherwise: the smaller model does
+            not run in its own, or it differs in float64.
     """
 
     difference: float = 0.0
@@ -89,7 +94,7 @@ def compare_twice(
     """
     if quick:
         found = difference(model, graph, structure, shrunk, attempt, lenient=False)
-        if not found.failure:
+        if not found.failure or found.sure:
             return found
     found = difference(model, graph, structure, shrunk, attempt, double=True)
     if not found.failure or found.sure:
@@ -116,30 +121,49 @@ def difference(
         shrunk = private_copy(shrunk).double()
         items = tuple(tuple(_copied(x, double=True) for x in item) for item in items)
     try:
+        outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
+    except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
+        text = (str(error).splitlines() or [""])[0]
+        failure = f"it does not run ({type(error).__name__}: {text})"
+        return Outcome(failure=failure, sure=not double and _is_plain(model))
+    try:
         runs = [
-            masking.Masked(graph, structure, tensors).outputs(item)
+            _masked(graph, structure, tensors, item)
             for item in (items if attempt.both else items[:1])
         ]
     except (RuntimeError, TypeError) as error:
         return Outcome(failure=f"the masked original does not run ({str(error).splitlines()[0]})")
     narrowed = any(run.narrowed for run in runs)
-    try:
-        outputs = outputs_of(shrunk, items, joint=attempt.joint)
-    except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        text = (str(error).splitlines() or [""])[0]
-        return Outcome(failure=f"it does not run ({type(error).__name__}: {text})")
     found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
-    if isinstance(found, str):
-        return Outcome(failure=found, sure=double and not narrowed)
-    return Outcome(difference=found)
+    return replace(found, sure=found.sure or (double and not narrowed)) if found.failure else found
 
 
-def outputs_of(model: nn.Module, items: Sequence[Inputs], *, joint: bool) -> list[list[Tensor]]:
-    """Outputs of each item, from one batch or one by one, in eval mode."""
-    with evaluating(model), torch.no_grad():
-        if not joint:
-            return [masking.flat(model(*(x.clone() for x in item))) for item in items]
-        together = masking.flat(model(*(x.clone() for x in batch(items))))
+def _masked(
+    graph: Graph, structure: Structure, tensors: dict[str, Tensor], item: Inputs
+) -> masking.Run:
+    with steady(graph):
+        return masking.Masked(graph, structure, tensors).outputs(item)
+
+
+def outputs_of(
+    model: nn.Module, items: Sequence[Inputs], graph: Graph, *, joint: bool
+) -> list[list[Tensor]]:
+    """Outputs of each item, from one batch or one by one, in eval mode, with draws alike.
+
+    Args:
+        model: Original or smaller.
+        items: Single inputs.
+        graph: Of the original.
+        joint: Whether to run them as one batch.
+    """
+
+    def run(inputs: Inputs) -> list[Tensor]:
+        with evaluating(model), torch.no_grad(), steady(graph):
+            return masking.flat(model(*(x.clone() for x in inputs)))
+
+    if not joint:
+        return [run(item) for item in items]
+    together = run(batch(items))
     size = len(items)
     if any(x.ndim == 0 or x.shape[0] != size for x in together):
         raise ValueError("its outputs have no batch dimension")
@@ -156,29 +180,39 @@ def batch(items: Sequence[Inputs]) -> Inputs:
 
 def _distance(
     reference: list[list[Tensor]], outputs: list[list[Tensor]], *, lenient: bool
-) -> float | str:
+) -> Outcome:
     """Compare the items of `reference` with those of `outputs`, which may have one more."""
     worst, seen, varied = 0.0, False, False
     for wanted, found in zip(reference, outputs, strict=False):
         shapes = [tuple(x.shape) for x in wanted], [tuple(x.shape) for x in found]
         if shapes[0] != shapes[1]:
-            return f"its outputs have shapes {shapes[1]} instead of {shapes[0]}"
+            failure = f"its outputs have shapes {shapes[1]} instead of {shapes[0]}"
+            return Outcome(failure=failure, sure=True)
         for place, (a, b) in enumerate(zip(map(_real, wanted), map(_real, found), strict=True)):
             if not a.is_floating_point():
                 continue  # numbers of classes and flags may flip where scores are nearly equal
             seen = True
             scale = _spread(_real(outputs[0][place]), _real(outputs[1][place]))
             if scale is None:
-                return "its outputs are not finite on these inputs"
+                return Outcome(failure="its outputs are not finite on these inputs")
             error, rounding = _error(a, b, lenient=lenient)
             relative = error / scale if scale else float("inf") if error else 0.0
             if not error <= _tolerance(a.dtype, lenient=lenient) * scale + rounding:
-                return f"its outputs differ by {relative:.2g} of how much they vary"
+                failure = f"its outputs differ by {relative:.2g} of how much they vary"
+                return Outcome(failure=failure, sure=_is_gross(a, error, scale))
             if scale > rounding:  # else the same constant
                 varied, worst = True, max(worst, relative)
     if not seen:
-        return DISCRETE
-    return worst if varied else CONSTANT
+        return Outcome(failure=DISCRETE)
+    return Outcome(difference=worst) if varied else Outcome(failure=CONSTANT)
+
+
+def _is_gross(wanted: Tensor, error: float, scale: float) -> bool:
+    """Whether a difference in float32 is none of rounding, even where a part has fewer bits."""
+    if wanted.dtype != torch.float32:
+        return False
+    size = float(wanted.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return error > GROSS * scale + HALF * size
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -210,6 +244,11 @@ def _spread(first: Tensor, second: Tensor) -> float | None:
     if not bool(finite.any()):
         return None
     return float((first - second)[finite].abs().max())
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether every operation has a kernel for the model's own precision."""
+    return all(p.dtype in ROUNDING for p in model.parameters())
 
 
 def _has_double(model: nn.Module) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressor import randomness
 from compressor.copies import private_copy
 from compressor.exclusive import exclusive
 from compressor.measure import Example, mask_of, one_input, opened, run
@@ -157,7 +158,7 @@ def record_calls(
 
 def _recorded(model: nn.Module, example: Example | None, *, masks: bool) -> _Recorder:
     recorder = _Recorder(private_copy(model).eval(), masks=masks)
-    with torch.no_grad(), recorder.listening():
+    with randomness.preserved(), torch.no_grad(), recorder.listening():
         run(recorder.model, one_input(model, example))
     return recorder
 
@@ -282,7 +283,7 @@ def thop_count(model: nn.Module, example: Example | None = None) -> Count | None
     if thop is None:
         return None
     inputs = one_input(model, example)
-    with _quiet():
+    with _quiet(), randomness.preserved():
         macs, params = thop.profile(private_copy(model), inputs=inputs, verbose=False)
     return Count(params=round(params), macs=round(macs))
 
@@ -296,7 +297,10 @@ def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | No
     if fvcore is None:
         return None
     scratch = private_copy(model).eval()
-    with _quiet():  # with gradients, as it is run by default: without, attention is fused and lost
+    with (
+        _quiet(),
+        randomness.preserved(),
+    ):  # with gradients, as it is run by default: without, attention is fused and lost
         analysis = fvcore.FlopCountAnalysis(scratch, one_input(model, example))
         analysis = analysis.unsupported_ops_warnings(enabled=False)
         macs = analysis.uncalled_modules_warnings(enabled=False).total()

@@ -123,7 +123,7 @@ class Joint:
         session = training.session
         batches = list(islice(training.batches(whole=True), self.batches))
         measured = _Measured(self, session, batches)
-        mixes = [measured.mix(bits, *way) for bits in self.averages for way in WAYS]
+        mixes = measured.mixes()
         best = min(mixes, key=lambda mix: mix.loss)
         chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
         sensitivity = measured.sensitivity(chosen.allocation.structure)
@@ -177,6 +177,23 @@ class _Measured:
         self.scores = agreed(session, fisher(session.graph, tensors, found))
         self._fisher = fisher_diagonal(self.weights, found)
         self._footprint = footprint(session, session.later)
+
+    def mixes(self) -> list[Mix]:
+        """All that fit the caps: with many bits to a weight none may.
+
+        Raises:
+            BudgetError: If none does.
+        """
+        found, refused = list[Mix](), list[BudgetError]()
+        for bits in self.joint.averages:
+            for way in WAYS:
+                try:
+                    found.append(self.mix(bits, *way))
+                except BudgetError as error:
+                    refused.append(error)
+        if not found:
+            raise refused[-1]
+        return found
 
     def mix(self, bits: float, method: str, objective: Objective) -> Mix:
         """Widths for a number of bits, codes for the widths, and the loss of both."""

@@ -3,12 +3,13 @@
 A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one
 input: half of what `torch.utils.flop_counter` counts. PyTorch runs some layers as one fused kernel
 that this counter reads as zero (attention, the transformer layer, LSTM); here they are made to run
-as separate products, and an operation that is neither counted nor known to multiply no matrices is
-an error, never a zero. `docs/counting.md` says what this leaves out.
+as separate products, and an operation that is not counted although weights go into it, or although
+it is named a product, is an error, never a zero. `docs/counting.md` says what this leaves out.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -29,6 +30,7 @@ from compressor.copies import private_copy
 from compressor.errors import CountError
 from compressor.exclusive import exclusive
 from compressor.models import as_example, check_model, suggested
+from compressor.origins import Origins
 from compressor.stored import COUNTED, Compressed, Described, Role, Stored
 from compressor.wording import kind
 
@@ -97,7 +99,12 @@ FREE = frozenset(
 )
 """Operations of `torch.ops.aten`, in place or not, that hold no convolution and no matrix product,
 beside those PyTorch itself marks as elementwise, as views or as making a tensor from numbers.
-Whatever is neither free nor counted is refused, so an operation missing here is an error."""
+Whatever is neither free nor counted costs nothing only where no weight goes into it."""
+
+PRODUCT = re.compile(
+    r"conv(?!ert)|linear|matmul|gemm|attention|attn|einsum|lstm|gru|rnn|mm(?![a-z])|mv$|dot$"
+)
+"""Names of operations that multiply matrices, of any package: never free without a formula."""
 
 _aten = torch.ops.aten
 
@@ -121,10 +128,13 @@ def measure(model: nn.Module | Compressed, example: Example | None = None) -> Co
 
     Returns:
         The cost. MACs are half of what `torch.utils.flop_counter` counts, with attention and
-        recurrent layers run as separate matrix products, and with vector products counted.
+        recurrent layers run as separate matrix products, and with vector products counted. An
+        operation without a formula and without weights (a Fourier transform of the input, a sort)
+        counts nothing.
 
     Raises:
-        CountError: If an operation cannot be counted, or the model cannot be copied or run.
+        CountError: If an operation that takes weights, or is a product by its name, cannot be
+            counted, or the model cannot be copied or run.
         ValueError: If there is no model or no example, or an empty one.
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
@@ -157,7 +167,7 @@ def multiply_accumulates(model: nn.Module, example: Example | None = None) -> in
     inputs = one_input(model, example)
     scratch = private_copy(model).eval()
     counter = FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS)
-    with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(counter), counter:
+    with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
         run(scratch, inputs)
     return counter.get_total_flops() // 2
 
@@ -261,14 +271,15 @@ def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
 
 
 class _Guard(TorchDispatchMode):
-    """Refuses every operation that `counter` does not count and that is not free.
+    """Refuses every operation with weights that `counter` does not count and that is not free.
 
     It lies under the counter, so it sees operations as the counter executes them: decomposed.
     """
 
-    def __init__(self, counter: FlopCounterMode) -> None:
+    def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
         super().__init__()
         self.counter = counter
+        self.origins = Origins(model)
 
     def __torch_dispatch__(
         self,
@@ -277,15 +288,25 @@ class _Guard(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        given = (args, kwargs or {})
         if func.overloadpacket not in self.counter.flop_registry and not _is_free(func):
-            where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
-            raise CountError(
-                f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
-                "cannot be counted. Write it with convolutions, linear layers or matmul, move it "
-                "out of the model, or give it a formula with "
-                "torch.utils.flop_counter.register_flop_formula."
-            )
-        return func(*args, **(kwargs or {}))
+            self._check(func, given)
+        result = func(*args, **(kwargs or {}))
+        self.origins.follow(func, given, result)
+        return result
+
+    def _check(self, func: OpOverload, given: object) -> None:
+        weighs = self.origins.weighs(given)
+        if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `_is_free`
+            return
+        where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
+        why = "it takes weights" if weighs else "it is a product by its name"
+        raise CountError(
+            f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
+            f"cannot be counted: {why}, and PyTorch's counter has no formula for it. Write it with "
+            "convolutions, linear layers or matmul, move it out of the model, or give it a formula "
+            "with torch.utils.flop_counter.register_flop_formula."
+        )
 
 
 @cache

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.allocation import Allocation, allocate
+from compressor.allocation import Allocation
 from compressor.arguments import check_session, check_stored
 from compressor.averages import Averaged, Averages
 from compressor.batches import Batch
@@ -42,6 +42,7 @@ from compressor.optimizers import follow, hand_over
 from compressor.phases import Phase, Prune
 from compressor.report import Epoch, Shrink
 from compressor.result import Result
+from compressor.smallest import check_within
 from compressor.structure import Structure, full, restrict
 from compressor.surgery import cut, shrink
 from compressor.trace import trace
@@ -354,15 +355,7 @@ class Session:
         Raises:
             BudgetError: If it cannot.
         """
-        allocate(
-            self.graph,
-            np.ones(self.graph.units),
-            self.due or self.budget,
-            method="uniform",
-            floor=prune.floor,
-            round_to=prune.round_to,
-            costs=forms(self),
-        )
+        check_within(self, forms(self), floor=prune.floor, round_to=prune.round_to)
 
     def jump(self, alive: NDArray[np.int64], shrinks: Sequence[Shrink]) -> None:
         """Go straight to a structure reached earlier, as a resumed run does.

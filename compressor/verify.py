@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,8 @@ from compressor.errors import VerificationError
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.surgery import shrink
-from compressor.tracing.program import Example, example_of
+from compressor.tracing.program import Example, example_of, named_tensors
+from compressor.weightings import positive, randomised
 
 
 def verify(
@@ -27,7 +29,9 @@ def verify(
     """Compare a smaller model with the masked original on random inputs and on the example.
 
     Both run in eval mode and, where the model allows it, in float64, so that "equal" means equal:
-    what is left is the order of summation.
+    what is left is the order of summation. What they draw at random is drawn alike. Where the
+    given weights say the same of every input (a network before training, one channel a layer),
+    its tensors are held to be the kept ones, and its code is compared on other weights.
 
     Args:
         model: The original, that `graph` was traced from.
@@ -48,12 +52,7 @@ def verify(
     tries = [attempt for attempt in attempts(inputs) if not attempt.joint]
     found = compare(model, graph, structure, shrunk, tries, quick=False)
     if found == CONSTANT:
-        raise VerificationError(
-            f"the smaller {type(model).__name__}, like its masked original, gives the same output "
-            f"for every input: at {int(structure.keep.sum())} of {graph.units} units nothing of "
-            "the signal is left (every ReLU of a layer may be off), and nothing can be verified. "
-            "Raise the budget or floor=, or train the model first"
-        )
+        found = _on_other_weights(model, graph, structure, shrunk, inputs)
     if isinstance(found, str):
         cut = [
             axis.name for axis, w in zip(graph.axes, structure.widths, strict=True) if w < axis.size
@@ -68,11 +67,69 @@ def verify(
     return found
 
 
+def _on_other_weights(
+    model: nn.Module, graph: Graph, structure: Structure, shrunk: nn.Module, inputs: Inputs
+) -> float | str:
+    """The comparison of a network whose outputs are the same for every input.
+
+    Its tensors must be exactly the entries that were kept; then the same code is compared on other
+    weights. A network that says the same of every input whatever its weights are (LayerNorm of a
+    single channel) is that constant, in both.
+    """
+    wrong = _other_tensors(model, graph, structure, shrunk)
+    if wrong:
+        return f"its {wrong[0]!r} is not what was kept"
+    equal = False
+    for twin in (randomised(model), randomised(model, 1), positive(model)):
+        small = private_copy(shrunk)
+        _fill_in(small, twin, graph, structure)
+        tries = [attempt for attempt in lively_attempts(inputs) if not attempt.joint]
+        try:
+            found = compare(twin, graph, structure, small, tries, quick=False)
+        except VerificationError:  # no numbers with these weights, which says nothing
+            continue
+        if found != CONSTANT:
+            return found
+        equal = True
+    return 0.0 if equal else CONSTANT
+
+
+def _kept(graph: Graph, structure: Structure, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of every tensor that a structure keeps, picked by number."""
+    kept: dict[str, Tensor] = {}
+    for name, weight in graph.weights.items():
+        places = [np.flatnonzero(dim.alive(structure.keep)) for dim in weight.dims]
+        where = tuple(torch.from_numpy(p) for p in np.ix_(*places))
+        kept[name] = tensors[name].detach()[where] if places else tensors[name].detach()
+    return kept
+
+
+def _other_tensors(
+    model: nn.Module, graph: Graph, structure: Structure, shrunk: nn.Module
+) -> list[str]:
+    """Names of a smaller model's tensors that are not the kept entries of the original's."""
+    mine = dict(named_tensors(shrunk))
+    wanted = _kept(graph, structure, dict(named_tensors(model)))
+    return [
+        name
+        for name, tensor in wanted.items()
+        if name not in mine or not torch.equal(mine[name].detach(), tensor)
+    ]
+
+
+def _fill_in(small: nn.Module, twin: nn.Module, graph: Graph, structure: Structure) -> None:
+    """Give a smaller model the kept entries of other weights."""
+    mine = dict(named_tensors(small))
+    with torch.no_grad():
+        for name, tensor in _kept(graph, structure, dict(named_tensors(twin))).items():
+            mine[name].copy_(tensor)
+
+
 def attempts(example: Inputs) -> tuple[Attempt, ...]:
     """Inputs to try in turn, in a batch and then alone.
 
-    Random ones with the example, if that says more than its shape; random ones; the example and
-    what is near it.
+    Random ones with the example, if that says more than its shape; random ones; positive ones; the
+    example and what is near it.
     """
     first, second = (_random_like(example, seed) for seed in (0, 1))
     alone = [Attempt((first, second), joint=False, both=False)]
@@ -80,7 +137,24 @@ def attempts(example: Inputs) -> tuple[Attempt, ...]:
         alone.insert(0, Attempt((first, example), joint=False, both=True))
     together = [replace(attempt, joint=True, both=True) for attempt in alone]
     near = Attempt((example, _disturbed(example)), joint=False, both=False)
-    return (*together, *alone, near)
+    return (*together, *alone, *_positive(example), near)
+
+
+def lively_attempts(example: Inputs) -> tuple[Attempt, ...]:
+    """The same, positive ones of two levels first: what gets through a network without signs."""
+    return (*_positive(example), *attempts(example))
+
+
+def _positive(example: Inputs) -> tuple[Attempt, Attempt]:
+    """Positive inputs of two levels, for a logarithm or root of the input, say."""
+    first, second = (
+        tuple(x.abs() * scale if x.is_floating_point() else x for x in _random_like(example, seed))
+        for seed, scale in ((0, 1), (1, 3))
+    )
+    return (
+        Attempt((first, second), joint=True, both=True),
+        Attempt((first, second), joint=False, both=False),
+    )
 
 
 def compare(
@@ -110,7 +184,7 @@ def compare(
         found = compare_twice(model, graph, structure, shrunk, attempt, quick=quick)
         if not found.failure:
             return found.difference
-        if _suits(model, attempt):
+        if _suits(model, graph, attempt):
             return found.failure
     raise VerificationError(
         f"{type(model).__name__} gives no finite output in eval mode on random inputs nor on its "
@@ -119,12 +193,12 @@ def compare(
     )
 
 
-def _suits(model: nn.Module, attempt: Attempt) -> bool:
+def _suits(model: nn.Module, graph: Graph, attempt: Attempt) -> bool:
     """Whether the original runs, gives finite numbers, and the same ones alone as in a batch."""
     private = private_copy(model)
     try:
-        alone = outputs_of(private, attempt.items, joint=False)
-        again = outputs_of(private, attempt.items, joint=attempt.joint)
+        alone = outputs_of(private, attempt.items, graph, joint=False)
+        again = outputs_of(private, attempt.items, graph, joint=attempt.joint)
     except Exception:  # noqa: BLE001 - any failure of user code is the answer here
         return False
     pairs = [(a, b) for x, y in zip(alone, again, strict=True) for a, b in zip(x, y, strict=True)]

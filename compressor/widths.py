@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressor import randomness
 from compressor.allocation import Allocation, allocate
 from compressor.batches import Batch
 from compressor.budget import Budget
 from compressor.calibration import calibration_loss
-from compressor.choice import choose
+from compressor.choice import Candidate, choose
 from compressor.graph import Quadratic
 from compressor.importance import Scores, frobenius, gradients
 from compressor.phases import Prune
+from compressor.smallest import allocated_within
 from compressor.structure import Structure
 from compressor.surgery import shrink
 
@@ -39,14 +41,18 @@ def allocated(
     """
     batches = [] if session.data is None else list(islice(session.data, prune.batches))
     scores = partial(_reachable, session) if prune.reachable else measured(session, prune, batches)
+    floor, round_to = prune.floor, prune.round_to
+
+    def by(way: Candidate, costs: Mapping[str, Quadratic]) -> Allocation:
+        return allocate(
+            session.graph, scores, caps, method=way.method, objective=way.objective,
+            floor=floor, round_to=round_to, costs=costs,
+        )  # fmt: skip
+
     found = [
-        allocate(
-            session.graph, scores, caps,
-            method=c.method, objective=c.objective, floor=prune.floor, round_to=prune.round_to,
-            costs=forms,
-        )
-        for c in prune.candidates(data=bool(batches))
-    ]  # fmt: skip
+        allocated_within(session, forms, partial(by, way), floor=floor, round_to=round_to)
+        for way in prune.candidates(data=bool(batches))
+    ]
     chosen, losses = choose(found, partial(_loss, session, batches))
     names = [allocation.name for allocation in found]
     return chosen, dict(zip(names, losses, strict=True)) if losses else {}
@@ -54,9 +60,11 @@ def allocated(
 
 def measured(session: Session, prune: Prune, batches: Sequence[Batch]) -> Scores:
     """One score per unit, the same in every process."""
-    found = gradients(session.model, batches, session.loss, clips=prune.clips)
     importance = prune.scored_by(data=session.data is not None)
-    return agreed(session, importance(session.graph, _tensors(session.model), found))
+    with randomness.preserved():  # a model may draw in eval mode
+        found = gradients(session.model, batches, session.loss, clips=prune.clips)
+        scores = importance(session.graph, _tensors(session.model), found)
+    return agreed(session, scores)
 
 
 def agreed(session: Session, values: Scores) -> Scores:

@@ -151,8 +151,7 @@ def test_a_network_with_nothing_left_of_the_signal() -> None:
     structure = Structure(graph, keep.numpy())
     small = shrink(model, graph, structure)
     assert compare(model, graph, structure, small, attempts((X,)), quick=False) == CONSTANT
-    with pytest.raises(VerificationError, match=r"at 15 of 16 units nothing of the signal is left"):
-        verify(model, graph, structure, small, X)
+    assert verify(model, graph, structure, small, X) < 1e-9
 
 
 class Keeps(nn.Module):

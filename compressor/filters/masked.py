@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.copies import private_copy
+from compressor.draws import steady
 from compressor.errors import VerificationError
 from compressor.filters.split import Split
 from compressor.masking import Masked, Run, flat
@@ -57,7 +58,8 @@ def masked(split: Split, structure: Structure, model: nn.Module, inputs: Sequenc
         inputs: Positional inputs, shaped like the traced example.
     """
     tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
-    return MaskedFilters(split, structure, tensors).outputs(inputs)
+    with steady(split.coupled):
+        return MaskedFilters(split, structure, tensors).outputs(inputs)
 
 
 def verify(
@@ -99,7 +101,7 @@ def _compared(
 ) -> float:
     """The largest difference, relative to how far two outputs lie apart; rounding is let pass."""
     one, two = (masked(split, structure, model, item).tensors for item in items)
-    with evaluating(slim), torch.no_grad():
+    with evaluating(slim), torch.no_grad(), steady(split.coupled):
         mine = flat(slim(*(x.clone() for x in items[0])))
     worst = 0.0
     for a, b, c in zip(one, two, mine, strict=True):

@@ -1,0 +1,79 @@
+"""Which tensors are weights while a model runs: its parameters, and what is made of these alone.
+
+An operation that PyTorch's counter has no formula for costs no multiply-accumulates here as long as
+no weight goes into it: a Fourier transform of a signal, a sort, a non-maximum suppression. With a
+weight it would be a layer that nobody counts. A tensor in which anything of the input is mixed is a
+signal, whatever weights it was multiplied with: those products have been counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+
+PACKED = (torch.int8, torch.uint8, torch.qint8, torch.quint8, torch.qint32)
+"""Types in which buffers hold weights: networks of integers have no parameters."""
+
+
+class Origins:
+    """Follows weights and constants through the operations of one forward pass.
+
+    Attributes:
+        weights: Tensors that are weights, by identity; held, so that no identity is used again.
+        constants: Buffers, numbers, and what is made of these alone.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Begin with a model's parameters and buffers."""
+        buffers = list(model.buffers())
+        packed = [b for b in buffers if b.dtype in PACKED or b.is_quantized]
+        self.weights = {id(t): t for t in (*model.parameters(), *packed)}
+        self.constants = {id(t): t for t in buffers if id(t) not in self.weights}
+
+    def weighs(self, given: object) -> bool:
+        """Whether there is a weight, or an object that may hold one, among some arguments."""
+        return any(
+            isinstance(value, torch.ScriptObject) or id(value) in self.weights
+            for value in _leaves(given)
+        )
+
+    def follow(self, op: OpOverload, given: object, made: object) -> None:
+        """Note what an operation made, or wrote into, of what it was given."""
+        sources = [x for x in _leaves(given) if isinstance(x, Tensor)]
+        if _names_shape(op):
+            sources = []
+        elif any(id(x) not in self.weights and id(x) not in self.constants for x in sources):
+            for result in _leaves(made):
+                self._forget(result)
+            return
+        place = self.weights if any(id(x) in self.weights for x in sources) else self.constants
+        for result in _leaves(made):
+            if isinstance(result, Tensor):
+                self._forget(result)
+                place[id(result)] = result
+
+    def _forget(self, tensor: object) -> None:
+        """What an operation in place has mixed with a signal is one."""
+        self.weights.pop(id(tensor), None)
+        self.constants.pop(id(tensor), None)
+
+
+def _names_shape(op: OpOverload) -> bool:
+    """Whether an operation takes no more of its tensor than shape and type."""
+    name = op._opname  # noqa: SLF001 - what an operation is called is written nowhere else
+    return name.endswith("_like") or name.startswith("new_")
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """Everything in nested tuples, lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(cast("Mapping[Any, Any]", value).values())
+    if isinstance(value, (tuple, list)):
+        for item in cast("list[Any]", value):
+            yield from _leaves(item)
+    else:
+        yield value

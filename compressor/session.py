@@ -96,6 +96,7 @@ class Session:
         data: Iterable[Batch] | None = None,
         loss: Loss = cross_entropy,
         keep: Sequence[str] = (),
+        release: Sequence[str] = (),
         verify: bool = True,
         fabric: Fabric | None = None,
     ) -> None:
@@ -104,8 +105,7 @@ class Session:
         Args:
             model: Any traceable model; in train or eval mode, which the result inherits.
             budget: Hard caps.
-            example: An input (or a tuple of inputs) with the batch first; by default
-                `model.example_input_array`.
+            example: An input or a tuple of them, batch first; else `model.example_input_array`.
             prune: How to remove units; None to remove nothing but by calling `shrink`.
             every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
                 shrink right now.
@@ -113,6 +113,7 @@ class Session:
             data: Batches that the importance is measured on; without, it is `frobenius`.
             loss: The loss for that measurement, called as ``loss(model, batch)``.
             keep: Names of layers that lose no channel.
+            release: Names of layers that may lose some though not trained, as in `trace`.
             verify: Check at every shrink that the smaller model computes what the masked one does.
             fabric: Where several processes train one model: they then agree on what to remove.
 
@@ -138,10 +139,12 @@ class Session:
         self.example = example_of(model, example)
         self.budget = required(budget, "Session")
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
-        self.keep = names_of(keep)
+        self.keep, self.release = names_of(keep), names_of(release, "release")
         self.checked = verify
         self.fabric = fabric
-        self.dense = self.graph = trace(model, self.example, keep=self.keep, check=verify)
+        self.dense = self.graph = trace(
+            model, self.example, keep=self.keep, release=self.release, check=verify
+        )
         self.whole, self.before = self.dense, counted(model, self.dense)
         self.within = ""
         self.model = private_copy(model)
@@ -230,8 +233,8 @@ class Session:
         """
         self._check_open("the input cannot be changed")
         original, model = change(self.original), change(self.model)
-        names = [f"{within}.{name}" for name in self.keep]
-        dense = trace(original, self.example, keep=names, check=self.checked)
+        keep, release = ([f"{within}.{n}" for n in names] for names in (self.keep, self.release))
+        dense = trace(original, self.example, keep=keep, release=release, check=self.checked)
         if [a.size for a in dense.axes] != [a.size for a in self.dense.axes]:
             raise ValueError(
                 f"a change of the input makes another network of the {type(self.given).__name__}: "
@@ -240,7 +243,8 @@ class Session:
                 "compressing"
             )
         keep = self.structure.keep
-        self.original, self.dense, self.keep = original, dense, tuple(names)
+        self.original, self.dense = original, dense
+        self.keep, self.release = tuple(keep), tuple(release)
         self.within = f"{within}.{self.within}"
         self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
         self._become(model)

@@ -11,10 +11,11 @@ from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
 from compressor.graph import Graph
-from compressor.keep import named
+from compressor.keep import named, names_of, released
 from compressor.measure import multiply_accumulates
 from compressor.probe import freeze, probe
 from compressor.tracing.assemble import Tensors, assemble
+from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Example, example_of, export, first_names, named_tensors
 from compressor.tracing.propagate import propagate
@@ -27,6 +28,7 @@ def trace(
     example: Example | None = None,
     *,
     keep: Iterable[str] = (),
+    release: Iterable[str] = (),
     check: bool = True,
 ) -> Graph:
     """Write a model as a graph of coupled axes.
@@ -37,6 +39,10 @@ def trace(
             time); default `model.example_input_array`. The graph holds for this input shape (any
             batch size).
         keep: Names of layers (or of modules around them) that lose no channel.
+        release: Names of layers (or of modules around them) that may shrink although their weights
+            are not trained (``requires_grad=False``). Else such a layer stays whole, inputs and
+            outputs; its bias and normalisation follow it. Where no parameter of the model is
+            trained, nothing is held for that.
         check: Try the graph on the model's own code (`compressor.probe`). Without, a reshape or
             slice of fixed size goes unnoticed.
 
@@ -46,20 +52,24 @@ def trace(
     Raises:
         TraceError: If the model does not export, or its MACs do not add up.
         CountError: If an operation's MACs cannot be counted.
-        ValueError: If there is no usable example, or `keep` names no layer.
+        ValueError: If there is no usable example, or `keep` or `release` names no layer.
     """
     inputs = example_of(model, example)
     _refuse_aliases(model)
     with randomness.preserved():
-        return _traced(model, inputs, keep, check=check)
+        return _traced(model, inputs, keep, names_of(release, "release"), check=check)
 
 
-def _traced(model: nn.Module, inputs: Inputs, keep: Iterable[str], *, check: bool) -> Graph:
+def _traced(
+    model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
+) -> Graph:
     program = export(private_copy(model), inputs)
     tensors = dict(reversed(list(named_tensors(model))))
     first = first_names(model)
     distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
     flow = propagate(program, distinct)
+    fixed = {first[name] for name in untrained(model)}
+    hold(flow, fixed - released(fixed, {use.weight: use.module for use in flow.uses}, release))
     graph = assemble(flow, _facts(model, distinct, first))
     graph = replace(graph, const_macs=_uncounted(model, flow, graph, inputs))
     asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from compressor.tracing import across
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place, shape_of
 from compressor.tracing.labels import Label, move
@@ -258,8 +259,10 @@ def reduction(flow: Flow, node: Node) -> Labels:
     reduced = _dims(node, rank)
     pair = isinstance(node.meta.get("val"), list | tuple)
     if label.dim in reduced:
-        if pair and node.target not in _TWO_STATISTICS:
-            flow.hold(source, f"{place(node)} returns channel numbers")
+        if _counts_channels(node, pair=pair):
+            flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+        elif argument(node, "k", 1) != 1:
+            flow.hold(source, f"{place(node)} counts channels by their rank")
         return [None, None] if pair else None
     keep = bool(argument(node, "keepdim", default=False))
     shift = 0 if keep else sum(d < label.dim for d in reduced)
@@ -267,12 +270,38 @@ def reduction(flow: Flow, node: Node) -> Labels:
     return [after, after] if pair else after
 
 
-_TWO_STATISTICS = (torch.ops.aten.var_mean.correction, torch.ops.aten.std_mean.correction)
+def _counts_channels(node: Node, *, pair: bool) -> bool:
+    """Whether a position along the reduced dimension is read by anyone."""
+    packet = across.packet_of(node)
+    if pair:
+        return packet not in across.STATISTICS and across.positions_read(node)
+    return packet in across.POSITIONS
+
+
+def ranked(flow: Flow, node: Node) -> Labels:
+    """Sorting and the largest few: across the channels nothing but the largest is sure to exist."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None:
+        return None
+    if int(argument(node, "dim")) % len(shape_of(source)) != label.dim:
+        return [label, label]
+    if across.positions_read(node):
+        flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+    elif argument(node, "k") != 1:
+        flow.hold(source, f"{place(node)} orders the channels by their values")
+    return [None, None]
 
 
 def along_one(flow: Flow, node: Node) -> Labels:
-    """Softmax and the like: same shape out as in; across channels they see the kept ones only."""
-    return flow.label(node.args[0])
+    """Softmax, running sums: same shape out as in; across channels they see the kept ones only."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None or not isinstance(node.meta.get("val"), list | tuple):
+        return label
+    if label.dim in _dims(node, len(shape_of(source))) and across.positions_read(node):
+        flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+    return [label, label]
 
 
 def item(flow: Flow, node: Node) -> Labels:

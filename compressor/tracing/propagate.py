@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from compressor.graph import OUTPUT
-from compressor.tracing import data, layers
+from compressor.tracing import across, data, layers
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.program import Program
@@ -67,11 +67,9 @@ RULES: Mapping[Any, Rule] = {
         partial(data.pooling, spatial=3),
     ),
     **_each("constant_pad_nd pad", data.padding),
-    **_each(
-        "mean sum var std amax amin max min var_mean std_mean logsumexp linalg_vector_norm norm",
-        data.reduction,
-    ),
-    **_each("softmax _softmax log_softmax _log_softmax", data.along_one),
+    **dict.fromkeys(across.REDUCTIONS, data.reduction),
+    **dict.fromkeys(across.RANKED, data.ranked),
+    **dict.fromkeys(across.SCANS, data.along_one),
     # Entry-wise operations that PyTorch does not tag as such.
     **_each(
         "dropout dropout_ feature_dropout feature_dropout_ alpha_dropout feature_alpha_dropout "
@@ -85,8 +83,7 @@ RULES: Mapping[Any, Rule] = {
 """Which rule reads which operation. Any other is pointwise if PyTorch tags it so, else opaque."""
 
 OVERLOADS: Mapping[Any, Rule] = {
-    torch.ops.aten.max.other: data.pointwise,
-    torch.ops.aten.min.other: data.pointwise,
+    **dict.fromkeys(across.entrywise_forms(), data.pointwise),
     torch.ops.aten.view.dtype: data.unknown_form,
     torch.ops.aten.repeat_interleave.Tensor: data.unknown_form,
     torch.ops.aten.repeat_interleave.self_Tensor: data.unknown_form,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 from torch import Tensor, nn
 
 from compressor import randomness
@@ -14,7 +15,8 @@ from compressor.graph import Graph
 from compressor.keep import named, names_of, released
 from compressor.measure import multiply_accumulates
 from compressor.probe import freeze, probe
-from compressor.tracing.assemble import Tensors, assemble
+from compressor.tracing.assemble import Numbering, Tensors, assemble, number
+from compressor.tracing.choices import Choice, Choices
 from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Example, example_of, export, first_names, named_tensors
@@ -67,17 +69,51 @@ def _traced(
     tensors = dict(reversed(list(named_tensors(model))))
     first = first_names(model)
     distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
-    flow = propagate(program, distinct)
+    facts, keep, release = _facts(model, distinct, first), names_of(keep), tuple(release)
     fixed = {first[name] for name in untrained(model)}
-    hold(flow, fixed - released(fixed, {use.weight: use.module for use in flow.uses}, release))
-    graph = assemble(flow, _facts(model, distinct, first))
-    graph = replace(graph, const_macs=_uncounted(model, flow, graph, inputs))
-    asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
-    graph = freeze(graph, asked)
-    if not check:
-        return graph
-    tried = probe(model, graph, inputs)
-    return _blaming_autocast(graph, tried) if program.autocast else tried
+    refused: dict[str, frozenset[int]] = {}
+    tries: list[Graph] = []
+    for _ in range(READINGS):
+        flow = propagate(program, distinct, refused)
+        layers = {use.weight: use.module for use in flow.uses}
+        hold(flow, fixed - released(fixed, layers, release))
+        numbering = number(flow)
+        graph = assemble(flow, facts, numbering)
+        rest = tries[0].const_macs if tries else _uncounted(model, flow, graph, inputs)
+        graph = replace(graph, const_macs=rest)
+        asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
+        graph = freeze(graph, asked)
+        tried = probe(model, graph, inputs) if check else graph
+        tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
+        failed = _failed(flow.choices, numbering, graph, tried)
+        if not failed:
+            break
+        for choice in failed:
+            refused[choice.node] = refused.get(choice.node, frozenset()) | {choice.option}
+    return min(tries, key=_least)
+
+
+READINGS = 4
+"""How often a program is read before the code's refusals are taken for final."""
+
+
+def _failed(choices: Choices, numbering: Numbering, graph: Graph, tried: Graph) -> list[Choice]:
+    """Choices on axes that the code did not survive, where something else could be chosen."""
+    pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
+    broken = [number for number, (before, after) in pairs if after.frozen and not before.frozen]
+
+    def concerns(choice: Choice) -> bool:
+        units = numbering.unit_of[choice.ids]
+        return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
+
+    return [choice for choice in choices.made if not choice.last and concerns(choice)]
+
+
+def _least(graph: Graph) -> tuple[int, int]:
+    """What one unit an axis costs, and how few units there are to choose from."""
+    least = np.array([axis.size if axis.frozen else 1 for axis in graph.axes], dtype=np.int64)
+    free = sum(axis.size for axis in graph.axes if not axis.frozen)
+    return graph.params(least), -free
 
 
 def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from compressor.graph import OUTPUT
-from compressor.tracing import across, data, layers
+from compressor.tracing import across, cuts, data, layers
+from compressor.tracing.choices import Choices
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.program import Program
@@ -47,8 +48,11 @@ RULES: Mapping[Any, Rule] = {
     **_each("view_as reshape_as", data.shaped_alike),
     # Broadcasts to the other operand, whose channels it takes where its own size is one.
     **_each("expand_as", data.pointwise),
-    **_each("chunk split split_with_sizes tensor_split slice narrow", data.cutting),
-    **_each("select unbind roll index_select", data.opaque_across),
+    **_each("chunk split split_with_sizes tensor_split slice narrow", cuts.cutting),
+    **_each("select", cuts.selecting),
+    **_each("unbind roll index_select", data.opaque_across),
+    **_each("channel_shuffle native_channel_shuffle", data.shuffled),
+    **_each("new_zeros new_ones new_full new_empty", data.made_anew),
     **_each("glu", data.gated),
     **_each(
         "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d "
@@ -94,14 +98,20 @@ CHECKS = ("_assert", "_guard", "sym_")
 """Operations without a tensor result that do not touch data."""
 
 
-def propagate(program: Program, weights: Mapping[str, Tensor]) -> Flow:
+def propagate(
+    program: Program,
+    weights: Mapping[str, Tensor],
+    refused: Mapping[str, frozenset[int]] | None = None,
+) -> Flow:
     """Walk through the program and label every activation and weight.
 
     Args:
         program: The exported operations.
         weights: Parameters and buffers by their first name.
+        refused: Readings of operations that the model's code did not survive.
     """
-    flow = Flow(program, {name: tuple(w.shape) for name, w in weights.items()})
+    shapes = {name: tuple(w.shape) for name, w in weights.items()}
+    flow = Flow(program, shapes, choices=Choices(refused or {}))
     blocks: list[Node] = []
     for node in program.graph.nodes:
         if node.op == "call_function":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from compressor.keep import named, names_of, released
 from compressor.measure import multiply_accumulates
 from compressor.probe import freeze, probe
 from compressor.tracing.assemble import Numbering, Tensors, assemble, number
-from compressor.tracing.choices import Choice, Choices
+from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Example, example_of, export, first_names, named_tensors
@@ -71,49 +71,80 @@ def _traced(
     distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
     facts, keep, release = _facts(model, distinct, first), names_of(keep), tuple(release)
     fixed = {first[name] for name in untrained(model)}
-    refused: dict[str, frozenset[int]] = {}
-    tries: list[Graph] = []
-    for _ in range(READINGS):
+
+    def read(refused: Refused) -> Reading:
         flow = propagate(program, distinct, refused)
         layers = {use.weight: use.module for use in flow.uses}
         hold(flow, fixed - released(fixed, layers, release))
         numbering = number(flow)
-        graph = assemble(flow, facts, numbering)
-        rest = tries[0].const_macs if tries else _uncounted(model, flow, graph, inputs)
-        graph = replace(graph, const_macs=rest)
+        return Reading(flow, numbering, assemble(flow, facts, numbering))
+
+    reading = _lively(read, {})
+    rest = _uncounted(model, reading.flow, reading.graph, inputs)
+    tries: list[Graph] = []
+    for _ in range(READINGS):
+        graph = replace(reading.graph, const_macs=rest)
         asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
         graph = freeze(graph, asked)
         tried = probe(model, graph, inputs) if check else graph
         tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
-        failed = _failed(flow.choices, numbering, graph, tried)
+        failed = _failed(reading, graph, tried)
         if not failed:
             break
-        for choice in failed:
-            refused[choice.node] = refused.get(choice.node, frozenset()) | {choice.option}
+        reading = _lively(read, refusing(reading.flow.choices.refused, failed))
     return min(tries, key=_least)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A program read in one way: the walk, its units, the graph without constant MACs."""
+
+    flow: Flow
+    numbering: Numbering
+    graph: Graph
+
+
+def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
+    """The best of a few readings, the next without choices that came to nothing in the one before.
+
+    A view that splits the channels of a picture may go on to rows or to channels; where it was the
+    wrong ones, what follows holds them.
+    """
+    found = [read(refused)]
+    while len(found) < READINGS:
+        last = found[-1]
+        held = [
+            choice
+            for choice in last.flow.choices.made
+            if not choice.last and not (last.numbering.unit_of[choice.ids] >= 0).any()
+        ]
+        if not held:
+            break
+        found.append(read(refusing(last.flow.choices.refused, held)))
+    return min(found, key=lambda reading: _least(reading.graph))
 
 
 READINGS = 4
 """How often a program is read before the code's refusals are taken for final."""
 
 
-def _failed(choices: Choices, numbering: Numbering, graph: Graph, tried: Graph) -> list[Choice]:
+def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
     """Choices on axes that the code did not survive, where something else could be chosen."""
     pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
-    broken = [number for number, (before, after) in pairs if after.frozen and not before.frozen]
+    broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
 
     def concerns(choice: Choice) -> bool:
-        units = numbering.unit_of[choice.ids]
+        units = reading.numbering.unit_of[choice.ids]
         return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
 
-    return [choice for choice in choices.made if not choice.last and concerns(choice)]
+    return [c for c in reading.flow.choices.made if not c.last and concerns(c)]
 
 
-def _least(graph: Graph) -> tuple[int, int]:
-    """What one unit an axis costs, and how few units there are to choose from."""
-    least = np.array([axis.size if axis.frozen else 1 for axis in graph.axes], dtype=np.int64)
-    free = sum(axis.size for axis in graph.axes if not axis.frozen)
-    return graph.params(least), -free
+def _least(graph: Graph) -> tuple[int, int, int]:
+    """What one unit an axis costs, how few units there are to choose from, axes that are held."""
+    held = [bool(axis.frozen) for axis in graph.axes]
+    least = np.where(held, graph.sizes, 1)
+    return graph.params(least), -int(graph.sizes[np.logical_not(held)].sum()), sum(held)
 
 
 def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 
 from compressor.tracing.couplings import Ids
 
+Refused = Mapping[str, frozenset[int]]
+"""Options that may not be chosen, by name of the operation."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -41,7 +44,7 @@ class Choices:
         made: What was chosen, in order.
     """
 
-    refused: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    refused: Refused = field(default_factory=dict[str, frozenset[int]])
     made: list[Choice] = field(default_factory=list[Choice])
 
     def take(self, node: str, order: Sequence[int], ids: Ids) -> int:
@@ -51,6 +54,12 @@ class Choices:
         option = left[0] if left else order[-1]
         self.made.append(Choice(node, option, ids, last=len(left) < 2))
         return option
+
+
+def refusing(refused: Refused, choices: Sequence[Choice]) -> Refused:
+    """What was refused before, and these choices."""
+    more = {c.node: refused.get(c.node, frozenset[int]()) | {c.option} for c in choices}
+    return {**refused, **more}
 
 
 def by_units(units: Mapping[int, int]) -> list[int]:

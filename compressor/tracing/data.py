@@ -249,9 +249,10 @@ def padding(flow: Flow, node: Node) -> Labels:
     if mode != "constant":
         flow.hold(source, f"{place(node)} with mode {mode!r} copies channels by their position")
         return None
-    if flow.choices.take(node.name, [COMPUTED, WRITTEN], label.ids) == WRITTEN:
-        return Label(label.dim, np.concatenate([fixed(low), label.ids, fixed(high)]))
-    return _padded(flow, label, low, high)
+    padded = _padded(flow, label, low, high)
+    if flow.choices.take(node.name, [COMPUTED, WRITTEN], padded.ids) == COMPUTED:
+        return padded
+    return Label(label.dim, np.concatenate([fixed(low), label.ids, fixed(high)]))
 
 
 def _padded(flow: Flow, label: Label, low: int, high: int) -> Label:

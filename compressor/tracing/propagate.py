@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from compressor.graph import OUTPUT
 from compressor.tracing import across, cuts, data, layers
-from compressor.tracing.choices import Choices
+from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.program import Program
@@ -101,7 +101,7 @@ CHECKS = ("_assert", "_guard", "sym_")
 def propagate(
     program: Program,
     weights: Mapping[str, Tensor],
-    refused: Mapping[str, frozenset[int]] | None = None,
+    refused: Refused | None = None,
 ) -> Flow:
     """Walk through the program and label every activation and weight.
 

@@ -94,7 +94,11 @@ def _shares(node: Node, ids: Ids, pieces: list[Ids]) -> tuple[Ids | None, Ids]:
         return (rows, surplus) if least > 1 else (None, none)
     ends = [int(end) for piece in pieces for end in (piece[0], piece[-1] + 1)]
     length = gcd(size, *ends)
-    return (ids.reshape(-1, length), none) if 1 < length < size else (None, none)
+    return (
+        (ids.reshape(-1, length), none)
+        if (1 if by_number else 2) <= length < size
+        else (None, none)
+    )
 
 
 def _between_layers(flow: Flow, ids: Ids, pieces: list[Ids]) -> bool:

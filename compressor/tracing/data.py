@@ -138,7 +138,7 @@ def _reading(flow: Flow, node: Node, units: Mapping[int, int], ids: Ids) -> int:
         return len(shape_of(node)) - 3
     sizes: Any = node.args[1] if len(node.args) > 1 else None
     sizes = list(sizes) if isinstance(sizes, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
-    order = by_units(dict(reversed(units.items())))
+    order = by_units(dict(reversed(list(units.items()))))
     order.sort(key=lambda dim: not (len(sizes) == len(shape_of(node)) and sizes[dim] == -1))
     return flow.choices.take(node.name, order, ids)
 

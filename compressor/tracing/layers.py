@@ -58,8 +58,9 @@ def _group(
     groups stay equally large.
     """
     name, couplings = str(flow.weight(node.args[1])), flow.couplings
-    whole = _in_groups(flow, node, reads, groups, equals=WHOLE) == WHOLE
     inputs = reads.reshape(groups, -1)
+    equals = WHOLE if inputs.shape[1] <= groups else OFFSETS
+    whole = _in_groups(flow, node, reads, groups, equals=equals) == WHOLE
     if whole:
         writes = np.repeat(inputs[:, 0], out_channels // groups)
         flow.tie_weight(name, 0, reads if transposed else writes)
@@ -79,13 +80,18 @@ WHOLE, OFFSETS = range(2)
 
 
 def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) -> int:
-    """Tie channels so that their groups stay equally large, in the way that leaves most units."""
+    """Tie channels so that their groups stay equally large, in the way that leaves most units.
+
+    Where no way leaves any, it is that of offsets: the outputs of a convolution are then units of
+    their own.
+    """
     grouped = ids.reshape(groups, -1)
     rows = {WHOLE: grouped.T, OFFSETS: grouped}
     if 1 in grouped.shape:
         return WHOLE if grouped.shape[1] == 1 else OFFSETS
     units = {way: flow.couplings.units(rows[way]) for way in (equals, WHOLE + OFFSETS - equals)}
-    way = flow.choices.take(node.name, by_units(units), ids)
+    order = by_units(units) if max(units.values()) > 1 else [OFFSETS, WHOLE]
+    way = flow.choices.take(node.name, order, ids)
     flow.couplings.tie(rows[way], rows[way][:1])
     return way
 

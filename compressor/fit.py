@@ -73,6 +73,7 @@ def fit(
     val: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
     example: Example | None = None,
     keep: Sequence[str] = (),
+    release: Sequence[str] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     fabric: Fabric | None = None,
     compiler: Compiler | None = None,
@@ -117,6 +118,8 @@ def fit(
         example: An input with the batch first; by default ``model.example_input_array``, else what
             the loss calls the model with on the first batch of the data.
         keep: Names of layers that lose no channel.
+        release: Names of layers that may lose channels though their weights are not trained
+            (``requires_grad=False``); else such layers stay whole. See `compressor.trace`.
         checkpoint: A directory. A run that was killed goes on from there when the same call is
             made again, and ends in the same bits (on a CPU, in one process, if the data set draws
             from the global generators or from its loader's alone).
@@ -152,7 +155,7 @@ def fit(
     check_seed(seed)
     if checkpoint is not None:
         check_directory(checkpoint)
-    keep = names_of(keep)
+    keep, release = names_of(keep), names_of(release, "release")
     default = _default(budget, data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
     check_order(phases)
@@ -172,7 +175,7 @@ def fit(
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Session(
             model, budget=budget, example=example, prune=None, data=batches and batches.whole,
-            loss=task, keep=keep, verify=verify, fabric=fabric,
+            loss=task, keep=keep, release=release, verify=verify, fabric=fabric,
         )  # fmt: skip
         _check_reachable(session, phases)
         training = Training(
@@ -182,6 +185,7 @@ def fit(
         point = None
         if checkpoint is not None:
             settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
+            settings |= {"release": release} if release else {}
             identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)

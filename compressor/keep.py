@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from compressor.graph import Axis
 from compressor.wording import brief
 
 
-def names_of(keep: Iterable[str]) -> tuple[str, ...]:
-    """The names given as ``keep=``.
+def names_of(keep: Iterable[str], argument: str = "keep") -> tuple[str, ...]:
+    """The names given as ``keep=``, or as another argument of lists of layers.
 
     Raises:
         ValueError: If it is a single string, whose letters would be taken for names, or holds
             anything but strings.
     """
     if isinstance(keep, str):
-        raise ValueError(f"keep={keep!r} is a single string: pass a list, keep=[{keep!r}]")
+        raise ValueError(
+            f"{argument}={keep!r} is a single string: pass a list, {argument}=[{keep!r}]"
+        )
     names = tuple(keep) if isinstance(keep, Iterable) else (keep,)
     for name in names:
         if not isinstance(name, str):
             raise ValueError(
-                f"keep= holds {_held(name)}: pass names of layers, which "
+                f"{argument}= holds {_held(name)}: pass names of layers, which "
                 "are those of model.named_modules()"
             )
     return names
@@ -56,6 +58,30 @@ def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ())
                 f"{', '.join(map(repr, close))}. Names are those of model.named_modules()"
             )
         found |= hits
+    return found
+
+
+def released(weights: Iterable[str], modules: Mapping[str, str], names: Iterable[str]) -> set[str]:
+    """Those of some weights that are applied by any of these layers, or any layer below them.
+
+    Args:
+        weights: Names of weights that stay whole unless released.
+        modules: The layer that applies a weight, by weight, of all that are applied.
+        names: Names of modules; a module stands for all layers inside it.
+
+    Raises:
+        ValueError: If a name is that of no layer; lists the closest ones.
+    """
+    found: set[str] = set()
+    for name in names:
+        if not any(_inside(layer, name) for layer in modules.values()):
+            close = get_close_matches(name, modules.values(), n=3, cutoff=0.3)
+            raise ValueError(
+                f"release={name!r} names no layer with a weight; the closest names are "
+                f"{', '.join(map(repr, close or sorted(modules.values())[:5]))}. Names are those "
+                "of model.named_modules()"
+            )
+        found |= {w for w in weights if w in modules and _inside(modules[w], name)}
     return found
 
 

@@ -24,6 +24,7 @@ from torch.fx import Node
 
 from compressor.graph import Graph
 from compressor.structure import Structure
+from compressor.tracing import across
 from compressor.tracing.data import argument
 from compressor.tracing.flow import shape_of
 from compressor.tracing.program import Program
@@ -87,12 +88,12 @@ class Masked(torch.fx.Interpreter):
         """Run one operation, over the kept entries only, and zero what was removed."""
         if n.op != "call_function":
             return super().run_node(n)
-        across = self._reduced(n)
-        if across is None:
+        kept = self._reduced(n)
+        if kept is None:
             result = super().run_node(n)
         else:
             source, *args = self.fetch_args_kwargs_from_env(n)[0]
-            result = _over_kept(n, source, args, across)
+            result = _over_kept(n, source, args, kept)
         sources = flat([self.env[x] for x in n.all_input_nodes])
         self.narrowed |= _narrows(sources, result)
         return self._masked(n, result, sources)
@@ -116,7 +117,7 @@ class Masked(torch.fx.Interpreter):
         if not isinstance(source, Node) or source.name not in self.alive:
             return None
         dim, alive = self.alive[source.name]
-        if bool(alive.all()) or _packet(node) not in _ACROSS:
+        if bool(alive.all()) or not across.looks_across(node):
             return None
         return (dim, alive) if dim in _dims(node, len(shape_of(source))) else None
 
@@ -149,71 +150,48 @@ def _shares_memory(result: Tensor, sources: Sequence[Tensor]) -> bool:
     return any(x.untyped_storage().data_ptr() == place for x in sources)
 
 
-def _packet(node: Node) -> Any:
-    return getattr(node.target, "overloadpacket", None)
-
-
 def _in_place(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
 def _dims(node: Node, rank: int) -> set[int]:
     """The dimensions an operation looks across."""
-    packet = _packet(node)
-    if packet in _NORMS:
-        return set(range(rank - len(argument(node, "normalized_shape")), rank))
+    packet = across.packet_of(node)
     if packet is aten.group_norm:
         return set(range(1, rank))
+    if packet in across.NORMS:
+        return set(range(rank - len(argument(node, "normalized_shape")), rank))
     dims = argument(node, "dim")
     listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
     return {int(d) % rank for d in listed}
 
 
-_NORMS = (aten.layer_norm, aten.rms_norm)
-_SOFT = {
-    aten.softmax: torch.softmax,
-    aten._softmax: torch.softmax,  # noqa: SLF001
-    aten.log_softmax: torch.log_softmax,
-    aten._log_softmax: torch.log_softmax,  # noqa: SLF001
-}
-_GATHER = (
-    aten.mean,
-    aten.sum,
-    aten.var,
-    aten.std,
-    aten.amax,
-    aten.amin,
-    aten.max,
-    aten.min,
-    aten.var_mean,
-    aten.std_mean,
-    aten.logsumexp,
-    aten.linalg_vector_norm,
-    aten.norm,
-)
-_ACROSS = (*_GATHER, *_SOFT, *_NORMS, aten.group_norm)
-
-
-def _over_kept(node: Node, source: Tensor, args: list[Any], across: tuple[int, Tensor]) -> Any:
+def _over_kept(node: Node, source: Tensor, args: list[Any], mask: tuple[int, Tensor]) -> Any:
     """An operation across channels: gather the kept entries, run it, scatter the result."""
-    dim, alive = across
+    dim, alive = mask
     kept = alive.nonzero().flatten().to(source.device)
-    small, packet = source.index_select(dim, kept), _packet(node)
-    if packet in _GATHER:
+    small, packet = source.index_select(dim, kept), across.packet_of(node)
+    if packet in across.REDUCTIONS | across.RANKED:
         return node.target(small, *args, **node.kwargs)  # type: ignore[operator]
-    if packet in _SOFT:
-        result: Any = _SOFT[packet](small, int(argument(node, "dim")))
+    if packet in across.SCANS:
+        result: Any = node.target(small, *args, **node.kwargs)  # type: ignore[operator]
     elif packet is aten.group_norm:
         weight, bias = (
             a.index_select(0, kept) if a is not None else None
             for a in (_nth(args, 1), _nth(args, 2))
         )
         result = torch.group_norm(
-            small, _groups(node, len(kept), len(alive)), weight, bias, float(argument(node, "eps"))
+            small, _groups(node, alive), weight, bias, float(argument(node, "eps"))
         )
     else:
         result = _normalised(node, small, args, dim, kept)
-    return torch.zeros_like(source).index_copy(dim, kept, result)
+    if isinstance(result, tuple):
+        return tuple(_scattered(part, source, dim, kept) for part in flat(result))
+    return _scattered(result, source, dim, kept)
+
+
+def _scattered(result: Tensor, source: Tensor, dim: int, kept: Tensor) -> Tensor:
+    return result.new_zeros(source.shape).index_copy(dim, kept, result)
 
 
 def _normalised(node: Node, small: Tensor, args: list[Any], dim: int, kept: Tensor) -> Tensor:
@@ -222,14 +200,14 @@ def _normalised(node: Node, small: Tensor, args: list[Any], dim: int, kept: Tens
     inner = dim - (small.ndim - sizes)
     affine = [a.index_select(inner, kept) if isinstance(a, Tensor) else None for a in args[1:3]]
     eps: Any = argument(node, "eps")
-    if _packet(node) is aten.rms_norm:
+    if across.packet_of(node) is aten.rms_norm:
         return torch.rms_norm(small, shape, affine[0] if affine else None, eps)
     return torch.layer_norm(small, shape, *affine, eps=float(eps))
 
 
-def _groups(node: Node, kept: int, total: int) -> int:
-    groups = int(argument(node, "num_groups"))
-    return kept if groups == total else groups
+def _groups(node: Node, alive: Tensor) -> int:
+    """The groups of which something is left: all groups lose the same, or some lose everything."""
+    return int(alive.reshape(int(argument(node, "num_groups")), -1).any(1).sum())
 
 
 def _nth(values: list[Any], index: int) -> Any:

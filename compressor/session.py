@@ -31,7 +31,7 @@ from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
 from compressor.checks import check_data, example_given
 from compressor.copies import private_copy
-from compressor.descent import cost, counted, embed, on_the_way, record
+from compressor.descent import check_same_axes, cost, counted, embed, on_the_way, record
 from compressor.footprint import bound, forms, spent
 from compressor.graph import Quadratic
 from compressor.keep import names_of
@@ -100,6 +100,7 @@ class Session:
         data: Iterable[Batch] | None = None,
         loss: Loss = cross_entropy,
         keep: Sequence[str] = (),
+        release: Sequence[str] = (),
         verify: bool = True,
         fabric: Fabric | None = None,
         weight_bits: int | None = None,
@@ -110,8 +111,8 @@ class Session:
             model: Any traceable model; in train or eval mode, which the result inherits.
             budget: Hard caps, or a year's rule (`compressor.rules`); bytes are those of a file of
                 the model's own numbers, four for a weight of float32 (see `weight_bits`).
-            example: An input (or a tuple of inputs) with the batch first; by default
-                `model.example_input_array`, else what the loss shows the model of the data.
+            example: An input or a tuple of them, batch first; else `model.example_input_array`,
+                else what the loss shows the model of the data.
             prune: How to remove units; None to remove nothing but by calling `shrink`.
             every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
                 shrink right now.
@@ -119,6 +120,7 @@ class Session:
             data: Batches that the importance is measured on; without, it is `frobenius`.
             loss: The loss for that measurement; as for `fit`.
             keep: Names of layers that lose no channel.
+            release: Names of layers that may lose some though not trained, as in `trace`.
             verify: Check at every shrink that the smaller model computes what the masked one does.
             fabric: Where several processes train one model: they then agree on what to remove.
             weight_bits: The bits that a weight is stored in, to say that this is known: 32 for
@@ -139,10 +141,12 @@ class Session:
         self.given = self.original = model
         self.example = example_of(model, example_given(model, example, data, loss))
         self.prune, self.every, self.data, self.loss = prune, every, data, loss
-        self.keep = names_of(keep)
+        self.keep, self.release = names_of(keep), names_of(release, "release")
         self.checked = verify
         self.fabric = fabric
-        self.dense = self.graph = trace(model, self.example, keep=self.keep, check=verify)
+        self.dense = self.graph = trace(
+            model, self.example, keep=self.keep, release=self.release, check=verify
+        )
         self.whole, self.before = self.dense, counted(model, self.dense)
         self.within = ""
         self.model = private_copy(model)
@@ -232,17 +236,12 @@ class Session:
         """
         self._check_open("the input cannot be changed")
         original, model = change(self.original), change(self.model)
-        names = [f"{within}.{name}" for name in self.keep]
-        dense = trace(original, self.example, keep=names, check=self.checked)
-        if [a.size for a in dense.axes] != [a.size for a in self.dense.axes]:
-            raise ValueError(
-                f"a change of the input makes another network of the {type(self.given).__name__}: "
-                f"its {len(self.dense.axes)} axes of channels become {len(dense.axes)}, of "
-                f"{dense.units:,} instead of {self.dense.units:,} units. Change the input before "
-                "compressing"
-            )
+        keep, release = ([f"{within}.{n}" for n in names] for names in (self.keep, self.release))
+        dense = trace(original, self.example, keep=keep, release=release, check=self.checked)
+        check_same_axes(type(self.given).__name__, self.dense, dense)
         keep = self.structure.keep
-        self.original, self.dense, self.keep = original, dense, tuple(names)
+        self.original, self.dense = original, dense
+        self.keep, self.release = tuple(keep), tuple(release)
         self.within = f"{within}.{self.within}"
         self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
         self._become(model)

@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from compressor.archive import mismatches
 from compressor.copies import private_copy
-from compressor.graph import Dim, Graph, Site, Weight
+from compressor.graph import Graph, Site, Weight
 from compressor.structure import Structure
 from compressor.wording import brief
 
@@ -80,7 +80,7 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
         for owner in _owners(model, graph.weights[name]):
             _resize(owner, uses, structure.keep)
     for name, dim in graph.channels.items():
-        _resize_norm(model.get_submodule(name), int(dim.alive(structure.keep).sum()), dim)
+        _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
     return cuts
 
 
@@ -136,12 +136,13 @@ def _resize_convolution(conv: _ConvNd, site: Site, keep: NDArray[np.bool_]) -> N
     conv.groups = total // conv.weight.shape[1]
 
 
-def _resize_norm(module: nn.Module, size: int, dim: Dim) -> None:
-    """Tell a normalisation how many channels are left (one group a channel stays so)."""
+def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:
+    """Tell a normalisation how many channels are left, and groups that have any."""
+    size = int(alive.sum())
     if isinstance(module, _NormBase):
         module.num_features = size
     elif isinstance(module, nn.GroupNorm):
-        module.num_groups = size if module.num_groups == dim.size else module.num_groups
+        module.num_groups = int(alive.reshape(module.num_groups, -1).any(axis=1).sum())
         module.num_channels = size
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         module.normalized_shape = (*module.normalized_shape[:-1], size)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor, nn
 
 from compressor import randomness
 from compressor.copies import private_copy
 from compressor.errors import TraceError
 from compressor.graph import Graph
-from compressor.keep import named
+from compressor.keep import named, names_of, released
 from compressor.measure import multiply_accumulates
 from compressor.probe import freeze, probe
-from compressor.tracing.assemble import Tensors, assemble
+from compressor.tracing.assemble import Numbering, Tensors, assemble, number
+from compressor.tracing.choices import Choice, Refused, refusing
+from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.program import Example, example_of, export, first_names, named_tensors
 from compressor.tracing.propagate import propagate
@@ -27,6 +30,7 @@ def trace(
     example: Example | None = None,
     *,
     keep: Iterable[str] = (),
+    release: Iterable[str] = (),
     check: bool = True,
 ) -> Graph:
     """Write a model as a graph of coupled axes.
@@ -37,6 +41,10 @@ def trace(
             time); default `model.example_input_array`. The graph holds for this input shape (any
             batch size).
         keep: Names of layers (or of modules around them) that lose no channel.
+        release: Names of layers (or of modules around them) that may shrink although their weights
+            are not trained (``requires_grad=False``). Else such a layer stays whole, inputs and
+            outputs; its bias and normalisation follow it. Where no parameter of the model is
+            trained, nothing is held for that.
         check: Try the graph on the model's own code (`compressor.probe`). Without, a reshape or
             slice of fixed size goes unnoticed.
 
@@ -46,28 +54,97 @@ def trace(
     Raises:
         TraceError: If the model does not export, or its MACs do not add up.
         CountError: If an operation's MACs cannot be counted.
-        ValueError: If there is no usable example, or `keep` names no layer.
+        ValueError: If there is no usable example, or `keep` or `release` names no layer.
     """
     inputs = example_of(model, example)
     _refuse_aliases(model)
     with randomness.preserved():
-        return _traced(model, inputs, keep, check=check)
+        return _traced(model, inputs, keep, names_of(release, "release"), check=check)
 
 
-def _traced(model: nn.Module, inputs: Inputs, keep: Iterable[str], *, check: bool) -> Graph:
+def _traced(
+    model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
+) -> Graph:
     program = export(private_copy(model), inputs)
     tensors = dict(reversed(list(named_tensors(model))))
     first = first_names(model)
     distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
-    flow = propagate(program, distinct)
-    graph = assemble(flow, _facts(model, distinct, first))
-    graph = replace(graph, const_macs=_uncounted(model, flow, graph, inputs))
-    asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
-    graph = freeze(graph, asked)
-    if not check:
-        return graph
-    tried = probe(model, graph, inputs)
-    return _blaming_autocast(graph, tried) if program.autocast else tried
+    facts, keep, release = _facts(model, distinct, first), names_of(keep), tuple(release)
+    fixed = {first[name] for name in untrained(model)}
+
+    def read(refused: Refused) -> Reading:
+        flow = propagate(program, distinct, refused)
+        layers = {use.weight: use.module for use in flow.uses}
+        hold(flow, fixed - released(fixed, layers, release))
+        numbering = number(flow)
+        return Reading(flow, numbering, assemble(flow, facts, numbering))
+
+    reading = _lively(read, {})
+    rest = _uncounted(model, reading.flow, reading.graph, inputs)
+    tries: list[Graph] = []
+    for _ in range(READINGS):
+        graph = replace(reading.graph, const_macs=rest)
+        asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
+        graph = freeze(graph, asked)
+        tried = probe(model, graph, inputs) if check else graph
+        tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
+        failed = _failed(reading, graph, tried)
+        if not failed:
+            break
+        reading = _lively(read, refusing(reading.flow.choices.refused, failed))
+    return min(tries, key=_least)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A program read in one way: the walk, its units, the graph without constant MACs."""
+
+    flow: Flow
+    numbering: Numbering
+    graph: Graph
+
+
+def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
+    """The best of a few readings, the next without choices that came to nothing in the one before.
+
+    A view that splits the channels of a picture may go on to rows or to channels; where it was the
+    wrong ones, what follows holds them.
+    """
+    found = [read(refused)]
+    while len(found) < READINGS:
+        last = found[-1]
+        held = [
+            choice
+            for choice in last.flow.choices.made
+            if not choice.last and not (last.numbering.unit_of[choice.ids] >= 0).any()
+        ]
+        if not held:
+            break
+        found.append(read(refusing(last.flow.choices.refused, held)))
+    return min(found, key=lambda reading: _least(reading.graph))
+
+
+READINGS = 4
+"""How often a program is read before the code's refusals are taken for final."""
+
+
+def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
+    """Choices on axes that the code did not survive, where something else could be chosen."""
+    pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
+    broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
+
+    def concerns(choice: Choice) -> bool:
+        units = reading.numbering.unit_of[choice.ids]
+        return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
+
+    return [c for c in reading.flow.choices.made if not c.last and concerns(c)]
+
+
+def _least(graph: Graph) -> tuple[int, int, int]:
+    """What one unit an axis costs, how few units there are to choose from, axes that are held."""
+    held = [bool(axis.frozen) for axis in graph.axes]
+    least = np.where(held, graph.sizes, 1)
+    return graph.params(least), -int(graph.sizes[np.logical_not(held)].sum()), sum(held)
 
 
 def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:

@@ -35,7 +35,6 @@ FROZEN = {
     "attention",
     "gru",
     "local_response_norm",
-    "cumulative_sum",
     "weight_norm",
 }
 """Networks whose trap cannot be proven safe: the layer in front of it must stay whole."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch.fx import Node
 
+from compressor.tracing import across
 from compressor.tracing.data import argument
 
 aten = torch.ops.aten
@@ -79,12 +80,12 @@ def flow_of(node: Node, labelled: set[str]) -> Flow:
 
 def _keeps_zero(node: Node, packet: Any, labelled: set[str]) -> bool:
     """Whether channels stay apart and those that are zero in all operands stay zero."""
+    if packet in _SUMS or (packet in _REDUCES and across.entrywise(node.target)):
+        return _all_labelled(node, labelled)
     if node.target is operator.getitem or packet in _MOVES | _REDUCES:
         return True
     if packet in _ZERO_TO_ZERO:
         return _around_zero(node)
-    if packet in _SUMS:
-        return _all_labelled(node, labelled)
     if packet in _QUOTIENTS:
         return not (isinstance(node.args[1], Node) and node.args[1].name in labelled)
     if packet in _PADS:

@@ -76,10 +76,14 @@ class Filters:
         session = self.session
         graph = session.graph
         if graph.program is None:
-            # What was found out about the first graph holds for what is left of it.
+            # What was found out about the first graph holds for what is left of it; how views
+            # and cuts are to be read is found out anew.
             whole = [name for axis in graph.axes if axis.frozen for name in axis.layers]
             keep = (*session.keep, *whole)
-            graph = trace(session.model, session.example, keep=keep, check=False)
+            graph = trace(
+                session.model, session.example, keep=keep, release=session.release,
+                check=session.checked,
+            )  # fmt: skip
         return split(session.model, graph)
 
     @cached_property

@@ -45,9 +45,8 @@ class Numbering:
         return Dim(self.unit_of[ids])
 
 
-def assemble(flow: Flow, tensors: Mapping[str, Tensors]) -> Graph:
+def assemble(flow: Flow, tensors: Mapping[str, Tensors], numbering: Numbering) -> Graph:
     """Build the graph from a finished walk (without constant MACs, which are measured)."""
-    numbering = number(flow)
     out_dims = {use.weight: use.out_dim for use in flow.uses}
     weights = {
         name: Weight(

@@ -56,6 +56,27 @@ class Couplings:
         edges = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=shape)
         return connected_components(edges, directed=False)[1].astype(np.int64)
 
+    @property
+    def count(self) -> int:
+        """How many ids there are."""
+        return self._count
+
+    def units(self, rows: Ids) -> int:
+        """How many units these ids were, if every row were tied to the first, entry by entry."""
+        roots = self.roots()
+        held = np.zeros(self._count, dtype=bool)
+        held[roots[FIXED]] = True
+        for ids, _ in self._frozen:
+            held[roots[ids]] = True
+        names, local = np.unique(roots[rows], return_inverse=True)
+        local = local.reshape(rows.shape)
+        left, right = np.broadcast_arrays(local, local[:1])
+        edges = coo_matrix(
+            (np.ones(left.size, np.int8), (left.ravel(), right.ravel())), shape=(len(names),) * 2
+        )
+        count, component = connected_components(edges, directed=False)
+        return int(count) - len(np.unique(component[held[names]]))
+
     def canonical(self) -> Ids:
         """The smallest id tied to every id."""
         roots = self.roots()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from compressor.tracing import across
+from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place, shape_of
 from compressor.tracing.labels import Label, move
@@ -120,7 +123,24 @@ def movement(flow: Flow, node: Node) -> Labels:
             return ids.reshape(shape_of(node))
         return node.target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
 
-    return move(apply, label, shape_of(source), flow.couplings)
+    choose = partial(_reading, flow, node)
+    return move(apply, label, shape_of(source), flow.couplings, choose)
+
+
+def _reading(flow: Flow, node: Node, units: Mapping[int, int], ids: Ids) -> int:
+    """The dimension in which a view that splits the channels shrinks.
+
+    A shuffle of pixels leaves no choice, its factor is given. Of a view it is the dimension whose
+    size the code leaves open, if there is one; else that with the most units, the last of equals,
+    as the number of groups or heads is more often written down than the size of one.
+    """
+    if node.target is torch.ops.aten.pixel_shuffle.default:
+        return len(shape_of(node)) - 3
+    sizes: Any = node.args[1] if len(node.args) > 1 else None
+    sizes = list(sizes) if isinstance(sizes, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
+    order = by_units(dict(reversed(list(units.items()))))
+    order.sort(key=lambda dim: not (len(sizes) == len(shape_of(node)) and sizes[dim] == -1))
+    return flow.choices.take(node.name, order, ids)
 
 
 _VIEWS = (
@@ -145,43 +165,6 @@ def shaped_alike(flow: Flow, node: Node) -> Labels:
     return moved
 
 
-def cutting(flow: Flow, node: Node) -> Labels:
-    """Slices, chunks and splits. Across the channels all pieces must stay equally large.
-
-    Code that cuts in equal parts says `x.chunk(2)` or `x[:, : c // 2]`; it is right for a smaller
-    tensor when every part loses the same offsets, so these are tied. Unequal cuts stay whole.
-    """
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    size = len(label.ids)
-    dim = int(argument(node, "dim", 0)) % len(shape_of(source))
-    if dim != label.dim:
-        return movement(flow, node)
-    start = np.arange(size)
-    pieces = _pieces(node, torch.from_numpy(start), dim, len(shape_of(source)))
-    lengths = {len(piece) for piece in pieces}
-    length = lengths.pop()
-    aligned = all(len(p) and p[0] % length == 0 and p[-1] - p[0] == length - 1 for p in pieces)
-    if lengths or length == 0 or size % length or not aligned:
-        flow.hold(source, f"{place(node)} cuts it into unequal parts")
-        return None
-    if length < size:
-        rows = label.ids.reshape(-1, length)
-        flow.couplings.tie(rows, rows[0])
-    labels: list[Label | None] = [Label(label.dim, label.ids[p]) for p in pieces]
-    return labels if isinstance(node.meta.get("val"), list | tuple) else labels[0]
-
-
-def _pieces(node: Node, start: Tensor, dim: int, rank: int) -> list[Any]:
-    view = [1] * rank
-    view[dim] = len(start)
-    cut: Any = node.target(start.view(view), *node.args[1:], **node.kwargs)  # type: ignore[operator]
-    parts: list[Tensor] = list(cut) if isinstance(cut, list | tuple) else [cut]
-    return [part.flatten().numpy() for part in parts]
-
-
 def gated(flow: Flow, node: Node) -> Label | None:
     """GLU: the second half of the channels gates the first, so the halves are tied."""
     source: Any = node.args[0]
@@ -194,6 +177,22 @@ def gated(flow: Flow, node: Node) -> Label | None:
     halves = label.ids.reshape(2, -1)
     flow.couplings.tie(halves[0], halves[1])
     return Label(dim, halves[0])
+
+
+def shuffled(flow: Flow, node: Node) -> Labels:
+    """A channel shuffle: the number of groups stays, so every group loses the same offsets."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is not None and label.dim == 1:
+        groups = label.ids.reshape(int(argument(node, "groups")), -1)
+        flow.couplings.tie(groups, groups[0])
+    return movement(flow, node)
+
+
+def made_anew(flow: Flow, node: Node) -> Labels:
+    """A constant that takes nothing of a tensor but its type and device."""
+    del flow, node
+    return None
 
 
 def opaque_across(flow: Flow, node: Node) -> Labels:
@@ -230,23 +229,43 @@ def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
 
 
 def padding(flow: Flow, node: Node) -> Labels:
-    """Padding. Channels added by a constant always stay; copies of other channels cannot be."""
+    """Padding. Copies of other channels cannot be; channels of a constant are units of their own.
+
+    They go with the channels of another tensor that they are added to, where the code computes how
+    many there are to be (on both sides as many); where it is written down they stay.
+    """
     source, pad = node.args[0], list(node.args[1])  # type: ignore[arg-type]
     label = flow.label(source)
     if label is None:
         return None
     before = 2 * (len(shape_of(source)) - 1 - label.dim)
-    if before >= len(pad):
+    low, high = (int(n) for n in pad[before : before + 2] or (0, 0))
+    if not low and not high:
         return label
-    low, high = int(pad[before]), int(pad[before + 1])
     if low < 0 or high < 0:
         flow.hold(source, f"{place(node)} crops the channels")
         return None
     mode = argument(node, "mode", "constant")
-    if mode != "constant" and (low or high):
+    if mode != "constant":
         flow.hold(source, f"{place(node)} with mode {mode!r} copies channels by their position")
         return None
+    padded = _padded(flow, label, low, high)
+    if flow.choices.take(node.name, [COMPUTED, WRITTEN], padded.ids) == COMPUTED:
+        return padded
     return Label(label.dim, np.concatenate([fixed(low), label.ids, fixed(high)]))
+
+
+def _padded(flow: Flow, label: Label, low: int, high: int) -> Label:
+    """A label with new units on either side; on both as many, which go in pairs."""
+    few = min(low, high) or max(low, high)
+    added = flow.couplings.fresh(few)
+    first, last = (added, added) if low and high else (added[:low], added[:high])
+    more = fixed(low - len(first)), fixed(high - len(last))
+    return Label(label.dim, np.concatenate([more[0], first, label.ids, last, more[1]]))
+
+
+COMPUTED, WRITTEN = range(2)
+"""Where the size of a padding comes from."""
 
 
 def reduction(flow: Flow, node: Node) -> Labels:
@@ -258,8 +277,10 @@ def reduction(flow: Flow, node: Node) -> Labels:
     reduced = _dims(node, rank)
     pair = isinstance(node.meta.get("val"), list | tuple)
     if label.dim in reduced:
-        if pair and node.target not in _TWO_STATISTICS:
-            flow.hold(source, f"{place(node)} returns channel numbers")
+        if _counts_channels(node, pair=pair):
+            flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+        elif argument(node, "k", 1) != 1:
+            flow.hold(source, f"{place(node)} counts channels by their rank")
         return [None, None] if pair else None
     keep = bool(argument(node, "keepdim", default=False))
     shift = 0 if keep else sum(d < label.dim for d in reduced)
@@ -267,12 +288,38 @@ def reduction(flow: Flow, node: Node) -> Labels:
     return [after, after] if pair else after
 
 
-_TWO_STATISTICS = (torch.ops.aten.var_mean.correction, torch.ops.aten.std_mean.correction)
+def _counts_channels(node: Node, *, pair: bool) -> bool:
+    """Whether a position along the reduced dimension is read by anyone."""
+    packet = across.packet_of(node)
+    if pair:
+        return packet not in across.STATISTICS and across.positions_read(node)
+    return packet in across.POSITIONS
+
+
+def ranked(flow: Flow, node: Node) -> Labels:
+    """Sorting and the largest few: across the channels nothing but the largest is sure to exist."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None:
+        return None
+    if int(argument(node, "dim")) % len(shape_of(source)) != label.dim:
+        return [label, label]
+    if across.positions_read(node):
+        flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+    elif argument(node, "k") != 1:
+        flow.hold(source, f"{place(node)} orders the channels by their values")
+    return [None, None]
 
 
 def along_one(flow: Flow, node: Node) -> Labels:
-    """Softmax and the like: same shape out as in; across channels they see the kept ones only."""
-    return flow.label(node.args[0])
+    """Softmax, running sums: same shape out as in; across channels they see the kept ones only."""
+    source: Any = node.args[0]
+    label = flow.label(source)
+    if label is None or not isinstance(node.meta.get("val"), list | tuple):
+        return label
+    if label.dim in _dims(node, len(shape_of(source))) and across.positions_read(node):
+        flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+    return [label, label]
 
 
 def item(flow: Flow, node: Node) -> Labels:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
+from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
 from compressor.tracing.labels import Label
 from compressor.tracing.program import Program, module_of
@@ -43,6 +44,7 @@ class Flow:
         uses: Convolutions and matrix products, in order.
         channels: Ids of the channels that a module normalises, by module name.
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
+        choices: How operations that can be read in several ways were read.
         whole: Why a layer stays whole of which no weight has an id of its own, by module name.
     """
 
@@ -54,6 +56,7 @@ class Flow:
     uses: list[Use] = field(default_factory=list[Use])
     channels: dict[str, Ids] = field(default_factory=dict[str, Ids])
     uncounted: list[str] = field(default_factory=list[str])
+    choices: Choices = field(default_factory=Choices)
     whole: dict[str, str] = field(default_factory=dict[str, str])
 
     def weight(self, node: object) -> str | None:

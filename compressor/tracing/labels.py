@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,14 +48,18 @@ def along(ids: Tensor, dim: int) -> Ids:
     return ids[index].contiguous().numpy()
 
 
-def settle(ids: Tensor, couplings: Couplings) -> Label | None:
+Choose = Callable[[Mapping[int, int], Ids], int]
+"""From the units that are left by dimension, and the ids, to the dimension that is to shrink."""
+
+
+def settle(ids: Tensor, couplings: Couplings, choose: Choose) -> Label | None:
     """Turn ids per entry into a label, tying ids until only one dimension varies.
 
     A smaller tensor is a box: what stays along one dimension cannot depend on another. So where
     the ids vary along several dimensions (a channel dimension split into groups x channels), they
-    are tied across all but the longest one: every group keeps the same offsets. Row-major order
-    of the kept entries is then the same before and after a reshape, which is what makes reshapes
-    of the smaller model right.
+    are tied across all but one: every group keeps the same offsets, or whole groups go. Row-major
+    order of the kept entries is then the same before and after a reshape, which is what makes
+    reshapes of the smaller model right.
     """
     dims = varying(ids)
     if len(dims) > 1:
@@ -63,13 +68,19 @@ def settle(ids: Tensor, couplings: Couplings) -> Label | None:
     if not dims:
         couplings.freeze(ids.flatten()[:1].numpy(), "a whole tensor is made of this one channel")
         return None
-    longest = max(dims, key=lambda d: ids.shape[d])
-    if len(dims) > 1:
-        others = tuple(slice(None) if d in dims else slice(0, 1) for d in range(ids.ndim))
-        box = ids[others].movedim(longest, -1)
-        rows = box.reshape(-1, box.shape[-1]).numpy()
-        couplings.tie(rows, rows[0])
-    return Label(longest, along(ids, longest))
+    if len(dims) == 1:
+        return Label(dims[0], along(ids, dims[0]))
+    others = tuple(slice(None) if d in dims else slice(0, 1) for d in range(ids.ndim))
+    rows = {d: _rows(ids[others], d) for d in dims}
+    chosen = choose({d: couplings.units(rows[d]) for d in dims}, np.unique(rows[dims[0]]))
+    couplings.tie(rows[chosen], rows[chosen][0])
+    return Label(chosen, along(ids, chosen))
+
+
+def _rows(box: Tensor, dim: int) -> Ids:
+    """Entries along one dimension, a row for every position in the others."""
+    box = box.movedim(dim, -1)
+    return box.reshape(-1, box.shape[-1]).numpy()
 
 
 def move(
@@ -77,9 +88,10 @@ def move(
     label: Label,
     shape: Sequence[int],
     couplings: Couplings,
+    choose: Choose,
 ) -> Label | list[Label | None] | None:
     """The label after an operation that only moves entries: run it on the ids themselves."""
     moved = operation(spread(label, shape))
     if isinstance(moved, Tensor):
-        return settle(moved, couplings)
-    return [settle(part, couplings) for part in moved]
+        return settle(moved, couplings, choose)
+    return [settle(part, couplings, choose) for part in moved]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
+from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.flow import Flow, Use, fixed, place, shape_of
 from compressor.tracing.labels import Label
@@ -33,10 +34,10 @@ def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> 
     if groups == 1:
         writes = flow.own(name, out_dim)
         flow.tie_weight(name, in_dim, reads)
+        whole = False
     else:
-        writes = _group(flow, name, reads, out_channels, groups, transposed=transposed)
+        writes, whole = _group(flow, node, reads, out_channels, groups, transposed=transposed)
     _add_bias(flow, bias, writes)
-    whole = groups > 1 and len(reads) // groups <= groups
     positions = prod(shape_of(source if transposed else node)) // (
         len(reads) if transposed else out_channels
     )
@@ -48,30 +49,51 @@ def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> 
 
 
 def _group(
-    flow: Flow, name: str, reads: Ids, out_channels: int, groups: int, *, transposed: bool
-) -> Ids:
-    """Tie the channels of a grouped convolution; returns the ids of its output channels.
+    flow: Flow, node: Node, reads: Ids, out_channels: int, groups: int, *, transposed: bool
+) -> tuple[Ids, bool]:
+    """Tie the channels of a grouped convolution; the ids of its output, and whether groups go.
 
-    Few channels a group (a depthwise convolution is the extreme): whole groups are removed, so a
-    group's inputs and outputs are one unit. Few groups: every group loses the same offsets, and
-    the weight's second dimension shrinks. Either way all groups stay equally large.
+    Whole groups (a depthwise convolution is the extreme): a group's inputs and outputs are one
+    unit. The same offsets of every group: the weight's second dimension shrinks. Either way all
+    groups stay equally large.
     """
-    inputs, couplings = reads.reshape(groups, -1), flow.couplings
-    if inputs.shape[1] <= groups:
-        per_group = out_channels // groups
-        couplings.tie(inputs, inputs[:, :1])
-        writes = np.repeat(inputs[:, 0], per_group)
+    name, couplings = str(flow.weight(node.args[1])), flow.couplings
+    inputs = reads.reshape(groups, -1)
+    equals = WHOLE if inputs.shape[1] <= groups else OFFSETS
+    whole = _in_groups(flow, node, reads, groups, equals=equals) == WHOLE
+    if whole:
+        writes = np.repeat(inputs[:, 0], out_channels // groups)
         flow.tie_weight(name, 0, reads if transposed else writes)
-        return writes
-    couplings.tie(inputs, inputs[:1])
+        return writes, whole
     if transposed:
         flow.tie_weight(name, 0, reads)
-        return np.tile(flow.own(name, 1), groups)
+        return np.tile(flow.own(name, 1), groups), whole
     writes = flow.own(name, 0)
     outputs = writes.reshape(groups, -1)
     couplings.tie(outputs, outputs[:1])
     flow.tie_weight(name, 1, inputs[0])
-    return writes
+    return writes, whole
+
+
+WHOLE, OFFSETS = range(2)
+"""What goes of channels in groups: whole groups, or the same offsets of each."""
+
+
+def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) -> int:
+    """Tie channels so that their groups stay equally large, in the way that leaves most units.
+
+    Where no way leaves any, it is that of offsets: the outputs of a convolution are then units of
+    their own.
+    """
+    grouped = ids.reshape(groups, -1)
+    rows = {WHOLE: grouped.T, OFFSETS: grouped}
+    if 1 in grouped.shape:
+        return WHOLE if grouped.shape[1] == 1 else OFFSETS
+    units = {way: flow.couplings.units(rows[way]) for way in (equals, WHOLE + OFFSETS - equals)}
+    order = by_units(units) if max(units.values()) > 1 else [OFFSETS, WHOLE]
+    way = flow.choices.take(node.name, order, ids)
+    flow.couplings.tie(rows[way], rows[way][:1])
+    return way
 
 
 def linear(flow: Flow, node: Node) -> Label | None:
@@ -136,16 +158,15 @@ def layer_norm(flow: Flow, node: Node) -> Label | None:
 
 
 def group_norm(flow: Flow, node: Node) -> Label | None:
-    """GroupNorm: every group keeps the same offsets, so that groups stay equally large."""
+    """GroupNorm: groups stay equally large, like those of a grouped convolution."""
     source, groups = node.args[0], int(node.args[1])  # type: ignore[arg-type]
     label, shape = flow.label(source), shape_of(source)
     if label is not None and label.dim != 1:
         flow.hold(source, f"{place(node)} takes statistics across the channels of this axis")
         label = None
     ids = label.ids if label is not None else fixed(shape[1])
-    if 1 < groups < shape[1]:
-        grouped = ids.reshape(groups, -1)
-        flow.couplings.tie(grouped, grouped[:1])
+    if label is not None:
+        _in_groups(flow, node, ids, groups, equals=OFFSETS)
     _affine(flow, node.args[2:4], ids)
     flow.channels[module_of(node)] = ids
     return label

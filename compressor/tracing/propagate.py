@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from compressor.graph import OUTPUT
-from compressor.tracing import data, layers
+from compressor.tracing import across, cuts, data, layers
+from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.program import Program
@@ -47,8 +48,11 @@ RULES: Mapping[Any, Rule] = {
     **_each("view_as reshape_as", data.shaped_alike),
     # Broadcasts to the other operand, whose channels it takes where its own size is one.
     **_each("expand_as", data.pointwise),
-    **_each("chunk split split_with_sizes tensor_split slice narrow", data.cutting),
-    **_each("select unbind roll index_select", data.opaque_across),
+    **_each("chunk split split_with_sizes tensor_split slice narrow", cuts.cutting),
+    **_each("select", cuts.selecting),
+    **_each("unbind roll index_select", data.opaque_across),
+    **_each("channel_shuffle native_channel_shuffle", data.shuffled),
+    **_each("new_zeros new_ones new_full new_empty", data.made_anew),
     **_each("glu", data.gated),
     **_each(
         "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d "
@@ -67,11 +71,9 @@ RULES: Mapping[Any, Rule] = {
         partial(data.pooling, spatial=3),
     ),
     **_each("constant_pad_nd pad", data.padding),
-    **_each(
-        "mean sum var std amax amin max min var_mean std_mean logsumexp linalg_vector_norm norm",
-        data.reduction,
-    ),
-    **_each("softmax _softmax log_softmax _log_softmax", data.along_one),
+    **dict.fromkeys(across.REDUCTIONS, data.reduction),
+    **dict.fromkeys(across.RANKED, data.ranked),
+    **dict.fromkeys(across.SCANS, data.along_one),
     # Entry-wise operations that PyTorch does not tag as such.
     **_each(
         "dropout dropout_ feature_dropout feature_dropout_ alpha_dropout feature_alpha_dropout "
@@ -85,8 +87,7 @@ RULES: Mapping[Any, Rule] = {
 """Which rule reads which operation. Any other is pointwise if PyTorch tags it so, else opaque."""
 
 OVERLOADS: Mapping[Any, Rule] = {
-    torch.ops.aten.max.other: data.pointwise,
-    torch.ops.aten.min.other: data.pointwise,
+    **dict.fromkeys(across.entrywise_forms(), data.pointwise),
     torch.ops.aten.view.dtype: data.unknown_form,
     torch.ops.aten.repeat_interleave.Tensor: data.unknown_form,
     torch.ops.aten.repeat_interleave.self_Tensor: data.unknown_form,
@@ -97,14 +98,20 @@ CHECKS = ("_assert", "_guard", "sym_")
 """Operations without a tensor result that do not touch data."""
 
 
-def propagate(program: Program, weights: Mapping[str, Tensor]) -> Flow:
+def propagate(
+    program: Program,
+    weights: Mapping[str, Tensor],
+    refused: Refused | None = None,
+) -> Flow:
     """Walk through the program and label every activation and weight.
 
     Args:
         program: The exported operations.
         weights: Parameters and buffers by their first name.
+        refused: Readings of operations that the model's code did not survive.
     """
-    flow = Flow(program, {name: tuple(w.shape) for name, w in weights.items()})
+    shapes = {name: tuple(w.shape) for name, w in weights.items()}
+    flow = Flow(program, shapes, choices=Choices(refused or {}))
     blocks: list[Node] = []
     for node in program.graph.nodes:
         if node.op == "call_function":

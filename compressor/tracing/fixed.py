@@ -1,0 +1,47 @@
+"""Layers whose weights are not trained (``requires_grad=False``): whole unless released."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+
+from compressor.tracing.flow import Flow
+
+
+def untrained(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that are not trained.
+
+    None in a network of which no parameter is: that is put away for inference, and says nothing
+    of single layers.
+    """
+    names = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
+    fixed = frozenset(name for name, trained in names.items() if not trained)
+    return frozenset() if len(fixed) == len(names) else fixed
+
+
+def hold(flow: Flow, weights: Collection[str]) -> dict[str, str]:
+    """Freeze what layers with these weights read and write; returns weight by layer.
+
+    A layer is what applies a weight as a convolution or matrix product. It stays whole on both
+    sides, so that its weight keeps every bit. A bias or a normalisation that is not trained has no
+    channels of its own: it follows the layer whose channels it meets.
+
+    Args:
+        flow: A finished walk.
+        weights: Names of weights.
+    """
+    held: dict[str, str] = {}
+    for use in flow.uses:
+        if use.weight not in weights:
+            continue
+        held[use.weight] = use.module
+        reason = (
+            f"the weight of '{use.module}' is not trained (requires_grad=False): "
+            f"release=['{use.module}'] lets it shrink"
+        )
+        for (name, _), ids in flow.owners.items():
+            if name == use.weight:
+                flow.couplings.freeze(ids, reason)
+        flow.couplings.freeze(use.writes, reason)
+    return held

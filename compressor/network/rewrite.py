@@ -119,7 +119,8 @@ class Rewrite:
             _drop_unread(self._tree, self.steps, self.outputs)
         given = self.network.example_input_array
         example = given if isinstance(given, tuple) else (given,)
-        return Network(self.steps, self.network.inputs, self.outputs, self._tree, example)
+        inputs, limit = self.network.inputs, self.network.limit
+        return Network(self.steps, inputs, self.outputs, self._tree, example, limit)
 
     def _free(self, name: str) -> tuple[nn.Module, str]:
         owner, _, leaf = name.rpartition(".")

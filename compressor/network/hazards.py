@@ -1,0 +1,92 @@
+"""What can go wrong with an operation though its arguments are of the declared types.
+
+A result without memory tells its size, and most operations say themselves what they cannot take.
+Here is the rest: results of too many tensors, and one operation whose result is as large as a
+tensor says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from compressor.network.steps import Step, Value, Weight, packet
+
+if TYPE_CHECKING:
+    from compressor.network.core import Network
+
+aten = torch.ops.aten
+
+PIECES = 1 << 16
+"""Tensors that one step may make: each takes a kilobyte, however small it is."""
+
+_SPLITS = (aten.split, aten.chunk, aten.unsafe_chunk, aten.tensor_split, aten.unbind)
+_COUNTS = ("chunks", "sections")
+_SIZES = ("split_size", "split_sizes")
+
+
+def refuse_pieces(op: OpOverload, given: Mapping[str, Any]) -> None:
+    """Refuse to cut a tensor into more pieces than `PIECES`.
+
+    Raises:
+        ValueError: If it would be.
+    """
+    if op.overloadpacket not in _SPLITS:
+        return
+    x, dim = given.get("self"), given.get("dim", 0)
+    length = x.shape[dim] if isinstance(x, Tensor) and -x.dim() <= dim < x.dim() else 0
+    count = length if op.overloadpacket is aten.unbind else 0
+    for name in _COUNTS:
+        count = max(count, given.get(name, 0))
+    for name in _SIZES:
+        size = given.get(name)
+        if isinstance(size, int) and size > 0:
+            count = max(count, -(-length // size))
+    if count > PIECES:
+        raise ValueError(f"a tensor would be cut into {count:,} pieces, and {PIECES:,} may be")
+
+
+def repeats(network: Network, step: Step) -> int | None:
+    """Length of what `repeat_interleave` makes of as many repeats as a tensor says; else None.
+
+    Its kernel believes the length that it is told, and writes beyond its memory where the repeats
+    add up to another. So these have to be known: made by a step of constants, or stored in a
+    network of which no step writes.
+
+    Raises:
+        ValueError: If they are not known, or do not add up to the length that is given.
+    """
+    if step.op is not aten.repeat_interleave.self_Tensor:
+        return None
+    total = _total(network, step.argument("repeats"))
+    said = step.argument("output_size")
+    if total is None or said not in (None, total) or any(other.writes for other in network.steps):
+        raise ValueError(
+            f"entries are to be repeated as often as a tensor says, {total} times altogether, and "
+            f"the result is said to have a length of {said}: give the repeats as a number"
+        )
+    return total
+
+
+def _total(network: Network, value: Value) -> int | None:
+    """The sum of a tensor of constants, none of them negative."""
+    made = network.producer(value)
+    if isinstance(value, Weight):
+        held = network.tensor(value)
+        negative = held.dtype.is_floating_point or bool((held < 0).any())
+        return None if negative else int(held.sum())
+    if made is None:
+        return None
+    if packet(made) is aten.lift_fresh_copy and made.args:
+        return _total(network, made.args[0])
+    if packet(made) is not aten.full or len(made.args) != 2:
+        return None
+    size, times = made.args
+    if not isinstance(size, tuple) or len(size) != 1:
+        return None
+    known = type(size[0]) is int and type(times) is int and min(size[0], times) >= 0
+    return size[0] * times if known else None

@@ -153,7 +153,7 @@ def _record(path: Path) -> dict[str, Plain]:
     """The JSON file's content, with what `read` relies on checked."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON ({error})") from error
     if not isinstance(record, dict) or not {"format", "tensors", "sha256", "data"} <= {*record}:
         raise _damaged(path, "it is not a record of this library")

@@ -121,14 +121,14 @@ def differences(file: Path, wanted: dict[str, Any], but: Collection[str] = ()) -
         ValueError: If the file cannot be read.
     """
     try:
-        there = json.loads(file.read_text())
-        found = {key: there[key] for key in wanted}
+        there = json.loads(file.read_text("utf-8"))
+        before = _flat({key: there[key] for key in wanted})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{file} cannot be read ({error}): delete this file alone, and a run with the same "
             "settings goes on from its checkpoint; or name another folder with --out"
         ) from error
-    before, after = _flat(found), _flat(wanted)
+    after = _flat(wanted)
     free = tuple(f"{name}." for name in but)
     different = [
         f"{name} {before.get(name)!r} -> {after.get(name)!r}"

@@ -79,7 +79,8 @@ _MOVING = """
     squeeze.dims unsqueeze permute transpose.int t numpy_T mT adjoint movedim.int movedim.intlist
     moveaxis.int moveaxis.intlist swapaxes swapdims expand expand_as repeat tile
     repeat_interleave.self_int repeat_interleave.self_Tensor flip roll rot90 view_as reshape_as
-    type_as contiguous clone alias detach detach_ lift_fresh_copy to.device to.dtype to.other to.dtype_layout _to_copy
+    type_as contiguous clone alias detach detach_ lift_fresh_copy to.device to.dtype to.other
+    to.dtype_layout _to_copy
     chunk split.Tensor split.sizes split split_with_sizes tensor_split.sections
     tensor_split.indices unsafe_chunk slice.Tensor narrow select.int unbind.int unfold index.Tensor
     index_select gather take_along_dim diagonal diag_embed cat concat concatenate stack hstack

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from compressor.network.hazards import refuse_pieces, repeats
+from compressor.network.hazards import refuse_crowds, repeats
 from compressor.network.steps import Ref, Step, Value, Weight, mapped
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ example. Larger inputs, as of several examples, may have as many times more."""
 
 LARGEST = 2**63 - 1
 """Whole numbers beyond it are no sizes."""
+
+_OBJECT = 1 << 13
+"""Bytes that are counted for a tensor itself, so that many empty ones are not free."""
 
 _TEXT = 1000
 """Characters of a text argument; the longest equation of `einsum` has 300."""
@@ -71,9 +74,11 @@ def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) 
                 kwargs["output_size"] = length
             # Blocks repeat: what was walked through with equal arguments has an equal result.
             key = (step.op, _key(args), _key(kwargs))
-            if key not in known:
-                known[key] = _result(network, step, args, kwargs, sizes)
-            value = known[key]
+            value = known.get(key, known)
+            if value is known:
+                value = _result(network, step, args, kwargs, sizes)
+                if isinstance(value, Tensor):
+                    known[key] = value
             values[step.name], held[step.name] = value, _bytes(value)
             total += held[step.name]
             sizes.refuse(total, f"the results held after step {step.name!r}")
@@ -168,7 +173,7 @@ def _result(
 
 def _operation(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     given = bound(op, args, kwargs)
-    refuse_pieces(op, given)
+    refuse_crowds(op, given)
     names = list(_declared(op))
     if "device" in names:
         at = names.index("device")
@@ -292,8 +297,8 @@ def _twin(x: Tensor) -> Tensor:
 
 
 def _bytes(value: Any) -> int:
-    """Bytes of all tensors in a result."""
-    return sum(x.numel() * x.element_size() for x in _tensors(value))
+    """Bytes of all tensors in a result, and of the objects that they are."""
+    return sum(x.numel() * x.element_size() + _OBJECT for x in _tensors(value))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

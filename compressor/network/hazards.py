@@ -21,20 +21,28 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-PIECES = 1 << 16
+PIECES = 1 << 14
 """Tensors that one step may make: each takes a kilobyte, however small it is."""
 
+FACTORS = 64
+"""Matrices that one step may multiply: their best order is sought in cubic time."""
+
 _SPLITS = (aten.split, aten.chunk, aten.unsafe_chunk, aten.tensor_split, aten.unbind)
+_CHAINS = (aten.linalg_multi_dot, aten.chain_matmul)
 _COUNTS = ("chunks", "sections")
 _SIZES = ("split_size", "split_sizes")
 
 
-def refuse_pieces(op: OpOverload, given: Mapping[str, Any]) -> None:
-    """Refuse to cut a tensor into more pieces than `PIECES`.
+def refuse_crowds(op: OpOverload, given: Mapping[str, Any]) -> None:
+    """Refuse to cut a tensor into more than `PIECES`, or to multiply more than `FACTORS` matrices.
 
     Raises:
-        ValueError: If it would be.
+        ValueError: If it is asked for.
     """
+    if op.overloadpacket in _CHAINS:
+        count = max(len(value) for value in given.values())
+        if count > FACTORS:
+            raise ValueError(f"{count:,} matrices would be multiplied, and {FACTORS} may be")
     if op.overloadpacket not in _SPLITS:
         return
     x, dim = given.get("self"), given.get("dim", 0)

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from tests.hostile import case, names
+from tests.hostile import case, examples, names, ran
 
 ROUNDS = {"explore": 300}
 """Calls of every operation, by the profile that `make explore` sets."""
@@ -33,6 +33,12 @@ def died(seed: int, count: int) -> tuple[list[str], Counter[str]]:
         found.append(f"seed {seed}, case {number}: {name} {args} {kwargs}: {said[0]}")
         first = number + 1
     return found, ends
+
+
+def test_what_runs_is_admitted() -> None:
+    """The calls that are spoiled below are good ones."""
+    for name, args in examples().items():
+        assert ran(name, args, {}) == "ran", name
 
 
 @pytest.mark.slow

@@ -102,6 +102,8 @@ class _Sizes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, and look how large its result is."""
         del types
+        if func is torch.ops.aten.equal.default:
+            return True  # `istft` asks whether its windows cover all: what is asked has no numbers
         result = func(*args, **(kwargs or {}))
         self.refuse(_bytes(result), f"one result of {func}")
         return result

@@ -51,7 +51,11 @@ _POINTWISE = """
     bitwise_xor.Tensor bitwise_xor.Scalar bitwise_xor.Scalar_Tensor bitwise_not
     bitwise_left_shift.Tensor bitwise_left_shift.Tensor_Scalar bitwise_left_shift.Scalar_Tensor
     bitwise_right_shift.Tensor bitwise_right_shift.Tensor_Scalar bitwise_right_shift.Scalar_Tensor
-    isnan isinf isfinite isclose
+    isnan isinf isfinite isclose isposinf isneginf absolute arcsin arccos arctan arctan2
+    greater.Tensor greater.Scalar greater_equal.Tensor greater_equal.Scalar less.Tensor less.Scalar
+    less_equal.Tensor less_equal.Scalar not_equal.Tensor not_equal.Scalar fix special_expit
+    special_erf special_log1p special_logit special_softmax special_log_softmax angle polar complex
+    conj _conj resolve_conj resolve_neg
 """
 _POOLING = """
     max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool2d_with_indices
@@ -61,7 +65,9 @@ _POOLING = """
     upsample_nearest3d upsample_nearest3d.vec _upsample_nearest_exact2d
     _upsample_nearest_exact2d.vec upsample_linear1d upsample_linear1d.vec upsample_bilinear2d
     upsample_bilinear2d.vec upsample_trilinear3d upsample_trilinear3d.vec upsample_bicubic2d
-    upsample_bicubic2d.vec grid_sampler affine_grid_generator
+    upsample_bicubic2d.vec _upsample_nearest_exact1d _upsample_nearest_exact1d.vec
+    _upsample_nearest_exact3d _upsample_nearest_exact3d.vec max_unpool2d max_unpool3d
+    grid_sampler affine_grid_generator
     pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
     replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
 """
@@ -87,7 +93,8 @@ _MOVING = """
     vstack dstack meshgrid meshgrid.indexing tril triu scatter.value scatter.src scatter.reduce
     scatter.value_reduce scatter_add scatter_reduce.two index_add index_copy index_fill.int_Tensor
     index_fill.int_Scalar index_put slice_scatter select_scatter copy fill.Scalar fill.Tensor zero
-    one_hot broadcast_to broadcast_tensors atleast_1d atleast_2d atleast_3d atleast_1d.Sequence
+    one_hot broadcast_to broadcast_tensors fliplr flipud sum_to_size trace
+    cross linalg_cross atleast_1d atleast_2d atleast_3d atleast_1d.Sequence
     atleast_2d.Sequence atleast_3d.Sequence ravel real imag view_as_real view_as_complex
 """
 _WRITING = """
@@ -100,9 +107,12 @@ _WRITING = """
 _NEW = """
     zeros ones full arange arange.start arange.start_step linspace eye eye.m zeros_like ones_like
     full_like new_zeros new_ones new_full scalar_tensor hann_window hann_window.periodic
-    hamming_window hamming_window.periodic rand randn rand_like randn_like bernoulli bernoulli.p
+    hamming_window hamming_window.periodic hamming_window.periodic_alpha
+    hamming_window.periodic_alpha_beta blackman_window blackman_window.periodic rand
+    randn rand_like randn_like bernoulli bernoulli.p
     sym_size.int sym_numel sym_stride.int sym_is_contiguous
-    stft stft.center istft fft_fft fft_rfft fft_ifft fft_irfft fft_rfft2 fft_irfft2
+    stft stft.center istft fft_fft fft_rfft fft_ifft fft_irfft fft_rfft2 fft_irfft2 fft_fft2
+    fft_ifft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
 """
 
 

@@ -27,6 +27,8 @@ from compressor.network.steps import Ref, Step, Value, Weight, mapped
 if TYPE_CHECKING:
     from compressor.network.core import Network
 
+aten = torch.ops.aten
+
 RESULTS = 1 << 30
 """Bytes of the results that a network from a file may hold at a time, for an input as large as its
 example. Larger inputs, as of several examples, may have as many times more."""
@@ -93,17 +95,24 @@ def signature(inputs: Sequence[Tensor]) -> tuple[Any, ...]:
 
 
 class _Sizes(TorchDispatchMode):
-    """Sees every tensor that is made, those inside composite operations too."""
+    """Sees every tensor that is made, those inside composite operations too.
+
+    Attributes:
+        most: Bytes that one may take.
+        covered: Whether what runs is an inverse transform, which looks whether its windows cover
+            the signal; here are no numbers to find a gap in. No file can name what it asks by.
+    """
 
     def __init__(self, most: float) -> None:
         super().__init__()
         self.most = most
+        self.covered = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, and look how large its result is."""
         del types
-        if func is torch.ops.aten.equal.default:
-            return True  # `istft` asks whether its windows cover all: what is asked has no numbers
+        if self.covered and func is aten.equal.default:
+            return False
         result = func(*args, **(kwargs or {}))
         self.refuse(_bytes(result), f"one result of {func}")
         return result
@@ -162,6 +171,7 @@ def _result(
     network: Network, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], sizes: _Sizes
 ) -> Any:
     """What a step makes, without memory."""
+    sizes.covered = step.op is aten.istft.default
     try:
         if isinstance(step.op, str):
             return _called(network.get_submodule(step.op), args, kwargs, sizes)

@@ -7,6 +7,8 @@ import secrets
 import subprocess
 import sys
 from collections import Counter
+from ctypes.util import find_library
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +18,26 @@ ROUNDS = {"explore": 300}
 """Calls of every operation, by the profile that `make explore` sets."""
 
 
+CHECKED = (
+    {
+        "LD_PRELOAD": "libc_malloc_debug.so.0",
+        "GLIBC_TUNABLES": "glibc.malloc.check=3",
+    }
+    if find_library("c_malloc_debug") or list(Path("/usr/lib").glob("*/libc_malloc_debug.so.0"))
+    else {}
+)
+"""Has the C library look at every block that is freed, where it can: what was written beyond one
+ends the process there, and not by chance later."""
+
+
 def died(seed: int, count: int) -> tuple[list[str], Counter[str]]:
     """The cases that killed a child process, and how the others ended."""
     first, found, ends = 0, list[str](), Counter[str]()
     while first < count:
         command = [sys.executable, "-m", "tests.hostile", str(seed), str(first), str(count)]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        child = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, env=os.environ | CHECKED
+        )
         lines = child.stdout.splitlines()
         ends.update(line.split()[2] for line in lines if len(line.split()) == 3)
         if not child.returncode:

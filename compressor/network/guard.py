@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from compressor.network.hazards import refuse_crowds, repeats
+from compressor.network.hazards import refuse_crowds, refuse_recurrence, refuse_weight_norm, repeats
 from compressor.network.steps import Ref, Step, Value, Weight, mapped
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ def _result(
 def _operation(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     given = bound(op, args, kwargs)
     refuse_crowds(op, given)
+    refuse_recurrence(op, given)
+    refuse_weight_norm(op, given)
     names = list(_declared(op))
     if "device" in names:
         at = names.index("device")

@@ -1,8 +1,8 @@
 """What can go wrong with an operation though its arguments are of the declared types.
 
 A result without memory tells its size, and most operations say themselves what they cannot take.
-Here is the rest: results of too many tensors, and one operation whose result is as large as a
-tensor says.
+Here is the rest: results of too many tensors, kernels that believe sizes which nobody compares, and
+one operation whose result is as large as a tensor says.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ FACTORS = 64
 """Matrices that one step may multiply: their best order is sought in cubic time."""
 
 _SPLITS = (aten.split, aten.chunk, aten.unsafe_chunk, aten.tensor_split, aten.unbind)
+_GATES = {
+    aten.lstm.input: 4,
+    aten.gru.input: 3,
+    aten.rnn_tanh.input: 1,
+    aten.rnn_relu.input: 1,
+}
 _CHAINS = (aten.linalg_multi_dot, aten.chain_matmul)
 _COUNTS = ("chunks", "sections")
 _SIZES = ("split_size", "split_sizes")
@@ -56,6 +62,64 @@ def refuse_crowds(op: OpOverload, given: Mapping[str, Any]) -> None:
             count = max(count, -(-length // size))
     if count > PIECES:
         raise ValueError(f"a tensor would be cut into {count:,} pieces, and {PIECES:,} may be")
+
+
+def refuse_recurrence(op: OpOverload, given: Mapping[str, Any]) -> None:
+    """Refuse recurrent layers whose tensors do not fit each other.
+
+    Their kernels believe that states and weights have the sizes which the first weight says, and
+    read and write beyond their memory where they have not.
+
+    Raises:
+        ValueError: If a shape or a data type does not fit.
+    """
+    gates = _GATES.get(op)
+    if gates is None:
+        return
+    x, state, params = given["input"], given["hx"], given["params"]
+    states = list(state) if isinstance(state, list | tuple) else [state]
+    tensors = [x, *states, *params]
+    if not all(isinstance(t, Tensor) and t.dtype is tensors[0].dtype for t in tensors):
+        raise ValueError("the tensors of a recurrent layer are of several data types, or numbers")
+    if x.dim() != 3 or len(states) != (2 if gates == 4 else 1):
+        raise ValueError(f"a recurrent layer gets {len(states)} states and {x.dim()} dimensions")
+    directions, layers = 1 + given["bidirectional"], given["num_layers"]
+    each = 4 if given["has_biases"] else 2
+    projected = gates == 4 and len(params) == directions * layers * (each + 1)
+    each += projected
+    if layers < 1 or len(params) != directions * layers * each:
+        raise ValueError(f"{layers} recurrent layers are given {len(params)} weights")
+    batch, hidden = x.shape[0 if given["batch_first"] else 1], states[-1].shape[-1:].numel()
+    out = params[each - 1].shape[0] if projected else hidden
+    wanted = [(directions * layers, batch, out), (directions * layers, batch, hidden)]
+    shapes = wanted[: len(states)]
+    for number in range(directions * layers):
+        size = x.shape[2] if number < directions else directions * out
+        shapes += [(gates * hidden, size), (gates * hidden, out)]
+        shapes += [(gates * hidden,)] * 2 if given["has_biases"] else []
+        shapes += [(out, hidden)] if projected else []
+    for tensor, shape in zip((*states, *params), shapes, strict=True):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"a recurrent layer needs {shape} where it is given {tensor.shape}")
+
+
+def refuse_weight_norm(op: OpOverload, given: Mapping[str, Any]) -> None:
+    """Refuse a weight normalisation whose magnitudes are not one for each channel.
+
+    Its kernel believes that they are, and reads and writes beyond them where they are not.
+
+    Raises:
+        ValueError: If there is another number of them, or they are of another data type.
+    """
+    if op is not aten._weight_norm.default:  # noqa: SLF001 - the name of what the export gives
+        return
+    v, g, dim = given["v"], given["g"], given.get("dim", 0)
+    if not isinstance(v, Tensor) or not isinstance(g, Tensor) or v.dtype is not g.dtype:
+        raise ValueError("directions and magnitudes of a weight are of several data types")
+    ends = {0, v.dim() - 1}
+    wanted = [size if at == dim else 1 for at, size in enumerate(v.shape)]
+    if dim in ends and list(g.shape) != wanted:
+        raise ValueError(f"magnitudes of {tuple(v.shape)} are {wanted} and not {list(g.shape)}")
 
 
 def repeats(network: Network, step: Step) -> int | None:

@@ -7,12 +7,18 @@ import secrets
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from ctypes.util import find_library
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from tests.hostile import case, examples, names, ran
+from compressor.network.guard import rehearse
+from tests.hostile import case, examples, names, network_of, ran
 
 ROUNDS = {"explore": 300}
 """Calls of every operation, by the profile that `make explore` sets."""
@@ -55,6 +61,47 @@ def test_what_runs_is_admitted() -> None:
     """The calls that are spoiled below are good ones."""
     for name, args in examples().items():
         assert ran(name, args, {}) == "ran", name
+
+
+def smaller(value: Any) -> Iterator[Any]:
+    """An argument with a tensor in it shortened along one of its dimensions, in every way."""
+    if isinstance(value, tuple):
+        for at, one in enumerate(value):
+            yield from ((*value[:at], less, *value[at + 1 :]) for less in smaller(one))
+    elif isinstance(value, Tensor):
+        yield value.double()
+        for dim, size in enumerate(value.shape):
+            yield from ([value.narrow(dim, 0, size - 1)] if size > 1 else [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input", "_weight_norm"],
+)
+def test_kernels_that_compare_no_sizes_get_none_that_differ(name: str) -> None:
+    """Walked through alone: what is let pass here might be the end of this process."""
+    args = examples()[name]
+    for less in smaller(args[1:]):
+        made, inputs = network_of(name, (args[0], *less), {})
+        with pytest.raises(ValueError, match="cannot run"):
+            rehearse(made, inputs)
+
+
+def test_a_recurrent_layer_of_every_form_is_admitted() -> None:
+    x = torch.zeros(3, 5, 4)
+    for kind, more in product((nn.LSTM, nn.GRU, nn.RNN), ({}, {"proj_size": 3})):
+        if more and kind is not nn.LSTM:
+            continue
+        for layers, both, bias, first in product((1, 2), *[(False, True)] * 3):
+            layer = kind(4, 6, layers, bias=bias, batch_first=first, bidirectional=both, **more)
+            count, batch = layers * (1 + both), 3 if first else 5
+            states = [torch.zeros(count, batch, more.get("proj_size", 6))]
+            states += [torch.zeros(count, batch, 6)] if kind is nn.LSTM else []
+            state = tuple(states) if kind is nn.LSTM else states[0]
+            weights = tuple(weight.detach() for weight in layer._flat_weights)
+            name = f"{layer.mode.lower()}.input"
+            args = (x, state, weights, bias, layers, 0.0, False, both, first)
+            assert ran(name, args, {}) == "ran", (name, layers, both, bias, first, more)
 
 
 @pytest.mark.slow

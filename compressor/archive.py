@@ -20,6 +20,9 @@ from compressor.tracing.program import named_tensors
 
 Data = dict[str, Any]
 
+MOST = 1 << 24
+"""Units, and entries of all tensors' dimensions, that are read: each takes eight bytes."""
+
 
 def pack(structure: Structure) -> Data:
     """The structure and its graph as data that JSON can hold."""
@@ -36,19 +39,87 @@ def pack(structure: Structure) -> Data:
 
 
 def unpack(data: Mapping[str, Any]) -> Structure:
-    """The structure that `pack` was given; its graph has no exported operations."""
+    """The structure that `pack` was given; its graph has no exported operations.
+
+    Raises:
+        ValueError: If axes do not follow each other, or something is owned by a unit that there is
+            not; if it has more than `MOST` units or entries.
+        KeyError: If something is missing.
+        TypeError: If something is of another type.
+    """
     axes = [_read_axis(axis) for axis in data["axes"]]
+    units = _units(axes)
+    reader = _Reader(units)
     graph = Graph(
         axes=tuple(axes),
-        weights={name: _read_weight(weight) for name, weight in data["weights"].items()},
-        sites=tuple(_read_site(site) for site in data["sites"]),
-        const_macs=data["const_macs"],
-        frozen=data["frozen"],
-        channels={name: Dim(spell(owner)) for name, owner in data["channels"].items()},
+        weights={name: _read_weight(weight, reader) for name, weight in data["weights"].items()},
+        sites=tuple(_read_site(site, reader) for site in data["sites"]),
+        const_macs=_whole(data["const_macs"]),
+        frozen=_texts(data["frozen"]),
+        channels={name: reader.dim(owner) for name, owner in data["channels"].items()},
     )
-    keep = np.zeros(graph.units, dtype=bool)
-    keep[spell(data["keep"])] = True
+    stays = reader.spell(data["keep"])
+    if stays.size and stays.min() < 0:
+        raise ValueError("a unit that stays has no number")
+    keep = np.zeros(units, dtype=bool)
+    keep[stays] = True
     return Structure(graph, keep)
+
+
+class _Reader:
+    """Reads owners, each of which is a unit or none, and no more than `MOST` in all."""
+
+    def __init__(self, units: int) -> None:
+        self._units = units
+        self._left = MOST
+
+    def dim(self, compact: list[list[int]]) -> Dim:
+        return Dim(self.spell(compact))
+
+    def spell(self, compact: list[list[int]]) -> NDArray[np.int64]:
+        for first, step, count in compact:
+            last = first + step * (count - 1)
+            self._left -= _whole(count)
+            if count < 1 or self._left < 0:
+                raise ValueError(f"{count:,} entries in a row: {MOST:,} may be in all")
+            if not all(-1 <= _whole(end) < self._units for end in (first, last)):
+                raise ValueError(f"units {first} to {last} are named, of {self._units}")
+        return spell(compact)
+
+
+def _units(axes: list[Axis]) -> int:
+    """How many units axes have that follow each other."""
+    first = 0
+    for axis in axes:
+        if axis.first != first or axis.size < 1:
+            raise ValueError(
+                f"axis {axis.name!r} has {axis.size} units from {axis.first}, where {first} is next"
+            )
+        first += axis.size
+    if first > MOST:
+        raise ValueError(f"its axes have {first:,} units: {MOST:,} may be")
+    return first
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def text(value: Any) -> str:
+    """A text of JSON.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text(value) for name, value in values.items()}
 
 
 def mismatches(model: nn.Module, graph: Graph) -> list[str]:
@@ -92,7 +163,11 @@ def spell(compact: list[list[int]]) -> NDArray[np.int64]:
 
 
 def _read_axis(data: Mapping[str, Any]) -> Axis:
-    changed: Data = {"layers": tuple(data["layers"])}
+    changed: Data = {
+        "name": text(data["name"]),
+        "layers": tuple(map(text, data["layers"])),
+        **{name: _whole(data[name]) for name in ("first", "size", "writers")},
+    }
     return Axis(**(dict(data) | changed))
 
 
@@ -101,9 +176,14 @@ def _weight(weight: Weight) -> Data:
     return {**{k: v for k, v in vars(weight).items() if k != "dims"}, "dims": dims}
 
 
-def _read_weight(data: Mapping[str, Any]) -> Weight:
-    dims = tuple(Dim(spell(owner)) for owner in data["dims"])
-    changed: Data = {"dims": dims, "aliases": tuple(data["aliases"])}
+def _read_weight(data: Mapping[str, Any], reader: _Reader) -> Weight:
+    dims = tuple(reader.dim(owner) for owner in data["dims"])
+    changed: Data = {
+        "name": text(data["name"]),
+        "dims": dims,
+        "itemsize": _whole(data["itemsize"]),
+        "aliases": tuple(map(text, data["aliases"])),
+    }
     return Weight(**(dict(data) | changed))
 
 
@@ -112,6 +192,6 @@ def _site(site: Site) -> Data:
     return {**vars(site), **ends}
 
 
-def _read_site(data: Mapping[str, Any]) -> Site:
-    ends: Data = {end: Dim(spell(data[end])) for end in ("reads", "writes")}
+def _read_site(data: Mapping[str, Any], reader: _Reader) -> Site:
+    ends: Data = {end: reader.dim(data[end]) for end in ("reads", "writes")}
     return Site(**(dict(data) | ends))

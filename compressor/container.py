@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from compressor.allowance import Allowance
 from compressor.deflate import deflated
 from compressor.network.core import Network
+from compressor.network.guard import RESULTS
 from compressor.network.plain import from_plain, to_plain
+from compressor.network.values import type_of
 from compressor.storage import write_bytes
 from compressor.streams import STREAMS, Reader, Writer, most
 
@@ -36,6 +37,13 @@ FORMAT = 1
 _KEY = "compressor"
 _TABLE = struct.Struct(f"<{2 * (len(STREAMS) + 1)}I")
 """Of every stream, the structure first: bytes when read, bytes as stored (fewer: deflated)."""
+
+
+_HEADER = 1 << 16
+"""Bytes of the header; `write` makes less than 300."""
+
+_SENTENCE = 600
+"""Characters of an error that tells what a stranger wrote."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +68,39 @@ def pack(network: Network) -> bytes:
     return _file(*_smallest(network))
 
 
-def unpack(content: bytes, name: str = "the container") -> Network:
+def unpack(content: bytes, name: str = "the container", memory: float | None = None) -> Network:
     """The network in the content of a container file, in eval mode, on the CPU.
+
+    The content may come from a stranger: nothing in it is run but the operations listed in
+    `compressor.network.operations`, with arguments as these declare, and how much memory it takes
+    is counted before.
 
     Args:
         content: Bytes of the file.
         name: What errors call it.
+        memory: Bytes that reading may take, and, where that is more, the results of a forward
+            pass in place of `compressor.network.guard.RESULTS`; None for
+            `compressor.allowance.LEAST` and `FOLD` times the content; ``math.inf`` for no bound.
 
     Raises:
-        ValueError: If it is no container, is damaged, or was written by a newer version.
+        ValueError: If it is no container, is damaged, was written by a newer version, or would take
+            more memory.
     """
-    streams = _opened(content, name)
+    allowance = Allowance(len(content), memory)
     try:
+        streams = _opened(content, name, allowance)
         structure = json.loads(streams[0])
-        reader = Reader(dict(zip(STREAMS, streams[1:], strict=True)))
+        reader = Reader(dict(zip(STREAMS, streams[1:], strict=True)), allowance)
         tensors = [reader.take(entry) for entry in structure["layout"]]
         reader.finish()
-        return from_plain(structure["network"], tensors)
+        for _, shape, kind in structure["network"]["inputs"]:
+            allowance.take_tensor(shape, type_of(kind).itemsize)
+        return from_plain(structure["network"], tensors, max(RESULTS, memory or 0))
+    except _RefusedError:
+        raise
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise ValueError(f"{name} cannot be read: {error}") from error
+        said = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        raise ValueError(f"{name} cannot be read: {said}"[:_SENTENCE]) from error
 
 
 def write(network: Network, path: str | os.PathLike[str]) -> int:
@@ -92,14 +114,18 @@ def write(network: Network, path: str | os.PathLike[str]) -> int:
     return len(content)
 
 
-def read(path: str | os.PathLike[str]) -> Network:
+def read(path: str | os.PathLike[str], memory: float | None = None) -> Network:
     """The network in a file.
+
+    Args:
+        path: Of the file.
+        memory: As for `unpack`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: As `unpack`.
     """
-    return unpack(Path(path).read_bytes(), str(path))
+    return unpack(Path(path).read_bytes(), str(path), memory)
 
 
 def sizes(network: Network) -> dict[str, Size]:
@@ -169,76 +195,94 @@ def _file(streams: list[bytes], stored: list[bytes] | None = None) -> bytes:
     return save_tensors({"w": tensor}, metadata)
 
 
-def _opened(content: bytes, name: str) -> list[bytes]:
+class _RefusedError(ValueError):
+    """What is wrong with a file, said with its name."""
+
+
+def _opened(content: bytes, name: str, allowance: Allowance) -> list[bytes]:
     """The streams of a file, whole and unaltered."""
-    said = _metadata(content, name).get(_KEY, "").split()
+    header, start = _header(content, name)
+    said = _metadata(header).get(_KEY, "").split()
     if len(said) != 3 or said[0] != "container":
-        raise ValueError(
+        raise _RefusedError(
             f"{name} is no container of this library: its metadata has no line {_KEY!r} with "
             "'container', a version and a checksum. write() makes one"
         )
     if said[1] != str(FORMAT):
-        raise ValueError(
-            f"{name} has format {said[1]} and this version reads format {FORMAT}: read it with the "
-            "version that wrote it"
+        raise _RefusedError(
+            f"{name} has format {said[1][:20]} and this version reads format {FORMAT}: read it "
+            "with the version that wrote it"
         )
-    payload = _payload(content, name)
+    payload = _payload(content, header, start, name)
     found = hashlib.sha256(payload).hexdigest()
     if found != said[2]:
-        raise ValueError(
+        raise _RefusedError(
             f"{name} is damaged: its {len(payload):,} bytes have the checksum {found[:16]}... and "
             f"{said[2][:16]}... was expected. Restore it from a copy, or write it again"
         )
-    return _inflated(payload, name)
+    return _inflated(payload, name, allowance)
 
 
-def _metadata(content: bytes, name: str) -> dict[str, str]:
-    """The metadata of a safetensors file, which its own reader does not give."""
+def _header(content: bytes, name: str) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where it ends."""
     try:
         (length,) = struct.unpack_from("<Q", content)
-        header: Any = json.loads(content[8 : 8 + length])
-        found: Any = header.get("__metadata__", {})
-    except (struct.error, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(
+        header: Any = json.loads(content[8 : 8 + min(length, _HEADER)])
+    except (struct.error, ValueError, RecursionError) as error:
+        raise _RefusedError(
             f"{name} is no container of this library: its {len(content):,} bytes begin with no "
-            "header of the safetensors format. write() makes a container"
+            f"header of the safetensors format of at most {_HEADER:,} bytes. write() makes a "
+            "container"
         ) from error
-    return cast("dict[str, str]", found) if isinstance(found, Mapping) else {}
+    return (cast("dict[str, Any]", header) if isinstance(header, dict) else {}), 8 + length
 
 
-def _payload(content: bytes, name: str) -> bytes:
-    """The bytes of the one tensor."""
-    try:
-        tensor = load_tensors(content)["w"]
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{name} is damaged: {error}. Restore it from a copy") from error
-    return tensor.numpy().tobytes()
+def _metadata(header: Mapping[str, Any]) -> dict[str, str]:
+    found: Any = header.get("__metadata__")
+    pairs = cast("dict[str, Any]", found).items() if isinstance(found, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
 
 
-def _inflated(payload: bytes, name: str) -> list[bytes]:
+def _payload(content: bytes, header: Mapping[str, Any], start: int, name: str) -> memoryview:
+    """The bytes of the one tensor, which are all that follows the header."""
+    rest = memoryview(content)[start:]
+    wanted = {"dtype": "U8", "shape": [len(rest)], "data_offsets": [0, len(rest)]}
+    if header.get("w") != wanted or set(header) != {"__metadata__", "w"}:
+        raise _RefusedError(
+            f"{name} is damaged: its header does not tell of one tensor of {len(rest):,} bytes, "
+            "which follow it. Restore it from a copy"
+        )
+    return rest
+
+
+def _inflated(payload: memoryview, name: str, allowance: Allowance) -> list[bytes]:
     """The streams behind the table of their lengths."""
     if len(payload) < _TABLE.size:
-        raise ValueError(f"{name} is damaged: its {len(payload)} bytes hold no table of streams")
+        raise _RefusedError(f"{name} is damaged: its {len(payload)} bytes hold no table of streams")
     lengths = _TABLE.unpack_from(payload)
+    end = _TABLE.size + sum(lengths[1::2])
+    if end != len(payload):
+        raise _RefusedError(
+            f"{name} is damaged: its streams take {end:,} bytes and it has {len(payload):,}"
+        )
+    allowance.take(sum(lengths[::2]), "its streams, once inflated,")
     streams: list[bytes] = []
     start = _TABLE.size
     for raw, stored in zip(lengths[::2], lengths[1::2], strict=True):
         part = payload[start : start + stored]
         start += stored
-        streams.append(part if stored == raw else _inflate(part, raw, name))
-    if start != len(payload):
-        raise ValueError(
-            f"{name} is damaged: its streams take {start:,} bytes and it has {len(payload):,}"
-        )
+        streams.append(bytes(part) if stored == raw else _inflate(part, raw, name))
+        if len(streams) == 1:
+            allowance.take_text(streams[0])
     return streams
 
 
-def _inflate(part: bytes, raw: int, name: str) -> bytes:
+def _inflate(part: memoryview, raw: int, name: str) -> bytes:
     machine = zlib.decompressobj()
     try:
         stream = machine.decompress(part, raw + 1)  # never more than was promised
     except zlib.error as error:
-        raise ValueError(f"{name} is damaged: a stream cannot be inflated ({error})") from error
+        raise _RefusedError(f"{name} is damaged: a stream cannot be inflated ({error})") from error
     if len(stream) != raw:
-        raise ValueError(f"{name} is damaged: a stream has not the {raw:,} bytes it should have")
+        raise _RefusedError(f"{name} is damaged: a stream has not the {raw:,} bytes it should have")
     return stream

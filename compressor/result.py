@@ -216,13 +216,20 @@ class Result(Compressed):
         (folder / NETWORK).unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
+def load(
+    path: str | os.PathLike[str], model: nn.Module | None = None, *, memory: float | None = None
+) -> nn.Module:
     """The small model that `Result.write` or `Result.save` wrote.
+
+    A file of `Result.write` may come from a stranger; `SECURITY.md` says what is promised of it.
 
     Args:
         path: A file of `Result.write`, or a directory of `Result.save`.
         model: For a directory, the original architecture, freshly built; left untouched. The result
             has its device and mode. Not looked at where a network was stored, as in a file.
+        memory: Bytes that reading a file may take; default 256 MiB and 16 times its length. Raise
+            it (``math.inf``: no bound) for a file that you trust and that holds nearly nothing but
+            zeros, or whose results take more than a GiB at a time.
 
     Returns:
         For a file a `compressor.network.Network` in eval mode on the CPU; for a directory a smaller
@@ -241,11 +248,11 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
         )
     place = Path(path)
     if (place / NETWORK).is_file():
-        return container.read(place / NETWORK)
+        return container.read(place / NETWORK, memory)
     if place.is_dir():
         return _part_of(place, model)
     check_content(place)
-    return container.read(place)
+    return container.read(place, memory)
 
 
 def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
@@ -258,28 +265,61 @@ def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
         )
     check_model(model)
     tensors, data = storage.read(directory, "model")
-    structure = archive.unpack(data["structure"])
+    file = directory / "model.json"
+    try:
+        name, structure = archive.text(data["model"]), archive.unpack(data["structure"])
+    except _DAMAGES as error:
+        raise _damaged(file, error) from error
     wrong = archive.mismatches(model, structure.graph)
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ValueError(
-            f"{directory} holds a compressed {data['model']} and cannot become a part of this "
+            f"{directory} holds a compressed {name} and cannot become a part of this "
             f"{type(model).__name__}: {'; '.join(wrong[:5])}{more}. Build the model with the "
             "arguments it had when it was compressed"
         )
-    if type(model).__name__ != data["model"]:
+    if type(model).__name__ != name:
         warnings.warn(
-            f"{directory} holds a compressed {data['model']} and is loaded into a "
+            f"{directory} holds a compressed {name} and is loaded into a "
             f"{type(model).__name__}: the tensors fit, whether the two compute the same is not "
             "known",
-            stacklevel=2,
+            stacklevel=3,
         )
-    small = shrink(model, structure.graph, structure)
+    try:
+        return _filled(shrink(model, structure.graph, structure), tensors, data)
+    except _DAMAGES as error:
+        raise _damaged(file, error) from error
+
+
+_DAMAGES = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    *(MemoryError, RecursionError),
+)
+"""What comes of data that is not what was written."""
+
+
+def _damaged(file: Path, error: Exception) -> ValueError:
+    said = (str(error).splitlines() or [""])[0][:200]
+    return ValueError(
+        f"{file} is damaged: what it says makes no part of a model ({type(error).__name__}: "
+        f"{said}). Restore it from a copy, or write it again"
+    )
+
+
+def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> nn.Module:
+    """A model of the right shapes with what was saved of it."""
+    saved = {name: t for name, t in tensors.items() if not name.startswith(f"{EXTRA}/")}
+    missing = [name for name in stored(small) if name not in saved]
+    if missing:
+        raise ValueError(f"{len(missing)} tensors are not there, {missing[0]!r} for one")
     extra = {name: storage.restore(value, tensors) for name, value in data.get("extra", {}).items()}
-    assign(small, {n: t for n, t in tensors.items() if not n.startswith(f"{EXTRA}/")})
+    assign(small, saved)
+    types: Mapping[str, str] = data.get("buffers", {})
+    if not isinstance(types, dict):
+        raise TypeError(f"data types of buffers are in no {type(types).__name__}")
     for name, buffer in small.named_buffers():
-        if name in data.get("buffers", {}):
-            buffer.data = buffer.to(_dtype(data["buffers"][name]))
+        if name in types:
+            buffer.data = buffer.to(_dtype(types[name]))
     for name, value in extra.items():
         small.get_submodule(name).set_extra_state(value)
     return small

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compressor.allowance import Allowance
 from compressor.deflate import deflated
 
 Bytes = NDArray[np.uint8]
@@ -38,6 +39,9 @@ STREAMS = (
 
 _MASKED = 128
 """Added to the bits of an entry where a mask comes first."""
+
+_PART = 1 << 16
+"""Entries that are unpacked from bits at a time, a multiple of 8."""
 
 MANY_ZEROS = 0.05
 """Share of zeros below which no mask is tried."""
@@ -128,8 +132,9 @@ class Writer:
 class Reader:
     """Takes tensors out of streams, in the order in which they were put in."""
 
-    def __init__(self, streams: Mapping[str, bytes]) -> None:
-        """Start at the beginning of every stream."""
+    def __init__(self, streams: Mapping[str, bytes], allowance: Allowance | None = None) -> None:
+        """Start at the beginning of every stream; an allowance bounds the tensors taken out."""
+        self._allowance = allowance
         self._rest = {name: memoryview(streams[name]) for name in STREAMS}
 
     def take(self, entry: Entry) -> Tensor:
@@ -139,9 +144,11 @@ class Reader:
             ValueError: If the entry means nothing, or a stream ends before the tensor does.
         """
         kind, shape = _entry(entry)
+        if self._allowance is not None:
+            self._allowance.take_tensor(shape, kind.dtype.itemsize)
         width, masked = self._width(kind)
         count = prod(shape)
-        alive = self._bits("masks", count, 1)[:, 0].astype(bool) if masked else None
+        alive = self._mask(count) if masked else None
         kept = count if alive is None else int(alive.sum())
         entries = self._floats(kept, kind) if kind.floating else self._integers(kept, kind, width)
         if alive is not None:
@@ -150,7 +157,7 @@ class Reader:
             entries = whole
         if not count:
             return torch.zeros(shape, dtype=kind.dtype)
-        return torch.from_numpy(entries.reshape(-1).copy()).view(kind.dtype).reshape(shape)
+        return torch.from_numpy(entries.reshape(-1)).view(kind.dtype).reshape(shape)
 
     def finish(self) -> None:
         """Make sure that nothing is left.
@@ -166,40 +173,57 @@ class Reader:
         """Bits of an entry, and whether a mask comes first."""
         said = int(self._take("widths", 1)[0])
         width, masked = said % _MASKED, said >= _MASKED
-        known = (kind.bits,) if kind.floating else (*range(1, 9), *range(16, kind.bits + 1, 8))
+        fixed = kind.floating or kind.bits == 1
+        known = (kind.bits,) if fixed else (*range(1, 9), *range(16, kind.bits + 1, 8))
         if width not in known:
             raise ValueError(
                 f"it has a tensor of {kind.dtype} in {width} bits, which is impossible"
             )
         return width, masked
 
-    def _floats(self, count: int, kind: _Type) -> Bytes:
-        return self._joined("floats", count, kind.bits // 8)
-
     def _integers(self, count: int, kind: _Type, width: int) -> Bytes:
         """Entries of full size from entries of `width` bits."""
-        if width > 8:
-            stored = self._joined("integers", count, width // 8)
-        elif width == 8:
-            stored = self._take("values", count).reshape(count, 1)
-        else:
-            bits = self._bits("bits", count, width)
-            filler = bits[:, -1:] if kind.signed else np.zeros_like(bits[:, :1])
-            filled = np.concatenate([bits, filler.repeat(8 - width, axis=1)], axis=1)
-            stored = np.packbits(filled, axis=1, bitorder="little")
         size = max(1, kind.bits // 8)
-        sign = (stored[:, -1:] >> 7) * 255 if kind.signed else np.zeros_like(stored[:, -1:])
-        more = sign.astype(np.uint8).repeat(size - stored.shape[1], axis=1)
-        return np.concatenate([stored, more], axis=1)
+        whole = np.empty((count, size), np.uint8)
+        if width > 8:
+            self._joined("integers", count, width // 8, whole)
+        elif width == 8:
+            whole[:, 0] = self._take("values", count)
+        else:
+            self._unpacked(whole[:, 0], width, signed=kind.signed)
+        stored = max(1, width // 8)
+        if stored < size:
+            # The rest of a negative number is ones.
+            last = whole[:, stored - 1]
+            whole[:, stored:] = ((last >> 7) * 255 if kind.signed else last * 0)[:, None]
+        return whole
 
-    def _joined(self, stream: str, count: int, size: int) -> Bytes:
-        high, following = (self._take(f"{stream}_{which}", count) for which in ("high", "next"))
-        low = self._take(f"{stream}_low", count * (size - 2)).reshape(size - 2, count).T
-        return np.concatenate([low, following.reshape(-1, 1), high.reshape(-1, 1)], axis=1)
+    def _floats(self, count: int, kind: _Type) -> Bytes:
+        whole = np.empty((count, kind.bits // 8), np.uint8)
+        self._joined("floats", count, kind.bits // 8, whole)
+        return whole
 
-    def _bits(self, stream: str, count: int, width: int) -> Bytes:
-        packed = self._take(stream, -(-count * width // 8))
-        return np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
+    def _joined(self, stream: str, count: int, size: int, whole: Bytes) -> None:
+        """The lowest `size` bytes of every entry, into the first columns of `whole`."""
+        whole[:, size - 1] = self._take(f"{stream}_high", count)
+        whole[:, size - 2] = self._take(f"{stream}_next", count)
+        low = self._take(f"{stream}_low", count * (size - 2))
+        whole[:, : size - 2] = low.reshape(size - 2, count).T
+
+    def _mask(self, count: int) -> NDArray[np.bool_]:
+        packed = self._take("masks", -(-count // 8))
+        return np.unpackbits(packed, count=count, bitorder="little").view(bool)
+
+    def _unpacked(self, whole: Bytes, width: int, *, signed: bool) -> None:
+        """Bytes from numbers of `width` bits, a part at a time: a bit takes a byte meanwhile."""
+        packed = self._take("bits", -(-len(whole) * width // 8))
+        for start in range(0, len(whole), _PART):
+            count = min(_PART, len(whole) - start)
+            part = packed[start * width // 8 :]
+            bits = np.unpackbits(part, count=count * width, bitorder="little").reshape(count, width)
+            filler = bits[:, -1:] if signed else np.zeros_like(bits[:, :1])
+            filled = np.concatenate([bits, filler.repeat(8 - width, axis=1)], axis=1)
+            whole[start : start + count] = np.packbits(filled, axis=1, bitorder="little")[:, 0]
 
     def _take(self, stream: str, count: int) -> Bytes:
         rest = self._rest[stream]

@@ -32,6 +32,12 @@ at the ends. It is cut, or filled up with silence."""
 UNKNOWN = 0x7FFF_0000
 """From here on a wav's size, 2 GB, is a placeholder: a program that writes to a pipe cannot go back
 to say how long the file became, and states 0xffffffff, 0x80000000, 0x7ffff000 or the like."""
+FASTEST = 1_000_000
+"""Samples a second, in Hz, beyond which a rate is damage: converters end at 768,000."""
+MOST = 1 << 28
+"""Samples of all channels that are decoded at once, 1 GB of floating-point numbers."""
+CHUNKS = 10_000
+"""Parts of a wav that are looked at in search of its samples."""
 NO_LENGTH = 2**63 - 1
 """What libsndfile says of a file that does not state how many samples it has."""
 
@@ -95,12 +101,18 @@ def decode(path: Path, wanted: AudioFormat) -> np.ndarray:
         rate, frames = sound.samplerate, sound.frames
         try:
             samples = sound.read(dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+        except soundfile.SoundFileError as error:
             raise undecodable(path, error) from error
     if len(samples) < frames:
         raise ended_early(path, len(samples), frames)
     refuse_odd(path, samples, rate)
-    return clip_of(samples, rate, wanted)
+    try:
+        return clip_of(samples, rate, wanted)
+    except (ValueError, RuntimeError) as error:  # of the resampler
+        raise ValueError(
+            f"{path} has a rate of {rate} Hz, which cannot be brought to {wanted.rate} Hz "
+            f"({error}). Replace the file."
+        ) from error
 
 
 def clip_of(samples: np.ndarray, rate: int, wanted: AudioFormat) -> np.ndarray:
@@ -165,13 +177,21 @@ def opened(path: Path) -> soundfile.SoundFile:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no audio.
+        ValueError: If it is no audio, or its header states a rate or channels that none has.
     """
     need_file(path, "Unpack or copy the data set again.")
     try:
-        return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: named .raw, no header
+        sound = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: named .raw, no header
         raise undecodable(path, error) from error
+    if not (1 <= sound.samplerate <= FASTEST and sound.channels >= 1):
+        rate, channels = sound.samplerate, sound.channels
+        sound.close()
+        raise ValueError(
+            f"{path} states a rate of {rate} Hz and {channels} channels. Replace the file: it is "
+            "damaged."
+        )
+    return sound
 
 
 def undecodable(path: Path, error: Exception) -> ValueError:
@@ -199,6 +219,11 @@ def _check(path: Path, sound: soundfile.SoundFile, wanted: AudioFormat) -> None:
         raise ValueError(
             f"{path} lasts {seconds:.2f} s, clips of this data set last {wanted.seconds:g} s. "
             "Replace the file: it is damaged or of another data set."
+        )
+    if sound.frames * sound.channels > MOST:
+        raise ValueError(
+            f"{path} states {sound.frames:,} samples in each of {sound.channels} channels, more "
+            f"than the {MOST:,} that are decoded at once. Replace the file: it is damaged."
         )
     if sound.channels > 2 and wanted.channels == 2:
         raise ValueError(
@@ -236,7 +261,9 @@ def _bytes_cut_off(path: Path) -> int:
             return 0
         order = ">" if kind == b"RIFX" else "<"
         position, samples = 12, None
-        while position + 8 <= size:
+        for _ in range(CHUNKS):
+            if position + 8 > size:
+                break
             file.seek(position)
             name, length = struct.unpack(f"{order}4sI", file.read(8))
             if name == b"ds64" and position + 24 <= size:

@@ -262,9 +262,16 @@ def train_on(model: nn.Module, data: Data, config: Config, checkpoint: Path) -> 
 def earlier_seconds(folder: Path, kind: dict[str, object]) -> float:
     """CPU seconds of `fit` in an earlier call for the same run; this one only read its end."""
     file = folder / "result.json"
-    earlier = read_json(file) if file.exists() else {}
-    same = all(earlier.get(key) == json.loads(json.dumps(v)) for key, v in kind.items())
-    return float(earlier["fit CPU seconds"]) if same else 0.0
+    if not file.exists():
+        return 0.0
+    earlier = read_json(file)
+    try:
+        same = all(earlier.get(key) == json.loads(json.dumps(v)) for key, v in kind.items())
+        return float(earlier["fit CPU seconds"]) if same else 0.0
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{file} is damaged ({type(error).__name__}: {error}): delete it, and the run goes on"
+        ) from error
 
 
 def run(

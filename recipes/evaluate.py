@@ -70,7 +70,8 @@ def recorded(folder: Path) -> dict[str, Any]:
     try:
         said = read_json(file)
         known = {"generated", "data", "validation", FINAL} <= said.keys()
-    except ValueError as error:
+        known = known and isinstance(said[FINAL].get("overall", {}), dict)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}): run the recipe again") from error
     if not known:
         raise ValueError(f"{file} is damaged: it lacks figures. Run the recipe again.")
@@ -130,7 +131,7 @@ def difference(found: Evaluation, stated: Mapping[str, Any], file: Path) -> str:
         accuracy = 100 * (found.accuracy - stated["macro"]["accuracy"])
         loss = found.log_loss - stated["overall"]["log_loss"]
         moved = np.abs(found.confusion - np.array(stated["confusion"], np.int64)).sum() // 2
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{file} is damaged ({error!r}): run the recipe again") from error
     return (
         f"Not equal to {file}: accuracy {accuracy:+.2f} points, log loss {loss:+.2g}, at least "
@@ -146,7 +147,12 @@ def _judged_clips(folder: Path, expected: int) -> list[str]:
             f"{folder} has no {TEST_LIST}, so which clips its figures are of is not known. Run the "
             "recipe again, or judge every clip of the test list with --all."
         )
-    names = [line for line in file.read_text("utf-8").splitlines() if line]
+    try:
+        names = [line for line in file.read_text("utf-8").splitlines() if line]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{file} is damaged ({error}). Run the recipe again, or take --all."
+        ) from error
     if not names:
         raise ValueError(f"{file} is empty. Run the recipe again, or take --all.")
     if len(names) != expected or len(set(names)) != expected:

@@ -116,17 +116,21 @@ class Resume:
             raise ValueError(f"the server has {stated:,} bytes instead of {self.size:,}.")
         self.bar.update(self.task, completed=have)
         with file.open("ab") as opened:
+            came = have
             for chunk in answer.iter_content(CHUNK):
+                came += len(chunk)
+                if came > self.size:  # a server may send for ever
+                    break
                 opened.write(chunk)
                 self.bar.advance(self.task, len(chunk))
-        came = file.stat().st_size
         # An answer in chunks says itself where it ends; any other may have broken off.
         chunked = answer.status_code == requests.codes.ok and "Transfer-Encoding" in answer.headers
         if came < self.size and not chunked:
             raise requests.ConnectionError(f"broke off after {came:,} of {self.size:,} bytes")
         if came != self.size:
             os.truncate(file, have)
-            raise ValueError(f"the server sent {came:,} bytes instead of {self.size:,}.")
+            sent = "more than" if came > self.size else f"{came:,} bytes instead of"
+            raise ValueError(f"the server sent {sent} {self.size:,}.")
 
 
 def _start(answer: requests.Response) -> int | None:

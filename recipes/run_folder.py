@@ -122,13 +122,13 @@ def differences(file: Path, wanted: dict[str, Any], but: Collection[str] = ()) -
     """
     try:
         there = read_json(file)
-        found = {key: there[key] for key in wanted}
-    except (ValueError, KeyError) as error:
+        before = _flat({key: there[key] for key in wanted})
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{file} cannot be read ({error}): delete this file alone, and a run with the same "
             "settings goes on from its checkpoint; or name another folder with --out"
         ) from error
-    before, after = _flat(found), _flat(wanted)
+    after = _flat(wanted)
     free = tuple(f"{name}." for name in but)
     different = [
         f"{name} {before.get(name)!r} -> {after.get(name)!r}"

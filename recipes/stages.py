@@ -108,15 +108,42 @@ def _fused(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Co
 
 
 def read_counts(folder: Path, name: str) -> Counts:
-    """What `Stage` wrote beside a network."""
-    said: Mapping[str, Any] = read_json(folder / f"{name}.json")
-    return Counts(
-        rule=Cost(**said["rule"]),
-        cost=Cost(**said["cost"]),
-        filters=(said["filters"][0], said["filters"][1]),
-        others=(said["others"][0], said["others"][1]),
-        fused=said.get("fused") and Cost(**said["fused"]),
-    )
+    """What `Stage` wrote beside a network.
+
+    Raises:
+        FileNotFoundError: If it has not.
+        ValueError: If the file is damaged.
+    """
+    file = folder / f"{name}.json"
+    said: Mapping[str, Any] = read_json(file)
+    try:
+        return Counts(
+            rule=_cost(said["rule"]),
+            cost=_cost(said["cost"]),
+            filters=_pair(said["filters"]),
+            others=_pair(said["others"]),
+            fused=None if said.get("fused") is None else _cost(said["fused"]),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is damaged ({type(error).__name__}: {error}): delete the folder of the run, "
+            "and run the recipe again"
+        ) from error
+
+
+def _cost(said: Mapping[str, Any]) -> Cost:
+    return Cost(**{key: value if value is None else _whole(value) for key, value in said.items()})
+
+
+def _pair(said: Any) -> tuple[int, int]:
+    first, second = said
+    return _whole(first), _whole(second)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 def read_network(folder: Path, name: str) -> Network:

@@ -28,6 +28,9 @@ TAPERS = {taper.__name__: taper for taper in (hann, hamming)}
 BATCH = 50
 """Clips that a network sees at once."""
 
+_DAMAGES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What comes of JSON that is not what was written."""
+
 Scores = Callable[[Tensor], Tensor]
 """From log-mels (clips, channels, mels, frames) to logits (clips, classes)."""
 
@@ -189,7 +192,7 @@ def read(folder: Path, *, onnx: bool = False, device: torch.device | None = None
         audio, frames = AudioFormat(**said["audio"]), _positive(said["frames"])
         classes, names = _texts(said["classes"]), _texts(said["networks"])
         independent, digests = bool(said["independent"]), dict(said["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+    except _DAMAGES as error:
         raise ValueError(
             f"{file} is damaged ({type(error).__name__}: {error}): run the recipe again"
         ) from error

@@ -23,6 +23,7 @@ from rich.console import Console
 from compressor.storage import read_json, sealed, write_bytes
 from recipes.alone import BusyError, alone
 from recipes.command import Call, usable
+from recipes.conclusion import EVALUATION
 from recipes.evaluate import recorded
 from recipes.overrides import override
 from recipes.run_folder import RunFolder
@@ -111,8 +112,10 @@ def read_record(folder: Path) -> Record | None:
     """What is known of a trial; None if it was never begun, or its record is damaged."""
     try:
         said = read_json(folder / RECORD)
-        return Record(**said | {"point": tuple(said["point"])})
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Record(**said | {"point": tuple(said["point"])})
+        numbers = (found.attempts, found.started, found.seconds, *(found.values or {}).values())
+        return found if all(isinstance(one, int | float) for one in numbers) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # it is made again, and goes on from the checkpoint
 
 
@@ -176,8 +179,8 @@ def read_values(folder: Path) -> dict[str, float]:
             "bytes": float(sum(said["files"])),
         }
         return values | {name: float(said["cost"][name]) for name in ("params", "nonzero", "macs")}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder}: its evaluation is damaged ({error!r})") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{folder / EVALUATION} is damaged ({error!r})") from error
 
 
 @contextmanager

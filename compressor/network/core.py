@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from compressor import randomness
-from compressor.network.follow import adapted, switch
+from compressor.network.follow import adapted, learns, switch
+from compressor.network.guard import rehearse, signature
 from compressor.network.holders import Holder, adopt, planted
 from compressor.network.roles import described
 from compressor.network.steps import Ref, Step, Value, Weight, leaves
@@ -19,6 +20,9 @@ from compressor.stored import Described, Stored
 from compressor.tracing.program import Example, evaluating
 
 Shape = tuple[int, ...]
+
+_SHAPES = 256
+"""Shapes of inputs that a network from a file is rehearsed for and remembers."""
 
 
 class Network(Described):
@@ -38,6 +42,9 @@ class Network(Described):
         example_input_array: Zeros of the shape and type of one input, batch of one.
         open: For every input the dimensions that may have another size than in the example: 0, the
             batch, if it has one, and those that were asked for.
+        frees: For every step the results that nobody reads after it, its own among them.
+        limit: Bytes that results may take, for an input like the example, where the steps come from
+            a file (see `compressor.network.guard`); None where they come from a model.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Network(Described):
         tree: nn.Module,
         example: tuple[Tensor, ...],
         opened: Sequence[Sequence[int]] | None = None,
+        limit: float | None = None,
     ) -> None:
         """A network of these steps.
 
@@ -59,6 +67,7 @@ class Network(Described):
                 names; they are shared, not copied.
             example: One input of each, batch of one; only shape and type count.
             opened: What `open` will be; None for the batch of every input that begins with a one.
+            limit: Bytes that results may take where the steps come from a file.
 
         Raises:
             ValueError: If a step reads what does not exist, two results have one name, or an input
@@ -72,7 +81,10 @@ class Network(Described):
         self.example_input_array: Example = zeros[0] if len(zeros) == 1 else zeros
         self.open = _opened(zeros, opened)
         self._places: dict[str, tuple[nn.Module, str]] = {}
-        self._frees = _last_reads(self.steps, self.outputs)
+        self.frees = _last_reads(self.steps, self.outputs)
+        self.limit = limit
+        self._rehearsed: set[Any] = set()
+        self._writes = any(step.writes or learns(step) for step in self.steps)
         adopt(self, tree)  # after all attributes: a layer may have the name of one
         self._check()
 
@@ -94,8 +106,8 @@ class Network(Described):
                     "shape, or make a network with that dimension open (varying=...) if the model "
                     "takes other sizes"
                 )
-        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for step, done in zip(self.steps, self._frees, strict=True):
+        values = self._given(inputs)
+        for step, done in zip(self.steps, self.frees, strict=True):
             values[step.name] = self.result(step, values)
             for name in done:
                 del values[name]
@@ -103,10 +115,26 @@ class Network(Described):
 
     def results(self, *inputs: Tensor) -> dict[str, Any]:
         """The result of every step, by name, beside the inputs."""
-        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        values = self._given(inputs)
         for step in self.steps:
             values[step.name] = self.result(step, values)
         return values
+
+    def _given(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+        """The inputs by name, in memory of their own where a step writes into what it is given.
+
+        Steps from a file are rehearsed first, once for every shape of the inputs.
+        """
+        # What exports or compiles this network runs nothing, and its sizes are no numbers yet.
+        if self.limit is not None and not torch.compiler.is_compiling():
+            seen = signature(inputs)
+            if seen not in self._rehearsed:
+                rehearse(self, inputs, self.limit)
+                if len(self._rehearsed) >= _SHAPES:
+                    self._rehearsed.clear()
+                self._rehearsed.add(seen)
+        own = (x.clone() for x in inputs) if self._writes else inputs
+        return dict(zip(self.inputs, own, strict=True))
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional
 
-from compressor.network.steps import Step, Value, Weight, packet
+from compressor.network.steps import Ref, Step, Value, Weight, packet
 
 if TYPE_CHECKING:
     from compressor.network.core import Network
@@ -50,6 +50,14 @@ def adapted(network: Network, step: Step, args: tuple[Any, ...], kwargs: Mapping
     if packet(step) is aten.instance_norm:
         return _instance_norm(given)
     return op(**given)
+
+
+def learns(step: Step) -> bool:
+    """Whether it is a normalisation whose statistics, which it writes into, are no buffers."""
+    norm = packet(step) in (aten.batch_norm, aten.instance_norm)
+    return norm and any(
+        isinstance(step.argument(name), Ref) for name in ("running_mean", "running_var")
+    )
 
 
 def counter(step: Step) -> str:

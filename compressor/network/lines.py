@@ -6,7 +6,7 @@ call of a submodule that one's number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,15 +63,18 @@ def steps_of(
         ValueError: If a line means nothing.
     """
     results, steps, counts = list(inputs), list[Step](), dict[str, int]()
-    before = ""
+    before, taken = "", set(inputs)
     for op, args, *more in stored:
+        if not isinstance(args, list):
+            raise ValueError(f"the arguments of step {len(steps)} are no list")
         given = read(args, results, names)
         kwargs = next((read(m, results, names) for m in more if isinstance(m, dict)), {})
-        name = _fresh(op, results, counts)
+        name = _fresh(op, taken, counts)
         step = Step(name, _meant(op, modules), given, kwargs)
         module = next((m for m in more if isinstance(m, str)), _module(step, before))
         steps.append(Step(name, step.op, given, kwargs, module))
         results.append(name)
+        taken.add(name)
         before = module
     return steps
 
@@ -125,7 +128,7 @@ def _module(step: Step, before: str) -> str:
     return step.weights[0].rpartition(".")[0] if step.weights else before
 
 
-def _fresh(op: str | int, taken: Sequence[str], counts: dict[str, int]) -> str:
+def _fresh(op: str | int, taken: Container[str], counts: dict[str, int]) -> str:
     """A name as the export gives them: the operation's, with a number from the second on."""
     base = f"module{op}" if isinstance(op, int) else op.lstrip("!").partition(".")[0]
     number = counts.get(base, 0)

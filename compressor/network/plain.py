@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.network.core import Network, batch_dimensions
+from compressor.network.guard import rehearse
 from compressor.network.holders import Holder, branch, plant
 from compressor.network.kinds import KINDS, kind_of
 from compressor.network.lines import lines, steps_of
@@ -22,6 +23,12 @@ from compressor.tracing.program import first_names, named_tensors
 
 Plain = Any
 """What JSON can hold."""
+
+_DEEPEST = 64
+"""Branches that a tensor may lie in."""
+
+_LONGEST = 4096
+"""Characters of a branch's name."""
 
 _PARAMETER, _FROZEN, _BUFFER, _TEMPORARY = range(4)
 """What a tensor is: a parameter, one without gradient, a buffer, one no `state_dict` has."""
@@ -40,7 +47,8 @@ def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
     for name in dict.fromkeys(first.values()):
         _put(tree, name, _role(network, name))
     names = [name for name, _ in _walk(tree)]
-    numbers = {name: names.index(to) for name, to in first.items()}
+    position = {name: number for number, name in enumerate(names)}
+    numbers = {name: position[to] for name, to in first.items()}
     modules = list(dict.fromkeys(s.op for s in network.steps if isinstance(s.op, str)))
     results = (*network.inputs, *(step.name for step in network.steps))
     place = {name: n for n, name in enumerate(results)}
@@ -55,21 +63,34 @@ def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
     return {key: value for key, value in data.items() if value != []}, [tensors[n] for n in names]
 
 
-def from_plain(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
+def from_plain(
+    data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float | None = None
+) -> Network:
     """The network that `to_plain` was given, in eval mode, with these tensors as its own.
 
+    Args:
+        data: From JSON.
+        tensors: In the order of their numbers.
+        limit: Bytes that results of the example may take where the data comes from a file; its
+            steps are then rehearsed (see `compressor.network.guard`), here and before they run on
+            an input of another shape.
+
     Raises:
-        ValueError: If the data is damaged, or names an operation, a function or a kind of module
-            that is not among those a stored network may have.
+        ValueError: If the data is damaged, names an operation, a function or a kind of module that
+            is not among those a stored network may have, or cannot run on its own example.
     """
     try:
-        return _network(data, tensors).eval()
+        made = _network(data, tensors, limit).eval()
+        if limit is not None:
+            given = made.example_input_array
+            rehearse(made, given if isinstance(given, tuple) else (given,), limit)
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
         text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise ValueError(f"its structure makes no network ({text})") from error
+    return made
 
 
-def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
+def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float | None) -> Network:
     roles = list(_walk(data["tensors"]))
     names = [name for name, _ in roles]
     modules: list[list[Plain]] = data.get("modules", [])
@@ -82,29 +103,38 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor]) -> Network:
     inputs = [str(name) for name, *_ in data["inputs"]]
     steps = steps_of(data["steps"], inputs, names, [str(name) for name, *_ in modules])
     results = [*inputs, *(step.name for step in steps)]
+    # Of the example only shape and type count: it has no memory here.
     shaped = [(shape, type_of(kind), rest) for _, shape, kind, *rest in data["inputs"]]
-    example = tuple(torch.zeros(shape, dtype=kind) for shape, kind, _ in shaped)
+    example = tuple(torch.empty(shape, dtype=kind, device="meta") for shape, kind, _ in shaped)
     usual = batch_dimensions(example)
     opened = [
         [int(d) for d in rest[0]] if rest else dims
         for (*_, rest), dims in zip(shaped, usual, strict=True)
     ]
     outputs = _returned(data["outputs"], results, names)
-    return Network(steps, inputs, outputs, tree, example, opened)
+    return Network(steps, inputs, outputs, tree, example, opened, limit)
 
 
 def _grown(names: Sequence[str], calls: Mapping[str, list[Plain]]) -> Holder:
     """Branches and called modules, in the order in which tensors name them, as they once were."""
     tree = Holder()
-    paths = [name[:end] for name in names for end, letter in enumerate(name) if letter == "."]
+    # The names of what a branch holds lie together, so that few prefixes are looked at twice.
+    paths = dict.fromkeys(prefix for name in names for prefix in _prefixes(name))
     for path in dict.fromkeys((*paths, *calls)):
-        inside = any(path.startswith(f"{call}.") for call in calls)
+        inside = any(prefix in calls for prefix in _prefixes(path))
         owner, _, leaf = path.rpartition(".")
         if path in calls:
             branch(tree, owner).add_module(leaf, _made(*calls[path]))
         elif not inside:
             branch(tree, path)
     return tree
+
+
+def _prefixes(name: str) -> list[str]:
+    """The names of all branches that a name lies in, the outermost first."""
+    if name.count(".") > _DEEPEST:
+        raise ValueError(f"a tensor lies {name.count('.')} branches deep; {_DEEPEST} may be")
+    return [name[:end] for end, letter in enumerate(name) if letter == "."]
 
 
 def _inputs(network: Network) -> list[Plain]:
@@ -133,6 +163,8 @@ def _walk(tree: Mapping[str, Plain], prefix: str = "") -> Iterator[tuple[str, in
     """Dotted names and roles, in the order in which tensors are numbered."""
     for part, below in tree.items():
         if isinstance(below, Mapping):
+            if len(prefix) > _LONGEST:
+                raise ValueError(f"a tensor's name has more than {_LONGEST:,} characters")
             yield from _walk(cast("Mapping[str, Plain]", below), f"{prefix}{part}.")
         else:
             yield f"{prefix}{part}", below

@@ -120,7 +120,8 @@ class Rewrite:
         given = self.network.example_input_array
         example = given if isinstance(given, tuple) else (given,)
         old = self.network
-        return Network(self.steps, old.inputs, self.outputs, self._tree, example, old.open)
+        kept = old.open, old.limit
+        return Network(self.steps, old.inputs, self.outputs, self._tree, example, *kept)
 
     def _free(self, name: str) -> tuple[nn.Module, str]:
         owner, _, leaf = name.rpartition(".")

@@ -25,6 +25,9 @@ _OBJECTS: Mapping[str, Any] = {
 }
 """Values that JSON has no form for, by the name behind a ``#``."""
 
+_DIGITS = 12
+"""Digits of a number of a result or tensor, at most."""
+
 _DEVICE = "device"
 """Stands for any device: a network runs where its input is."""
 
@@ -55,6 +58,8 @@ def written(value: Value, ago: Callable[[str], int], weights: Mapping[str, int])
 
 def read(value: Any, results: Sequence[str], weights: Sequence[str]) -> Value:
     """The argument that `written` was given, with tuples for lists.
+
+    Takes time for the value alone, however many results and tensors there are.
 
     Args:
         value: From JSON.
@@ -103,9 +108,9 @@ def _meant(text: str, results: Sequence[str], weights: Sequence[str]) -> Value:
     """What a text stands for."""
     kind, rest = text[:1], text[1:]
     if kind == "%":
-        return Ref(_item(results[::-1], rest, first=1))
+        return Ref(results[len(results) - _number(rest, len(results), first=1)])
     if kind == "@":
-        return Weight(_item(weights, rest, first=0))
+        return Weight(weights[_number(rest, len(weights), first=0)])
     if kind == "'":
         return rest
     if kind == "#" and rest in {*_OBJECTS, _DEVICE}:
@@ -113,8 +118,9 @@ def _meant(text: str, results: Sequence[str], weights: Sequence[str]) -> Value:
     raise ValueError(f"the argument {text!r} has no meaning")
 
 
-def _item(names: Sequence[str], number: str, *, first: int) -> str:
-    at = int(number) - first if number.isdigit() else -1
-    if not 0 <= at < len(names):
-        raise ValueError(f"an argument names number {number!r} of {len(names)}")
-    return names[at]
+def _number(text: str, count: int, *, first: int) -> int:
+    """A number from `first` on, of so many that there are."""
+    number = int(text) if len(text) < _DIGITS and text.isdecimal() else -1
+    if not first <= number < first + count:
+        raise ValueError(f"an argument names number {text[:_DIGITS]!r} of {count}")
+    return number

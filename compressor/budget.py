@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from compressor.errors import BudgetError
 from compressor.wording import brief
@@ -84,7 +84,7 @@ class Budget:
     nonzero: int | None
     macs: int | None
     bytes: int | None
-    rule: Rule | None = field(init=False, compare=False, repr=False)
+    rule: ClassVar[Any] = None  # a Rule, which `of` gives one budget: no cap, so no field
 
     def __init__(
         self,
@@ -99,7 +99,6 @@ class Budget:
         for name, amount in given.items():
             cap = None if amount is None else _cap(name, amount)
             object.__setattr__(self, name, cap)
-        object.__setattr__(self, "rule", None)
         if not self.caps:
             message = "a budget needs at least one cap and none was given. Write for instance "
             raise BudgetError(message + 'Budget(params=128e3, macs="30M").')

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTHING: frozenset[str] = frozenset()
 """No key of a budget."""
 
-KEYS = frozenset(field.name for field in fields(Budget) if field.init)
+KEYS = frozenset(field.name for field in fields(Budget))
 """What a phase can lower: the keys of a budget."""
 
 

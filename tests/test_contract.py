@@ -108,7 +108,7 @@ def test_no_phase_beside_them_switches_the_refusal_off(
 
 def test_the_sentence_says_what_to_declare() -> None:
     text = refused([FineTune(2), Look(), Half()], macs=10)
-    assert "Half cannot lower macs: put Prune() before it" in text
+    assert "Half cannot lower macs: put Prune() before Half." in text
     assert text.endswith("has to say lowers = frozenset({'macs'})")
     assert "no phase of the schedule removes anything" in refused([Look()], params=10)
 

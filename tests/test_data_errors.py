@@ -21,6 +21,7 @@ from compressor import (
 from compressor.batches import Batch, Batches
 from compressor.errors import TrainingError
 from compressor.importance import frobenius
+from compressor.losses import cross_entropy
 from tests.tiny import CLASSES, Counting, loader, refuses, scenes, tiny
 
 CAPS = Budget(params=700, macs="30k")
@@ -119,12 +120,27 @@ def test_distilling_what_are_no_logits() -> None:
 
 
 def test_a_loss_that_is_not_finite() -> None:
+    """One that diverges while training: at the first steps it is finite."""
+    steps: list[int] = []
+
+    def diverging(model: nn.Module, batch: Batch) -> Tensor:
+        if model.training:
+            steps.append(1)
+        worth = torch.nan if len(steps) > 1 and model.training else 1.0
+        return cross_entropy(model, batch) * worth
+
+    data = [tuple(scenes(8).tensors)] * 2
+    schedule = [Prune(importance=frobenius, method="uniform"), FineTune(epochs=1)]
+    with refuses(r"the loss is nan at FineTune epoch 1, step 2\. .* lower the", TrainingError):
+        fit(tiny(), data, budget=CAPS, schedule=schedule, loss=diverging)
+
+
+def test_a_batch_that_is_not_finite() -> None:
     clips, labels = scenes(8).tensors
     broken = torch.full_like(clips, torch.nan)
-    data = [(clips, labels), (broken, labels)]
     schedule = [Prune(importance=frobenius), FineTune(epochs=1)]
-    with refuses(r"the loss is nan at FineTune epoch 1, step 2\. .* lower the", TrainingError):
-        fit(tiny(), data, budget=CAPS, schedule=schedule)
+    with refuses(r"the loss is not finite on batch 2 of data.* the batch itself", TrainingError):
+        fit(tiny(), [(clips, labels), (broken, labels)], budget=CAPS, schedule=schedule)
 
 
 def test_a_loader_that_runs_dry() -> None:

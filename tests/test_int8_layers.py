@@ -204,7 +204,7 @@ def test_bytes_are_planned_as_they_are_stored(name: str) -> None:
     example = torch.randn(2, 1, *[4] * dims)
     schedule = [Int8(epochs=0, batches=1)]
     model = Mirror(build(), dims)
-    session = Session(model, budget=Budget(bytes=10**6), example=example)
+    session = Session(model, budget=Budget(bytes=10**6), example=example, prune=None)
     bound = footprint(session, schedule)
     assert bound.entries["middle.weight"] == UNIT
     result = fit(

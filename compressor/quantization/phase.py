@@ -61,12 +61,14 @@ class Int8:
     one, section 2.4 (8 bits for weights and activations after pruning). Zeros of earlier pruning
     stay zeros. 8 bits save bytes; whether they save time is a matter of the runtime.
 
-    The file and the reference agree to the bit on every machine. The ONNX export agrees with them
-    in ONNX Runtime to one step of the output, with all presets, on x86 CPUs with VNNI and without
-    (the kernels of the latter cut off sums of signed weights, see `presets`); a step comes from the
-    last bit of a floating-point number that falls on the other side of a half. Where parts stay in
-    floating point (SiLU, Residual Normalization) and depend on many such numbers, it can be a few
-    steps. `benchmarks/quantization.md` says how often, and on which CPU. Not seen so far: ARM.
+    The file and the reference agree to the bit on every machine. The ONNX export computes the same
+    in ONNX Runtime at its default settings, on x86 CPUs with VNNI and without (the kernels of the
+    latter cut off sums of signed weights, see `presets`): equal to the last step with `presets.ORT`
+    and `VNNI` where all layers, sums and pools are integers; to a step where parts stay in floating
+    point (SiLU, and what `TENSORRT` leaves to a CPU), as the last bit of a number may fall on the
+    other side of a half; seldom to a few steps where such numbers go through a mean over all
+    channels (Residual Normalization). `benchmarks/quantization.md` says how often, and on which
+    CPU. Seen on x86 alone, one of them emulated; not on ARM.
 
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.

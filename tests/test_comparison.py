@@ -47,7 +47,7 @@ class Offset(Counts):
 class Complex(Counts):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         score, gate = self.parts(x)
-        return score, torch.complex(score, score) * gate
+        return score, torch.complex(score, score * gate)
 
 
 class Asleep(Counts):

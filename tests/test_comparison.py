@@ -20,7 +20,7 @@ X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 class Counts(nn.Module):
-    """Half of its channels are read by number, which only a comparison can find out."""
+    """Does something else with twelve channels, which no program shows: its code asks for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,9 +29,10 @@ class Counts(nn.Module):
         self.head = nn.Linear(12, 4)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores, and a gate that counts on six channels."""
+        """Scores, and a gate that opens twice as wide where there are twelve channels."""
         h = self.b(self.a(x).relu()).relu()
-        return self.head(h.mean((2, 3))), h[:, :6].mean((1, 2, 3))[:, None]
+        gate = h.mean((1, 2, 3))[:, None]
+        return self.head(h.mean((2, 3))), 2 * gate if h.shape[1] == 12 else gate
 
     def forward(self, x: Tensor) -> Tensor:
         score, gate = self.parts(x)
@@ -46,7 +47,7 @@ class Offset(Counts):
 class Complex(Counts):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         score, gate = self.parts(x)
-        return score, torch.complex(score, score) * gate
+        return score, torch.complex(score, score * gate)
 
 
 class Asleep(Counts):

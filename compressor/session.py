@@ -236,12 +236,14 @@ class Session:
         """
         self._check_open("the input cannot be changed")
         original, model = change(self.original), change(self.model)
-        keep, release = ([f"{within}.{n}" for n in names] for names in (self.keep, self.release))
-        dense = trace(original, self.example, keep=keep, release=release, check=self.checked)
+        names = ([f"{within}.{n}" for n in part] for part in (self.keep, self.release))
+        self.keep, self.release = map(tuple, names)
+        dense = trace(
+            original, self.example, keep=self.keep, release=self.release, check=self.checked
+        )
         check_same_axes(type(self.given).__name__, self.dense, dense)
         keep = self.structure.keep
         self.original, self.dense = original, dense
-        self.keep, self.release = tuple(keep), tuple(release)
         self.within = f"{within}.{self.within}"
         self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
         self._become(model)

@@ -22,9 +22,10 @@ from compressor.network import Network, network
 from compressor.phases import FineTune
 from compressor.quantization.convert import convert
 from compressor.quantization.integer import IntConv, IntLinear
-from compressor.quantization.layers import Mode
-from compressor.quantization.prepare import calibrate, grids, prepare, quantisers, set_grids
+from compressor.quantization.layers import ActivationQuantiser, Mode
+from compressor.quantization.prepare import calibrate, grids, prepare, set_grids
 from compressor.quantization.presets import ORT, Preset
+from compressor.quantization.signs import never_negative
 from compressor.quantization.weighted import rounded_weights
 from compressor.settings import check_number, check_whole
 from compressor.tracing.program import evaluating
@@ -175,8 +176,12 @@ class Int8:
     def dry(self, whole: Network, session: Session) -> Network:
         """The integers that a network will become, with any scales."""
         prepared = prepare(whole, self.preset, fold_bands=self.fold_bands, bits=session.bits)
-        for quantiser in quantisers(prepared).values():
-            quantiser.mode = Mode.FAKE
+        for step in prepared.steps:
+            called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
+            if isinstance(called, ActivationQuantiser):
+                positive = never_negative(prepared, step.args[0])
+                called.grid = self.preset.unsigned if positive else self.preset.signed
+                called.mode = Mode.FAKE
         return convert(prepared)
 
     def stores(self, whole: Network) -> Stored:

@@ -1,0 +1,65 @@
+"""Which values of a network can never be negative, by what made them.
+
+A quantiser chooses its grid by the values that it sees, and a description of the network says
+which. How long that description will be has to be known before any value was seen.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from compressor.network import Network, Ref, Step, packet
+from compressor.network.steps import Value
+from compressor.quantization.layers import ActivationQuantiser
+from compressor.quantization.place import DROPOUTS, MOVING
+from compressor.quantization.pools import window
+
+aten = torch.ops.aten
+
+_POSITIVE = (aten.relu, aten.relu6, aten.sigmoid, aten.hardsigmoid, aten.softmax, aten.exp)
+_LIMITED = (aten.hardtanh, aten.clamp_min, aten.clamp)
+_JOINING = (aten.add, aten.mul, aten.cat)
+"""Operations whose results are not negative where none of what they take is."""
+
+
+def never_negative(network: Network, value: Value) -> bool:
+    """Whether a result cannot be negative, whatever the inputs and weights are.
+
+    Args:
+        network: Prepared or not.
+        value: A result; of anything else nothing is known.
+    """
+    seen: set[str] = set()
+    waiting = [value]
+    while waiting:
+        step = network.producer(waiting.pop())
+        if step is None:
+            return False
+        if step.name in seen or _positive(step):
+            continue
+        seen.add(step.name)
+        before = _before(network, step)
+        if not before:
+            return False
+        waiting += before
+    return True
+
+
+def _positive(step: Step) -> bool:
+    if packet(step) in _LIMITED:
+        least = step.args[1] if len(step.args) > 1 else -1
+        return isinstance(least, int | float) and least >= 0
+    return packet(step) in _POSITIVE
+
+
+def _before(network: Network, step: Step) -> list[Value]:
+    """What a result's sign depends on; nothing where that is not known."""
+    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    kept = packet(step) in (*MOVING, *DROPOUTS) or window(network, step) is not None
+    if kept or isinstance(called, ActivationQuantiser):
+        return list(step.args[:1])
+    if packet(step) not in _JOINING:
+        return []
+    first = step.args[0]
+    parts = list(first) if isinstance(first, list | tuple) else list(step.args[:2])
+    return parts if all(isinstance(part, Ref) for part in parts) else []

@@ -104,7 +104,7 @@ def test_an_example_of_no_shape(shape: Any) -> None:
 )  # fmt: skip
 def test_open_dimensions_that_are_none(dims: Any) -> None:
     content = stored([RELU], inputs=[["x", [1, 4], "float32", dims]])
-    with pytest.raises(ValueError, match="a stranger's file cannot be read.* of its dimensions"):
+    with pytest.raises(ValueError, match=r"a stranger's file cannot be read.* of its dimensions"):
         container.unpack(content, "a stranger's file")
 
 
@@ -112,7 +112,7 @@ def test_what_is_open_takes_other_sizes_within_the_same_bounds() -> None:
     content = stored([["outer", ["%1", "%1"]]], inputs=[["x", [4], "float32", [0]]])
     made = container.unpack(content)
     assert made(torch.ones(100)).shape == (100, 100)
-    with pytest.raises(ValueError, match="bytes, and .* may be taken for this input"):
+    with pytest.raises(ValueError, match=r"bytes, and .* may be taken for this input"):
         made(torch.ones(1).expand(1 << 28))
     with pytest.raises(ValueError, match="cannot be read"):
         container.unpack(stored([RELU], inputs=[["x", [1, 4], "float32", [0], 5]]))
@@ -142,8 +142,8 @@ def test_numbers_that_are_none(number: str, place: str) -> None:
     try:
         made = container.unpack(container._file(parts), "a stranger's file")
     except ValueError as error:
-        assert str(error).startswith("a stranger's file cannot be read")
-        assert "\n" not in str(error)
+        if not str(error).startswith("a stranger's file cannot be read") or "\n" in str(error):
+            raise
     else:
         assert place in {"role", "ago"}, made
 

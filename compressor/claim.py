@@ -48,7 +48,8 @@ def claimed(directory: str | os.PathLike[str]) -> Generator[None]:
         yield
     finally:
         _held.discard(handle)
-        os.close(handle)  # which ends the lock
+        _unlock(handle)
+        os.close(handle)
 
 
 def _lock(directory: Path) -> int:
@@ -68,6 +69,15 @@ def _lock(directory: Path) -> int:
     except BaseException:
         os.close(handle)
         raise
+
+
+def _unlock(handle: int) -> None:
+    """End a lock, also where a process that has just been forked still has the handle open."""
+    if sys.platform != "win32":
+        import fcntl  # noqa: PLC0415 - not there
+
+        with suppress(OSError):  # closing ends it as well, once nobody has it open
+            fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _flock(handle: int, directory: Path) -> int:

@@ -93,12 +93,12 @@ def unpack(content: bytes, name: str = "the container", memory: float | None = N
         reader = Reader(dict(zip(STREAMS, streams[1:], strict=True)), allowance)
         tensors = [reader.take(entry) for entry in structure["layout"]]
         reader.finish()
-        for _, shape, kind in structure["network"]["inputs"]:
+        for _, shape, kind, *_ in structure["network"]["inputs"]:
             allowance.take_tensor(shape, type_of(kind).itemsize)
         return from_plain(structure["network"], tensors, max(RESULTS, memory or 0))
     except _RefusedError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         said = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
         raise ValueError(f"{name} cannot be read: {said}"[:_SENTENCE]) from error
 

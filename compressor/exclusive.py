@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch.backends import cuda, cudnn, mha, mkldnn
 
+from compressor.waiting import waits
+
 
 @dataclass
 class _Turn:
@@ -29,21 +31,27 @@ class _Turn:
     Attributes:
         lock: Held by the thread whose turn it is.
         depth: How often that thread has taken it.
+        holder: Number of that thread; 0 while it is nobody's.
     """
 
     lock: Any = field(default_factory=threading.RLock)
     depth: int = 0
+    holder: int = 0
 
 
-_turn = _Turn()
+_turns = [_Turn()]
+"""The one of this process."""
+
+_LOOK = 0.5
+"""Seconds between two looks at whether waiting has an end."""
 
 
 def _begin_anew() -> None:
-    """A process that was forked has one thread, which holds nothing that another held."""
-    if _turn.lock.acquire(blocking=False):
-        _turn.lock.release()
-    else:
-        _turn.lock, _turn.depth = threading.RLock(), 0
+    """A process that was forked has one thread, which holds nothing that its parent's threads do.
+
+    Where it was forked in the middle of a turn, that turn ends on the lock it began with.
+    """
+    _turns[0] = _Turn()
 
 
 if sys.platform != "win32":
@@ -56,16 +64,33 @@ def exclusive() -> Generator[None]:
 
     When the outermost of them ends, by an error as well, PyTorch's switches are put back to what
     they were, whoever has changed them: a model's own code included.
+
+    Raises:
+        RuntimeError: If the thread whose turn it is waits for this one, so that none would go on.
     """
-    with _turn.lock:
-        before = None if _turn.depth else _switches()
-        _turn.depth += 1
+    turn, me = _turns[0], threading.get_ident()
+    while not turn.lock.acquire(timeout=_LOOK):
+        holder = turn.holder
+        # Who still has the turn after the look had it while it waited.
+        if holder and waits(holder, me) and turn.holder == holder:
+            raise RuntimeError(
+                f"thread {threading.current_thread().name!r} was asked for something that has to "
+                "wait until the thread which runs fit, or another function of this library, is "
+                "done, and that one waits for this thread: neither would end. Call it in the "
+                "thread that fit runs in, or in a process of its own"
+            )
+    try:
+        before = None if turn.depth else _switches()
+        turn.depth, turn.holder = turn.depth + 1, me
         try:
             yield
         finally:
-            _turn.depth -= 1
+            turn.depth -= 1
             if before is not None:
                 _put_back(before)
+    finally:
+        turn.holder = me if turn.depth else 0
+        turn.lock.release()
 
 
 def _put_back(before: dict[str, Any]) -> None:
@@ -127,6 +152,15 @@ class SwitchedOff:
         self._lock = threading.Lock()
         self._count = 0
         self._before = True
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """In a process that was forked no other thread needs it off, or will ever leave."""
+        self._lock = threading.Lock()
+        if self._count:
+            self._count = 0
+            self._switch(self._before)
 
     @contextmanager
     def __call__(self) -> Generator[None]:

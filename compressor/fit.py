@@ -94,7 +94,8 @@ def fit(
     for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
     of one process each waits for the one before it, and so does `compressor.measure` and whatever
     else runs a model here; every call gives the bits that it gives alone. For several at a time
-    take processes.
+    take processes. What a run calls (`loss`, `val`, `on_epoch`, the loader) may call the library
+    itself, in the same thread; a thread that it starts for that and waits for is refused.
 
     Args:
         model: Any network that `compressor.trace` understands.

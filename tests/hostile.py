@@ -343,7 +343,7 @@ def network_of(
     by_name = {key: placed(value) for key, value in kwargs.items()}
     step = Step("y", operation(name), placed(args), by_name)
     given = [f"x{n}" for n in range(len(inputs))]
-    made = Network([step], given, Ref("y"), nn.Module(), tuple(inputs), RESULTS)
+    made = Network([step], given, Ref("y"), nn.Module(), tuple(inputs), limit=RESULTS)
     return made.eval(), tuple(inputs)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor import Budget, FineTune, Prune, Result, fit, storage
+from compressor import Budget, FineTune, Prune, Result, claim, fit, storage
 from compressor.batches import Batch
 from compressor.claim import claimed
 from compressor.errors import ResumeError
@@ -278,10 +282,53 @@ def test_files_that_are_cut_emptied_or_of_another_checkpoint(
     assert file.name in named(kept)
 
 
-def test_one_changed_digit_gives_no_other_weights(kept: Path) -> None:
+def test_one_changed_digit_gives_no_other_weights(
+    finished: tuple[Path, Result], kept: Path
+) -> None:
+    """It is told, or it is one of a number's last digits, which stands for the same number."""
     text = (kept / "checkpoint.json").read_text()
+    content = json.loads(text)
     digits = [n for n, letter in enumerate(text) if letter.isdigit()]
     for place in digits[:: len(digits) // 8]:
         digit = str((int(text[place]) + 1) % 10)
-        (kept / "checkpoint.json").write_text(f"{text[:place]}{digit}{text[place + 1 :]}")
+        changed = f"{text[:place]}{digit}{text[place + 1 :]}"
+        (kept / "checkpoint.json").write_text(changed)
+        with suppress(json.JSONDecodeError):
+            if json.loads(changed) == content:
+                assert equal(call(kept).model, finished[1].model)
+                shutil.copy(finished[0] / "checkpoint.json", kept)
+                continue
         assert "checkpoint.json" in named(kept)
+
+
+def test_every_changed_digit_of_a_record_is_told_or_changes_nothing(tmp_path: Path) -> None:
+    data = {"loss": [0.1 + 0.2, 1e-5, 1 / 3], "steps": 10, "2": "x86"}
+    storage.write(tmp_path, "a", {"w": torch.arange(3.0)}, data)
+    file, same = tmp_path / "a.json", 0
+    text = file.read_text()
+    places_of_digits = [n for n, letter in enumerate(text) if letter.isdigit()]
+    for place, digit in product(places_of_digits, "0123456789"):
+        file.write_text(f"{text[:place]}{digit}{text[place + 1 :]}")
+        try:
+            tensors, read = storage.read(tmp_path, "a")
+        except ValueError as error:
+            if str(file) not in str(error):
+                raise
+        else:
+            assert read == data
+            assert torch.equal(tensors["w"], torch.arange(3.0))
+            same += text[place] != digit
+    assert same < 10, "digits beyond a number's precision"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+def test_a_lock_ends_though_another_process_has_its_handle(tmp_path: Path) -> None:
+    """As one that was forked a moment ago has."""
+    with claimed(tmp_path):
+        (handle,) = claim._held
+        twin = os.dup(handle)
+    try:
+        with claimed(tmp_path):
+            pass
+    finally:
+        os.close(twin)

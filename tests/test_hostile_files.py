@@ -97,6 +97,57 @@ def test_an_example_of_no_shape(shape: Any) -> None:
         container.unpack(stored([RELU], shape=shape), "a stranger's file")
 
 
+@pytest.mark.parametrize(
+    "dims",
+    [*(3, None, "0", {}, ["0"], [2], [-1], [True], [0.0], [[0]], [1, 0], [0, 0], [0] * 10**5),
+     [float("inf")], [10**30]],
+)  # fmt: skip
+def test_open_dimensions_that_are_none(dims: Any) -> None:
+    content = stored([RELU], inputs=[["x", [1, 4], "float32", dims]])
+    with pytest.raises(ValueError, match=r"a stranger's file cannot be read.* of its dimensions"):
+        container.unpack(content, "a stranger's file")
+
+
+def test_what_is_open_takes_other_sizes_within_the_same_bounds() -> None:
+    content = stored([["outer", ["%1", "%1"]]], inputs=[["x", [4], "float32", [0]]])
+    made = container.unpack(content)
+    assert made(torch.ones(100)).shape == (100, 100)
+    with pytest.raises(ValueError, match=r"bytes, and .* may be taken for this input"):
+        made(torch.ones(1).expand(1 << 28))
+    with pytest.raises(ValueError, match="cannot be read"):
+        container.unpack(stored([RELU], inputs=[["x", [1, 4], "float32", [0], 5]]))
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e400", "9" * 4000])
+@pytest.mark.parametrize("place", ["shape", "layout", "role", "op", "arg", "ago", "open"])
+def test_numbers_that_are_none(number: str, place: str) -> None:
+    """Wherever JSON lets somebody write them."""
+    given: dict[str, Any] = {"shape": [1, 4], "open": [0], "role": 2, "layout": [4], "op": "relu"}
+    given |= {"arg": "%1", "ago": "%1"} | {place: ["N"] if place != "role" else "N"}
+    if place == "op":
+        given["op"] = "N"
+    text = json.dumps(
+        {
+            "network": {
+                "inputs": [["x", given["shape"], "float32", given["open"]]],
+                "tensors": {"w": given["role"]},
+                "steps": [[given["op"], [given["arg"]]]],
+                "outputs": given["ago"],
+            },
+            "layout": [["i8", given["layout"]]],
+        }
+    ).replace('"N"', number)
+    streams = {"widths": bytes([8]), "values": bytes(4)}
+    parts = [text.encode(), *(streams.get(name, b"") for name in STREAMS)]
+    try:
+        made = container.unpack(container._file(parts), "a stranger's file")
+    except ValueError as error:
+        if not str(error).startswith("a stranger's file cannot be read") or "\n" in str(error):
+            raise
+    else:
+        assert place in {"role", "ago"}, made
+
+
 def test_a_long_structure_is_counted_before_it_is_parsed() -> None:
     branches = {f"{n}": {"w": 0} for n in range(40_000)}
     assert peak(stored([RELU], branches), "its structure of") < 1 << 24

@@ -8,7 +8,7 @@ import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 import numpy as np
@@ -217,6 +217,118 @@ def test_networks_of_integers_in_threads() -> None:
 def held() -> None:
     with exclusive():
         pass
+
+
+def looked_at() -> Any:
+    with exclusive():
+        return compressor.measure(MODEL)
+
+
+def joined(work: Callable[[], T]) -> T:
+    """What a thread of its own, waited for, makes of some work; raises what it raised."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except RuntimeError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)  # the test ends, if nothing else does
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def of_a_pool(work: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(2) as pool:
+        return pool.submit(work).result(60)
+
+
+def first_of_a_pool(work: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(2) as pool:
+        return next(as_completed([pool.submit(work), pool.submit(work)], 60)).result()
+
+
+def through_another(work: Callable[[], T]) -> T:
+    return joined(lambda: of_a_pool(work))
+
+
+WAYS = (joined, of_a_pool, first_of_a_pool, through_another)
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_thread_that_its_run_waits_for_is_refused(way: Callable[..., Any]) -> None:
+    """It would wait for the run, and the run for it, for ever."""
+    assert way(looked_at) == looked_at()
+    said = r"waits for this thread: neither would end. Call it in"
+    with pytest.raises(RuntimeError, match=said), exclusive():
+        way(looked_at)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_run_may_call_the_library_itself() -> None:
+    schedule = [Prune(), FineTune(epochs=1)]
+
+    def work(*_: object) -> float:
+        without_data()
+        looked_at()
+        return 0.0
+
+    alone = fit(DROPS, loader(), budget=CAPS, schedule=schedule).model
+    watched = fit(DROPS, loader(), budget=CAPS, schedule=schedule, val=work, on_epoch=work).model
+    assert equal(alone, watched)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_forked_in_the_middle_of_a_run_has_turns_of_its_own() -> None:
+    """A data loader's worker, whose data set works in threads, say."""
+    with exclusive():
+        child = multiprocessing.get_context("fork").Process(target=joined, args=(held,))
+        child.start()
+        child.join(20)
+        ended = child.exitcode
+        child.kill()
+    assert ended == 0
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_forked_while_a_switch_is_off_has_it_on() -> None:
+    state = [True]
+
+    def switch(enabled: bool) -> bool:  # noqa: FBT001 - as torch's are
+        before, state[0] = state[0], enabled
+        return before
+
+    def wrong() -> None:
+        if not state[0]:
+            raise SystemExit(3)
+        with off():
+            pass
+
+    off, inside, leave = SwitchedOff(switch), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with off():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    inside.wait(10)
+    child = multiprocessing.get_context("fork").Process(target=wrong)
+    child.start()
+    child.join(10)
+    ended = child.exitcode
+    child.kill()
+    leave.set()
+    thread.join(10)
+    assert ended == 0
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")

@@ -30,6 +30,9 @@ _DEEPEST = 64
 _LONGEST = 4096
 """Characters of a branch's name."""
 
+_SHOWN = 60
+"""Characters of a wrong value that an error shows."""
+
 _PARAMETER, _FROZEN, _BUFFER, _TEMPORARY = range(4)
 """What a tensor is: a parameter, one without gradient, a buffer, one no `state_dict` has."""
 
@@ -84,7 +87,7 @@ def from_plain(
         if limit is not None:
             given = made.example_input_array
             rehearse(made, given if isinstance(given, tuple) else (given,), limit)
-    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise ValueError(f"its structure makes no network ({text})") from error
     return made
@@ -108,11 +111,23 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float 
     example = tuple(torch.empty(shape, dtype=kind, device="meta") for shape, kind, _ in shaped)
     usual = batch_dimensions(example)
     opened = [
-        [int(d) for d in rest[0]] if rest else dims
-        for (*_, rest), dims in zip(shaped, usual, strict=True)
+        _open(shape, *rest) if rest else dims
+        for (shape, _, rest), dims in zip(shaped, usual, strict=True)
     ]
     outputs = _returned(data["outputs"], results, names)
     return Network(steps, inputs, outputs, tree, example, opened, limit)
+
+
+def _open(shape: Sequence[int], dims: Plain) -> list[int]:
+    """The open dimensions of an input, checked: each of them once, in order."""
+    listed = cast("list[Plain]", dims) if isinstance(dims, list) else [None]
+    whole = [d for d in listed if type(d) is int and 0 <= d < len(shape)]
+    if len(whole) < len(listed) or sorted(set(whole)) != whole:
+        raise ValueError(
+            f"an input of {len(shape)} dimensions leaves {str(dims)[:_SHOWN]} open, which are none "
+            "of its dimensions, each once and in order"
+        )
+    return whole
 
 
 def _grown(names: Sequence[str], calls: Mapping[str, list[Plain]]) -> Holder:

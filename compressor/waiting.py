@@ -1,0 +1,73 @@
+"""Whether one thread waits for another to end, by what both are in the middle of.
+
+A thread that holds a lock and waits, in somebody's own code, for a thread that wants the lock never
+goes on. Which thread waits for which Python writes down nowhere but in their stacks: in `join` of a
+thread, or in what asks a future for its result. Other ways to wait (an event, a queue) name no
+thread and are not seen.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures import Future, thread
+from types import FrameType
+from typing import Any, cast
+
+_JOIN = threading.Thread.join.__code__
+_ONE = (Future.result.__code__, Future.exception.__code__)
+_SEVERAL = (futures.wait.__code__, futures.as_completed.__code__)
+_WORK = cast("Any", thread)._WorkItem.run.__code__  # noqa: SLF001 - written nowhere else
+
+
+def waits(one: int, other: int) -> bool:
+    """Whether a thread waits for another, or for one that waits for it.
+
+    Args:
+        one: Number of the thread that may wait.
+        other: Of the thread that it may wait for.
+    """
+    stacks = sys._current_frames()  # noqa: SLF001 - the only way to see another thread's
+    works = {id(made): number for number in stacks for made in _made(stacks[number])}
+    seen, open_ = set[int](), [one]
+    while open_:
+        here = open_.pop()
+        if here == other:
+            return True
+        if here not in seen and here in stacks:
+            seen.add(here)
+            open_ += _awaited(stacks[here], works)
+    return False
+
+
+def _awaited(frame: FrameType, works: dict[int, int]) -> list[int]:
+    """Numbers of the threads that a stack waits for."""
+    found: list[int | None] = []
+    for code, names in _stack(frame):
+        if code is _JOIN:
+            found.append(cast("threading.Thread", names["self"]).ident)
+        elif code in _ONE:
+            found.append(works.get(id(names["self"])))
+        elif code in _SEVERAL:
+            found += [works.get(id(future)) for future in cast("Any", names.get("fs") or ())]
+    return [number for number in found if number is not None]
+
+
+def _made(frame: FrameType) -> list[object]:
+    """The futures that a thread of a pool is at work on."""
+    return [names["self"].future for code, names in _stack(frame) if code is _WORK]
+
+
+def _stack(frame: FrameType) -> Iterator[tuple[object, dict[str, Any]]]:
+    """Code and local names of a stack's calls, the innermost first."""
+    here: FrameType | None = frame
+    while here is not None:
+        if here.f_code in _OURS:
+            yield here.f_code, here.f_locals
+        here = here.f_back
+
+
+_OURS = frozenset({_JOIN, *_ONE, *_SEVERAL, _WORK})
+"""The only calls whose names are looked at."""

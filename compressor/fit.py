@@ -95,7 +95,8 @@ def fit(
     of one process each waits for the one before it, and so does `compressor.measure` and whatever
     else runs a model here; every call gives the bits that it gives alone. For several at a time
     take processes. What a run calls (`loss`, `val`, `on_epoch`, the loader) may call the library
-    itself, in the same thread; a thread that it starts for that and waits for is refused.
+    itself, in the same thread; a thread that it starts for that and joins is refused. One that is
+    waited for by other means (an event, a queue) is not seen, and both wait for ever.
 
     Args:
         model: Any network that `compressor.trace` understands.

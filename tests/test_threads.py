@@ -269,6 +269,7 @@ def test_a_thread_that_its_run_waits_for_is_refused(way: Callable[..., Any]) -> 
         way(looked_at)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untouched")
 def test_a_run_may_call_the_library_itself() -> None:
     schedule = [Prune(), FineTune(epochs=1)]

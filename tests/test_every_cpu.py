@@ -30,7 +30,8 @@ from compressor.quantization.prepare import calibrate, prepare
 from compressor.quantization.presets import ORT, TENSORRT, VNNI, Preset
 from compressor.quantization.qdq import SAFE
 from compressor.quantization.sums import IntSum
-from tests.int8_nets import bare, calibrated, examples
+from models import SubSpectralNorm
+from tests.int8_nets import bare, calibrated, examples, trained
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -222,3 +223,29 @@ def test_weights_train_on_the_range_that_they_are_stored_in(preset: Preset, most
     weights = [b for _, b in result.model.named_buffers() if b.dtype is torch.int8 and b.dim() > 1]
     assert len(weights) == 3
     assert {int(w.abs().max()) for w in weights} == {most}
+
+
+class Banded(nn.Module):
+    """A convolution normalised by sub-bands, and what cuts its result off."""
+
+    def __init__(self, cut: nn.Module) -> None:
+        super().__init__()
+        self.first, self.bands = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.cut, self.last = SubSpectralNorm(8, 4), cut, nn.Linear(8, 4)
+        self.example_input_array = torch.zeros(1, 1, 16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.cut(self.norm(self.bands(self.first(x).relu()))).mean((2, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [nn.ReLU6(), nn.Hardtanh(-0.5, 0.25), nn.Hardtanh(0.5, 2.0)])
+def test_what_cuts_off_behind_sub_bands_is_in_the_file(cut: nn.Module) -> None:
+    """It was written as a ReLU, whatever it was."""
+    torch.manual_seed(0)
+    model = trained(Banded(cut))
+    prepared = prepare(network(model))
+    calibrate(prepared, [(5 * examples(model, 16, 2),)])
+    made = convert(prepared)
+    x = torch.cat([5 * examples(model, 16), 1e3 * examples(model, 4)])
+    assert_close(made, onnx_bytes(made), x, unequal=0.1)

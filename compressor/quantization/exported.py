@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.onnx import is_in_onnx_export, ops
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
-from compressor.network.steps import Value
+from compressor.network.steps import Value, renamed
 from compressor.quantization import qdq
 from compressor.quantization.chains import VIEWS, only_reader
 from compressor.quantization.counted import counted_groups
@@ -29,7 +29,7 @@ from compressor.quantization.integer import (
     Requantise,
     Scale,
 )
-from compressor.quantization.place import RELUS
+from compressor.quantization.place import cut
 from compressor.quantization.sums import IntSum
 
 aten = torch.ops.aten
@@ -84,6 +84,7 @@ class Exported:
         self.writes: list[qdq.Write] = []
         self._given = network
         self._largest = 0
+        self._passed: dict[str, str] = {}  # what a layer took along: who reads it reads the layer
         self._rewrite = Rewrite(network)
         for step in network.steps:
             self._step(step)
@@ -142,7 +143,7 @@ class Exported:
             self.writes.append(write)
             name = Name(len(self.writes) - 1, self._shaped(step))
             op = self._rewrite.add(f"{PLACE}.{step.name}", name)
-            self._rewrite.edit(step.name, op=op, args=step.args[:1])
+            self._rewrite.edit(step.name, op=op, args=renamed(step.args[:1], self._passed))
 
     def _write(self, step: Step, module: nn.Module) -> qdq.Write | None:
         """What writes a module; None if it is not one of ours."""
@@ -200,22 +201,26 @@ class Exported:
         )
 
     def _bands(self, step: Step, module: IntConv, weight: Tensor) -> qdq.Write:
-        """A layer with sub-bands takes along the ReLU behind it: rounded first, put together then.
+        """A layer with sub-bands takes along what cuts off behind it: rounded first, put together.
 
-        Raises:
-            ValueError: If no quantiser follows.
+        In floating point where a sub-band lies in the padding alone, or no quantiser follows.
         """
+        rows = self._given.shapes[cast("Ref", step.args[0]).name][2]
+        slabs = qdq.slabs(module.geometry, weight.shape[2], rows, module.scale.shape[1])
+        cuts: list[tuple[float | None, float | None]] = []
+        passed: list[Step] = []
         behind = only_reader(self._given, step.name)
-        positive = behind is not None and packet(behind) in RELUS
-        if behind is not None and positive:
-            self._rewrite.redirect(behind.name, step.name)
+        while behind is not None and (limits := cut(behind)) is not None:
+            cuts.append(limits)
+            passed.append(behind)
             behind = only_reader(self._given, behind.name)
         op = None if behind is None else behind.op
         grid = self._given.get_submodule(op) if isinstance(op, str) else None
-        if not isinstance(grid, Requantise):
-            raise ValueError(f"export: no quantiser follows {step.name!r}, which has sub-bands")
-        rows = self._given.shapes[cast("Ref", step.args[0]).name][2]
-        return qdq.bands(module, weight, rows, grid, positive=positive)
+        empty = any(slab.rows[0] >= slab.rows[1] for slab in slabs)
+        if empty or not isinstance(grid, Requantise):
+            return self._floating(step, module, weight)
+        self._passed.update((each.name, step.name) for each in passed)
+        return qdq.bands(module, weight, slabs, grid, cuts)
 
     def _follow_batch(self, step: Step) -> None:
         """A view takes the size of the batch from what it views, which costs a runtime nothing."""

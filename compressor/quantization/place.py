@@ -138,6 +138,19 @@ def origin(network: Network, value: Value, ends: Container[str]) -> str:
     return cast("Ref", value).name
 
 
+def cut(step: Step) -> tuple[float | None, float | None] | None:
+    """Where one of `RELUS` cuts off below and above, None for nowhere; None for another step."""
+    kind = packet(step)
+    if kind in (aten.relu, aten.relu6):
+        return 0.0, None if kind is aten.relu else 6.0
+    if kind not in RELUS:
+        return None
+    names = ("min", None) if kind is aten.clamp_min else ("min_val", "max_val")
+    low, high = (None if name is None else step.argument(name) for name in names)
+    numbers = isinstance(low, int | float) and isinstance(high, int | float | None)
+    return (low, high) if numbers else None
+
+
 def _moved(network: Network, name: str) -> str:
     """Where the quantiser of a result goes: behind dropout and ReLU if nothing else reads it."""
     reader = only_reader(network, name)

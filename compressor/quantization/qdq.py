@@ -225,8 +225,24 @@ def slabs(geometry: Geometry, kernel: int, inputs: int, bands: int) -> tuple[Sla
     return tuple(found)
 
 
+def limits(low: float | None, high: float | None) -> Write:
+    """A cut below and above, None for none; a ReLU where zero is the one limit."""
+
+    def write(writer: Writer, x: str) -> str:
+        if (low, high) == (0, None):
+            return writer.node("Relu", (x,))
+        ends = (e if e is None else np.array(e, dtype=np.float32) for e in (low, high))
+        return writer.node("Clip", (x, *("" if e is None else writer.constant(e) for e in ends)))
+
+    return write
+
+
 def bands(
-    module: IntConv, weight: Tensor, inputs: int, grid: Requantise, *, positive: bool
+    module: IntConv,
+    weight: Tensor,
+    found: Sequence[Slab],
+    grid: Requantise,
+    cuts: Sequence[tuple[float | None, float | None]],
 ) -> Write:
     """A convolution with its own scales in every sub-band: one for each, put together.
 
@@ -236,11 +252,10 @@ def bands(
     Args:
         module: The layer.
         weight: Its int8 weight.
-        inputs: Rows of its input.
+        found: Of every sub-band, from `slabs`.
         grid: Where its output goes, the next quantiser.
-        positive: Whether a ReLU comes before that.
+        cuts: What comes before that, in order; see `limits`.
     """
-    found = slabs(module.geometry, weight.shape[2], inputs, module.scale.shape[1])
     columns = list(zip(module.bias.unbind(1), module.scale.unbind(1), strict=True))
     others = module.geometry.padding[1:]
 
@@ -253,7 +268,8 @@ def bands(
             above, below = slab.padding
             moves = _moves(module.geometry, (above, *others), (below, *others))
             part = writer.node("Conv", (rows, *stored), **moves)
-            part = writer.node("Relu", (part,)) if positive else part
+            for cut in cuts:
+                part = limits(*cut)(writer, part)
             parts.append(on_grid(grid)(writer, part))
         return writer.node("Concat", parts, axis=2)
 

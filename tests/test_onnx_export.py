@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from functools import cache
@@ -21,6 +22,8 @@ from compressor.onnx_export import export, kernels, onnx_bytes
 from compressor.quantization.convert import convert
 from compressor.quantization.exported import Exported
 from compressor.quantization.integer import Geometry, Requantise
+from compressor.quantization.place import cut
+from compressor.quantization.prepare import quantisers
 from compressor.quantization.presets import TENSORRT
 from compressor.quantization.qdq import slabs
 from models import SubSpectralNorm, Tandem
@@ -228,6 +231,62 @@ def test_slabs_put_together_are_the_whole(
     ]
     torch.testing.assert_close(torch.cat(parts, dim=2), whole)
     assert all(min(slab.padding) >= 0 for slab in found)
+
+
+CUTS: tuple[nn.Module, ...] = (
+    nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-0.5, 0.7), nn.Hardtanh(0.1, 2.0),
+    nn.Sequential(nn.ReLU(), nn.Hardtanh(-0.5, 0.7)),
+    nn.Sequential(nn.Hardtanh(-0.9, 0.4), nn.ReLU6()),
+)  # fmt: skip
+"""What cuts off above or below, in one step or several."""
+
+
+class Cut(nn.Module):
+    """Layers with sub-bands, each before a limit of another kind; the last sees padding alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        cuts = (*CUTS, nn.ReLU())
+        self.convs = nn.ModuleList(nn.Conv2d(1, 2, 3, padding=1, bias=False) for _ in CUTS)
+        self.convs.append(nn.Conv2d(1, 2, 1, padding=8, bias=False))
+        self.norms = nn.ModuleList(SubSpectralNorm(2, 4) for _ in cuts)
+        self.cuts = nn.ModuleList(cuts)
+        self.last = nn.ModuleList(nn.Conv2d(2, 1, 1) for _ in cuts)
+        self.example_input_array = torch.zeros(1, 1, 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = zip(self.convs, self.norms, self.cuts, self.last, strict=True)
+        each = [last(cut(norm(conv(x)))) for conv, norm, cut, last in parts]
+        return torch.cat([y.flatten(1) for y in each], dim=1)
+
+
+@pytest.mark.parametrize("module", [*CUTS, nn.SiLU()])
+def test_limits_are_read_off_the_steps(module: nn.Module) -> None:
+    """What is read is what the operation does."""
+    x = torch.linspace(-9, 9, 50)
+    steps = network(module, x[None]).steps
+    found = [limits for step in steps if (limits := cut(step)) is not None]
+    assert len(found) == (0 if isinstance(module, nn.SiLU) else len(steps))
+    y = x
+    for limits in found:
+        y = y.clamp(*limits)
+    assert torch.equal(y, module(x) if found else x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("further", [1.0, 8.0])
+def test_what_cuts_off_behind_sub_bands_cuts_off_in_the_file(further: float) -> None:
+    """Also where a learned grid reaches beyond the limit: the limit counts."""
+    torch.manual_seed(0)
+    prepared = calibrated(network(trained(Cut())))
+    with torch.no_grad():
+        for name, quantiser in quantisers(prepared).items():
+            if "relu" in name or "hardtanh" in name:
+                quantiser.log_scale += math.log2(further)
+    made = convert(prepared)
+    content = onnx_bytes(made)
+    assert float(steps_apart(made, content, 12).max()) < 1.01
+    assert kernels(content)["QLinearConcat"] >= len(CUTS)
 
 
 def test_what_was_made_for_an_export_does_not_run() -> None:

@@ -34,6 +34,7 @@ def pack(structure: Structure) -> Data:
         "const_macs": graph.const_macs,
         "frozen": dict(graph.frozen),
         "channels": {name: runs(dim.owner) for name, dim in graph.channels.items()},
+        "remembered": {name: runs(dim.owner) for name, dim in graph.remembered.items()},
         "keep": runs(np.flatnonzero(structure.keep)),
     }
 
@@ -57,6 +58,7 @@ def unpack(data: Mapping[str, Any]) -> Structure:
         const_macs=_whole(data["const_macs"]),
         frozen=_texts(data["frozen"]),
         channels={name: reader.dim(owner) for name, owner in data["channels"].items()},
+        remembered={n: reader.dim(owner) for n, owner in data.get("remembered", {}).items()},
     )
     stays = reader.spell(data["keep"])
     if stays.size and stays.min() < 0:
@@ -123,7 +125,7 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def mismatches(model: nn.Module, graph: Graph) -> list[str]:
-    """What of a model's parameters and buffers is not as a graph says, one line each."""
+    """What of a model's tensors and remembered sizes is not as a graph says, one line each."""
     found = {name: tuple(t.shape) for name, t in named_tensors(model)}
     wanted: dict[str, tuple[int, ...]] = {}
     for weight in graph.weights.values():
@@ -136,7 +138,19 @@ def mismatches(model: nn.Module, graph: Graph) -> list[str]:
         for name, shape in wanted.items()
         if name in found and found[name] != shape
     ]
-    return missing + extra + other
+    return missing + extra + other + _forgotten(model, graph)
+
+
+def _forgotten(model: nn.Module, graph: Graph) -> list[str]:
+    """Attributes that do not count what a graph says they do."""
+    holders = dict(model.named_modules())
+    found: list[str] = []
+    for name, dim in graph.remembered.items():
+        path, _, leaf = name.rpartition(".")
+        size = vars(holders[path]).get(leaf) if path in holders else None
+        if type(size) is not int or size != dim.size:
+            found.append(f"the attribute {name} is {size} instead of {dim.size}")
+    return found
 
 
 def runs(values: NDArray[np.int64]) -> list[list[int]]:

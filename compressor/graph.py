@@ -170,6 +170,7 @@ class Graph:
         const_macs: MACs of operations without a prunable weight (attention, recurrence).
         frozen: Reason by layer for everything that stays whole.
         channels: Channels that a normalisation module works on, by module name.
+        remembered: Channels that an attribute of a module counts, by the attribute's name.
         activations: The dimension of every activation that shrinks, by name of the operation:
             ``(dimension, its entries)``; what `compressor.masking` masks.
         program: The exported operations these names belong to; None for a restricted graph.
@@ -181,6 +182,7 @@ class Graph:
     const_macs: int = 0
     frozen: Mapping[str, str] = field(default_factory=dict[str, str])
     channels: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
+    remembered: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
     activations: Mapping[str, tuple[int, Dim]] = field(
         default_factory=dict[str, tuple[int, Dim]], repr=False
     )

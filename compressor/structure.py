@@ -101,12 +101,14 @@ def restrict(structure: Structure) -> Graph:
         for site in graph.sites
     )
     channels = {name: smaller(dim) for name, dim in graph.channels.items()}
+    remembered = {name: smaller(dim) for name, dim in graph.remembered.items()}
     return replace(
         graph,
         axes=tuple(axes),
         weights=weights,
         sites=sites,
         channels=channels,
+        remembered=remembered,
         activations={},
         program=None,
     )

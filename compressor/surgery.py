@@ -81,6 +81,8 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
             _resize(owner, uses, structure.keep)
     for name, dim in graph.channels.items():
         _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
+    for name, dim in graph.remembered.items():
+        setattr(_owner(model, name), name.rpartition(".")[2], int(dim.alive(structure.keep).sum()))
     return cuts
 
 

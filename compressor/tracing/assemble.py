@@ -77,6 +77,7 @@ def assemble(flow: Flow, tensors: Mapping[str, Tensors], numbering: Numbering) -
         sites=sites,
         frozen={**_other_layers(flow, numbering, weights), **numbering.reasons},
         channels={name: numbering.dim(ids) for name, ids in flow.channels.items()},
+        remembered={name: numbering.dim(ids) for name, ids in flow.sizes.items()},
         activations=dict(_activations(flow, numbering)),
         program=flow.program,
     )

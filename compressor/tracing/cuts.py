@@ -3,7 +3,8 @@
 ``x.chunk(2)`` and ``x[:, : c // 2]`` take a share, and a smaller tensor is cut alike when every
 part loses the same offsets. ``x[:, :8]`` counts positions: what is counted has to stay, the rest
 does not. ``cat([a, b]).split([a.shape[1], b.shape[1]])`` cuts where two layers meet and ties
-nothing. In the program all three are numbers; see `compressor.tracing.choices`.
+nothing. ``x.split(self.width, 1)`` goes by a size that the module remembers, see
+`compressor.tracing.remembered`. In the program all are numbers; see `compressor.tracing.choices`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from compressor.tracing.couplings import Ids
 from compressor.tracing.data import argument, movement
 from compressor.tracing.flow import Flow, Labels, place, shape_of
 from compressor.tracing.labels import Label
+from compressor.tracing.remembered import counted, remember
 
 aten = torch.ops.aten
-SHARES, LAYERS, POSITIONS = range(3)
+SHARES, LAYERS, POSITIONS, REMEMBERED = range(4)
 """How a cut can be read."""
 
 _BY_NUMBER = (aten.chunk, aten.split, aten.tensor_split)
@@ -52,13 +54,18 @@ def _read(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> None:
     if _between_layers(flow, ids, pieces):
         equal = len({len(piece) for piece in pieces}) == 1 and shares is not None
         order.insert(1 if equal else 0, LAYERS)
+    sizes = counted(flow, node, ids, pieces)
+    order += [REMEMBERED] if sizes else []
     option = flow.choices.take(node.name, [*order, POSITIONS], ids)
     if option == SHARES and shares is not None:
         flow.couplings.tie(shares, shares[0])
         flow.couplings.freeze(surplus, f"{place(node)} cuts it into unequal parts")
+    elif option == REMEMBERED:
+        remember(flow, sizes)
     elif option == POSITIONS:
-        counted = _counted(node, ids)
-        flow.couplings.freeze(counted, f"{place(node)} counts channels by their position")
+        flow.couplings.freeze(
+            _counted(node, ids), f"{place(node)} counts channels by their position"
+        )
 
 
 def _pieces(node: Node, start: Tensor, dim: int, rank: int) -> list[Ids]:

@@ -43,6 +43,7 @@ class Flow:
         owners: Ids of every weight dimension that can shrink: ``(weight name, dim) -> ids``.
         uses: Convolutions and matrix products, in order.
         channels: Ids of the channels that a module normalises, by module name.
+        sizes: Ids of the channels that an attribute of a module counts, by name of the attribute.
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
         choices: How operations that can be read in several ways were read.
         whole: Why a layer stays whole of which no weight has an id of its own, by module name.
@@ -55,6 +56,7 @@ class Flow:
     owners: dict[tuple[str, int], Ids] = field(default_factory=dict[tuple[str, int], Ids])
     uses: list[Use] = field(default_factory=list[Use])
     channels: dict[str, Ids] = field(default_factory=dict[str, Ids])
+    sizes: dict[str, Ids] = field(default_factory=dict[str, Ids])
     uncounted: list[str] = field(default_factory=list[str])
     choices: Choices = field(default_factory=Choices)
     whole: dict[str, str] = field(default_factory=dict[str, str])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +37,7 @@ class Program:
             name when several are tied).
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
+        sizes: Whole numbers among the attributes of every module, by name of the module.
         autocast: Whether the model itself runs some of them in lower precision than these say.
     """
 
@@ -44,6 +45,7 @@ class Program:
     weights: Mapping[str, str]
     constants: Mapping[str, Any]
     inputs: tuple[str, ...]
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     autocast: bool = False
 
 
@@ -123,8 +125,16 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
         weights={str(node): first[name] for node, name in weights.items()},
         constants=constants,
         inputs=tuple(str(name) for name in signature.user_inputs),
+        sizes=dict(_sizes(model)),
         autocast=autocast,
     )
+
+
+def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
+    """What every module remembers in whole numbers."""
+    for path, module in model.named_modules():
+        attributes: dict[str, object] = vars(module)
+        yield path, {key: value for key, value in attributes.items() if type(value) is int}
 
 
 def _refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:

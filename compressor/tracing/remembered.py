@@ -1,0 +1,82 @@
+"""Sizes that a module of one's own remembers: ``x.split(self.width, 1)``, ``x[:, : self.width]``.
+
+A layer of torch is told its sizes when it is cut. A module of one's own may hold a number of
+channels, too, in an attribute that its `forward` cuts by. The program holds the number alone; an
+attribute of the module that made the operation and that has this value may be where it came from.
+Then it is told the new size, and the module's own code says whether that was right
+(`compressor.probe`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from compressor.tracing.across import packet_of
+from compressor.tracing.couplings import Ids
+from compressor.tracing.data import argument
+from compressor.tracing.flow import Flow
+from compressor.tracing.program import module_of
+
+aten = torch.ops.aten
+
+
+def counted(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> dict[str, list[Ids]]:
+    """What the attributes of a cut's module may count; nothing if one of its numbers is in none.
+
+    Args:
+        flow: The walk.
+        node: A cut across the channels.
+        ids: Of the channels that are cut.
+        pieces: The positions that every piece is made of.
+
+    Returns:
+        Ids by attribute (``"stage.0.width"``): of every part that is as long as it says.
+    """
+    parts = _parts(node, ids, pieces)
+    if not parts:
+        return {}
+    module = module_of(node)
+    held = flow.program.sizes.get(module, {})
+    found: dict[str, list[Ids]] = {}
+    for part in parts:
+        names = [name for name, size in held.items() if size == len(part)]
+        if not names:
+            return {}
+        for name in names:
+            found.setdefault(f"{module}.{name}" if module else name, []).append(part)
+    return found
+
+
+def remember(flow: Flow, sizes: dict[str, list[Ids]]) -> None:
+    """Note what attributes count. What one of them counts twice has to stay equally long."""
+    for name, parts in sizes.items():
+        first = flow.sizes.setdefault(name, parts[0])
+        for part in parts:
+            flow.couplings.tie(part, first)
+
+
+def _parts(node: Node, ids: Ids, pieces: list[Ids]) -> list[Ids]:
+    """The parts whose lengths are numbers in the code.
+
+    They are the pieces of a split, or what a slice leaves out or takes from the beginning.
+    """
+    packet = packet_of(node)
+    if packet in (aten.split, aten.split_with_sizes):
+        by_one = not isinstance(node.args[1], list | tuple)
+        if len(pieces) < 2 or not all(map(len, pieces)):
+            return []
+        if by_one and len({len(piece) for piece in pieces}) > 1:
+            return []
+        return [ids[piece] for piece in pieces]
+    if packet is aten.slice and int(argument(node, "step", 1) or 1) == 1:
+        start: Any = argument(node, "start") or 0
+        end: Any = argument(node, "end")
+        last = len(ids) if end is None else min(int(end), len(ids))
+        if int(start) == 0 and 0 < last < len(ids):
+            return [ids[:last]]
+        if 0 < int(start) < last == len(ids):
+            return [ids[: int(start)]]
+    return []

@@ -56,8 +56,10 @@ def _said(network: Network) -> Iterator[tuple[int, Role]]:
         if packet(step) is aten.batch_norm:
             yield from _normalising(network, step)
         if isinstance(step.op, str) and isinstance(network.get_submodule(step.op), Integral):
-            for name in step.weights:
-                yield id(network.tensor(name)), Role.WEIGHT
+            # What a layer multiplies by is its second argument; others are grids' scales.
+            _, weight = (*step.args, None)[:2]
+            if isinstance(weight, Weight):
+                yield id(network.tensor(weight)), Role.WEIGHT
     for module in network.modules():
         if isinstance(module, Integral):
             for name, role in module.roles.items():

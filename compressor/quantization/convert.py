@@ -28,7 +28,7 @@ from compressor.quantization.integer import (
     Scale,
 )
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
-from compressor.quantization.place import DROPOUTS, MOVING, scalings
+from compressor.quantization.place import DROPOUTS, origin, scalings
 from compressor.quantization.pools import window
 from compressor.quantization.prepare import quantisers
 from compressor.quantization.rounding import rounded_once
@@ -68,7 +68,7 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
     built = rewrite.build()
     for name, weight in weights.items():
         _store(built, name, weight)
-    return rounded_once(built).to(next(network.parameters()).device).eval()
+    return rounded_once(built, PLACE).to(next(network.parameters()).device).eval()
 
 
 def feeding(network: Network, value: Value) -> ActivationQuantiser:
@@ -77,9 +77,7 @@ def feeding(network: Network, value: Value) -> ActivationQuantiser:
     Raises:
         ValueError: If it stands on none.
     """
-    step = network.producer(value)
-    while step is not None and packet(step) in MOVING:
-        step = network.producer(step.args[0])
+    step = network.producer(Ref(origin(network, value))) if isinstance(value, Ref) else None
     called = network.get_submodule(step.op) if step and isinstance(step.op, str) else None
     if not isinstance(called, ActivationQuantiser):
         raise ValueError(f"convert: no quantiser rounds {value}: was the network prepared?")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from compressor.network import Network, Step, packet
+from compressor.network import Network, Ref, Step
 from compressor.network.steps import Value
 from compressor.quantization.folding import WHOLE, largest_sum
 from compressor.quantization.integer import IntConv, IntLinear, Requantise
-from compressor.quantization.place import MOVING
+from compressor.quantization.place import origin
 
 
 def wraps(network: Network, step: Step, module: IntConv | IntLinear, weight: Tensor) -> bool:
@@ -27,8 +27,17 @@ def wraps(network: Network, step: Step, module: IntConv | IntLinear, weight: Ten
 
 def grid_of(network: Network, value: Value) -> Requantise | None:
     """What puts a value on its grid, if only operations that move it lie in between."""
-    step = network.producer(value)
-    while step is not None and packet(step) in MOVING:
-        step = network.producer(step.args[0])
-    called = network.get_submodule(step.op) if step and isinstance(step.op, str) else None
+    step = put_on_grid(network, value)
+    return None if step is None else requantise(network, step)
+
+
+def put_on_grid(network: Network, value: Value) -> Step | None:
+    """The step that does; None if the value stands on none."""
+    step = network.producer(Ref(origin(network, value))) if isinstance(value, Ref) else None
+    return None if step is None or requantise(network, step) is None else step
+
+
+def requantise(network: Network, step: Step) -> Requantise | None:
+    """What a step calls, if that moves values to a grid."""
+    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
     return called if isinstance(called, Requantise) else None

@@ -122,11 +122,11 @@ def _joins(network: Network, step: Step) -> bool:
     return kind in _JOINING or window(network, step) is not None
 
 
-def origin(network: Network, value: Value, ends: Container[str]) -> str:
+def origin(network: Network, value: Value, ends: Container[str] = ()) -> str:
     """Name of the result or input that a value was moved from.
 
     Args:
-        network: Without quantisers.
+        network: Prepared or not.
         value: A result or input.
         ends: Results that were not moved, though what makes them would say so: the last view of a
             normalisation by sub-bands.

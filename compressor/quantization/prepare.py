@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
@@ -60,8 +59,7 @@ def prepare(
             "nothing else reads, so that int8 would change nothing: leave Int8() out"
         )
     rewrite = Rewrite(network)
-    most = {name: min(preset.weight_bits, count) for name, count in bits.items()}
-    _round_weights(network, rewrite, found.layers, defaultdict(lambda: preset.weight_bits, most))
+    _round_weights(network, rewrite, found.layers, bits, preset.weight_bits)
     for name in found.results:
         module = rewrite.add(f"{PLACE}.{name}", ActivationQuantiser(preset, learned=learned))
         rewrite.insert_after(name, module)
@@ -160,9 +158,12 @@ def _explicit(network: Network) -> Network:
 
 
 def _round_weights(
-    network: Network, rewrite: Rewrite, layers: Iterable[Layer], bits: Mapping[str, int]
+    network: Network, rewrite: Rewrite, layers: Iterable[Layer], bits: Mapping[str, int], most: int
 ) -> None:
-    """Every layer reads its weight rounded; a weight that several share is rounded once."""
+    """Every layer reads its weight rounded, to `most` bits or to the fewer that `bits` names.
+
+    A weight that several share is rounded once.
+    """
     modules: dict[tuple[int, Layout], str] = {}
     layouts = rounded_weights(network)
     rounded: dict[str, Ref] = {}
@@ -170,7 +171,7 @@ def _round_weights(
         step = network.step(part.step)
         name = cast("str", weight_name(network, step))
         if name not in rounded:
-            kind = (bits[name], layouts[name])
+            kind = (min(bits.get(name, most), most), layouts[name])
             if kind not in modules:
                 modules[kind] = _rounding(rewrite, *kind)
             call = Step(f"{step.name}_weight", modules[kind], (Weight(name),), {}, step.module)

@@ -16,27 +16,25 @@ from typing import cast
 
 import torch
 
-from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
-from compressor.network.steps import Value
+from compressor.network import Network, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import only_reader
-from compressor.quantization.grids import wraps
+from compressor.quantization.grids import put_on_grid, requantise, wraps
 from compressor.quantization.integer import (
     IntConv,
     IntLinear,
     IntTransposed,
-    Requantise,
 )
-from compressor.quantization.place import MOVING
 from compressor.quantization.sums import IntSum
 
 aten = torch.ops.aten
 
 
-def rounded_once(network: Network) -> Network:
+def rounded_once(network: Network, place: str) -> Network:
     """The same network, its layers and sums told the grids that their results go to.
 
     Args:
         network: Of integer layers, converted.
+        place: Branch of the network that holds them.
     """
     rewrite = Rewrite(network)
     for step in network.steps:
@@ -47,7 +45,7 @@ def rounded_once(network: Network) -> Network:
         if isinstance(called, IntConv | IntLinear) and _has_kernel(network, step, called):
             rewrite.edit(step.name, args=(*step.args[:2], _scale(target)))
         elif packet(step) is aten.add:
-            _sum(network, rewrite, step, target)
+            _sum(network, rewrite, step, target, place)
     return rewrite.build()
 
 
@@ -61,16 +59,16 @@ def _has_kernel(network: Network, step: Step, called: IntConv | IntLinear) -> bo
     return not wraps(network, step, called, weight)
 
 
-def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step) -> None:
+def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step, place: str) -> None:
     """Put a sum of integers in the place of one whose two terms stand on grids."""
     terms = step.args[:2]
-    sources = [_source(network, term) for term in terms]
+    sources = [put_on_grid(network, term) for term in terms]
     if step.kwargs.get("alpha", 1) != 1 or any(source is None for source in sources):
         return
     steps = [*(source for source in sources if source is not None), target]
-    grids = [_requantise(network, each) for each in steps]
+    grids = [requantise(network, each) for each in steps]
     module = IntSum(tuple(grid.grid for grid in grids if grid is not None))
-    op = rewrite.add(f"int8.{step.name}_sum", module)
+    op = rewrite.add(f"{place}.{step.name}_sum", module)
     rewrite.edit(step.name, op=op, args=(*terms, *map(_scale, steps)), kwargs={})
 
 
@@ -83,23 +81,10 @@ def _target(network: Network, step: Step) -> Step | None:
     relu = reader is not None and packet(reader) is aten.relu
     if reader is not None and relu:
         reader = only_reader(network, reader.name)
-    found = None if reader is None else _requantise(network, reader)
+    found = None if reader is None else requantise(network, reader)
     if found is None or (relu and found.grid.zero != found.grid.low):
         return None
     return reader
-
-
-def _source(network: Network, value: Value) -> Step | None:
-    """What moved a value to its grid; None if it stands on none."""
-    step = network.producer(value) if isinstance(value, Ref) else None
-    while step is not None and packet(step) in MOVING:
-        step = network.producer(step.args[0])
-    return None if step is None or _requantise(network, step) is None else step
-
-
-def _requantise(network: Network, step: Step) -> Requantise | None:
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
-    return called if isinstance(called, Requantise) else None
 
 
 def _scale(step: Step) -> Weight:

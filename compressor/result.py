@@ -300,10 +300,8 @@ _DAMAGES = (
 
 def _damaged(file: Path, error: Exception) -> ValueError:
     said = (str(error).splitlines() or [""])[0][:200]
-    return ValueError(
-        f"{file} is damaged: what it says makes no part of a model ({type(error).__name__}: "
-        f"{said}). Restore it from a copy, or write it again"
-    )
+    why = f"what it says makes no part of a model ({type(error).__name__}: {said})"
+    return storage.damaged(file, why)
 
 
 def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> nn.Module:

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -297,6 +298,30 @@ def test_a_process_forked_in_the_middle_of_a_run_has_turns_of_its_own() -> None:
     assert ended == 0
 
 
+def forked_while(
+    context: Callable[[], AbstractContextManager[None]], work: Callable[[], None]
+) -> int | None:
+    """How a process ends that was forked while another thread is inside of a context."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with context():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    inside.wait(10)
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(10)
+    ended = child.exitcode
+    child.kill()
+    leave.set()
+    thread.join(10)
+    return ended
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_forked_while_a_switch_is_off_has_it_on() -> None:
@@ -312,46 +337,14 @@ def test_a_process_forked_while_a_switch_is_off_has_it_on() -> None:
         with off():
             pass
 
-    off, inside, leave = SwitchedOff(switch), threading.Event(), threading.Event()
+    off = SwitchedOff(switch)
 
-    def other() -> None:
-        with off():
-            inside.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    inside.wait(10)
-    child = multiprocessing.get_context("fork").Process(target=wrong)
-    child.start()
-    child.join(10)
-    ended = child.exitcode
-    child.kill()
-    leave.set()
-    thread.join(10)
-    assert ended == 0
+    assert forked_while(off, wrong) == 0
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
-    inside, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with exclusive():
-            inside.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    inside.wait(10)
-    child = multiprocessing.get_context("fork").Process(target=held)
-    child.start()
-    child.join(10)
-    ended = child.exitcode
-    child.kill()
-    leave.set()
-    thread.join(10)
-    assert ended == 0
+    assert forked_while(exclusive, held) == 0
     with exclusive(), exclusive():
         pass

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +19,7 @@ from torch.fx import Node
 from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph import Graph, Site, Weight
+from compressor.tracing.across import packet_of
 from compressor.tracing.flow import shape_of
 from compressor.tracing.program import Program, module_of
 
@@ -184,7 +184,7 @@ class _Reader:
         while waiting:
             reader = waiting.pop(0)
             outside = [a for a in reader.all_input_nodes if a not in region]
-            if _packet(reader) not in _PER_CHANNEL or not all(map(self._vector, outside)):
+            if packet_of(reader) not in _PER_CHANNEL or not all(map(self._vector, outside)):
                 return None
             region.update((reader, *self._above(outside)))
             inner = {user for user in reader.users if _within(module_of(user), module)}
@@ -192,7 +192,7 @@ class _Reader:
             if len(inner) < len(reader.users):
                 exits.append(reader)
         region.remove(node)
-        normalises = any(_packet(n) in (aten.batch_norm, aten.instance_norm) for n in region)
+        normalises = any(packet_of(n) in (aten.batch_norm, aten.instance_norm) for n in region)
         if len(exits) != 1 or not normalises or _slim(self.model.get_submodule(module)):
             return None
         return _Region(module, frozenset(region), exits[0])
@@ -228,7 +228,3 @@ def _slim(module: nn.Module) -> bool:
 
 def _within(module: str, outer: str) -> bool:
     return module == outer or module.startswith(f"{outer}.")
-
-
-def _packet(node: Node) -> Any:
-    return getattr(cast("Any", node.target), "overloadpacket", None)

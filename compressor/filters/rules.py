@@ -69,7 +69,7 @@ def flow_of(node: Node, labelled: set[str]) -> Flow:
             that is known.
     """
     target = cast("Any", node.target)
-    packet = getattr(target, "overloadpacket", None)
+    packet = across.packet_of(node)
     if packet in _PRODUCTS:
         return Flow.SCALES
     if _keeps_zero(node, packet, labelled):

@@ -20,6 +20,7 @@ from compressor.rows.flow import RowFlow
 from compressor.rows.layers import pooling
 from compressor.rows.rules import KINDS, RULES
 from compressor.tracing import data, propagate
+from compressor.tracing.across import packet_of
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Labels
@@ -119,7 +120,7 @@ def _rule(node: Node) -> Rule:
     target: Any = node.target
     if target is data.GETITEM:
         return data.item
-    packet = getattr(target, "overloadpacket", None)
+    packet = packet_of(node)
     if target not in propagate.OVERLOADS and packet in RULES:
         return RULES[packet]
     plain = propagate.OVERLOADS.get(target, propagate.RULES.get(packet))

@@ -142,7 +142,7 @@ def _rule(node: Node) -> Rule:
         return data.item
     if target in OVERLOADS:
         return OVERLOADS[target]
-    packet = getattr(target, "overloadpacket", None)
+    packet = across.packet_of(node)
     if packet in RULES:
         return RULES[packet]
     if any(part in str(target) for part in CHECKS):

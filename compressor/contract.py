@@ -58,6 +58,11 @@ def settles(phase: Phase) -> frozenset[str]:
     return _keys(phase, "settles")
 
 
+def final(phase: Phase) -> bool:
+    """Whether nothing that changes weights may follow a phase; not so where it does not say."""
+    return bool(getattr(phase, "final", False))
+
+
 def silent(phase: Phase) -> bool:
     """Whether a phase does not say what it lowers, and so is taken to lower nothing."""
     return getattr(phase, "lowers", None) is None

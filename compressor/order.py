@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
+from compressor import contract
 from compressor.filters import FilterPruning
 from compressor.joint import Joint
 from compressor.phases import FineTune, Phase, Train
@@ -49,7 +50,7 @@ def mended(phases: Schedule) -> Schedule:
 
 def _one_end(phases: Schedule) -> tuple[str, Schedule] | None:
     """Only one phase can fix every weight."""
-    ends = [n for n, phase in enumerate(phases) if getattr(phase, "final", False)]
+    ends = [n for n, phase in enumerate(phases) if contract.final(phase)]
     if len(ends) < 2:
         return None
     kept = next((n for n in ends if isinstance(phases[n], Int8)), ends[-1])
@@ -63,7 +64,7 @@ def _one_end(phases: Schedule) -> tuple[str, Schedule] | None:
 def _end_last(phases: Schedule) -> tuple[str, Schedule] | None:
     """Nothing comes after a phase that fixes every weight."""
     for number, phase in enumerate(phases[:-1]):
-        if getattr(phase, "final", False):
+        if contract.final(phase):
             following = _name(phases[number + 1])
             wrong = (
                 f"schedule[{number}] is {_name(phase)}, after which no weight can change, and "
@@ -118,7 +119,7 @@ def _joint_rounds(phases: Schedule) -> tuple[str, Schedule] | None:
     kinds = {type(phase) for phase in phases}
     if Joint not in kinds or Int8 in kinds:
         return None
-    others = [n for n, phase in enumerate(phases) if getattr(phase, "final", False)]
+    others = [n for n, phase in enumerate(phases) if contract.final(phase)]
     place = (
         f"put it in the place of {_name(phases[others[0]])}"
         if others

@@ -30,6 +30,7 @@ from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
 from compressor.certificate import certified
 from compressor.checks import check_data, example_given
+from compressor.contract import settles
 from compressor.copies import private_copy
 from compressor.descent import check_same_axes, cost, counted, embed, on_the_way, record
 from compressor.footprint import bound, forms, spent
@@ -207,7 +208,7 @@ class Session:
     @property
     def due(self) -> Budget | None:
         """The caps that the phase at hand has to meet; None if later ones meet all of them."""
-        left = frozenset[str]().union(*(getattr(p, "settles", ()) for p in self.later))
+        left = frozenset[str]().union(*map(settles, self.later))
         caps = {name: cap for name, cap in self.budget.caps.items() if name not in left}
         return Budget(**caps) if caps else None
 
@@ -280,8 +281,7 @@ class Session:
 
     def penalty(self) -> Tensor:
         """Term to add to the loss: zero, as pruning pulls at no weight while training."""
-        weight = next(self.model.parameters())
-        return weight.new_zeros(())
+        return next(self.model.parameters()).new_zeros(())
 
     def step(self) -> None:
         """Say that the optimiser made a step: zeros stay zero, units go when it is time."""

@@ -24,6 +24,7 @@ from compressor.masking import Masked
 from compressor.structure import Structure, full
 from compressor.surgery import shrink
 from compressor.tracing.program import evaluating, named_tensors
+from compressor.wording import line
 
 ROUNDS = 60
 """Most runs. One shows all that is wrong in modules, but only the first error of a forward that
@@ -221,7 +222,7 @@ class _Run:
         place = self.parts.place
         inner = [place[n] for n in call.nodes if n not in call.own and place[n] > self.ended]
         own = tuple(n for n in call.own if self.ended < place[n] < min(inner, default=len(place)))
-        text = (str(error).splitlines() or [""])[0]
+        text = line(error)
         what = f"it does not run in {where[0] or 'forward'!r} ({type(error).__name__}: {text})"
         spot = (where[0], where[1], f"run {self.ended}")
         leaf = len(call.own) == len(call.nodes) and bool(where[0])

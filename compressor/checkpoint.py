@@ -24,6 +24,7 @@ from compressor.errors import ResumeError
 from compressor.phases import Phase, Solver
 from compressor.report import Epoch, Shrink
 from compressor.training import Training, all_tensors, fill
+from compressor.wording import line
 
 NAME = "checkpoint"
 DIGESTS = ("initial weights", "first batch", "first batch of val")
@@ -118,7 +119,7 @@ class Checkpoint:
         try:
             return self._take_up(training, phases, storage.restore(data["state"], tensors))
         except Exception as error:  # whatever it holds, it is not what `save` wrote
-            why = str(error).partition("\n")[0]
+            why = line(error)
             raise ResumeError(
                 f"cannot resume: {file} is damaged, or of another version: what it holds does not "
                 f"fit this run ({type(error).__name__}: {why}). Delete {self.directory} to start "

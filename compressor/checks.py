@@ -15,8 +15,8 @@ from compressor.labels import IGNORED, all_ignored, check_labels
 from compressor.losses import Loss, cross_entropy
 from compressor.measure import Example
 from compressor.models import suggested
-from compressor.remedies import called, converting, labelling, line, otherwise, pairing, shapes
-from compressor.wording import kind
+from compressor.remedies import called, converting, labelling, otherwise, pairing, shapes
+from compressor.wording import kind, line
 
 
 def first_batch(data: Batches) -> Batch:

@@ -14,6 +14,7 @@ from compressor.draws import steady
 from compressor.graph import Graph
 from compressor.structure import Structure
 from compressor.tracing.program import evaluating, named_tensors
+from compressor.wording import line
 
 Inputs = tuple[Tensor, ...]
 
@@ -123,7 +124,7 @@ def difference(
     try:
         outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        text = (str(error).splitlines() or [""])[0]
+        text = line(error)
         failure = f"it does not run ({type(error).__name__}: {text})"
         return Outcome(failure=failure, sure=not double and _is_plain(model))
     try:
@@ -132,7 +133,7 @@ def difference(
             for item in (items if attempt.both else items[:1])
         ]
     except (RuntimeError, TypeError) as error:
-        return Outcome(failure=f"the masked original does not run ({str(error).splitlines()[0]})")
+        return Outcome(failure=f"the masked original does not run ({line(error)})")
     narrowed = any(run.narrowed for run in runs)
     found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
     return replace(found, sure=found.sure or (double and not narrowed)) if found.failure else found

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressor.errors import CountError
 from compressor.functions import enclosed, foreign
+from compressor.wording import line
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -83,7 +84,7 @@ def _detached(model: nn.Module) -> nn.Module:
     except Exception as error:
         raise CountError(
             f"{type(model).__name__} cannot be copied, and nothing here works on the original: "
-            f"{str(error).splitlines()[0]}. Make copy.deepcopy(model) work"
+            f"{line(error)}. Make copy.deepcopy(model) work"
         ) from error
 
 

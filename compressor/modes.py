@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from compressor.functions import enclosed, foreign
 from compressor.tracing.program import evaluating
+from compressor.wording import line
 
 _HARMLESS = ("dropout", "batch_norm")
 """Functions that do the same to every channel, whatever the mode."""
@@ -79,7 +80,7 @@ def failure_in_training(model: nn.Module, inputs: Sequence[Tensor]) -> str | Non
     try:
         _operations(model, inputs, training=True)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        return f"{type(error).__name__}: {line(error)}"
     return None
 
 

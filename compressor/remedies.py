@@ -72,8 +72,3 @@ def otherwise(loss: Loss) -> str:
 def shapes(batch: Batch) -> str:
     """The tensors of a batch: shapes and data types."""
     return ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors(batch)) or "none"
-
-
-def line(error: Exception) -> str:
-    """The first line of what an error says."""
-    return next(iter(str(error).strip().splitlines()), "")

@@ -24,7 +24,7 @@ from compressor.stored import Compressed
 from compressor.structure import Structure
 from compressor.surgery import shrink
 from compressor.tracing.program import first_names
-from compressor.wording import brief
+from compressor.wording import brief, line
 
 NETWORK = "network.safetensors"
 """Where `Result.save` puts a model that is not of the original's class."""
@@ -299,7 +299,7 @@ _DAMAGES = (
 
 
 def _damaged(file: Path, error: Exception) -> ValueError:
-    said = (str(error).splitlines() or [""])[0][:200]
+    said = line(error)[:200]
     why = f"what it says makes no part of a model ({type(error).__name__}: {said})"
     return storage.damaged(file, why)
 

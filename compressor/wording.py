@@ -50,6 +50,11 @@ def kind(value: object, depth: int = 0) -> str:
     return _a(value)
 
 
+def line(error: BaseException) -> str:
+    """The first line of what an error says; empty where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def _a(value: object) -> str:
     """The name of a value's class, with its article."""
     name = type(value).__name__

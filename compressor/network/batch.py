@@ -16,6 +16,7 @@ from compressor.copies import private_copy
 from compressor.errors import TraceError
 from compressor.network.steps import Step, leaves
 from compressor.tracing.program import evaluating
+from compressor.wording import line
 
 if TYPE_CHECKING:
     from compressor.network.core import Network
@@ -177,7 +178,7 @@ def _results(model: nn.Module, inputs: tuple[Tensor, ...], size: int) -> list[An
     except Exception as error:
         raise TraceError(
             f"{type(model).__name__} fails for a batch of {size} with {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}. A network takes any batch size"
+            f"{line(error)}. A network takes any batch size"
         ) from error
 
 

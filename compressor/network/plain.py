@@ -20,6 +20,7 @@ from compressor.network.lines import lines, steps_of
 from compressor.network.steps import Value
 from compressor.network.values import read, type_of, written
 from compressor.tracing.program import first_names, named_tensors
+from compressor.wording import line
 
 Plain = Any
 """What JSON can hold."""
@@ -88,7 +89,7 @@ def from_plain(
             given = made.example_input_array
             rehearse(made, given if isinstance(given, tuple) else (given,), limit)
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
-        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        text = f"{type(error).__name__}: {line(error)}"
         raise ValueError(f"its structure makes no network ({text})") from error
     return made
 

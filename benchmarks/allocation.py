@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from benchmarks.shapes import NETWORKS
 from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
 from compressor.budget import Budget
-from compressor.graph import Graph
-from compressor.progress import Bar
+from compressor.graph.graph import Graph
+from compressor.run.progress import Bar
 from compressor.storage import write_bytes
 
 TABLE = Path(__file__).with_suffix(".md")

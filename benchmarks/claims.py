@@ -47,7 +47,7 @@ from benchmarks.ingredients import (
 )
 from benchmarks.objectives import spread
 from compressor import Budget
-from compressor.losses import Loss, cross_entropy
+from compressor.inputs.losses import Loss, cross_entropy
 from compressor.storage import write_bytes
 from recipes import dcase2020, dcase2021, dcase2022
 from recipes.command import Call

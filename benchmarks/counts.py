@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from compressor import measure
-from compressor.counters import Count, fvcore_count, thop_count, torchinfo_count
+from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
 from compressor.storage import write_bytes
 from models import (
     BCResNet,

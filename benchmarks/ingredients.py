@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from benchmarks.dense import CLASSES, ROOT, data_root
 from compressor import Distill
-from compressor.losses import cross_entropy
+from compressor.inputs.losses import cross_entropy
 from compressor.storage import write_bytes
 from models import BCResNetASC, SharedResNet
 from recipes.cache import waveforms

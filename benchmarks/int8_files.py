@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import int8_rival as rival
+from compressor.export.onnx import onnx_bytes
 from compressor.network import Network
-from compressor.onnx_export import onnx_bytes
-from compressor.quantization.convert import convert
-from compressor.quantization.integer import IntConv, Requantise
-from compressor.quantization.prepare import calibrate, prepare
+from compressor.network.integer import IntConv, Requantise
+from compressor.quantization.conversion import convert
+from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import ORT, Preset
 
 NUDGE = 1e-7

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.dense import ROOT, data_root
 from benchmarks.keywords import CLASSES, keywords
-from compressor.rows import select_rows
+from compressor.phases.frequency import select_rows
 from models import BCResNet, BCResNetASC, DCASEBaseline, ResidualCNN, SharedResNet, Tandem
 from recipes.cache import waveforms
 from recipes.epochs import Epochs

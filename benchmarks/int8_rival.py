@@ -20,7 +20,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from compressor.onnx_export import strip
+from compressor.export.onnx import strip
 
 DROPOUTS = (nn.Dropout, nn.Dropout2d)
 

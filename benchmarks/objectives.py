@@ -42,12 +42,12 @@ from compressor.allocation import (
     PowerMean,
     allocate,
 )
-from compressor.calibration import recalibrate
-from compressor.graph import Graph
+from compressor.graph.graph import Graph
+from compressor.run.calibration import recalibrate
 from compressor.session import Session
 from compressor.storage import write_bytes
-from compressor.trace import trace
-from compressor.verify import shrink_verified
+from compressor.surgery.proof import shrink_verified
+from compressor.tracing.tracer import trace
 from recipes.training import accuracy
 
 RUNS = dense.ROOT / "benchmarks" / "records" / "objectives"

@@ -4,7 +4,8 @@ What a reader of B. Kim, S. Yang, J. Kim, S. Chang, "Domain Generalization on Ef
 Scene Classification using Residual Normalization", DCASE Workshop 2021, would write first: layer
 after layer in the order of Table 1, features by librosa clip by clip, augmentation example by
 example in a `Dataset`, one mixup weight a batch. Nothing is made slow on purpose. The network is
-that of `models.BCResNetASC`, weight for weight: `tests/test_plain.py` copies them and compares.
+that of `models.BCResNetASC`, weight for weight: `benchmarks/test_plain.py` copies them and
+compares.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor import Budget, fit
-from compressor.frequency import FrequencyMask
+from compressor.phases.frequency.phase import FrequencyMask
 from models.layers import ResidualNorm
 
 BANDS, FRAMES, CLASSES = 64, 8, 6

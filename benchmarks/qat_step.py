@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from compressor.network import network
 from compressor.quantization import fake, layers
 from compressor.quantization.layers import ActivationQuantiser
-from compressor.quantization.prepare import calibrate, prepare
+from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import Grid
 from compressor.storage import write_bytes
 from models import BCResNet

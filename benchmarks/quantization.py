@@ -49,8 +49,9 @@ from benchmarks.int8_tables import (
     Measured,
     report,
 )
-from compressor import container, measure
+from compressor import measure
 from compressor.network import Network, network
+from compressor.network.file import container
 from compressor.quantization.presets import VNNI
 from compressor.storage import write_bytes
 

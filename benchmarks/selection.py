@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from benchmarks import planted
 from benchmarks.dense import CLASSES, ROOT, TEST_FOLDS, TRAIN_FOLDS, VALIDATION_FOLDS, data_root
 from compressor import Budget, fit
-from compressor.frequency import FrequencyMask
-from compressor.rows import AdmmMask, DecayedMask, L1Mask, TopKMask, fisher, taylor
+from compressor.phases.frequency import AdmmMask, DecayedMask, L1Mask, TopKMask, fisher, taylor
+from compressor.phases.frequency.phase import FrequencyMask
 from compressor.storage import write_bytes
 from models import BCResNetASC
 from recipes.cache import waveforms

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from compressor.graph import ALWAYS, Axis, Dim, Graph, Site, Weight
+from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Weight
 
 FLOAT32 = 4
 """Bytes of one stored weight."""

@@ -25,22 +25,13 @@ from torch import nn
 
 from benchmarks import dense
 from benchmarks.objectives import FINE_TUNE, spread
-from compressor import (
-    Budget,
-    FineTune,
-    Half,
-    Int8,
-    Joint,
-    Prune,
-    Recalibrate,
-    container,
-    fit,
-)
-from compressor.contract import Plain
-from compressor.copies import private_copy
+from compressor import Budget, FineTune, Half, Int8, Joint, Prune, Recalibrate, fit
+from compressor.inputs.copies import private_copy
+from compressor.network.file import container
 from compressor.phases import Phase
+from compressor.run.contract import Plain
+from compressor.run.training import Training
 from compressor.storage import write_bytes
-from compressor.training import Training
 from recipes.epochs import Epochs
 from recipes.training import accuracy
 

@@ -34,8 +34,8 @@ from torch.utils.data import DataLoader
 from benchmarks import caching, contest, plain
 from benchmarks.contest import Call, Contest
 from benchmarks.dense import data_root
-from compressor.batches import Batch
-from compressor.losses import cross_entropy
+from compressor.inputs.batches import Batch
+from compressor.inputs.losses import cross_entropy
 from compressor.storage import write_bytes
 from models import BCResNetASC
 from recipes.audio import AudioFormat, decode

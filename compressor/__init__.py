@@ -5,6 +5,7 @@ from __future__ import annotations
 from compressor import importance, rules
 from compressor.allocation import Allocation, allocate
 from compressor.budget import Budget, Cost
+from compressor.counting.measuring import measure
 from compressor.errors import (
     BudgetError,
     CountError,
@@ -13,23 +14,22 @@ from compressor.errors import (
     TrainingError,
     VerificationError,
 )
-from compressor.filters import FilterPruning
-from compressor.fit import fit
-from compressor.frequency import FrequencyMask
-from compressor.graph import Graph
-from compressor.half import Half
-from compressor.joint import Joint
-from compressor.losses import Criterion, Distill
-from compressor.measure import measure
+from compressor.fitting import fit
+from compressor.graph.graph import Graph
+from compressor.graph.structure import Structure
+from compressor.inputs.losses import Criterion, Distill
 from compressor.phases import FineTune, Prune, Recalibrate, Train
-from compressor.quantization.phase import Int8
-from compressor.report import Report
-from compressor.result import Result, load
+from compressor.phases.filters import FilterPruning
+from compressor.phases.frequency.phase import FrequencyMask
+from compressor.phases.half import Half
+from compressor.phases.int8 import Int8
+from compressor.phases.joint import Joint
+from compressor.phases.unstructured import Unstructured
+from compressor.reports.report import Report
+from compressor.reports.result import Result, load
 from compressor.session import Session
-from compressor.structure import Structure
-from compressor.surgery import shrink
-from compressor.trace import trace
-from compressor.unstructured import Unstructured
+from compressor.surgery.cutting import shrink
+from compressor.tracing.tracer import trace
 
 __all__ = [
     "Allocation",

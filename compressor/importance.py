@@ -25,14 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor import finite
-from compressor.batches import Batch, split
 from compressor.errors import TrainingError
-from compressor.graph import Graph, Weight
-from compressor.labels import all_ignored
-from compressor.losses import Loss, cross_entropy
-from compressor.structure import Structure
-from compressor.tracing.program import evaluating
+from compressor.graph.graph import Graph, Weight
+from compressor.graph.program import evaluating
+from compressor.graph.structure import Structure
+from compressor.inputs import finite
+from compressor.inputs.batches import Batch, split
+from compressor.inputs.labels import all_ignored
+from compressor.inputs.losses import Loss, cross_entropy
 
 Scores = NDArray[np.float64]
 Tensors = Mapping[str, Tensor]

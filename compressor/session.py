@@ -24,32 +24,32 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation
-from compressor.arguments import check_session, check_stored
-from compressor.averages import Averaged, Averages
-from compressor.batches import Batch
 from compressor.budget import Budget, Cost, required
-from compressor.certificate import certified
-from compressor.checks import check_data, example_given
-from compressor.contract import settles
-from compressor.copies import private_copy
-from compressor.descent import check_same_axes, cost, counted, embed, on_the_way, record
-from compressor.footprint import bound, forms, spent
-from compressor.graph import Quadratic
-from compressor.keep import names_of
-from compressor.losses import Loss, cross_entropy, loss_of
-from compressor.masks import Masks
-from compressor.measure import Example, measure
-from compressor.optimizers import follow, hand_over
+from compressor.counting.measuring import Example, measure
+from compressor.graph.graph import Quadratic
+from compressor.graph.keep import names_of
+from compressor.graph.program import example_of
+from compressor.graph.structure import Structure, full, restrict
+from compressor.inputs.batches import Batch
+from compressor.inputs.checks import check_data, example_given
+from compressor.inputs.copies import private_copy
+from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.phases import Phase, Prune
-from compressor.report import Epoch, Shrink
-from compressor.result import Result
-from compressor.smallest import check_within
-from compressor.structure import Structure, full, restrict
-from compressor.surgery import cut, shrink
-from compressor.trace import trace
-from compressor.tracing.program import example_of
-from compressor.verify import verify
-from compressor.widths import allocated
+from compressor.phases.arguments import check_session, check_stored
+from compressor.reports.certificate import certified
+from compressor.reports.report import Epoch, Shrink
+from compressor.reports.result import Result
+from compressor.run.contract import settles
+from compressor.run.descent import check_same_axes, cost, counted, embed, on_the_way, record
+from compressor.run.file_size import bound, forms, spent
+from compressor.run.optimizers import follow, hand_over
+from compressor.run.smallest import check_within
+from compressor.run.widths import allocated
+from compressor.surgery.averages import Averaged, Averages
+from compressor.surgery.cutting import cut, shrink
+from compressor.surgery.masks import Masks
+from compressor.surgery.proof import verify
+from compressor.tracing.tracer import trace
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -275,7 +275,7 @@ class Session:
             raise ValueError(f"{what}: {self.settled}")
 
     def average(self, averaged: Averaged) -> Averaged:
-        """Let an averaged copy of `model` (EMA, SWA) shrink with it: see `compressor.averages`."""
+        """Let an averaged copy of `model` (EMA, SWA) follow (`compressor.surgery.averages`)."""
         self.averages.add(averaged, self.model)
         return averaged
 

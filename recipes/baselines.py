@@ -29,10 +29,10 @@ from torch.optim import Adam, Optimizer
 
 import compressor
 from compressor import Budget, Half, Int8, Result, Train
-from compressor.arguments import check_seed
 from compressor.budget import Cost
-from compressor.copies import private_copy
+from compressor.inputs.copies import private_copy
 from compressor.phases import Phase, constant
+from compressor.phases.arguments import check_seed
 from compressor.rules import DCASE2022_TFLITE
 from models import DCASEBaseline
 from recipes.audio import AudioFormat

@@ -30,9 +30,9 @@ from torch.optim import SGD
 
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
-from compressor.arguments import check_seed
 from compressor.budget import Cost
 from compressor.phases import Phase
+from compressor.phases.arguments import check_seed
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.audio import AudioFormat
 from recipes.command import Call, run

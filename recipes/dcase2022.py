@@ -29,13 +29,13 @@ from torch.optim import SGD
 
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Prune, Result, Train
-from compressor.arguments import check_seed
 from compressor.budget import Cost
 from compressor.errors import BudgetError, VerificationError
-from compressor.filters.pruning import FilterPruning
-from compressor.frequency import FrequencyMask
 from compressor.phases import Phase
-from compressor.rows.masks import AdmmMask, fisher
+from compressor.phases.arguments import check_seed
+from compressor.phases.filters.pruning import FilterPruning
+from compressor.phases.frequency.masks import AdmmMask, fisher
+from compressor.phases.frequency.phase import FrequencyMask
 from compressor.rules import Verdict, of_year
 from models import LinearMoments, Tandem
 from recipes.audio import AudioFormat

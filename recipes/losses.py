@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compressor.batches import Batch
+from compressor.inputs.batches import Batch
 
 
 @dataclass(frozen=True)

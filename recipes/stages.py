@@ -16,19 +16,19 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd  # the one class of all convolutions
 
 import compressor
-from compressor import container
 from compressor.budget import Cost
-from compressor.contract import Plain
-from compressor.copies import private_copy
+from compressor.counting.measuring import owned_parameters
 from compressor.errors import CountError
-from compressor.measure import owned_parameters
+from compressor.inputs.copies import private_copy
 from compressor.network import Network, network
+from compressor.network.file import container
 from compressor.rules import of_year
+from compressor.run.contract import Plain
 from compressor.storage import read_json, sealed, write_bytes
 from recipes.run_folder import RunFolder, differences, plain
 
 if TYPE_CHECKING:
-    from compressor.training import Training
+    from compressor.run.training import Training
 
 
 @dataclass(frozen=True)

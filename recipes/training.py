@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
-from compressor.losses import Loss, cross_entropy
-from compressor.tracing.program import evaluating
+from compressor.graph.program import evaluating
+from compressor.inputs.losses import Loss, cross_entropy
 from recipes.epochs import Epochs
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compressor.graph import Axis, Dim, Graph, Site, Weight
+from compressor.graph.graph import Axis, Dim, Graph, Site, Weight
+from compressor.graph.structure import Structure, full
 from compressor.importance import Importance, fisher, frobenius, gradients, l1, taylor
-from compressor.losses import cross_entropy
-from compressor.structure import Structure, full
-from compressor.trace import trace
-from tests.tiny import Tied, Tiny, TwoInputs, scenes, tiny
+from compressor.inputs.losses import cross_entropy
+from compressor.tracing.tracer import trace
+from tests.helpers.tiny import Tied, Tiny, TwoInputs, scenes, tiny
 
 TENSOR_SCORES = (frobenius, l1)
 GRADIENT_SCORES = (fisher, taylor)

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.budget import Budget, Cost
-from compressor.container import pack
-from compressor.descent import embed, on_the_way
+from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
-from compressor.fit import fit
-from compressor.measure import measure
+from compressor.fitting import fit
+from compressor.graph.structure import Structure
 from compressor.network import network
-from compressor.optimizers import follow
+from compressor.network.file.container import pack
 from compressor.phases import Prune
+from compressor.run.descent import embed, on_the_way
+from compressor.run.optimizers import follow
 from compressor.session import Session
-from compressor.structure import Structure
-from compressor.surgery import Cut, cut
-from tests.tiny import Tied, TwoInputs, equal, loader, scenes, tiny
+from compressor.surgery.cutting import Cut, cut
+from tests.helpers.tiny import Tied, TwoInputs, equal, loader, scenes, tiny
 
 CAPS = Budget(params=500, macs="25k")
 
@@ -204,7 +204,7 @@ def test_a_wrong_cut_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor import certificate as module  # noqa: PLC0415
+    from compressor.reports import certificate as module  # noqa: PLC0415
 
     def short(model: nn.Module, example: object) -> Cost:
         cost = measure(model, example)

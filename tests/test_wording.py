@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from compressor import Budget, fit
-from compressor.modes import failure_in_training
+from compressor.tracing.modes import failure_in_training
 from compressor.wording import line
-from tests.tiny import Tiny, refuses
+from tests.helpers.tiny import Tiny, refuses
 
 CAPS = Budget(params=700)
 

@@ -15,9 +15,10 @@ from typing import cast
 import numpy as np
 
 from compressor.allocation.allocation import Allocation, Solution
-from compressor.allocation.dual import dual
-from compressor.allocation.exact import exact
 from compressor.allocation.filling import blocked
+from compressor.allocation.global_threshold import Scores, threshold
+from compressor.allocation.lagrangian import dual
+from compressor.allocation.milp import exact
 from compressor.allocation.objective import (
     Additive,
     LogRetention,
@@ -29,11 +30,10 @@ from compressor.allocation.objective import (
 )
 from compressor.allocation.problem import Floats, Problem
 from compressor.allocation.request import check_scores, make_problem
-from compressor.allocation.threshold import Scores, threshold
-from compressor.allocation.uniform import uniform
+from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
-from compressor.graph import Graph, Quadratic
-from compressor.structure import Structure, full, top
+from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.structure import Structure, full, top
 
 __all__ = [
     "Additive",

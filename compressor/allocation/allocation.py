@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Integers
-from compressor.structure import Structure
+from compressor.graph.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)

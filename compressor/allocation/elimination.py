@@ -21,7 +21,7 @@ from math import prod
 
 import numpy as np
 
-from compressor.allocation.conjugate import Conjugate, conjugate
+from compressor.allocation.conjugates import Conjugate, conjugate
 from compressor.allocation.problem import Floats, Integers
 
 BLOCK = 2_000_000

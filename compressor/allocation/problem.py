@@ -5,8 +5,9 @@
                 w_g in levels_g      for every axis g
 
 The gains are any non-decreasing numbers, one per allowed width; the costs are the exact integer
-quadratics of `compressor.graph.Quadratic`, so they contain products of neighbouring widths and the
-program is not separable. All of its coefficients are non-negative: a wider axis never costs less.
+quadratics of `compressor.graph.graph.Quadratic`, so they contain products of neighbouring widths
+and the program is not separable. All of its coefficients are non-negative: a wider axis never costs
+less.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.graph import Quadratic
+from compressor.graph.graph import Quadratic
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -12,9 +12,9 @@ from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph import OUTPUT, Graph, Quadratic
-from compressor.keep import named
-from compressor.settings import check_whole
+from compressor.graph.graph import OUTPUT, Graph, Quadratic
+from compressor.graph.keep import named
+from compressor.inputs.settings import check_whole
 
 FORMS = {"params": "params", "nonzero": "params", "macs": "macs", "bytes": "bytes"}
 """The cost form behind every cap.

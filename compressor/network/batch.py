@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compressor.copies import private_copy
 from compressor.errors import TraceError
+from compressor.graph.program import evaluating
+from compressor.inputs.copies import private_copy
 from compressor.network.steps import Step, leaves
-from compressor.tracing.program import evaluating
 from compressor.wording import line
 
 if TYPE_CHECKING:

@@ -16,19 +16,9 @@ from torch.fx import Node
 from torch.nn.modules.batchnorm import _BatchNorm  # the one class of all BatchNorm layers
 from torch.utils import _pytree as pytree  # the structure of what a model returns
 
-from compressor import randomness
-from compressor.copies import private_copy
 from compressor.errors import TraceError
-from compressor.exclusive import exclusive
-from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
-from compressor.network.core import Network
-from compressor.network.follow import aten
-from compressor.network.holders import Holder, branch, holders, plant
-from compressor.network.inplace import without_writing
-from compressor.network.operations import OPERATORS
-from compressor.network.steps import Ref, Step, Value, Weight, packet
-from compressor.tracing.inline import inlined, rounds
-from compressor.tracing.program import (
+from compressor.graph.inline import inlined, rounds
+from compressor.graph.program import (
     Example,
     _bare,
     _failure,
@@ -38,6 +28,16 @@ from compressor.tracing.program import (
     first_names,
     module_of,
 )
+from compressor.inputs import randomness
+from compressor.inputs.copies import private_copy
+from compressor.inputs.process import exclusive
+from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
+from compressor.network.core import Network
+from compressor.network.file.operations import OPERATORS
+from compressor.network.follow import aten
+from compressor.network.inplace import without_writing
+from compressor.network.steps import Ref, Step, Value, Weight, packet
+from compressor.network.tree import Holder, branch, holders, plant
 
 Varying = Sequence[int] | Mapping[int, Sequence[int]]
 """Dimensions of the first input, or of inputs by their number."""

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 
-from compressor import randomness
+from compressor.counting.stored import Described, Stored
+from compressor.graph.program import Example, evaluating
+from compressor.inputs import randomness
+from compressor.network.file.guard import rehearse, signature
 from compressor.network.follow import adapted, learns, switch
-from compressor.network.guard import rehearse, signature
-from compressor.network.holders import Holder, adopt, planted
 from compressor.network.roles import described
 from compressor.network.steps import Ref, Step, Value, Weight, leaves
-from compressor.stored import Described, Stored
-from compressor.tracing.program import Example, evaluating
+from compressor.network.tree import Holder, adopt, planted
 
 Shape = tuple[int, ...]
 
@@ -44,7 +44,7 @@ class Network(Described):
             batch, if it has one, and those that were asked for.
         frees: For every step the results that nobody reads after it, its own among them.
         limit: Bytes that results may take, for an input like the example, where the steps come from
-            a file (see `compressor.network.guard`); None where they come from a model.
+            a file (see `compressor.network.file.guard`); None where they come from a model.
     """
 
     def __init__(

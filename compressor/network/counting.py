@@ -13,11 +13,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from compressor.counting.stored import COUNTED, Integral
 from compressor.network.core import Network
+from compressor.network.integer import IntTransposed
 from compressor.network.roles import source
 from compressor.network.steps import Ref, Step, Value, Weight, packet
-from compressor.quantization.integer import IntTransposed
-from compressor.stored import COUNTED, Integral
 
 aten = torch.ops.aten
 
@@ -50,7 +50,7 @@ def multiply_accumulates(network: Network) -> int | None:
 
 
 def torchinfo_macs(network: Network) -> int:
-    """Mult-adds of one input by the rule of torchinfo (`compressor.counters`), step by step.
+    """Mult-adds of one input by the rule of torchinfo (`compressor.rules.counters`), step by step.
 
     Where a class has "Conv" in its name there, here a step is a convolution: weights and biases
     count once for every position of its output. Weights and biases of other layers count once, of

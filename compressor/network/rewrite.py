@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from compressor.network.core import Network
 from compressor.network.follow import aten, counter
-from compressor.network.holders import Holder, adopt, branch, plant
 from compressor.network.steps import Ref, Step, Value, Weight, leaves, packet, renamed
+from compressor.network.tree import Holder, adopt, branch, plant
 
 
 class Rewrite:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from compressor.counting.stored import Integral, Role, Stored
 from compressor.network.steps import Ref, Step, Value, Weight, packet
-from compressor.stored import Integral, Role, Stored
 
 if TYPE_CHECKING:
     from compressor.network.core import Network

@@ -34,7 +34,7 @@ class Step:
     Attributes:
         name: Name of its result, unique in the network.
         op: An operation of PyTorch, a Python function of sizes and tuples (see
-            `compressor.network.operations`), or the dotted name of a submodule that is called.
+            `compressor.network.file.operations`), or the dotted name of a submodule that is called.
         args: Positional arguments; nested tuples of plain values, `Ref` and `Weight`.
         kwargs: Keyword arguments, likewise.
         module: Name of the innermost module of the user's model that ran it (empty at the top);

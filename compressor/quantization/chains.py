@@ -17,7 +17,7 @@ from torch import Tensor
 from compressor.network import Network, Ref, Step, Weight, packet
 from compressor.network.steps import Value, leaves
 from compressor.quantization.folding import Affine, batch_norm, identity
-from compressor.quantization.weighted import channels_last, weighted
+from compressor.quantization.rounded import channels_last, weighted
 
 aten = torch.ops.aten
 

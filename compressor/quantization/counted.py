@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.network import Network, Ref, Step, packet
+from compressor.network.integer import Geometry
 from compressor.network.steps import Value, Weight
-from compressor.quantization.integer import Geometry
-from compressor.quantization.weighted import moves
+from compressor.quantization.rounded import moves
 
 aten = torch.ops.aten
 

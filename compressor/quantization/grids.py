@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from compressor.network import Network, Ref, Step
+from compressor.network.integer import IntConv, IntLinear, Requantise
 from compressor.network.steps import Value
 from compressor.quantization.folding import WHOLE, largest_sum
-from compressor.quantization.integer import IntConv, IntLinear, Requantise
 from compressor.quantization.place import origin
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from compressor.settings import check_whole
+from compressor.inputs.settings import check_whole
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,10 @@ from typing import cast
 import torch
 
 from compressor.network import Network, Rewrite, Step, Weight, packet
+from compressor.network.integer import IntConv, IntLinear, IntTransposed
+from compressor.network.sums import IntSum
 from compressor.quantization.chains import only_reader
 from compressor.quantization.grids import put_on_grid, requantise, wraps
-from compressor.quantization.integer import (
-    IntConv,
-    IntLinear,
-    IntTransposed,
-)
-from compressor.quantization.sums import IntSum
 
 aten = torch.ops.aten
 

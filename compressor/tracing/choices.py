@@ -3,8 +3,8 @@
 Grouped channels stay equally large if whole groups go or if every group loses the same offsets; a
 view that splits channels can shrink in one of several dimensions; a cut may stand for a share or
 for a position. The program holds numbers and does not say which of these the code means. So the
-reading that leaves most units comes first, the model's own code is asked (`compressor.probe`), and
-what it does not survive is refused in the next walk.
+reading that leaves most units comes first, the model's own code is asked
+(`compressor.tracing.trial`), and what it does not survive is refused in the next walk.
 """
 
 from __future__ import annotations

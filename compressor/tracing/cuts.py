@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from compressor.tracing.across import packet_of
+from compressor.graph.across import packet_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.data import argument, movement
 from compressor.tracing.flow import Flow, Labels, place, shape_of

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from compressor.tracing import across
+from compressor.graph import across
 from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place, shape_of

@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
+from compressor.graph.program import Program, module_of
 from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
 from compressor.tracing.labels import Label
-from compressor.tracing.program import Program, module_of
 
 Labels = Label | None | list["Label | None"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
+from compressor.graph.program import module_of
 from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.flow import Flow, Use, fixed, place, shape_of
 from compressor.tracing.labels import Label
-from compressor.tracing.program import module_of
 
 
 def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> Label | None:

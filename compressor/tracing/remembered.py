@@ -4,7 +4,7 @@ A layer of torch is told its sizes when it is cut. A module of one's own may hol
 channels, too, in an attribute that its `forward` cuts by. The program holds the number alone; an
 attribute of the module that made the operation and that has this value may be where it came from.
 Then it is told the new size, and the module's own code says whether that was right
-(`compressor.probe`).
+(`compressor.tracing.trial`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from compressor.tracing.across import packet_of
+from compressor.graph.across import packet_of
+from compressor.graph.program import module_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.data import argument
 from compressor.tracing.flow import Flow
-from compressor.tracing.program import module_of
 
 aten = torch.ops.aten
 

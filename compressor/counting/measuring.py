@@ -1,0 +1,367 @@
+"""Measure what a network costs, exactly: parameters by reading them, MACs by running it once.
+
+A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one
+input: half of what `torch.utils.flop_counter` counts. PyTorch runs some layers as one fused kernel
+that this counter reads as zero (attention, the transformer layer, LSTM); here they are made to run
+as separate products, and an operation that is not counted although weights go into it, or although
+it is named a product, is an error, never a zero. `docs/counting.md` says what this leaves out.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
+from math import prod
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every operation
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressor.budget import Cost
+from compressor.counting.origins import Origins
+from compressor.counting.stored import COUNTED, Compressed, Described, Role, Stored
+from compressor.errors import CountError
+from compressor.inputs import randomness
+from compressor.inputs.copies import private_copy
+from compressor.inputs.models import as_example, check_model, suggested
+from compressor.inputs.process import exclusive
+from compressor.wording import kind
+
+Example = Tensor | tuple[Tensor, ...]
+"""Input of a model: one tensor, or a tuple of positional arguments, batch first."""
+
+_MOVING_AND_SORTING = """
+    cat stack constant_pad_nd copy _to_copy _unsafe_view repeat repeat_interleave roll flip
+    rot90 gather index _unsafe_index index_select take masked_select masked_fill masked_scatter
+    scatter scatter_add scatter_reduce slice_scatter select_scatter diagonal_scatter index_put
+    as_strided_scatter _unsafe_masked_index _index_put_impl _unsafe_index_put index_add
+    index_copy index_fill index_reduce put embedding tril triu reflection_pad1d reflection_pad2d
+    reflection_pad3d replication_pad1d replication_pad2d replication_pad3d pixel_shuffle
+    pixel_unshuffle channel_shuffle im2col col2im diag_embed block_diag resize set resize_as
+    lift lift_fresh_copy nonzero nonzero_static _unique _unique2 unique_dim unique_consecutive
+    unique_dim_consecutive sort topk kthvalue mode median nanmedian bucketize searchsorted isin
+    unsafe_split unsafe_split_with_sizes split_copy split_with_sizes_copy unbind_copy
+    unfold_copy view_copy permute_copy transpose_copy t_copy squeeze_copy unsqueeze_copy
+    expand_copy slice_copy select_copy alias_copy as_strided_copy diagonal_copy detach_copy
+    _conj_copy _pack_padded_sequence complex polar
+"""
+_REDUCTIONS = """
+    sum nansum mean prod amax amin aminmax _aminmax max min any all argmax argmin var std var_mean
+    std_mean norm linalg_vector_norm logsumexp count_nonzero cumsum cumprod cummax cummin trace
+    _cummax_helper _cummin_helper logcumsumexp _logcumsumexp histc bincount segment_reduce dist
+    allclose is_same_size _is_all_true _is_any_true _local_scalar_dense _assert_async
+    _functional_assert_async _assert_tensor_metadata
+"""
+_NORMS_ACTIVATIONS_POOLING = """
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
+    _native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update
+    cudnn_batch_norm miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm
+    native_group_norm _fused_rms_norm native_norm renorm _weight_norm_interface _softmax
+    _log_softmax _safe_softmax _masked_softmax log_sigmoid_forward glu _prelu_kernel
+    rrelu_with_noise native_dropout avg_pool2d avg_pool3d _adaptive_avg_pool2d
+    _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices
+    max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d max_unpool2d max_unpool3d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d
+    _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d _upsample_bicubic2d_aa
+    grid_sampler_2d grid_sampler_3d _thnn_fused_lstm_cell _thnn_fused_gru_cell hardswish
+    floor_divide rsub _add_relu mse_loss smooth_l1_loss huber_loss binary_cross_entropy
+    binary_cross_entropy_with_logits nll_loss_forward nll_loss2d_forward
+"""
+_QUANTISERS = """
+    fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
+    _fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine
+    _fused_moving_avg_obs_fq_helper quantize_per_tensor quantize_per_channel
+    quantize_per_tensor_dynamic dequantize int_repr q_scale q_zero_point
+"""
+_NEW_AND_RANDOM = """
+    zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_empty
+    new_empty_strided new_zeros new_ones new_full bernoulli multinomial normal uniform random
+    exponential geometric cauchy log_normal poisson fill zero linspace
+    logspace
+"""
+FREE = frozenset(
+    (
+        _MOVING_AND_SORTING
+        + _REDUCTIONS
+        + _NORMS_ACTIVATIONS_POOLING
+        + _QUANTISERS
+        + _NEW_AND_RANDOM
+    ).split()
+)
+"""Operations of `torch.ops.aten`, in place or not, that hold no convolution and no matrix product,
+beside those PyTorch itself marks as elementwise, as views or as making a tensor from numbers.
+Whatever is neither free nor counted costs nothing only where no weight goes into it."""
+
+PRODUCT = re.compile(
+    r"conv(?!ert)|linear|matmul|gemm|attention|attn|einsum|lstm|gru|rnn|mm(?![a-z])|mv$|dot$"
+)
+"""Names of operations that multiply matrices, of any package: never free without a formula."""
+
+_aten = torch.ops.aten
+
+
+def measure(model: nn.Module | Compressed, example: Example | None = None) -> Cost:
+    """Count parameters, non-zero parameters, MACs for one input, and bytes.
+
+    Every distinct parameter counts once (a tied one too), buffers never. A parameter under an
+    active mask of `torch.nn.utils.prune` counts in full, its masked entries as zeros. The MACs are
+    found by running a copy of the model once in eval mode; the model itself is not touched.
+
+    A network of integers (after `Int8`) has no parameters: its weights and biases count in their
+    place, and its bytes are those of all its tensors, scales included.
+
+    Args:
+        model: Any module, or what `fit` returned.
+        example: Input, for instance of shape (batch, channel, frequency, time); only the first
+            item of the batch is used. Several positional arguments are given as a tuple; those
+            whose first dimension is not the first argument's batch are passed whole. By default
+            `model.example_input_array`.
+
+    Returns:
+        The cost. MACs are half of what `torch.utils.flop_counter` counts, with attention and
+        recurrent layers run as separate matrix products, and with vector products counted. An
+        operation without a formula and without weights (a Fourier transform of the input, a sort)
+        counts nothing.
+
+    Raises:
+        CountError: If an operation that takes weights, or is a product by its name, cannot be
+            counted, or the model cannot be copied or run.
+        ValueError: If there is no model or no example, or an empty one.
+        TypeError: If the example is neither a tensor nor a tuple of tensors.
+    """
+    model, example = opened(model, example)
+    check_model(model)
+    own, told = undescribed(model), list(described(model))
+    found = [(p.numel(), nonzero(m, name, p), p.nbytes) for m, name, p in own]
+    counted = [s.tensor for s in told if s.role in COUNTED]
+    integers = any(s.role is Role.SCALE for s in told)
+    stored = [s.tensor for s in told] if integers else counted
+    return Cost(
+        params=sum(n for n, _, _ in found) + sum(t.numel() for t in counted),
+        nonzero=sum(n for _, n, _ in found) + sum(int(t.count_nonzero()) for t in counted),
+        macs=multiply_accumulates(model, example),
+        bytes=sum(n for _, _, n in found) + sum(t.nbytes for t in stored),
+    )
+
+
+def opened(
+    model: nn.Module | Compressed, example: Example | None
+) -> tuple[nn.Module, Example | None]:
+    """The model that is to be counted, and its example: those of a result where none is given."""
+    if not isinstance(model, Compressed):
+        return model, example
+    return model.model, (model.example or None) if example is None else example
+
+
+def multiply_accumulates(model: nn.Module, example: Example | None = None) -> int:
+    """MACs of one forward pass of `model` for one input; arguments and errors as in `measure`."""
+    inputs = one_input(model, example)
+    scratch = private_copy(model).eval()
+    counter = FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS)
+    with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
+        run(scratch, inputs)
+    return counter.get_total_flops() // 2
+
+
+def owned_parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Every distinct parameter once, as (module that holds it, its name there, parameter)."""
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield module, name, parameter
+
+
+def described(model: nn.Module) -> Iterator[Stored]:
+    """Every distinct tensor of the `Described` modules in a model, with what it is for."""
+    seen: set[int] = set()
+    for module in model.modules():
+        for stored in module.stored() if isinstance(module, Described) else ():
+            if id(stored.tensor) not in seen:
+                seen.add(id(stored.tensor))
+                yield stored
+
+
+def undescribed(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """As `owned_parameters`, without what `described` gives."""
+    told = {id(stored.tensor) for stored in described(model)}
+    return (owned for owned in owned_parameters(model) if id(owned[2]) not in told)
+
+
+def nonzero(module: nn.Module, name: str, parameter: Tensor) -> int:
+    """Entries of `parameter`, held by `module` as `name`, that are not zero or masked to zero."""
+    mask = mask_of(module, name)
+    return int(torch.count_nonzero(parameter.detach() if mask is None else parameter * mask))
+
+
+def mask_of(module: nn.Module, name: str) -> Tensor | None:
+    """The mask that `torch.nn.utils.prune` keeps beside parameter `name` of `module`, if any."""
+    plain = name.removesuffix("_orig")
+    return None if plain == name else dict(module.named_buffers(recurse=False)).get(plain + "_mask")
+
+
+def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor, ...]:
+    """The positional arguments of one input: copies of `example` cut to its first item.
+
+    Args:
+        model: Whose `example_input_array` is used where `example` is None.
+        example: A tensor or a tuple of tensors, batch first. The first tensor's dimension 0 is the
+            batch; a tensor whose dimension 0 differs is no batch and stays whole.
+
+    Raises:
+        ValueError: If there is no model or no example, or an empty one.
+        TypeError: If the example is neither a tensor nor a tuple of tensors.
+    """
+    check_model(model)
+    given: object = example if example is not None else getattr(model, "example_input_array", None)
+    if given is None:
+        raise ValueError(
+            f"{type(model).__name__} has no example input to run it on. Pass one of your inputs, "
+            f"batch first, or zeros of its shape, for instance {suggested(model)}, or set the "
+            "model's example_input_array."
+        )
+    inputs = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
+    tensors = tuple(x for x in inputs if isinstance(x, Tensor))
+    if not tensors or len(tensors) < len(inputs):
+        raise TypeError(
+            "an example is a tensor or a tuple of tensors (positional arguments), not "
+            f"{kind(given)}{as_example(given)}."
+        )
+    if not tensors[0].ndim:
+        raise ValueError(
+            f"the example is a single number, without a batch: pass for instance {suggested(model)}"
+        )
+    batch = tensors[0].shape[:1]
+    if batch == (0,):
+        raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
+    # Clones: a forward pass may write into its input.
+    return tuple((x[:1] if x.shape[:1] == batch else x).detach().clone() for x in tensors)
+
+
+def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+    """Output of `model` for `inputs`.
+
+    Raises:
+        CountError: If the forward pass fails, saying on what it was run.
+    """
+    # Compiled code would bypass the counter. Without the compiler loaded nothing is compiled, and
+    # loading it only to say so takes a second.
+    compiler = "torch._dynamo" in sys.modules
+    try:
+        with exclusive(), torch.compiler.set_stance("force_eager") if compiler else nullcontext():
+            return model(*inputs)
+    except CountError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{tuple(x.shape)} {x.dtype} on {x.device}" for x in inputs)
+        weights = {f"{p.dtype} on {p.device}" for p in model.parameters()}
+        message = f"{type(model).__name__} could not be run on an example of {shapes}: {error} "
+        has = f"(its parameters: {', '.join(sorted(weights)) or 'none'}). "
+        raise CountError(message + has + "Pass an example that the model accepts.") from error
+
+
+class _Guard(TorchDispatchMode):
+    """Refuses every operation with weights that `counter` does not count and that is not free.
+
+    It lies under the counter, so it sees operations as the counter executes them: decomposed.
+    """
+
+    def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
+        super().__init__()
+        self.counter = counter
+        self.origins = Origins(model)
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = (args, kwargs or {})
+        if func.overloadpacket not in self.counter.flop_registry and not _is_free(func):
+            self._check(func, given)
+        result = func(*args, **(kwargs or {}))
+        self.origins.follow(func, given, result)
+        return result
+
+    def _check(self, func: OpOverload, given: object) -> None:
+        weighs = self.origins.weighs(given)
+        if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `_is_free`
+            return
+        where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
+        why = "it takes weights" if weighs else "it is a product by its name"
+        raise CountError(
+            f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
+            f"cannot be counted: {why}, and PyTorch's counter has no formula for it. Write it with "
+            "convolutions, linear layers or matmul, move it out of the model, or give it a formula "
+            "with torch.utils.flop_counter.register_flop_formula."
+        )
+
+
+@cache
+def _is_free(op: OpOverload) -> bool:
+    """Whether `op` surely holds no convolution and no matrix product."""
+    if op.namespace != "aten":
+        return op.namespace in {"prim", "profiler"}  # bookkeeping: the device of a tensor and such
+    name = op._opname.rstrip("_")  # noqa: SLF001 - an in-place form is as free as the plain one
+    plain = getattr(getattr(_aten, name, None), op._overloadname, op)  # noqa: SLF001
+    return name in FREE or _is_marked_free(op) or _is_marked_free(plain)
+
+
+def _is_marked_free(op: OpOverload) -> bool:
+    """Whether PyTorch marks `op` as elementwise, as a view, or as making a tensor of numbers."""
+    schema = op._schema  # noqa: SLF001 - what an operation aliases is written nowhere else
+    returns = [result.alias_info for result in schema.returns]
+    view = any(alias is not None and not alias.is_write for alias in returns)
+    maker = not any("Tensor" in str(argument.type) for argument in schema.arguments)
+    return view or maker or bool({torch.Tag.pointwise, torch.Tag.inplace_view} & set(op.tags))
+
+
+@contextmanager
+def _unfused() -> Generator[None]:
+    """Make PyTorch run attention and recurrent layers as products that the counter sees."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
+        torch.backends.mha.set_fastpath_enabled(value=False)
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        tf32: Any = None  # unchanged: merely setting it warns where there is no Intel GPU
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=tf32))
+        yield
+
+
+def _flops(matrix: torch.Size, *_: object, **__: object) -> int:
+    return 2 * prod(matrix)
+
+
+def _biased_flops(_: object, matrix: torch.Size, *__: object, **___: object) -> int:
+    return 2 * prod(matrix)
+
+
+def _biased_batch_flops(
+    _: object, left: torch.Size, right: torch.Size, *__: object, **___: object
+) -> int:
+    return 2 * prod(left) * right[-1]
+
+
+_VECTOR_PRODUCTS = {
+    # Matrix products that torch.utils.flop_counter has no formula for: floating point operations
+    # from the shapes of the operands.
+    _aten.mv: _flops,
+    _aten.dot: _flops,
+    _aten.vdot: _flops,
+    _aten.addmv: _biased_flops,
+    _aten.addbmm: _biased_batch_flops,
+}

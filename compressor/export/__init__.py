@@ -1,0 +1,1 @@
+"""Files for other runtimes: ONNX and ExecuTorch, with a front end if wanted."""

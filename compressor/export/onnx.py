@@ -1,0 +1,283 @@
+"""A network as an ONNX file: any batch size, nothing but what runs in it, checked, in one piece.
+
+Needs the `onnx` extra: onnx and onnxscript to write, onnxruntime to look at what would run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.onnx import errors
+
+from compressor.export.front_end import FrontEnd, joined
+from compressor.export.placeholders import Exported
+from compressor.inputs.process import exclusive
+from compressor.network import Network
+from compressor.storage import write_bytes
+
+
+def export(
+    network: Network,
+    path: str | os.PathLike[str],
+    front_end: nn.Module | None = None,
+    waveform: Tensor | None = None,
+) -> int:
+    """Write a network as ONNX, in evaluation mode; returns the file's length in bytes.
+
+    Integer layers are written so that runtimes recognise them (QuantizeLinear, DequantizeLinear).
+    Inputs keep their names; outputs are named "output", or "output_0" and so on where there are
+    several. Their first dimension, the batch, is open, and so is whatever else is in the network
+    (`Network.open`); an input without a batch has the sizes of the example.
+
+    With a front end the input is named "waveform". What the front end computes stays in floating
+    point. PyTorch's Fourier transforms become ONNX's DFT, which few runtimes have, and which ONNX
+    Runtime computes with large errors where the length is no power of two: write them as products.
+
+    Args:
+        network: From `compressor.network.network`, or the integer reference.
+        path: Replaced in one step if it exists.
+        front_end: From waveforms to the network's input, as `compressor.export.front_end.joined`
+            takes it; None for none.
+        waveform: An example for it; None for its `example_input_array`.
+
+    Raises:
+        ImportError: If onnx or onnxscript is missing.
+        ValueError: If the front end does not fit the network or any batch size, PyTorch's exporter
+            cannot write an operation, or ONNX's checker refuses what was made.
+    """
+    content = onnx_bytes(network, front_end, waveform)
+    write_bytes(Path(path), content)
+    return len(content)
+
+
+SIGNED = 3
+"""ONNX's number for int8, `TensorProto.INT8`."""
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without the exporter's remarks on itself, as on packages that it could have used."""
+    logger = logging.getLogger("torch.onnx")
+    with exclusive():
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logger.setLevel(before)
+
+
+def onnx_bytes(
+    network: Network, front_end: nn.Module | None = None, waveform: Tensor | None = None
+) -> bytes:
+    """The content of the file that `export` writes; arguments and errors likewise."""
+    onnx = _onnx()
+    whole = None if front_end is None else joined(network, front_end, waveform)
+    made = Exported(network if whole is None else whole.network)
+    module: Network | FrontEnd = made.network.eval()
+    if whole is not None:
+        module = FrontEnd(whole.front_end, made.network, whole.example_input_array)
+    model = _translated(module)
+    made.write(onnx, model)
+    strip(model)
+    _check_open(model, _opened(module))
+    _warn_of_transforms(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"export: ONNX refuses the file that was made: {error}") from error
+    return cast("bytes", model.SerializeToString())
+
+
+def kernels(content: bytes) -> Counter[str]:
+    """What ONNX Runtime would run, on a CPU at its default settings: kernels by type.
+
+    Integer convolutions, sums and so on are named QLinearConv, QLinearAdd; Conv is one that runs in
+    floating point.
+
+    Args:
+        content: Of an ONNX file.
+
+    Raises:
+        ImportError: If onnxruntime is missing.
+    """
+    onnx = _onnx()
+    runtime = _runtime()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        options = runtime.SessionOptions()
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3  # that such a file fits this machine alone is no news
+        runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(path).graph
+    return Counter(node.op_type for node in graph.node)
+
+
+def strip(model: Any) -> None:
+    """Remove from an ONNX model what does not run: traces, descriptions, long names, duplicates.
+
+    Args:
+        model: A `ModelProto` with one graph, changed in place.
+    """
+    del model.metadata_props[:], model.functions[:], model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    del model.graph.value_info[:]
+    _share(model.graph)
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for node in graph.node:
+        node.name = ""
+    _shorten(graph)
+
+
+def _translated(module: Network | FrontEnd) -> Any:
+    """The exporter's model."""
+    example = module.example_input_array
+    one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
+    names = module.inputs if isinstance(module, Network) else ("waveform",)
+    device = next((t.device for t in module.buffers()), torch.device("cpu"))
+    opened = _opened(module)
+    pairs = list(zip(one, opened, strict=True))
+    # A one would be taken for a constant.
+    inputs = tuple((torch.cat([x, x]) if 0 in dims else x).to(device) for x, dims in pairs)
+    sizes = tuple({d: Dim("batch") if d == 0 else Dim.DYNAMIC for d in dims} for dims in opened)
+    shapes: Any = (sizes,) if isinstance(module, Network) else sizes  # one *inputs
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                dynamic_shapes=shapes,
+                input_names=list(names),
+            )
+    except errors.OnnxExporterError as error:
+        raise ValueError(
+            f"export: PyTorch's exporter cannot write this network as ONNX, for inputs "
+            f"{[tuple(x.shape) for x in inputs]} with the dimensions {opened} open: {_why(error)}. "
+            "Write that operation with others; Result.write stores the network as it is"
+        ) from error
+    if program is None:
+        raise ValueError("export: PyTorch's exporter gave nothing back")
+    return program.model_proto
+
+
+def _why(error: BaseException) -> str:
+    """What an error began with, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = (line.strip() for line in str(error).splitlines())
+    return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
+
+
+def _opened(module: Network | FrontEnd) -> tuple[tuple[int, ...], ...]:
+    """The open dimensions of every input; of a waveform it is the batch."""
+    return module.open if isinstance(module, Network) else ((0,),)
+
+
+def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:
+    """See that sizes were left open, which the exporter does not insist on.
+
+    Raises:
+        ValueError: If not.
+    """
+    for value, dims in zip(model.graph.input, opened, strict=True):
+        for d in dims:
+            size = value.type.tensor_type.shape.dim[d]
+            if not size.dim_param:
+                what = "of a batch" if d == 0 else f"of dimension {d}"
+                raise ValueError(
+                    f"export: PyTorch's exporter made {size.dim_value} of the open size {what}, as "
+                    "something computes with it as a number (len(x), int(x.shape[0])) on the way "
+                    f"from {value.name!r}: take x.shape[{d}] as it is, or -1"
+                )
+
+
+def _warn_of_transforms(model: Any) -> None:
+    """Warn of Fourier transforms, which export and run, but hardly anywhere and not well."""
+    if any(node.op_type == "DFT" for node in model.graph.node):
+        warnings.warn(
+            "export: a Fourier transform became ONNX's DFT, which few runtimes have; ONNX Runtime "
+            "is slow at it and off by per cents where the length is no power of two. Write it as "
+            "products with tables of cosines, or compare what comes out",
+            stacklevel=4,
+        )
+
+
+def _share(graph: Any) -> None:
+    """Keep one of several equal initialisers, but for signed weights and their zero points.
+
+    `compressor.export.qdq` says why those are left apart.
+    """
+    first: dict[bytes, str] = {}
+    names: dict[str, str] = {}
+    kept: list[Any] = []
+    for tensor in graph.initializer:
+        name, tensor.name = tensor.name, ""
+        content = tensor.SerializeToString()
+        tensor.name = name
+        apart = tensor.data_type == SIGNED and tensor.dims
+        names[name] = name if apart else first.setdefault(content, name)
+        if names[name] == name:
+            kept.append(tensor)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    _rename(graph, names)
+
+
+def _shorten(graph: Any) -> None:
+    """Number all tensors but the inputs; outputs get plain names."""
+    outputs = [value.name for value in graph.output]
+    plain = ["output"] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
+    names = {value.name: value.name for value in graph.input}
+    names.update(zip(outputs, plain, strict=True))
+    made = (name for node in graph.node for name in node.output)
+    for name in (*(tensor.name for tensor in graph.initializer), *made):
+        names.setdefault(name, f"t{len(names)}" if name else "")
+    _rename(graph, names)
+    for part in (*graph.initializer, *graph.output):
+        part.name = names[part.name]
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Let nodes read and make tensors by other names."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def _onnx() -> Any:
+    try:
+        importlib.import_module("onnxscript")  # what PyTorch's exporter needs
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        raise ImportError(
+            f"export needs onnx and onnxscript ({error}): pip install 'compressor-nn[onnx]'"
+        ) from error
+
+
+def _runtime() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ImportError(
+            f"looking at kernels needs onnxruntime ({error}): pip install 'compressor-nn[onnx]'"
+        ) from error

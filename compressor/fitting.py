@@ -1,0 +1,373 @@
+"""`fit`: a model, a budget and maybe data in; a smaller model with a proof out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+
+from compressor.budget import Budget, required
+from compressor.counting.measuring import Example
+from compressor.errors import BudgetError, TraceError, TrainingError
+from compressor.graph.keep import names_of
+from compressor.inputs import randomness
+from compressor.inputs.batches import Batch, Batches, split
+from compressor.inputs.checks import (
+    SINGLE,
+    check_classifier,
+    check_loss,
+    check_single,
+    first_batch,
+    too_few,
+)
+from compressor.inputs.copies import private_copy
+from compressor.inputs.losses import Loss, cross_entropy, loss_of
+from compressor.inputs.sources import check_source
+from compressor.network import Network
+from compressor.phases import FineTune, Phase, Prune, Recalibrate
+from compressor.phases.arguments import (
+    check_directory,
+    check_fabric,
+    check_functions,
+    check_given,
+    check_optimizer,
+    check_seed,
+    check_trainable,
+    differentiates,
+    measures,
+    normalises,
+    phases_of,
+)
+from compressor.phases.int8 import Int8
+from compressor.phases.joint import Joint
+from compressor.phases.order import check_order
+from compressor.phases.unstructured import Unstructured
+from compressor.reports.report import Epoch
+from compressor.reports.result import Result
+from compressor.run import contract
+from compressor.run.checkpoint import Checkpoint
+from compressor.run.claim import claimed
+from compressor.run.file_size import bound, most_alive, most_bytes
+from compressor.run.identity import first_digest, identify
+from compressor.run.optimizers import OptimizerFactory, adamw
+from compressor.run.progress import Bar
+from compressor.run.training import Compiler, Training, Validation
+from compressor.session import Session
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from compressor.rules import Rule
+
+
+def fit(
+    model: nn.Module,
+    data: Iterable[Batch] | None = None,
+    *,
+    budget: Budget | Rule | None = None,
+    schedule: Sequence[Phase] | None = None,
+    loss: Loss | None = None,
+    optimizer: OptimizerFactory = adamw,
+    val: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
+    example: Example | None = None,
+    keep: Sequence[str] = (),
+    release: Sequence[str] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    fabric: Fabric | None = None,
+    compiler: Compiler | None = None,
+    seed: int = 0,
+    verify: bool = True,
+    progress: bool | None = None,
+    on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
+) -> Result:
+    """Bring a convolutional network under a budget.
+
+    Without data the network is pruned at once. With data it is pruned by measured importance, with
+    the widths of several candidates compared by their loss (`compressor.allocation.candidates`);
+    its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs. The model given
+    is never changed; neither are the caller's global random states, nor PyTorch's switches. With
+    equal arguments on a CPU the result is equal bit for bit.
+
+    Dropout, samplers and augmentations draw from the generators of the process, which `seed` seeds
+    for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
+    of one process each waits for the one before it, and so does `compressor.measure` and whatever
+    else runs a model here; every call gives the bits that it gives alone. For several at a time
+    take processes. What a run calls (`loss`, `val`, `on_epoch`, the loader) may call the library
+    itself, in the same thread; a thread that it starts for that and joins is refused. One that is
+    waited for by other means (an event, a queue) is not seen, and both wait for ever.
+
+    Args:
+        model: Any network that `compressor.trace` understands.
+        data: A loader (or list) of batches, read once an epoch: pairs (inputs, targets), inputs
+            (batch, ...) or a tuple of several; anything else with a `loss` that takes it. Several
+            processes divide a DataLoader, or what has a method ``share(rank, world)``.
+        budget: Hard caps, or a year's rule (`compressor.rules`), which has some.
+        schedule: Phases; by default ``[Prune()]`` without data and
+            ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
+            are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
+            between width, density and bits and returns a network of integers. Gradual pruning is
+            ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
+        loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
+            such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
+            other function of the two as ``Criterion(function)``.
+        optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
+            `torch.optim` or a `functools.partial` of one.
+        val: A loader whose accuracy, or a function of the model whose value, is logged after every
+            epoch. It decides nothing unless ``FineTune(select=True)`` asks for the best epoch: the
+            last epoch is returned.
+        example: An input with the batch first; by default ``model.example_input_array``, else what
+            the loss calls the model with on the first batch of the data.
+        keep: Names of layers that lose no channel.
+        release: Names of layers that may lose channels though their weights are not trained
+            (``requires_grad=False``); else such layers stay whole. See `compressor.trace`.
+        checkpoint: A directory. A run that was killed goes on from there when the same call is
+            made again, and ends in the same bits (on a CPU, in one process, if the data set draws
+            from the global generators or from its loader's alone).
+        fabric: Devices, mixed precision and several processes, through Lightning Fabric.
+        compiler: What makes a faster module of the network before it is trained, and again after
+            every change of its shapes: ``torch.compile``, or a `functools.partial` of it. Not of
+            the network that `Int8` trains. Rounding then differs. For long trainings on a GPU,
+            where it has not been measured yet.
+        seed: Seed of all random generators for the run.
+        verify: Check that every smaller model computes what its masked original does.
+        progress: Show a bar; by default if stderr is a terminal.
+        on_epoch: Called with the log so far, one entry an epoch, after every epoch in the first
+            process; a resumed run's log begins with the epochs before.
+
+    Raises:
+        BudgetError: If there is no budget, or no structure meets it.
+        TraceError: If the model cannot be written as a graph.
+        ValueError: If there is no example, the data is empty or does not fit the model, a phase
+            needs data and there is none, or an argument is of the wrong kind.
+        TrainingError: If the loss is not finite or a label out of range while training, or `val`
+            returns no number.
+        ResumeError: If the checkpoint belongs to another run, to one that is going on, or is
+            damaged.
+        VerificationError: If the smaller model is not what was planned.
+    """
+    check_given(model)
+    if data is not None:
+        check_source(data)
+    budget = required(budget, "fit")
+    task = loss_of(loss)
+    check_functions(on_epoch, compiler, val)
+    check_fabric(fabric)
+    check_seed(seed)
+    if checkpoint is not None:
+        check_directory(checkpoint)
+    keep, release = names_of(keep), names_of(release, "release")
+    default = _default(budget, data=data is not None)
+    phases = phases_of(schedule, default, data=data is not None, val=val is not None)
+    check_order(phases)
+    check_trainable(model, phases)
+    if fabric is not None:
+        model = fabric.to_device(private_copy(model))
+    first = fabric is None or fabric.is_global_zero
+    # The processes of one run share a directory, and the first one has it for all of them.
+    owned = claimed(checkpoint) if first and checkpoint is not None else nullcontext()
+    with owned, randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+        check_optimizer(optimizer, model, phases)
+        randomness.seed_everything(seed)
+        batches = None if data is None else Batches(data, fabric)
+        if batches is not None:
+            _check(model, batches, task, phases)
+        judge = _judge(model, val, fabric)
+        bar.begin(f"Trace {type(model).__name__}", None)
+        session = Session(
+            model, budget=budget, example=example, prune=None, data=batches and batches.whole,
+            loss=task, keep=keep, release=release, verify=verify, fabric=fabric,
+        )  # fmt: skip
+        _check_reachable(session, phases)
+        training = Training(
+            session, batches, val=judge, optimizer=optimizer, fabric=fabric, compiler=compiler,
+            bar=bar, on_epoch=on_epoch if first else None,
+        )  # fmt: skip
+        point = None
+        if checkpoint is not None:
+            settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
+            settings |= {"release": release} if release else {}
+            identity = _identity(session, phases, batches, judge, settings)
+            point = Checkpoint(checkpoint, identity, (data, val), writes=first)
+        _run(training, phases, point)
+        return session.finish(training.log)
+
+
+def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
+    """The schedule of who names none."""
+    if not data:
+        return (Prune(),)
+    if budget.bytes is not None:
+        return (Joint(), Recalibrate(), FineTune(), Int8())
+    return (Prune(), Recalibrate(), FineTune())
+
+
+def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:
+    """Every part of every phase from where the checkpoint is, with a checkpoint after each."""
+    first, part = (0, 0) if checkpoint is None else checkpoint.resume(training, phases)
+    for number, phase in enumerate(phases[first:], start=first):
+        training.session.phase, training.session.later = number, phases[number + 1 :]
+        if part == 0:
+            training.state = {}
+        for step in range(part, phase.length):
+            try:
+                phase.run(training, step)
+            except ValueError as error:
+                if too_few(error):
+                    raise TrainingError(f"{type(phase).__name__}: {SINGLE}") from error
+                raise
+            if checkpoint is not None:
+                checkpoint.save(training, number, step + 1)
+        part = 0
+    _put_modes_back(training.session)
+
+
+def _put_modes_back(session: Session) -> None:
+    """Give the result the modes of the model given; one that is data has nothing left to train."""
+    if isinstance(session.model, Network):
+        session.model.eval()
+        return
+    modes = {name: module.training for name, module in session.original.named_modules()}
+    for name, module in session.model.named_modules():
+        module.training = modes.get(name, session.original.training)
+
+
+def _judge(
+    model: nn.Module,
+    val: Iterable[Batch] | Callable[[nn.Module], float] | None,
+    fabric: Fabric | None,
+) -> Validation | None:
+    """What training validates with, its first batch checked."""
+    if val is None or (callable(val) and not isinstance(val, nn.Module)):
+        return val
+    check_source(val, "val")
+    batches = Batches(cast("Iterable[Batch]", val), fabric, name="val")
+    batches.classes = check_classifier(model, first_batch(batches), "val")
+    return batches
+
+
+def _check(model: nn.Module, batches: Batches, loss: Loss, phases: Sequence[Phase]) -> None:
+    """Check the first batch; under cross entropy the labels of all others are checked as well."""
+    batch = first_batch(batches)
+    if loss is cross_entropy:
+        batches.classes = check_classifier(model, batch)
+    else:
+        check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
+    if any(map(measures, phases)):
+        next(split(batch, 1), None)  # fails where batches cannot be cut
+    most = max(map(normalises, phases), default=0)
+    check_single(model, batches, batch, loss, most)
+
+
+def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
+    """Find out before any training that the budget cannot be met at the end of it."""
+    _check_storable(session, phases)
+    for number, phase in enumerate(phases):
+        session.later = phases[number + 1 :]
+        contract.check(phase, session, phases[:number])
+    _check_fixed(session, phases)
+    able = contract.NOTHING.union(*map(contract.lowers, phases))
+    over = [name for name in session.budget.excess(session.cost) if name not in able]
+    if over:
+        raise BudgetError(_unable(session, phases, over))
+
+
+def _check_storable(session: Session, phases: Sequence[Phase]) -> None:
+    """Find out that what a schedule leaves cannot be written to a file, where one is wanted.
+
+    One is wanted where it has a cap, and where a phase leaves a network of its own, which exists
+    to be stored. A model that is no network at all is another matter: under a cap its stored
+    parameters are counted (`Session.fileless`), and phases that need a network say so.
+    """
+    rounding = [phase for phase in phases if hasattr(phase, "dry")]
+    if session.budget.bytes is None and not rounding:
+        return
+    try:
+        bound(session, phases)
+    except TraceError:
+        return
+    except ValueError as error:
+        asked = f"{type(rounding[-1]).__name__}()" if rounding else f"{session.budget}"
+        raise ValueError(
+            f"{asked} was asked of a {type(session.given).__name__} of which no file can be "
+            f"written: {error}"
+        ) from error
+
+
+def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
+    """Find out that phases which remove a fixed amount do not remove enough of it."""
+    session.later = phases
+    for name, cap in session.budget.caps.items():
+        solvers = [p for p in phases if name in contract.lowers(p)]
+        if name not in ("bytes", "nonzero") or not solvers:
+            continue
+        if not all(getattr(phase, "fixed", False) for phase in solvers):
+            continue
+        reached = most_bytes(session) if name == "bytes" else most_alive(session, phases)
+        if reached is not None and reached > cap:
+            amounts = [p for p in solvers if isinstance(p, Unstructured) and p.amount is not None]
+            other = ", or give Unstructured no amount" if amounts else ""
+            raise BudgetError(
+                f"{name} <= {cap:,} was asked of a {type(session.given).__name__}, and "
+                f"{_names(solvers)} can leave up to {reached:,}: put Prune() before "
+                f"{_names(solvers[:1])}{other}"
+            )
+
+
+def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> str:
+    """Why a schedule cannot meet some caps, and what could."""
+    asked = (
+        f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
+    )
+    solvers = [phase for phase in phases if contract.lowers(phase)]
+    if not solvers:
+        why = "and no phase of the schedule removes anything: put Prune() into it"
+    else:
+        zeros = " (zeros count)" if "params" in over else ""
+        caps = " and ".join(over)
+        why = (
+            f"and {_names(solvers)} cannot lower {caps}{zeros}: put Prune() before "
+            f"{_names(solvers[:1])}"
+        )
+    return asked + why + _undeclared(phases, over)
+
+
+def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
+    """What is said of phases that do not say what they lower; nothing where all do."""
+    names = dict.fromkeys(type(phase).__name__ for phase in phases if contract.silent(phase))
+    if not names:
+        return ""
+    keys = ", ".join(map(repr, over))
+    return (
+        f". {', '.join(names)} {'says' if len(names) == 1 else 'say'} nothing of what is lowered, "
+        f"so nothing is counted on: a phase that does lower it has to say lowers = "
+        f"frozenset({{{keys}}})"
+    )
+
+
+def _names(phases: Sequence[Phase]) -> str:
+    """Phases by the names of their kinds, each once."""
+    return ", ".join(dict.fromkeys(type(phase).__name__ for phase in phases))
+
+
+def _identity(
+    session: Session,
+    phases: Sequence[Phase],
+    batches: Batches | None,
+    val: Validation | None,
+    settings: Mapping[str, object],
+) -> dict[str, Any]:
+    judges = isinstance(val, Batches)
+    return identify(
+        session.original,
+        session.budget,
+        phases,
+        example=[tuple(x.shape) for x in session.example],
+        batches=None if batches is None else batches.length,
+        val=val.length if judges else val,
+        **settings,
+        **{"first batch": None if batches is None else first_digest(batches)},
+        **{"first batch of val": first_digest(val) if judges else None},
+    )

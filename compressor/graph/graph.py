@@ -1,0 +1,270 @@
+"""The graph of coupled axes: a network written as shapes, so that cost is arithmetic.
+
+Every parameter and buffer has a shape whose dimensions are written in *axes*. A **unit** is the
+smallest thing that can be removed: a channel of one layer together with everything that must live
+or die with it (the other summands of a residual sum, its BatchNorm entries, its depthwise filter,
+the weights that read it). An **axis** is a set of interchangeable units: removing any one of them
+saves exactly the same. A **dimension** (`Dim`) says, entry by entry, which unit owns it.
+
+From this follows the cost of every sub-network with integer arithmetic and no forward pass:
+
+    parameters(weight) = product over its dimensions of the entries still alive
+    MACs(site)         = positions x parameters(weight)
+
+Example: a `Conv2d(16, 32, 3)` whose input is axis ``a`` and whose output is axis ``b`` has the
+dimensions ``(b, a, 3, 3)``; with 10 units of ``a`` and 20 of ``b`` kept it holds 1,800 weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from compressor.graph.program import Program
+
+Units = NDArray[np.int64]
+
+ALWAYS = -1
+"""Owner of an entry that no unit owns: it always stays."""
+
+OUTPUT = "it is the network's output"
+"""Why the last layer stays whole."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A set of interchangeable units.
+
+    Attributes:
+        name: The layer that first writes it, for reports and `keep=`.
+        first: Number of its first unit; the axis owns units ``first … first + size - 1``.
+        size: How many units it has.
+        writers: How many convolutions and linear layers write it (a trunk of a residual stage has
+            several); the weight of this axis in a retention objective.
+        layers: Names of all modules that write it.
+        frozen: Why nothing may be removed from it; empty when it is free.
+    """
+
+    name: str
+    first: int
+    size: int
+    writers: int = 1
+    layers: tuple[str, ...] = ()
+    frozen: str = ""
+
+    @property
+    def units(self) -> slice:
+        """The slice of the global unit numbers that belongs to this axis."""
+        return slice(self.first, self.first + self.size)
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One dimension of a tensor: which unit owns each entry (`ALWAYS` where none does)."""
+
+    owner: Units
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return len(self.owner)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether no entry can be removed."""
+        return bool((self.owner < 0).all())
+
+    def alive(self, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which entries stay when the units in `keep` (boolean, one per unit) stay."""
+        # The extra entry at the end is what ALWAYS (-1) points to.
+        return np.append(keep, True)[self.owner]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter or buffer.
+
+    Attributes:
+        name: Its name in `model.named_parameters()` or `named_buffers()`; the first one if tied.
+        dims: Its dimensions, outermost first.
+        itemsize: Bytes of one entry.
+        trainable: True for a parameter, False for a buffer (buffers are sliced, never counted).
+        aliases: Other names of the same tensor (tied parameters).
+        out_dim: The dimension whose entries are the channels that a layer *writes* (0 for `Conv2d`
+            and `Linear`, 1 for a transposed convolution); None for a weight of no `Site`.
+    """
+
+    name: str
+    dims: tuple[Dim, ...]
+    itemsize: int
+    trainable: bool = True
+    aliases: tuple[str, ...] = ()
+    out_dim: int | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place where a weight is applied as a convolution or matrix product.
+
+    Attributes:
+        module: Name of the module that does it (empty for a functional call at the top).
+        weight: Name of the weight.
+        positions: How often every weight entry is used for one input:
+            MACs = positions x (entries of the weight that are alive).
+        kind: ``"conv"`` or ``"linear"``.
+        reads: The channels that come in.
+        writes: The channels that go out.
+        dense: False where a grouped convolution loses whole groups (a depthwise one): it passes
+            its channels on and does not count as a writer.
+    """
+
+    module: str
+    weight: str
+    positions: int
+    kind: str
+    reads: Dim
+    writes: Dim
+    dense: bool = True
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """An integer cost in the kept widths: ``const + linear · w + Σ coef · w[i] · w[j]``.
+
+    Attributes:
+        const: Cost that nothing can remove.
+        linear: One coefficient per axis.
+        pairs: Axis numbers ``(i, j)``, ``i <= j``, each pair once.
+        coefs: One coefficient per pair.
+        unit: What one of a resource's own units counts here: 256 says 256ths of a byte.
+    """
+
+    const: int
+    linear: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+    coefs: tuple[int, ...] = ()
+    unit: int = 1
+
+    def __call__(self, widths: NDArray[np.int64]) -> int:
+        """The exact cost at these widths (one per axis)."""
+        w = [int(x) for x in widths]
+        linear = sum(c * x for c, x in zip(self.linear, w, strict=True))
+        pairs = sum(c * w[i] * w[j] for c, (i, j) in zip(self.coefs, self.pairs, strict=True))
+        return self.const + linear + pairs
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network as coupled axes. Made by `compressor.trace`; pure data afterwards.
+
+    Attributes:
+        axes: All axes; unit numbers run through them in order.
+        weights: Every parameter and buffer by (first) name.
+        sites: Where weights are applied; the source of MACs.
+        const_macs: MACs of operations without a prunable weight (attention, recurrence).
+        frozen: Reason by layer for everything that stays whole.
+        channels: Channels that a normalisation module works on, by module name.
+        remembered: Channels that an attribute of a module counts, by the attribute's name.
+        activations: The dimension of every activation that shrinks, by name of the operation:
+            ``(dimension, its entries)``; what `compressor.surgery.masking` masks.
+        program: The exported operations these names belong to; None for a restricted graph.
+    """
+
+    axes: tuple[Axis, ...]
+    weights: Mapping[str, Weight]
+    sites: tuple[Site, ...]
+    const_macs: int = 0
+    frozen: Mapping[str, str] = field(default_factory=dict[str, str])
+    channels: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
+    remembered: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
+    activations: Mapping[str, tuple[int, Dim]] = field(
+        default_factory=dict[str, tuple[int, Dim]], repr=False
+    )
+    program: Program | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def units(self) -> int:
+        """Number of units in all axes."""
+        return sum(axis.size for axis in self.axes)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Full width of every axis."""
+        return np.array([axis.size for axis in self.axes], dtype=np.int64)
+
+    @cached_property
+    def axis_of(self) -> Units:
+        """Axis number of every unit."""
+        return np.repeat(np.arange(len(self.axes)), self.sizes)
+
+    @cached_property
+    def params(self) -> Quadratic:
+        """Parameters, each distinct one once."""
+        return self._total([(1, w.name) for w in self.weights.values() if w.trainable], 0)
+
+    @cached_property
+    def bytes(self) -> Quadratic:
+        """Bytes of the parameters as stored now."""
+        terms = [(w.itemsize, w.name) for w in self.weights.values() if w.trainable]
+        return self._total(terms, 0)
+
+    @cached_property
+    def macs(self) -> Quadratic:
+        """Multiply-accumulates of convolutions and matrix products for one input."""
+        return self._total([(s.positions, s.weight) for s in self.sites], self.const_macs)
+
+    def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Quadratic:
+        """Any other cost that is so much for every entry of a tensor.
+
+        Args:
+            entries: What an entry costs, by name of its tensor, in parts of a unit.
+            const: What cannot be removed, likewise.
+            unit: How many parts a unit has.
+        """
+        terms = [(price, name) for name, price in entries.items()]
+        return replace(self._total(terms, const), unit=unit)
+
+    def affine(self, dim: Dim) -> tuple[int, dict[int, int]]:
+        """Entries alive in `dim` as ``const + Σ coef[axis] · width[axis]``."""
+        owned = dim.owner[dim.owner >= 0]
+        axes, counts = np.unique(self.axis_of[owned], return_counts=True)
+        per_unit = {int(a): int(n) // self.axes[a].size for a, n in zip(axes, counts, strict=True)}
+        return int((dim.owner < 0).sum()), per_unit
+
+    def _total(self, terms: list[tuple[int, str]], const: int) -> Quadratic:
+        """Sum of ``factor x entries alive`` over weights, expanded into a quadratic."""
+        linear = [0] * len(self.axes)
+        pairs: dict[tuple[int, int], int] = {}
+        for factor, name in terms:
+            const = self._add(factor, self.weights[name].dims, const, linear, pairs)
+        keys = tuple(sorted(pairs))
+        return Quadratic(const, tuple(linear), keys, tuple(pairs[k] for k in keys))
+
+    def _add(
+        self,
+        factor: int,
+        dims: tuple[Dim, ...],
+        const: int,
+        linear: list[int],
+        pairs: dict[tuple[int, int], int],
+    ) -> int:
+        free = [self.affine(d) for d in dims if not d.fixed]
+        for dim in dims:
+            factor *= dim.size if dim.fixed else 1
+        if not free:
+            return const + factor
+        (base, coefs), (other, others) = free[0], free[1] if len(free) > 1 else (1, {})
+        for i, a in coefs.items():
+            linear[i] += factor * a * other
+            for j, b in others.items():
+                key = (min(i, j), max(i, j))
+                pairs[key] = pairs.get(key, 0) + factor * a * b
+        for j, b in others.items():
+            linear[j] += factor * b * base
+        return const + factor * base * other

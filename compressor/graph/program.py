@@ -1,0 +1,195 @@
+"""A model as a straight list of tensor operations, exported by `torch.export`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph as FxGraph
+from torch.fx import Node
+
+from compressor.counting.measuring import one_input
+from compressor.errors import TraceError
+from compressor.graph.inline import inlined, rounds
+from compressor.inputs.models import check_own_code
+from compressor.inputs.process import exclusive
+
+_lazy_graph_module: Any = None
+with suppress(ImportError):
+    from torch.fx import _lazy_graph_module
+
+Example = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The exported operations of one model for inputs of one shape.
+
+    Attributes:
+        graph: The operations, in order; every node carries its output's shape.
+        weights: Placeholder node name -> name of the parameter or buffer it stands for (the first
+            name when several are tied).
+        constants: Placeholder node name -> tensor that the export lifted out of the code.
+        inputs: Names of the placeholder nodes of the user's inputs, in order.
+        sizes: Whole numbers among the attributes of every module, by name of the module.
+        autocast: Whether the model itself runs some of them in lower precision than these say.
+    """
+
+    graph: FxGraph
+    weights: Mapping[str, str]
+    constants: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    autocast: bool = False
+
+
+def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
+    """The example as positional arguments with a batch of one, on the model's device.
+
+    Arguments, result and errors are those of `compressor.counting.measuring.one_input`: what is
+    traced is what is counted; besides, a model on the meta device has no values and is refused.
+    """
+    inputs = one_input(model, example)
+    check_own_code(model)
+    _check_values(model)
+    device = next((p.device for p in model.parameters()), inputs[0].device)
+    return tuple(x.detach().to(device) for x in inputs)
+
+
+def _check_values(model: nn.Module) -> None:
+    empty = [name for name, tensor in named_tensors(model) if tensor.is_meta]
+    if empty:
+        raise ValueError(
+            f"{len(empty)} tensors of the {type(model).__name__} are on the meta device (the "
+            f"first is {empty[0]!r}), where they have shapes and no values: build the model on a "
+            "real device, or model.to_empty(device='cpu') and load its weights"
+        )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Generator[None]:
+    """Put a model into eval mode and give every module its own flag back afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Every parameter and buffer name -> the first name of the same tensor."""
+    seen: dict[int, str] = {}
+    names: dict[str, str] = {}
+    for name, tensor in named_tensors(model):
+        names[name] = seen.setdefault(id(tensor), name)
+    return names
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters, then all buffers, under all their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
+    """Export a model in eval mode with `torch.export` (non-strict: Python runs as it is).
+
+    Raises:
+        TraceError: If it does not run or export; names the module that stopped it.
+    """
+    with evaluating(model):
+        try:
+            with exclusive(), torch.no_grad(), _bare(), warnings.catch_warnings():
+                # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
+                warnings.filterwarnings("ignore", message=".*assigned during export.*")
+                exported = torch.export.export(model, example, strict=False)
+        except Exception as error:
+            raise TraceError(_failure(model, example, error)) from error
+    _refuse_vmap(model, exported.graph_module)
+    first = first_names(model)
+    signature = exported.graph_signature
+    weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lifted = signature.inputs_to_lifted_tensor_constants
+    constants = {node: exported.constants[name] for node, name in lifted.items()}
+    autocast = rounds(exported.graph_module)
+    return Program(
+        graph=inlined(exported.graph_module),
+        weights={str(node): first[name] for node, name in weights.items()},
+        constants=constants,
+        inputs=tuple(str(name) for name in signature.user_inputs),
+        sizes=dict(_sizes(model)),
+        autocast=autocast,
+    )
+
+
+def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
+    """What every module remembers in whole numbers."""
+    for path, module in model.named_modules():
+        attributes: dict[str, object] = vars(module)
+        yield path, {key: value for key, value in attributes.items() if type(value) is int}
+
+
+def _refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
+    """Operations inside a vmap see other shapes than the tensors have: none of them is known."""
+    if any("_vmap_" in str(node.target) for node in program.graph.nodes):
+        raise TraceError(
+            f"{type(model).__name__} uses torch.vmap, inside which channels cannot be followed: "
+            "write that part for whole batches"
+        )
+
+
+@contextmanager
+def _bare() -> Generator[None]:
+    """Spare what nobody reads and what takes a third of the time: stacks and generated Python.
+
+    Switches that a version of PyTorch may lack; it then takes its time.
+    """
+    config: Any = getattr(torch.fx, "config", SimpleNamespace())
+    lazy: Any = getattr(_lazy_graph_module, "_use_lazy_graph_module", nullcontext)
+    before = getattr(config, "do_not_emit_stack_traces", False)
+    config.do_not_emit_stack_traces = True
+    try:
+        with lazy(True):  # noqa: FBT003 - PyTorch's own signature
+            yield
+    finally:
+        config.do_not_emit_stack_traces = before
+
+
+def module_of(node: Node) -> str:
+    """Name of the innermost module that ran this operation (empty at the top)."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, _ in stack.values()]
+    return paths[-1] if paths else ""
+
+
+def _failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
+    shapes = ", ".join(str(tuple(x.shape)) for x in example)
+    text = str(error).strip() or type(error).__name__
+    return (
+        f"{type(model).__name__} could not be exported for an input of shape {shapes}: it stopped "
+        f"in {_culprit(model, error)} with {type(error).__name__}: {text.splitlines()[0]}. Run "
+        "model.eval()(example) to see whether the input fits; control flow that depends on tensor "
+        "values has to move out of forward (see the torch.export documentation)"
+    )
+
+
+def _culprit(model: nn.Module, error: BaseException) -> str:
+    """The innermost module on the traceback's stack."""
+    names = {id(module): name for name, module in model.named_modules()}
+    found = "its own forward"
+    trace = error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        name = names.get(id(owner))
+        if name:
+            found = f"module '{name}' ({type(owner).__name__})"
+        trace = trace.tb_next
+    return found

@@ -1,0 +1,114 @@
+"""What stays of a network: one boolean per unit of every axis. A structure only ever shrinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.graph.graph import Dim, Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """The units of a graph that are kept.
+
+    Structures of one graph form a lattice: ``a & b`` keeps what both keep, ``a <= b`` says that
+    `a` keeps no unit that `b` removed.
+
+    Attributes:
+        graph: The graph whose units these are.
+        keep: Boolean, one per unit; read-only.
+    """
+
+    graph: Graph
+    keep: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Check the length and freeze the array."""
+        if self.keep.shape != (self.graph.units,):
+            message = f"a structure of this graph needs {self.graph.units} booleans, got shape "
+            raise ValueError(message + str(self.keep.shape))
+        keep = self.keep.astype(bool, copy=True)
+        keep.flags.writeable = False
+        object.__setattr__(self, "keep", keep)
+
+    @property
+    def widths(self) -> NDArray[np.int64]:
+        """How many units each axis keeps."""
+        return np.array([int(self.keep[a.units].sum()) for a in self.graph.axes], dtype=np.int64)
+
+    def __and__(self, other: Structure) -> Structure:
+        """Keep what both keep."""
+        return Structure(self.graph, self.keep & other.keep)
+
+    def __le__(self, other: Structure) -> bool:
+        """Whether this keeps nothing that `other` removed."""
+        return bool((self.keep <= other.keep).all())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same units of the same graph are kept."""
+        if not isinstance(other, Structure) or other.graph is not self.graph:
+            return False
+        return bool((self.keep == other.keep).all())
+
+    def __hash__(self) -> int:
+        """Hash of the kept units."""
+        return hash(self.keep.tobytes())
+
+
+def full(graph: Graph) -> Structure:
+    """The structure that keeps everything."""
+    return Structure(graph, np.ones(graph.units, dtype=bool))
+
+
+def top(graph: Graph, scores: NDArray[np.float64], widths: NDArray[np.int64]) -> Structure:
+    """Keep in every axis the `widths` best units by `scores` (one score per unit).
+
+    Ties are broken by unit number, so the result is a function of its arguments.
+    """
+    keep = np.zeros(graph.units, dtype=bool)
+    for axis, width in zip(graph.axes, widths, strict=True):
+        order = np.argsort(-scores[axis.units], kind="stable")
+        keep[axis.first + order[: int(width)]] = True
+    return Structure(graph, keep)
+
+
+def restrict(structure: Structure) -> Graph:
+    """The graph of the network that `structure` leaves: same axes, fewer units, no tracing.
+
+    Positions and constant costs are those of the original. The exported operations belong to the
+    full-size network, so the result carries none and cannot be masked.
+    """
+    graph, keep = structure.graph, structure.keep
+    number = np.append(np.cumsum(keep) - 1, -1)
+
+    def smaller(dim: Dim) -> Dim:
+        return Dim(number[dim.owner[dim.alive(keep)]])
+
+    first = 0
+    axes = list(graph.axes)
+    for position, (axis, width) in enumerate(zip(graph.axes, structure.widths, strict=True)):
+        axes[position] = replace(axis, first=first, size=int(width))
+        first += int(width)
+    weights = {
+        name: replace(weight, dims=tuple(smaller(dim) for dim in weight.dims))
+        for name, weight in graph.weights.items()
+    }
+    sites = tuple(
+        replace(site, reads=smaller(site.reads), writes=smaller(site.writes))
+        for site in graph.sites
+    )
+    channels = {name: smaller(dim) for name, dim in graph.channels.items()}
+    remembered = {name: smaller(dim) for name, dim in graph.remembered.items()}
+    return replace(
+        graph,
+        axes=tuple(axes),
+        weights=weights,
+        sites=sites,
+        channels=channels,
+        remembered=remembered,
+        activations={},
+        program=None,
+    )

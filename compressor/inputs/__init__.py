@@ -1,0 +1,1 @@
+"""What the caller gives: checked, copied, and put back as it was."""

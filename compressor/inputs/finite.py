@@ -1,0 +1,193 @@
+"""Numbers that are not finite, found where they arise and named: the batch, and the layer.
+
+One NaN in one batch goes through a mean, a maximum or a running statistic into everything that is
+computed of it later, in silence: comparisons with NaN are false, and `argmax` of it is a class. So
+what is measured on data is checked batch by batch, and what is returned is checked as a whole.
+Masks of minus infinity and the like are some models' own: what the model given already held, or
+already answered, is not held against its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import TrainingError, VerificationError
+from compressor.graph.program import evaluating, named_tensors
+from compressor.inputs import randomness
+from compressor.inputs.batches import Batch, tensors
+from compressor.inputs.copies import private_copy
+
+Call = Callable[[nn.Module], object]
+"""Runs a model on something."""
+
+
+def on(loss: Callable[[nn.Module, Batch], Tensor], batch: Batch) -> Callable[[nn.Module], Tensor]:
+    """The run of a model that takes a loss on a batch."""
+    return lambda model: loss(model, batch)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no entry is NaN or infinite; whole numbers never are."""
+    counts = tensor.is_floating_point() or tensor.is_complex()
+    return not counts or bool(torch.isfinite(tensor).all())
+
+
+def odd(model: nn.Module) -> list[str]:
+    """Names of a model's parameters and buffers that hold NaN or infinity."""
+    return [name for name, tensor in named_tensors(model) if not is_finite(tensor)]
+
+
+def where(model: nn.Module, run: Call, batch: Batch = ()) -> str:
+    """Where a number that is not finite comes from, as the end of a sentence.
+
+    Args:
+        model: A copy of it is run, in eval mode.
+        run: What it is run on.
+        batch: The same as data, which may hold such numbers itself.
+    """
+    if not all(map(is_finite, tensors(batch))):
+        said = "the batch itself holds NaN or infinity, and the first layer that gives it on is "
+    else:
+        said = "the first layer to give NaN or infinity is "
+    layer = _layer(model, run)
+    if layer is None:
+        return f"{said}none of its modules: look at the loss, and at a teacher"
+    name, kind = layer
+    return f"{said}{name!r}, a {kind}"
+
+
+def _layer(model: nn.Module, run: Call) -> tuple[str, str] | None:
+    """Name and kind of the first module, in order of execution, whose output is not finite."""
+    scratch, found = private_copy(model), list[tuple[str, str]]()
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: object, output: object) -> None:
+            if not found and not all(map(is_finite, tensors(output))):
+                found.append((name or "the model", type(module).__name__))
+
+        return hook
+
+    for name, module in scratch.named_modules():
+        module.register_forward_hook(look(name))
+    try:
+        with evaluating(scratch), torch.no_grad(), randomness.preserved():
+            run(scratch)
+    except Exception:  # noqa: BLE001 - it serves to explain another error
+        return found[0] if found else None
+    return found[0] if found else None
+
+
+def not_finite(model: nn.Module, run: Call, what: str, at: str, batch: Batch = ()) -> TrainingError:
+    """The error for a number that is not finite.
+
+    Args:
+        model: Whose run it came up in.
+        run: That run.
+        what: The number: "the loss".
+        at: When, and on which batch.
+        batch: The batch.
+    """
+    return TrainingError(
+        f"{what} is not finite {at}: {where(model, run, batch)}. Look for NaN or infinity in the "
+        "data and in the weights; in training, lower the learning rate. Nothing was returned"
+    )
+
+
+def spoilt(model: nn.Module, given: nn.Module) -> list[str]:
+    """Names of tensors that are not finite in a model, and were in what it was made of.
+
+    A network that is data, or one in a wrapper, has other stems before the last part of a name, and
+    holds constants of the code as tensors, which may be infinite.
+    """
+    before, known = set(map(_leaf, odd(given))), {_leaf(name) for name, _ in named_tensors(given)}
+    return [
+        name
+        for name, tensor in named_tensors(model)
+        if not is_finite(tensor)
+        and _leaf(name) not in before
+        and (_leaf(name) in known or bool(tensor.isnan().any()))
+    ]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def check_tensors(model: nn.Module, given: nn.Module, at: str) -> None:
+    """Check that the tensors of a model in training are finite where they were at first.
+
+    Args:
+        model: The model.
+        given: What it was made of.
+        at: When.
+
+    Raises:
+        TrainingError: If one is not; names them.
+    """
+    wrong = spoilt(model, given)
+    if wrong:
+        raise TrainingError(
+            f"{_named(wrong)} of the {type(model).__name__} hold NaN or infinity {at}: look for "
+            "NaN or infinity in the data, or lower the learning rate. A checkpoint, if there is "
+            "one, holds the last whole epoch and is good"
+        )
+
+
+def check_result(model: nn.Module, given: nn.Module, example: tuple[Tensor, ...]) -> bool:
+    """Hold a result to what the model given was: finite in tensors, and in outputs on its example.
+
+    Args:
+        model: The result.
+        given: What it was made of.
+        example: One input.
+
+    Returns:
+        Whether both are finite in all tensors and in their outputs.
+
+    Raises:
+        VerificationError: If the model given was finite and the result is not.
+    """
+    if new := spoilt(model, given):
+        raise VerificationError(
+            f"{_named(new)} of the smaller {type(given).__name__} hold NaN or infinity, and those "
+            "of the model given do not: look for NaN or infinity in the data, or lower the "
+            "learning rate. Nothing was returned"
+        )
+    fine = not odd(given) and answers(given, example)
+    if fine and not answers(model, example):
+        cause = where(model, lambda m: m(*(x.clone() for x in example)))
+        raise VerificationError(
+            f"the smaller {type(given).__name__} answers its example with NaN or infinity, and the "
+            f"model given does not: {cause}. Look at the data, or lower the learning rate. "
+            "Nothing was returned"
+        )
+    return fine and not odd(model)
+
+
+def answers(model: nn.Module, example: tuple[Tensor, ...]) -> bool:
+    """Whether a model's outputs for an input are finite, in eval mode."""
+    scratch = private_copy(model)
+    with evaluating(scratch), torch.no_grad(), randomness.preserved():
+        return all(map(is_finite, tensors(scratch(*(x.detach().clone() for x in example)))))
+
+
+def check_stored(model: nn.Module) -> None:
+    """Check before it is written that a model, which was finite, still is.
+
+    Raises:
+        VerificationError: If a tensor is not; names them.
+    """
+    if wrong := odd(model):
+        raise VerificationError(
+            f"{_named(wrong)} hold NaN or infinity, and the model was finite when it was "
+            "compressed: what was done to it since has spoilt it. Nothing was written"
+        )
+
+
+def _named(names: list[str]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(map(repr, names[:3]))
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

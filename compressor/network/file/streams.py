@@ -1,0 +1,314 @@
+"""How tensors are spread over streams of bytes, each kind of number with its like.
+
+* Zeros: a tensor with many is a mask, one bit an entry, and its other entries.
+* Integers of 8 bits: one byte each, or as many bits as the largest needs where that is less.
+* Wider integers: as many whole bytes as the largest needs; booleans one bit.
+* Both, and floating-point numbers: the highest bytes in one stream, the next ones in another. The
+  highest holds sign and exponent, which is nearly all that can be deflated in a scale or a bias.
+
+A zero is an entry whose bits are all zero, so that -0.0 stays what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.network.file.allowance import Allowance
+from compressor.network.file.deflate import deflated
+
+Bytes = NDArray[np.uint8]
+"""Bytes of entries, (entry, byte), the lowest first."""
+
+Entry = list[Any]
+"""Type and shape of a tensor as JSON; nothing in it depends on what the tensor holds."""
+
+STREAMS = (
+    *("widths", "masks", "values", "bits"),
+    *("integers_high", "integers_next", "integers_low"),
+    *("floats_high", "floats_next", "floats_low"),
+)
+"""Names of the streams, in the order of the file."""
+
+_MASKED = 128
+"""Added to the bits of an entry where a mask comes first."""
+
+_PART = 1 << 16
+"""Entries that are unpacked from bits at a time, a multiple of 8."""
+
+MANY_ZEROS = 0.05
+"""Share of zeros below which no mask is tried."""
+
+
+@dataclass(frozen=True)
+class _Type:
+    """A data type: how many bits an entry has, and how they are read."""
+
+    dtype: torch.dtype
+    bits: int
+    floating: bool = False
+    signed: bool = True
+
+
+_TYPES: Mapping[str, _Type] = {
+    "f8": _Type(torch.float64, 64, floating=True),
+    "f4": _Type(torch.float32, 32, floating=True),
+    "f2": _Type(torch.float16, 16, floating=True),
+    "b2": _Type(torch.bfloat16, 16, floating=True),
+    "i8": _Type(torch.int64, 64),
+    "i4": _Type(torch.int32, 32),
+    "i2": _Type(torch.int16, 16),
+    "i1": _Type(torch.int8, 8),
+    "u1": _Type(torch.uint8, 8, signed=False),
+    "?": _Type(torch.bool, 1, signed=False),
+}
+
+
+class Writer:
+    """Collects tensors in streams.
+
+    Attributes:
+        streams: What was collected so far, by name.
+        differs: Whether deflating decided anything: else streams are the same without.
+    """
+
+    def __init__(self, *, deflating: bool = True) -> None:
+        """All streams are empty.
+
+        Args:
+            deflating: Choose what is smaller once it is deflated, tensor by tensor; else what is
+                smaller as it is, which never takes more than `most` says.
+        """
+        self.streams = {name: bytearray() for name in STREAMS}
+        self.differs = False
+        self._cost = _deflated if deflating else _raw
+
+    def put(self, tensor: Tensor) -> Entry:
+        """Append a tensor; returns what `Reader.take` needs to find it again.
+
+        Raises:
+            ValueError: If its data type cannot be stored.
+        """
+        name, kind = _type_of(tensor)
+        entries = _bytes(tensor)
+        alive = entries.view(f"u{entries.shape[1]}")[:, 0] != 0
+        width, parts = self._dense(entries, kind)
+        if len(alive) and alive.mean() <= 1 - MANY_ZEROS:
+            width_of_rest, rest = self._dense(entries[alive], kind)
+            rest["masks"] = np.packbits(alive, bitorder="little")
+            if self._shorter(rest, parts):
+                width, parts = width_of_rest + _MASKED, rest
+        for stream, content in parts.items():
+            self.streams[stream] += content.tobytes()
+        self.streams["widths"].append(width)
+        return [name, list(tensor.shape)]
+
+    def _shorter(self, one: Mapping[str, Bytes], other: Mapping[str, Bytes]) -> bool:
+        found = self._cost(one) < self._cost(other)
+        self.differs |= found != (_raw(one) < _raw(other))
+        return found
+
+    def _dense(self, entries: Bytes, kind: _Type) -> tuple[int, dict[str, Bytes]]:
+        """Bits of an entry, and the bytes for each stream, without a mask."""
+        if kind.floating:
+            return kind.bits, _split("floats", entries)
+        need = _need(entries, kind)
+        if need > 8:
+            count = -(-need // 8)
+            return 8 * count, _split("integers", entries[:, :count])
+        packed, whole = {"bits": _packed(entries[:, 0], need)}, {"values": entries[:, 0]}
+        if kind.bits == 1 or (need < 8 and self._shorter(packed, whole)):
+            return need, packed
+        return 8, whole
+
+
+class Reader:
+    """Takes tensors out of streams, in the order in which they were put in."""
+
+    def __init__(self, streams: Mapping[str, bytes], allowance: Allowance | None = None) -> None:
+        """Start at the beginning of every stream; an allowance bounds the tensors taken out."""
+        self._allowance = allowance
+        self._rest = {name: memoryview(streams[name]) for name in STREAMS}
+
+    def take(self, entry: Entry) -> Tensor:
+        """The next tensor.
+
+        Raises:
+            ValueError: If the entry means nothing, or a stream ends before the tensor does.
+        """
+        kind, shape = _entry(entry)
+        if self._allowance is not None:
+            self._allowance.take_tensor(shape, kind.dtype.itemsize)
+        width, masked = self._width(kind)
+        count = prod(shape)
+        alive = self._mask(count) if masked else None
+        kept = count if alive is None else int(alive.sum())
+        entries = self._floats(kept, kind) if kind.floating else self._integers(kept, kind, width)
+        if alive is not None:
+            whole = np.zeros((count, entries.shape[1]), np.uint8)
+            whole[alive] = entries
+            entries = whole
+        if not count:
+            return torch.zeros(shape, dtype=kind.dtype)
+        return torch.from_numpy(entries.reshape(-1)).view(kind.dtype).reshape(shape)
+
+    def finish(self) -> None:
+        """Make sure that nothing is left.
+
+        Raises:
+            ValueError: If something is.
+        """
+        left = {name: len(rest) for name, rest in self._rest.items() if len(rest)}
+        if left:
+            raise ValueError(f"bytes that belong to no tensor are left in its streams: {left}")
+
+    def _width(self, kind: _Type) -> tuple[int, bool]:
+        """Bits of an entry, and whether a mask comes first."""
+        said = int(self._take("widths", 1)[0])
+        width, masked = said % _MASKED, said >= _MASKED
+        fixed = kind.floating or kind.bits == 1
+        known = (kind.bits,) if fixed else (*range(1, 9), *range(16, kind.bits + 1, 8))
+        if width not in known:
+            raise ValueError(
+                f"it has a tensor of {kind.dtype} in {width} bits, which is impossible"
+            )
+        return width, masked
+
+    def _integers(self, count: int, kind: _Type, width: int) -> Bytes:
+        """Entries of full size from entries of `width` bits."""
+        size = max(1, kind.bits // 8)
+        whole = np.empty((count, size), np.uint8)
+        if width > 8:
+            self._joined("integers", count, width // 8, whole)
+        elif width == 8:
+            whole[:, 0] = self._take("values", count)
+        else:
+            self._unpacked(whole[:, 0], width, signed=kind.signed)
+        stored = max(1, width // 8)
+        if stored < size:
+            # The rest of a negative number is ones.
+            last = whole[:, stored - 1]
+            whole[:, stored:] = ((last >> 7) * 255 if kind.signed else last * 0)[:, None]
+        return whole
+
+    def _floats(self, count: int, kind: _Type) -> Bytes:
+        whole = np.empty((count, kind.bits // 8), np.uint8)
+        self._joined("floats", count, kind.bits // 8, whole)
+        return whole
+
+    def _joined(self, stream: str, count: int, size: int, whole: Bytes) -> None:
+        """The lowest `size` bytes of every entry, into the first columns of `whole`."""
+        whole[:, size - 1] = self._take(f"{stream}_high", count)
+        whole[:, size - 2] = self._take(f"{stream}_next", count)
+        low = self._take(f"{stream}_low", count * (size - 2))
+        whole[:, : size - 2] = low.reshape(size - 2, count).T
+
+    def _mask(self, count: int) -> NDArray[np.bool_]:
+        packed = self._take("masks", -(-count // 8))
+        return np.unpackbits(packed, count=count, bitorder="little").view(bool)
+
+    def _unpacked(self, whole: Bytes, width: int, *, signed: bool) -> None:
+        """Bytes from numbers of `width` bits, a part at a time: a bit takes a byte meanwhile."""
+        packed = self._take("bits", -(-len(whole) * width // 8))
+        for start in range(0, len(whole), _PART):
+            count = min(_PART, len(whole) - start)
+            part = packed[start * width // 8 :]
+            bits = np.unpackbits(part, count=count * width, bitorder="little").reshape(count, width)
+            filler = bits[:, -1:] if signed else np.zeros_like(bits[:, :1])
+            filled = np.concatenate([bits, filler.repeat(8 - width, axis=1)], axis=1)
+            whole[start : start + count] = np.packbits(filled, axis=1, bitorder="little")[:, 0]
+
+    def _take(self, stream: str, count: int) -> Bytes:
+        rest = self._rest[stream]
+        if count > len(rest):
+            raise ValueError(
+                f"its stream of {stream} ends too early: {count:,} more bytes were expected and "
+                f"{len(rest):,} are left"
+            )
+        self._rest[stream] = rest[count:]
+        return np.frombuffer(rest[:count], np.uint8)
+
+
+def most(tensor: Tensor) -> int:
+    """Most bytes that a tensor takes from a `Writer` that is not deflating, whatever it holds.
+
+    Of integers of 8 bits those are taken that the entries need: how many they have is a matter of
+    choice, not of training. Likewise of 64 bits where there are several: they are numbers of
+    channels; a single one counts batches.
+    """
+    _, kind = _type_of(tensor)
+    width = kind.bits
+    if width == 8 or (width == 64 and not kind.floating and tensor.numel() > 1):
+        need = _need(_bytes(tensor), kind)
+        width = need if need <= 8 else 8 * -(-need // 8)
+    return 1 + -(-tensor.numel() * width // 8)
+
+
+def _type_of(tensor: Tensor) -> tuple[str, _Type]:
+    for name, kind in _TYPES.items():
+        if kind.dtype == tensor.dtype:
+            return name, kind
+    raise ValueError(
+        f"a tensor of shape {tuple(tensor.shape)} has the data type {tensor.dtype}, which cannot "
+        f"be stored; known are {', '.join(str(kind.dtype) for kind in _TYPES.values())}"
+    )
+
+
+def _bytes(tensor: Tensor) -> Bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    content: Bytes = flat.view(torch.uint8).numpy()
+    return content.reshape(flat.numel(), flat.element_size())
+
+
+def _split(stream: str, entries: Bytes) -> dict[str, Bytes]:
+    """The highest byte of every entry for one stream, the next for another, the rest for a third.
+
+    What a byte is like depends on its place: the highest is sign and exponent, or mostly sign; the
+    low ones are zero in a number that came from fewer bits.
+    """
+    low = {f"{stream}_low": entries[:, :-2].T} if entries.shape[1] > 2 else {}
+    return {f"{stream}_high": entries[:, -1], f"{stream}_next": entries[:, -2], **low}
+
+
+def _raw(parts: Mapping[str, Bytes]) -> int:
+    return sum(content.size for content in parts.values())
+
+
+def _deflated(parts: Mapping[str, Bytes]) -> int:
+    """Bytes that these take in a file, were each of them a stream of its own."""
+    return sum(len(deflated(content.tobytes())) for content in parts.values())
+
+
+def _need(entries: Bytes, kind: _Type) -> int:
+    """Bits that the largest of these integers needs, at least one (two with a sign)."""
+    if kind.bits == 1:
+        return 1
+    size = kind.bits // 8
+    values = np.ascontiguousarray(entries).view(f"<{'i' if kind.signed else 'u'}{size}")
+    ends = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    # A negative v needs the bits of ~v and a sign: -8..7 are the numbers of 4 bits.
+    longest = max((v if v >= 0 else ~v).bit_length() for v in ends)
+    return max(1, longest) + kind.signed
+
+
+def _packed(values: Bytes, width: int) -> Bytes:
+    bits = np.unpackbits(values.reshape(-1, 1), axis=1, bitorder="little")[:, :width]
+    return np.packbits(bits.reshape(-1), bitorder="little")
+
+
+def _entry(entry: Entry) -> tuple[_Type, list[int]]:
+    """Type and shape, checked."""
+    name, shape = entry
+    if name not in _TYPES:
+        raise ValueError(f"it has a tensor of the type {name!r}; known are {', '.join(_TYPES)}")
+    sizes = [int(size) for size in shape]
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"it has a tensor of the impossible shape {sizes}")
+    return _TYPES[name], sizes

@@ -1,0 +1,112 @@
+"""What a solver knows between two updates: tensors and plain numbers, so that it checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressor.phases.admm.projections import Tensors
+
+
+@dataclass(frozen=True)
+class State:
+    """The state after an update.
+
+    Attributes:
+        z: The point in the set, by name.
+        u: The scaled dual; ``rho * metric * u`` is the dual variable itself.
+        metric: H, positive weights of the shapes of z.
+        rho: Penalty parameter.
+        scale: What residual balancing has made of rho: ``rho = scale * pull / (lr * steps)``.
+        updates: How many there were.
+        still: For how many updates in a row no entry came or went.
+        stopped: Whether the stop rule was met.
+    """
+
+    z: Tensors
+    u: Tensors
+    metric: Tensors
+    rho: float
+    scale: float = 1.0
+    updates: int = 0
+    still: int = 0
+    stopped: bool = False
+
+    def tree(self) -> dict[str, Any]:
+        """As a tree of tensors and plain data (`compressor.storage.flatten` takes it)."""
+        return {
+            "z": dict(self.z),
+            "u": dict(self.u),
+            "metric": dict(self.metric),
+            "rho": self.rho,
+            "scale": self.scale,
+            "updates": self.updates,
+            "still": self.still,
+            "stopped": self.stopped,
+        }
+
+    @staticmethod
+    def of(tree: Mapping[str, Any]) -> State:
+        """The state that a tree was made of."""
+        return State(**tree)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update did, to be logged.
+
+    Attributes:
+        primal: ``||v - z|| / max(||v||, ||z||)`` in the metric.
+        dual: ``||z - z before|| / ||u||`` in the metric, that is the dual residual over the dual
+            variable (B. Wohlberg, arXiv:1704.06209, section 3.1).
+        flips: Entries that came into the support or left it.
+        rho: Penalty parameter from here on.
+    """
+
+    primal: float
+    dual: float
+    flips: int
+    rho: float
+
+    def numbers(self) -> dict[str, float]:
+        """By name, as a log takes them."""
+        return {
+            "primal": self.primal,
+            "dual": self.dual,
+            "flips": float(self.flips),
+            "rho": self.rho,
+        }
+
+
+def norm(values: Tensors, metric: Tensors) -> float:
+    """``sqrt(sum of H * x^2)`` over all tensors."""
+    parts = [(metric[n].double() * x.detach().double().square()).sum() for n, x in values.items()]
+    return math.sqrt(float(torch.stack([p.cpu() for p in parts]).sum())) if parts else 0.0
+
+
+def difference(left: Tensors, right: Tensors) -> dict[str, Tensor]:
+    """``left - right``, by name."""
+    return {name: left[name].detach() - right[name] for name in right}
+
+
+def ratio(part: float, whole: float) -> float:
+    """``part / whole``; 0 of nothing is 0, something of nothing infinite."""
+    if whole > 0:
+        return part / whole
+    return math.inf if part > 0 else 0.0
+
+
+def flips(before: Tensors, after: Tensors) -> int:
+    """How many entries changed between zero and not zero."""
+    changed = (((before[n] == 0) != (after[n] == 0)).sum() for n in after)
+    return sum(int(count) for count in changed)
+
+
+def copied(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Detached copies, which no optimiser moves."""
+    return {name: tensor.detach().clone() for name, tensor in values.items()}

@@ -1,0 +1,200 @@
+"""What stays when filters go: reachability through the program, until nothing changes.
+
+Forwards, a channel is *live* after an operation if it may be anything but zero: a filter that
+reads only zeros is dead, and with it its normalisation, whose shift would be all that is left of
+it. Backwards, a channel is *read* if a filter that stays, or an operation that looks across
+channels, depends on it: a filter that nothing reads is dead. A coupled unit is gone when all
+filters that write it are. Killing a filter never revives another, and what is left depends on the
+filters that were killed alone.
+
+An operation that is not known to map zero to zero counts as making every channel of the units
+that stay live; one not known to keep channels apart counts as reading them all. So what is called
+dead is exactly zero in the masked network, which `compressor.phases.filters.masking` runs to prove
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+import numpy as np
+
+from compressor.graph.structure import Structure
+from compressor.phases.filters.program import Step, steps
+from compressor.phases.filters.rules import Flow
+from compressor.phases.filters.uncoupled import Bools, Split
+
+Choice = Callable[[int, Bools, Bools], Bools]
+"""Called with the number of a bank, its live inputs and the filters that could stay (as coupled
+units); returns those that do."""
+
+
+class Reach:
+    """The reachability of one network's filters.
+
+    Attributes:
+        split: The network as filters.
+    """
+
+    def __init__(self, split: Split) -> None:
+        """Read the program once; every closure afterwards is a few passes over bit vectors."""
+        self.split = split
+        coupled = split.coupled
+        self.frozen = np.array([bool(axis.frozen) for axis in coupled.axes], bool)[coupled.axis_of]
+        self.held = self.frozen.copy()
+        in_banks = {bank.weight for bank in split.banks}
+        for site in coupled.sites:
+            if site.weight not in in_banks:
+                self.held[site.writes.owner[site.writes.owner >= 0]] = True
+        self.steps = steps(split)
+
+    def closed(self, keep: Bools) -> Structure:
+        """What is left when only the filters in `keep` may stay.
+
+        Args:
+            keep: Boolean, one per unit of the split graph; only those of filters are looked at.
+
+        Returns:
+            The filters that something reaches and something reads, with the inputs that are live
+            and the trunk units that some filter writes.
+        """
+        keep = keep | ~self.split.free
+        while True:
+            live = self.forwards(keep)
+            fewer = keep & ~self._unreached(live)
+            fewer &= ~self._unread(self.backwards(fewer))
+            if (fewer == keep).all():
+                return Structure(self.split.graph, self._whole(keep, live))
+            keep = fewer
+
+    def empty(self, structure: Structure) -> tuple[str, ...]:
+        """Names of the layers that have no filter left, or no input."""
+        names: list[str] = []
+        for bank, numbers in zip(self.split.banks, self.split.numbers, strict=True):
+            for units in (numbers.filters, numbers.inputs):
+                own = units[units >= 0]
+                if len(own) and not structure.keep[own].any():
+                    names.append(bank.name)
+        return tuple(dict.fromkeys(names))
+
+    def on(self, keep: Bools, bank: int) -> Bools:
+        """The filters of a bank that `keep` keeps, as coupled units."""
+        return np.append(keep, False)[self.split.numbers[bank].filters]
+
+    def units(self, keep: Bools) -> Bools:
+        """The coupled units that some filter in `keep` writes, or that always stay."""
+        alive = self.held.copy()
+        for bank in range(len(self.split.banks)):
+            alive |= self.on(keep, bank)
+        return alive
+
+    def forwards(self, keep: Bools, choose: Choice | None = None) -> dict[str, Bools]:
+        """The live channels after every operation, as coupled units.
+
+        Args:
+            keep: Which filters stay; changed in place where `choose` is given.
+            choose: Called at the first use of every bank with its number, the live inputs and the
+                filters that could stay; returns those that do.
+        """
+        alive = self.units(keep)
+        live: dict[str, Bools] = {}
+        seen: set[int] = set()
+        for step in self.steps:
+            if step.bank is None:
+                live[step.name] = self._through(step, live, alive)
+                continue
+            could = self.on(keep, step.bank)
+            several = len(self.split.banks[step.bank].nodes) > 1
+            if not several or (choose is not None and step.bank not in seen):
+                could &= self.reached(step, live) | self.frozen
+            if choose is not None and step.bank not in seen:
+                could = choose(step.bank, self.entering(step, live), could)
+                own = self.split.numbers[step.bank].filters
+                keep[own[own >= 0]] = could[own >= 0]
+            seen.add(step.bank)
+            live[step.name] = could
+        return live
+
+    def entering(self, step: Step, live: Mapping[str, Bools]) -> Bools:
+        """The live channels that an operation reads, as coupled units."""
+        return _union((live[name] for name in step.sources if name in live), self.frozen)
+
+    def reached(self, step: Step, live: Mapping[str, Bools]) -> Bools:
+        """The channels that a bank could write, were all its filters kept."""
+        bank, entering = self.split.banks[cast("int", step.bank)], self.entering(step, live)
+        if not bank.dense:
+            return entering
+        fed = step.fed or bool((entering & cast("Bools", step.reads)).any())
+        return np.full(len(entering), fed)
+
+    def backwards(self, keep: Bools) -> dict[str, Bools]:
+        """The channels of every operation that something depends on, as coupled units."""
+        none = np.zeros_like(self.frozen)
+        read: dict[str, Bools] = {}
+        for step in reversed(self.steps):
+            wanted = read.get(step.name, none)
+            if step.bank is not None:
+                wanted = self._read_by(step, keep)
+            elif step.flow is Flow.MIXES:
+                wanted = np.ones_like(none)
+            for source in step.sources:
+                read[source] = read.get(source, none) | wanted
+        return read
+
+    def _read_by(self, step: Step, keep: Bools) -> Bools:
+        number = cast("int", step.bank)
+        on = self.on(keep, number)
+        if not self.split.banks[number].dense:
+            return on | step.always
+        return np.full(len(on), bool(on.any()) or step.always)
+
+    def _through(self, step: Step, live: Mapping[str, Bools], alive: Bools) -> Bools:
+        """The live channels after an operation that is no bank."""
+        if step.flow in (Flow.FILLS, Flow.MIXES):
+            return step.units & alive
+        sources = (live[name] for name in step.carriers if name in live)
+        return _union(sources, self.frozen) & step.units & alive
+
+    def _unreached(self, live: Mapping[str, Bools]) -> Bools:
+        """The filters whose inputs are dead wherever they are used."""
+        return self._units_of(lambda step: self.reached(step, live))
+
+    def _unread(self, read: Mapping[str, Bools]) -> Bools:
+        """The filters that nothing depends on wherever they are used."""
+        none = np.zeros_like(self.frozen)
+        return self._units_of(lambda step: read.get(step.name, none))
+
+    def _units_of(self, good: Callable[[Step], Bools]) -> Bools:
+        """The filters of the split graph for which `good` says no at every use."""
+        some: dict[int, Bools] = {}
+        for step in self.steps:
+            if step.bank is not None:
+                some[step.bank] = some.get(step.bank, np.zeros_like(self.frozen)) | good(step)
+        bad = np.zeros(self.split.graph.units, dtype=bool)
+        for bank, found in some.items():
+            own = self.split.numbers[bank].filters
+            bad[own[own >= 0]] = ~found[own >= 0]
+        return bad & self.split.free
+
+    def _whole(self, keep: Bools, live: Mapping[str, Bools]) -> Bools:
+        """Filters, inputs and trunk units together."""
+        whole = keep.copy()
+        whole[: self.split.coupled.units] = self.units(keep)
+        inputs: dict[int, Bools] = {}
+        for step in self.steps:
+            if step.bank is not None and self.split.banks[step.bank].dense:
+                before = inputs.get(step.bank, np.zeros_like(self.frozen))
+                inputs[step.bank] = before | self.entering(step, live)
+        for bank, found in inputs.items():
+            own = self.split.numbers[bank].inputs
+            mine = own >= self.split.coupled.units
+            whole[own[mine]] = found[mine]
+        return whole
+
+
+def _union(parts: Iterable[Bools], start: Bools) -> Bools:
+    found = start.copy()
+    for part in parts:
+        found |= part
+    return found

@@ -1,0 +1,266 @@
+"""Single filters as a target: chosen by one threshold, removed by slim layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.budget import Budget, Cost
+from compressor.counting.measuring import Example, measure
+from compressor.errors import BudgetError, VerificationError
+from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.structure import Structure
+from compressor.importance import frobenius, gradients
+from compressor.inputs.copies import private_copy
+from compressor.phases import Prune
+from compressor.phases.filters.holding import release
+from compressor.phases.filters.least import Least
+from compressor.phases.filters.masking import verify
+from compressor.phases.filters.one_threshold import priced, threshold, within
+from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_norms
+from compressor.phases.filters.reach import Reach
+from compressor.phases.filters.slimming import slim
+from compressor.phases.filters.uncoupled import Split, split
+from compressor.reports.report import Shrink
+from compressor.run.descent import cost, on_the_way
+from compressor.run.file_size import bound, footprint, forms, spent
+from compressor.run.widths import agreed
+from compressor.tracing.tracer import trace
+
+if TYPE_CHECKING:
+    from compressor.run.training import Training
+    from compressor.session import Session
+
+SETTLED = (
+    "single filters were removed, and the layers are narrower than the channels between them: "
+    "prune channels before single filters, or once with granularity='channels'"
+)
+"""Why nothing more can be cut after single filters."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Single filters: one threshold with reachability, removal by slim layers.
+
+    Attributes:
+        session: Whose model it is.
+        prune: Settings of the importance.
+        uniform: Whether filters are compared by their place in their own layer, which makes one
+            width factor of the threshold, and not by their norms.
+    """
+
+    session: Session
+    prune: Prune
+    uniform: bool
+
+    @property
+    def graph(self) -> Graph:
+        """The split one."""
+        return self.split.graph
+
+    @property
+    def caps(self) -> Budget:
+        """What has to be met."""
+        return self.session.due or self.session.budget
+
+    @cached_property
+    def split(self) -> Split:
+        """The session's model as filters; traced anew if it lost channels before."""
+        session = self.session
+        graph = session.graph
+        if graph.program is None:
+            # What was found out about the first graph holds for what is left of it; how views
+            # and cuts are to be read is found out anew.
+            whole = [name for axis in graph.axes if axis.frozen for name in axis.layers]
+            keep = (*session.keep, *whole)
+            graph = trace(
+                session.model, session.example, keep=keep, release=session.release,
+                check=session.checked,
+            )  # fmt: skip
+        return split(session.model, graph)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Its reachability."""
+        return Reach(self.split)
+
+    @cached_property
+    def least(self) -> Least:
+        """What no layer may be without."""
+        return Least(self.reach, self.prune.floor)
+
+    def first(self, remaining: int = 1) -> Structure:
+        """The threshold on the importance of the present weights."""
+        caps = on_the_way(self.caps, spent(self.session, forms(self.session)), remaining)
+        return self._fitted(self._importance(), caps)[0]
+
+    def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
+        """The threshold on the norms of other tensors; `holds` says whether the file fits."""
+        return self._threshold(self._norms(tensors), self.caps, self._extra)
+
+    def holds(self, structure: Structure) -> bool:
+        """Whether the file of what it leaves is within its cap."""
+        return not self.costs or self._file(structure) <= self.caps.caps["bytes"]
+
+    def check(self) -> None:
+        """Find out whether the caps can be met at all, at whatever weights.
+
+        Raises:
+            BudgetError: If one filter a layer is too much.
+        """
+        self._smallest(self.caps)
+
+    def smaller(self, structure: Structure) -> nn.Module:
+        """With slim layers where the trunk stays wider."""
+        small = private_copy(self.session.model)
+        slim(small, self.split, structure)
+        return small
+
+    def remove(self, training: Training, structure: Structure, name: str) -> None:
+        """Put the slim model in the place of the session's, if anything goes."""
+        session, reached = self.session, priced(structure, self.costs)
+        difference = None
+        if not structure.keep.all():
+            difference = self._replace(structure, check=session.checked)
+            session.record({"keep": torch.from_numpy(structure.keep.copy())})
+        kept = int(structure.keep[self.split.free].sum())
+        caps = self.caps
+        session.shrinks.append(
+            Shrink(
+                caps=caps.caps,
+                reached={cap: getattr(reached, cap) for cap in caps.caps},
+                method=f"{name}, single filters",
+                value=float(kept),
+                bound=None,
+                gap=None,
+                binding=(),
+                unused={n: 1 - getattr(reached, n) / cap for n, cap in caps.caps.items()},
+                prices={},
+                difference=difference,
+            )
+        )
+        training.refresh()
+
+    def redo(self, change: Mapping[str, Any]) -> None:
+        """Remove the same filters again; tensors are filled in afterwards."""
+        keep = change["keep"].cpu().numpy().astype(bool)
+        self._replace(Structure(self.graph, keep), check=False)
+
+    def _replace(self, structure: Structure, *, check: bool) -> float | None:
+        session = self.session
+        small = private_copy(session.model)
+        names = {id(p): name for name, p in small.named_parameters()}
+        cuts = slim(small, self.split, structure)
+        difference = None
+        if check:
+            difference = verify(session.model, self.split, structure, small, session.example)
+            _recounted(small, structure, session.example)
+        session.masks.cut(names, cuts)
+        session.replace(small, settled=SETTLED, left=structure)
+        release(session)
+        return difference
+
+    @cached_property
+    def costs(self) -> dict[str, Quadratic]:
+        """Bytes as those of the file, where there is a cap on them."""
+        if not forms(self.session):
+            return {}
+        return {"bytes": footprint(self.session, self.session.later).form(self.graph)}
+
+    def _threshold(self, ranking: Ranking, caps: Budget, extra: int) -> Structure:
+        """The survivors, where a file holds `extra` bytes more than its form of cost says."""
+        tighter = caps
+        if extra:
+            tighter = Budget(**(caps.caps | {"bytes": max(1, caps.caps["bytes"] - extra)}))
+        floor, costs, least = self.prune.floor, self.costs, self.least
+        try:
+            found = threshold(self.reach, ranking, tighter, floor=floor, costs=costs, least=least)
+        except BudgetError:
+            # What the file of one structure says of its channels, that of another may not.
+            return self._smallest(caps)
+        return found.structure
+
+    def _smallest(self, caps: Budget) -> Structure:
+        """One of the smallest structures, which meets the caps with its real file.
+
+        Raises:
+            BudgetError: If none of them does.
+        """
+
+        def price(structure: Structure) -> Cost:
+            found = priced(structure, self.costs)
+            return replace(found, bytes=self._file(structure)) if self.costs else found
+
+        return within(self.least, caps, price)
+
+    def _fitted(self, ranking: Ranking, caps: Budget) -> tuple[Structure, int]:
+        """The survivors; under a cap on the file's bytes again, until the slim model's file fits.
+
+        What a file says of the channels that are gathered and spread is in no form of cost.
+        """
+        extra = 0
+        while True:
+            found = self._threshold(ranking, caps, extra)
+            if not self.costs or found.keep.all():
+                return found, extra
+            over = self._file(found) - caps.caps["bytes"]
+            if over <= 0:
+                return found, extra
+            extra += over
+
+    @cached_property
+    def _extra(self) -> int:
+        """What has to be left for that, by the present weights."""
+        weights = dict(self.session.model.named_parameters())
+        return self._fitted(self._norms(weights), self.caps)[1] if self.costs else 0
+
+    def _file(self, structure: Structure) -> int:
+        """Most bytes that the file of what a structure leaves can have in the end."""
+        small = SimpleNamespace(
+            model=self.smaller(structure),
+            example=self.session.example,
+            settled=SETTLED,
+            bits=self.session.bits,
+            graph=self.session.graph,
+            masks={},  # how many of the zeros are among what goes is not known
+        )
+        return bound(cast("Session", small), self.session.later)
+
+    def _importance(self) -> Ranking:
+        """What the one-shot choice goes by."""
+        session = self.session
+        if not self.uniform and self.prune.importance is None:
+            return self._norms(dict(session.model.named_parameters()))
+        batches = [] if session.data is None else list(islice(session.data, self.prune.batches))
+        measured = gradients(session.model, batches, session.loss, clips=self.prune.clips)
+        importance = self.prune.scored_by(data=session.data is not None)
+        tensors = {name: p.detach() for name, p in session.model.named_parameters()}
+        scores = agreed(session, importance(self.graph, tensors, measured))
+        return fixed(self.split, ranks(self.split, scores) if self.uniform else scores)
+
+    def _norms(self, tensors: Mapping[str, Tensor]) -> Ranking:
+        if not self.uniform:
+            return reachable_norms(self.split, tensors)
+        norms = frobenius(self.graph, tensors, normalise=False)
+        return fixed(self.split, ranks(self.split, norms))
+
+
+def _recounted(small: nn.Module, structure: Structure, example: Example) -> None:
+    """Hold a slim model to its graph's prediction.
+
+    Raises:
+        VerificationError: If it costs anything else.
+    """
+    predicted, found = cost(structure), measure(small, example)
+    if (predicted.params, predicted.macs) != (found.params, found.macs):
+        raise VerificationError(
+            f"the slim {type(small).__name__} was counted anew and has {found}, where its graph "
+            f"predicted {predicted}. Nothing was returned. Please report the model"
+        )

@@ -1,0 +1,157 @@
+"""The graph of single filters: the coupled graph with its couplings cut at every bank.
+
+In the coupled graph a unit of a residual trunk owns entries of every layer along the trunk. Here
+every bank has units of its own, one for each of its filters and one for each of its inputs, and
+the trunk's units keep what belongs to no bank. All else is as before: a `Structure` of this graph
+has an exact cost by the same integer arithmetic, importance and surgery work on it as they do on
+the coupled one. What it does not know is which inputs and trunk units stay when filters go; that
+is `compressor.phases.filters.reach`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Units, Weight
+from compressor.phases.filters.bank import Bank, banks
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Where a bank's units stand: coupled unit -> unit of the split graph.
+
+    Attributes:
+        filters: For every coupled unit that the bank writes, its filter; `ALWAYS` for others. A
+            frozen unit keeps its own number.
+        inputs: The same for what it reads; equal to `filters` where a filter reads itself alone.
+    """
+
+    filters: Units
+    inputs: Units
+
+
+@dataclass(frozen=True)
+class Split:
+    """A network as filters.
+
+    Attributes:
+        coupled: The graph that was split; its units are the first units of `graph`.
+        graph: The graph of single filters.
+        banks: The layers, in order of their first use.
+        numbers: Of every bank, in the same order.
+        free: Which units of `graph` are filters that may be removed.
+    """
+
+    coupled: Graph
+    graph: Graph
+    banks: tuple[Bank, ...]
+    numbers: tuple[Numbers, ...]
+    free: Bools
+
+    @property
+    def filters(self) -> int:
+        """How many filters may be removed."""
+        return int(self.free.sum())
+
+    def of(self, bank: int) -> Units:
+        """The units of a bank's filters that may be removed."""
+        found = self.numbers[bank].filters
+        return found[found >= self.coupled.units]
+
+
+def split(model: nn.Module, graph: Graph) -> Split:
+    """Cut the couplings of a graph at every convolution and linear layer.
+
+    Args:
+        model: The model that `graph` was traced from.
+        graph: Its graph, with its program. Frozen axes stay whole here, too.
+
+    Raises:
+        ValueError: If the graph has lost its program.
+    """
+    found = banks(model, graph)
+    axes = list(graph.axes)
+    numbers: list[Numbers] = []
+    free: list[Units] = []
+    for bank in found:
+        sites = [site for site in graph.sites if site.weight == bank.weight]
+        filters = _new_axes(graph, axes, sites[0].writes, bank.name)
+        free.append(filters[filters >= graph.units])
+        inputs = filters
+        if bank.dense:
+            inputs = _new_axes(graph, axes, sites[0].reads, f"{bank.name} (input)")
+        numbers.append(Numbers(filters, inputs))
+    removable = np.zeros(sum(axis.size for axis in axes), dtype=bool)
+    removable[np.concatenate([np.zeros(0, np.int64), *free])] = True
+    smaller = _relabelled(graph, tuple(axes), found, numbers)
+    return Split(graph, smaller, found, tuple(numbers), removable)
+
+
+def _new_axes(graph: Graph, axes: list[Axis], dim: Dim, name: str) -> Units:
+    """Append axes for the free units of a dimension, one for each axis they come from."""
+    number = np.full(graph.units, ALWAYS, dtype=np.int64)
+    units = np.unique(dim.owner[dim.owner >= 0])
+    for place, axis in enumerate(graph.axes):
+        own = units[graph.axis_of[units] == place]
+        if axis.frozen:
+            number[own] = own
+        elif len(own):
+            first = sum(a.size for a in axes)
+            axes.append(Axis(name, first, len(own), 1, (name,)))
+            number[own] = np.arange(first, first + len(own))
+    return number
+
+
+def _relabelled(
+    graph: Graph, axes: tuple[Axis, ...], found: tuple[Bank, ...], numbers: list[Numbers]
+) -> Graph:
+    """The graph with the banks' dimensions owned by their own units."""
+    weights, channels = dict(graph.weights), dict(graph.channels)
+    of_weight = {bank.weight: n for bank, n in zip(found, numbers, strict=True)}
+    for bank, own in zip(found, numbers, strict=True):
+        weights[bank.weight] = _bank_weight(weights[bank.weight], own)
+        for name in bank.vectors:
+            weights[name] = _followed(weights[name], own.filters)
+        for name, dim in graph.channels.items():
+            if any(name == norm or name.startswith(f"{norm}.") for norm in bank.norms):
+                channels[name] = _owned(dim, own.filters)
+    sites = tuple(_site(site, of_weight.get(site.weight)) for site in graph.sites)
+    return replace(
+        graph,
+        axes=axes,
+        weights=weights,
+        channels=channels,
+        sites=sites,
+        activations={},
+        program=None,
+    )
+
+
+def _bank_weight(weight: Weight, own: Numbers) -> Weight:
+    dims = tuple(
+        _owned(dim, own.filters if place == weight.out_dim else own.inputs)
+        for place, dim in enumerate(weight.dims)
+    )
+    return replace(weight, dims=dims)
+
+
+def _followed(weight: Weight, number: Units) -> Weight:
+    return replace(weight, dims=tuple(_owned(dim, number) for dim in weight.dims))
+
+
+def _site(site: Site, own: Numbers | None) -> Site:
+    if own is None:
+        return site
+    reads, writes = _owned(site.reads, own.inputs), _owned(site.writes, own.filters)
+    return replace(site, reads=reads, writes=writes)
+
+
+def _owned(dim: Dim, number: Units) -> Dim:
+    """A dimension with its units renumbered."""
+    return Dim(np.append(number, ALWAYS)[dim.owner])

@@ -1,0 +1,40 @@
+"""Rows of a model's input, mel bands for one: what in the model is theirs, and doing without some.
+
+    trace      which entries of which weights belong to which row (rules in `rules`)
+    select     remove rows, and on how many of them a model runs
+    gates      factors on the rows, put where a zero is what removal is; gradients of these
+    masks      how it is found which rows to keep
+    learning   training with such factors
+    session    all of it for the model of a session, on its way under a budget
+
+`compressor.phases.frequency.phase.FrequencyMask` is the phase that uses them.
+"""
+
+from __future__ import annotations
+
+from compressor.phases.frequency.masks import (
+    AdmmMask,
+    DecayedMask,
+    L1Mask,
+    Learned,
+    TopKMask,
+    fisher,
+    taylor,
+)
+from compressor.phases.frequency.select import Rows, allowed, select_rows
+from compressor.phases.frequency.trace import RowGraph, trace_rows
+
+__all__ = [
+    "AdmmMask",
+    "DecayedMask",
+    "L1Mask",
+    "Learned",
+    "RowGraph",
+    "Rows",
+    "TopKMask",
+    "allowed",
+    "fisher",
+    "select_rows",
+    "taylor",
+    "trace_rows",
+]

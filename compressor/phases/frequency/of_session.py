@@ -1,0 +1,156 @@
+"""The rows that the model of a session sees, and removing some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
+
+import torch
+from torch import Tensor, nn
+
+from compressor.counting.measuring import measure
+from compressor.graph.program import named_tensors
+from compressor.inputs.batches import Batch
+from compressor.inputs.copies import private_copy
+from compressor.inputs.losses import Loss
+from compressor.phases.frequency.select import Rows, allowed, cut_rows, inside, nested, select_rows
+from compressor.phases.frequency.trace import RowGraph, trace_rows
+from compressor.run.calibration import calibration_loss
+from compressor.surgery.cutting import take
+
+if TYPE_CHECKING:
+    from compressor.session import Session
+
+
+@dataclass(frozen=True)
+class SessionRows:
+    """The rows of a session's model.
+
+    Attributes:
+        held: The model.
+        example: Its input, of full length.
+        seen: Which rows of the full input it sees.
+        graph: What belongs to which.
+    """
+
+    held: ref[nn.Module]
+    example: tuple[Tensor, ...]
+    seen: list[int]
+    graph: RowGraph
+
+    @staticmethod
+    def of(session: Session, dim: int) -> SessionRows:
+        """Trace the model's rows, once while its tensors keep their shapes."""
+        model = session.model
+        shapes = _shapes(model)
+        known = _TRACED.get(model)
+        if known is not None and known[0] == shapes and known[1].graph.dim == dim:
+            return known[1]
+        network, short, seen = inside(model, session.example, dim)
+        graph = trace_rows(network, short, dim=dim)
+        found = SessionRows(ref(model), session.example, seen, graph)
+        _TRACED[model] = (shapes, found)
+        return found
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, which its session keeps alive."""
+        model = self.held()
+        if model is None:
+            raise ReferenceError("the session of these rows is gone")
+        return model
+
+    @property
+    def count(self) -> int:
+        """How many it sees."""
+        return len(self.seen)
+
+    def named(self, mask: Tensor) -> list[int]:
+        """The rows of the full input that a mask over those seen keeps."""
+        return [row for row, alive in zip(self.seen, mask.tolist(), strict=True) if alive]
+
+    def select(self, keep: Sequence[int]) -> Rows:
+        """A copy of the model that sees these rows of the full input only."""
+        return select_rows(self.model, self.example, keep, dim=self.graph.dim, graph=self.graph)
+
+    def macs(self, count: int) -> int:
+        """MACs with so many rows."""
+        smaller = self.model if count == self.count else self.select(self.seen[:count])
+        return measure(smaller, self.example).macs
+
+    def within(self, cap: int, least: int) -> int:
+        """The most rows, but at least so many, with which a cap on MACs is met, if any is."""
+        if self.macs(self.count) <= cap:
+            return self.count
+        counts = allowed(
+            self.model, self.example, dim=self.graph.dim,
+            counts=range(least, self.count + 1), graph=self.graph,
+        )  # fmt: skip
+        low, high = 0, len(counts) - 1
+        while low < high:  # MACs rise with the rows: the last that fits, or the first of all
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.macs(counts[middle]) <= cap else (low, middle - 1)
+        return counts[low]
+
+    def loss(self, mask: Tensor, batches: Sequence[Batch], loss: Loss) -> float:
+        """Calibration loss of the removed form."""
+        smaller = private_copy(_innermost(self.model))
+        cut_rows(smaller, self.graph, mask.nonzero()[:, 0].tolist())
+        rows = torch.tensor(self.named(mask), device=self.example[0].device)
+        return calibration_loss(Rows(smaller, rows, dim=self.graph.dim), batches, loss)
+
+
+def remove(session: Session, keep: Sequence[int], dim: int = 2) -> None:
+    """Remove all rows but some from a session's model; masks of single weights follow.
+
+    Args:
+        session: Its model becomes a `Rows`.
+        keep: Numbers of the rows to keep, counted in the full input.
+        dim: The dimension that holds the rows.
+    """
+    rows = SessionRows.of(session, dim)
+    places = torch.tensor([rows.seen.index(row) for row in keep])
+    alive = torch.zeros(rows.count, dtype=torch.bool)
+    alive[places] = True
+    below = _below(session.model)
+    for weight in rows.graph.graph.weights.values():
+        name = f"{below}{weight.name}"
+        if name in session.masks and not all(d.fixed for d in weight.dims):
+            index = [torch.from_numpy(d.alive(alive.numpy())).nonzero()[:, 0] for d in weight.dims]
+            live = take(session.masks[name], tuple(index))
+            del session.masks[name]
+            session.masks[name] = live
+
+    def smaller(model: nn.Module) -> nn.Module:
+        same = _shapes(model) == _shapes(session.model)
+        graph = rows.graph if same else None
+        return nested(model, session.example, keep, dim=dim, graph=graph)
+
+    session.transform(smaller, within="network")
+
+
+_TRACED: WeakKeyDictionary[nn.Module, tuple[dict[str, torch.Size], SessionRows]] = (
+    WeakKeyDictionary()
+)
+"""What was found in models of sessions, which change in no other way than by losing entries."""
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in named_tensors(model)}
+
+
+def _innermost(model: nn.Module) -> nn.Module:
+    """The network that sees rows."""
+    while isinstance(model, Rows):
+        model = model.network
+    return model
+
+
+def _below(model: nn.Module) -> str:
+    """What stands before the names of that network."""
+    below = ""
+    while isinstance(model, Rows):
+        below, model = f"{below}network.", model.network
+    return below

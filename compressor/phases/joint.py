@@ -1,0 +1,283 @@
+"""Width, density and bits together, under one cap on bytes: which mix it is, the data decide."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
+from compressor.allocation.candidates import MARGIN
+from compressor.allocation.choices import Choice, choose_options
+from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
+from compressor.budget import Budget
+from compressor.errors import BudgetError
+from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.structure import Structure, restrict
+from compressor.importance import fisher, gradients
+from compressor.inputs.batches import Batch
+from compressor.inputs.copies import private_copy
+from compressor.inputs.settings import check_whole
+from compressor.network import network
+from compressor.quantization.rounded import rounded_weights
+from compressor.run.calibration import calibration_loss
+from compressor.run.file_size import UNIT, Footprint, footprint
+from compressor.run.widths import agreed
+from compressor.surgery.cutting import shrink
+
+if TYPE_CHECKING:
+    from compressor.phases import Phase
+    from compressor.run.training import Training
+    from compressor.session import Session
+
+WAYS: tuple[tuple[str, Objective], ...] = (("uniform", LogRetention()), ("dual", PowerMean(1)))
+"""How widths are chosen for every number of bits; see `compressor.allocation.candidates`."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Choose width, density and bits together; `Int8` has to end the schedule.
+
+    A byte can be spent on more channels, on more weights of a channel, or on more bits of a weight.
+    For every number of bits that a weight may take on average, the widths are chosen under all caps
+    (`compressor.allocate`); then every tensor gets the density and the bits that lose least
+    (`compressor.allocation.coding`, a multiple-choice knapsack). What is left of the network is
+    compared by its loss on the data, rounded and sparse as it would be, with BatchNorm
+    recalibrated. Dense tensors of 8 bits stay unless something else is clearly better.
+
+    Where a network is small, its widths count most; fewer than 8 bits pay where a cap is far below
+    what the network has.
+
+    Attributes:
+        averages: Bits that a weight may take on average, mask included.
+        codes: What every tensor is offered.
+        floor: Fewest units that any axis keeps.
+        round_to: Keep multiples of so many units.
+        batches: Most batches that importance and losses are measured on.
+        clips: Examples per micro-batch of that measurement.
+    """
+
+    averages: tuple[float, ...] = (8.0, 6.0, 5.0, 4.0, 3.0)
+    codes: tuple[Code, ...] = CODES
+    floor: int = 1
+    round_to: int = 1
+    batches: int = 16
+    clips: int = 4
+
+    lowers = frozenset({"params", "nonzero", "macs", "bytes"})
+    settles = frozenset[str]()
+    cuts = True
+    length = 1
+    needs = "Joint measures the loss of every mix"
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: If a number is out of range, or anything is of the wrong kind.
+        """
+        whole = {name: getattr(self, name) for name in ("floor", "round_to", "batches", "clips")}
+        check_whole("Joint", 1, **whole)
+        averages: object = self.averages
+        bits = cast("tuple[object, ...]", averages) if isinstance(averages, (tuple, list)) else ()
+        if not bits or not all(isinstance(b, (int, float)) and 1 < b <= 8 for b in bits):
+            raise ValueError(
+                f"Joint(averages={self.averages!r}): must be a tuple of numbers of "
+                "bits above 1, at most 8"
+            )
+        if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
+            raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")
+
+    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+        """Find out whether there is a cap on bytes that can be met.
+
+        Nobody after `Joint` may make zeros (`compressor.phases.order` sees to that): it counts
+        every weight that it keeps as one that stays, as nobody knows yet whose zeros those would
+        be.
+
+        Raises:
+            BudgetError: If there is none, or no structure meets the caps.
+        """
+        del earlier
+        if session.due is None or session.due.bytes is None:
+            raise BudgetError(
+                f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
+                "Budget(bytes='64KiB'), or use Prune()"
+            )
+        weights = coded_weights(session.model, rounded_later(session))
+        least = priced(footprint(session, session.later), weights, min(self.averages))
+        allocate(
+            session.graph, np.ones(session.graph.units), session.due, method="uniform",
+            floor=self.floor, round_to=self.round_to, costs={"bytes": least.form(session.graph)},
+        )  # fmt: skip
+
+    def run(self, training: Training, part: int) -> None:
+        """Measure, choose, remove and mask."""
+        del part
+        session = training.session
+        batches = list(islice(training.batches(whole=True), self.batches))
+        measured = _Measured(self, session, batches)
+        mixes = measured.mixes()
+        best = min(mixes, key=lambda mix: mix.loss)
+        chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
+        sensitivity = measured.sensitivity(chosen.allocation.structure)
+        tried = {mix.allocation.name: mix.loss for mix in mixes}
+        session.remove(chosen.allocation, measured.caps, tried, {"bytes": chosen.form})
+        self._encode(session, sensitivity)
+        training.refresh()
+
+    def redo(self, session: Session, change: Any) -> None:
+        """Nothing: a checkpoint holds units, masks and bits."""
+
+    def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
+        """Give every tensor its density and bits, within what the file really leaves."""
+        weights = coded_weights(session.model, rounded_later(session))
+        cap, left = cast("int", session.budget.bytes), footprint(session, session.later)
+        room = _room(left, weights, session.graph, session.graph.sizes, cap)
+        codes = _codes(self, weights, session.graph, sensitivity, room)
+        for name, code in codes.items():
+            if code.density < 1:
+                session.masks[name] = _live(weights[name], code)
+            if code.bits < max(BITS):
+                session.bits[name] = code.bits
+        session.masks.hold(session.model)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One way to spend the bytes.
+
+    Attributes:
+        allocation: The widths; its method names the bits as well.
+        form: Bytes of the file by the widths.
+        loss: On the data.
+    """
+
+    allocation: Allocation
+    form: Quadratic
+    loss: float
+
+
+class _Measured:
+    """Everything that is measured once, and the mixes made of it."""
+
+    def __init__(self, joint: Joint, session: Session, batches: Sequence[Batch]) -> None:
+        self.joint, self.session, self.batches = joint, session, batches
+        self.caps = cast("Budget", session.due)
+        self.names = rounded_later(session)
+        self.weights = coded_weights(session.model, self.names)
+        found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
+        tensors = {name: p.detach() for name, p in session.model.named_parameters()}
+        self.scores = agreed(session, fisher(session.graph, tensors, found))
+        self._fisher = fisher_diagonal(self.weights, found)
+        self._footprint = footprint(session, session.later)
+
+    def mixes(self) -> list[Mix]:
+        """All that fit the caps: with many bits to a weight none may.
+
+        Raises:
+            BudgetError: If none does.
+        """
+        found, refused = list[Mix](), list[BudgetError]()
+        for bits in self.joint.averages:
+            for way in WAYS:
+                try:
+                    found.append(self.mix(bits, *way))
+                except BudgetError as error:
+                    refused.append(error)
+        if not found:
+            raise refused[-1]
+        return found
+
+    def mix(self, bits: float, method: str, objective: Objective) -> Mix:
+        """Widths for a number of bits, codes for the widths, and the loss of both."""
+        session, graph = self.session, self.session.graph
+        form = priced(self._footprint, self.weights, bits).form(graph)
+        allocation = allocate(
+            graph, self.scores, self.caps, method=method, objective=objective,
+            floor=self.joint.floor, round_to=self.joint.round_to, costs={"bytes": form},
+        )  # fmt: skip
+        structure = allocation.structure
+        small = shrink(session.model, graph, structure)
+        cap = cast("int", self.caps.bytes)
+        room = _room(self._footprint, self.weights, graph, structure.widths, cap)
+        left, weights = restrict(structure), coded_weights(small, self.names)
+        codes = _codes(self.joint, weights, left, self.sensitivity(structure), room)
+        with torch.no_grad():
+            for name, code in codes.items():
+                weights[name].copy_(coded(weights[name], code, _out_dim(left, name)))
+        loss = np.array(calibration_loss(small, self.batches, session.loss))
+        named = replace(allocation, method=f"{bits:g} bits, {allocation.method}")
+        return Mix(named, form, float(agreed(session, loss)))
+
+    def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
+        """Mean squared gradients of the weights that a structure keeps."""
+        held = private_copy(self.session.model)
+        for name, weight in coded_weights(held, self.names).items():
+            weight.copy_(self._fisher.get(name, torch.zeros_like(weight)))
+        small = shrink(held, self.session.graph, structure)
+        return coded_weights(small, self.names)
+
+
+def rounded_later(session: Session) -> frozenset[str]:
+    """Names of the weights that `Int8` will round, and that may be offered fewer bits."""
+    return frozenset(rounded_weights(network(session.model, session.example)))
+
+
+def coded_weights(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:
+    """Some of a model's parameters by name; its own memory."""
+    return {name: p.detach() for name, p in model.named_parameters() if name in names}
+
+
+def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footprint:
+    """A bound in which an entry of some tensors takes so many bits."""
+    entries = dict(footprint.entries) | dict.fromkeys(names, ceil(bits * UNIT / 8))
+    return Footprint(entries, footprint.const)
+
+
+def _room(
+    footprint: Footprint,
+    names: Collection[str],
+    graph: Graph,
+    widths: NDArray[np.int64],
+    cap: int,
+) -> int:
+    """Bits that a cap leaves to some tensors, whatever zeros these have by now.
+
+    A code is charged in full for each of them, so that what their zeros save is no room.
+    """
+    rest = priced(footprint, names, 0).form(graph)(widths)
+    return 8 * cap - -(-8 * rest // UNIT)
+
+
+def _codes(
+    joint: Joint,
+    weights: Mapping[str, Tensor],
+    graph: Graph,
+    sensitivity: Mapping[str, Tensor],
+    room: int,
+) -> dict[str, Code]:
+    """The code of every tensor that loses least within so many bits."""
+    dims = {name: _out_dim(graph, name) for name in weights}
+    costs, losses = tables(weights, sensitivity, dims, joint.codes)
+    chosen: Choice = choose_options(costs, losses, room)
+    return {name: joint.codes[k] for name, k in zip(weights, chosen.options, strict=True)}
+
+
+def _out_dim(graph: Graph, name: str) -> int:
+    return graph.weights[name].out_dim or 0
+
+
+def _live(weight: Tensor, code: Code) -> Tensor:
+    """Which weights a code keeps: the largest."""
+    order = torch.argsort(weight.abs().flatten(), descending=True, stable=True)
+    live = torch.zeros(weight.numel(), dtype=torch.bool)
+    live[order[: code.kept(weight.numel())].cpu()] = True
+    return live.reshape(weight.shape)

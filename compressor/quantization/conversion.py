@@ -1,0 +1,185 @@
+"""From a network trained for int8 to the integer reference: what runs, is stored and is judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.integer import (
+    Geometry,
+    IntConv,
+    IntLinear,
+    IntMean,
+    IntTransposed,
+    Requantise,
+    Scale,
+)
+from compressor.network.steps import Value
+from compressor.quantization.chains import (
+    Layer,
+    Scaling,
+    affine,
+    layers,
+)
+from compressor.quantization.fake import WEIGHT_LIMIT, swapped
+from compressor.quantization.folding import Integers, fold
+from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
+from compressor.quantization.place import DROPOUTS, origin, scalings
+from compressor.quantization.pools import window
+from compressor.quantization.preparation import quantisers
+from compressor.quantization.rounded import geometry, weight_name
+from compressor.quantization.rounding import rounded_once
+
+aten = torch.ops.aten
+
+PLACE = "int8"
+"""Branch of a network that holds its integer layers."""
+
+
+def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False) -> Network:
+    """The integer reference of a network that was trained for int8, in evaluation mode.
+
+    Layers hold int8 weights under the names of the parameters, normalisation and dropout are gone,
+    and results do not depend on the batch or the machine where nothing floating is left between.
+
+    Args:
+        network: From `prepare`, calibrated; not touched.
+        sixteen: Round the scales of layers so that 16 bits hold them.
+        float_bias: Leave biases in floating point, as some runtimes want them.
+
+    Raises:
+        ValueError: If the network was not prepared and calibrated.
+    """
+    _check(network)
+    rewrite, weights = Rewrite(network), dict[str, Tensor]()
+    with torch.no_grad():
+        found = layers(network)
+        for part in found:
+            integers = _layer(network, rewrite, part, sixteen=sixteen, float_bias=float_bias)
+            weights[cast("str", weight_name(network, network.step(part.step)))] = integers.weight
+        for part in scalings(network, found):
+            _scaling(network, rewrite, part)
+        for step in network.steps:
+            _rest(network, rewrite, step)
+    built = rewrite.build()
+    for name, weight in weights.items():
+        _store(built, name, weight)
+    return rounded_once(built, PLACE).to(next(network.parameters()).device).eval()
+
+
+def feeding(network: Network, value: Value) -> ActivationQuantiser:
+    """The quantiser on whose grid a value stands.
+
+    Raises:
+        ValueError: If it stands on none.
+    """
+    step = network.producer(Ref(origin(network, value))) if isinstance(value, Ref) else None
+    called = network.get_submodule(step.op) if step and isinstance(step.op, str) else None
+    if not isinstance(called, ActivationQuantiser):
+        raise ValueError(f"convert: no quantiser rounds {value}: was the network prepared?")
+    return called
+
+
+def _check(network: Network) -> None:
+    each = quantisers(network)
+    if not each:
+        raise ValueError("convert: the network has no quantisers: prepare, calibrate and train it")
+    waiting = [name for name, quantiser in each.items() if quantiser.mode is not Mode.FAKE]
+    if waiting:
+        raise ValueError(
+            f"convert: {len(waiting)} of {len(each)} quantisers have no scale yet, {waiting[0]!r} "
+            "first: calibrate the network"
+        )
+
+
+def _layer(
+    network: Network, rewrite: Rewrite, part: Layer, *, sixteen: bool, float_bias: bool
+) -> Integers:
+    """Put an integer layer in the place of a layer and what goes into its scales."""
+    step = network.step(part.step)
+    name = cast("str", weight_name(network, step))
+    quantiser, moves = feeding(network, step.args[0]), _moves(network, step)
+    groups = moves.groups if moves is not None and moves.more is not None else 0
+    weight = swapped(network.tensor(name).cpu(), groups)
+    input_scale = quantiser.scale.cpu().float()
+    integers = fold(
+        weight,
+        affine(network, part.links, weight.shape[0], step.argument("bias")),
+        input_scale,
+        max(abs(end) for end in quantiser.grid.steps),
+        limit=_limit(network, step),
+        sixteen=sixteen,
+        float_bias=float_bias,
+    )
+    if moves is None:
+        made = IntLinear(integers, input_scale)
+    else:
+        made = (IntTransposed if groups else IntConv)(moves, integers, input_scale)
+    module = rewrite.add(f"{PLACE}.{part.step}", made)
+    rewrite.replace(
+        part.steps, Step(part.end, module, (step.args[0], Weight(name)), {}, step.module)
+    )
+    return replace(integers, weight=swapped(integers.weight, groups).contiguous())
+
+
+def _moves(network: Network, step: Step) -> Geometry | None:
+    """How a convolution moves; None for a matrix product."""
+    return None if packet(step) is aten.linear else geometry(network, step)
+
+
+def _limit(network: Network, step: Step) -> int:
+    """The largest integer that the weight of a layer was trained with."""
+    rounding = network.producer(step.args[1])
+    called = (
+        network.get_submodule(rounding.op) if rounding and isinstance(rounding.op, str) else None
+    )
+    return called.limit if isinstance(called, WeightQuantiser) else WEIGHT_LIMIT
+
+
+def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
+    """Put one gain and shift in the place of normalisation that follows no layer."""
+    channels = network.shapes[part.source][1]
+    whole = affine(network, part.links, channels)
+    module = rewrite.add(f"{PLACE}.{part.end}", Scale(whole.gain, whole.shift))
+    origin = network.step(part.end).module
+    rewrite.replace(part.steps, Step(part.end, module, (Ref(part.source),), {}, origin))
+
+
+def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
+    """Convert quantisers and average pooling; leave dropout out."""
+    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    if isinstance(called, ActivationQuantiser):
+        module = rewrite.add(f"{PLACE}.{step.name}", Requantise(called.scale, called.grid))
+        rewrite.edit(step.name, op=module)
+    elif packet(step) in DROPOUTS:
+        rewrite.redirect(step.name, cast("Ref", step.args[0]).name)
+    elif window(network, step) is not None and _rounded(network, step.args[0]):
+        size, stride = cast("tuple[tuple[int, ...], tuple[int, ...]]", window(network, step))
+        mean = IntMean(size, stride, feeding(network, step.args[0]).scale)
+        rewrite.edit(
+            step.name, op=rewrite.add(f"{PLACE}.{step.name}", mean), args=step.args[:1], kwargs={}
+        )
+
+
+def _rounded(network: Network, value: Value) -> bool:
+    """Whether a value stands on a grid."""
+    try:
+        feeding(network, value)
+    except ValueError:
+        return False
+    return True
+
+
+def _store(network: Network, name: str, weight: Tensor) -> None:
+    """Put int8 numbers under the name of a parameter, in the place of all its names."""
+    owner, _, leaf = name.rpartition(".")
+    old = network.tensor(name)
+    for holder in network.modules():
+        for held in (holder._parameters, holder._buffers):  # noqa: SLF001 - all names of a tied one
+            for other in [key for key, tensor in held.items() if tensor is old]:
+                del held[other]
+    network.get_submodule(owner).register_buffer(leaf, weight)

@@ -1,0 +1,209 @@
+"""From a network to one that trains for int8: quantisers put in, scales chosen from data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.graph.program import evaluating
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.quantization.chains import Layer
+from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
+from compressor.quantization.place import places
+from compressor.quantization.pools import window
+from compressor.quantization.presets import ORT, Preset
+from compressor.quantization.rounded import Layout, rounded_weights, weight_name
+
+aten = torch.ops.aten
+
+PLACE = "quantisers"
+"""Branch of a network that holds its quantisers."""
+
+
+def prepare(
+    network: Network,
+    preset: Preset = ORT,
+    *,
+    fold_bands: bool = True,
+    learned: bool = False,
+    bits: Mapping[str, int] = MappingProxyType({}),
+) -> Network:
+    """Put quantisers into a network: weights are rounded from now on, activations once calibrated.
+
+    Parameters keep their names, and tensors are shared with the network given.
+
+    Args:
+        network: A trained one, without quantisers.
+        preset: The grids of activations.
+        fold_bands: Normalisation by sub-bands (SubSpectralNorm) behind a convolution becomes part
+            of its scales, one for each channel and sub-band; else it is an operation of its own,
+            with its input and output rounded.
+        learned: Whether scales of activations are parameters.
+        bits: Of the weights that are to have fewer than the preset's, by name of the parameter.
+
+    Raises:
+        ValueError: If the network has quantisers already, or no layer that can be rounded.
+    """
+    if any(isinstance(module, ActivationQuantiser) for module in network.modules()):
+        raise ValueError("prepare: this network has quantisers already; prepare the one before")
+    network = _explicit(network)
+    found = places(network, bands=fold_bands)
+    if not found.layers:
+        raise ValueError(
+            "prepare: the network has no convolution and no matrix product on a parameter that "
+            "nothing else reads, so that int8 would change nothing: leave Int8() out"
+        )
+    rewrite = Rewrite(network)
+    _round_weights(network, rewrite, found.layers, bits, preset.weight_bits)
+    for name in found.results:
+        module = rewrite.add(f"{PLACE}.{name}", ActivationQuantiser(preset, learned=learned))
+        rewrite.insert_after(name, module)
+    built = rewrite.build()
+    device = next(network.parameters()).device
+    return built.to(device).train(network.training)
+
+
+def quantisers(network: nn.Module) -> dict[str, ActivationQuantiser]:
+    """The quantisers of a network's activations, by name."""
+    named = network.named_modules()
+    return {name: module for name, module in named if isinstance(module, ActivationQuantiser)}
+
+
+def set_mode(network: nn.Module, mode: Mode) -> None:
+    """Let all quantisers of a network, those of weights too, round (FAKE) or pass on (OFF)."""
+    for module in network.modules():
+        if isinstance(module, (ActivationQuantiser, WeightQuantiser)):
+            module.mode = mode
+
+
+def grids(network: nn.Module) -> dict[str, list[int]]:
+    """Mode and grid of every quantiser as plain data, for a checkpoint; see `set_grids`."""
+    each = quantisers(network).items()
+    return {name: quantiser.get_extra_state().tolist() for name, quantiser in each}
+
+
+def set_grids(network: nn.Module, plain: Mapping[str, Sequence[int]]) -> None:
+    """Give quantisers the modes and grids that `grids` told; their scales are ordinary tensors."""
+    for name, quantiser in quantisers(network).items():
+        quantiser.set_extra_state(torch.tensor(plain[name]))
+
+
+@torch.no_grad()
+def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    """Choose grid and scale of every activation from some batches, in evaluation mode.
+
+    Warns when the network looks untrained: scales that fit its activations will not fit those that
+    training leads to, and training has been seen to diverge from there.
+
+    Args:
+        network: From `prepare`.
+        batches: The inputs of some batches, on the network's device; some hundred examples do.
+
+    Raises:
+        ValueError: If there are no batches, or activations are not finite.
+    """
+    _warn_if_untrained(network)
+    each = quantisers(network)
+    for quantiser in each.values():
+        quantiser.observe()
+    count = 0
+    with evaluating(network):
+        for count, inputs in enumerate(batches, start=1):
+            network(*inputs)
+            _check_seen(each, count)
+    if not count:
+        raise ValueError("calibrate: there are no batches to choose scales from")
+    for name, quantiser in each.items():
+        try:
+            quantiser.settle()
+        except ValueError as error:
+            raise ValueError(f"calibrate: {name.removeprefix(f'{PLACE}.')}: {error}") from error
+
+
+def _check_seen(each: Mapping[str, ActivationQuantiser], number: int) -> None:
+    """Check what quantisers have seen by now.
+
+    Raises:
+        ValueError: If a value was not finite; names the batch and the activation.
+    """
+    for name, quantiser in each.items():
+        if not quantiser.finite:
+            raise ValueError(
+                f"calibrate: {name.removeprefix(f'{PLACE}.')}: an activation was infinite or not a "
+                f"number on batch {number} of data, of which scales are chosen: look for NaN or "
+                "infinity in the batch, or calibrate a trained network"
+            )
+
+
+def _explicit(network: Network) -> Network:
+    """Means that drop their dimensions become means that keep them, and a squeeze.
+
+    A quantiser can then stand between the two, where runtimes look for it.
+    """
+    rewrite = Rewrite(network)
+    for step in network.steps:
+        keep = packet(step) is aten.mean and step.argument("keepdim")
+        if packet(step) is not aten.mean or keep or window(network, step) is None:
+            continue
+        kept = Step(f"{step.name}_kept", step.op, (*step.args[:2], True), {}, step.module)
+        rewrite.insert_before(step.name, kept)
+        squeeze, dims = aten.squeeze.dims, step.args[1]
+        rewrite.edit(step.name, op=squeeze, args=(Ref(kept.name), dims), kwargs={})
+    return rewrite.build()
+
+
+def _round_weights(
+    network: Network, rewrite: Rewrite, layers: Iterable[Layer], bits: Mapping[str, int], most: int
+) -> None:
+    """Every layer reads its weight rounded, to `most` bits or to the fewer that `bits` names.
+
+    A weight that several share is rounded once.
+    """
+    modules: dict[tuple[int, Layout], str] = {}
+    layouts = rounded_weights(network)
+    rounded: dict[str, Ref] = {}
+    for part in layers:
+        step = network.step(part.step)
+        name = cast("str", weight_name(network, step))
+        if name not in rounded:
+            kind = (min(bits.get(name, most), most), layouts[name])
+            if kind not in modules:
+                modules[kind] = _rounding(rewrite, *kind)
+            call = Step(f"{step.name}_weight", modules[kind], (Weight(name),), {}, step.module)
+            rounded[name] = rewrite.insert_before(step.name, call)
+        rewrite.edit(step.name, args=(step.args[0], rounded[name], *step.args[2:]))
+
+
+def _rounding(rewrite: Rewrite, bits: int, layout: Layout) -> str:
+    """Name of a new module that rounds weights of a layout."""
+    groups = layout.groups
+    name = f"{PLACE}.weights_{bits}" + (f"_transposed_{groups}" if groups else "")
+    return rewrite.add(name, WeightQuantiser(bits, groups))
+
+
+def _warn_if_untrained(network: Network) -> None:
+    """Warn if a batch normalisation has the statistics that it began with."""
+    fresh = next(_fresh(network), None)
+    if fresh is not None:
+        warnings.warn(
+            f"calibrate: the statistics of {fresh!r} are those of a network that was never "
+            "trained. Scales chosen now will not fit what training leads to, and it may diverge: "
+            "train in floating point first",
+            stacklevel=4,
+        )
+
+
+def _fresh(network: Network) -> Iterator[str]:
+    """Names of batch normalisations that have seen no batch."""
+    for step in network.steps:
+        mean = step.argument("running_mean") if packet(step) is aten.batch_norm else None
+        if not isinstance(mean, Weight):
+            continue
+        variance = network.tensor(step.argument("running_var"))
+        if bool((network.tensor(mean) == 0).all() and (variance == 1).all()):
+            yield mean.name.rpartition(".")[0]

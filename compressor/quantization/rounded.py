@@ -1,0 +1,161 @@
+"""Which weights are rounded: the one answer for who plans bytes, trains and converts.
+
+A layer multiplies an activation by a parameter: a matrix product, or a convolution in one, two or
+three dimensions, transposed or not. Its weight is rounded if everything that reads it is such a
+layer and takes its output channels from the same dimension, so that one scale for each channel
+serves all. Any other weight stays in floating point, in training, in the file and in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from compressor.network import Network, Ref, Step, Weight, packet
+from compressor.network.integer import Geometry
+from compressor.network.steps import Value, leaves
+from compressor.quantization.layers import WeightQuantiser
+
+aten = torch.ops.aten
+
+TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
+CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d, *TRANSPOSED)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the output channels of a weight are.
+
+    Attributes:
+        groups: Of a transposed convolution, whose weight is (inputs, outputs / groups, kernel...);
+            0 for a weight (outputs, ...).
+    """
+
+    groups: int = 0
+
+
+def rounded_weights(network: Network) -> dict[str, Layout]:
+    """The parameters that int8 training rounds and the file holds as integers, by name.
+
+    Args:
+        network: Prepared for int8 or not.
+    """
+    readers: dict[str, list[Layout | None]] = {}
+    for step in network.steps:
+        name = weight_name(network, step)
+        layout = None if name is None else _layout(network, step, name)
+        for read in _read(network, step):
+            # A layer that reads its weight a second time, as its bias, reads it as something else.
+            once = read == name and step.weights.count(read) <= 1
+            readers.setdefault(read, []).append(layout if once else None)
+    returned = {leaf.name for leaf in leaves(network.outputs) if isinstance(leaf, Weight)}
+    found: dict[str, Layout] = {}
+    for name, layouts in readers.items():
+        first = layouts[0]
+        if first is not None and name not in returned and layouts.count(first) == len(layouts):
+            found[name] = first
+    return found
+
+
+def weighted(network: Network) -> tuple[Step, ...]:
+    """The steps that apply a weight which is rounded, in order."""
+    names = rounded_weights(network)
+    return tuple(step for step in network.steps if weight_name(network, step) in names)
+
+
+def weight_name(network: Network, step: Step) -> str | None:
+    """Name of the parameter that a layer multiplies by, rounded or not; None for any other step."""
+    if packet(step) is not aten.linear and packet(step) not in CONVOLUTIONS:
+        return None
+    weight: Value = step.argument("weight")
+    if isinstance(weight, Ref):
+        producer = network.producer(weight)
+        rounded = producer is not None and rounds_weights(network, producer)
+        weight = producer.args[0] if producer is not None and rounded else None
+    return weight.name if isinstance(weight, Weight) else None
+
+
+def rounds_weights(network: Network, step: Step) -> bool:
+    """Whether a step calls a quantiser of weights."""
+    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    return isinstance(called, WeightQuantiser)
+
+
+def geometry(network: Network, step: Step) -> Geometry | None:
+    """How a convolution by a parameter moves; None for what `moves` has no answer to."""
+    kernel = network.tensor(cast("str", weight_name(network, step))).shape[2:]
+    groups: Value = step.argument("groups")
+    return moves(step, kernel, groups) if isinstance(groups, int) else None
+
+
+def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None:
+    """How a convolution by a kernel of some size moves.
+
+    None where it pads one side more than the other, or by numbers known only when it runs.
+    """
+    names = ("stride", "padding", "dilation")
+    names = (*names, "output_padding") if packet(step) in TRANSPOSED else names
+    given: dict[str, Value] = {name: step.argument(name) for name in names}
+    if isinstance(given["padding"], str):
+        reach = _each(given["dilation"], len(kernel))
+        given["padding"] = _named_padding(given["padding"], reach, kernel)
+    each = {name: _each(value, len(kernel)) for name, value in given.items()}
+    if not all(isinstance(number, int) for numbers in each.values() for number in numbers):
+        return None
+    stride, padding, dilation, *more = each.values()
+    return Geometry(stride, padding, dilation, groups, more[0] if more else None)
+
+
+def channels_last(network: Network, step: Step) -> bool:
+    """Whether the channels of a layer's result are not its second dimension."""
+    shape, weight = (
+        network.shapes[step.name],
+        network.tensor(cast("str", weight_name(network, step))),
+    )
+    if packet(step) is aten.linear:
+        return len(shape) != 2
+    return len(shape) != weight.dim()  # without a batch channels come first
+
+
+def _layout(network: Network, step: Step, name: str) -> Layout | None:
+    """The layout of a layer's weight; None where the layer has no integer form."""
+    weight, bias = network.tensor(name), step.argument("bias")
+    if not isinstance(step.argument("input"), Ref) or not isinstance(bias, Weight | None):
+        return None
+    if not weight.is_floating_point() or weight.dim() < 2:
+        return None
+    if packet(step) is aten.linear:
+        return Layout()
+    found = geometry(network, step)
+    if found is None:
+        return None
+    return Layout() if found.more is None else Layout(found.groups)
+
+
+def _read(network: Network, step: Step) -> tuple[str, ...]:
+    """The parameters that a step reads, itself or rounded; what rounds them reads none."""
+    if rounds_weights(network, step):
+        return ()
+    name = weight_name(network, step)
+    return tuple(dict.fromkeys((*step.weights, *(() if name is None else (name,)))))
+
+
+def _named_padding(
+    padding: str, dilation: Sequence[Value], kernel: Sequence[int]
+) -> tuple[Value, ...]:
+    """The padding that a word stands for, None where the two sides differ."""
+    if padding == "valid":
+        return (0,) * len(kernel)
+    if not all(isinstance(d, int) for d in dilation):
+        return (None,) * len(kernel)
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    return tuple(None if r % 2 else r // 2 for r in reach)
+
+
+def _each(value: Value, count: int) -> tuple[Value, ...]:
+    """One number for each dimension, where an operation takes one for all as well."""
+    numbers = tuple(cast("Sequence[Value]", value)) if isinstance(value, list | tuple) else (value,)
+    return numbers * count if len(numbers) == 1 else numbers

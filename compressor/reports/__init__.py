@@ -1,0 +1,1 @@
+"""The end of a compression: counted anew, certified, drawn and returned."""

@@ -1,0 +1,198 @@
+"""The end of a compression: the result counted anew, held to the caps, and reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from compressor.budget import Budget, Cost
+from compressor.counting.measuring import measure
+from compressor.errors import CountError, VerificationError
+from compressor.graph.program import named_tensors
+from compressor.graph.structure import full
+from compressor.inputs.finite import check_result
+from compressor.network.counting import entries, multiply_accumulates
+from compressor.network.file import container
+from compressor.reports.kept import layers
+from compressor.reports.report import Epoch, Report, verdicts, versions
+from compressor.reports.result import Result
+from compressor.run.descent import cost
+from compressor.run.file_size import files
+
+if TYPE_CHECKING:
+    from compressor.rules import Verdict
+    from compressor.session import Session
+
+
+def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
+    """What a session has come to, with its report.
+
+    Args:
+        session: Nothing is left to be removed.
+        log: What training there was.
+
+    Raises:
+        VerificationError: If the result's cost is not what was predicted or over a cap, or it holds
+            or answers NaN or infinity where the model given did not.
+    """
+    dense, structure, name = session.dense, session.structure, type(session.given).__name__
+    contents = files(session)
+    sizes = (len(contents[0]), len(contents[1])) if contents else None
+    expected = None if session.settled else cost(structure)
+    left = session.left or structure
+    after = _counted(session)
+    fine = check_result(session.model, session.given, session.example)
+    recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
+    if contents:
+        _read_back(contents[1], after, name, whole=session.unrounded is None)
+    verdict, unjudged = _judged(session)
+    report = Report(
+        model=name,
+        budget=session.budget,
+        before=session.before,
+        after=after,
+        files=sizes,
+        accounted=_accounted(session),
+        fileless=session.fileless,
+        verdict=verdict,
+        unjudged=unjudged,
+        stored=_kinds(session.model),
+        layers=layers(session.given, full(session.whole), left, within=session.within),
+        elsewhere=dense.const_macs,
+        frozen=dict(dense.frozen),
+        shrinks=tuple(session.shrinks),
+        log=tuple(log),
+        versions=versions(),
+        count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
+    )
+    whole = not (session.settled or session.within)
+    return Result(session.model, report, structure, session.example, whole, fine)
+
+
+def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
+    """Hold what a file holds, read and counted anew by another counter, to the report.
+
+    Args:
+        content: Of the file.
+        after: What the report says.
+        model: What the model is called.
+        whole: Whether all parameters are in it as such; of integers only the weights are.
+
+    Raises:
+        VerificationError: If they differ.
+    """
+    network = container.unpack(content, memory=math.inf)  # our own, whatever it takes
+    macs, (params, alive) = multiply_accumulates(network), entries(network)
+    wrong = [f"{macs:,} MACs instead of {after.macs:,}"] if macs not in (None, after.macs) else []
+    if (params, alive) != (after.params, after.nonzero) if whole else params > after.params:
+        wrong.append(f"{params:,} parameters ({alive:,} non-zero) for {after}")
+    if wrong:
+        raise VerificationError(
+            f"the file of the smaller {model} was read back and has {'; '.join(wrong)}. Nothing "
+            "was returned. Please report the model"
+        )
+
+
+def _judged(session: Session) -> tuple[Verdict | None, str]:
+    """The verdict of the rule that the budget is, if it is one, or why there is none."""
+    rule = session.budget.rule
+    if rule is None:
+        return None, ""
+    try:
+        return rule.check(session.model, session.example), ""
+    except CountError as error:  # nothing that was trained is lost over it
+        return None, str(error)
+
+
+def _kinds(model: nn.Module) -> str:
+    """What the numbers of a model's weights are; vectors, which may be others, are few."""
+    kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+
+
+def _accounted(session: Session) -> tuple[int, int]:
+    """Bytes of the non-zero entries, and of all entries, at the bits they are stored with.
+
+    Of a network of integers its scales and biases count beside its weights; positions of zeros, and
+    what a file needs beside its numbers, do not.
+    """
+    tensors = [p for _, p in session.model.named_parameters()]
+    if session.unrounded is not None:
+        numbers = {id(t): t for t in session.model.buffers() if t.dtype != torch.int64}
+        tensors += list(numbers.values())
+    bits = [
+        min(8 * t.element_size(), session.bits.get(name, 64))
+        for name, t in _named(session, tensors)
+    ]
+    alive = sum(int(t.count_nonzero()) * b for t, b in zip(tensors, bits, strict=True))
+    return -(-alive // 8), -(-sum(t.numel() * b for t, b in zip(tensors, bits, strict=True)) // 8)
+
+
+def _named(session: Session, tensors: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    """Tensors with the names they have in the session's model."""
+    names = {id(t): name for name, t in named_tensors(session.model)}
+    return [(names.get(id(t), ""), t) for t in tensors]
+
+
+def _counted(session: Session) -> Cost:
+    """The result counted anew; one of integers, whose layers hold no parameters, by its own."""
+    found = measure(session.model, session.example)
+    if session.unrounded is None:
+        return found
+    return rounded(session.model, measure(session.unrounded, session.example), found.macs)
+
+
+def recount(
+    after: Cost, model: str, predicted: Cost | None, budget: Budget, *, file: int | None = None
+) -> Cost:
+    """Hold a smaller model to its graph's prediction, if any, and to the caps.
+
+    Args:
+        after: What was measured.
+        model: What the model is called.
+        predicted: By its graph; None where it has none.
+        budget: The caps.
+        file: Bytes of its file, which a cap on bytes then counts.
+
+    Raises:
+        VerificationError: If it costs anything but what was predicted, or more than allowed.
+    """
+    names = () if predicted is None else ("params", "macs", "bytes")
+    pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
+    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
+    if wrong:
+        raise VerificationError(
+            f"the smaller {model} was counted anew and has {', '.join(wrong)}, "
+            "which its graph predicted. Nothing was returned. Please report the model"
+        )
+    held = after if file is None else replace(after, bytes=file)
+    over = [f"{n} {getattr(held, n):,} > {budget.caps[n]:,}" for n in budget.excess(held)]
+    if over:
+        raise VerificationError(
+            f"the result was asked to meet {budget} and does not: {', '.join(over)}. "
+            "End the schedule with a Prune phase, or call Session.shrink()"
+        )
+    return after
+
+
+def rounded(model: nn.Module, before: Cost, macs: int) -> Cost:
+    """What a network of integers costs.
+
+    Args:
+        model: Its layers hold int8 weights, int32 biases and scales, all of them buffers.
+        before: What it cost in floating point. Its parameters are those that count: normalisation
+            has since gone into scales and biases, of which there are fewer.
+        macs: As measured on the integers.
+    """
+    tensors = {id(t): t for _, t in named_tensors(model)}.values()
+    weights = [t for t in tensors if t.dtype == torch.int8]
+    zeros = sum(t.numel() - int(t.count_nonzero()) for t in weights)
+    alive = before.params - zeros  # what is no weight may have become anything in training
+    stored = sum(t.numel() * t.element_size() for t in tensors)
+    return Cost(before.params, alive, macs, stored)

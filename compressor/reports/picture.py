@@ -1,0 +1,97 @@
+"""A picture of a compression: what every layer kept, and the totals against the caps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.storage import write_bytes
+
+if TYPE_CHECKING:
+    from compressor.reports.report import Epoch, Report
+
+BEFORE, AFTER, CAP = "#c8ccd4", "#2f6db5", "#c03028"
+
+
+def plot(report: Report, path: Path) -> None:
+    """Write the picture as PNG, in one step.
+
+    Args:
+        report: What to draw.
+        path: Where to write it.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import (  # noqa: PLC0415 - optional
+            FigureCanvasAgg,
+        )
+        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise ImportError("plotting needs matplotlib: pip install 'compressor-nn[plot]'") from error
+    rows = [layer for layer in report.layers if any(layer.macs)]
+    epochs = [epoch for epoch in report.log if epoch.extra]
+    height = 2.2 + 0.24 * len(rows)
+    figure = Figure(figsize=(13, height + (2.6 if epochs else 0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(height, 2.6)) if epochs else [figure]
+    panels: Any = parts[0].subplots(1, 4, width_ratios=(3, 3, 3, 1.6))
+    if epochs:
+        _solver(parts[1], epochs)
+    names = [layer.module for layer in rows]
+    channels = [layer.channels or (0, 0) for layer in rows]
+    _bars(panels[0], names, channels, "channels")
+    _bars(panels[1], None, [layer.params for layer in rows], "parameters")
+    _bars(panels[2], None, [layer.macs for layer in rows], "MACs")
+    _totals(panels[3], report)
+    figure.suptitle(f"{report.model} under {report.budget}")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_bytes(path, content.getvalue())
+
+
+def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], title: str) -> None:
+    """Horizontal bars, one per layer from top to bottom: before behind after."""
+    places = range(len(pairs))
+    axes.barh(places, [before for before, _ in pairs], color=BEFORE, label="before")
+    axes.barh(places, [after for _, after in pairs], color=AFTER, height=0.5, label="after")
+    axes.set_yticks(list(places), names or [""] * len(pairs), fontsize=7)
+    axes.invert_yaxis()
+    axes.set_title(title)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+    if names is not None:
+        axes.legend(fontsize=7)
+
+
+def _totals(axes: Any, report: Report) -> None:
+    """Each capped cost before and after, as a multiple of its cap."""
+    caps = report.budget.caps
+    costs = (report.before, report.after)
+    if report.files is not None:
+        costs = tuple(replace(c, bytes=n) for c, n in zip(costs, report.files, strict=True))
+    for place, (name, cap) in enumerate(caps.items()):
+        before, after = (getattr(cost, name) / cap for cost in costs)
+        axes.bar(place, before, color=BEFORE)
+        axes.bar(place, after, color=AFTER, width=0.5)
+        axes.text(place, after / 2, f"{after:.1%}", ha="center", color="white", fontsize=7)
+    axes.axhline(1, color=CAP, label="cap")
+    axes.set_xticks(range(len(caps)), list(caps))
+    axes.set_title("total / cap")
+    axes.legend(fontsize=7)
+
+
+def _solver(figure: Any, epochs: Sequence[Epoch]) -> None:
+    """What a solver logged, epoch by epoch: for ADMM its residuals, flips of its mask, and rho."""
+    names = list(dict.fromkeys(name for epoch in epochs for name in epoch.extra))
+    panels: Any = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        points = [(n, e.extra[name]) for n, e in enumerate(epochs, start=1) if name in e.extra]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=AFTER)
+        axes.set_title(name)
+        axes.set_xlabel(f"epoch of {epochs[0].phase}")
+        if name in {"primal", "dual", "rho"} and all(value > 0 for _, value in points):
+            axes.set_yscale("log")

@@ -1,0 +1,217 @@
+"""A report as text for a terminal and as Markdown: the same tables, written twice."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from compressor.reports.report import Layer, Report
+    from compressor.rules import Verdict
+
+WIDTH = 110
+"""Columns of the text: no line is longer, unless a module's name is."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: a title, names of its columns, and rows of cells; numbers go to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def text(report: Report) -> str:
+    """The report for a terminal; plain ASCII when standard output is none."""
+    plain = not sys.stdout.isatty()
+    out = io.StringIO()
+    console = Console(file=out, width=WIDTH, color_system=None, safe_box=plain)
+    console.print(heading(report), highlight=False, soft_wrap=True)
+    for grid in grids(report):
+        style = box.ASCII2 if plain else box.ROUNDED
+        table = Table(title=grid.title, box=style, title_justify="left", title_style="")
+        for number, name in enumerate(grid.columns):
+            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*row)
+        console.print(table)
+    for line in notes(report):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def markdown(report: Report) -> str:
+    """The report in Markdown."""
+    parts = [f"# {report.model}", heading(report)]
+    for grid in grids(report):
+        parts += [f"## {grid.title}", _pipes(grid)]
+    found = notes(report)
+    parts += ["## Notes", "\n".join(f"- {line}" for line in found)] if found else []
+    return "\n\n".join(parts) + "\n"
+
+
+def heading(report: Report) -> str:
+    """One sentence with the result."""
+    before, after = report.before, report.after
+    return (
+        f"{report.model}: {before.params:,} -> {after.params:,} parameters "
+        f"({_share(after.params, before.params)}), {before.macs:,} -> {after.macs:,} MACs "
+        f"({_share(after.macs, before.macs)}) under {report.budget}."
+    )
+
+
+def grids(report: Report) -> list[Grid]:
+    """All tables of a report."""
+    found = [_costs(report), _counters(report), _shrinks(report), _layers(report), _log(report)]
+    return [grid for grid in found if grid.rows]
+
+
+def notes(report: Report) -> list[str]:
+    """What is said in sentences: proof, frozen layers, versions."""
+    lines = [] if report.verdict is None else [_judged(report.verdict)]
+    if report.unjudged:
+        lines.append(f"Not judged by the rule: {report.unjudged}")
+    if report.difference is not None:
+        lines.append(
+            f"Checked: outputs of the smaller model and of the masked original differ by at most "
+            f"{report.difference:.1e} of how much outputs vary from input to input."
+        )
+    if report.accounted is not None:
+        free, counted = report.accounted
+        kinds = f", its weights in {report.stored}" if report.stored else ""
+        file = "" if report.files is None else f"; the file has {report.files[1]:,}{kinds}"
+        lines.append(
+            f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
+            f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
+        )
+    if report.fileless:
+        lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
+    lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
+    lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]
+    pairs = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return [*lines, f"Versions: {pairs}."]
+
+
+def _judged(verdict: Verdict) -> str:
+    """The verdict, and why it may differ from the budget's."""
+    if verdict.met:
+        return f"{verdict}."
+    return (
+        f"{verdict}, though the budget of the same caps is met: the rule counts otherwise than "
+        "`measure` does. Lower the caps by the difference, with Budget(...), and fit again."
+    )
+
+
+def _compared(tried: Mapping[str, float], taken: str) -> str:
+    losses = ", ".join(f"{name} {loss:.3g}" for name, loss in tried.items())
+    return f"Compared by loss before fine-tuning: {losses}; taken: {taken}."
+
+
+def _costs(report: Report) -> Grid:
+    filed = report.files is not None
+    pairs = {
+        name: (getattr(report.before, name), getattr(report.after, name))
+        for name in ("params", "nonzero", "macs", "bytes")
+    }
+    rows = [
+        _cost(report, name, pair, "" if filed and name == "bytes" else name)
+        for name, pair in pairs.items()
+    ]
+    rows += [_cost(report, "file", report.files, "bytes")] if report.files is not None else []
+    return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
+
+
+def _cost(report: Report, name: str, pair: tuple[int, int], key: str) -> tuple[str, ...]:
+    """One row; `key` is the cap that counts it, if any does."""
+    caps = report.budget.caps
+    counts = key in caps
+    cap = f"{caps[key]:,}" if counts else "-"
+    unused = f"{report.unused[key]:.2%}" if counts else "-"
+    binds = "yes" if key in report.binding else "no" if counts else "-"
+    return (name, f"{pair[0]:,}", f"{pair[1]:,}", cap, unused, binds)
+
+
+def _counters(report: Report) -> Grid:
+    rows: list[tuple[str, ...]] = []
+    for name, (before, after) in report.counters.items():
+        params, macs = (before.params, after.params), (before.macs, after.macs)
+        # 0 is what they say of layers they do not know, as those of integers.
+        rows.append((name, *(f"{n:,}" if n else "-" for n in (*params, *macs))))
+    columns = ("", "params before", "after", "MACs before", "after")
+    return Grid("What other counters say", columns, tuple(rows))
+
+
+def _shrinks(report: Report) -> Grid:
+    rows: list[tuple[str, ...]] = []
+    for number, s in enumerate(report.shrinks, start=1):
+        for name, cap in s.caps.items():
+            rows.append(
+                (
+                    str(number),
+                    s.method,
+                    name,
+                    f"{cap:,}",
+                    f"{s.reached[name]:,}",
+                    f"{s.value:.5g}",
+                    _number(s.bound, ".5g"),
+                    _number(s.gap, ".3%"),
+                    _number(s.prices.get(name), ".2g"),
+                )
+            )
+    columns = (
+        "shrink", "method", "cost", "cap", "reached", "value", "bound", "gap", "price of 1 %",
+    )  # fmt: skip
+    return Grid("Shrinks: objective reached, proven bound, shadow prices", columns, tuple(rows))
+
+
+def _layers(report: Report) -> Grid:
+    rows = [_layer(layer) for layer in report.layers]
+    if report.elsewhere:
+        macs = f"{report.elsewhere:,}"
+        rows.append(("(operations without a weight)", "", "-", "-", macs))
+    columns = ("module", "kind", "channels", "params", "MACs")
+    return Grid("Layers", columns, tuple(rows))
+
+
+def _layer(layer: Layer) -> tuple[str, ...]:
+    pairs = (layer.channels, layer.params, layer.macs)
+    cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
+    return (layer.module, layer.kind, *cells)
+
+
+def _log(report: Report) -> Grid:
+    names = list(dict.fromkeys(name for epoch in report.log for name in epoch.extra))
+    rows = [
+        (e.phase, str(e.epoch), f"{e.loss:.4f}", _number(e.accuracy, ".4f"), f"{e.seconds:.1f}",
+         *(_number(e.extra.get(name), ".3g") for name in names))
+        for e in report.log
+    ]  # fmt: skip
+    return Grid("Training", ("phase", "epoch", "loss", "val", "seconds", *names), tuple(rows))
+
+
+def _pair(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} -> {after:,}"
+
+
+def _share(after: int, before: int) -> str:
+    return f"{after / before:.1%}" if before else "-"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _pipes(grid: Grid) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule: Sequence[str] = ["---", *["---:"] * (len(grid.columns) - 1)]
+    return "\n".join([line(grid.columns), line(rule), *map(line, grid.rows)])

@@ -1,0 +1,388 @@
+"""What `fit` returns, and how it is kept: safetensors and JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor import storage
+from compressor.counting.stored import Compressed
+from compressor.export.front_end import rows_read
+from compressor.graph import archive
+from compressor.graph.program import first_names
+from compressor.graph.structure import Structure
+from compressor.inputs.finite import check_stored
+from compressor.inputs.models import check_model
+from compressor.network import Network, Varying, network
+from compressor.network.file import container
+from compressor.reports.found import check_content, check_directory
+from compressor.reports.render import heading
+from compressor.reports.report import Report
+from compressor.surgery.cutting import shrink
+from compressor.wording import brief, line
+
+NETWORK = "network.safetensors"
+"""Where `Result.save` puts a model that is not of the original's class."""
+
+EXTRA = "_extra_state"
+"""Last part of the name under which torch keeps what a module's `get_extra_state` returns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Compressed):
+    """A compressed model with its proof.
+
+    Attributes:
+        model: The smaller model, an ordinary module of the original's class.
+        report: What was done.
+        structure: Which units of the original stayed.
+        example: One input.
+        of_its_class: Whether the model is one of the original's class, of which `structure` says
+            what is left; else it has other rows, layers of other kinds, or is a network of data.
+        finite: Whether its tensors and outputs are known to be finite, so that it is not written
+            where they are not any more.
+    """
+
+    model: nn.Module
+    report: Report
+    structure: Structure
+    example: tuple[Tensor, ...] = ()
+    of_its_class: bool = True
+    finite: bool = False
+
+    def __repr__(self) -> str:
+        """One sentence; `report` says more."""
+        return f"<Result: {heading(self.report)}>"
+
+    @property
+    def network(self) -> Network:
+        """The model as data, in eval mode: what `write` stores and `export` exports.
+
+        Raises:
+            TraceError: If the model cannot be written as a network.
+            VerificationError: If it was finite and holds NaN or infinity now.
+        """
+        self._check()
+        return network(self.model, self.example).eval()
+
+    def _check(self) -> None:
+        """Check that a model that was finite still is.
+
+        Raises:
+            VerificationError: If it is not.
+        """
+        if self.finite:
+            check_stored(self.model)
+
+    def write(self, path: str | os.PathLike[str], varying: Varying | None = None) -> int:
+        """Write the whole model into one small file; returns its length in bytes.
+
+        `compressor.load` makes a network of it again, in a process that has never seen the model's
+        class: equal to `network`, bit for bit. A cap on bytes is a cap on this file, as it is
+        without `varying`.
+
+        Args:
+            path: Of the file, put in place in one step.
+            varying: Dimensions of the input that may have any size beside the batch, as ``(3,)``
+                for time, or by number of the input, ``{0: (3,)}``; what is written is compared with
+                the model on other sizes first. After `Int8` there are none: integers are made for
+                one size.
+
+        Raises:
+            TraceError: If the model cannot be written as a network, or not for any size there.
+            ValueError: If it has an operation that cannot be stored, or no such dimension.
+        """
+        return container.write(self._varying(varying), storage.path_of(path))
+
+    def _varying(self, varying: Varying | None) -> Network:
+        self._check()
+        return network(self.model, self.example, varying).eval()
+
+    @property
+    def rows(self) -> tuple[int, ...] | None:
+        """Which rows of its input (mel bands) the model reads, all that a front end need compute.
+
+        None if `FrequencyMask` took none away.
+
+        Raises:
+            TraceError: If the model cannot be written as a network.
+        """
+        return rows_read(self.network)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        front_end: nn.Module | None = None,
+        waveform: Tensor | None = None,
+        varying: Varying | None = None,
+    ) -> None:
+        """Write an ONNX file, for ONNX Runtime at its default settings; any batch size.
+
+        After `Int8` its convolutions, sums and pools run as kernels of 8-bit integers. Needs the
+        extra ``onnx``.
+
+        With a front end the file takes a waveform and gives what the model says. Then it should
+        have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.export`), but
+        products, as `recipes.portable.PortableLogMel` has.
+
+        Args:
+            path: Of the file, put in place in one step.
+            front_end: Any module from waveforms, (batch, samples) or (batch, channel, samples), to
+                the model's input (batch, channel, frequency, time), with all rows or with those of
+                `rows` alone; None to leave it to the caller.
+            waveform: One example, batch first, of the length that the model was trained on; None
+                for `front_end.example_input_array`.
+            varying: Dimensions of the input that may have any size, as for `write`; none with a
+                front end.
+
+        Raises:
+            ImportError: If onnx or onnxscript is not installed.
+            TraceError: If the model cannot be written as a network, or not for any size there.
+            ValueError: If the front end makes another shape than the model takes, or there is no
+                such dimension.
+        """
+        from compressor.export.onnx import export  # noqa: PLC0415 - onnx is optional
+
+        if varying and front_end is not None:
+            raise ValueError(
+                f"export(varying={varying!r}) with a front end, whose clips have one length: leave "
+                "one of the two out"
+            )
+        export(self._varying(varying), path, front_end, waveform)
+
+    def export_executorch(
+        self,
+        path: str | os.PathLike[str],
+        front_end: nn.Module | None = None,
+        waveform: Tensor | None = None,
+    ) -> None:
+        """Write an ExecuTorch program (.pte) for phones, run by XNNPACK; a batch of one.
+
+        What runs as integers is said in `compressor.export.executorch.export`. Needs the extra
+        ``executorch``.
+
+        Args:
+            path: Of the file, put in place in one step.
+            front_end: As for `export`; it must do without Fourier transforms.
+            waveform: As for `export`.
+
+        Raises:
+            ImportError: If executorch is not installed.
+            TraceError: If the model cannot be written as a network.
+            ValueError: If the front end makes another shape than the model takes.
+        """
+        from compressor.export.executorch import export  # noqa: PLC0415 - executorch is optional
+
+        export(self.network, path, front_end, waveform)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the model, how to rebuild it, and the report.
+
+        ``model-*.safetensors`` holds the smaller model's state dict, ``model.json`` what
+        `compressor.load` needs beside it, ``report.json`` and ``report.md`` the report. A model
+        that is not of the original's class is stored as `write` does, in ``network.safetensors``.
+        Every file is put in place in one step. What a module's `get_extra_state` returns is kept
+        where it is tensors and plain data; a warning names the modules where it is not.
+
+        Args:
+            directory: Created when missing; an older result there is replaced.
+
+        Raises:
+            VerificationError: If the model was finite and holds NaN or infinity now.
+        """
+        self._check()
+        folder = storage.path_of(directory)
+        storage.write_bytes(folder / "report.json", self.report.json().encode())
+        storage.write_bytes(folder / "report.md", self.report.markdown().encode())
+        if not self.of_its_class:
+            self.write(folder / NETWORK)
+            for old in (folder / "model.json", *folder.glob("model-*.safetensors")):
+                old.unlink(missing_ok=True)
+            return
+        tensors = stored(self.model)
+        data = {
+            "model": type(self.model).__name__,
+            "structure": archive.pack(self.structure),
+            "versions": dict(self.report.versions),
+            "buffers": _unstored(self.model),
+            "extra": _extras(self.model, tensors),
+        }
+        storage.write(folder, "model", tensors, data)
+        (folder / NETWORK).unlink(missing_ok=True)
+
+
+def load(
+    path: str | os.PathLike[str], model: nn.Module | None = None, *, memory: float | None = None
+) -> nn.Module:
+    """The small model that `Result.write` or `Result.save` wrote.
+
+    A file of `Result.write` may come from a stranger; `SECURITY.md` says what is promised of it.
+
+    Args:
+        path: A file of `Result.write`, or a directory of `Result.save`.
+        model: For a directory, the original architecture, freshly built; left untouched. The result
+            has its device and mode. Not looked at where a network was stored, as in a file.
+        memory: Bytes that reading a file may take; default 256 MiB and 16 times its length. Raise
+            it (``math.inf``: no bound) for a file that you trust and that holds nearly nothing but
+            zeros, or whose results take more than a GiB at a time.
+
+    Returns:
+        For a file a `compressor.network.Network` in eval mode on the CPU; for a directory a smaller
+        module of the same class. The saved weights, in their saved data type.
+
+    Raises:
+        FileNotFoundError: If nothing was saved there.
+        ValueError: If a file is damaged, or `model` is not the architecture that was compressed.
+    """
+    if isinstance(path, nn.Module):
+        raise ValueError("load takes the path first: load(path, model)")
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(
+            f"load takes the path of a file of Result.write or a directory of Result.save, and "
+            f"{brief(path)} is none"
+        )
+    place = Path(path)
+    if (place / NETWORK).is_file():
+        return container.read(place / NETWORK, memory)
+    if place.is_dir():
+        return _part_of(place, model)
+    check_content(place)
+    return container.read(place, memory)
+
+
+def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
+    """What is left of a model by a directory of `Result.save`."""
+    check_directory(directory)
+    if model is None:
+        raise ValueError(
+            f"{directory} is a directory of Result.save, which holds weights and no network: pass "
+            "the original architecture, load(path, model), or load a file of Result.write"
+        )
+    check_model(model)
+    tensors, data = storage.read(directory, "model")
+    file = directory / "model.json"
+    try:
+        name, structure = archive.text(data["model"]), archive.unpack(data["structure"])
+    except _DAMAGES as error:
+        raise _damaged(file, error) from error
+    wrong = archive.mismatches(model, structure.graph)
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise ValueError(
+            f"{directory} holds a compressed {name} and cannot become a part of this "
+            f"{type(model).__name__}: {'; '.join(wrong[:5])}{more}. Build the model with the "
+            "arguments it had when it was compressed"
+        )
+    if type(model).__name__ != name:
+        warnings.warn(
+            f"{directory} holds a compressed {name} and is loaded into a "
+            f"{type(model).__name__}: the tensors fit, whether the two compute the same is not "
+            "known",
+            stacklevel=3,
+        )
+    try:
+        return _filled(shrink(model, structure.graph, structure), tensors, data)
+    except _DAMAGES as error:
+        raise _damaged(file, error) from error
+
+
+_DAMAGES = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    *(MemoryError, RecursionError),
+)
+"""What comes of data that is not what was written."""
+
+
+def _damaged(file: Path, error: Exception) -> ValueError:
+    said = line(error)[:200]
+    why = f"what it says makes no part of a model ({type(error).__name__}: {said})"
+    return storage.damaged(file, why)
+
+
+def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> nn.Module:
+    """A model of the right shapes with what was saved of it."""
+    saved = {name: t for name, t in tensors.items() if not name.startswith(f"{EXTRA}/")}
+    missing = [name for name in stored(small) if name not in saved]
+    if missing:
+        raise ValueError(f"{len(missing)} tensors are not there, {missing[0]!r} for one")
+    extra = {name: storage.restore(value, tensors) for name, value in data.get("extra", {}).items()}
+    assign(small, saved)
+    types: Mapping[str, str] = data.get("buffers", {})
+    if not isinstance(types, dict):
+        raise TypeError(f"data types of buffers are in no {type(types).__name__}")
+    for name, buffer in small.named_buffers():
+        if name in types:
+            buffer.data = buffer.to(_dtype(types[name]))
+    for name, value in extra.items():
+        small.get_submodule(name).set_extra_state(value)
+    return small
+
+
+def stored(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model's state dict, every tied one once, under its first name."""
+    first = first_names(model)
+    state = {name: value for name, value in model.state_dict().items() if not _is_extra(name)}
+    return {name: state[name] for name in state if first.get(name, name) == name}
+
+
+def _is_extra(name: str) -> bool:
+    return name.rpartition(".")[2] == EXTRA
+
+
+def _extras(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Extra state by module as plain data, its tensors moved into `tensors`."""
+    found: dict[str, Any] = {}
+    for name, value in model.state_dict().items():
+        if _is_extra(name):
+            module, inside = name.rpartition(".")[0], dict[str, Tensor]()
+            try:
+                found[module] = storage.flatten(value, inside, f"{EXTRA}/{module}")
+            except TypeError as error:
+                warnings.warn(
+                    f"the extra state of {module or type(model).__name__!r} is not saved, as it "
+                    f"is no plain data ({error}): have its get_extra_state return tensors, "
+                    "numbers, strings, lists and dictionaries of them",
+                    stacklevel=3,
+                )
+            else:
+                tensors |= {key: tensor.clone() for key, tensor in inside.items()}
+    return found
+
+
+def _unstored(model: nn.Module) -> dict[str, str]:
+    """Data types of the floating-point buffers that no state dict holds."""
+    state = model.state_dict()
+    return {
+        name: str(buffer.dtype).removeprefix("torch.")
+        for name, buffer in model.named_buffers()
+        if name not in state and buffer.is_floating_point()
+    }
+
+
+def _dtype(name: str) -> torch.dtype:
+    found: object = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"a saved buffer's data type is {name!r}, which torch does not know")
+    return found
+
+
+def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a model's tensors the values and data types of others of the same shapes, in place.
+
+    Raises:
+        ValueError: If a name or a shape does not match.
+    """
+    own = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    for name, tensor in tensors.items():
+        target = own.get(name)
+        if target is None or target.shape != tensor.shape:
+            found = "nothing" if target is None else tuple(target.shape)
+            raise ValueError(f"saved {name} {tuple(tensor.shape)} meets {found} in the model")
+        target.data = tensor.to(target.device)

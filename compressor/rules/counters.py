@@ -1,0 +1,330 @@
+"""What other counters say of a model: torchinfo (hence NeSsi and the challenge), fvcore, thop.
+
+They disagree with each other by up to 11 % on one network, so a number without its counter says
+little; `docs/counting.md` has the table. The torchinfo 1.8 rule is computed here, from a list of
+the calls a network makes. fvcore and thop are called where they are installed. All of them run a
+copy of the model for one input, in eval mode.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.counting.measuring import Example, mask_of, one_input, opened, run
+from compressor.counting.stored import COUNTED, Compressed
+from compressor.inputs import randomness
+from compressor.inputs.copies import private_copy
+from compressor.inputs.process import exclusive
+from compressor.network import Network
+from compressor.network import counting as steps
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one counter says.
+
+    Attributes:
+        params: Parameters.
+        macs: Multiply-accumulates for one input ("mult-adds", "flops" of fvcore, "ops" of thop).
+    """
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One line of a network's call list: a module, called or only containing what is called.
+
+    Attributes:
+        module: Its qualified name.
+        module_type: Name of its class; the rule asks whether it contains "Conv".
+        depth: How deep it is nested; the model itself is 0.
+        leaf: Whether it has no children.
+        repeated: Whether the same module stands in the list before.
+        parameters: Name and number of entries of its parameters, those of children included;
+            a masked parameter counts the ones of its mask where masks are counted.
+        output: Shape of what it returned, (batch, channel, …); None where it was not called.
+    """
+
+    module: str
+    module_type: str
+    depth: int
+    leaf: bool
+    repeated: bool
+    parameters: tuple[tuple[str, int], ...]
+    output: tuple[int, ...] | None
+
+
+def torchinfo_count(
+    model: nn.Module | Compressed, example: Example | None = None, *, masks: bool = True
+) -> Count:
+    """Parameters and mult-adds as torchinfo 1.8 and therefore NeSsi's torch path count them.
+
+    torchinfo itself sees no layer in a network of data (what a file is loaded as, what `Int8` and
+    `Half` leave) and would say zero: there the same rule is read off the steps.
+
+    Args:
+        model: Any module, or what `fit` returned; torch.jit modules are not supported.
+        example: Input, first item used; by default `model.example_input_array`.
+        masks: Whether entries hidden by an active mask of `torch.nn.utils.prune` go uncounted, as
+            with torchinfo; without, the count is the one after `prune.remove`.
+
+    Raises:
+        CountError: If the model cannot be copied or run.
+        ValueError: If there is no example.
+    """
+    model, example = opened(model, example)
+    recorder = _recorded(model, example, masks=masks)
+    calls = recorder.calls()
+    inside = [module for module in recorder.heard if isinstance(module, Network)]
+    stored = {id(s.tensor): s for network in inside for s in network.stored()}.values()
+    # Its parameters are in the list as those of any container; what integers hold is not.
+    held = (s.tensor for s in stored if s.role in COUNTED)
+    buffers = [tensor for tensor in held if not isinstance(tensor, nn.Parameter)]
+    return Count(
+        params=torchinfo_params(calls) + sum(t.numel() for t in buffers),
+        macs=sum(map(torchinfo_macs, calls)) + sum(map(steps.torchinfo_macs, inside)),
+    )
+
+
+def torchinfo_macs(call: Call) -> int:
+    """Mult-adds of one call.
+
+    The rule: a module with children has none. In a convolution every entry of weight and bias
+    counts once per position of the output; elsewhere weight and bias count once per item of the
+    batch. Parameters with "weight" or "bias" inside their name (recurrent layers) count once per
+    entry of the output's first two dimensions. Others, and all functional operations, count zero.
+    """
+    if not call.leaf or call.output is None:
+        return 0
+    shape = call.output
+    positions = prod(shape[:1] + shape[2:]) if "Conv" in call.module_type else prod(shape[:1])
+    total = 0
+    for name, size in call.parameters:
+        if name in {"weight", "bias"}:
+            total += size * positions
+        elif "weight" in name or "bias" in name:
+            total += size * prod(shape[:2])
+    return total
+
+
+def torchinfo_params(calls: Sequence[Call]) -> int:
+    """Parameters of a call list: each line's own, once per module.
+
+    A leaf's own are all it has; a container's are what its lines below do not account for, and at
+    least none. Without tied parameters this is every distinct parameter once; a parameter tied
+    between two modules may count twice, as it does there.
+    """
+    own = [0] * len(calls)
+    for index in reversed(range(len(calls))):
+        own[index] = sum(size for _, size in calls[index].parameters)
+        if not calls[index].leaf:
+            below = _below(calls, index)
+            own[index] -= sum(own[line] for line in below if not calls[line].repeated)
+    return sum(max(n, 0) for n, call in zip(own, calls, strict=True) if not call.repeated)
+
+
+def _below(calls: Sequence[Call], index: int) -> range:
+    """The lines that lie in line `index`: those after it up to the next that is not deeper."""
+    ends = (i for i in range(index + 1, len(calls)) if calls[i].depth <= calls[index].depth)
+    return range(index + 1, next(ends, len(calls)))
+
+
+def record_calls(
+    model: nn.Module, example: Example | None = None, *, masks: bool = True
+) -> list[Call]:
+    """Run a copy of `model` for one input and list the calls of its modules, in order.
+
+    Arguments and errors as in `torchinfo_count`.
+
+    A module registered under several names has the last one and its depth. Containers that are
+    never called themselves (ModuleList) are listed before their first called content.
+    """
+    return _recorded(model, example, masks=masks).calls()
+
+
+def _recorded(model: nn.Module, example: Example | None, *, masks: bool) -> _Recorder:
+    recorder = _Recorder(private_copy(model).eval(), masks=masks)
+    with randomness.preserved(), torch.no_grad(), recorder.listening():
+        run(recorder.model, one_input(model, example))
+    return recorder
+
+
+class _Recorder:
+    """Listens to a model and turns what it heard into a call list."""
+
+    def __init__(self, model: nn.Module, *, masks: bool) -> None:
+        self.model = model
+        self.masks = masks
+        self.names: dict[nn.Module, str] = {}
+        self.parents: dict[nn.Module, tuple[nn.Module, ...]] = {}
+        self._place(model, "", ())
+        self.heard: list[nn.Module] = []
+        self.outputs: list[tuple[int, ...] | None] = []
+
+    def _place(self, module: nn.Module, name: str, parents: tuple[nn.Module, ...]) -> None:
+        self.names[module] = name
+        self.parents[module] = parents
+        for key, child in module._modules.items():  # noqa: SLF001 - named_children drops repeats
+            if child is not None:
+                self._place(child, f"{name}.{key}".lstrip("."), (*parents, module))
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Hear every call of every module."""
+        last: dict[nn.Module, int] = {}
+
+        def before(module: nn.Module, _: object) -> None:
+            last[module] = len(self.heard)
+            self.heard.append(module)
+            self.outputs.append(None)
+
+        def after(module: nn.Module, _: object, output: object) -> None:
+            self.outputs[last[module]] = _shape(output)
+
+        handles = [module.register_forward_pre_hook(before) for module in self.names]
+        handles += [module.register_forward_hook(after) for module in self.names]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def calls(self) -> list[Call]:
+        """The call list: what was heard, each after the containers it lies in."""
+        lines: list[tuple[nn.Module, tuple[int, ...] | None]] = []
+        inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
+        for module, output in zip(self.heard, self.outputs, strict=True):
+            parents = self.parents[module][1:]
+            for depth, parent in enumerate(parents):
+                if inside[depth : depth + 1] != [parent]:
+                    lines.append((parent, None))
+                    inside[depth:] = [parent]
+            lines.append((module, output))
+            inside[len(parents) :] = [] if module is self.model else [module]
+        return self._numbered(lines)
+
+    def _numbered(self, lines: list[tuple[nn.Module, tuple[int, ...] | None]]) -> list[Call]:
+        """Turn lines into calls, marking those whose parameters are not to be counted again.
+
+        Of a called module that is every call but the first; of a container that is only entered,
+        every line as soon as there are two of them (torchinfo lists one object twice).
+        """
+        called = set(self.heard)
+        entered = Counter(module for module, output in lines if output is None)
+        seen: set[nn.Module] = set()
+        calls: list[Call] = []
+        for module, output in lines:
+            if output is None:
+                repeated = module in called or entered[module] > 1
+            else:
+                repeated = module in seen
+                seen.add(module)
+            calls.append(self._line(module, output, repeated=repeated))
+        return calls
+
+    def _line(self, module: nn.Module, output: tuple[int, ...] | None, *, repeated: bool) -> Call:
+        return Call(
+            module=self.names[module],
+            module_type=type(module).__name__,
+            depth=len(self.parents[module]),
+            leaf=not any(module.children()),  # an empty Sequential is false, hence no child
+            repeated=repeated,
+            parameters=tuple(_parameter_sizes(module, masks=self.masks)),
+            output=output,
+        )
+
+
+def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, int]]:
+    """Name and entries of every parameter of `module` and its children."""
+    for name, parameter in module.named_parameters():
+        holder, _, own_name = name.rpartition(".")
+        mask = mask_of(module.get_submodule(holder), own_name)
+        if mask is None:
+            yield name, parameter.numel()
+        else:
+            yield name.removesuffix("_orig"), int(mask.sum()) if masks else parameter.numel()
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    """Shape of the tensor that stands for `output`: the last of a dict, the first of a sequence."""
+    if isinstance(output, Mapping) and output:
+        return _first_shape(list(output.values())[-1])
+    return _first_shape(output)
+
+
+def _first_shape(output: Any) -> tuple[int, ...]:
+    if isinstance(output, Tensor):
+        return tuple(output.shape)
+    if isinstance(output, Mapping):
+        return _first_shape(list(output.values()))
+    return _first_shape(output[0]) if isinstance(output, (list, tuple)) and output else ()
+
+
+def thop_count(model: nn.Module, example: Example | None = None) -> Count | None:
+    """What thop counts, or None where it is not installed; arguments as in `torchinfo_count`.
+
+    It misses functional operations and parameters held by a module that has children.
+    """
+    thop = _installed("thop")
+    if thop is None:
+        return None
+    inputs = one_input(model, example)
+    with _quiet(), randomness.preserved():
+        macs, params = thop.profile(private_copy(model), inputs=inputs, verbose=False)
+    return Count(params=round(params), macs=round(macs))
+
+
+def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | None:
+    """What fvcore counts, or None where it is not installed; arguments as in `torchinfo_count`.
+
+    It counts operations it does not know, recurrent layers among them, as zero.
+    """
+    fvcore = _installed("fvcore.nn")
+    if fvcore is None:
+        return None
+    scratch = private_copy(model).eval()
+    with (
+        _quiet(),
+        randomness.preserved(),
+    ):  # with gradients, as it is run by default: without, attention is fused and lost
+        analysis = fvcore.FlopCountAnalysis(scratch, one_input(model, example))
+        analysis = analysis.unsupported_ops_warnings(enabled=False)
+        macs = analysis.uncalled_modules_warnings(enabled=False).total()
+        params = fvcore.parameter_count(scratch)[""]
+    return Count(params=int(params), macs=int(macs))
+
+
+def _installed(name: str) -> ModuleType | None:
+    """The optional package `name`, or None."""
+    with _quiet():
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return None
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep the deprecation warnings and log lines of old packages out of the user's sight."""
+    with exclusive(), warnings.catch_warnings():
+        disabled = logging.root.manager.disable
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

@@ -1,0 +1,1 @@
+"""A compression under way: training, widths, the bound on the file, checkpoints."""

@@ -1,0 +1,257 @@
+"""Checkpoints: kill a run at any moment, make the same call again, get the same bits.
+
+After every part of every phase the whole state of a run is written: tensors of the model, the
+optimiser and the random generators to a safetensors file, the rest to JSON (`compressor.storage`).
+The old checkpoint stays until the new one is complete. What the caller gives anew (the model, the
+data, the schedule) is not stored but identified, so that a run is never resumed as another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compressor import storage
+from compressor.errors import ResumeError
+from compressor.inputs import randomness
+from compressor.phases import Phase, Solver
+from compressor.reports.report import Epoch, Shrink
+from compressor.run.training import Training, all_tensors, fill
+from compressor.wording import line
+
+NAME = "checkpoint"
+DIGESTS = ("initial weights", "first batch", "first batch of val")
+"""Entries of an identity that are too long, or say too little, to be printed."""
+
+MOST = 3
+"""Differences of one kind that an error names."""
+
+SHOWN = 200
+"""Characters of a value that an error shows, from shortly before where two values part."""
+
+
+class Checkpoint:
+    """A directory that a run is written to and resumed from.
+
+    Attributes:
+        directory: Where the files are.
+        identity: What makes the run this one and no other; see `compressor.run.identity`.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        identity: Mapping[str, Any],
+        loaders: Sequence[object] = (),
+        *,
+        writes: bool = True,
+    ) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            directory: Created with the first checkpoint.
+            identity: From `compressor.run.identity.identify`.
+            loaders: Data loaders whose generators belong to the state.
+            writes: False in all processes but one.
+        """
+        self.directory = Path(directory)
+        self.identity = dict(identity)
+        self._loaders = loaders
+        self._writes = writes
+
+    def save(self, training: Training, phase: int, part: int) -> None:
+        """Write the state: the next thing to do is `part` of `phase`."""
+        session = training.session
+        if not self._writes:
+            return
+        optimizer = session.optimizer
+        state = {
+            "position": (phase, part),
+            "alive": torch.from_numpy(session.alive),
+            "model": all_tensors(session.model),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+            "best": training.best,
+            "random": randomness.capture(*self._loaders),
+            "log": [dataclasses.asdict(epoch) for epoch in training.log],
+            "shrinks": [dataclasses.asdict(shrink) for shrink in session.shrinks],
+            "masks": dict(session.masks),
+            "bits": dict(session.bits),
+            "changes": list(session.changes),
+            "solver": training.state,
+            "teacher": all_tensors(session.teacher) if session.taught else None,
+        }
+        tensors: dict[str, torch.Tensor] = {}
+        plain = storage.flatten(state, tensors)
+        storage.write(self.directory, NAME, tensors, {"identity": self.identity, "state": plain})
+
+    def resume(self, training: Training, phases: Sequence[Phase]) -> tuple[int, int]:
+        """Bring a run to where it was; returns the next phase and part, (0, 0) for a new run.
+
+        Args:
+            training: A new one.
+            phases: The schedule: a solver makes its own changes of structure again.
+
+        Raises:
+            ResumeError: If the directory holds another run, or is damaged.
+        """
+        if not (self.directory / f"{NAME}.json").exists():
+            return 0, 0
+        try:
+            tensors, data = storage.read(self.directory, NAME)
+        except (ValueError, OSError) as error:
+            raise ResumeError(
+                f"cannot resume: {error} Or delete {self.directory} to start over."
+            ) from error
+        file = self.directory / f"{NAME}.json"
+        if not isinstance(data, dict) or not isinstance(data.get("identity"), dict):
+            raise ResumeError(
+                f"cannot resume: {file} is damaged, it says nothing of "
+                f"which run it belongs to. Delete {self.directory} to start over."
+            )
+        self._check(data["identity"])
+        try:
+            return self._take_up(training, phases, storage.restore(data["state"], tensors))
+        except Exception as error:  # whatever it holds, it is not what `save` wrote
+            why = line(error)
+            raise ResumeError(
+                f"cannot resume: {file} is damaged, or of another version: what it holds does not "
+                f"fit this run ({type(error).__name__}: {why}). Delete {self.directory} to start "
+                "over."
+            ) from error
+
+    def _take_up(
+        self, training: Training, phases: Sequence[Phase], state: dict[str, Any]
+    ) -> tuple[int, int]:
+        """Make a run what a state says; returns the next phase and part."""
+        session, (phase, part) = training.session, state["position"]
+        if not (0 <= phase < len(phases) and 0 <= part <= phases[phase].length):
+            raise ValueError(f"part {part} of phase {phase} is not in a schedule of {len(phases)}")
+        if state["teacher"] is not None:
+            session.teach(session.given, trained=True)
+            _filled(session.teacher, state["teacher"])
+        session.jump(
+            _alive(state["alive"], session.dense.units), list(map(_shrink, state["shrinks"]))
+        )
+        for number, change in state["changes"]:
+            cast("Solver", phases[number]).redo(session, change)
+        session.changes = list(state["changes"])
+        session.masks.restore(state["masks"])
+        session.bits = dict(state["bits"])
+        training.resume(state["optimizer"])
+        _filled(session.model, state["model"])
+        training.state = dict(state["solver"])
+        training.log = [Epoch(**epoch) for epoch in state["log"]]
+        training.best = state["best"]
+        if training.best is not None:
+            _check_tensors(session.model, training.best[1])
+        _check_masks(session.model, session.masks)
+        randomness.put_back(state["random"], *self._loaders)
+        return phase, part
+
+    def _check(self, then: Mapping[str, Any]) -> None:
+        """Refuse another run, saying what differs."""
+        wrong: list[str] = []
+        for name in dict.fromkeys((*self.identity, *then)):
+            old, new = then.get(name), self.identity.get(name)
+            found = list(_differences(name, old, new))
+            wrong += _first(found, f"more of the {name}")
+        if wrong:
+            raise ResumeError(
+                f"{self.directory} holds a checkpoint of another run. What differs: "
+                f"{'; '.join(wrong)}. Make the same call as then, or choose another directory"
+            )
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    """What differs between two entries of an identity, each difference in a few words."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        if old != new:
+            yield name if name in DIGESTS else f"{name} {_change(old, new)}"
+        return
+    before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+    for key in dict.fromkeys((*before, *after)):
+        one, two = before.get(key), after.get(key)
+        place = f"{name} of {repr(key) if key else 'the model'}"
+        if one != two and isinstance(one, dict) and isinstance(two, dict):
+            changes = [
+                f"{setting} {_change(one.get(setting), two.get(setting))}"
+                for setting in dict.fromkeys((*one, *two))
+                if one.get(setting) != two.get(setting)
+            ]
+            yield f"{place}: {', '.join(_first(changes, 'more'))}"
+        elif one != two:
+            yield f"{place} {_change(one, two)}"
+
+
+def _change(old: object, new: object) -> str:
+    """Two values that differ, shown around the place where they part."""
+    texts = ["absent" if value is None else str(value) for value in (old, new)]
+    apart = (n for n, pair in enumerate(zip(*texts, strict=False)) if len({*pair}) > 1)
+    start = max(next(apart, 0) - SHOWN // 3, 0) if max(map(len, texts)) > SHOWN else 0
+    ends = ("..." if len(text) > start + SHOWN else "" for text in texts)
+    shown = [
+        f"{'...' if start else ''}{text[start : start + SHOWN]}{end}"
+        for text, end in zip(texts, ends, strict=True)
+    ]
+    return f"was {shown[0]} and is now {shown[1]}"
+
+
+def _first(texts: list[str], what: str) -> list[str]:
+    """The first few of several texts, and how many more there are."""
+    more = [f"{len(texts) - MOST} {what}"] if len(texts) > MOST else []
+    return texts[:MOST] + more
+
+
+def _filled(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    _check_tensors(model, values)
+    fill(model, dict(values))
+
+
+def _check_tensors(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Check that tensors are those of a model: copying would spread a smaller one without a word.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    own = {name: (t.shape, t.dtype) for name, t in all_tensors(model).items()}
+    found = {name: (t.shape, t.dtype) for name, t in values.items()}
+    if own != found:
+        wrong = [name for name in own | found if own.get(name) != found.get(name)]
+        raise ValueError(f"{', '.join(_first(wrong, 'more'))}: other tensors than the model's")
+
+
+def _check_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+    own = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in own or mask.shape != own[name].shape or mask.dtype != torch.bool:
+            raise ValueError(f"{name}: a mask {tuple(mask.shape)} {mask.dtype} that fits nothing")
+
+
+def _alive(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
+    """Numbers of the units that are left, checked.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    alive = numbers.numpy()
+    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
+    if (
+        not rising
+        or bool(units) != bool(alive.size)
+        or bool(((alive < 0) | (alive >= units)).any())
+    ):
+        raise ValueError(f"the units left are no rising numbers below {units}")
+    return alive
+
+
+def _shrink(data: dict[str, Any]) -> Shrink:
+    changed: dict[str, Any] = {"binding": tuple(data["binding"])}
+    return Shrink(**(data | changed))

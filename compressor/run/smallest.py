@@ -1,0 +1,98 @@
+"""What is asked of a network when its bytes seem too many: the file of its smallest structure.
+
+The bound on a file's length is exact for the network as it is; a description deflates to some bytes
+more or less at other widths. So before a cap on bytes is refused the smallest structure is made and
+its bound taken, and what a refusal names can be reached.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressor.allocation import Allocation, allocate
+from compressor.allocation.problem import Integers, allowed_widths
+from compressor.errors import BudgetError
+from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.structure import restrict, top
+from compressor.run.file_size import UNIT, bound
+from compressor.surgery.cutting import shrink
+
+if TYPE_CHECKING:
+    from compressor.session import Session
+
+Allocate = Callable[[Mapping[str, Quadratic]], Allocation]
+
+
+def allocated_within(
+    session: Session,
+    costs: Mapping[str, Quadratic],
+    choose: Allocate,
+    *,
+    floor: int,
+    round_to: int,
+) -> Allocation:
+    """What `choose` says of forms of cost, and where they refuse, of the smallest structure.
+
+    Args:
+        session: Whose model is to shrink.
+        costs: Forms of cost; there is something to find out if bytes are among them.
+        choose: Called with forms of cost.
+        floor: Fewest units of an axis.
+        round_to: Widths are multiples of it, or full.
+
+    Raises:
+        BudgetError: If the smallest structure is too large; its bytes are exact.
+    """
+    try:
+        return choose(costs)
+    except BudgetError:
+        if "bytes" not in costs or len(session.masks) or session.bits:
+            raise
+    widths = _smallest(session.graph, floor, round_to)
+    form = costs["bytes"]
+    # Nothing but the smallest structure is within: for any other the form would be a guess again.
+    least = max(_bytes(session, widths), session.budget.caps["bytes"])
+    const = form.const + least * UNIT - form(widths)
+    return choose({**costs, "bytes": replace(form, const=max(const, 0))})
+
+
+def check_within(
+    session: Session, costs: Mapping[str, Quadratic], *, floor: int, round_to: int
+) -> None:
+    """Find out whether a session's caps can be met at all, whatever the importance.
+
+    Raises:
+        BudgetError: If they cannot.
+    """
+    caps, scores = session.due or session.budget, np.ones(session.graph.units)
+
+    def anyhow(forms: Mapping[str, Quadratic]) -> Allocation:
+        return allocate(
+            session.graph, scores, caps, method="uniform", floor=floor, round_to=round_to,
+            costs=forms,
+        )  # fmt: skip
+
+    allocated_within(session, costs, anyhow, floor=floor, round_to=round_to)
+
+
+def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
+    """The smallest width that every axis may have."""
+    first = (
+        axis.size if axis.frozen else allowed_widths(axis.size, floor, round_to)[0]
+        for axis in graph.axes
+    )
+    return np.array(list(first), dtype=np.int64)
+
+
+def _bytes(session: Session, widths: Integers) -> int:
+    """Most bytes that the file can have with these widths, at the end of the later phases."""
+    structure = top(session.graph, np.ones(session.graph.units), widths)
+    twin = copy.copy(session)
+    twin.model = shrink(session.model, session.graph, structure)
+    twin.graph = restrict(structure)
+    return bound(twin, session.later)

@@ -1,0 +1,329 @@
+"""One training run: a session, the data, and the epoch loop that phases share."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import TrainingError
+from compressor.graph.program import evaluating
+from compressor.importance import check_value
+from compressor.inputs import finite
+from compressor.inputs.batches import Batch, Batches, call
+from compressor.inputs.labels import IGNORED
+from compressor.inputs.losses import Distill, Loss
+from compressor.network import Network
+from compressor.reports.report import Epoch
+from compressor.run.optimizers import OptimizerFactory, adamw, groups
+from compressor.run.progress import Bar
+from compressor.wording import brief
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from compressor.phases import Decay, Prune
+    from compressor.session import Session
+
+Validation = Batches | Callable[[nn.Module], float]
+"""Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
+
+Compiler = Callable[[nn.Module], nn.Module]
+"""Makes a module that computes the same in less time, such as `torch.compile`."""
+
+
+class Training:
+    """What phases work with.
+
+    Attributes:
+        session: The model that shrinks.
+        model: The same model, compiled if asked for and as Fabric wraps it; train and run this one.
+        log: One entry per epoch.
+        best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
+        state: What the phase at hand has to remember between its parts: tensors and plain data, as
+            `compressor.storage.flatten` takes them. In every checkpoint; empty when a phase begins.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        data: Batches | None,
+        *,
+        val: Validation | None = None,
+        optimizer: OptimizerFactory = adamw,
+        fabric: Fabric | None = None,
+        compiler: Compiler | None = None,
+        bar: Bar | None = None,
+        on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
+    ) -> None:
+        """Put everything together; nothing is trained yet."""
+        self._on_epoch = on_epoch
+        self.session = session
+        self.log: list[Epoch] = []
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+        self.state: dict[str, Any] = {}
+        self._numbers: dict[str, float] = {}
+        self._data, self._factory, self._fabric = data, optimizer, fabric
+        self._compiler = compiler
+        self._bar = bar or Bar(enabled=False)
+        self._val = val
+        self.model: nn.Module = session.model
+        self._optimizer = session.optimizer
+        self._set_up()
+
+    def start(self, lr: float, weight_decay: float) -> None:
+        """Begin a phase of training with a fresh optimiser."""
+        self.session.optimizer = self._factory(
+            groups(self.session.model), lr=lr, weight_decay=weight_decay
+        )
+        for group in self.session.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.best = None
+        self._set_up()
+
+    def resume(self, state: dict[str, Any] | None) -> None:
+        """Begin where an optimiser's state says; None where there was none."""
+        if state is None:
+            self._set_up()
+        else:
+            self.start(1.0, 0.0)  # both are in the state
+            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(state)
+
+    def shrink(self, prune: Prune, *, remaining: int) -> None:
+        """Remove units; the optimiser follows."""
+        self._bar.begin("Prune", None)
+        self.session.shrink(prune, remaining=remaining)
+        self._set_up()
+
+    def refresh(self) -> None:
+        """Work with the session's model as it is now, after a solver changed it."""
+        self._set_up()
+
+    def logged(self, **numbers: float) -> None:
+        """Add numbers of a solver (residuals, a penalty) to the log of the epoch at hand."""
+        self._numbers |= numbers
+
+    def batches(self, *, whole: bool = False) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Args:
+            whole: All of them, the same in every process, to measure on; not its share.
+
+        Raises:
+            ValueError: If there is no data.
+        """
+        if self._data is None:
+            raise ValueError("this phase needs data and fit was given none: pass a loader")
+        return iter(self._data.whole if whole else self._data)
+
+    def distilled(self, distill: Distill | None) -> Loss:
+        """The task's loss, with the dense original as a teacher if asked for."""
+        return self.session.loss if distill is None else distill.of(self.session.loss, self.teach)
+
+    def teach(self, *args: Any, **kwargs: Any) -> Any:
+        """The dense network's output, in eval mode, at the precision of training."""
+        teacher = self.session.teacher
+        if self._fabric is None:
+            return teacher(*args, **kwargs)
+        with self._fabric.autocast():
+            return teacher(*args, **kwargs)
+
+    def epoch(
+        self,
+        phase: str,
+        number: int,
+        total: int,
+        loss: Loss,
+        rate: Decay,
+        *,
+        after: Callable[[], None] | None = None,
+    ) -> None:
+        """Train one pass over the data and log it.
+
+        Args:
+            phase: Name for the log and for errors.
+            number: Which epoch of the phase, from 0.
+            total: How many the phase has.
+            loss: What to minimise.
+            rate: Learning-rate factor by the share of the phase that is over.
+            after: Called after every step of the optimiser.
+
+        Raises:
+            TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
+        """
+        began = time.perf_counter()
+        length = None if self._data is None else self._data.length
+        self._bar.begin(f"{phase} {number + 1}/{total}", length)
+        self.model.train()
+        self._numbers = {}
+        losses: list[float] = []
+        for step, batch in enumerate(self.batches()):
+            within = 0.5 if length is None else min((step + 0.5) / length, 1.0)
+            self._set_rate(rate((number + within) / total))
+            losses.append(self._step(batch, loss, f"{phase} epoch {number + 1}, step {step + 1}"))
+            if after is not None:
+                after()
+            self._bar.advance(f"loss {losses[-1]:.3f}")
+        if not losses:
+            raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
+        self.average_buffers()
+        finite.check_tensors(self.session.model, self.session.given, f"after {phase} {number + 1}")
+        self._check_numbers(f"{phase} epoch {number + 1}")
+        mean = self._mean(sum(losses), len(losses))
+        accuracy = self.validate()
+        seconds = time.perf_counter() - began
+        self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds, self._numbers))
+        if self._on_epoch is not None:
+            self._on_epoch(tuple(self.log))
+
+    def _check_numbers(self, where: str) -> None:
+        """Check what a solver put into the log.
+
+        Infinity is no fault there: a residual relative to nothing (ADMM's dual one, while its dual
+        variable is zero) is infinite, and the weights are checked by themselves.
+
+        Raises:
+            TrainingError: If a number is none.
+        """
+        if wrong := {k: v for k, v in self._numbers.items() if math.isnan(v)}:
+            raise TrainingError(
+                f"{', '.join(f'{name} is {value}' for name, value in wrong.items())} at {where}: "
+                "look for NaN or infinity in the data, or lower the learning rate"
+            )
+
+    def validate(self) -> float | None:
+        """Accuracy on `val`, or what the caller's function says; None without either.
+
+        Raises:
+            TrainingError: If the function returns no number.
+        """
+        if self._val is None:
+            return None
+        with evaluating(self.session.model), torch.no_grad():
+            if not isinstance(self._val, Batches):
+                return _number(self._val(self.session.model))
+            return self._accuracy(self._val)
+
+    def remember_best(self, *, start: bool = False) -> None:
+        """Keep a copy of the model if the last epoch was the best of its phase.
+
+        Args:
+            start: No epoch was made yet: what the phase starts from is the first to beat.
+        """
+        accuracy = self.validate() if start else self.log[-1].accuracy
+        if accuracy is None or math.isnan(accuracy):
+            return
+        if self.best is None or accuracy > self.best[0]:
+            copies = {n: t.detach().clone() for n, t in all_tensors(self.session.model).items()}
+            self.best = (accuracy, copies)
+
+    def recall_best(self) -> None:
+        """Go back to the best epoch."""
+        if self.best is not None:
+            fill(self.session.model, self.best[1])
+        self.best = None
+
+    def average_buffers(self) -> None:
+        """Give every process the mean of what the processes' floating-point buffers hold."""
+        if self._fabric is not None and self._fabric.world_size > 1:
+            for buffer in self.session.model.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(cast("Tensor", self._fabric.all_reduce(buffer)))
+
+    def _set_up(self) -> None:
+        """Compile the model and have Fabric wrap it: anew after every change of shapes."""
+        model, optimizer = self.session.model, self.session.optimizer
+        self.model, self._optimizer = model, optimizer
+        if not any(p.requires_grad for p in model.parameters()):
+            return  # in a network of integers several processes have nothing to agree on
+        if self._compiler is not None and not isinstance(model, Network):
+            # A network that is data decides in Python, step by step, what a compiler cannot follow.
+            self.model = self._compiler(model)
+        if self._fabric is None:
+            return
+        types = [p.dtype for p in model.parameters()]
+        parts: Any = self._fabric.setup(self.model, *([] if optimizer is None else [optimizer]))
+        self.model, self._optimizer = (parts, None) if optimizer is None else parts
+        if types != [p.dtype for p in model.parameters()]:
+            raise ValueError(
+                "this Fabric precision converts the weights themselves, so that their bytes would "
+                "not be those of the model given: use a mixed precision such as 'bf16-mixed', or "
+                "convert the model and the data before"
+            )
+
+    def _set_rate(self, factor: float) -> None:
+        for group in cast("torch.optim.Optimizer", self.session.optimizer).param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def _step(self, batch: Batch, loss: Loss, where: str) -> float:
+        """One step of the optimiser; returns the loss."""
+        value = loss(self.model, batch) + self.session.penalty()
+        number = check_value(value, f"at {where}", self._source(batch, loss))
+        optimizer = cast("torch.optim.Optimizer", self._optimizer)
+        optimizer.zero_grad()
+        if self._fabric is None:
+            value.backward()
+        else:
+            self._fabric.backward(value)
+        optimizer.step()
+        self.session.step()
+        return number
+
+    def _source(self, batch: Batch, loss: Loss) -> Callable[[], str]:
+        """Says, if it has to be said, which layer gives what is not finite."""
+        return partial(finite.where, self.session.model, finite.on(loss, batch), batch)
+
+    def _accuracy(self, loader: Batches) -> float:
+        """Share of right answers over a loader."""
+        right = total = 0
+        for number, (inputs, targets) in enumerate(loader, start=1):
+            logits = cast("Tensor", call(self.model, inputs))
+            if bool((logits.isnan() | logits.isposinf()).any()):  # a class ruled out is -inf
+                raise finite.not_finite(
+                    self.session.model, finite.on(call, inputs), "an output",
+                    f"on batch {number} of val", inputs,
+                )  # fmt: skip
+            guess = logits.argmax(1)
+            wanted = targets.argmax(1) if targets.is_floating_point() else targets
+            counts = wanted != IGNORED
+            right += int((guess == wanted)[counts].sum())
+            total += int(counts.sum())
+        return self._mean(right, total)
+
+    def _mean(self, amount: float, count: float) -> float:
+        """``amount / count``, both summed over all processes."""
+        both = torch.tensor([amount, count], dtype=torch.float64)
+        if self._fabric is not None and self._fabric.world_size > 1:
+            both = self._fabric.all_reduce(self._fabric.to_device(both), reduce_op="sum")
+        total, number = cast("Tensor", both).tolist()
+        return total / number
+
+
+def _number(value: object) -> float:
+    """What the caller's function returned, as a number."""
+    try:
+        if not isinstance(value, str):
+            return float(cast("Any", value))
+    except (TypeError, ValueError, RuntimeError):
+        pass  # said below
+    raise TrainingError(
+        f"val(model) must return one number, higher is better, and it returns {brief(value)}, a "
+        f"{type(value).__name__}: return a float such as the accuracy"
+    )
+
+
+def all_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every distinct parameter and buffer by name, those outside the state dict included."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def fill(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Copy values into a model's parameters and buffers."""
+    with torch.no_grad():
+        for name, tensor in all_tensors(model).items():
+            tensor.copy_(values[name])

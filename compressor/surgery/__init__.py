@@ -1,0 +1,1 @@
+"""A structure made real, and compared with its masked original."""

@@ -1,0 +1,145 @@
+"""Copies of a model that a loop averages: they shrink with it, or stop the shrink.
+
+    ema = session.average(AveragedModel(session.model, multi_avg_fn=get_ema_multi_avg_fn()))
+    ...
+    session.model.load_state_dict(ema.module.state_dict())  # to return the average
+    result = session.finish()
+
+An average (EMA, SWA) is a module of the model's own shapes. When the model loses channels, its
+average has to lose the same ones: the average of what stays is what stays of the average, entry by
+entry, so that cutting it is exact. A session cuts those that it is told of. An `AveragedModel` that
+was made of its model and that it was not told of would crash in torch at the next update; it is
+found by a mark that deep copies carry, and refused before anything is cut. A module that is merely
+copied may be a snapshot, which must stay as it is: nothing is said of those, and who averages into
+one says `session.average(copy)`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import TypeVar
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from compressor.graph.graph import Graph
+from compressor.graph.structure import Structure
+from compressor.surgery.cutting import cut
+
+Averaged = TypeVar("Averaged", bound=nn.Module)
+
+MARK = "_averaged_from"
+"""Under which name a session's model holds its mark, until the session is over."""
+
+
+class Mark:
+    """Says which session's model a module is, or was copied from."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Mark:
+        """The same mark, so that a copy can be told from a look-alike."""
+        return self
+
+
+class Averages:
+    """The averaged copies of one session's model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """None yet; the model is marked."""
+        self._mark = Mark()
+        self._given: list[nn.Module] = []
+        self._inner: list[nn.Module] = []
+        vars(model)[MARK] = self._mark
+
+    def add(self, averaged: nn.Module, model: nn.Module) -> None:
+        """Let a copy follow.
+
+        Args:
+            averaged: A copy of `model`, or a wrapper around one (`AveragedModel`, and what else
+                has the copy among its submodules).
+            model: The session's model as it is now.
+
+        Raises:
+            ValueError: If it is no such thing.
+        """
+        if not isinstance(averaged, nn.Module):
+            raise ValueError(
+                f"session.average({averaged!r}): pass a module, such as "
+                "torch.optim.swa_utils.AveragedModel(session.model), or a copy of session.model"
+            )
+        shapes = _shapes(model)
+        found = [module for module in averaged.modules() if _shapes(module) == shapes]
+        if not found:
+            raise ValueError(
+                f"session.average got a {type(averaged).__name__} that is no copy of the model as "
+                f"it is now: {_difference(averaged, shapes)}. Make the copy of session.model, "
+                "after the shrinks so far"
+            )
+        mine = {id(tensor) for tensor in model.parameters()}
+        if any(id(tensor) in mine for tensor in found[0].parameters()):
+            raise ValueError(
+                f"session.average got a {type(averaged).__name__} that holds the model's own "
+                "parameters, and an average needs some of its own: copy session.model"
+            )
+        if not any(averaged is known for known in self._given):
+            self._given.append(averaged)
+            self._inner.append(found[0])
+
+    def check(self) -> None:
+        """Find out whether an `AveragedModel` would be left behind by a shrink.
+
+        Raises:
+            ValueError: If one would.
+        """
+        known = set(map(id, self._given))
+        left = [module for module in self._averaged() if id(module) not in known]
+        if left:
+            raise ValueError(
+                f"the model is to lose channels, and {len(left)} AveragedModel of it would keep "
+                "them, so that its next update would fail: say session.average(averaged) once "
+                "after making it, and it shrinks with the model; or delete it, if it is over"
+            )
+
+    def cut(self, graph: Graph, structure: Structure) -> None:
+        """Take from every copy what a structure takes from the model."""
+        for module in self._inner:
+            cut(module, graph, structure)
+
+    def end(self, model: nn.Module, *, replaced: bool = False) -> None:
+        """Take the mark away: what is returned is the user's module and nothing else.
+
+        Raises:
+            ValueError: If another module takes the model's place and there are copies.
+        """
+        if replaced and self._given:
+            raise ValueError(
+                "the model is replaced by another module, which an average of its parameters "
+                "cannot follow: begin to average afterwards"
+            )
+        vars(model).pop(MARK, None)
+
+    def _averaged(self) -> Iterator[AveragedModel]:
+        """All that live and were made of the session's model."""
+        for found in gc.get_objects():
+            if issubclass(type(found), AveragedModel):
+                modules = found.modules()
+                if any(vars(module).get(MARK) is self._mark for module in modules):
+                    yield found
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of all parameters and buffers, by name."""
+    tensors: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _difference(averaged: nn.Module, wanted: dict[str, tuple[int, ...]]) -> str:
+    """Where the module that is most like the model differs from it."""
+
+    def wrong(found: dict[str, tuple[int, ...]]) -> list[str]:
+        return [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+
+    best = min((_shapes(module) for module in averaged.modules()), key=lambda s: len(wrong(s)))
+    name = wrong(best)[0]
+    here, there = best.get(name, "missing"), wanted.get(name, "missing")
+    return f"{name} is {here} there and {there} in the model"

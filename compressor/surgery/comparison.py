@@ -1,0 +1,264 @@
+"""Two ways to compute the same: the masked original and the smaller model on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from compressor.graph.graph import Graph
+from compressor.graph.program import evaluating, named_tensors
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.surgery import masking
+from compressor.surgery.draws import steady
+from compressor.wording import line
+
+Inputs = tuple[Tensor, ...]
+
+EXACT = 1e-9
+"""Largest difference allowed in float64, relative to how much the output varies."""
+
+SINGLE, HALF = 1e-4, 3e-2
+"""The same in float32, and in types of fewer bits."""
+
+GROSS = 0.2
+"""A difference in float32 that float64 need not confirm."""
+
+ROUNDING = {torch.float64: 100, torch.float32: 100}
+"""Units in the last place of an output that rounding may cost beside; 4 in types of fewer bits."""
+
+DOUBLE_LIMIT = 100_000_000
+"""Models with more parameters are compared in their own precision, to save memory."""
+
+CONSTANT = "its outputs are the same for every input: nothing can be compared"
+DISCRETE = "its outputs are whole numbers: nothing can be compared"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Inputs to compare on.
+
+    Attributes:
+        items: Two single inputs. How far their outputs lie apart is the scale of differences: a
+            constant as large as the -1e9 of a class mask would hide any error.
+        joint: Give both to the smaller model as one batch: a reshape with a fixed size can mix
+            items, which one alone does not show.
+        both: Compare both items, not the first alone.
+    """
+
+    items: tuple[Inputs, Inputs]
+    joint: bool
+    both: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one comparison says.
+
+    Attributes:
+        difference: The largest, relative to how much outputs vary; meaningless after a failure.
+        failure: Why the two do not agree, or could not be compared; empty where they agree.
+        sure: Whether the same in another precision could not say otherwise: the smaller model does
+            not run in its own, or it differs in float64.
+    """
+
+    difference: float = 0.0
+    failure: str = ""
+    sure: bool = False
+
+
+def compare_twice(
+    model: nn.Module,
+    graph: Graph,
+    structure: Structure,
+    shrunk: nn.Module,
+    attempt: Attempt,
+    *,
+    quick: bool,
+) -> Outcome:
+    """Compare in float64, and in the model's own precision where float64 cannot tell.
+
+    It cannot where the model is too large, does not run in float64, or computes a part in a
+    narrower type whatever its input is. Own precision is judged with an allowance for rounding,
+    which for large outputs or half precision can hide what float64 shows; so it never overrules.
+
+    Args:
+        model: The original.
+        graph: Its graph.
+        structure: What was kept.
+        shrunk: The smaller model.
+        attempt: Inputs.
+        quick: Be content with float32 where it agrees without any allowance.
+    """
+    if quick:
+        found = difference(model, graph, structure, shrunk, attempt, lenient=False)
+        if not found.failure or found.sure:
+            return found
+    found = difference(model, graph, structure, shrunk, attempt, double=True)
+    if not found.failure or found.sure:
+        return found
+    return difference(model, graph, structure, private_copy(shrunk), attempt)
+
+
+def difference(
+    model: nn.Module,
+    graph: Graph,
+    structure: Structure,
+    shrunk: nn.Module,
+    attempt: Attempt,
+    *,
+    double: bool = False,
+    lenient: bool = True,
+) -> Outcome:
+    """Compare once, in float64 or in the model's own precision; `lenient` allows for rounding."""
+    tensors = {name: _copied(tensor, double=double) for name, tensor in named_tensors(model)}
+    items = attempt.items
+    if double:
+        if not _has_double(model):
+            return Outcome(failure="float64 is not available")
+        shrunk = private_copy(shrunk).double()
+        items = tuple(tuple(_copied(x, double=True) for x in item) for item in items)
+    try:
+        outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
+    except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
+        text = line(error)
+        failure = f"it does not run ({type(error).__name__}: {text})"
+        return Outcome(failure=failure, sure=not double and _is_plain(model))
+    try:
+        runs = [
+            _masked(graph, structure, tensors, item)
+            for item in (items if attempt.both else items[:1])
+        ]
+    except (RuntimeError, TypeError) as error:
+        return Outcome(failure=f"the masked original does not run ({line(error)})")
+    narrowed = any(run.narrowed for run in runs)
+    found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
+    return replace(found, sure=found.sure or (double and not narrowed)) if found.failure else found
+
+
+def _masked(
+    graph: Graph, structure: Structure, tensors: dict[str, Tensor], item: Inputs
+) -> masking.Run:
+    with steady(graph):
+        return masking.Masked(graph, structure, tensors).outputs(item)
+
+
+def outputs_of(
+    model: nn.Module, items: Sequence[Inputs], graph: Graph, *, joint: bool
+) -> list[list[Tensor]]:
+    """Outputs of each item, from one batch or one by one, in eval mode, with draws alike.
+
+    Args:
+        model: Original or smaller.
+        items: Single inputs.
+        graph: Of the original.
+        joint: Whether to run them as one batch.
+    """
+
+    def run(inputs: Inputs) -> list[Tensor]:
+        with evaluating(model), torch.no_grad(), steady(graph):
+            return masking.flat(model(*(x.clone() for x in inputs)))
+
+    if not joint:
+        return [run(item) for item in items]
+    together = run(batch(items))
+    size = len(items)
+    if any(x.ndim == 0 or x.shape[0] != size for x in together):
+        raise ValueError("its outputs have no batch dimension")
+    return [[x[i : i + 1] for x in together] for i in range(size)]
+
+
+def batch(items: Sequence[Inputs]) -> Inputs:
+    """The items as one batch; a tensor that has no batch dimension stays as it is."""
+    return tuple(
+        torch.cat(parts) if parts[0].shape[:1] == (1,) else parts[0]
+        for parts in zip(*items, strict=True)
+    )
+
+
+def _distance(
+    reference: list[list[Tensor]], outputs: list[list[Tensor]], *, lenient: bool
+) -> Outcome:
+    """Compare the items of `reference` with those of `outputs`, which may have one more."""
+    worst, seen, varied = 0.0, False, False
+    for wanted, found in zip(reference, outputs, strict=False):
+        shapes = [tuple(x.shape) for x in wanted], [tuple(x.shape) for x in found]
+        if shapes[0] != shapes[1]:
+            failure = f"its outputs have shapes {shapes[1]} instead of {shapes[0]}"
+            return Outcome(failure=failure, sure=True)
+        for place, (a, b) in enumerate(zip(map(_real, wanted), map(_real, found), strict=True)):
+            if not a.is_floating_point():
+                continue  # numbers of classes and flags may flip where scores are nearly equal
+            seen = True
+            scale = _spread(_real(outputs[0][place]), _real(outputs[1][place]))
+            if scale is None:
+                return Outcome(failure="its outputs are not finite on these inputs")
+            error, rounding = _error(a, b, lenient=lenient)
+            relative = error / scale if scale else float("inf") if error else 0.0
+            if not error <= _tolerance(a.dtype, lenient=lenient) * scale + rounding:
+                failure = f"its outputs differ by {relative:.2g} of how much they vary"
+                return Outcome(failure=failure, sure=_is_gross(a, error, scale))
+            if scale > rounding:  # else the same constant
+                varied, worst = True, max(worst, relative)
+    if not seen:
+        return Outcome(failure=DISCRETE)
+    return Outcome(difference=worst) if varied else Outcome(failure=CONSTANT)
+
+
+def _is_gross(wanted: Tensor, error: float, scale: float) -> bool:
+    """Whether a difference in float32 is none of rounding, even where a part has fewer bits."""
+    if wanted.dtype != torch.float32:
+        return False
+    size = float(wanted.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return error > GROSS * scale + HALF * size
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def _tolerance(dtype: torch.dtype, *, lenient: bool) -> float:
+    if dtype == torch.float64:
+        return EXACT
+    if dtype == torch.float32:
+        return SINGLE
+    return HALF if lenient else 0.0
+
+
+def _error(wanted: Tensor, found: Tensor, *, lenient: bool) -> tuple[float, float]:
+    """Largest difference, and what rounding alone may make of outputs of this size."""
+    differs = (wanted != found) & ~(torch.isnan(wanted) & torch.isnan(found))
+    error = float((wanted - found)[differs].abs().max()) if bool(differs.any()) else 0.0
+    finite = wanted[torch.isfinite(wanted)]
+    size = float(finite.abs().max()) if finite.numel() else 0.0
+    places = ROUNDING.get(wanted.dtype, 4) if lenient else 0
+    return error, places * torch.finfo(wanted.dtype).eps * size
+
+
+def _spread(first: Tensor, second: Tensor) -> float | None:
+    """How far two outputs lie apart where both are finite; None where nothing is finite."""
+    finite = torch.isfinite(first) & torch.isfinite(second)
+    if not bool(finite.any()):
+        return None
+    return float((first - second)[finite].abs().max())
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether every operation has a kernel for the model's own precision."""
+    return all(p.dtype in ROUNDING for p in model.parameters())
+
+
+def _has_double(model: nn.Module) -> bool:
+    parameters = list(model.parameters())
+    small = sum(p.numel() for p in parameters) <= DOUBLE_LIMIT
+    return small and not any(p.device.type == "mps" for p in parameters)
+
+
+def _copied(tensor: Tensor, *, double: bool) -> Tensor:
+    """A copy, as a forward pass may write into its buffers and its input."""
+    wide = double and tensor.is_floating_point()
+    return tensor.detach().to(torch.float64 if wide else tensor.dtype, copy=True)

@@ -1,0 +1,150 @@
+"""Make a structure real: slice the tensors of a model and set the sizes its modules remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from compressor.graph.archive import mismatches
+from compressor.graph.graph import Graph, Site, Weight
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.wording import brief
+
+Index = tuple[Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One parameter that was replaced by a smaller one.
+
+    Attributes:
+        old: The parameter before.
+        new: The parameter that took its place.
+        index: Entries that stayed, per dimension (None: all), to slice an optimiser's state alike.
+    """
+
+    old: nn.Parameter
+    new: nn.Parameter
+    index: Index
+
+
+def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
+    """A smaller copy of a model: only the units that `structure` keeps.
+
+    Args:
+        model: The model that `graph` was traced from; stays untouched.
+        graph: Its graph.
+        structure: What stays.
+
+    Returns:
+        A new module of the same class with the same device, dtype, mode and submodule names.
+
+    Raises:
+        ValueError: If the graph is that of another model.
+    """
+    if not isinstance(structure, Structure):
+        raise ValueError(
+            f"shrink needs a structure and got {brief(structure)}: pass allocate(...).structure"
+        )
+    wrong = mismatches(model, graph)
+    if wrong:
+        raise ValueError(
+            f"this graph is not that of the {type(model).__name__} given: {'; '.join(wrong[:3])}. "
+            "Trace the model itself"
+        )
+    smaller = private_copy(model)
+    cut(smaller, graph, structure)
+    return smaller
+
+
+def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
+    """Shrink a model in place; returns the parameters that were replaced."""
+    cuts: list[Cut] = []
+    for weight in graph.weights.values():
+        index = _index(weight, structure.keep)
+        if any(entries is not None for entries in index):
+            done = _replace(model, weight, index)
+            cuts += [done] if done is not None else []
+    sites: dict[str, list[Site]] = {}
+    for site in graph.sites:
+        sites.setdefault(site.weight, []).append(site)
+    for name, uses in sites.items():
+        for owner in _owners(model, graph.weights[name]):
+            _resize(owner, uses, structure.keep)
+    for name, dim in graph.channels.items():
+        _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
+    for name, dim in graph.remembered.items():
+        setattr(_owner(model, name), name.rpartition(".")[2], int(dim.alive(structure.keep).sum()))
+    return cuts
+
+
+def take(tensor: Tensor, index: Index) -> Tensor:
+    """The entries of `tensor` named by `index`, dimension by dimension, as a new tensor."""
+    for dim, entries in enumerate(index):
+        if entries is not None:
+            tensor = tensor.index_select(dim, entries.to(tensor.device))
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _index(weight: Weight, keep: NDArray[np.bool_]) -> Index:
+    alive = [dim.alive(keep) for dim in weight.dims]
+    return tuple(None if a.all() else torch.from_numpy(np.flatnonzero(a)) for a in alive)
+
+
+def _owner(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])
+
+
+def _owners(model: nn.Module, weight: Weight) -> list[nn.Module]:
+    """Every module that holds a tensor as its `weight`, each once."""
+    names = [n.rpartition(".") for n in (weight.name, *weight.aliases)]
+    return list(dict.fromkeys(model.get_submodule(n) for n, _, leaf in names if leaf == "weight"))
+
+
+def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
+    """Put the smaller tensor under all names of a weight (tied weights stay tied)."""
+    leaf = weight.name.rpartition(".")[2]
+    old: Any = getattr(_owner(model, weight.name), leaf)
+    small = take(old.detach(), index)
+    new = nn.Parameter(small, requires_grad=old.requires_grad) if weight.trainable else small
+    for name in (weight.name, *weight.aliases):
+        setattr(_owner(model, name), name.rpartition(".")[2], new)
+    return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
+
+
+def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None:
+    """Tell a layer its sizes; of several uses of a tied weight, the one it had the sizes of."""
+    if isinstance(owner, _ConvNd):
+        sizes = (owner.in_channels, owner.out_channels)
+        own = (use for use in uses if (use.reads.size, use.writes.size) == sizes)
+        _resize_convolution(owner, next(own, uses[0]), keep)
+    elif isinstance(owner, nn.Linear):
+        owner.out_features, owner.in_features = owner.weight.shape
+
+
+def _resize_convolution(conv: _ConvNd, site: Site, keep: NDArray[np.bool_]) -> None:
+    conv.in_channels = int(site.reads.alive(keep).sum())
+    conv.out_channels = int(site.writes.alive(keep).sum())
+    transposed = isinstance(conv, _ConvTransposeNd)
+    total = conv.out_channels if transposed else conv.in_channels
+    conv.groups = total // conv.weight.shape[1]
+
+
+def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:
+    """Tell a normalisation how many channels are left, and groups that have any."""
+    size = int(alive.sum())
+    if isinstance(module, _NormBase):
+        module.num_features = size
+    elif isinstance(module, nn.GroupNorm):
+        module.num_groups = int(alive.reshape(module.num_groups, -1).any(axis=1).sum())
+        module.num_channels = size
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        module.normalized_shape = (*module.normalized_shape[:-1], size)

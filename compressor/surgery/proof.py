@@ -1,0 +1,267 @@
+"""Proof by running it: the smaller model computes what the masked original computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import VerificationError
+from compressor.graph.graph import Graph
+from compressor.graph.program import Example, example_of, named_tensors
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.surgery.comparison import (
+    CONSTANT,
+    Attempt,
+    Inputs,
+    batch,
+    compare_twice,
+    outputs_of,
+)
+from compressor.surgery.cutting import shrink
+from compressor.surgery.weightings import positive, randomised
+
+
+def verify(
+    model: nn.Module,
+    graph: Graph,
+    structure: Structure,
+    shrunk: nn.Module,
+    example: Example | None = None,
+) -> float:
+    """Compare a smaller model with the masked original on random inputs and on the example.
+
+    Both run in eval mode and, where the model allows it, in float64, so that "equal" means equal:
+    what is left is the order of summation. What they draw at random is drawn alike. Where the
+    given weights say the same of every input (a network before training, one channel a layer),
+    its tensors are held to be the kept ones, and its code is compared on other weights.
+
+    Args:
+        model: The original, that `graph` was traced from.
+        graph: Its graph.
+        structure: What was kept.
+        shrunk: The smaller model.
+        example: An input of the traced shape; default `model.example_input_array`. Real data are
+            best: what random numbers never reach cannot be compared. A constant example (zeros)
+            is only used for its shape.
+
+    Returns:
+        The largest difference, relative to how much the outputs vary between two inputs.
+
+    Raises:
+        VerificationError: If the smaller model does not run, or its outputs differ.
+    """
+    inputs = example_of(model, example)
+    tries = [attempt for attempt in attempts(inputs) if not attempt.joint]
+    found = compare(model, graph, structure, shrunk, tries, quick=False)
+    if found == CONSTANT:
+        found = _on_other_weights(model, graph, structure, shrunk, inputs)
+    if isinstance(found, str):
+        cut = [
+            axis.name for axis, w in zip(graph.axes, structure.widths, strict=True) if w < axis.size
+        ]
+        raise VerificationError(
+            f"the smaller {type(model).__name__} was compared with its masked original and {found}."
+            f" Nothing was returned. Layers that lost channels: {', '.join(cut[:5])}. Find the one "
+            f"whose channels the code counts on, with keep={cut[:1]} and so on, and report the "
+            "model. Code that looks at sizes (if x.shape == y.shape) goes wrong where two widths "
+            "happen to be equal: let it look at arguments of the constructor"
+        )
+    return found
+
+
+def _on_other_weights(
+    model: nn.Module, graph: Graph, structure: Structure, shrunk: nn.Module, inputs: Inputs
+) -> float | str:
+    """The comparison of a network whose outputs are the same for every input.
+
+    Its tensors must be exactly the entries that were kept; then the same code is compared on other
+    weights. A network that says the same of every input whatever its weights are (LayerNorm of a
+    single channel) is that constant, in both.
+    """
+    wrong = _other_tensors(model, graph, structure, shrunk)
+    if wrong:
+        return f"its {wrong[0]!r} is not what was kept"
+    equal = False
+    for twin in (randomised(model), randomised(model, 1), positive(model)):
+        small = private_copy(shrunk)
+        _fill_in(small, twin, graph, structure)
+        tries = [attempt for attempt in lively_attempts(inputs) if not attempt.joint]
+        try:
+            found = compare(twin, graph, structure, small, tries, quick=False)
+        except VerificationError:  # no numbers with these weights, which says nothing
+            continue
+        if found != CONSTANT:
+            return found
+        equal = True
+    return 0.0 if equal else CONSTANT
+
+
+def _kept(graph: Graph, structure: Structure, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of every tensor that a structure keeps, picked by number."""
+    kept: dict[str, Tensor] = {}
+    for name, weight in graph.weights.items():
+        places = [np.flatnonzero(dim.alive(structure.keep)) for dim in weight.dims]
+        where = tuple(torch.from_numpy(p) for p in np.ix_(*places))
+        kept[name] = tensors[name].detach()[where] if places else tensors[name].detach()
+    return kept
+
+
+def _other_tensors(
+    model: nn.Module, graph: Graph, structure: Structure, shrunk: nn.Module
+) -> list[str]:
+    """Names of a smaller model's tensors that are not the kept entries of the original's."""
+    mine = dict(named_tensors(shrunk))
+    wanted = _kept(graph, structure, dict(named_tensors(model)))
+    return [
+        name
+        for name, tensor in wanted.items()
+        if name not in mine or not torch.equal(mine[name].detach(), tensor)
+    ]
+
+
+def _fill_in(small: nn.Module, twin: nn.Module, graph: Graph, structure: Structure) -> None:
+    """Give a smaller model the kept entries of other weights."""
+    mine = dict(named_tensors(small))
+    with torch.no_grad():
+        for name, tensor in _kept(graph, structure, dict(named_tensors(twin))).items():
+            mine[name].copy_(tensor)
+
+
+def attempts(example: Inputs) -> tuple[Attempt, ...]:
+    """Inputs to try in turn, in a batch and then alone.
+
+    Random ones with the example, if that says more than its shape; random ones; positive ones; the
+    example and what is near it.
+    """
+    first, second = (_random_like(example, seed) for seed in (0, 1))
+    alone = [Attempt((first, second), joint=False, both=False)]
+    if _varies(example):
+        alone.insert(0, Attempt((first, example), joint=False, both=True))
+    together = [replace(attempt, joint=True, both=True) for attempt in alone]
+    near = Attempt((example, _disturbed(example)), joint=False, both=False)
+    return (*together, *alone, *_positive(example), near)
+
+
+def lively_attempts(example: Inputs) -> tuple[Attempt, ...]:
+    """The same, positive ones of two levels first: what gets through a network without signs."""
+    return (*_positive(example), *attempts(example))
+
+
+def _positive(example: Inputs) -> tuple[Attempt, Attempt]:
+    """Positive inputs of two levels, for a logarithm or root of the input, say."""
+    first, second = (
+        tuple(x.abs() * scale if x.is_floating_point() else x for x in _random_like(example, seed))
+        for seed, scale in ((0, 1), (1, 3))
+    )
+    return (
+        Attempt((first, second), joint=True, both=True),
+        Attempt((first, second), joint=False, both=False),
+    )
+
+
+def compare(
+    model: nn.Module,
+    graph: Graph,
+    structure: Structure,
+    shrunk: nn.Module,
+    tries: Sequence[Attempt],
+    *,
+    quick: bool,
+) -> float | str:
+    """The relative difference on the first inputs that suit the original, or what went wrong.
+
+    Args:
+        model: The original.
+        graph: Its graph.
+        structure: What was kept.
+        shrunk: The smaller model.
+        tries: Inputs; later ones are for originals that cannot take the earlier ones (a fixed
+            batch size, a logarithm of negative numbers).
+        quick: Be content with float32 where it agrees; see `compare_twice`.
+
+    Raises:
+        VerificationError: If the original itself gives no finite output on any of them.
+    """
+    for attempt in tries:
+        found = compare_twice(model, graph, structure, shrunk, attempt, quick=quick)
+        if not found.failure:
+            return found.difference
+        if _suits(model, graph, attempt):
+            return found.failure
+    raise VerificationError(
+        f"{type(model).__name__} gives no finite output in eval mode on random inputs nor on its "
+        "example, or other outputs each time, so nothing can be verified. Pass an example that it "
+        "can take, or verify=False and compare the models yourself"
+    )
+
+
+def _suits(model: nn.Module, graph: Graph, attempt: Attempt) -> bool:
+    """Whether the original runs, gives finite numbers, and the same ones alone as in a batch."""
+    private = private_copy(model)
+    try:
+        alone = outputs_of(private, attempt.items, graph, joint=False)
+        again = outputs_of(private, attempt.items, graph, joint=attempt.joint)
+    except Exception:  # noqa: BLE001 - any failure of user code is the answer here
+        return False
+    pairs = [(a, b) for x, y in zip(alone, again, strict=True) for a, b in zip(x, y, strict=True)]
+    floats = [(a, b) for a, b in pairs if a.is_floating_point() or a.is_complex()]
+    return all(
+        bool(torch.isfinite(a).any()) and torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+        for a, b in floats
+    )
+
+
+def batch_of(example: Inputs) -> Inputs:
+    """A batch of two random inputs like the example."""
+    return batch([_random_like(example, 0), _random_like(example, 1)])
+
+
+def _random_like(example: Inputs, seed: int) -> Inputs:
+    """Seeded normal inputs like the example; integers stay as they are.
+
+    Where there is nothing but integers, which may index a table, theirs are shuffled.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if not any(x.is_floating_point() for x in example):
+        return tuple(_shuffled(x, generator) for x in example)
+
+    def noise(x: Tensor) -> Tensor:
+        drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        return drawn.to(x.device, x.dtype)
+
+    return tuple(noise(x) if x.is_floating_point() else x for x in example)
+
+
+def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(x.numel(), generator=generator)
+    return x.flatten()[order.to(x.device)].reshape(x.shape)
+
+
+def _varies(example: Inputs) -> bool:
+    """Whether an example holds more than one number repeated."""
+    floats = [x for x in example if x.is_floating_point() and x.numel()]
+    return any(bool((x != x.flatten()[0]).any()) for x in floats)
+
+
+def _disturbed(example: Inputs) -> Inputs:
+    """The example with every number changed by up to 30 %."""
+    generator = torch.Generator().manual_seed(2)
+
+    def near(x: Tensor) -> Tensor:
+        drawn = torch.rand(x.shape, generator=generator, dtype=torch.float64)
+        return x * (0.7 + 0.6 * drawn).to(x.device, x.dtype)
+
+    return tuple(near(x) if x.is_floating_point() else x for x in example)
+
+
+def shrink_verified(
+    model: nn.Module, graph: Graph, structure: Structure, example: Example | None = None
+) -> tuple[nn.Module, float]:
+    """`shrink`, then `verify`: the smaller model and the relative difference that was seen."""
+    smaller = shrink(model, graph, structure)
+    return smaller, verify(model, graph, structure, smaller, example)

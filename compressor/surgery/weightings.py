@@ -1,0 +1,100 @@
+"""Other weights for a network, with which it can be seen to compute something.
+
+Fresh networks have zeros and ones that hide mistakes, and a network may say the same of every
+input: a shift that switches every ReLU off, a last layer of zeros, one channel a layer. What the
+user's code does with channels does not depend on what the weights are, so it is tried with others.
+
+Buffers and frozen parameters stay what they are: mel filters are never negative, positions are
+whole, a mask holds zeros and ones, and a logarithm of noise is no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from compressor.graph.program import named_tensors
+from compressor.inputs.copies import private_copy
+
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy whose weights are random, scaled so that signals keep their size.
+
+    The statistics of PyTorch's normalisation layers are random as well; other buffers and frozen
+    parameters keep their values, unless these are zeros, which would hide what they multiply.
+    """
+    return _filled(model, seed, _noise, mean=1.0)
+
+
+def positive(model: nn.Module) -> nn.Module:
+    """A copy through which a positive signal gets whatever its widths: no weight is negative.
+
+    Every layer takes something like a mean of its inputs, and every normalisation adds to it, so
+    that no ReLU is off.
+    """
+    return _filled(model, 0, _means, mean=-1.0)
+
+
+def _filled(model: nn.Module, seed: int, draw: Draw, *, mean: float) -> nn.Module:
+    """A copy with weights from `draw` and statistics of either sign."""
+    twin = private_copy(model)
+    generator = torch.Generator().manual_seed(seed)
+    statistics = dict(_statistics(twin))
+    held = _held(twin)
+    tensors = {id(tensor): tensor for _, tensor in named_tensors(twin)}
+    with torch.no_grad():
+        for key, tensor in tensors.items():
+            if not tensor.is_floating_point() or not tensor.numel():
+                continue
+            if key in statistics:
+                sign = mean if statistics[key] else 1.0
+                tensor.copy_(sign * _near_one(tensor, generator))
+            elif key not in held:
+                tensor.copy_(draw(tensor, generator))
+            elif not bool(tensor.any()):
+                tensor.copy_(_near_one(tensor, generator))
+    return twin
+
+
+def _statistics(model: nn.Module) -> Iterator[tuple[int, bool]]:
+    """Running statistics by identity, and whether each is a mean."""
+    for module in model.modules():
+        if isinstance(module, _NormBase):
+            for name in ("running_mean", "running_var"):
+                yield id(getattr(module, name)), name == "running_mean"
+
+
+def _held(model: nn.Module) -> set[int]:
+    """Identities of buffers, and of frozen parameters unless all are frozen, which says nothing."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    held = [] if len(frozen) == sum(1 for _ in model.parameters()) else frozen
+    return {id(tensor) for tensor in (*model.buffers(), *held)}
+
+
+def _near_one(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.empty(tensor.shape).uniform_(0.5, 1.5, generator=generator)
+
+
+def _noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Random weights; a filter bank that is never negative stays so."""
+    if tensor.ndim < 2:
+        return _near_one(tensor, generator)
+    deviation = (2.0 / _inputs(tensor)) ** 0.5
+    noise = torch.empty(tensor.shape).normal_(0.0, deviation, generator=generator)
+    low, high = float(tensor.min()), float(tensor.max())
+    return noise.abs() if 0 <= low < high else noise
+
+
+def _means(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Weights around one over the number of inputs."""
+    near = _near_one(tensor, generator)
+    return near if tensor.ndim < 2 else near / _inputs(tensor)
+
+
+def _inputs(tensor: Tensor) -> int:
+    return max(1, tensor.numel() // tensor.shape[0])

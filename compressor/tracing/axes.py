@@ -1,0 +1,221 @@
+"""From ids and ties to axes of interchangeable units, and the graph written in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Units, Weight
+from compressor.tracing.couplings import FIXED, Ids
+from compressor.tracing.flow import Flow
+from compressor.tracing.labels import Label
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What the graph has to know of a weight besides its shape."""
+
+    itemsize: int
+    trainable: bool
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Units and axes.
+
+    Attributes:
+        unit_of: The unit of every id, `ALWAYS` for one that stays.
+        axes: What the units form.
+        reasons: Why the output of a layer stays whole, by layer.
+        held: Why a weight stays whole, by weight (for its first dimension that does).
+    """
+
+    unit_of: Units
+    axes: tuple[Axis, ...]
+    reasons: Mapping[str, str]
+    held: Mapping[str, str]
+
+    def dim(self, ids: Ids) -> Dim:
+        """Write ids as a dimension."""
+        return Dim(self.unit_of[ids])
+
+
+def assemble(flow: Flow, tensors: Mapping[str, Tensors], numbering: Numbering) -> Graph:
+    """Build the graph from a finished walk (without constant MACs, which are measured)."""
+    out_dims = {use.weight: use.out_dim for use in flow.uses}
+    weights = {
+        name: Weight(
+            name,
+            tuple(_dim(flow, numbering, name, d, n) for d, n in enumerate(shape)),
+            tensors[name].itemsize,
+            tensors[name].trainable,
+            tensors[name].aliases,
+            out_dims.get(name),
+        )
+        for name, shape in flow.shapes.items()
+    }
+    sites = tuple(
+        Site(
+            use.module,
+            use.weight,
+            use.positions,
+            use.kind,
+            numbering.dim(use.reads),
+            numbering.dim(use.writes),
+            use.dense,
+        )
+        for use in flow.uses
+    )
+    return Graph(
+        axes=numbering.axes,
+        weights=weights,
+        sites=sites,
+        frozen={**_other_layers(flow, numbering, weights), **numbering.reasons},
+        channels={name: numbering.dim(ids) for name, ids in flow.channels.items()},
+        remembered={name: numbering.dim(ids) for name, ids in flow.sizes.items()},
+        activations=dict(_activations(flow, numbering)),
+        program=flow.program,
+    )
+
+
+def number(flow: Flow) -> Numbering:
+    """Number the units: components that are not frozen, grouped by what they occur in.
+
+    Two units are interchangeable, and so on one axis, when they own equally many entries of every
+    weight dimension. Axes are ordered by the first layer that writes them.
+    """
+    for key, ids in flow.owners.items():
+        _hold_unwritten(flow, key, ids)
+    roots, reasons = flow.couplings.solve()
+    free = np.ones(int(roots.max()) + 1, dtype=bool)
+    free[list(reasons)] = False
+    signatures = _signatures(flow, roots, free)
+    unit_of = np.full(len(roots), ALWAYS, dtype=np.int64)
+    unit_of_root = np.full(len(free), ALWAYS, dtype=np.int64)
+    axes: list[Axis] = []
+    first = 0
+    for members in signatures:
+        unit_of_root[members] = np.arange(first, first + len(members))
+        axes.append(_axis(flow, roots, members, first, [a.name for a in axes]))
+        first += len(members)
+    unit_of[:] = unit_of_root[roots]
+    held = {
+        name: reasons[root]
+        for (name, _), ids in reversed(flow.owners.items())
+        for root in np.unique(roots[ids]).tolist()
+        if root in reasons
+    }
+    whole = {layer: axis.frozen for axis in axes if axis.frozen for layer in axis.layers}
+    return Numbering(unit_of, tuple(axes), whole | _frozen_layers(flow, roots, reasons), held)
+
+
+def _hold_unwritten(flow: Flow, key: tuple[str, int], ids: Ids) -> None:
+    """A weight dimension of one entry can not shrink."""
+    if len(ids) == 1 and ids[0] != FIXED:
+        flow.couplings.freeze(ids, f"'{key[0]}' has a single entry")
+
+
+def _signatures(flow: Flow, roots: Ids, free: NDArray[np.bool_]) -> list[Ids]:
+    """Free components grouped by how many entries of which weight dimension they own."""
+    places: dict[int, list[tuple[int, int]]] = {}
+    written = np.zeros(len(free), dtype=bool)
+    for use in flow.uses:
+        written[roots[use.writes]] = True
+    for number, ids in enumerate(flow.owners.values()):
+        found, counts = np.unique(roots[ids], return_counts=True)
+        for root, count in zip(found.tolist(), counts.tolist(), strict=True):
+            if free[root] and written[root]:
+                places.setdefault(root, []).append((number, count))
+    groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for root, signature in places.items():
+        groups.setdefault(tuple(signature), []).append(root)
+    # Within an axis units keep the order of their first entry, so that ties read well.
+    _, order = np.unique(roots, return_index=True)
+    return [np.array(sorted(g, key=order.__getitem__), np.int64) for g in groups.values()]
+
+
+def _axis(flow: Flow, roots: Ids, members: Ids, first: int, taken: list[str]) -> Axis:
+    inside = np.zeros(int(roots.max()) + 1, dtype=bool)
+    inside[members] = True
+    writing = [use for use in flow.uses if inside[roots[use.writes]].any()]
+    dense = {use.weight for use in writing if use.dense}
+    layers = tuple(dict.fromkeys(use.module for use in writing))
+    name, count = layers[0], 2
+    while name in taken:
+        name, count = f"{layers[0]}#{count}", count + 1
+    together = "its channels could only go all together" if len(members) == 1 else ""
+    return Axis(name, first, len(members), max(1, len(dense)), layers, together)
+
+
+def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str, str]:
+    """The reason why a layer's output stays whole, for every layer where it does."""
+    found: dict[str, str] = {}
+    for use in flow.uses:
+        held = [reasons[r] for r in np.unique(roots[use.writes]).tolist() if r in reasons]
+        if held:
+            found.setdefault(use.module, held[0])
+    return found
+
+
+def _other_layers(
+    flow: Flow, numbering: Numbering, weights: Mapping[str, Weight]
+) -> dict[str, str]:
+    """The reason for every layer that stays whole without writing channels that are known.
+
+    Vectors (a normalisation) follow the layer that writes their channels, whose reason is theirs.
+    """
+    free = {_layer(w.name) for w in weights.values() if not all(dim.fixed for dim in w.dims)}
+    used = _used(flow)
+    found: dict[str, str] = {}
+    for weight in weights.values():
+        layer = _layer(weight.name)
+        if not weight.trainable or layer in free:
+            continue
+        if weight.name not in used:
+            found.setdefault(layer, "it is not used in forward in eval mode")
+        elif len(weight.dims) > 1:
+            general = numbering.held.get(weight.name, "its weight is not applied as a layer")
+            found[layer] = flow.whole.get(layer, general)
+    return found
+
+
+def _used(flow: Flow) -> set[str]:
+    """Names of the weights that any operation reads."""
+    nodes = [node.name for node in flow.program.graph.nodes if node.users]
+    return {flow.program.weights[name] for name in nodes if name in flow.program.weights}
+
+
+def _layer(weight: str) -> str:
+    """The layer that a weight belongs to, also where a parametrization has moved it deeper."""
+    layer, moved, _ = f".{weight}".partition(".parametrizations.")
+    return layer[1:] if moved else weight.rpartition(".")[0] or weight
+
+
+def _dim(flow: Flow, numbering: Numbering, name: str, dim: int, size: int) -> Dim:
+    ids = flow.owners.get((name, dim))
+    return Dim(np.full(size, ALWAYS, np.int64)) if ids is None else numbering.dim(ids)
+
+
+def _activations(flow: Flow, numbering: Numbering) -> list[tuple[str, tuple[int, Dim]]]:
+    found: list[tuple[str, tuple[int, Dim]]] = []
+    for name, label in flow.labels.items():
+        if isinstance(label, Label):
+            dim = numbering.dim(label.ids)
+            if not dim.fixed:
+                found.append((name, (label.dim, dim)))
+    return found
+
+
+def tensors_of(
+    model_tensors: Mapping[str, Tensor], trainable: set[str], aliases: Mapping[str, tuple[str, ...]]
+) -> dict[str, Tensors]:
+    """Collect the facts about weights that `assemble` needs."""
+    return {
+        name: Tensors(w.element_size(), name in trainable, aliases.get(name, ()))
+        for name, w in model_tensors.items()
+    }

@@ -1,0 +1,207 @@
+"""From a model to its graph of coupled axes: export, walk, number, count, probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor, nn
+
+from compressor.counting.measuring import multiply_accumulates
+from compressor.errors import TraceError
+from compressor.graph.graph import Graph
+from compressor.graph.keep import named, names_of, released
+from compressor.graph.program import Example, example_of, export, first_names, named_tensors
+from compressor.inputs import randomness
+from compressor.inputs.copies import private_copy
+from compressor.tracing.axes import Numbering, Tensors, assemble, number
+from compressor.tracing.choices import Choice, Refused, refusing
+from compressor.tracing.fixed import hold, untrained
+from compressor.tracing.flow import Flow
+from compressor.tracing.trial import freeze, probe
+from compressor.tracing.walk import propagate
+
+Inputs = tuple[Tensor, ...]
+
+
+def trace(
+    model: nn.Module,
+    example: Example | None = None,
+    *,
+    keep: Iterable[str] = (),
+    release: Iterable[str] = (),
+    check: bool = True,
+) -> Graph:
+    """Write a model as a graph of coupled axes.
+
+    Args:
+        model: Any module that `torch.export` can export; traced in eval mode, left untouched.
+        example: A tensor or tuple of tensors, batch first, for instance (1, channel, frequency,
+            time); default `model.example_input_array`. The graph holds for this input shape (any
+            batch size).
+        keep: Names of layers (or of modules around them) that lose no channel.
+        release: Names of layers (or of modules around them) that may shrink although their weights
+            are not trained (``requires_grad=False``). Else such a layer stays whole, inputs and
+            outputs; its bias and normalisation follow it. Where no parameter of the model is
+            trained, nothing is held for that.
+        check: Try the graph on the model's own code (`compressor.tracing.trial`). Without, a
+            reshape or slice of fixed size goes unnoticed.
+
+    Returns:
+        The graph. Axes that cannot be proven safe are frozen, with the reason in `Graph.frozen`.
+
+    Raises:
+        TraceError: If the model does not export, or its MACs do not add up.
+        CountError: If an operation's MACs cannot be counted.
+        ValueError: If there is no usable example, or `keep` or `release` names no layer.
+    """
+    inputs = example_of(model, example)
+    _refuse_aliases(model)
+    with randomness.preserved():
+        return _traced(model, inputs, keep, names_of(release, "release"), check=check)
+
+
+def _traced(
+    model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
+) -> Graph:
+    program = export(private_copy(model), inputs)
+    tensors = dict(reversed(list(named_tensors(model))))
+    first = first_names(model)
+    distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
+    facts, keep, release = _facts(model, distinct, first), names_of(keep), tuple(release)
+    fixed = {first[name] for name in untrained(model)}
+
+    def read(refused: Refused) -> Reading:
+        flow = propagate(program, distinct, refused)
+        layers = {use.weight: use.module for use in flow.uses}
+        hold(flow, fixed - released(fixed, layers, release))
+        numbering = number(flow)
+        return Reading(flow, numbering, assemble(flow, facts, numbering))
+
+    reading = _lively(read, {})
+    rest = _uncounted(model, reading.flow, reading.graph, inputs)
+    tries: list[Graph] = []
+    for _ in range(READINGS):
+        graph = replace(reading.graph, const_macs=rest)
+        asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
+        graph = freeze(graph, asked)
+        tried = probe(model, graph, inputs) if check else graph
+        tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
+        failed = _failed(reading, graph, tried)
+        if not failed:
+            break
+        reading = _lively(read, refusing(reading.flow.choices.refused, failed))
+    return min(tries, key=_least)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A program read in one way: the walk, its units, the graph without constant MACs."""
+
+    flow: Flow
+    numbering: Numbering
+    graph: Graph
+
+
+def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
+    """The best of a few readings, the next without choices that came to nothing in the one before.
+
+    A view that splits the channels of a picture may go on to rows or to channels; where it was the
+    wrong ones, what follows holds them.
+    """
+    found = [read(refused)]
+    while len(found) < READINGS:
+        last = found[-1]
+        held = [
+            choice
+            for choice in last.flow.choices.made
+            if not choice.last and not (last.numbering.unit_of[choice.ids] >= 0).any()
+        ]
+        if not held:
+            break
+        found.append(read(refusing(last.flow.choices.refused, held)))
+    return min(found, key=lambda reading: _least(reading.graph))
+
+
+READINGS = 4
+"""How often a program is read before the code's refusals are taken for final."""
+
+
+def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
+    """Choices on axes that the code did not survive, where something else could be chosen."""
+    pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
+    broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
+
+    def concerns(choice: Choice) -> bool:
+        units = reading.numbering.unit_of[choice.ids]
+        return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
+
+    return [c for c in reading.flow.choices.made if not c.last and concerns(c)]
+
+
+def _least(graph: Graph) -> tuple[int, int, int]:
+    """What one unit an axis costs, how few units there are to choose from, axes that are held."""
+    held = [bool(axis.frozen) for axis in graph.axes]
+    least = np.where(held, graph.sizes, 1)
+    return graph.params(least), -int(graph.sizes[np.logical_not(held)].sum()), sum(held)
+
+
+def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:
+    """Say where comparing failed that it may be the rounding of an autocast in `forward`."""
+    advice = "forward runs under autocast, whose rounding may be all of it: move autocast out of it"
+    return freeze(
+        tried,
+        {
+            number: f"{axis.frozen} ({advice})"
+            for number, axis in enumerate(tried.axes)
+            if axis.frozen and not graph.axes[number].frozen
+        },
+    )
+
+
+def _refuse_aliases(model: nn.Module) -> None:
+    """Two parameters in one place of memory are neither tied nor separate.
+
+    Raises:
+        TraceError: Names them.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.device.type == "meta" or not parameter.numel():
+            continue
+        place = (parameter.untyped_storage().data_ptr(), int(parameter.storage_offset()))
+        other = seen.setdefault(place, name)
+        if other != name:
+            raise TraceError(
+                f"{other!r} and {name!r} are two parameters in the same memory, so that one cannot "
+                "be cut without the other, nor be counted once: tie them by assigning the same "
+                "nn.Parameter, or give one a copy"
+            )
+
+
+def _facts(
+    model: nn.Module, tensors: dict[str, Tensor], first: dict[str, str]
+) -> dict[str, Tensors]:
+    trainable = {name for name, _ in model.named_parameters()}
+    return {
+        name: Tensors(
+            itemsize=tensor.element_size(),
+            trainable=name in trainable,
+            aliases=tuple(a for a, f in first.items() if f == name and a != name),
+        )
+        for name, tensor in tensors.items()
+    }
+
+
+def _uncounted(model: nn.Module, flow: Flow, graph: Graph, inputs: Sequence[Tensor]) -> int:
+    """MACs of the operations that no site describes: what the counter sees beyond the sites."""
+    counted, known = multiply_accumulates(model, tuple(inputs)), graph.macs(graph.sizes)
+    rest = counted - known
+    if rest < 0 or (rest > 0 and not flow.uncounted):
+        raise TraceError(
+            f"the layers of {type(model).__name__} add up to {known:,} MACs, but running it costs "
+            f"{counted:,}: its graph is not complete, so no budget can be proven. Please report "
+            "this model"
+        )
+    return rest

@@ -1,0 +1,160 @@
+"""Try a traced graph before anyone relies on it: remove some of everything and compare.
+
+Tracing sees the numbers in a program, not where they come from: `x.view(b, 16, -1)` and
+`x.view(b, c // 2, -1)` look alike. So a third of every axis is removed from a copy with random
+weights (fresh models have zeros and ones that would hide mistakes), and the smaller copy is
+compared with its masked original. Axes that fail are found by bisection and frozen with the
+reason; what is left has been seen to work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from compressor.errors import VerificationError
+from compressor.graph.graph import Graph
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.surgery.comparison import CONSTANT, Inputs
+from compressor.surgery.cutting import shrink
+from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts
+from compressor.surgery.weightings import positive, randomised
+from compressor.tracing.blame import blamed
+from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
+
+__all__ = ["freeze", "probe", "randomised"]
+
+
+def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
+    """Freeze every axis whose removal the model's own code does not survive.
+
+    Args:
+        model: The traced model; untouched.
+        graph: Its graph.
+        example: Inputs of the traced shape, batch of one.
+
+    Returns:
+        The graph with failing axes frozen, each with its reason.
+    """
+    random = randomised(model)
+    trains = looks_at_mode(model) and failure_in_training(random, batch_of(example)) is None
+    if trains:
+        warn_of_other_code(random, batch_of(example))
+    trials = Trials(model, random, example, trains=trains)
+    free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
+    reasons = _failing(trials, graph, free)
+    while reasons:
+        graph = freeze(graph, reasons)
+        free = [number for number in free if number not in reasons]
+        reasons = _failing(trials, graph, free)
+    return graph
+
+
+def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
+    """The graph with these axes frozen (axis number -> reason)."""
+    axes = tuple(
+        replace(axis, frozen=reasons.get(number, axis.frozen))
+        for number, axis in enumerate(graph.axes)
+    )
+    layers = {
+        layer: reason for number, reason in reasons.items() for layer in graph.axes[number].layers
+    }
+    return replace(graph, axes=axes, frozen={**graph.frozen, **layers})
+
+
+def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
+    """Axes to freeze, with what went wrong; none if all of them can be thinned together.
+
+    The parts of the network that go wrong say which axes those are; where they do not, and for
+    those that may have been named wrongly, a search does.
+    """
+    if not axes or trials.attempt(graph, _thinned(graph, axes)) is None:
+        return {}
+    model, tries = trials.ways[0]
+    items = tries[0].items
+    reasons, unsure = blamed(model, graph, items[:1], axes, _thinned)
+    if not reasons:  # what a batch of one hides, one of two may show
+        reasons, unsure = blamed(model, graph, items, axes, _thinned)
+    if not reasons:
+        return _culprits(trials, graph, axes)
+    sure = {number: reason for number, reason in reasons.items() if number not in unsure}
+    return sure | _culprits(trials, freeze(graph, sure), [n for n in axes if n in unsure])
+
+
+def _culprits(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
+    """Axes that fail, with what went wrong; a set that only fails together is named whole."""
+    if not axes:
+        return {}
+    found = trials.attempt(graph, _thinned(graph, axes))
+    if found is None:
+        return {}
+    if len(axes) == 1:
+        return {axes[0]: f"removing channels breaks the forward pass: {found}"}
+    half = len(axes) // 2
+    inner = _culprits(trials, graph, axes[:half]) | _culprits(trials, graph, axes[half:])
+    together = f"removing channels here together breaks the forward pass: {found}"
+    return inner or dict.fromkeys(axes, together)
+
+
+class Trials:
+    """Tries structures of a model, on weights that show something.
+
+    Attributes:
+        ways: The model with weights that are random, with positive ones, and as given, those first
+            that have shown something before: a logarithm may want no negative weights, and one
+            channel a layer with a ReLU says nothing half of the time.
+    """
+
+    def __init__(
+        self, model: nn.Module, random: nn.Module, example: Inputs, *, trains: bool
+    ) -> None:
+        """With `trains` a forward pass in train mode has to survive, too."""
+        self.example, self.trains = example, trains
+        self.ways = [
+            (random, attempts(example)),
+            (positive(model), lively_attempts(example)),
+            (private_copy(model), attempts(example)),
+        ]
+
+    def attempt(self, graph: Graph, structure: Structure) -> str | None:
+        """What goes wrong with a structure, if anything.
+
+        Raises:
+            VerificationError: If the model gives no finite output with any of the weights.
+        """
+        constant, unfit = False, list[VerificationError]()
+        for way in list(self.ways):
+            model, tries = way
+            try:
+                smaller = shrink(model, graph, structure)
+            except (RuntimeError, AttributeError, KeyError) as error:
+                return f"its tensors cannot be sliced ({error})"
+            try:
+                found = compare(model, graph, structure, smaller, tries, quick=True)
+            except VerificationError as error:
+                unfit.append(error)
+                continue
+            if found != CONSTANT:
+                self.ways.sort(key=lambda other: other is not way)
+                return found if isinstance(found, str) else self._in_training(smaller)
+            constant = True
+        if not constant:
+            raise unfit[-1]
+        return CONSTANT
+
+    def _in_training(self, smaller: nn.Module) -> str | None:
+        failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None
+        return None if failure is None else f"in training it does not run ({failure})"
+
+
+def _thinned(graph: Graph, axes: list[int]) -> Structure:
+    """About a third of the units of these axes removed, seeded, at least one kept and removed."""
+    keep = np.ones(graph.units, dtype=bool)
+    for number in axes:
+        axis, random = graph.axes[number], np.random.default_rng(number)
+        count = min(axis.size - 1, max(1, axis.size // 3))
+        keep[axis.first + random.permutation(axis.size)[:count]] = False
+    return Structure(graph, keep)

@@ -1,0 +1,191 @@
+"""The report adds up, says the same in every form, and its recount is independent."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from compressor import Budget, FineTune, Prune, fit, measure
+from compressor.reports.report import Report, verdicts
+from compressor.rules.counters import torchinfo_count
+from tests.helpers.tiny import Tied, Tiny, loader, tiny
+from tests.zoo import TRICKY
+
+CAPS = Budget(params=700, macs="30k")
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    schedule = [Prune(method="dual", steps=2, epochs=1), FineTune(epochs=2)]
+    return fit(tiny(), loader(), budget=CAPS, schedule=schedule, val=loader(32)).report
+
+
+def test_costs_are_those_of_the_modules() -> None:
+    model = tiny()
+    result = fit(model, budget=CAPS)
+    example = model.example_input_array
+    assert result.report.before == measure(model, example)
+    assert result.report.after == measure(result.model, example)
+    assert result.report.unused["params"] == 1 - result.report.after.params / 700
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 8 else [])
+        for number, name in enumerate(sorted(TRICKY))
+    ],
+)
+def test_layers_add_up_to_the_totals(name: str) -> None:
+    model = TRICKY[name]()
+    before = measure(model, model.example_input_array)
+    report = fit(model, budget=Budget(params=before.params)).report
+    assert report.before == before
+    for n in (0, 1):
+        assert sum(layer.params[n] for layer in report.layers) == before.params
+        assert sum(layer.macs[n] for layer in report.layers) + report.elsewhere == before.macs
+
+
+def test_layers_of_a_shrunk_model_add_up_and_name_its_widths(report: Report) -> None:
+    assert sum(layer.params[1] for layer in report.layers) == report.after.params
+    assert sum(layer.macs[1] for layer in report.layers) == report.after.macs
+    rows = {layer.module: layer for layer in report.layers}
+    assert rows["stem"].kind == "Conv2d"
+    assert rows["norm"].channels == rows["stem"].channels
+    assert rows["head"].channels == (4, 4)
+    assert rows["down"].channels[1] < rows["down"].channels[0] == 16
+
+
+def test_channels_are_those_of_the_modules() -> None:
+    result = fit(tiny(), budget=CAPS)
+    for layer in result.report.layers:
+        module = result.model.get_submodule(layer.module)
+        width = getattr(module, "out_channels", None) or module.weight.shape[0]
+        assert layer.channels[1] == width
+        assert layer.params[1] == sum(p.numel() for p in module.parameters(recurse=False))
+
+
+def test_a_tied_weight_stands_once_and_its_macs_where_they_are_spent() -> None:
+    report = fit(Tied(), budget=Budget(params=500)).report
+    rows = {layer.module: layer for layer in report.layers}
+    assert rows["first"].params[0] == 8 * 8 * 9
+    assert rows["second"].params == (0, 0) if "second" in rows else True
+    assert sum(layer.macs[1] for layer in report.layers) == report.after.macs
+
+
+def test_text_is_ascii_where_there_is_no_terminal(report: Report) -> None:
+    text = str(report)
+    assert text.isascii()
+    for word in ("params <= 700", f"{report.after.macs:,}", "stem", "FineTune", "torchinfo"):
+        assert word in text
+    assert "Checked: outputs" in text
+    assert "head" in text.partition("Kept whole")[2]
+
+
+def test_text_is_drawn_with_lines_on_a_terminal(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert "\u2502" in str(report)
+
+
+def test_markdown_has_a_table_per_section(report: Report) -> None:
+    text = report.markdown()
+    tables = [part for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 5
+    for table in tables:
+        assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
+    assert f"| macs | {report.before.macs:,} | {report.after.macs:,} | 30,000 |" in text
+
+
+def test_json_is_strict_and_complete(report: Report) -> None:
+    def refuse(name: str) -> object:
+        raise AssertionError(name)
+
+    data = json.loads(report.json(), parse_constant=refuse)
+    assert data["after"]["params"] == report.after.params
+    assert data["budget"] == {"params": 700, "macs": 30000}
+    assert len(data["layers"]) == len(report.layers)
+    assert [e["phase"] for e in data["log"]] == ["Prune", "FineTune", "FineTune"]
+    assert data["shrinks"][-1]["caps"] == {"params": 700, "macs": 30000}
+    assert data["counters"]["torchinfo (NeSsi)"][1]["params"] == report.after.params
+    odd = replace(report, shrinks=(replace(report.shrinks[0], bound=float("inf")),))
+    assert json.loads(odd.json(), parse_constant=refuse)["shrinks"][0]["bound"] is None
+
+
+def test_frame_holds_the_layers(report: Report) -> None:
+    frame = report.frame()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame["module"]) == [layer.module for layer in report.layers]
+    assert frame["params_after"].sum() == report.after.params
+    assert frame["macs_before"].sum() == report.before.macs
+
+
+def test_plot_is_a_png_that_shows_something(report: Report, tmp_path: Path) -> None:
+    from matplotlib.image import imread  # noqa: PLC0415
+
+    report.plot(tmp_path / "layers.png")
+    content = (tmp_path / "layers.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    image = imread(tmp_path / "layers.png")
+    assert image.shape[0] > 200
+    assert np.unique(image.reshape(-1, image.shape[-1]), axis=0).shape[0] > 10
+    assert [p.name for p in tmp_path.iterdir()] == ["layers.png"]
+
+
+def test_proofs_are_reported(report: Report) -> None:
+    last = report.shrinks[-1]
+    assert last.bound >= last.value
+    assert 0 <= last.gap < 1
+    assert report.binding == last.binding
+    assert report.difference == max(s.difference for s in report.shrinks)
+    assert report.difference < 1e-9
+    assert last.reached["params"] == report.after.params
+
+
+def test_without_verification_no_difference_is_claimed() -> None:
+    report = fit(tiny(), budget=CAPS, verify=False).report
+    assert report.difference is None
+    assert "Checked" not in str(report)
+
+
+def test_other_counters_are_asked_of_both_models() -> None:
+    model = tiny()
+    result = fit(model, budget=CAPS)
+    example = model.example_input_array
+    before, after = result.report.counters["torchinfo (NeSsi)"]
+    assert before == torchinfo_count(model, example)
+    assert after == torchinfo_count(result.model, example)
+    for name in ("thop", "fvcore"):
+        pytest.importorskip(name)
+        assert result.report.counters[name][1].params == result.report.after.params
+
+
+def test_a_counter_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compressor.reports import report as module  # noqa: PLC0415
+
+    def fails(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(module, "thop_count", fails)
+    model = Tiny()
+    assert "thop" not in verdicts(model, model, model.example_input_array)
+
+
+def test_a_model_within_its_budget_is_reported_whole() -> None:
+    model = tiny()
+    report = fit(model, budget=Budget(params="1M")).report
+    assert report.before == report.after
+    assert all(a == b for layer in report.layers for a, b in (layer.params, layer.macs))
+    assert report.binding == ()

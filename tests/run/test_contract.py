@@ -1,0 +1,188 @@
+"""A cap that nothing in a schedule can lower is refused before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor import (
+    Budget,
+    FilterPruning,
+    FineTune,
+    FrequencyMask,
+    Half,
+    Int8,
+    Prune,
+    Recalibrate,
+    Train,
+    Unstructured,
+    fit,
+)
+from compressor.errors import BudgetError
+from compressor.inputs.batches import Batch
+from compressor.inputs.losses import cross_entropy
+from compressor.phases import Phase
+from compressor.run.contract import KEYS, Plain, lowers, settles, silent
+from compressor.run.training import Training
+from recipes import baselines, dcase2020, dcase2021, dcase2022
+from recipes.run_folder import RunFolder
+from recipes.stages import Stage
+from tests.helpers.tiny import loader, refuses, tiny
+
+
+@dataclass(frozen=True)
+class Look:
+    """A phase of a user's own that says nothing of itself."""
+
+    length: int = 1
+    check: bool = True  # a setting, which is no method of a solver
+
+    def run(self, training: Training, part: int) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """One that makes zeros, and has no `check`, `settles` or `redo`."""
+
+    length = 1
+    lowers = frozenset({"nonzero"})
+
+    def run(self, training: Training, part: int) -> None:
+        del part
+        for name, weight in training.session.model.named_parameters():
+            training.session.masks[name] = torch.zeros_like(weight, dtype=torch.bool)
+        training.session.masks.hold(training.session.model)
+
+
+class Steps:
+    """Cross entropy that counts the steps of training: calls with a model in train mode."""
+
+    def __init__(self) -> None:
+        self.trained = 0
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        self.trained += model.training
+        return cross_entropy(model, batch)
+
+
+def refused(schedule: Sequence[Phase], **caps: Any) -> str:
+    """What is said of a schedule that cannot meet some caps; fails where anything was trained."""
+    loss = Steps()
+    with pytest.raises(BudgetError) as error:
+        fit(tiny(), loader(), budget=Budget(**caps), schedule=schedule, loss=loss, val=loader())
+    assert loss.trained == 0
+    return str(error.value)
+
+
+SILENT: list[Callable[[Path], Phase]] = [
+    lambda _: Look(),
+    lambda folder: Stage("dense", folder, 2022),
+    lambda _: Recalibrate(),
+    lambda _: Zeros(),
+]
+TOO_SMALL = [  # what the phases beside a silent one can lower is something else, or nothing
+    ([FineTune(2), Half()], {"macs": 10}),
+    ([FineTune(2), Int8(epochs=1)], {"params": 10}),
+    ([Train(2), Unstructured(), FineTune(1)], {"nonzero": 500, "macs": 10}),
+    ([Train(2), FrequencyMask(keep=4, epochs=0, fine_tune=1)], {"params": 10}),
+    ([Train(2)], {"bytes": 10}),
+]
+
+
+@pytest.mark.parametrize(("schedule", "caps"), TOO_SMALL)
+@pytest.mark.parametrize("other", SILENT)
+def test_no_phase_beside_them_switches_the_refusal_off(
+    other: Callable[[Path], Phase], schedule: list[Phase], caps: dict[str, int], tmp_path: Path
+) -> None:
+    text = refused([schedule[0], other(tmp_path), *schedule[1:]], **caps)
+    assert ("Look says nothing of what is lowered" in text) == isinstance(other(tmp_path), Look)
+
+
+def test_the_sentence_says_what_to_declare() -> None:
+    text = refused([FineTune(2), Look(), Half()], macs=10)
+    assert "Half cannot lower macs: put Prune() before Half." in text
+    assert text.endswith("has to say lowers = frozenset({'macs'})")
+    assert "no phase of the schedule removes anything" in refused([Look()], params=10)
+
+
+def test_one_that_declares_is_counted_on() -> None:
+    result = fit(tiny(), budget=Budget(nonzero=100), schedule=[Look(), Zeros()])
+    assert result.report.after.nonzero == 0
+
+
+def test_what_a_phase_settles_it_lowers() -> None:
+    @dataclass(frozen=True)
+    class Settles(Look):
+        settles = frozenset({"nonzero"})
+
+    assert lowers(Settles()) == settles(Settles()) == {"nonzero"}
+    assert silent(Settles())
+    assert not silent(FineTune())
+    assert lowers(Look()) == lowers(FineTune()) == frozenset()
+
+
+@pytest.mark.parametrize("said", ["params", frozenset({"parameters"}), 3, (None,)])
+def test_what_is_no_set_of_caps_is_refused(said: object) -> None:
+    @dataclass(frozen=True)
+    class Wrong(Look):
+        lowers: Any = said  # type: ignore[misc]
+
+    with refuses(r"Wrong\.lowers is .* must be a set of keys of a budget"):
+        fit(tiny(), budget=Budget(params=10), schedule=[Wrong()])
+
+
+def test_the_base_of_phases_that_lower_nothing() -> None:
+    @dataclass(frozen=True)
+    class Mine(Plain):
+        length = 1
+
+        def run(self, training: Training, part: int) -> None:
+            pass
+
+    assert "no phase of the schedule removes anything: put Prune() into it" in refused(
+        [FineTune(1), Mine()], params=10
+    )
+    dense = fit(tiny(), budget=Budget(params=10_000), schedule=[Mine()])
+    assert dense.report.before == dense.report.after
+
+
+def recipes() -> dict[str, Callable[[RunFolder], Sequence[Phase]]]:
+    """The schedule of every recipe, with the settings of its `--fast`."""
+    found: dict[str, Callable[[RunFolder], Sequence[Phase]]] = {
+        "2020": partial(dcase2020.schedule, dcase2020.fast(dcase2020.Config())),
+        "2021": partial(dcase2021.schedule, dcase2021.fast(dcase2021.Config())),
+        "esc50": lambda _: [Prune(), Recalibrate(), FineTune(epochs=1)],
+    }
+    config = dcase2022.fast(dcase2022.Config())
+    rows = replace(config.rows, keep=4)
+    found["2022"] = partial(dcase2022.schedule, replace(config, rows=rows))
+    for year, published in baselines.BASELINES.items():
+        found[f"baseline {year}"] = lambda run, year=year, last=published.phases: [
+            Train(epochs=1), Stage("dense", run.stages, year), *last,
+        ]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize(
+    "key", ["macs", *(pytest.param(k, marks=pytest.mark.slow) for k in sorted(KEYS - {"macs"}))]
+)
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_refuses_a_cap_that_it_cannot_meet(
+    name: str, key: str, tmp_path: Path
+) -> None:
+    schedule = recipes()[name](RunFolder(tmp_path))
+    refused(schedule, **{key: 3})
+    assert not list(tmp_path.iterdir()), "no stage was come to"
+
+
+@pytest.mark.parametrize("strategy", ["oneshot", "admm"])
+def test_a_solver_that_lowers_everything_refuses_what_no_structure_meets(strategy: str) -> None:
+    refused([FineTune(1), Look(), FilterPruning(strategy)], macs=3)

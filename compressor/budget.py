@@ -1,20 +1,17 @@
-"""What a network costs (`Cost`) and what it may cost (`Budget`): four integers each."""
+"""The cost of a network (`Cost`) and caps on it (`Budget`): by hand, or of a year of DCASE."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from compressor.errors import BudgetError
 from compressor.wording import brief
-
-if TYPE_CHECKING:
-    from compressor.rules import Rule
 
 COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 """Multipliers a count (parameters, MACs) may be written with."""
@@ -84,7 +81,7 @@ class Budget:
     nonzero: int | None
     macs: int | None
     bytes: int | None
-    rule: ClassVar[Any] = None  # a Rule, which `of` gives one budget: no cap, so no field
+    rule: ClassVar[Limits | None] = None  # given to one budget by `of`: no cap, so no field
 
     def __init__(
         self,
@@ -113,8 +110,6 @@ class Budget:
         Raises:
             BudgetError: If there is no rule for `year`.
         """
-        from compressor.rules import of_year  # noqa: PLC0415 - rules are written in terms of Cost
-
         return of_year(year).budget
 
     @property
@@ -123,7 +118,7 @@ class Budget:
         values = {name: getattr(self, name) for name in ("params", "nonzero", "macs", "bytes")}
         return {name: cap for name, cap in values.items() if cap is not None}
 
-    def of(self, rule: Rule) -> Budget:
+    def of(self, rule: Limits) -> Budget:
         """The same caps, as those of a challenge's rule."""
         caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
         object.__setattr__(caps, "rule", rule)
@@ -146,15 +141,92 @@ class Budget:
         return " and ".join(f"{name} <= {cap:,}" for name, cap in self.caps.items())
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Limits:
+    """What DCASE Task 1 counts in one year, and its caps; `compressor.rules` counts by it.
+
+    Each year counts something else: zeros or not, BatchNorm or not, kilobytes of 1000 or 1024
+    bytes. Where the official sources disagree or are silent, `note` says so and what was chosen.
+
+    Attributes:
+        year: Year of the challenge.
+        source: Where the rule was read.
+        note: What is not established or contradictory, and the reading chosen.
+        zeros: Whether zero entries count into the bytes.
+        biases: Whether the biases of convolutions and linear layers count.
+        norm_affine: Whether the scale and shift of BatchNorm count.
+        norm_statistics: Whether the running mean and variance of BatchNorm count (Keras lists
+            them among the weights, PyTorch does not).
+        folded: Whether the network is counted with BatchNorm folded into the layer before it.
+        index_bits: Bits charged for the position of each non-zero entry.
+        weight_bits: Bits of one entry; None for its data type as stored.
+        bias_bits: Bits of one entry of a bias of a convolution or linear layer; None likewise.
+        torchinfo_macs: Whether MACs are counted as torchinfo and NeSsi do (biases once per
+            position, BatchNorm parameters once) instead of convolutions and products alone.
+        kilobyte: Bytes of the year's kilobyte, for printing.
+        params: Cap on the entries that count; None for none. Likewise the others.
+        nonzero: Cap on the non-zero entries that count.
+        macs: Cap on the multiply-accumulates of one input (one second of sound from 2022 on).
+        bytes: Cap on the bytes that count.
+    """
+
+    year: int
+    source: str
+    note: str
+    zeros: bool
+    biases: bool = True
+    norm_affine: bool = True
+    norm_statistics: bool = False
+    folded: bool = False
+    index_bits: int = 0
+    weight_bits: int | None = None
+    bias_bits: int | None = None
+    torchinfo_macs: bool = False
+    kilobyte: int = 1000
+    params: int | None = None
+    nonzero: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """The caps as a `Budget` that knows whose they are.
+
+        Raises:
+            BudgetError: If there is no cap.
+        """
+        caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
+        return caps.of(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both count alike under the same caps."""
+        return isinstance(other, Limits) and asdict(self) == asdict(other)
+
+    def __hash__(self) -> int:
+        """Of the year: several ways to count one year are told apart by `==`."""
+        return hash(self.year)
+
+
+def of_year(year: int) -> Limits:
+    """The limits of `year`.
+
+    Raises:
+        BudgetError: If there was no such challenge, or it is not known here.
+    """
+    for rule in YEARS:
+        if rule.year == year:
+            return rule
+    years = f"{YEARS[0].year} to {YEARS[-1].year}"
+    raise BudgetError(f"there is no rule for DCASE Task 1 in {year!r}; known are {years}.")
+
+
 def required(budget: object, caller: str) -> Budget:
     """The budget, if it is one or a rule that has one.
 
     Raises:
         BudgetError: If it is not; says what `caller` needs.
     """
-    from compressor.rules import Rule  # noqa: PLC0415 - rules are written in terms of Cost
-
-    if isinstance(budget, Rule):
+    if isinstance(budget, Limits):
         return budget.budget
     if not isinstance(budget, Budget):
         raise BudgetError(
@@ -211,3 +283,74 @@ def _parse(name: str, text: str) -> Decimal:
         )
         raise BudgetError(message)
     return Decimal(number.replace("_", "")) * units[unit]
+
+
+DCASE2020 = Limits(
+    year=2020,
+    source="README and model_size_calculation.py of the official 2020 baseline",
+    note="Subtask B: 500 KB of non-zero parameters, written as 128000 x 32 / 8 = 512000 bytes. "
+    "The official calculator leaves BatchNorm out; some teams counted it nevertheless.",
+    zeros=False,
+    norm_affine=False,
+    kilobyte=1024,
+    bytes=512_000,
+)
+DCASE2021 = Limits(
+    year=2021,
+    source="Official poster of the results; model_size_calculation.py of the 2021 baseline",
+    note="Subtask A: 128 KB of non-zero parameters. The poster writes 32768 x 32 / 8 = 131072 "
+    "bytes, the baseline's README 32000 parameters = 128000 bytes; the poster's figure is used, "
+    "as the calculator divides by 1024. The calculator counts BatchNorm with its running "
+    "statistics because Keras lists them among the weights; the winners did not count the latter.",
+    zeros=False,
+    norm_statistics=True,
+    kilobyte=1024,
+    bytes=131_072,
+)
+DCASE2022 = Limits(
+    year=2022,
+    source="README of the official 2022 baseline; arXiv 2206.03835; NeSsi",
+    note="All parameters count, zeros too, as 8-bit integers; 30 million MACs for one second. "
+    "NeSsi counts a PyTorch model as torchinfo does, BatchNorm unfolded: that is used here. The "
+    "baseline itself was counted as an int8 TFLite file (`DCASE2022_TFLITE`).",
+    zeros=True,
+    weight_bits=8,
+    bias_bits=8,
+    torchinfo_macs=True,
+    params=128_000,
+    macs=30_000_000,
+)
+DCASE2022_TFLITE = replace(
+    DCASE2022,
+    note="The official baseline's own number, 46512, is bytes of the int8 TFLite file: BatchNorm "
+    "folded, weights 8 bits, biases 32. Its MACs also count pooling and half of one dense layer; "
+    "that is not imitated.",
+    folded=True,
+    bias_bits=32,
+    torchinfo_macs=False,
+)
+DCASE2023 = replace(
+    DCASE2022,
+    year=2023,
+    source="arXiv 2503.11363 (abstract)",
+    note="No more than 128,000 parameters and 30 million MACs. The official wording of the memory "
+    "limit is not established here, nor whether 8 bits were still asked for: bytes are as stored.",
+    weight_bits=None,
+    bias_bits=None,
+)
+DCASE2024 = Limits(
+    year=2024,
+    source="nessi.py and run_training.py of the official 2024 baseline",
+    note="128 kB of parameters at any precision, KB = 1000 unlike 2020 and 2021; zeros count.",
+    zeros=True,
+    torchinfo_macs=True,
+    macs=30_000_000,
+    bytes=128_000,
+)
+DCASE2025 = replace(
+    DCASE2024,
+    year=2025,
+    source="complexity.py of the official 2025 baseline",
+    note="As 2024, for each device's model alone: the models of several devices are not added up.",
+)
+YEARS = (DCASE2020, DCASE2021, DCASE2022, DCASE2023, DCASE2024, DCASE2025)

@@ -19,14 +19,15 @@ from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
+from compressor.reports.facts import Epoch, verdicts, versions
 from compressor.reports.kept import layers
-from compressor.reports.report import Epoch, Report, verdicts, versions
+from compressor.reports.report import Report
 from compressor.reports.result import Result
+from compressor.rules import Verdict, rule_of
 from compressor.run.descent import cost
 from compressor.run.file_size import files
 
 if TYPE_CHECKING:
-    from compressor.rules import Verdict
     from compressor.session import Session
 
 
@@ -105,7 +106,7 @@ def _judged(session: Session) -> tuple[Verdict | None, str]:
     if rule is None:
         return None, ""
     try:
-        return rule.check(session.model, session.example), ""
+        return rule_of(rule).check(session.model, session.example), ""
     except CountError as error:  # nothing that was trained is lost over it
         return None, str(error)
 

@@ -6,17 +6,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from compressor.reports.facts import Epoch, Facts
 from compressor.storage import write_bytes
-
-if TYPE_CHECKING:
-    from compressor.reports.report import Epoch, Report
 
 BEFORE, AFTER, CAP = "#c8ccd4", "#2f6db5", "#c03028"
 
 
-def plot(report: Report, path: Path) -> None:
+def plot(report: Facts, path: Path) -> None:
     """Write the picture as PNG, in one step.
 
     Args:
@@ -67,7 +65,7 @@ def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], titl
         axes.legend(fontsize=7)
 
 
-def _totals(axes: Any, report: Report) -> None:
+def _totals(axes: Any, report: Facts) -> None:
     """Each capped cost before and after, as a multiple of its cap."""
     caps = report.budget.caps
     costs = (report.before, report.after)

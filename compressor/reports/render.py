@@ -6,15 +6,14 @@ import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from compressor.reports.report import Layer, Report
-    from compressor.rules import Verdict
+from compressor.reports.facts import Facts
+from compressor.reports.kept import Layer
+from compressor.rules import Verdict
 
 WIDTH = 110
 """Columns of the text: no line is longer, unless a module's name is."""
@@ -29,7 +28,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def text(report: Report) -> str:
+def text(report: Facts) -> str:
     """The report for a terminal; plain ASCII when standard output is none."""
     plain = not sys.stdout.isatty()
     out = io.StringIO()
@@ -48,7 +47,7 @@ def text(report: Report) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Facts) -> str:
     """The report in Markdown."""
     parts = [f"# {report.model}", heading(report)]
     for grid in grids(report):
@@ -58,7 +57,7 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def heading(report: Report) -> str:
+def heading(report: Facts) -> str:
     """One sentence with the result."""
     before, after = report.before, report.after
     return (
@@ -68,13 +67,13 @@ def heading(report: Report) -> str:
     )
 
 
-def grids(report: Report) -> list[Grid]:
+def grids(report: Facts) -> list[Grid]:
     """All tables of a report."""
     found = [_costs(report), _counters(report), _shrinks(report), _layers(report), _log(report)]
     return [grid for grid in found if grid.rows]
 
 
-def notes(report: Report) -> list[str]:
+def notes(report: Facts) -> list[str]:
     """What is said in sentences: proof, frozen layers, versions."""
     lines = [] if report.verdict is None else [_judged(report.verdict)]
     if report.unjudged:
@@ -115,7 +114,7 @@ def _compared(tried: Mapping[str, float], taken: str) -> str:
     return f"Compared by loss before fine-tuning: {losses}; taken: {taken}."
 
 
-def _costs(report: Report) -> Grid:
+def _costs(report: Facts) -> Grid:
     filed = report.files is not None
     pairs = {
         name: (getattr(report.before, name), getattr(report.after, name))
@@ -129,7 +128,7 @@ def _costs(report: Report) -> Grid:
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
 
 
-def _cost(report: Report, name: str, pair: tuple[int, int], key: str) -> tuple[str, ...]:
+def _cost(report: Facts, name: str, pair: tuple[int, int], key: str) -> tuple[str, ...]:
     """One row; `key` is the cap that counts it, if any does."""
     caps = report.budget.caps
     counts = key in caps
@@ -139,7 +138,7 @@ def _cost(report: Report, name: str, pair: tuple[int, int], key: str) -> tuple[s
     return (name, f"{pair[0]:,}", f"{pair[1]:,}", cap, unused, binds)
 
 
-def _counters(report: Report) -> Grid:
+def _counters(report: Facts) -> Grid:
     rows: list[tuple[str, ...]] = []
     for name, (before, after) in report.counters.items():
         params, macs = (before.params, after.params), (before.macs, after.macs)
@@ -149,7 +148,7 @@ def _counters(report: Report) -> Grid:
     return Grid("What other counters say", columns, tuple(rows))
 
 
-def _shrinks(report: Report) -> Grid:
+def _shrinks(report: Facts) -> Grid:
     rows: list[tuple[str, ...]] = []
     for number, s in enumerate(report.shrinks, start=1):
         for name, cap in s.caps.items():
@@ -172,7 +171,7 @@ def _shrinks(report: Report) -> Grid:
     return Grid("Shrinks: objective reached, proven bound, shadow prices", columns, tuple(rows))
 
 
-def _layers(report: Report) -> Grid:
+def _layers(report: Facts) -> Grid:
     rows = [_layer(layer) for layer in report.layers]
     if report.elsewhere:
         macs = f"{report.elsewhere:,}"
@@ -187,7 +186,7 @@ def _layer(layer: Layer) -> tuple[str, ...]:
     return (layer.module, layer.kind, *cells)
 
 
-def _log(report: Report) -> Grid:
+def _log(report: Facts) -> Grid:
     names = list(dict.fromkeys(name for epoch in report.log for name in epoch.extra))
     rows = [
         (e.phase, str(e.epoch), f"{e.loss:.4f}", _number(e.accuracy, ".4f"), f"{e.seconds:.1f}",

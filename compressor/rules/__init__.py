@@ -1,98 +1,39 @@
 """The complexity rules of DCASE Challenge Task 1 (low-complexity scenes), 2020 to 2025, as data.
 
-Each year counts something else: zeros or not, BatchNorm or not, kilobytes of 1000 or 1024 bytes.
-A `Rule` says what counts and what the caps are; one function, `Rule.count`, reads it. Where the
-official sources disagree or are silent, `note` says so and what was chosen.
-
-Caps are the organisers'; a rule may be given to `compressor.fit` as a budget, which counts as
-`measure` does: zeros included, BatchNorm included, running statistics not, MACs without biases. The
-report then ends in the verdict by the year's own counting, which `Rule.check` gives of any network.
+`compressor.budget.Limits` says what counts and what the caps are; `Rule.count` goes by it. A rule
+may be given to `compressor.fit` as a budget, which counts as `measure` does: zeros included,
+BatchNorm included, running statistics not, MACs without biases. The report then ends in the verdict
+by the year's own counting, which `Rule.check` gives of any network.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # the one class of all BatchNorm layers
-from torch.nn.modules.conv import _ConvNd  # and of all convolutions, transposed or not
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from compressor.budget import Budget, Cost
+from compressor import budget
+from compressor.budget import YEARS, Cost, Limits
 from compressor.counting.measuring import (
     Example,
     check_model,
     described,
     multiply_accumulates,
     nonzero,
-    one_input,
     opened,
-    run,
     undescribed,
 )
 from compressor.counting.stored import Compressed, Role
-from compressor.errors import BudgetError, CountError
-from compressor.inputs.copies import private_copy
 from compressor.rules.counters import torchinfo_count
+from compressor.rules.folding import folded
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What a year counts, and its caps.
-
-    Attributes:
-        year: Year of the challenge.
-        source: Where the rule was read.
-        note: What is not established or contradictory, and the reading chosen.
-        zeros: Whether zero entries count into the bytes.
-        biases: Whether the biases of convolutions and linear layers count.
-        norm_affine: Whether the scale and shift of BatchNorm count.
-        norm_statistics: Whether the running mean and variance of BatchNorm count (Keras lists
-            them among the weights, PyTorch does not).
-        folded: Whether the network is counted with BatchNorm folded into the layer before it.
-        index_bits: Bits charged for the position of each non-zero entry.
-        weight_bits: Bits of one entry; None for its data type as stored.
-        bias_bits: Bits of one entry of a bias of a convolution or linear layer; None likewise.
-        torchinfo_macs: Whether MACs are counted as torchinfo and NeSsi do (biases once per
-            position, BatchNorm parameters once) instead of convolutions and products alone.
-        kilobyte: Bytes of the year's kilobyte, for printing.
-        params: Cap on the entries that count; None for none. Likewise the others.
-        nonzero: Cap on the non-zero entries that count.
-        macs: Cap on the multiply-accumulates of one input (one second of sound from 2022 on).
-        bytes: Cap on the bytes that count.
-    """
-
-    year: int
-    source: str
-    note: str
-    zeros: bool
-    biases: bool = True
-    norm_affine: bool = True
-    norm_statistics: bool = False
-    folded: bool = False
-    index_bits: int = 0
-    weight_bits: int | None = None
-    bias_bits: int | None = None
-    torchinfo_macs: bool = False
-    kilobyte: int = 1000
-    params: int | None = None
-    nonzero: int | None = None
-    macs: int | None = None
-    bytes: int | None = None
-
-    @property
-    def budget(self) -> Budget:
-        """The caps as a `Budget` that knows whose they are.
-
-        Raises:
-            BudgetError: If there is no cap.
-        """
-        caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
-        return caps.of(self)
+class Rule(Limits):
+    """The limits of a year with the counting that goes by them; attributes as in `Limits`."""
 
     def count(self, model: nn.Module | Compressed, example: Example | None = None) -> Cost:
         """What `model` costs by this rule.
@@ -195,107 +136,18 @@ class Verdict:
         return text + f" ({used / kilobyte:.2f} of {cap / kilobyte:g} KB of {kilobyte} bytes)"
 
 
+def rule_of(limits: Limits) -> Rule:
+    """The rule that counts by some limits."""
+    return limits if isinstance(limits, Rule) else Rule(**asdict(limits))
+
+
 def of_year(year: int) -> Rule:
     """The rule of `year`.
 
     Raises:
         BudgetError: If there was no such challenge, or it is not known here.
     """
-    for rule in RULES:
-        if rule.year == year:
-            return rule
-    years = f"{RULES[0].year} to {RULES[-1].year}"
-    raise BudgetError(f"there is no rule for DCASE Task 1 in {year!r}; known are {years}.")
-
-
-def folded(model: nn.Module, example: Example | None = None) -> nn.Module:
-    """A copy of `model`, in eval mode, with BatchNorm folded into convolutions and linear layers.
-
-    A BatchNorm is folded where its input is the output of such a layer and both run once. In a
-    network of integers none is left, and there is nothing to fold.
-
-    Raises:
-        CountError: If the copy then computes something else, because a convolution's output is
-            also used elsewhere, or if the norms are in a network of data.
-    """
-    held = list(described(model))
-    if any(stored.role is Role.STATISTICS for stored in held):
-        raise CountError(
-            f"BatchNorm of the {type(model).__name__} cannot be folded for counting: it is a list "
-            "of operations and has no layers. Count the module that it was written from"
-        )
-    scratch = private_copy(model).eval()
-    inputs = one_input(model, example)
-    with torch.no_grad():
-        before, pairs = _run_and_pair(scratch, inputs)
-        for norm, layer in pairs.items():
-            _replace(scratch, layer, _fused(layer, norm))
-            _replace(scratch, norm, _neutral(norm))
-        after = run(scratch, inputs)
-    try:
-        torch.testing.assert_close(after, before, rtol=1e-2, atol=1e-2)
-    except AssertionError as error:
-        message = f"BatchNorm of {type(model).__name__} cannot be folded: the output changes. "
-        raise CountError(message + "Is a convolution read before its BatchNorm?") from error
-    return scratch
-
-
-def _run_and_pair(
-    model: nn.Module, inputs: tuple[Tensor, ...]
-) -> tuple[object, dict[_BatchNorm, _ConvNd | nn.Linear]]:
-    """Output of `model`, and for each BatchNorm that can be folded the layer it follows."""
-    made: list[
-        tuple[Tensor, _ConvNd | nn.Linear]
-    ] = []  # holds the tensors, so that none is made anew
-    read: list[tuple[Tensor, _BatchNorm]] = []
-
-    def after(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(layer, (_ConvNd, nn.Linear)):
-            made.append((output, layer))
-
-    def before(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        if isinstance(norm, _BatchNorm):
-            read.append((arguments[0], norm))
-
-    for module in model.modules():
-        if isinstance(module, (_ConvNd, nn.Linear)):
-            module.register_forward_hook(after)
-        elif isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(before)
-    output = run(model, inputs)
-    writers = {id(tensor): layer for tensor, layer in made}
-    pairs = {norm: writers[id(tensor)] for tensor, norm in read if id(tensor) in writers}
-    calls = [module for _, module in (*made, *read)]
-    once = {norm: layer for norm, layer in pairs.items() if calls.count(norm) == 1}
-    return output, {norm: layer for norm, layer in once.items() if calls.count(layer) == 1}
-
-
-def _fused(layer: _ConvNd | nn.Linear, norm: _BatchNorm) -> nn.Module:
-    if isinstance(layer, _ConvNd):
-        return fuse_conv_bn_eval(layer, norm, transpose=layer.transposed)
-    return fuse_linear_bn_eval(layer, norm)
-
-
-def _neutral(norm: _BatchNorm) -> nn.Module:
-    """What stays of a folded norm: nothing, or what its class does beside normalising."""
-    if type(norm).forward is _BatchNorm.forward:
-        return nn.Identity()
-    left = copy.deepcopy(norm)  # of a slim layer, which also spreads its channels
-    left.register_parameter("weight", None)
-    left.register_parameter("bias", None)
-    left.affine = False
-    if left.running_mean is not None and left.running_var is not None:
-        left.running_mean.zero_()
-        left.running_var.fill_(1 - left.eps)
-    return left
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put `new` wherever `old` is registered in `model`."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if child is old:
-                parent.add_module(name, new)
+    return rule_of(budget.of_year(year))
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[Role, Tensor, int]]:
@@ -313,72 +165,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[Role, Tensor, int]]:
         yield stored.role, stored.tensor, int(torch.count_nonzero(stored.tensor))
 
 
-DCASE2020 = Rule(
-    year=2020,
-    source="README and model_size_calculation.py of the official 2020 baseline",
-    note="Subtask B: 500 KB of non-zero parameters, written as 128000 x 32 / 8 = 512000 bytes. "
-    "The official calculator leaves BatchNorm out; some teams counted it nevertheless.",
-    zeros=False,
-    norm_affine=False,
-    kilobyte=1024,
-    bytes=512_000,
+DCASE2020, DCASE2021, DCASE2022, DCASE2023, DCASE2024, DCASE2025 = RULES = tuple(
+    map(rule_of, YEARS)
 )
-DCASE2021 = Rule(
-    year=2021,
-    source="Official poster of the results; model_size_calculation.py of the 2021 baseline",
-    note="Subtask A: 128 KB of non-zero parameters. The poster writes 32768 x 32 / 8 = 131072 "
-    "bytes, the baseline's README 32000 parameters = 128000 bytes; the poster's figure is used, "
-    "as the calculator divides by 1024. The calculator counts BatchNorm with its running "
-    "statistics because Keras lists them among the weights; the winners did not count the latter.",
-    zeros=False,
-    norm_statistics=True,
-    kilobyte=1024,
-    bytes=131_072,
-)
-DCASE2022 = Rule(
-    year=2022,
-    source="README of the official 2022 baseline; arXiv 2206.03835; NeSsi",
-    note="All parameters count, zeros too, as 8-bit integers; 30 million MACs for one second. "
-    "NeSsi counts a PyTorch model as torchinfo does, BatchNorm unfolded: that is used here. The "
-    "baseline itself was counted as an int8 TFLite file (`DCASE2022_TFLITE`).",
-    zeros=True,
-    weight_bits=8,
-    bias_bits=8,
-    torchinfo_macs=True,
-    params=128_000,
-    macs=30_000_000,
-)
-DCASE2022_TFLITE = replace(
-    DCASE2022,
-    note="The official baseline's own number, 46512, is bytes of the int8 TFLite file: BatchNorm "
-    "folded, weights 8 bits, biases 32. Its MACs also count pooling and half of one dense layer; "
-    "that is not imitated.",
-    folded=True,
-    bias_bits=32,
-    torchinfo_macs=False,
-)
-DCASE2023 = replace(
-    DCASE2022,
-    year=2023,
-    source="arXiv 2503.11363 (abstract)",
-    note="No more than 128,000 parameters and 30 million MACs. The official wording of the memory "
-    "limit is not established here, nor whether 8 bits were still asked for: bytes are as stored.",
-    weight_bits=None,
-    bias_bits=None,
-)
-DCASE2024 = Rule(
-    year=2024,
-    source="nessi.py and run_training.py of the official 2024 baseline",
-    note="128 kB of parameters at any precision, KB = 1000 unlike 2020 and 2021; zeros count.",
-    zeros=True,
-    torchinfo_macs=True,
-    macs=30_000_000,
-    bytes=128_000,
-)
-DCASE2025 = replace(
-    DCASE2024,
-    year=2025,
-    source="complexity.py of the official 2025 baseline",
-    note="As 2024, for each device's model alone: the models of several devices are not added up.",
-)
-RULES = (DCASE2020, DCASE2021, DCASE2022, DCASE2023, DCASE2024, DCASE2025)
+DCASE2022_TFLITE = rule_of(budget.DCASE2022_TFLITE)

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from compressor import Budget, FineTune, Prune, fit, measure
-from compressor.reports.report import Report, verdicts
+from compressor.reports.facts import verdicts
+from compressor.reports.report import Report
 from compressor.rules.counters import torchinfo_count
 from tests.helpers.tiny import Tied, Tiny, loader, tiny
 from tests.zoo import TRICKY
@@ -173,7 +174,7 @@ def test_other_counters_are_asked_of_both_models() -> None:
 
 
 def test_a_counter_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor.reports import report as module  # noqa: PLC0415
+    from compressor.reports import facts as module  # noqa: PLC0415
 
     def fails(*_: object) -> None:
         raise RuntimeError

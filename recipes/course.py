@@ -1,7 +1,7 @@
-"""The course of a sweep: which trials are left, who makes them, what is written of them.
+"""The run of a sweep: which trials are left, and the table and picture of all.
 
-What counts is on disk, in the trials' folders: a sweep that was killed at any moment goes on from
-there.
+All state that counts is on disk, in the trials' folders: a sweep that was killed at any moment goes
+on from there.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -23,23 +23,23 @@ from recipes.fronts import Candidate, candidate, markdown, plot
 from recipes.overrides import override
 from recipes.run_folder import RunFolder, plain
 from recipes.search import Dimension, Grid, Point, Search, Study, seeds_of
-from recipes.trial import RECORD, Job, Record, read_record, settings_of
+from recipes.trial import RECORD, Job, read_record, settings_of
 from recipes.workers import Workers
 
 LONGEST = 120
-"""Characters of a folder's name; what is longer is cut and ends in a digest."""
+"""Characters of a folder's name; a longer one is cut and ends in a digest."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is tried.
+    """Settings of a sweep.
 
     Attributes:
-        folder: Of the sweep.
-        job: What all trials share; point, seed and folder are each trial's own.
-        found: What is varied.
+        folder: The sweep's folder.
+        job: The part that all trials share; point, seed and folder are each trial's own.
+        found: The settings that are varied.
         study: Points that Optuna proposes; None for all combinations.
-        again: Whether trials that failed before are made again.
+        again: Make trials that failed before again.
     """
 
     folder: Path
@@ -51,12 +51,21 @@ class Sweep:
     def jobs(self, point: Point) -> list[Job]:
         """The trials of a point, one for each seed."""
         seeds = seeds_of(self.found) or (self.job.seed,)
-        return [self._job(point, seed) for seed in seeds]
+        jobs = [replace(self.job, point=point, seed=seed) for seed in seeds]
+        return [replace(job, folder=str(self.folder / folder_name(job.varied))) for job in jobs]
 
-    def _job(self, point: Point, seed: str | None) -> Job:
-        words = [*point, *([] if seed is None else [f"seed={seed}"])]
-        folder = self.folder / folder_name(words)
-        return replace(self.job, point=point, seed=seed, folder=str(folder))
+
+@dataclass(frozen=True)
+class Found:
+    """Outcome of a sweep.
+
+    Attributes:
+        candidates: Points of which every trial is done.
+        missing: Trials without figures, and why, a line each.
+    """
+
+    candidates: tuple[Candidate, ...]
+    missing: tuple[str, ...]
 
 
 def folder_name(words: Sequence[str]) -> str:
@@ -69,92 +78,13 @@ def folder_name(words: Sequence[str]) -> str:
     return f"{name[:LONGEST]}-{digest}"
 
 
-class _Course:
-    """A sweep under way; all that counts is on disk."""
-
-    def __init__(self, sweep: Sweep, search: Search, workers: Workers) -> None:
-        self.points: list[Point] = []  # that were begun
-        self.over = 0  # trials, of an earlier call or of this
-        self.lost: dict[str, str] = {}  # trials that stopped without a record, and how
-        self._sweep, self._search, self._workers = sweep, search, workers
-        self._waiting: deque[Job] = deque()
-        self._open: dict[Point, set[str]] = {}  # folders of a point's trials that are not over
-        self._made: set[str] = set()
-        self._running = 0
-
-    def feed(self) -> bool:
-        """Give the workers as much as they can do at once; false when all is over."""
-        while self._running < self._workers.capacity:
-            if self._waiting:
-                self._workers.submit(self._waiting.popleft())
-                self._running += 1
-                continue
-            point = self._search.ask()
-            if point is None:
-                break
-            self._begin(point)
-        return self._running > 0
-
-    def next(self) -> Job:
-        """Wait for a trial to be over."""
-        job, lost = self._workers.wait()
-        self._running -= 1
-        self.over += 1
-        self._made.add(job.folder)
-        if lost is not None:
-            self.lost[job.folder] = lost
-        self._open[job.point].discard(job.folder)
-        if not self._open[job.point]:
-            del self._open[job.point]
-            self._tell(job.point)
-        return job
-
-    def _begin(self, point: Point) -> None:
-        """Queue the trials of a point that are not over; a study may propose one twice."""
-        if point in self._open:
-            return
-        if point not in self.points:
-            self.points.append(point)
-        jobs = self._sweep.jobs(point)
-        left = [job for job in jobs if not self._is_over(job)]
-        self.over += len(jobs) - len(left)
-        self._waiting.extend(left)
-        if left:
-            self._open[point] = {job.folder for job in left}
-        else:
-            self._tell(point)
-
-    def _is_over(self, job: Job) -> bool:
-        record = read_record(Path(job.folder))
-        if job.folder in self._made or record is None:
-            return job.folder in self._made
-        return record.state == "done" or (record.state == "failed" and not self._sweep.again)
-
-    def _tell(self, point: Point) -> None:
-        found = candidate_of(self._sweep, point, 1)
-        self._search.tell(point, found and (found.accuracy, found.macs, found.bytes))
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a sweep came to.
-
-    Attributes:
-        candidates: Points of which every trial is done.
-        missing: Trials without figures, and why, a line each.
-    """
-
-    candidates: tuple[Candidate, ...]
-    missing: tuple[str, ...]
-
-
 def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     """Make all trials that are not finished, and write table and picture.
 
     Args:
-        sweep: What is tried.
-        workers: Who makes the trials.
-        console: What is said to people.
+        sweep: The settings to try.
+        workers: The makers of the trials.
+        console: Place of messages to people.
 
     Raises:
         OSError: If another process makes this sweep.
@@ -164,23 +94,77 @@ def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     with alone(sweep.folder / ".lock", f"makes the sweep {sweep.folder}"):
         RunFolder(sweep.folder).begin(identity, str(sweep.job.data or "generated scenes"))
         search, total = _search(sweep)
-        course = _Course(sweep, search, workers)
+        bar = _bar(console)
+        runner = _Runner(sweep, search, partial(bar.advance, bar.add_task("trials", total=total)))
         try:
-            with _bar(console) as bar:
-                shown = bar.add_task("trials", total=total)
-                while course.feed():
-                    bar.update(shown, completed=course.over)
-                    job = course.next()
-                    bar.update(shown, completed=course.over)
-                    text = line(job, course.lost.get(job.folder))
+            with bar:
+                for job, lost in workers(runner.left()):
+                    runner.end(job, lost)
+                    text = line(job, lost)
                     bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         finally:
-            found = conclude(sweep, course)
+            found = _conclude(sweep, runner.points, runner.ended)
     return found
 
 
-def _check(sweep: Sweep) -> _Identity:
-    """Try every setting before the first trial, and before there is a folder."""
+class _Runner:
+    """A sweep under way.
+
+    Args:
+        sweep: The settings to try.
+        search: The source of points.
+        advance: Takes the number of trials that are over now, of an earlier call or of this.
+
+    Attributes:
+        points: Points that were begun.
+        ended: Folders of this call's trials, and what stopped those that left no record.
+    """
+
+    def __init__(self, sweep: Sweep, search: Search, advance: Callable[[int], None]) -> None:
+        self.points: list[Point] = []
+        self.ended: dict[str, str | None] = {}
+        self._sweep, self._search, self._advance = sweep, search, advance
+        self._open: dict[Point, int] = {}  # trials to come, of points that are not over
+
+    def left(self) -> Iterator[Job]:
+        """The trials that are not over, each when it is asked for; a study proposes as late."""
+        while (point := self._search.ask()) is not None:
+            if point in self._open:  # a study may propose one twice
+                continue
+            if point not in self.points:
+                self.points.append(point)
+            jobs = self._sweep.jobs(point)
+            left = [job for job in jobs if not self._is_over(job)]
+            self._advance(len(jobs) - len(left))
+            self._open[point] = len(left)
+            self._close(point)
+            yield from left
+
+    def end(self, job: Job, lost: str | None) -> None:
+        """Count a trial that is over, and tell the search when its point is."""
+        self._advance(1)
+        self.ended[job.folder] = lost
+        self._open[job.point] -= 1
+        self._close(job.point)
+
+    def _close(self, point: Point) -> None:
+        if not self._open[point]:
+            del self._open[point]
+            found = _candidate(self._sweep.jobs(point), 1)
+            self._search.tell(point, found and (found.accuracy, found.macs, found.bytes))
+
+    def _is_over(self, job: Job) -> bool:
+        record = read_record(Path(job.folder))
+        over = ("done",) if self._sweep.again else ("done", "failed")
+        return job.folder in self.ended or (record is not None and record.state in over)
+
+
+def _check(sweep: Sweep) -> dict[str, object]:
+    """Try every setting before the first trial, and before there is a folder.
+
+    Returns:
+        The identity of the sweep, to which its folder belongs.
+    """
     job = sweep.job
     module = importlib.import_module(job.module)
     base = override(settings_of(module, job.variant, fast=job.fast), job.fixed)
@@ -189,28 +173,21 @@ def _check(sweep: Sweep) -> _Identity:
             "A sweep compares trials on the validation part, and validation is 0: set a share, "
             "such as --set validation=0.1."
         )
-    said = {"recipe": job.module, "settings": plain(base)}
+    identity = {"recipe": job.module, "settings": plain(base)}
     if sweep.study is not None:
-        return _Identity(said | {"searched": plain(list(sweep.found))})
+        return {"sweep": identity | {"searched": plain(list(sweep.found))}}
     for one in (one for point in Grid(sweep.found).points for one in sweep.jobs(point)):
-        override(base, one.settings[len(job.fixed) :])
-    return _Identity(said)
+        override(base, one.varied)
+    return {"sweep": identity}
 
 
 def _search(sweep: Sweep) -> tuple[Search, int]:
-    """Where points come from, and how many trials that makes."""
+    """The source of the points, and the number of trials that makes."""
     seeds = len(sweep.jobs(()))
     if sweep.study is not None:
         return Study(sweep.found, sweep.study, _begun(sweep.folder)), sweep.study * seeds
     grid = Grid(sweep.found)
     return grid, len(grid.points) * seeds
-
-
-@dataclass(frozen=True)
-class _Identity:
-    """What a sweep's folder belongs to."""
-
-    sweep: dict[str, object]
 
 
 def _begun(folder: Path) -> list[Point]:
@@ -220,53 +197,49 @@ def _begun(folder: Path) -> list[Point]:
     return list(dict.fromkeys(one.point for one in there))
 
 
-def candidate_of(sweep: Sweep, point: Point, number: int) -> Candidate | None:
-    """What a point came to; None while a trial of it is not done."""
-    records = [read_record(Path(job.folder)) for job in sweep.jobs(point)]
-    runs = [one.values for one in records if one is not None and one.values is not None]
-    return candidate(number, point, runs) if len(runs) == len(records) else None
+def _values(job: Job) -> Mapping[str, float] | None:
+    """Figures of a trial; None while it is not done."""
+    record = read_record(Path(job.folder))
+    return record and record.values
+
+
+def _candidate(jobs: Sequence[Job], number: int) -> Candidate | None:
+    """A point and its outcome; None while a trial of it is not done."""
+    runs = [values for job in jobs if (values := _values(job)) is not None]
+    return candidate(number, jobs[0].point, runs) if len(runs) == len(jobs) else None
 
 
 def line(job: Job, lost: str | None) -> str:
-    """What is said of a trial that is over."""
+    """A line on a trial: its figures, or why it has none."""
     record = read_record(Path(job.folder))
     name = Path(job.folder).name
-    if record is None or record.values is None:
-        return f"{name}: {_why(record, lost)}"
-    values = record.values
-    return (
-        f"{name}: validation {100 * values['accuracy']:.1f} %, {values['macs']:,.0f} MACs, "
-        f"{values['bytes']:,.0f} bytes, {record.seconds:.0f} s"
-    )
-
-
-def _why(record: Record | None, lost: str | None) -> str:
-    """Why a trial has no values."""
+    if record is not None and record.values is not None:
+        return (
+            f"{name}: validation {100 * record.values['accuracy']:.1f} %, "
+            f"{record.values['macs']:,.0f} MACs, {record.values['bytes']:,.0f} bytes, "
+            f"{record.seconds:.0f} s"
+        )
     if lost is not None:
-        return f"lost ({lost}); give the command again to go on"
+        return f"{name}: lost ({lost}); give the command again to go on"
     if record is not None and record.state == "failed":
-        return f"failed ({record.error}); --again makes it again"
-    return "not made yet"
+        return f"{name}: failed ({record.error}); --again makes it again"
+    return f"{name}: not made yet"
 
 
-def conclude(sweep: Sweep, course: _Course) -> Found:
-    """Write `sweep.md` and `fronts.png` of what is done; gives that."""
+def _conclude(sweep: Sweep, points: Sequence[Point], ended: Mapping[str, str | None]) -> Found:
+    """Write `sweep.md` and `fronts.png`."""
     found: list[Candidate] = []
     missing: list[str] = []
-    for number, point in enumerate(course.points, 1):
-        one = candidate_of(sweep, point, number)
+    for number, point in enumerate(points, 1):
+        jobs = sweep.jobs(point)
+        one = _candidate(jobs, number)
         if one is not None:
             found.append(one)
-            continue
-        jobs = [(Path(job.folder), course.lost.get(job.folder)) for job in sweep.jobs(point)]
-        missing += [
-            f"{folder.name}: {_why(record, lost)}"
-            for folder, lost in jobs
-            if (record := read_record(folder)) is None or record.values is None
-        ]
+        else:
+            missing += [line(job, ended.get(job.folder)) for job in jobs if _values(job) is None]
     heading = f"# Sweep of {sweep.job.module.rpartition('.')[2]}: {sweep.folder.name}"
     about = (
-        f"{len(found)} of {len(course.points)} points are done. Accuracy is on the validation "
+        f"{len(found)} of {len(points)} points are done. Accuracy is on the validation "
         "part, mean ± standard error over the seeds; MACs by the year's rule; bytes of the files. "
         "Dominated: another is as good in all three and better in one."
     )

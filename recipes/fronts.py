@@ -1,7 +1,7 @@
-"""What a sweep found: accuracy against MACs and bytes, and who is beaten by whom.
+"""The Pareto front of a sweep: accuracy against MACs and bytes, as a table and a picture.
 
 A candidate is dominated by another that is at least as good in accuracy, MACs and bytes and better
-in one of them. Those that nobody dominates are the front.
+in one of them. The front is those that no other dominates.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from recipes.search import Point
 
 FRONT, BEATEN = "#1b6ca8", "#9aa5b1"
 WIDE = 5
-"""Times the least cost that the greatest must be for a logarithmic axis."""
+"""Ratio of the greatest to the least cost above which an axis is logarithmic."""
 LABELLED = 30
-"""Candidates up to which all are numbered in the picture, and not the front alone."""
+"""Most candidates that are all numbered in the picture; of more, the front alone is."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A point and what it came to, a mean over its seeds.
+    """A point and its outcome, a mean over its seeds.
 
     Attributes:
-        number: In the table and the picture, from 1.
+        number: Place in the table and the picture, from 1.
         point: Settings.
-        accuracies: On the validation part, 0 to 1, one for each seed.
+        accuracies: Accuracy on the validation part, 0 to 1, one for each seed.
         macs: Multiply-accumulates.
-        bytes: Of the files.
+        bytes: Length of the files.
         params: Parameters.
     """
 
@@ -55,13 +55,13 @@ class Candidate:
 
     @property
     def error(self) -> float:
-        """Standard error of that mean; not a number of one seed."""
+        """Standard error of that mean; not a number where there is one seed."""
         count = len(self.accuracies)
         return float(np.std(self.accuracies, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
 
 
 def candidate(number: int, point: Point, runs: Sequence[Mapping[str, float]]) -> Candidate:
-    """Of what the trials of a point say."""
+    """Average the figures of a point's trials."""
 
     def mean(name: str) -> float:
         return float(np.mean([run[name] for run in runs]))
@@ -71,7 +71,7 @@ def candidate(number: int, point: Point, runs: Sequence[Mapping[str, float]]) ->
 
 
 def dominators(found: Sequence[Candidate]) -> list[Candidate | None]:
-    """For each candidate the best of the front that dominates it; None for the front itself."""
+    """For each candidate the most accurate of the front that dominates it; None on the front."""
     front = [one for one in found if not any(_dominates(other, one) for other in found)]
     return [
         max(
@@ -94,23 +94,23 @@ def markdown(found: Sequence[Candidate]) -> str:
         return "No trial is done.\n"
     names = [text.partition("=")[0] for text in found[0].point]
     head = ["", *names, "validation %", "seeds", "MACs", "bytes", "parameters", "dominated by"]
-    lines = [_line(head), _line(["---"] * len(head))]
     pairs = zip(found, dominators(found), strict=True)
-    for one, better in sorted(pairs, key=lambda pair: (-pair[0].accuracy, pair[0].macs)):
-        spread = "" if math.isnan(one.error) else f" ± {100 * one.error:.2f}"
-        lines.append(
-            _line(
-                [
-                    f"{one.number}",
-                    *(_short(text.partition("=")[2]) for text in one.point),
-                    f"{100 * one.accuracy:.2f}{spread}",
-                    f"{len(one.accuracies)}",
-                    *(f"{value:,.0f}" for value in (one.macs, one.bytes, one.params)),
-                    "**front**" if better is None else f"{better.number}",
-                ]
-            )
-        )
-    return "\n".join(lines) + "\n"
+    ordered = sorted(pairs, key=lambda pair: (-pair[0].accuracy, pair[0].macs))
+    rows = [head, ["---"] * len(head), *(_cells(one, better) for one, better in ordered)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cells(one: Candidate, better: Candidate | None) -> list[str]:
+    """A candidate's row, and the number of what dominates it."""
+    spread = "" if math.isnan(one.error) else f" ± {100 * one.error:.2f}"
+    return [
+        f"{one.number}",
+        *(_short(text.partition("=")[2]) for text in one.point),
+        f"{100 * one.accuracy:.2f}{spread}",
+        f"{len(one.accuracies)}",
+        *(f"{value:,.0f}" for value in (one.macs, one.bytes, one.params)),
+        "**front**" if better is None else f"{better.number}",
+    ]
 
 
 def _short(text: str) -> str:
@@ -119,10 +119,6 @@ def _short(text: str) -> str:
         return text if len(text) <= 8 else f"{float(text):.4g}"
     except ValueError:
         return text
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def staircase(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
@@ -142,8 +138,8 @@ def plot(found: Sequence[Candidate], path: Path, title: str) -> None:
 
     Args:
         found: At least one.
-        path: Of the picture.
-        title: Above it.
+        path: The picture's file.
+        title: Text above it.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     FigureCanvasAgg(figure)  # draws without a screen

@@ -1,8 +1,8 @@
-"""How well scenes are recognised: accuracy and log loss by class, device and city.
+"""Accuracy and log loss of a classifier, by class, device and city.
 
 The challenge's accuracy is the mean over classes of the accuracy in each class (README of the
 official baselines, 2020 to 2025); its log loss is the mean over all clips, and over the clips of a
-class or a device in the tables of 2021 and 2022.
+class or a device in the tables of 2021 and 2022. scikit-learn is the oracle of the tests.
 """
 
 from __future__ import annotations
@@ -25,23 +25,20 @@ NORMAL_95 = 1.96
 """Standard deviations on either side of a normal distribution's mean that hold 95 % of it."""
 
 SMALLEST = float(np.finfo(np.float64).eps)
-"""The probability that one below it is taken for, so that a sure mistake costs 36.04, not infinity.
+"""Least probability that counts as it is: a sure mistake costs 36.04, not infinity. This is
 scikit-learn's choice since 1.3; the baselines of 2020 to 2022 ran older ones, which took 1e-15."""
 
 TOLERANCE = 1e-3
-"""How far a clip's probabilities may be from summing to 1: half precision rounds that much."""
-
-UNSEEN = ("s4", "s5", "s6")
-"""Devices that the official split has in the test alone (TAU 2020 and 2022 Mobile)."""
+"""Largest distance from 1 of the sum of a clip's probabilities: half precision rounds that much."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How some clips were recognised.
+    """Scores of some clips.
 
     Attributes:
-        clips: How many; the rest is not a number where there are none.
-        accuracy: Share recognised, 0 to 1.
+        clips: Number of clips; where it is 0, the other figures are not a number.
+        accuracy: Share of right answers, 0 to 1.
         half_width: Half the 95 % interval of the accuracy, in the same unit.
         log_loss: Mean of -log p(true class), in nats.
     """
@@ -64,7 +61,7 @@ def half_width(accuracy: float, clips: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a classifier achieved on a set of clips; print it.
+    """Scores of a classifier on a set of clips; print it.
 
     Attributes:
         classes: Names of the classes.
@@ -98,50 +95,20 @@ class Evaluation:
         """Multiclass log loss of all clips, in nats."""
         return self.overall.log_loss
 
-    def seen_and_unseen(self, unseen: Sequence[str] = UNSEEN) -> tuple[Score, Score]:
-        """Means over the devices heard in training, and over the others.
-
-        Every device weighs the same, as device a would otherwise drown the rest.
-
-        Args:
-            unseen: Devices that training did not have.
-
-        Raises:
-            ValueError: If one of them was not evaluated, or no other was.
-        """
-        absent = sorted(set(unseen) - set(self.device_wise))
-        seen = [score for name, score in self.device_wise.items() if name not in unseen]
-        if absent or not unseen or not seen:
-            msg = (
-                f"Devices seen and unseen were asked for with unseen={tuple(unseen)!r}; evaluated "
-                f"were {_listed(self.device_wise)}. Name some of those, but not all; "
-                "`evaluate(..., devices=...)` takes each clip's device."
-            )
-            raise ValueError(msg)
-        return _mean(seen), _mean(self.device_wise[name] for name in set(unseen))
-
-    def table(self, unseen: Sequence[str] = ()) -> pd.DataFrame:
-        """One row a score: by, name, clips, accuracy, half_width, log_loss.
-
-        Args:
-            unseen: If given, two rows more: means over seen and over unseen devices.
-        """
+    def table(self) -> pd.DataFrame:
+        """One row a score: by, name, clips, accuracy, half_width, log_loss."""
         rows = [("overall", "class mean", self.macro), ("overall", "all clips", self.overall)]
-        if unseen:
-            rows += zip(
-                ("device mean",) * 2, ("seen", "unseen"), self.seen_and_unseen(unseen), strict=True
-            )
         for by, scores in self._groups().items():
             rows += [(by, name, score) for name, score in scores.items()]
         return pd.DataFrame([{"by": by, "name": name, **vars(score)} for by, name, score in rows])
 
     def data(self) -> dict[str, Any]:
-        """Everything as plain data that JSON can hold; what is not a number becomes None."""
-        scores = {"macro": self.macro, "overall": self.overall}
+        """All scores as plain data that JSON can hold, None in place of not a number."""
         groups = {f"{by}_wise": found for by, found in self._groups().items()}
         return {
             "classes": list(self.classes),
-            **{name: _plain(score) for name, score in scores.items()},
+            "macro": _plain(self.macro),
+            "overall": _plain(self.overall),
             **{by: {n: _plain(s) for n, s in found.items()} for by, found in groups.items()},
             "confusion": self.confusion.tolist(),
         }
@@ -215,7 +182,7 @@ def evaluate(
 
 
 def _score(hits: np.ndarray, losses: np.ndarray) -> Score:
-    """From hits (clips,) and losses (clips,)."""
+    """Average hits (clips,) and losses (clips,)."""
     if not len(hits):
         return Score(0, math.nan, math.nan, math.nan)
     accuracy = float(hits.mean())
@@ -223,7 +190,7 @@ def _score(hits: np.ndarray, losses: np.ndarray) -> Score:
 
 
 def _mean(scores: Iterable[Score]) -> Score:
-    """Mean of groups that weigh the same; of independent groups, the variances add up."""
+    """Average groups that weigh the same; of independent groups, the variances add up."""
     found = [score for score in scores if score.clips]
     return Score(
         clips=sum(score.clips for score in found),
@@ -255,7 +222,7 @@ def _by_name(
 
 
 def _array(values: ArrayLike | torch.Tensor) -> np.ndarray:
-    """The values for numpy, which has no bfloat16 and takes no tensor that asks for gradients."""
+    """Values as an array: numpy has no bfloat16 and takes no tensor that asks for gradients."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return (values.double() if values.is_floating_point() else values).numpy()
@@ -297,7 +264,7 @@ def checked_distributions(
 
 
 def _checked_labels(labels: np.ndarray, clips: int, classes: tuple[str, ...]) -> np.ndarray:
-    """The labels, checked."""
+    """Return the labels, or refuse them."""
     if labels.shape != (clips,) or labels.dtype.kind not in "iu":
         msg = (
             f"There are probabilities of {clips} clips; labels must be ({clips},) integers: got "

@@ -1,4 +1,4 @@
-"""What a sweep tries: every combination of lists, or what Optuna proposes from ranges.
+"""Search spaces of a sweep: every combination of lists, or points that Optuna proposes.
 
     train.lr=0.01,0.035     these
     pruned=0.5:0.9          anything between
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from recipes.overrides import override
 
@@ -36,7 +36,7 @@ class Choices:
     """One of several values.
 
     Attributes:
-        name: Of the setting.
+        name: The setting.
         texts: The values, as they were given.
     """
 
@@ -49,11 +49,11 @@ class Range:
     """Anything between two numbers.
 
     Attributes:
-        name: Of the setting.
+        name: The setting.
         low: The least.
         high: The greatest.
-        log: Whether every factor is as likely, instead of every difference.
-        whole: Whether whole numbers are meant.
+        log: Every factor is as likely, instead of every difference.
+        whole: Only whole numbers are meant.
     """
 
     name: str
@@ -66,23 +66,11 @@ class Range:
 Dimension = Choices | Range
 
 
-class Search(Protocol):
-    """Where points come from."""
-
-    def ask(self) -> Point | None:
-        """The next; None when there is none any more."""
-        ...
-
-    def tell(self, point: Point, values: tuple[float, float, float] | None) -> None:
-        """Accuracy, MACs and bytes of a point; None if it failed."""
-        ...
-
-
 def dimensions(config: object, texts: Sequence[str]) -> list[Dimension]:
-    """What is varied, read from a command line.
+    """Read from a command line what is varied.
 
     Args:
-        config: The settings that are varied.
+        config: The settings.
         texts: Such as ``train.lr=0.01,0.035`` or ``pruned=0.5:0.9``.
 
     Raises:
@@ -119,7 +107,7 @@ def _dimension(config: object, text: str) -> Dimension:
 
 
 def _range(text: str, name: str, parts: Sequence[str], *, whole: bool) -> Range:
-    """What low:high or low:high:log says."""
+    """Read low:high or low:high:log."""
     try:
         low, high = float(parts[0]), float(parts[1])
     except ValueError as error:
@@ -135,7 +123,7 @@ def _range(text: str, name: str, parts: Sequence[str], *, whole: bool) -> Range:
 
 
 def _split(value: str) -> Iterator[str]:
-    """A list at its commas, but not those within brackets: `(1,2),(3,4)` are two tuples."""
+    """Split a list at its commas outside brackets: `(1,2),(3,4)` are two tuples."""
     depth, begin = 0, 0
     for place, letter in enumerate(value):
         depth += (letter in OPEN) - (letter in CLOSE)
@@ -153,8 +141,11 @@ def seeds_of(found: Sequence[Dimension]) -> tuple[str, ...]:
 class Grid:
     """Every combination of lists, the last one varying fastest.
 
+    Attributes:
+        points: All of them.
+
     Raises:
-        ValueError: If something is a range.
+        ValueError: If a setting has a range.
     """
 
     def __init__(self, found: Sequence[Dimension]) -> None:
@@ -171,23 +162,24 @@ class Grid:
         self._left = iter(self.points)
 
     def ask(self) -> Point | None:
+        """The next point; None after the last."""
         return next(self._left, None)
 
     def tell(self, point: Point, values: tuple[float, float, float] | None) -> None:
-        """Nothing depends on it."""
+        """Learn nothing: no point depends on another's values."""
 
 
 class Study:
     """Points that Optuna proposes: high accuracy, few MACs, few bytes (multi-objective TPE).
 
-    Its memory are the folders of the trials: points that were begun before are proposed first, in
-    the same order, so that what is finished is told at once and what is not goes on.
+    Its memory is the folders of the trials: points of an earlier call are proposed first, in the
+    same order, so that the values of finished ones are told at once and the others go on.
 
     Args:
-        found: What is searched.
+        found: The settings to search.
         number: Points in all.
         begun: Points of an earlier call, in their order.
-        seed: Of the proposals.
+        seed: Start of the random proposals.
 
     Raises:
         ImportError: If Optuna is not installed.
@@ -205,57 +197,47 @@ class Study:
             ) from error
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._searched = [one for one in found if one.name != SEED]
-        self._distributions = {one.name: _distribution(one) for one in self._searched}
-        # Of a restarted study, so that it does not propose its first random points again.
+        self._space = {one.name: _distribution(one) for one in found if one.name != SEED}
+        # A seed of its own after a restart: the first random points would come again.
         sampler = optuna.samplers.TPESampler(seed=seed + len(begun))
         directions = ["maximize", "minimize", "minimize"]
         self._study = optuna.create_study(sampler=sampler, directions=directions)
         self._failed = optuna.trial.TrialState.FAIL
         self._left, self._asked = number, dict[Point, list["Trial"]]()
         for point in begun[:number]:
-            self._study.enqueue_trial(self._params(point))
+            texts = dict(text.split("=", 1) for text in point)
+            kinds = self._space.items()
+            self._study.enqueue_trial({n: _read(kind, texts[n]) for n, kind in kinds})
 
     def ask(self) -> Point | None:
+        """The next point, perhaps one that was proposed before; None after the last."""
         if self._left == 0:
             return None
         self._left -= 1
-        trial = self._study.ask(self._distributions)
-        point = tuple(f"{one.name}={_text(one, trial.params[one.name])}" for one in self._searched)
+        trial = self._study.ask(self._space)
+        point = tuple(f"{name}={trial.params[name]}" for name in self._space)
         self._asked.setdefault(point, []).append(trial)
         return point
 
     def tell(self, point: Point, values: tuple[float, float, float] | None) -> None:
+        """Learn accuracy, MACs and bytes of a point; None if it failed."""
         for trial in self._asked.pop(point, []):
-            if values is None:
-                self._study.tell(trial, state=self._failed)
-            else:
-                self._study.tell(trial, values)
+            self._study.tell(trial, values, state=None if values else self._failed)
 
-    def _params(self, point: Point) -> dict[str, Any]:
-        texts = dict(text.split("=", 1) for text in point)
-        return {one.name: _value(one, texts[one.name]) for one in self._searched}
+
+Search = Grid | Study
 
 
 def _distribution(one: Dimension) -> BaseDistribution:
-    from optuna.distributions import (  # noqa: PLC0415 - optional
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna import distributions as kinds  # noqa: PLC0415 - optional
 
     if isinstance(one, Choices):
-        return CategoricalDistribution(one.texts)
+        return kinds.CategoricalDistribution(one.texts)
     if one.whole:
-        return IntDistribution(int(one.low), int(one.high), log=one.log)
-    return FloatDistribution(one.low, one.high, log=one.log)
+        return kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
+    return kinds.FloatDistribution(one.low, one.high, log=one.log)
 
 
-def _text(one: Dimension, value: Any) -> str:
-    return value if isinstance(one, Choices) else repr(value)
-
-
-def _value(one: Dimension, text: str) -> Any:
-    if isinstance(one, Choices):
-        return text
-    return int(text) if one.whole else float(text)
+def _read(kind: BaseDistribution, text: str) -> object:
+    """The value that a text of a point stands for."""
+    return kind.to_external_repr(kind.to_internal_repr(text))

@@ -7,8 +7,8 @@
 Every trial is a run of the recipe in a folder of its own, `runs/sweeps/<name>/<trial>/`, and is
 judged on its validation part; nothing here looks at the test list. A trial whose process dies is
 made again and goes on from its checkpoint. The same command given again reads what is finished and
-goes on with the rest; lists of a grid may have become longer. What comes of it: `sweep.md`, a table
-in which what is beaten in accuracy, MACs and bytes is marked, and `fronts.png`.
+goes on with the rest; lists of a grid may have become longer. It writes `sweep.md`, a table in
+which points beaten in accuracy, MACs and bytes are marked, and `fronts.png`.
 
 Trials run on this machine, as many at once as it has processors, or on a Ray cluster, `--address`,
 whose machines see this checkout and the folder of the sweep under the same paths.
@@ -31,7 +31,7 @@ from recipes.overrides import override
 from recipes.scene_data import ROOT
 from recipes.search import dimensions
 from recipes.trial import Job, settings_of
-from recipes.workers import Here, OnRay, Workers
+from recipes.workers import OnRay, here
 
 RECIPES = ("dcase2020", "dcase2021", "dcase2022", "baselines")
 
@@ -43,24 +43,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--over", nargs="+", required=True, metavar="name=a,b,c | name=low:high")
     parser.add_argument("--study", type=int, metavar="N", help="let Optuna choose N points")
-    parser.add_argument("--set", nargs="+", default=[], metavar="name=value", help="of all trials")
+    parser.add_argument("--set", nargs="+", default=[], metavar="name=value", help="for all trials")
     parser.add_argument("--data", type=Path, help="the data set's folder; else generated scenes")
-    parser.add_argument("--variant", help="of the recipe")
+    parser.add_argument("--variant", help="other settings of the recipe")
     parser.add_argument("--fast", action="store_true", help="the settings of minutes")
     parser.add_argument("--paper", action="store_true", help="full settings on generated scenes")
-    parser.add_argument("--name", help="of the folder below runs/sweeps/")
+    parser.add_argument("--name", help="name of the folder below runs/sweeps/")
     parser.add_argument("--out", type=Path, help="the folder itself")
-    parser.add_argument("--address", help="of a Ray cluster; without, Ray on this machine")
+    parser.add_argument("--address", help="a Ray cluster; without, Ray on this machine")
     parser.add_argument("--serial", action="store_true", help="one after the other, without Ray")
-    parser.add_argument("--cpus", type=float, default=1, help="processors of a trial")
-    parser.add_argument("--gpus", type=float, help="of a trial, or a share of one")
+    parser.add_argument("--cpus", type=float, default=1, help="processors a trial takes")
+    parser.add_argument("--gpus", type=float, help="GPUs a trial takes, or a share")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--again", action="store_true", help="make failed trials again")
     return parser
 
 
 def _sweep(options: argparse.Namespace) -> Sweep:
-    """What the command line asks for.
+    """The sweep that the command line asks for.
 
     Raises:
         ValueError: If a setting, a number or a variant is refused.
@@ -73,12 +73,9 @@ def _sweep(options: argparse.Namespace) -> Sweep:
         module=f"recipes.{options.recipe}",
         variant=options.variant,
         fast=options.fast or (options.data is None and not options.paper),
-        fixed=tuple(options.set),
-        point=(),
-        seed=None,
         data=None if options.data is None else str(options.data.absolute()),
-        folder="",
         device=options.device,
+        fixed=tuple(options.set),
     )
     config = settings_of(importlib.import_module(job.module), job.variant, fast=job.fast)
     found = dimensions(override(config, job.fixed), options.over)
@@ -92,20 +89,16 @@ def main() -> None:
     """Read the command line and run a sweep."""
     options = _parser().parse_args()
     torch.set_num_threads(1)
-    workers: Workers | None = None
     try:
         usable(options.device)
         sweep = _sweep(options)
         gpus = float(options.device != "cpu") if options.gpus is None else options.gpus
-        workers = Here() if options.serial else OnRay(options.address, options.cpus, gpus)
+        workers = here if options.serial else OnRay(options.address, options.cpus, gpus)
         found = run(sweep, workers, Console())
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command goes on from here.")
-    finally:
-        if workers is not None:
-            workers.close()
     print(f"\n{markdown(found.candidates)}\n{sweep.folder / 'sweep.md'} and fronts.png")
     sys.exit("\n".join(found.missing) or 0)
 

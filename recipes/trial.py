@@ -1,7 +1,7 @@
-"""One run of a sweep, in its own folder, which says on disk how far it is.
+"""One run of a sweep, in its own folder, whose state is on disk.
 
-A trial is a call of a recipe's road with some settings changed. It can be made in any process of
-any machine that sees the folder; made again, it goes on from the road's checkpoint. `trial.json`
+A trial is a call of a recipe with some settings changed. It can be made in any process of any
+machine that sees the folder; made again, it goes on from the recipe's checkpoint. `trial.json`
 holds its state, and is all that the sweep reads.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,56 +31,62 @@ from recipes.search import Point
 
 RECORD = "trial.json"
 PATIENCE = 1800.0
-"""Seconds to wait for another process that prepares the same data or holds the folder."""
+"""Longest wait, in seconds, for a process that prepares the same data or holds the folder."""
 PAUSE = 1.0
+"""Seconds between two tries."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a trial is to do; plain data, so that it can be sent to another process.
+    """The task of a trial; plain data, so that it can be sent to another process.
 
     Attributes:
-        module: Of the recipe: it has `Config`, `fast`, `road` and perhaps `VARIANTS`.
+        module: The recipe's module: it has `Config`, `fast`, `road` and perhaps `VARIANTS`.
         variant: One of those; None for the paper's settings.
-        fast: Whether to take the settings of minutes.
+        fast: Take the settings of minutes.
+        data: The data set's folder; None for generated scenes.
+        device: Where to compute.
         fixed: Settings that all trials share, name=value.
         point: Settings that are varied.
         seed: Value of the setting `seed`; None for the recipe's own.
-        data: The data set's folder; None for generated scenes.
-        folder: Of the trial.
-        device: Where to compute.
+        folder: The trial's folder.
     """
 
     module: str
-    variant: str | None
-    fast: bool
-    fixed: tuple[str, ...]
-    point: Point
-    seed: str | None
-    data: str | None
-    folder: str
-    device: str
+    variant: str | None = None
+    fast: bool = False
+    data: str | None = None
+    device: str = "cpu"
+    fixed: tuple[str, ...] = ()
+    point: Point = ()
+    seed: str | None = None
+    folder: str = ""
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Settings in which it differs from other trials."""
+        return (*self.point, *([] if self.seed is None else [f"seed={self.seed}"]))
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Everything that is changed."""
-        return (*self.fixed, *self.point, *([] if self.seed is None else [f"seed={self.seed}"]))
+        """All changed settings."""
+        return (*self.fixed, *self.varied)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What `trial.json` says.
+    """The content of `trial.json`.
 
     Attributes:
         point: Settings that are varied.
         seed: As in the job.
         state: "running", "done" or "failed".
-        attempts: How often it was begun.
-        started: When it was begun first, in seconds since 1970.
-        seconds: What the attempt that ended it took.
-        values: Of a trial that is done: accuracy and log loss on the validation part, params,
-            nonzero, macs by the year's rule, bytes of the files.
-        error: Of one that failed.
+        attempts: Times it was begun.
+        started: Time of the first beginning, in seconds since 1970.
+        seconds: Time that the last attempt took.
+        values: Figures of a trial that is done: accuracy and log loss on the validation part,
+            params, nonzero, macs by the year's rule, bytes of the files.
+        error: Reason of one that failed.
     """
 
     point: Point
@@ -94,7 +100,7 @@ class Record:
 
 
 def settings_of(module: ModuleType, variant: str | None, *, fast: bool) -> Any:
-    """The settings that a recipe starts from.
+    """Settings that a recipe starts from.
 
     Raises:
         ValueError: If it has no such variant.
@@ -109,7 +115,7 @@ def settings_of(module: ModuleType, variant: str | None, *, fast: bool) -> Any:
 
 
 def read_record(folder: Path) -> Record | None:
-    """What is known of a trial; None if it was never begun, or its record is damaged."""
+    """Record of a trial; None if it was never begun, or the record is damaged."""
     try:
         said = read_json(folder / RECORD)
         found = Record(**said | {"point": tuple(said["point"])})
@@ -120,35 +126,37 @@ def read_record(folder: Path) -> Record | None:
 
 
 def make(job: Job) -> None:
-    """Run a trial to its end; one that fails says why in its record.
+    """Run a trial to its end; one that fails leaves the reason in its record.
 
     Raises:
         BusyError: If another process has held its folder for too long.
     """
     folder = Path(job.folder)
     torch.set_num_threads(1)
-    with _when_free(folder):
-        before = read_record(folder)
-        begun, first = time.time(), time.time() if before is None else before.started
-        attempts = 1 + (0 if before is None else before.attempts)
-
-        def record(state: str, **more: Any) -> None:
-            said = Record(job.point, job.seed, state, attempts, first, time.time() - begun, **more)
-            write_bytes(folder / RECORD, sealed(asdict(said)))
-
-        record("running")
+    with ExitStack() as held:
+        lock = folder / ".lock"
+        # A worker whose sweep was killed may be about to let go of the folder.
+        _patiently(lambda: held.enter_context(alone(lock, f"makes the trial {folder}")))
+        begun = time.time()
+        before = read_record(folder) or Record(job.point, job.seed, "running", started=begun)
+        record = Record(job.point, job.seed, "running", before.attempts + 1, before.started)
+        _write(folder, record)
         try:
             with (folder / "log.txt").open("a", encoding="utf-8") as log:
                 values = _values(job, Console(file=log, width=100))
+            record = replace(record, state="done", values=values)
         except Exception as error:  # noqa: BLE001 - one bad trial must not stop the others
             write_bytes(folder / "error.txt", traceback.format_exc().encode())
-            record("failed", error=f"{type(error).__name__}: {error}")
-            return
-        record("done", values=values)
+            record = replace(record, state="failed", error=f"{type(error).__name__}: {error}")
+        _write(folder, replace(record, seconds=time.time() - begun))
+
+
+def _write(folder: Path, record: Record) -> None:
+    write_bytes(folder / RECORD, sealed(asdict(record)))
 
 
 def _values(job: Job, console: Console) -> dict[str, float]:
-    """Take the road, and read what came of it."""
+    """Run the recipe, and read its figures."""
     module = importlib.import_module(job.module)
     config = override(settings_of(module, job.variant, fast=job.fast), job.settings)
     folder = RunFolder(Path(job.folder))
@@ -159,7 +167,7 @@ def _values(job: Job, console: Console) -> dict[str, float]:
 
 
 def read_values(folder: Path) -> dict[str, float]:
-    """The figures that a sweep compares, of a finished run.
+    """Figures of a finished run that a sweep compares.
 
     Raises:
         FileNotFoundError: If the run is not over.
@@ -172,28 +180,18 @@ def read_values(folder: Path) -> dict[str, float]:
             "validation, such as validation=0.1."
         )
     try:
-        chosen = said["validation"]
-        values = {
-            "accuracy": float(chosen["macro"]["accuracy"]),
-            "log_loss": float(chosen["overall"]["log_loss"]),
+        return {
+            "accuracy": float(said["validation"]["macro"]["accuracy"]),
+            "log_loss": float(said["validation"]["overall"]["log_loss"]),
             "bytes": float(sum(said["files"])),
+            **{name: float(said["cost"][name]) for name in ("params", "nonzero", "macs")},
         }
-        return values | {name: float(said["cost"][name]) for name in ("params", "nonzero", "macs")}
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{folder / EVALUATION} is damaged ({error!r})") from error
 
 
-@contextmanager
-def _when_free(folder: Path) -> Iterator[None]:
-    """Hold a trial's folder: a worker whose sweep was killed may be about to let go of it."""
-    with ExitStack() as held:
-        lock = folder / ".lock"
-        _patiently(lambda: held.enter_context(alone(lock, f"makes the trial {folder}")))
-        yield
-
-
 def _patiently(work: Callable[[], object]) -> None:
-    """Do something that another process may be at, such as generating the same scenes."""
+    """Do work that another process may be at too, such as generating the same scenes."""
     end = time.monotonic() + PATIENCE
     while True:
         try:

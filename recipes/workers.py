@@ -1,8 +1,12 @@
-"""Who makes the trials of a sweep: this process, or those of Ray.
+"""Workers that make the trials of a sweep: this process, or those of Ray.
 
 Ray is asked for one thing: to call `recipes.trial.make` somewhere, and again somewhere else if the
-process dies. What came of a trial travels through its folder, so that nothing is lost with a
+process dies. The outcome of a trial travels through its folder, so that nothing is lost with a
 process; a cluster's machines must see this checkout and the sweep's folder under the same paths.
+
+Ray Tune is not used. Its `Tuner.restore` unpickles the folder of a sweep and makes no point that
+was added to it; its searches do not average several costs over seeds; and without Ray, `--serial`,
+there would still be a loop of one's own.
 """
 
 from __future__ import annotations
@@ -10,76 +14,52 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from recipes.scene_data import ROOT
 from recipes.trial import Job, make
 
 RETRIES = 3
-"""How often a trial is made again whose process died."""
+"""Further attempts at a trial whose process died."""
 SECONDS = 10.0
-"""To wait for an answer of a cluster."""
+"""Longest wait for an answer of a cluster."""
 STORE = 100 * 2**20
-"""Bytes of a local Ray's shared memory, of which nothing here makes use; it asks for 75 MiB."""
+"""Bytes of a local Ray's shared memory, which nothing here uses; it asks for at least 75 MiB."""
+
+Workers = Callable[[Iterator[Job]], Iterator[tuple[Job, str | None]]]
+"""Take jobs as they have room, and give each back when it is over, with the reason if it was
+stopped without a record of its own."""
 
 
-class Workers(Protocol):
-    """Make trials, several at once."""
-
-    @property
-    def capacity(self) -> int:
-        """How many at once."""
-        ...
-
-    def submit(self, job: Job) -> None:
-        """Have a trial made."""
-        ...
-
-    def wait(self) -> tuple[Job, str | None]:
-        """The next that is over, and, if it left no record of why, what stopped it."""
-        ...
-
-    def close(self) -> None:
-        """Let go of processes."""
-        ...
-
-
-class Here:
-    """One trial after the other, in this process."""
-
-    capacity = 1
-
-    def __init__(self) -> None:
-        self._jobs: list[Job] = []
-
-    def submit(self, job: Job) -> None:
-        self._jobs.append(job)
-
-    def wait(self) -> tuple[Job, str | None]:
-        job = self._jobs.pop(0)
+def here(jobs: Iterator[Job]) -> Iterator[tuple[Job, str | None]]:
+    """Make one trial after the other, in this process."""
+    for job in jobs:
         try:
             make(job)
         except OSError as error:
-            return job, str(error)
-        return job, None
-
-    def close(self) -> None:
-        """Nothing is held."""
+            yield job, str(error)
+        else:
+            yield job, None
 
 
 class OnRay:
     """Processes of Ray.
 
     Args:
-        address: Of a cluster; None to start one on this machine.
+        address: A cluster; None to start one on this machine.
         cpus: Processors that a trial takes; may be a share of one.
-        gpus: Likewise.
+        gpus: GPUs, likewise.
+
+    Attributes:
+        capacity: Trials at once.
 
     Raises:
         ImportError: If Ray is not installed.
         OSError: If the cluster does not answer, or Ray does not start.
-        ValueError: If the cluster has not what one trial takes.
+        ValueError: If the cluster has less than one trial takes.
     """
 
     def __init__(self, address: str | None, cpus: float = 1, gpus: float = 0) -> None:
@@ -115,29 +95,36 @@ class OnRay:
         shares = [has.get("CPU", 0) / cpus] + ([has.get("GPU", 0) / gpus] if gpus else [])
         self.capacity = int(min(shares))
         if self.capacity < 1:
-            ray.shutdown()
+            self.close()
             raise ValueError(
                 f"A trial takes {cpus:g} CPU and {gpus:g} GPU, and Ray has {has.get('CPU', 0):g} "
                 f"and {has.get('GPU', 0):g}: ask for less with --cpus and --gpus."
             )
         self._make = ray.remote(max_retries=RETRIES, num_cpus=cpus, num_gpus=gpus)(_make)
-        self._jobs: dict[Any, Job] = {}
 
-    def submit(self, job: Job) -> None:
-        self._jobs[self._make.remote(job, str(ROOT))] = job
+    def __call__(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, str | None]]:
+        """Make trials, as many at once as there is room for."""
+        running: dict[Any, Job] = {}
+        while True:
+            for job in islice(jobs, self.capacity - len(running)):
+                running[self._make.remote(job, str(ROOT))] = job
+            if not running:
+                return
+            [done], _ = self._ray.wait(list(running), num_returns=1)
+            yield running.pop(done), self._lost(done)
 
-    def wait(self) -> tuple[Job, str | None]:
-        [done], _ = self._ray.wait(list(self._jobs), num_returns=1)
-        job = self._jobs.pop(done)
+    def close(self) -> None:
+        """Let go of the processes; the end of this one does too."""
+        self._ray.shutdown()
+
+    def _lost(self, done: Any) -> str | None:
+        """The reason why a call left no record."""
         try:
             self._ray.get(done)
         except self._ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines()
-            return job, f"{type(error).__name__}: {lines[-1] if lines else 'its process died'}"
-        return job, None
-
-    def close(self) -> None:
-        self._ray.shutdown()
+            return f"{type(error).__name__}: {lines[-1] if lines else 'its process died'}"
+        return None
 
 
 def _reach(address: str) -> None:
@@ -157,7 +144,7 @@ def _reach(address: str) -> None:
 
 
 def _make(job: Job, root: str) -> None:
-    """In a process of Ray's."""
+    """Make a trial in a process of Ray's."""
     if not Path(root).is_dir() or not Path(job.folder).parent.is_dir():
         raise FileNotFoundError(f"This machine sees no {root} or no {Path(job.folder).parent}")
     make(job)

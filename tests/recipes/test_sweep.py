@@ -1,11 +1,12 @@
-"""A sweep: every combination, a study, restarts, processes that die, what it writes."""
+"""A sweep: every combination, a study, restarts, processes that die, its table and picture."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,29 +20,28 @@ from recipes.course import Found, Sweep, folder_name, run
 from recipes.fronts import Candidate, candidate, dominators, markdown, plot, staircase
 from recipes.search import Choices, Grid, Range, Study, dimensions, seeds_of
 from recipes.trial import Job, make, read_record
-from recipes.workers import Here, OnRay
+from recipes.workers import OnRay, here
 from tests.helpers.toy_recipe import Config
 
-TOY = Job(
-    module="tests.helpers.toy_recipe", variant=None, fast=False, fixed=(), point=(), seed=None,
-    data=None, folder="", device="cpu",
-)  # fmt: skip
+TOY = Job(module="tests.helpers.toy_recipe")
 QUIET = Console(file=io.StringIO())
 
 
 class Pretend:
-    """Workers that invent what a trial comes to, and note which they were given."""
-
-    capacity = 2
+    """Workers that invent the outcome of a trial, two at once, and note which they were given."""
 
     def __init__(self, fails: Sequence[str] = ()) -> None:
-        self.fails, self.made, self._jobs = fails, list[Job](), list[Job]()
+        self.fails, self.made = fails, list[Job]()
 
-    def submit(self, job: Job) -> None:
-        self._jobs.append(job)
+    def __call__(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, str | None]]:
+        running = list(islice(jobs, 2))
+        while running:
+            job = running.pop()  # the last first: order must not matter
+            self._make(job)
+            yield job, None
+            running.extend(islice(jobs, 1))
 
-    def wait(self) -> tuple[Job, str | None]:
-        job = self._jobs.pop()  # the last first: order must not matter
+    def _make(self, job: Job) -> None:
         self.made.append(job)
         said = dict(text.split("=") for text in job.settings)
         width, lr = float(said.get("width", 8)), float(said.get("lr", 0.01))
@@ -55,9 +55,6 @@ class Pretend:
             record["values"] = figures | {"params": width, "nonzero": width, "log_loss": 1.0}
         Path(job.folder).mkdir(parents=True, exist_ok=True)
         (Path(job.folder) / "trial.json").write_text(json.dumps(record))
-        return job, None
-
-    def close(self) -> None: ...
 
 
 def sweep(folder: Path, *over: str, study: int | None = None, again: bool = False) -> Sweep:
@@ -124,7 +121,7 @@ def test_names_of_folders_are_read_by_people_and_never_shared() -> None:
     assert all(len(name) < 140 and "/" not in name for name in names)
 
 
-# --------------------------------------------------------------------------------------- a course
+# ----------------------------------------------------------------------------------------- a run
 
 
 def test_a_grid_runs_every_seed_and_reads_what_is_finished(tmp_path: Path) -> None:
@@ -276,7 +273,7 @@ def test_a_trial_on_ray_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_
 
 @pytest.mark.slow
 def test_a_sweep_in_this_process(tmp_path: Path) -> None:
-    found = run(sweep(tmp_path, "epochs=1", "seed=0,1"), Here(), QUIET)
+    found = run(sweep(tmp_path, "epochs=1", "seed=0,1"), here, QUIET)
     assert len(found.candidates[0].accuracies) == 2
 
 
@@ -287,7 +284,7 @@ def test_an_address_without_a_cluster_is_refused_at_once(address: str) -> None:
         OnRay(address)
 
 
-# -------------------------------------------------------------------------------------- the fronts
+# ------------------------------------------------------------------------------- the Pareto front
 
 
 def of(accuracy: float, macs: float, size: float, number: int = 1) -> Candidate:

@@ -1,4 +1,4 @@
-"""How fast `recipes.cache` decodes, with more and more threads, beside a loop over `librosa.load`.
+"""Decoding by `recipes.data.cache`, with more and more threads, beside a loop over `librosa.load`.
 
 Part of `benchmarks.training`. The files are dealt into n parts; every way decodes every part once,
 in turn, into a cache of its own, after the part was read so that no way waits for the disk.
@@ -21,9 +21,9 @@ import soundfile
 from benchmarks import plain
 from benchmarks.contest import Call, ratios, spread
 from benchmarks.dense import data_root
-from recipes.audio import AudioFormat
-from recipes.cache import waveforms
-from recipes.esc50_data import FORMAT, read_esc50
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
 
 TAU = AudioFormat(rate=plain.RATE, seconds=1)
 TAU_RATE = 44_100

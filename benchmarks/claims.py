@@ -50,19 +50,19 @@ from compressor import Budget
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.storage import write_bytes
 from recipes import dcase2020, dcase2021, dcase2022
-from recipes.command import Call
-from recipes.conclusion import EVALUATION
-from recipes.epochs import Epochs
-from recipes.esc50_data import read_esc50
-from recipes.features import MELS_2021, MelSettings
-from recipes.listing import Listing
-from recipes.losses import ClassBalancedFocal
-from recipes.papers import FineTune2020, Training2020, Training2021, Training2022
-from recipes.plans import Plan
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Part, Scenes
-from recipes.stages import read_counts, read_network, take_stage
-from recipes.training import accuracy, train
+from recipes.data.esc50 import read_esc50
+from recipes.data.listing import Listing
+from recipes.features.logmel import MELS_2021, MelSettings
+from recipes.running.command import RunContext
+from recipes.running.conclusion import EVALUATION
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Part, Scenes
+from recipes.running.stages import read_counts, read_network, take_stage
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, train
+from recipes.training.losses import ClassBalancedFocal
+from recipes.training.paper_plans import FineTune2020, Training2020, Training2021, Training2022
+from recipes.training.training_plans import Plan
 
 RECORDS = ROOT / "benchmarks" / "records" / "claims"
 RUNS = ROOT / "runs" / "claims"
@@ -127,29 +127,29 @@ def kept(folder: RunFolder, *names: str) -> Stages:
     return {name: read_network(folder.stages, name) for name in names}
 
 
-def road_2020(call: Call[Any]) -> Stages:
+def road_2020(context: RunContext[Any]) -> Stages:
     """60 % of the weights of Shared-ResNet become zero (2020, sections 5.1 and 6.1)."""
     config = dcase2020.Config(
         mels=SCALED,
         train=Training2020(epochs=30, lr=1e-3, last=1e-5, freqmix=0.0, mixup=0.0),
         tune=FineTune2020(epochs=15, lr=1e-3, last=1e-5, freqmix=0.0, mixup=0.0),
         nonzero=260_000,  # of 50 classes
-        seed=call.config,
+        seed=context.config,
         **CLIP,
     )
-    call, data = replace(call, config=config), scenes(*HEARD["2020"], call.device)
-    call.begin(data.digest)
-    result = dcase2020.compress(call, data)
-    dense = dcase2020.network(replace(config, dense=str(call.folder.path)), CLASSES)
+    context, data = replace(context, config=config), scenes(*HEARD["2020"], context.device)
+    context.begin(data.digest)
+    result = dcase2020.compress(context, data)
+    dense = dcase2020.network(replace(config, dense=str(context.folder.path)), CLASSES)
     clips = torch.bincount(data.train.y, minlength=CLASSES).tolist()
     loss = ClassBalancedFocal(clips, config.beta, config.gamma)
     control = trained_on(
-        dense.to(call.device), data, config.tune, config.tune.epochs, config.seed, loss
+        dense.to(context.device), data, config.tune, config.tune.epochs, config.seed, loss
     )
-    return {**kept(call.folder, "dense", "pruned"), "control": control, "result": result.model}
+    return {**kept(context.folder, "dense", "pruned"), "control": control, "result": result.model}
 
 
-def road_2021(call: Call[Any]) -> Stages:
+def road_2021(context: RunContext[Any]) -> Stages:
     """89 % of those of BC-ResNet-ASC-8, and int8, with a teacher and without (2021, 2.3, 3.3)."""
     config = dcase2021.Config(
         mels=NATS,
@@ -158,26 +158,26 @@ def road_2021(call: Call[Any]) -> Stages:
         round=3,
         members=1,
         nonzero=52_000,  # of 50 classes
-        seed=call.config,
+        seed=context.config,
         **CLIP,
     )
-    call, data = replace(call, config=config), scenes(*HEARD["2021"], call.device)
-    call.begin(data.digest)
-    result = dcase2021.compress(call, data, 0)
+    context, data = replace(context, config=config), scenes(*HEARD["2021"], context.device)
+    context.begin(data.digest)
+    result = dcase2021.compress(context, data, 0)
     alone = replace(
-        config, dense=str(call.folder.path), teacher=replace(config.teacher, weight=0.0)
+        config, dense=str(context.folder.path), teacher=replace(config.teacher, weight=0.0)
     )
-    apart = RunFolder(call.folder.path / "no-teacher")
-    without = dcase2021.compress(replace(call, config=alone, folder=apart), data, 0)
+    apart = RunFolder(context.folder.path / "no-teacher")
+    without = dcase2021.compress(replace(context, config=alone, folder=apart), data, 0)
     dense = dcase2021.network(config, data.train.x, CLASSES)
-    take_stage(dense, call.folder, "dense")
+    take_stage(dense, context.folder, "dense")
     plan = replace(config.train, epochs=config.tune, lr=config.tune_lr, warmup=1)
-    control = trained_on(dense.to(call.device), data, plan, plan.epochs, config.seed)
-    stages = kept(call.folder, "dense", "pruned")
+    control = trained_on(dense.to(context.device), data, plan, plan.epochs, config.seed)
+    stages = kept(context.folder, "dense", "pruned")
     return {**stages, "control": control, "no teacher": without.model, "result": result.model}
 
 
-def road_2022(call: Call[Any]) -> Stages:
+def road_2022(context: RunContext[Any]) -> Stages:
     """A quarter of the bands, single filters and int8 of the tandem (2022, sections 2 and 3.3)."""
     frames = BANDS.frames(5 * BANDS.sample_rate)
     smaller = BANDS.mels * frames / (MELS_2021.mels * 34)  # than the report's input, and its MACs
@@ -187,27 +187,31 @@ def road_2022(call: Call[Any]) -> Stages:
         rows=replace(dcase2022.Config().rows, keep=96),
         round=replace(dcase2022.Config().round, epochs=4),
         budget=Budget(params=128e3, macs=30e6 * smaller),
-        seed=call.config,
+        seed=context.config,
         **CLIP,
     )
-    call, data = replace(call, config=config), scenes(*HEARD["2022"], call.device)
-    linear = dcase2022.linear_model(config, data, call.folder)
-    result = dcase2022.compress(call, config, data, linear, call.folder)
-    return {**kept(call.folder, "linear", "dense", "rows", "pruned"), "result": result.model}
+    context, data = replace(context, config=config), scenes(*HEARD["2022"], context.device)
+    linear = dcase2022.linear_model(config, data, context.folder)
+    result = dcase2022.compress(context, data, linear)
+    return {**kept(context.folder, "linear", "dense", "rows", "pruned"), "result": result.model}
 
 
-def generated(road: Callable[[Call[Any]], None], config: Any) -> Callable[[Call[Any]], None]:
+def generated(
+    road: Callable[[RunContext[Any]], None], config: Any
+) -> Callable[[RunContext[Any]], None]:
     """A recipe as its command runs it without data."""
-    return lambda call: road(replace(call, config=replace(config, seed=call.config), fast=True))
+    return lambda context: road(
+        replace(context, config=replace(config, seed=context.config), fast=True)
+    )
 
 
 HEARD = {"2020": (SCALED, 2), "2021": (NATS, 1), "2022": (BANDS, 1)}
 """Features and channels of each road."""
 ESC50 = {"2020": road_2020, "2021": road_2021, "2022": road_2022}
 MINUTES = {
-    "2020": (dcase2020.road, dcase2020.fast(dcase2020.Config())),
-    "2021": (dcase2021.road, replace(dcase2021.fast(dcase2021.Config()), members=1)),
-    "2022": (dcase2022.road, dcase2022.fast(dcase2022.Config())),
+    "2020": (dcase2020.main, dcase2020.fast(dcase2020.Config())),
+    "2021": (dcase2021.main, replace(dcase2021.fast(dcase2021.Config()), members=1)),
+    "2022": (dcase2022.main, dcase2022.fast(dcase2022.Config())),
 }
 GENERATED = {f"generated {name}": generated(*recipe) for name, recipe in MINUTES.items()}
 ROADS = [*ESC50, *GENERATED]
@@ -216,16 +220,16 @@ ROADS = [*ESC50, *GENERATED]
 def run(name: str, seed: int, device: torch.device) -> dict[str, Any]:
     """One road: accuracy in percent at every stage, by device."""
     folder = RunFolder(RUNS / f"{name.replace(' ', '-')}-seed{seed}")
-    call = Call(seed, None, folder, device, None, Console(quiet=True), fast=False)
+    context = RunContext(seed, None, folder, device, None, Console(quiet=True), fast=False)
     start = process_time()
     if name in GENERATED:
-        GENERATED[name](call)
+        GENERATED[name](context)
         said = json.loads((folder.path / EVALUATION).read_text())
         judged = {stage: ones[0] for stage, ones in said["stages"].items()}
         judged["result"] = said["result"]
         found = {stage: {"all": 100 * one["macro"]["accuracy"]} for stage, one in judged.items()}
     else:
-        networks = ESC50[name](call)
+        networks = ESC50[name](context)
         part = scenes(*HEARD[name], device).test
         found = {stage: by_device(network, part) for stage, network in networks.items()}
     return {

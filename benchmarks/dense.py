@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from compressor.storage import write_bytes
 from models import BCResNetASC, ResidualCNN
-from recipes.cache import waveforms
-from recipes.epochs import Epochs
-from recipes.esc50_data import FORMAT, read_esc50
-from recipes.features import MelSettings, log_mels
-from recipes.plans import Training
-from recipes.training import accuracy, train
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.features.logmel import MelSettings, log_mels
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, train
+from recipes.training.training_plans import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "dense"

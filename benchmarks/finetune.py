@@ -25,8 +25,8 @@ from benchmarks import dense
 from benchmarks.objectives import BUDGETS, FINE_TUNE, Case, spread
 from compressor import Distill, FineTune, Prune, Recalibrate, fit
 from compressor.storage import write_bytes
-from recipes.epochs import Epochs
-from recipes.training import accuracy
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy
 
 RUNS = dense.ROOT / "benchmarks" / "records" / "finetune"
 TABLE = Path(__file__).with_suffix(".md")

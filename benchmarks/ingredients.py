@@ -34,14 +34,14 @@ from compressor import Distill
 from compressor.inputs.losses import cross_entropy
 from compressor.storage import write_bytes
 from models import BCResNetASC, SharedResNet
-from recipes.cache import waveforms
-from recipes.devices import Device, record, reference
-from recipes.epochs import Epochs
-from recipes.esc50_data import FORMAT, read_esc50
-from recipes.features import LEVEL, MELS_2021, SPREAD, LogMel, MelSettings
-from recipes.papers import Training2020, Training2021
-from recipes.responses import Responses, read_responses, split
-from recipes.training import accuracy, train
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.features.logmel import LEVEL, MELS_2021, SPREAD, LogMel, MelSettings
+from recipes.features.responses import Responses, read_responses, split
+from recipes.scenes.devices import Device, record, reference
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, train
+from recipes.training.paper_plans import Training2020, Training2021
 
 RUNS = ROOT / "benchmarks" / "records" / "ingredients"
 TEACHERS = ROOT / "runs" / "ingredients"

@@ -23,12 +23,12 @@ from benchmarks.dense import ROOT, data_root
 from benchmarks.keywords import CLASSES, keywords
 from compressor.phases.frequency import select_rows
 from models import BCResNet, BCResNetASC, DCASEBaseline, ResidualCNN, SharedResNet, Tandem
-from recipes.cache import waveforms
-from recipes.epochs import Epochs
-from recipes.esc50_data import FORMAT, read_esc50
-from recipes.features import MELS_2021, MelSettings, log_mels
-from recipes.plans import Training
-from recipes.training import train
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.features.logmel import MELS_2021, MelSettings, log_mels
+from recipes.training.epochs import Epochs
+from recipes.training.loop import train
+from recipes.training.training_plans import Training
 
 KEYWORDS = MelSettings(window=0.030, hop=0.010, mels=40, transform=1024)
 """40 rows, 101 frames a second, as for keyword spotting."""

@@ -48,7 +48,7 @@ from compressor.session import Session
 from compressor.storage import write_bytes
 from compressor.surgery.proof import shrink_verified
 from compressor.tracing.tracer import trace
-from recipes.training import accuracy
+from recipes.training.loop import accuracy
 
 RUNS = dense.ROOT / "benchmarks" / "records" / "objectives"
 TABLE = Path(__file__).with_suffix(".md")

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from recipes.features import MelSettings
-from recipes.papers import Training2021
+from recipes.features.logmel import MelSettings
+from recipes.training.paper_plans import Training2021
 
 RATE = 16_000
 

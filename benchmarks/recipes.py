@@ -32,12 +32,12 @@ from rich.console import Console
 from compressor.storage import write_bytes
 from models import LinearMoments
 from recipes import dcase2020, dcase2021, dcase2022
-from recipes.command import PRECISIONS, Call, compiled, usable
-from recipes.epochs import Epochs
-from recipes.listing import Listing
-from recipes.plans import Plan
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Part, Scenes
+from recipes.data.listing import Listing
+from recipes.running.command import PRECISIONS, RunContext, compiled, usable
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Part, Scenes
+from recipes.training.epochs import Epochs
+from recipes.training.training_plans import Plan
 
 FOLDER = Path(__file__).parent
 EPOCHS = 2
@@ -65,7 +65,7 @@ class Road:
     clips: int
     members: int
     epochs: dict[str, int]
-    compress: Callable[[Call[Any], Scenes], object]
+    compress: Callable[[RunContext[Any], Scenes], object]
 
 
 def _short_2020(c: dcase2020.Config) -> dcase2020.Config:
@@ -88,10 +88,10 @@ def _short_2022(c: dcase2022.Config) -> dcase2022.Config:
     )
 
 
-def _compress_2022(call: Call[Any], scenes: Scenes) -> object:
-    linear = LinearMoments(call.config.mels.mels, num_classes=10, frames=call.config.frames)
-    linear = linear.to(call.device)  # its solution takes no part in the speed
-    return dcase2022.compress(call, call.config, scenes, linear, call.folder)
+def _compress_2022(context: RunContext[Any], scenes: Scenes) -> object:
+    linear = LinearMoments(context.config.mels.mels, num_classes=10, frames=context.config.frames)
+    linear = linear.to(context.device)  # its solution takes no part in the speed
+    return dcase2022.compress(context, scenes, linear)
 
 
 C20, C21, C22 = dcase2020.Config(), dcase2021.Config(), dcase2022.Config()
@@ -103,7 +103,7 @@ ROADS = (
     Road(
         "2021", C21, _short_2021, 10, 13_962, C21.members,
         {"Train": C21.train.epochs, "FineTune": C21.tune, "Int8": C21.round},
-        lambda call, scenes: dcase2021.compress(call, scenes, 0),
+        lambda context, scenes: dcase2021.compress(context, scenes, 0),
     ),
     Road(
         "2022", C22, _short_2022, 10, 139_620, 1,
@@ -149,15 +149,15 @@ def passing(scenes: Scenes, plan: Plan, device: torch.device) -> float:
     return min(found)
 
 
-def measure(road: Road, call: Call[Any], clips: int) -> dict[str, Any]:
+def measure(road: Road, context: RunContext[Any], clips: int) -> dict[str, Any]:
     """Clips a second in every phase, and the share of a pass without a network."""
-    config, device = call.config, call.device
+    config, device = context.config, context.device
     scenes = noise(config, road.classes, clips, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    road.compress(call, scenes)
+    road.compress(context, scenes)
     best: dict[str, float] = {}
-    for line in (call.folder.path / "metrics.jsonl").read_text().splitlines():
+    for line in (context.folder.path / "metrics.jsonl").read_text().splitlines():
         entry = json.loads(line)
         best[entry["phase"]] = min(entry["seconds"], best.get(entry["phase"], entry["seconds"]))
     if device.type == "cuda":
@@ -222,11 +222,11 @@ def report(options: argparse.Namespace, device: torch.device) -> str:
         if options.seconds:
             config = replace(config, seconds=options.seconds)
         with tempfile.TemporaryDirectory() as folder:
-            call = Call(
+            context = RunContext(
                 config, None, RunFolder(Path(folder)), device, fabric, Console(quiet=True),
                 fast=False, compiler=compiled if options.compile else None,
             )  # fmt: skip
-            lines += rows(road, measure(road, call, options.clips), config.seconds)
+            lines += rows(road, measure(road, context, options.clips), config.seconds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one CPU thread"
     about = (
         f"{name}, torch {torch.__version__}, Python {platform.python_version()}, precision "

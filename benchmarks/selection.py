@@ -37,12 +37,12 @@ from compressor.phases.frequency import AdmmMask, DecayedMask, L1Mask, TopKMask,
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.storage import write_bytes
 from models import BCResNetASC
-from recipes.cache import waveforms
-from recipes.epochs import Epochs
-from recipes.esc50_data import FORMAT, read_esc50
-from recipes.features import MELS_2021, log_mels
-from recipes.plans import Training
-from recipes.training import accuracy, train
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.features.logmel import MELS_2021, log_mels
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, train
+from recipes.training.training_plans import Training
 
 RECORDS = ROOT / "benchmarks" / "records" / "selection"
 DENSE = ROOT / "runs" / "selection"

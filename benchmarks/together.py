@@ -32,8 +32,8 @@ from compressor.phases import Phase
 from compressor.run.contract import Plain
 from compressor.run.training import Training
 from compressor.storage import write_bytes
-from recipes.epochs import Epochs
-from recipes.training import accuracy
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy
 
 NET = "B"
 RUNS = dense.ROOT / "benchmarks" / "records" / "together"

@@ -38,12 +38,12 @@ from compressor.inputs.batches import Batch
 from compressor.inputs.losses import cross_entropy
 from compressor.storage import write_bytes
 from models import BCResNetASC
-from recipes.audio import AudioFormat, decode
-from recipes.epochs import Epochs
-from recipes.esc50_data import FORMAT, read_esc50
-from recipes.features import FULL_SCALE, MELS_2020, MELS_2021, MelSettings, log_mels
-from recipes.papers import Training2021
-from recipes.training import train
+from recipes.data.audio import AudioFormat, decode
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.features.logmel import FULL_SCALE, MELS_2020, MELS_2021, MelSettings, log_mels
+from recipes.training.epochs import Epochs
+from recipes.training.loop import train
+from recipes.training.paper_plans import Training2021
 
 FOLDER = Path(__file__).parent
 CLASSES = 10

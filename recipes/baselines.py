@@ -1,9 +1,9 @@
-"""The organisers' baselines of DCASE Task 1, on the same road as the recipes.
+"""The organisers' baselines of DCASE Task 1, by the same steps as the recipes.
 
     python -m recipes.baselines --variant 2022 --data TAU-urban-acoustic-scenes-2022-mobile-development
     python -m recipes.baselines --variant 2021 --data TAU-urban-acoustic-scenes-2020-mobile-development
     python -m recipes.baselines --variant 2020 --data TAU-urban-acoustic-scenes-2020-3class-development
-    python -m recipes.baselines --variant 2020        # the same road on generated scenes, minutes
+    python -m recipes.baselines --variant 2020        # the same run on generated scenes, minutes
 
 Read in their public code: github.com, toni-heittola/dcase2020_task1_baseline (subtask B),
 marmoi/dcase2021_task1a_baseline and marmoi/dcase2022_task1_baseline: two or three convolutions of
@@ -32,26 +32,24 @@ from compressor import Budget, Half, Int8, Result, Train
 from compressor.budget import Cost
 from compressor.inputs.copies import private_copy
 from compressor.phases import Phase, constant
-from compressor.phases.arguments import check_seed
 from compressor.rules import DCASE2022_TFLITE
 from models import DCASEBaseline
-from recipes.audio import AudioFormat
-from recipes.augment import Augmentation
-from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude
-from recipes.epochs import Epochs
-from recipes.features import BASELINE_2020, BASELINE_2022, MelSettings
-from recipes.memory import peak_entries
-from recipes.plans import check_ranges
-from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Stage
-from recipes.submission_forms import FORM2020, FORM2021, FORM2022, Form
-from recipes.submission_meta import Description
-from recipes.system import System, scores_of
-from recipes.training import accuracy
+from recipes.features.logmel import BASELINE_2020, BASELINE_2022, MelSettings
+from recipes.judging.memory import peak_entries
+from recipes.running.command import RunContext, run
+from recipes.running.conclusion import Outcome, Row, finish, judge
+from recipes.running.scene_data import Scenes, load
+from recipes.running.settings import RecipeSettings
+from recipes.running.stages import Stage
+from recipes.submission.forms import FORM2020, FORM2021, FORM2022, Form
+from recipes.submission.metadata import Description, Submission
+from recipes.training.augment import Augmentation
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy
+from recipes.training.training_plans import check_ranges
 
 KERAS_EPS = 1e-7
-"""Of Adam; PyTorch's is 1e-8."""
+"""Epsilon of Adam; PyTorch's is 1e-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,21 +81,20 @@ class TrainingBaseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(RecipeSettings):
     """The baseline of 2022.
 
     Attributes:
-        year: Which baseline.
+        year: Year of the baseline.
         seconds: Length of a clip, in s.
         mels: 40 log-mels of magnitude, 40 ms every 20 ms.
         drop: Frames at the end that fall off: the official front end makes 500 of ten seconds,
             ours, which pads both ends, 501; of one second both make 51.
-        train: Of the network.
+        train: Training of the network.
         validation: Share of the training list by which the epoch is chosen, place by place. The
             official 30 % of 2020 and 2021 are so, too; those of 2022 are drawn class by class,
             against what its page says.
         clips: Most clips of each of the lists; None for all.
-        seed: Of everything.
     """
 
     year: int = 2022
@@ -107,16 +104,6 @@ class Config:
     train: TrainingBaseline = field(default_factory=lambda: TrainingBaseline(batch=64))
     validation: float = 0.3
     clips: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse a seed that is none."""
-        check_seed(self.seed)
-
-    @property
-    def audio(self) -> AudioFormat:
-        """Mono at the front end's rate."""
-        return AudioFormat(rate=self.mels.sample_rate, seconds=self.seconds)
 
     @property
     def frames(self) -> int:
@@ -125,7 +112,7 @@ class Config:
 
     @property
     def baseline(self) -> Baseline:
-        """What was published.
+        """Published figures.
 
         Raises:
             ValueError: If the year had no such baseline.
@@ -162,9 +149,9 @@ def network(config: Config) -> DCASEBaseline:
     return model
 
 
-def compress(call: Call[Config], scenes: Scenes) -> Result:
+def compress(context: RunContext[Config], scenes: Scenes) -> Result:
     """The network trained, and stored as its year did."""
-    config, validation, train = call.config, scenes.validation, call.config.train
+    config, validation, train = context.config, scenes.validation, context.config.train
     torch.manual_seed(config.seed)  # the fresh network's weights
     learned = Train(
         epochs=train.epochs, lr=train.lr, weight_decay=0.0, warmup=0.0, decay=constant,
@@ -176,15 +163,15 @@ def compress(call: Call[Config], scenes: Scenes) -> Result:
         budget=Budget.dcase(config.year),
         schedule=[
             learned,
-            Stage("dense", call.folder.stages, config.year),
+            Stage("dense", context.folder.stages, config.year),
             *config.baseline.phases,
         ],
         optimizer=partial(Adam, eps=KERAS_EPS),
         val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=call.folder.checkpoint,
-        on_epoch=call.folder.log,
-        fabric=call.fabric,
-        compiler=call.compiler,
+        checkpoint=context.folder.checkpoint,
+        on_epoch=context.folder.log,
+        fabric=context.fabric,
+        compiler=context.compiler,
         seed=config.seed,
     )
 
@@ -263,12 +250,12 @@ class Baseline:
     """A year's figures on its development set's test list.
 
     Attributes:
-        form: Of its submission.
-        classes: Of its labels.
+        form: Form of its submission.
+        classes: Number of its labels.
         accuracy: Mean over classes, with deviation over ten trainings.
         log_loss: Likewise.
         devices: Log loss by device.
-        phases: How the trained network is stored.
+        phases: Phases that store the trained network.
         size: Counts by the year's rule, and the rows about them.
     """
 
@@ -318,8 +305,8 @@ BASELINES = {
 # ------------------------------------------------------------------------------------------ results
 
 
-def rows(config: Config, outcome: Outcome) -> list[Row]:
-    """What the organisers published beside ours."""
+def table(config: Config, outcome: Outcome) -> list[Row]:
+    """Figures of the organisers beside ours."""
     published, final = config.baseline, outcome.final
     _, sizes = published.size(config, outcome)
     by_class = ", ".join(f"{name} {100 * s.accuracy:.1f}" for name, s in final.class_wise.items())
@@ -343,8 +330,8 @@ def rows(config: Config, outcome: Outcome) -> list[Row]:
     ]  # fmt: skip
 
 
-def handed_in(config: Config, outcome: Outcome) -> HandedIn:
-    """What the form of the year asks for."""
+def submission_facts(config: Config, outcome: Outcome) -> Submission:
+    """Facts that the form of the year asks for."""
     published = config.baseline
     cost, _ = published.size(config, outcome)
     stored = {Half: "half precision", Int8: "weight quantization"}
@@ -355,32 +342,24 @@ def handed_in(config: Config, outcome: Outcome) -> HandedIn:
         complexity_management=", ".join(stored[type(phase)] for phase in published.phases) or None,
         framework="pytorch",
     )
-    memory = _memory(outcome) if config.year == 2022 else None
-    name = f"Baseline {config.year}"
-    return HandedIn(published.form, name, "baseline", description, cost, memory)
-
-
-def road(call: Call[Config]) -> None:
-    """From audio files to the submission."""
-    config = call.config
-    wanted = Wanted(
-        audio=config.audio, mels=config.mels, frames=config.frames,
-        classes=config.baseline.classes, validation=config.validation, crop=call.fast,
-        clips=config.clips, seed=config.seed,
+    return Submission(
+        form=published.form, name=f"Baseline {config.year}", abbreviation="baseline",
+        description=description, cost=cost,
+        memory_use=_memory(outcome) if config.year == 2022 else None,
     )  # fmt: skip
-    scenes = load(call.data, wanted, call.device, call.console)
-    call.begin(scenes.digest)
-    result = compress(call, scenes)
-    if call.first:
-        system = System(
-            scenes.classes, config.audio, config.mels, config.frames, (scores_of(result.model),)
-        )
-        stages = ["dense"]
-        conclude(
-            call, scenes, [result], system, stages, partial(rows, config),
-            partial(handed_in, config),
-        )  # fmt: skip
+
+
+def main(context: RunContext[Config]) -> None:
+    """From audio files to the submission."""
+    config = context.config
+    spec = config.data(crop=context.fast, classes=config.baseline.classes, clips=config.clips)
+    scenes = load(context.data, spec, context.device, context.console)
+    context.begin(scenes.digest)
+    result = compress(context, scenes)
+    if context.first:
+        outcome = judge(context, scenes, [result], config.system(scenes, [result]), ["dense"])
+        finish(context, outcome, table(config, outcome), submission_facts(config, outcome))
 
 
 if __name__ == "__main__":
-    run(__doc__, "baselines", Config(), fast, road, VARIANTS)
+    run(__doc__, "baselines", Config(), fast, main, VARIANTS)

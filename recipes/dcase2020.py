@@ -1,7 +1,7 @@
 """DCASE 2020 Task 1B: Shared-ResNet in 500 KB, three classes of scenes.
 
     python -m recipes.dcase2020 --data TAU-urban-acoustic-scenes-2020-3class-development
-    python -m recipes.dcase2020                       # the same road on generated scenes, minutes
+    python -m recipes.dcase2020                       # the same run on generated scenes, minutes
     python -m recipes.dcase2020 --variant B dense=runs/dcase2020/paper --data ...  # from A's net
 
 S. Chang, J. Cho, H. Park, H. Park, S. Yun, K. Hwang, "QTI Submission to DCASE 2020: Model Efficient
@@ -35,23 +35,22 @@ import compressor
 from compressor import Budget, FineTune, Half, Recalibrate, Result, Train, Unstructured
 from compressor.budget import Cost
 from compressor.phases import Phase
-from compressor.phases.arguments import check_seed
 from models import SharedResNet
-from recipes.audio import AudioFormat
-from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude
-from recipes.epochs import Epochs
-from recipes.features import MELS_2020, MelSettings
-from recipes.losses import ClassBalancedFocal
-from recipes.papers import FineTune2020, Training2020
-from recipes.plans import Plan
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Counts, Stage, need_stage, take_stage
-from recipes.submission_forms import FORM2020
-from recipes.submission_meta import Description
-from recipes.system import System, scores_of
-from recipes.training import accuracy
+from recipes.data.audio import AudioFormat
+from recipes.features.logmel import MELS_2020, MelSettings
+from recipes.running.command import RunContext, run
+from recipes.running.conclusion import Outcome, Row, finish, judge
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Scenes, load
+from recipes.running.settings import RecipeSettings
+from recipes.running.stages import Counts, Stage, need_stage, take_stage
+from recipes.submission.forms import FORM2020
+from recipes.submission.metadata import Description, Submission
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy
+from recipes.training.losses import ClassBalancedFocal
+from recipes.training.paper_plans import FineTune2020, Training2020
+from recipes.training.training_plans import Plan
 
 YEAR = 2020
 INDOOR_OUTDOOR_TRANSPORTATION = 3
@@ -60,34 +59,32 @@ AFTER = ("pruned", "steps", "between", "anew", "tune", "dense", "nonzero")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(RecipeSettings):
     """The submission "Pruned A".
 
     Attributes:
         seconds: Length of a clip, in s (section 6.1).
-        mels: 256 log-mels of 48 kHz, of both stereo channels (section 6.1).
+        mels: 256 log-mels of 48 kHz, of both stereo channels (section 6.1); 431 frames.
         channels: Base width c; 64 is "Ours" (Tables 1 and 3).
         repeats: Residual blocks that share weights, N (section 2.1).
-        sub_bands: Of SubSpectralNorm, S (section 2.2).
-        train: Of the dense network (section 6.1). "For other setups [...] we followed [18]", K.
-            Koutini et al., EUSIPCO 2019, whose published configuration has batches of 10, mixup of
-            0.3 and no weight decay.
-        beta: Of the class-balanced focal loss (section 4), not printed; 0 weighs classes alike.
+        sub_bands: Sub-bands of SubSpectralNorm, S (section 2.2).
+        train: Training of the dense network (section 6.1). "For other setups [...] we followed
+            [18]", K. Koutini et al., EUSIPCO 2019, whose published configuration has batches of 10,
+            mixup of 0.3 and no weight decay.
+        beta: Beta of the class-balanced focal loss (section 4), not printed; 0 weighs all alike.
         gamma: Likewise; 0 discounts nothing.
         pruned: Share of the convolutions' weights that becomes zero, by magnitude over the whole
             network (section 5.1).
         steps: In how many steps.
         between: Epochs of training between two of them, at the first rate of the fine-tune.
-        anew: Whether statistics of BatchNorm are estimated anew after pruning.
+        anew: True to estimate statistics of BatchNorm anew after pruning.
         tune: Fine-tune after pruning (section 5.1): its epochs and its rate, from `lr` down to
             `last`. Its batches and augmentation are those of `train`; the report does not say.
         dense: Folder of a run whose dense network is taken, instead of training one: the four
             submissions are made of one network (section 6.2). Empty to train.
-        validation: Share of the training list that epochs are watched on, place by place; the
-            report has none.
+        validation: As in all recipes; the report has none.
         clips: Most clips of each of the lists; None for all.
         nonzero: Cap on the non-zero parameters: 237,517 + 8,070.
-        seed: Of everything.
     """
 
     seconds: float = 10.0
@@ -104,24 +101,13 @@ class Config:
     anew: bool = False
     tune: FineTune2020 = field(default_factory=FineTune2020)
     dense: str = ""
-    validation: float = 0.1
     clips: int | None = None
     nonzero: int = 245_587
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse a seed that is none."""
-        check_seed(self.seed)
 
     @property
     def audio(self) -> AudioFormat:
         """Stereo at the front end's rate."""
         return AudioFormat(rate=self.mels.sample_rate, channels=2, seconds=self.seconds)
-
-    @property
-    def frames(self) -> int:
-        """431 of ten seconds, 44 of one."""
-        return self.mels.frames(self.audio.samples)
 
 
 def fast(config: Config) -> Config:
@@ -216,7 +202,7 @@ def schedule(config: Config, folder: RunFolder) -> Sequence[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Make everything that can be refused without data: it is decoded for hours.
+    """Refuse what can be refused without data, before they are decoded for hours.
 
     Raises:
         ValueError: If a setting is.
@@ -230,9 +216,9 @@ def check(config: Config, folder: RunFolder) -> None:
     Budget(nonzero=config.nonzero)
 
 
-def compress(call: Call[Config], scenes: Scenes) -> Result:
+def compress(context: RunContext[Config], scenes: Scenes) -> Result:
     """The dense network trained, 60 % of it made zero, trained on, and stored in 16 bits."""
-    config, train, validation = call.config, scenes.train, scenes.validation
+    config, train, validation = context.config, scenes.train, scenes.validation
     classes = len(scenes.classes)
     clips = torch.bincount(train.y, minlength=classes).tolist()
     torch.manual_seed(config.seed)  # the fresh network's weights
@@ -240,14 +226,14 @@ def compress(call: Call[Config], scenes: Scenes) -> Result:
         network(config, classes).to(train.x.device),
         Epochs(train.x, train.y, classes, config.train, seed=config.seed),
         budget=Budget(nonzero=config.nonzero),
-        schedule=schedule(config, call.folder),
+        schedule=schedule(config, context.folder),
         loss=ClassBalancedFocal(clips, config.beta, config.gamma),
         optimizer=Adam,
         val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=call.folder.checkpoint,
-        on_epoch=call.folder.log,
-        fabric=call.fabric,
-        compiler=call.compiler,
+        checkpoint=context.folder.checkpoint,
+        on_epoch=context.folder.log,
+        fabric=context.fabric,
+        compiler=context.compiler,
         seed=config.seed,
     )
 
@@ -266,7 +252,7 @@ def size(counts: Counts) -> Cost:
     )
 
 
-def rows(config: Config, outcome: Outcome) -> list[Row]:
+def table(config: Config, outcome: Outcome) -> list[Row]:
     """Table 4; KB are of 1000 bytes, as in the report."""
     dense, pruned = outcome.counts["dense"][0], outcome.counts["pruned"][0]
     small, official, bare = size(pruned), pruned.rule.nonzero, pruned.filters[1]
@@ -318,8 +304,8 @@ def rows(config: Config, outcome: Outcome) -> list[Row]:
     ]  # fmt: skip
 
 
-def handed_in(outcome: Outcome) -> HandedIn:
-    """What the form of 2020 asks for."""
+def submission_facts(outcome: Outcome) -> Submission:
+    """Facts that the form of 2020 asks for."""
     description = Description(
         input_sampling_rate="48kHz",
         acoustic_features="log-mel energies",
@@ -328,32 +314,28 @@ def handed_in(outcome: Outcome) -> HandedIn:
         complexity_management="weight sharing, pruning, half precision",
     )
     cost = size(outcome.counts["pruned"][0])
-    return HandedIn(FORM2020, "Shared-ResNet, pruned, fp16", "SharedRes", description, cost)
-
-
-def road(call: Call[Config]) -> None:
-    """From audio files to the submission."""
-    config = call.config
-    wanted = Wanted(
-        audio=config.audio, mels=config.mels, frames=config.frames,
-        classes=INDOOR_OUTDOOR_TRANSPORTATION, validation=config.validation, crop=call.fast,
-        clips=config.clips, seed=config.seed,
+    return Submission(
+        form=FORM2020, name="Shared-ResNet, pruned, fp16", abbreviation="SharedRes",
+        description=description, cost=cost,
     )  # fmt: skip
-    check(config, call.folder)
-    scenes = load(call.data, wanted, call.device, call.console)
+
+
+def main(context: RunContext[Config]) -> None:
+    """From audio files to the submission."""
+    config = context.config
+    check(config, context.folder)
+    spec = config.data(crop=context.fast, classes=INDOOR_OUTDOOR_TRANSPORTATION, clips=config.clips)
+    scenes = load(context.data, spec, context.device, context.console)
     if config.dense:
         need_stage(RunFolder(Path(config.dense)), config, AFTER, data=scenes.digest)
-    call.begin(scenes.digest)
-    result = compress(call, scenes)
-    if call.first:
+    context.begin(scenes.digest)
+    result = compress(context, scenes)
+    if context.first:
         # One sigmoid a class, as the loss has it (section 4).
-        system = System(
-            scenes.classes, config.audio, config.mels, config.frames,
-            (scores_of(result.model),), independent=True,
-        )  # fmt: skip
-        stages = ["dense", "pruned"]
-        conclude(call, scenes, [result], system, stages, partial(rows, config), handed_in)
+        system = config.system(scenes, [result], independent=True)
+        outcome = judge(context, scenes, [result], system, ["dense", "pruned"])
+        finish(context, outcome, table(config, outcome), submission_facts(outcome))
 
 
 if __name__ == "__main__":
-    run(__doc__, "dcase2020", Config(), fast, road, VARIANTS)
+    run(__doc__, "dcase2020", Config(), fast, main, VARIANTS)

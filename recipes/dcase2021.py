@@ -1,7 +1,7 @@
 """DCASE 2021 Task 1A: two BC-ResNet-ASC-8 in 128 KB of non-zero parameters.
 
     python -m recipes.dcase2021 --data TAU-urban-acoustic-scenes-2020-mobile-development
-    python -m recipes.dcase2021                       # the same road on generated scenes, minutes
+    python -m recipes.dcase2021                       # the same run on generated scenes, minutes
     python -m recipes.dcase2021 --ablation no-teacher dense=runs/dcase2021/paper --data ...
 
 B. Kim, S. Yang, J. Kim, S. Chang, "Domain Generalization on Efficient Acoustic Scene Classification
@@ -32,22 +32,20 @@ import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
 from compressor.budget import Cost
 from compressor.phases import Phase
-from compressor.phases.arguments import check_seed
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
-from recipes.audio import AudioFormat
-from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude
-from recipes.epochs import Epochs
-from recipes.features import MELS_2021, MelSettings
-from recipes.papers import Training2021
-from recipes.plans import check_ranges
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Scenes, Wanted, load
-from recipes.stages import Counts, Stage, need_stage, take_stage
-from recipes.submission_forms import FORM2021
-from recipes.submission_meta import Description
-from recipes.system import System, scores_of
-from recipes.training import accuracy
+from recipes.features.logmel import MELS_2021, MelSettings
+from recipes.running.command import RunContext, run
+from recipes.running.conclusion import Outcome, Row, finish, judge
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Scenes, load
+from recipes.running.settings import RecipeSettings
+from recipes.running.stages import Counts, Stage, need_stage, take_stage
+from recipes.submission.forms import FORM2021
+from recipes.submission.metadata import Description, Submission
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy
+from recipes.training.paper_plans import Training2021
+from recipes.training.training_plans import check_ranges
 
 YEAR = 2021
 AFTER = ("pruned", "tune", "tune_lr", "round", "round_lr", "teacher", "dense", "nonzero")
@@ -72,33 +70,32 @@ def pcen(config: Config, x: Tensor) -> nn.Module:  # noqa: ARG001 - a Front
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(RecipeSettings):
     """The submission.
 
     Attributes:
         seconds: Length of a clip, in s (section 3.1).
-        mels: 256 log-mels of 16 kHz, windows of 130 ms every 30 ms (section 3.1).
+        mels: 256 log-mels of 16 kHz, windows of 130 ms every 30 ms (section 3.1); 334 frames.
         channels: Base width c: 80 is BC-ResNet-ASC-8, 10 is ASC-1 (Table 1).
         residual_norm: Lambda, the identity's weight in Residual Normalization (section 3.1); 0 is
             "w/o Shortcut", None the "Baseline" (Table 3).
-        inside: Whether stages end in Residual Normalization, not the input alone (Table 3).
-        front: What stands before the network (Table 3).
-        train: Of the dense network (section 3.1; 300 epochs, Table 4; masks for ASC-8 alone).
+        inside: True where stages end in Residual Normalization, not the input alone (Table 3).
+        front: Normalisation before the network (Table 3).
+        train: Training of the dense network (section 3.1; 300 epochs, Table 4; ASC-8 with masks).
         pruned: Share of the convolutions' weights that becomes zero, by magnitude, at once
             (section 3.3).
         tune: Epochs after pruning; chosen, the report says "additional training".
         tune_lr: Its learning rate at the peak; chosen.
         round: Epochs of training for int8; chosen. The report rounds during the same training.
         round_lr: Its learning rate at the peak; chosen.
-        teacher: What is learned from the dense network beside the targets (section 2.3); weight and
+        teacher: Distillation of the dense network beside the targets (section 2.3); weight and
             temperature are chosen. `teacher.weight=0` is without (Table 4).
         members: Networks whose probabilities are averaged (section 3.3).
         dense: Folder of a run of as many members whose dense networks are taken, instead of
             training them: the last ablation differs from there on. Empty to train.
-        validation: Share of the training list that epochs are watched on, place by place; the
-            report has none and stops early by the test list.
+        validation: As in all recipes; the report has none and stops early by the test list.
         nonzero: Cap on the non-zero parameters of a network: 33,035 + 14,650.
-        seed: Of everything; member k has `seed + k`.
+        seed: As in all recipes; member k has `seed + k`.
     """
 
     seconds: float = 10.0
@@ -118,24 +115,12 @@ class Config:
     teacher: Distill = field(default_factory=Distill)
     members: int = 2
     dense: str = ""
-    validation: float = 0.1
     nonzero: int = 47_685
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings by which nothing can be trained."""
-        check_seed(self.seed)
+        super().__post_init__()
         check_ranges(self, positive=("members",))
-
-    @property
-    def audio(self) -> AudioFormat:
-        """Mono at the front end's rate."""
-        return AudioFormat(rate=self.mels.sample_rate, seconds=self.seconds)
-
-    @property
-    def frames(self) -> int:
-        """334 of ten seconds, 34 of one."""
-        return self.mels.frames(self.audio.samples)
 
 
 def fast(config: Config) -> Config:
@@ -160,7 +145,7 @@ ABLATIONS = {
     "no-shortcut": lambda c: replace(c, residual_norm=0.0),
     "no-teacher": lambda c: replace(c, teacher=replace(c.teacher, weight=0.0)),
 }
-"""Tables 3 and 4, a line each; the road to a small file is the same for all."""
+"""Tables 3 and 4, a line each; the steps to a small file are the same for all."""
 
 
 # ----------------------------------------------------------------------------- 2.1, 2.2 the network
@@ -206,7 +191,7 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Make everything that can be refused without data: it is decoded for hours.
+    """Refuse what can be refused without data, before they are decoded for hours.
 
     Raises:
         ValueError: If a setting is.
@@ -219,10 +204,10 @@ def check(config: Config, folder: RunFolder) -> None:
     Budget(nonzero=config.nonzero)
 
 
-def compress(call: Call[Config], scenes: Scenes, number: int) -> Result:
+def compress(context: RunContext[Config], scenes: Scenes, number: int) -> Result:
     """One network of the system, from its first weights to int8."""
-    config, seed = call.config, call.config.seed + number
-    folder = call.folder.member(number, config.members)
+    config, seed = context.config, context.config.seed + number
+    folder = context.folder.member(number, config.members)
     train, validation, classes = scenes.train, scenes.validation, len(scenes.classes)
     torch.manual_seed(seed)  # of the fresh network's weights
     model = network(config, train.x, classes)
@@ -237,8 +222,8 @@ def compress(call: Call[Config], scenes: Scenes, number: int) -> Result:
         val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
         checkpoint=folder.checkpoint,
         on_epoch=folder.log,
-        fabric=call.fabric,
-        compiler=call.compiler,
+        fabric=context.fabric,
+        compiler=context.compiler,
         seed=seed,
     )
 
@@ -257,7 +242,7 @@ def size(counts: Counts) -> Cost:
     )
 
 
-def rows(config: Config, outcome: Outcome) -> list[Row]:
+def table(config: Config, outcome: Outcome) -> list[Row]:
     """Table 4 and the submission."""
     counts = outcome.counts["pruned"]
     one, every = size(counts[0]), sum(size(count).bytes for count in counts)
@@ -278,8 +263,8 @@ def rows(config: Config, outcome: Outcome) -> list[Row]:
     ]  # fmt: skip
 
 
-def handed_in(outcome: Outcome) -> HandedIn:
-    """What the form of 2021 asks for."""
+def submission_facts(outcome: Outcome) -> Submission:
+    """Facts that the form of 2021 asks for."""
     costs = [size(count) for count in outcome.counts["pruned"]]
     cost = Cost(
         params=sum(cost.params for cost in costs),
@@ -296,35 +281,30 @@ def handed_in(outcome: Outcome) -> HandedIn:
         decision_making="average",
         complexity_management="pruning, weight quantization, knowledge distillation",
     )
-    return HandedIn(FORM2021, "BC-ResNet-ASC-8, pruned, int8", "BCResASC", description, cost)
-
-
-def road(call: Call[Config]) -> None:
-    """From audio files to the submission."""
-    config = call.config
-    wanted = Wanted(
-        audio=config.audio, mels=config.mels, frames=config.frames,
-        validation=config.validation, crop=call.fast, seed=config.seed,
+    return Submission(
+        form=FORM2021, name="BC-ResNet-ASC-8, pruned, int8", abbreviation="BCResASC",
+        description=description, cost=cost,
     )  # fmt: skip
-    check(config, call.folder)
-    scenes = load(call.data, wanted, call.device, call.console)
+
+
+def main(context: RunContext[Config]) -> None:
+    """From audio files to the submission."""
+    config = context.config
+    check(config, context.folder)
+    scenes = load(context.data, config.data(crop=context.fast), context.device, context.console)
     if config.dense:
         run = RunFolder(Path(config.dense))
         need_stage(run, config, AFTER, members=config.members, data=scenes.digest)
-    call.begin(scenes.digest)
+    context.begin(scenes.digest)
     results: list[Result] = []
     for number in range(config.members):
-        call.console.rule(f"network {number + 1} of {config.members}")
-        results.append(compress(call, scenes, number))
-    if call.first:
-        system = System(
-            scenes.classes, config.audio, config.mels, config.frames,
-            tuple(scores_of(result.model) for result in results),
-        )  # fmt: skip
-        conclude(
-            call, scenes, results, system, ["dense", "pruned"], partial(rows, config), handed_in
-        )
+        context.console.rule(f"network {number + 1} of {config.members}")
+        results.append(compress(context, scenes, number))
+    if context.first:
+        system = config.system(scenes, results)
+        outcome = judge(context, scenes, results, system, ["dense", "pruned"])
+        finish(context, outcome, table(config, outcome), submission_facts(outcome))
 
 
 if __name__ == "__main__":
-    run(__doc__, "dcase2021", Config(), fast, road, ABLATIONS)
+    run(__doc__, "dcase2021", Config(), fast, main, ABLATIONS)

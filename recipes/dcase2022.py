@@ -1,7 +1,7 @@
 """DCASE 2022 Task 1: linear moments and BC-ResNet-ASC-8 in 128,000 parameters, 30 million MACs.
 
     python -m recipes.dcase2022 --data TAU-urban-acoustic-scenes-2022-mobile-development
-    python -m recipes.dcase2022                       # the same road on generated scenes, minutes
+    python -m recipes.dcase2022                       # the same run on generated scenes, minutes
     python -m recipes.dcase2022 --variant ours        # the same caps, our way to them
 
 L. Schmidt, B. Kilic, N. Peters, technical report of the Friedrich-Alexander-Universität
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch.optim import SGD
@@ -32,31 +31,29 @@ from compressor import Budget, Distill, FineTune, Int8, Prune, Result, Train
 from compressor.budget import Cost
 from compressor.errors import BudgetError, VerificationError
 from compressor.phases import Phase
-from compressor.phases.arguments import check_seed
 from compressor.phases.filters.pruning import FilterPruning
 from compressor.phases.frequency.masks import AdmmMask, fisher
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.rules import Verdict, of_year
 from models import LinearMoments, Tandem
-from recipes.audio import AudioFormat
-from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude, sizes
-from recipes.epochs import Epochs
-from recipes.features import MELS_2021, MelSettings
-from recipes.memory import peak_entries
-from recipes.papers import Training2022
-from recipes.plans import warmup_cosine
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Scenes, Wanted, load
-from recipes.sparse_linear import pretrain
-from recipes.stages import Stage, read_counts, read_network
-from recipes.submission_forms import FORM2022
-from recipes.submission_meta import Description
-from recipes.system import System, scores_of
-from recipes.training import accuracy
+from recipes.features.logmel import MELS_2021, MelSettings
+from recipes.judging.memory import peak_entries
+from recipes.running.command import RunContext, run
+from recipes.running.conclusion import Outcome, Row, finish, judge, sizes
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Scenes, load
+from recipes.running.settings import RecipeSettings
+from recipes.running.stages import Stage, read_counts, read_network
+from recipes.submission.forms import FORM2022
+from recipes.submission.metadata import Description, Submission
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy
+from recipes.training.paper_plans import Training2022
+from recipes.training.sparse_linear import pretrain
+from recipes.training.training_plans import warmup_cosine
 
 STAGES = ("dense", "linear", "rows", "pruned")
-"""What is judged at the end beside the system; the first is what a run's summary begins with."""
+"""Stages that are judged at the end beside the system; a run's summary begins with the first."""
 
 
 def falling(over: float) -> float:
@@ -65,28 +62,26 @@ def falling(over: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(RecipeSettings):
     """The submission.
 
     Attributes:
         seconds: Length of a clip, in s (section 1).
-        mels: 256 log-mels of 16 kHz, windows of 130 ms every 30 ms (section 3.2).
+        mels: 256 log-mels of 16 kHz, windows of 130 ms every 30 ms (section 3.2); 34 frames.
         channels: Base width c of the BC-ResNet-ASC; 80 is "Mod-8" (section 2.1).
         residual_norm: Lambda of its Residual Normalization, the 2021 report's.
         kept: Share of the linear model's features that l1 leaves, "approximately half" (section
             2.1).
-        train: Of the tandem (section 3.3).
+        train: Training of the tandem (section 3.3).
         rows: Selection of mel bands (section 2.2; 192 of 256, section 3.4; epochs and rates,
             section 3.3).
         filters: Removal of filters (section 2.3), likewise. The rate falls to zero along a
             cosine in these epochs, the report's to 0.00036.
         tune: Epochs with the filters fixed (section 2.3: "the same scheduler and three phases").
         round: Training for int8 (section 2.4); epochs and rate are chosen, the report gives none.
-        validation: Share of the training list that epochs are watched on, place by place; the
-            report chooses on the test list.
-        year: Whose rule counts.
+        validation: As in all recipes; the report chooses on the test list.
+        year: Year whose rule counts.
         budget: Caps, none above those of the rule.
-        seed: Of everything.
     """
 
     seconds: float = 1.0
@@ -105,25 +100,13 @@ class Config:
         default_factory=lambda: FineTune(2, 3.6e-4, weight_decay=1e-3, warmup=0.0, decay=falling)
     )
     round: Int8 = field(default_factory=lambda: Int8(epochs=10, lr=1e-3))
-    validation: float = 0.1
     year: int = 2022
     budget: Budget = field(default_factory=lambda: Budget.dcase(2022))
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a year without a rule and a seed that is none."""
+        """Refuse a year without a rule."""
         of_year(self.year)
-        check_seed(self.seed)
-
-    @property
-    def audio(self) -> AudioFormat:
-        """Mono at the front end's rate."""
-        return AudioFormat(rate=self.mels.sample_rate, seconds=self.seconds)
-
-    @property
-    def frames(self) -> int:
-        """34 of one second."""
-        return self.mels.frames(self.audio.samples)
+        super().__post_init__()
 
 
 def fast(config: Config) -> Config:
@@ -202,7 +185,7 @@ def tandem(config: Config, linear: LinearMoments) -> Tandem:
 
 
 def caps(config: Config, model: Tandem) -> Budget:
-    """What `fit` may spend so that the rule is met as the year counts it.
+    """Caps for `fit` by which the rule is met as the year counts it.
 
     NeSsi counts every parameter of a normalisation and, once per position, every bias as a MAC;
     `compressor.measure` counts neither. What it counts more can only fall as the network shrinks,
@@ -250,7 +233,7 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Make everything that can be refused without data: it is decoded for hours.
+    """Refuse what can be refused without data, before they are decoded for hours.
 
     Raises:
         ValueError: If a setting is.
@@ -263,22 +246,21 @@ def check(config: Config, folder: RunFolder) -> None:
     schedule(config, folder)
 
 
-def compress(
-    call: Call[Any], config: Config, scenes: Scenes, linear: LinearMoments, folder: RunFolder
-) -> Result:
+def compress(context: RunContext[Config], scenes: Scenes, linear: LinearMoments) -> Result:
     """The tandem: trained, without some rows, without some filters, rounded."""
-    model, validation = tandem(config, linear), scenes.validation
+    config, validation = context.config, scenes.validation
+    model = tandem(config, linear)
     return compressor.fit(
         model,
         Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), config.train, seed=config.seed),
         budget=caps(config, model),
-        schedule=schedule(config, folder),
+        schedule=schedule(config, context.folder),
         optimizer=partial(SGD, momentum=config.train.momentum),
         val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=folder.checkpoint,
-        on_epoch=folder.log,
-        fabric=call.fabric,
-        compiler=call.compiler,
+        checkpoint=context.folder.checkpoint,
+        on_epoch=context.folder.log,
+        fabric=context.fabric,
+        compiler=context.compiler,
         seed=config.seed,
     )
 
@@ -305,7 +287,7 @@ def cost_of(config: Config, folder: RunFolder, result: Result) -> Cost:
     return cost
 
 
-def rows(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
+def table(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
     """Tables 1 and 2."""
     linear, dense, fewer, pruned = (
         outcome.counts[stage][0] for stage in ("linear", "dense", "rows", "pruned")
@@ -342,6 +324,7 @@ def rows(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
     ]  # fmt: skip
 
 
+NAME = "linear moments and BC-ResNet, pruned, int8"
 DESCRIPTION = Description(
     input_sampling_rate="16kHz",
     acoustic_features="log-mel energies, moments",
@@ -354,43 +337,28 @@ DESCRIPTION = Description(
 )
 
 
-def handed_in(outcome: Outcome, cost: Cost) -> HandedIn:
-    """What the form of 2022 asks for; memory of values of one byte, without the weights."""
-    memory = peak_entries(outcome.results[0].network)
-    name = "linear moments and BC-ResNet, pruned, int8"
-    return HandedIn(FORM2022, name, "LinBCRes", DESCRIPTION, cost, memory=memory)
-
-
-def wanted(config: Config, *, crop: bool) -> Wanted:
-    """What is asked of the sound."""
-    return Wanted(
-        audio=config.audio, mels=config.mels, frames=config.frames,
-        validation=config.validation, crop=crop, seed=config.seed,
+def submission_facts(outcome: Outcome, cost: Cost) -> Submission:
+    """Facts that the form of 2022 asks for; memory of values of one byte, without the weights."""
+    return Submission(
+        form=FORM2022, name=NAME, abbreviation="LinBCRes", description=DESCRIPTION, cost=cost,
+        memory_use=peak_entries(outcome.results[0].network),
     )  # fmt: skip
 
 
-def system_of(config: Config, scenes: Scenes, result: Result) -> System:
-    """From a waveform to probabilities."""
-    networks = (scores_of(result.model),)
-    return System(scenes.classes, config.audio, config.mels, config.frames, networks)
-
-
-def road(call: Call[Config]) -> None:
+def main(context: RunContext[Config]) -> None:
     """From audio files to the submission."""
-    config = call.config
-    check(config, call.folder)
-    scenes = load(call.data, wanted(config, crop=call.fast), call.device, call.console)
-    call.begin(scenes.digest)
-    linear = linear_model(config, scenes, call.folder, writes=call.first)
+    config = context.config
+    check(config, context.folder)
+    scenes = load(context.data, config.data(crop=context.fast), context.device, context.console)
+    context.begin(scenes.digest)
+    linear = linear_model(config, scenes, context.folder, writes=context.first)
     kept = features_kept(linear)
-    result = compress(call, config, scenes, linear, call.folder)
-    if call.first:
-        cost = cost_of(config, call.folder, result)
-        conclude(
-            call, scenes, [result], system_of(config, scenes, result), STAGES,
-            partial(rows, kept=kept, cost=cost), partial(handed_in, cost=cost),
-        )  # fmt: skip
+    result = compress(context, scenes, linear)
+    if context.first:
+        cost = cost_of(config, context.folder, result)
+        outcome = judge(context, scenes, [result], config.system(scenes, [result]), STAGES)
+        finish(context, outcome, table(outcome, kept, cost), submission_facts(outcome, cost))
 
 
 if __name__ == "__main__":
-    run(__doc__, "dcase2022", Config(), fast, road, VARIANTS)
+    run(__doc__, "dcase2022", Config(), fast, main, VARIANTS)

@@ -2,7 +2,7 @@
 
     python -m recipes.dcase_next --data TAU-urban-acoustic-scenes-2022-mobile-... lists=LISTS
     python -m recipes.dcase_next --variant 2025 --data ...     # or 2023, 2024-ours and so on
-    python -m recipes.dcase_next                      # the same road on generated scenes, minutes
+    python -m recipes.dcase_next                      # the same run on generated scenes, minutes
 
 What changed: in 2023 energy is reported beside 128,000 parameters and 30 million MACs; in 2024 the
 parameters may take 128,000 bytes at any precision, and a system is trained on 5, 10, 25, 50 and
@@ -35,26 +35,15 @@ from compressor import Budget
 from compressor.budget import Cost
 from compressor.storage import write_bytes
 from recipes import dcase2022
-from recipes.command import Call, run
-from recipes.conclusion import HandedIn, Outcome, Row, conclude, sizes, submit
-from recipes.dcase2022 import (
-    DESCRIPTION,
-    STAGES,
-    compress,
-    cost_of,
-    linear_model,
-    system_of,
-    wanted,
-)
-from recipes.lists import training_list_path
-from recipes.memory import peak_entries
-from recipes.metrics import Evaluation
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Part, Scenes, load
-from recipes.submission_forms import FORM2023, FORM2024, Form
-from recipes.submission_meta import Energy
+from recipes.data.official_lists import training_list_path
+from recipes.dcase2022 import DESCRIPTION, STAGES, compress, cost_of, linear_model
+from recipes.running.command import RunContext, run
+from recipes.running.conclusion import Outcome, Row, finish, judge, sizes, submit
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Part, Scenes, load
+from recipes.submission.forms import FORM2023, FORM2024, Form
+from recipes.submission.metadata import Energy, Submission
 
-NAME = "linear moments and BC-ResNet, pruned, int8"
 WHOLE = 100
 SPLITS = {2023: (100,), 2024: (5, 10, 25, 50, 100), 2025: (25,)}
 """Percentages of the training list, by year."""
@@ -65,7 +54,7 @@ BASELINES = {
 }
 """Accuracy of the official baselines, in percent, by year and percentage."""
 BASELINE_SIZES = ("61,148, 29,419,156", "59,794, 30,216,768", "122,296")
-"""Of that of 2024 and 2025: parameters and MACs, the same with norms folded, bytes."""
+"""Baseline of 2024 and 2025: parameters and MACs, the same with norms folded, bytes."""
 BESIDE = "not a paper's but the official baseline's, another network"
 
 
@@ -86,8 +75,8 @@ class Config:
         splits: Percentages of the training list, a network each.
         lists: Folder of their lists; empty for the data set's `evaluation_setup`. Of generated
             scenes, which have none, whole recordings are drawn.
-        energy: Of training, of inference on the test list and of the baseline's, in kWh, where it
-            was measured; the form of 2023 cannot be filled in without it.
+        energy: Energy of training, of inference on the test list and of the baseline's, in kWh,
+            where it was measured; the form of 2023 cannot be filled in without it.
     """
 
     system: dcase2022.Config = field(default_factory=lambda: under(2024, dcase2022.Config()))
@@ -164,76 +153,63 @@ def _drawn(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def data(call: Call[Config], percent: int) -> Scenes:
-    """What is trained on at a percentage, and the test list."""
-    config = call.config
-    asked = wanted(config.system, crop=call.fast)
-    if call.data is not None and percent != WHOLE:
-        asked = replace(asked, training_list=Path(config.lists) / f"split{percent}.csv")
-    scenes = load(call.data, asked, call.device, call.console)
+def data(context: RunContext[Config], percent: int) -> Scenes:
+    """Clips to train on at a percentage, and the test list."""
+    config, lists = context.config, None
+    if context.data is not None and percent != WHOLE:
+        lists = Path(config.lists) / f"split{percent}.csv"
+    spec = config.system.data(crop=context.fast, training_list=lists)
+    scenes = load(context.data, spec, context.device, context.console)
     if scenes.generated and percent != WHOLE:
         return replace(scenes, train=subset(scenes.train, percent))
     return scenes
 
 
-def need_lists(call: Call[Config]) -> None:
+def need_lists(context: RunContext[Config]) -> None:
     """Refuse percentages whose list is not there, before the first of them is trained on.
 
     Raises:
         FileNotFoundError: If one is not.
     """
-    if call.data is None:
+    if context.data is None:
         return
-    setup, folder = call.data / "evaluation_setup", Path(call.config.lists)
-    names = [f"split{percent}.csv" for percent in call.config.splits if percent != WHOLE]
+    setup, folder = context.data / "evaluation_setup", Path(context.config.lists)
+    names = [f"split{percent}.csv" for percent in context.config.splits if percent != WHOLE]
     absent = [n for n in names if not training_list_path(setup, folder / n).is_file()]
     if absent:
         raise FileNotFoundError(
-            f"{', '.join(absent)}: not in lists={call.config.lists or 'none'} and not in {setup}. "
-            f"Name the folder of the official lists, lists=DIR, or take splits={WHOLE}"
+            f"{', '.join(absent)}: not in lists={context.config.lists or 'none'} and not in "
+            f"{setup}. Name the folder of the official lists, lists=DIR, or take splits={WHOLE}"
         )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a percentage.
-
-    Attributes:
-        percent: Of the training list.
-        evaluation: On the test list.
-        probabilities: (clips, classes), of the test list.
-        said: What a submission says of it.
-        test: The clips.
-    """
+    """Outcome at a percentage of the training list, and what a submission states of it."""
 
     percent: int
-    evaluation: Evaluation
-    probabilities: np.ndarray
-    said: HandedIn
-    test: Part
+    outcome: Outcome
+    facts: Submission
 
 
-def train(call: Call[Config], percent: int) -> Trained | None:
-    """The road of 2022 at a percentage; None in a process that writes no files."""
-    config, year = call.config.system, call.config.system.year
-    folder = call.folder
-    if len(call.config.splits) > 1:
-        call.console.rule(f"{percent} % of the training list")
+def train(context: RunContext[Config], percent: int) -> Trained | None:
+    """The run of 2022 at a percentage; None in a process that writes no files."""
+    settings, folder = context.config, context.folder
+    if len(settings.splits) > 1:
+        context.console.rule(f"{percent} % of the training list")
         folder = RunFolder(folder.path / f"split_{percent}")
-    scenes = data(call, percent)
-    replace(call, config=config, folder=folder).begin(scenes.digest)
-    linear = linear_model(config, scenes, folder, writes=call.first)
-    result = compress(call, config, scenes, linear, folder)
-    if not call.first:
+    scenes, config = data(context, percent), settings.system
+    context = replace(context, config=config, folder=folder)
+    context.begin(scenes.digest)
+    linear = linear_model(config, scenes, folder, writes=context.first)
+    result = compress(context, scenes, linear)
+    if not context.first:
         return None
-    system, cost = system_of(config, scenes, result), cost_of(config, folder, result)
-    say = partial(handed_in, config=call.config, cost=cost)
-    outcome = conclude(
-        replace(call, folder=folder), scenes, [result], system, STAGES,
-        partial(rows, year=year, percent=percent, said=say), say,
-    )  # fmt: skip
-    probabilities = system.probabilities(scenes.test.x)
-    return Trained(percent, outcome.final, probabilities, say(outcome), scenes.test)
+    cost = cost_of(config, folder, result)
+    outcome = judge(context, scenes, [result], config.system(scenes, [result]), STAGES)
+    facts = submission_facts(outcome, settings, cost)
+    finish(context, outcome, table(outcome, settings, percent, cost), facts)
+    return Trained(percent, outcome, facts)
 
 
 # ------------------------------------------------------------------------------------------ results
@@ -253,23 +229,24 @@ def form_of(config: Config) -> tuple[Form | None, str]:
     }.get(year, f"dcase_next is about 2023 to 2025, not {year}")
 
 
-def handed_in(outcome: Outcome, config: Config, cost: Cost) -> HandedIn:
-    """What the forms ask for."""
-    description = replace(DESCRIPTION, split_adaptations="none", system_adaptations="none")
-    memory = peak_entries(outcome.results[0].network)
+def submission_facts(outcome: Outcome, config: Config, cost: Cost) -> Submission:
+    """Facts that the forms ask for: those of 2022, and what was added."""
     names = ("training", "inference", "baseline_inference")
     spent = dict(zip(names, config.energy, strict=False))
-    energy = Energy(**spent) if spent else None
-    form, _ = form_of(config)
-    return HandedIn(form, NAME, "LinBCRes", description, cost, memory=memory, energy=energy)
+    return replace(
+        dcase2022.submission_facts(outcome, cost),
+        form=form_of(config)[0],
+        description=replace(DESCRIPTION, split_adaptations="none", system_adaptations="none"),
+        energy=Energy(**spent) if spent else None,
+    )
 
 
-def rows(outcome: Outcome, year: int, percent: int, said: partial[HandedIn]) -> list[Row]:
-    """Beside the official baseline."""
-    cost, why = said(outcome).cost, outcome.why
+def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Row]:
+    """Figures beside those of the official baseline."""
+    why, year = outcome.why, config.system.year
     baseline = BASELINES[year].get(percent)
     official = ("-", "-", "-") if year == 2023 else BASELINE_SIZES
-    _, missing = form_of(said.keywords["config"])
+    _, missing = form_of(config)
     lines = [
         Row("parameters, MACs", official[0], sizes(cost), BESIDE),
         Row("the same with norms folded", official[1], _fused(outcome), BESIDE),
@@ -298,36 +275,36 @@ def score(year: int, found: Sequence[Trained]) -> str:
     """All percentages as a table, and the year's score."""
     lines = ["| training list | official baseline | ours | log loss |", "|---|---|---|---|"]
     for one in found:
-        baseline = BASELINES[year].get(one.percent, "-")
-        accuracy, loss = 100 * one.evaluation.accuracy, one.evaluation.log_loss
-        lines.append(f"| {one.percent} % | {baseline} | {accuracy:.2f} | {loss:.3f} |")
-    mean = np.mean([100 * one.evaluation.accuracy for one in found])
+        baseline, final = BASELINES[year].get(one.percent, "-"), one.outcome.final
+        lines.append(
+            f"| {one.percent} % | {baseline} | {100 * final.accuracy:.2f} | {final.log_loss:.3f} |"
+        )
+    mean = np.mean([100 * one.outcome.final.accuracy for one in found])
     printed = [BASELINES[year].get(one.percent, np.nan) for one in found]
     lines.append(f"| mean: the score of 2024 | {np.mean(printed):.2f} | {mean:.2f} | |")
     return "\n".join(lines) + "\n"
 
 
-def road(call: Call[Config]) -> None:
-    """Every percentage, and what is handed in of all."""
-    config = call.config
-    dcase2022.check(config.system, call.folder)
-    need_lists(call)
-    trained = [train(call, percent) for percent in config.splits]
+def main(context: RunContext[Config]) -> None:
+    """Every percentage, and one submission of all."""
+    config = context.config
+    dcase2022.check(config.system, context.folder)
+    need_lists(context)
+    trained = [train(context, percent) for percent in config.splits]
     found = [one for one in trained if one is not None]
     if not found or len(config.splits) == 1:
         return
-    path, first = call.folder.path, found[0]
+    path = context.folder.path
     text, missing = score(config.system.year, found), form_of(config)[1]
     if missing:
         text += f"\nNo submission: {missing}.\n"
     else:
-        largest = max((one.said for one in found), key=lambda said: said.cost.bytes)
-        results = [one.evaluation for one in found]
-        package = submit(path, largest, results, [one.probabilities for one in found], first.test)
+        largest = max((one.facts for one in found), key=lambda facts: facts.cost.bytes)
+        package = submit(path, largest, [one.outcome for one in found])
         text += f"\nSubmission, its authors placeholders: `{package.relative_to(path)}`.\n"
     write_bytes(path / "report.md", text.encode())
-    call.console.print(text, markup=False, highlight=False)
+    context.console.print(text, markup=False, highlight=False)
 
 
 if __name__ == "__main__":
-    run(__doc__, "dcase_next", Config(), fast, road, VARIANTS)
+    run(__doc__, "dcase_next", Config(), fast, main, VARIANTS)

@@ -41,9 +41,9 @@ from rich.progress import (
 )
 
 from compressor.storage import write_bytes
-from recipes.alone import alone
-from recipes.archive import missing, refuse_full_disk, unpack
-from recipes.resume import Resume
+from recipes.files.archive import missing, refuse_full_disk, unpack
+from recipes.files.lock import locked
+from recipes.files.resume import Resume
 
 ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 UNPACKED = 1.4
@@ -66,11 +66,11 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """Where a data set comes from and what becomes of it.
+    """Source of a data set, and its place on disk.
 
     Attributes:
         folder: Its folder below the one given.
-        page: Where a person can download it.
+        page: Page on which a person can download it.
         terms: Its licence in a sentence.
         doi: Record at Zenodo that lists its archives, where there is one.
         archives: Its archives by name, where there is no such record.
@@ -116,13 +116,13 @@ DATA_SETS = {
 }
 
 
-def download(data_set: DataSet, to: Path, console: Console | None = None) -> Path:
+def fetch_data_set(data_set: DataSet, to: Path, console: Console | None = None) -> Path:
     """Fetch and unpack what is not there yet.
 
     Args:
         data_set: One of `DATA_SETS`.
         to: Folder that the data set's own folder appears in.
-        console: Where progress is shown.
+        console: Console on which progress is shown.
 
     Returns:
         The data set's folder, ready for its reader.
@@ -135,7 +135,7 @@ def download(data_set: DataSet, to: Path, console: Console | None = None) -> Pat
     console = console or Console(stderr=True)
     folder = to / data_set.folder
     store = to / f"{data_set.folder}.download"
-    with alone(store / "lock", f"downloads to {store}"):
+    with locked(store / "lock", f"downloads to {store}"):
         archives = data_set.archives or _archives_of(data_set, store)
         left = _left(folder, archives, console)
         for name in archives.keys() - left.keys():  # unpacked by a call that was killed then
@@ -181,7 +181,7 @@ def _listed(marker: Path) -> list[str]:
 
 
 def _archives_of(data_set: DataSet, store: Path) -> dict[str, Archive]:
-    """What the DOI's record at Zenodo lists."""
+    """Archives that the DOI's record at Zenodo lists."""
     try:
         return _recorded(str(data_set.doi), store)
     # An answer of another kind may fail anywhere.
@@ -209,7 +209,7 @@ def _recorded(doi: str, store: Path) -> dict[str, Archive]:
 
 
 def _unreachable(data_set: DataSet, store: Path, what: str, error: Exception) -> ConnectionError:
-    """What could not be reached and how to do without."""
+    """Error of what could not be reached, with how to do without."""
     return ConnectionError(
         f"{what} could not be read ({type(error).__name__}: {error}). Call again when the network "
         f"is open: what came already is kept in {store}. Or download the archives from "
@@ -285,7 +285,7 @@ def _checksum(file: Path, archive: Archive) -> str:
 
 
 def _unpublished(data_set: DataSet, name: str, archive: Archive, why: str) -> ValueError:
-    """What came is another file."""
+    """Error of a file that is not the one published."""
     return ValueError(
         f"{name} from {archive.url} is not the file that was published: {why} Call again; if that "
         f"does not help, download it from {data_set.page} by hand."
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder for the data set's folder")
     options = parser.parse_args()
     try:
-        folder = download(DATA_SETS[options.data_set], options.to)
+        folder = fetch_data_set(DATA_SETS[options.data_set], options.to)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -1,9 +1,9 @@
 """A trained audio CNN under 128,000 parameters and 30 million MACs at once, on ESC-50.
 
     python -m recipes.esc50 --seeds 0 1 2 --control    # the result in the README
-    python -m recipes.esc50 --demo                     # the same road in minutes (`make demo`)
+    python -m recipes.esc50 --demo                     # the same steps in minutes (`make demo`)
 
-The road: five-second clips -> log-mel spectrograms -> a dense residual CNN (324,130 parameters, 57
+The steps: five-second clips -> log-mel spectrograms -> a dense residual CNN (324,130 parameters, 57
 million MACs) trained on folds 1-4 -> `compressor.fit` -> the held-out fold 5. All settings were
 chosen on fold 4 with networks trained on folds 1-3 (`benchmarks/`); fold 5 is only reported.
 
@@ -41,49 +41,44 @@ import compressor
 from compressor import Budget, Distill, FineTune, Prune, Recalibrate
 from compressor.storage import read_json, sealed, write_bytes
 from models import BCResNetASC, ResidualCNN
-from recipes.audio import AudioFormat
-from recipes.cache import OnBadFile, waveforms
-from recipes.command import usable
-from recipes.epochs import Epochs
-from recipes.esc50_data import FORMAT as ESC50_FORMAT
-from recipes.esc50_data import read_esc50
-from recipes.features import MelSettings, log_mels
-from recipes.listing import Listing
-from recipes.plans import Training
-from recipes.scenes import SceneSettings, write_scenes
-from recipes.tau_data import read_tau
-from recipes.training import accuracy, train
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import OnBadFile, waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.data.tau import read_tau
+from recipes.features.logmel import MelSettings, log_mels
+from recipes.running.command import usable
+from recipes.scenes.generated import SceneSettings, write_scenes
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, train
+from recipes.training.training_plans import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = Budget(params=128e3, macs=30e6)
 """The caps of DCASE 2022-2023 Task 1, here for a clip of five seconds."""
 
-MELS = {
-    # 16 kHz, frames of 64 ms every 40 ms: 64 bands x 126 frames for five seconds.
-    "esc50": MelSettings(hop=0.040),
-    # One-second clips get as many frames from a shorter hop, so that the network costs the same.
-    "scenes": MelSettings(hop=0.008),
-}
-SCENES_FORMAT = AudioFormat(seconds=1)
+FRAMES = 126
+MELS = MelSettings(hop=0.040)
+"""16 kHz, frames of 64 ms every 40 ms: 64 bands x 126 frames for five seconds."""
+CACHE = ROOT / "runs" / "cache"
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "residual": ResidualCNN,
-    "bcresnet": lambda classes: BCResNetASC(80, num_classes=classes, mels=64, frames=126),
+    "bcresnet": lambda classes: BCResNetASC(80, num_classes=classes, mels=64, frames=FRAMES),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run.
+    """Settings of a run.
 
     Attributes:
-        model: Which network, a key of `MODELS`.
+        model: Network, a key of `MODELS`.
         epochs: Passes over the data for the dense network.
         fine_tune: Passes over the data for the small one.
-        dense: How the dense network is trained.
-        small: How the small network's batches are made, and its peak learning rate.
-        distill: What the small network learns from the dense one, or None. For this network at
+        dense: Training of the dense network.
+        small: Batches of the small network, and its peak learning rate.
+        distill: Distillation of the dense network into the small one, or None. For this network at
             such a budget it brought 1.7 points on fold 4 (`benchmarks/finetune.md`).
-        seed: Of initial weights, order, augmentation.
+        seed: Seed of initial weights, order, augmentation.
     """
 
     model: str = "residual"
@@ -111,18 +106,12 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        """Of every clip and label: names the files of a run, which other data must not find."""
-        tensors = [tensor.cpu().contiguous() for part in self.parts for tensor in part]
+        """Digest of every clip and label, in the names of files that other data must not find."""
         found = hashlib.sha256(f"{self.name} {self.classes}".encode())
-        for tensor in tensors:
+        for tensor in (*self.train, *self.held_out):
             found.update(str(tuple(tensor.shape)).encode())
-            found.update(tensor.numpy())
+            found.update(tensor.cpu().contiguous().numpy())
         return found.hexdigest()[:8]
-
-    @property
-    def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Training and held-out part."""
-        return self.train, self.held_out
 
 
 # ---------------------------------------------------------------------------------------- features
@@ -137,58 +126,49 @@ def find_esc50(given: Path | None) -> Path | None:
     return next((p for p in (root / "esc50", root) if (p / "meta" / "esc50.csv").exists()), None)
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """Where decoded clips are kept, and what becomes of files missing or damaged."""
-
-    cache: Path = ROOT / "runs" / "cache"
-    on_bad_file: OnBadFile = "refuse"
-
-
-def decoded(listing: Listing, wanted: AudioFormat, decoding: Decoding) -> tuple[Tensor, Tensor]:
-    """Mono waveforms, int16 (clips, samples), and labels (clips,) of the files that are good."""
-    clips = waveforms(listing.paths, wanted, decoding.cache, on_bad_file=decoding.on_bad_file)
-    audio = clips.audio[:, 0] if clips.valid.all() else clips.audio[clips.valid, 0]
-    return torch.from_numpy(np.array(audio)), torch.from_numpy(listing.labels[clips.valid])
-
-
-def load_esc50(root: Path, device: torch.device, decoding: Decoding | None = None) -> Data:
-    """Folds 1-4 to train on, fold 5 held out."""
-    decoding, parts = decoding or Decoding(), list[tuple[Tensor, Tensor]]()
-    for folds in ((1, 2, 3, 4), (5,)):
-        listing = read_esc50(root, folds, missing=decoding.on_bad_file)
-        audio, labels = decoded(listing, ESC50_FORMAT, decoding)
-        parts.append((log_mels(audio, MELS["esc50"], device), labels.to(device)))
-    return Data("ESC-50", parts[0], parts[1], classes=50)
-
-
-def load_scenes(root: Path, device: torch.device, decoding: Decoding | None = None) -> Data:
-    """Generated scenes, written once as wav files in the TAU layout."""
-    if not root.exists():
-        write_scenes(root, SceneSettings(train_recordings=50))
-    parts: list[tuple[Tensor, Tensor]] = []
-    for part in ("train", "test"):
-        audio, labels = decoded(read_tau(root, part), SCENES_FORMAT, decoding or Decoding())
-        x = log_mels(audio, MELS["scenes"], device)[..., :126]
-        parts.append((x.contiguous(), labels.to(device)))
-    return Data("generated scenes", parts[0], parts[1], classes=10)
-
-
 def load(
-    given: Path | None, out: Path, device: torch.device, console: Console, decoding: Decoding
+    given: Path | None,
+    out: Path,
+    device: torch.device,
+    console: Console,
+    cache: Path = CACHE,
+    on_bad_file: OnBadFile = "refuse",
 ) -> Data:
-    """ESC-50 where it is, else generated scenes; says loudly which."""
+    """ESC-50 where it is, else generated scenes; says loudly which.
+
+    Args:
+        given: Folder of ESC-50; None to look for it.
+        out: Folder for generated scenes, written once as wav files in the TAU layout.
+        device: Device of the log-mels.
+        console: Output for people.
+        cache: Folder of decoded clips.
+        on_bad_file: What becomes of files missing or damaged.
+    """
     root = find_esc50(given)
     if root is not None:
         console.rule(f"[bold]real audio: ESC-50 from {root}")
-        return load_esc50(root, device, decoding)
-    console.rule(
-        "[bold red]no ESC-50 found: GENERATED SCENES, the numbers are not about real audio"
-    )
-    console.print(
-        "Real clips: run `python -m recipes.download esc50 --to DIR` and pass --data DIR/esc50."
-    )
-    return load_scenes(out / "scenes", device, decoding)
+        name, classes, wanted, mels = "ESC-50", 50, FORMAT, MELS
+        lists = [read_esc50(root, folds, missing=on_bad_file) for folds in ((1, 2, 3, 4), (5,))]
+    else:
+        console.rule(
+            "[bold red]no ESC-50 found: GENERATED SCENES, the numbers are not about real audio"
+        )
+        console.print(
+            "Real clips: run `python -m recipes.download esc50 --to DIR` and pass --data DIR/esc50."
+        )
+        # One-second clips get as many frames from a shorter hop: the network costs the same.
+        name, classes, wanted = "generated scenes", 10, AudioFormat(seconds=1)
+        mels, root = replace(MELS, hop=0.008), out / "scenes"
+        if not root.exists():
+            write_scenes(root, SceneSettings(train_recordings=50))
+        lists = [read_tau(root, "train"), read_tau(root, "test")]
+    parts: list[tuple[Tensor, Tensor]] = []
+    for listing in lists:
+        clips = waveforms(listing.paths, wanted, cache, on_bad_file=on_bad_file)
+        audio = clips.audio[:, 0] if clips.valid.all() else clips.audio[clips.valid, 0]
+        x = log_mels(torch.from_numpy(np.array(audio)), mels, device)[..., :FRAMES].contiguous()
+        parts.append((x, torch.from_numpy(listing.labels[clips.valid]).to(device)))
+    return Data(name, parts[0], parts[1], classes)
 
 
 # ------------------------------------------------------------------------------- dense, then small
@@ -209,8 +189,9 @@ def train_dense(
         try:
             model.load_state_dict(load_file(file))
         except (SafetensorError, RuntimeError) as error:
-            message = f"{file} does not hold this network ({error}): delete it to train anew"
-            raise ValueError(message) from error
+            raise ValueError(
+                f"{file} does not hold this network ({error}): delete it to train anew"
+            ) from error
         with safe_open(file, framework="pt") as opened:
             return model.eval(), float((opened.metadata() or {}).get("cpu_seconds", "nan"))
     start = time.process_time()
@@ -260,7 +241,7 @@ def train_on(model: nn.Module, data: Data, config: Config, checkpoint: Path) -> 
 
 
 def earlier_seconds(folder: Path, kind: dict[str, object]) -> float:
-    """CPU seconds of `fit` in an earlier call for the same run; this one only read its end."""
+    """CPU seconds of `fit` in an earlier call for the same run, whose end this one only reads."""
     file = folder / "result.json"
     if not file.exists():
         return 0.0
@@ -320,7 +301,7 @@ def mean(values: Sequence[float]) -> str:
 
 
 def summary(records: Sequence[dict[str, float]], data: Data, folder: Path) -> str:
-    """What the README quotes."""
+    """Lines that the README quotes."""
     held_out, first = len(data.held_out[0]), records[0]
     names = list(records[0])
     lines = [f"{name:>20}: {mean([r[name] for r in records])}" for name in names]
@@ -343,31 +324,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--control", action="store_true", help="train the dense network on, too")
-    parser.add_argument("--cache", type=Path, default=Decoding.cache, help="decoded clips")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of decoded clips")
     parser.add_argument(
         "--on-bad-file",
         choices=get_args(OnBadFile),
         default="refuse",
-        help="what to do about files that are missing or cannot be decoded",
+        help="files that are missing or cannot be decoded",
     )
     options = parser.parse_args()
     console = Console()
     out: Path = options.out / "demo" if options.demo else options.out
-    decoding = Decoding(options.cache, options.on_bad_file)
     try:
-        data = load(options.data, out, usable(options.device), console, decoding)
+        device = usable(options.device)
+        data = load(options.data, out, device, console, options.cache, options.on_bad_file)
     except (OSError, ValueError) as error:  # what is wrong with the files, and what to do
         sys.exit(str(error))
     config = Config(model=options.model)
     config = demo(config) if options.demo else config
-    records: list[dict[str, float]] = []
-    folder = out
-    for seed in options.seeds:
-        folder = out / f"{options.model}-seed{seed}"
-        one = replace(config, seed=seed)
-        records.append(run(data, one, folder, console, control=options.control))
+    folders = [out / f"{options.model}-seed{seed}" for seed in options.seeds]
+    records = [
+        run(data, replace(config, seed=seed), folder, console, control=options.control)
+        for seed, folder in zip(options.seeds, folders, strict=True)
+    ]
     console.rule("[bold]result")
-    console.print(summary(records, data, folder), markup=False, highlight=False)
+    console.print(summary(records, data, folders[-1]), markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -24,25 +24,25 @@ import torch
 from rich.console import Console
 
 from compressor.storage import read_json
-from recipes.command import usable
-from recipes.conclusion import EVALUATION, FINAL, TEST_LIST, judged
-from recipes.metrics import Evaluation
-from recipes.scene_data import ROOT, Wanted, load_test
-from recipes.system import read
+from recipes.judging.metrics import Evaluation
+from recipes.judging.system import read
+from recipes.running.command import one_sentence_errors, usable
+from recipes.running.conclusion import EVALUATION, FINAL, TEST_LIST, judged
+from recipes.running.scene_data import ROOT, DataSpec, load_test
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be scored.
+    """Request to score a run.
 
     Attributes:
         run: Folder of the run.
-        data: The data set's folder; None for generated scenes.
+        data: Folder of the data set; None for generated scenes.
         onnx: Take the ONNX files.
         every: Take every clip of the data set's test list, and compare with nothing.
-        device: Where the containers compute.
+        device: Device on which the containers compute.
         cache: Folder of decoded clips.
     """
 
@@ -55,7 +55,7 @@ class Asked:
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What a run says it came to: its `evaluation.json`.
+    """Figures of a run, from its `evaluation.json`.
 
     Raises:
         FileNotFoundError: If the run has not come to its end.
@@ -79,10 +79,10 @@ def recorded(folder: Path) -> dict[str, Any]:
 
 
 def score(asked: Asked, console: Console) -> tuple[Evaluation, bool | None]:
-    """Judge a run's system anew, and say what of it differs from what the run found.
+    """Judge a run's system anew, and say what differs from the run's figures.
 
     Returns:
-        What it achieved, and whether that equals the run's; None where nothing was compared.
+        Evaluation, and whether it equals the run's; None where nothing was compared.
 
     Raises:
         FileNotFoundError: If the run is not over, or files of it or of the data set are missing.
@@ -94,17 +94,14 @@ def score(asked: Asked, console: Console) -> tuple[Evaluation, bool | None]:
         raise ValueError(
             f"{asked.run} was judged on {stated['data']}: pass its folder with --data."
         )
-    wanted = Wanted(
-        audio=system.audio,
-        mels=system.mels,
-        frames=system.frames,
-        classes=len(system.classes),
-        crop=True,
-    )
+    spec = DataSpec(
+        audio=system.audio, mels=system.mels, frames=system.frames,
+        classes=len(system.classes), crop=True,
+    )  # fmt: skip
     names = None
     if stated is not None:
         names = _judged_clips(asked.run, stated[FINAL].get("overall", {}).get("clips"))
-    part = load_test(asked.data, wanted, names, asked.device, console, cache=asked.cache)
+    part = load_test(asked.data, spec, names, asked.device, console, cache=asked.cache)
     if part.listing.classes != system.classes:
         raise ValueError(
             f"The system of {asked.run} knows {', '.join(system.classes)}, and the data set's "
@@ -178,13 +175,9 @@ def main() -> None:
     if options.all and options.same:
         parser.error("--all judges other clips than the run, which --same compares with: take one")
     torch.set_num_threads(1)
-    try:
+    with one_sentence_errors(options.device):
         asked = Asked(options.run, options.data, options.onnx, options.all, usable(options.device))
         _, equal = score(asked, Console())
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except torch.OutOfMemoryError as error:
-        sys.exit(f"{options.device} is out of memory: {str(error).splitlines()[0]}")
     if options.same and not equal:
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""What a run's system hears in audio files: the probability of every class.
+"""Probabilities of every class in audio files, by the system of a run.
 
     python -m recipes.predict runs/dcase2021/paper street.wav park.flac call.mp3
     python -m recipes.predict runs/dcase2021/paper day.wav --every        # every clip of it
@@ -6,8 +6,8 @@
 
 Any rate, length, number of channels and format that libsndfile reads. A file is cut into clips of
 the system's length, whose probabilities are averaged, a second counting as much as any other;
-`recipes.clips` says what happens to what is shorter than a clip. On a terminal tables are drawn;
-elsewhere lines with tabs are printed, under a heading. Files that cannot be heard are named on the
+`data/clips.py` says what happens to what is shorter than a clip. On a terminal tables are drawn;
+elsewhere lines with tabs are printed, under a heading. Files that cannot be read are named on the
 error output, the others are predicted all the same, and the exit status is 1.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,10 +27,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recipes.audio import TOLERANCE
-from recipes.clips import Clip, clips
-from recipes.command import usable
-from recipes.system import BATCH, System, read
+from recipes.data.audio import TOLERANCE
+from recipes.data.clips import cut
+from recipes.judging.system import BATCH, System, read
+from recipes.running.command import one_sentence_errors, usable
 
 IN_FULL = 4
 """Files of which a terminal shows every class; of more, each has one line."""
@@ -43,12 +42,12 @@ BAR = 24
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a system hears in a file.
+    """Probabilities of classes in the clips of a file.
 
     Attributes:
         path: The file.
         starts: float64 (clips,), where they begin, in s.
-        new: float64 (clips,), how much each adds to what was heard, in s.
+        new: float64 (clips,), seconds of each that no clip before has.
         each: float64 (clips, classes), probabilities.
         clip: Length of a clip, in s.
     """
@@ -61,48 +60,45 @@ class Prediction:
 
     @property
     def mean(self) -> np.ndarray:
-        """float64 (classes,): the mean over what was heard."""
+        """float64 (classes,), the mean over the seconds of the file."""
         return self.new @ self.each / self.new.sum()
 
     @property
     def seconds(self) -> float:
-        """How much was heard."""
+        """Seconds of the file that clips were cut from."""
         return float(self.new.sum())
 
     @property
     def title(self) -> str:
-        """The file and how much of it was heard."""
+        """Name of the file, with its length in clips."""
         if self.seconds < (1 - TOLERANCE) * self.clip:
             return f"{self.path}: {self.seconds:.2f} s, repeated to fill a clip of {self.clip:g} s"
         number = "1 clip" if len(self.each) == 1 else f"{len(self.each)} clips"
         return f"{self.path}: {self.seconds:.1f} s, {number} of {self.clip:g} s"
 
 
-def predict(system: System, path: Path, device: torch.device | None = None) -> Prediction:
-    """What a system hears in a file of any rate, length and number of channels.
+def predict_file(system: System, path: Path, device: torch.device | None = None) -> Prediction:
+    """Probabilities for a file of any rate, length and number of channels.
 
     Args:
-        system: Of a run.
+        system: System of a run.
         path: The file.
-        device: Where to compute.
+        device: Device to compute on.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be heard, or the system does not work.
+        ValueError: If it cannot be read, or the system does not work.
     """
-    found = list(_heard(system, clips(path, system.audio, system.mels.window), device))
-    starts, new, each = zip(*found, strict=True)
-    return Prediction(path, np.array(starts), np.array(new), np.array(each), system.audio.seconds)
-
-
-def _heard(
-    system: System, sound: Iterator[Clip], device: torch.device | None
-) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Start, length and probabilities (classes,) of every clip; a batch of them is in memory."""
-    while batch := list(islice(sound, BATCH)):
+    sound = cut(path, system.audio, system.mels.window)
+    starts, new, each = list[float](), list[float](), list[np.ndarray]()
+    while batch := list(islice(sound, BATCH)):  # no more of them are in memory
         audio = torch.from_numpy(np.stack([clip.audio for clip in batch]))
-        for clip, shares in zip(batch, system.hear(audio, device), strict=True):
-            yield clip.start, clip.new, shares
+        each.append(system.classify(audio, device))
+        starts += [clip.start for clip in batch]
+        new += [clip.new for clip in batch]
+    return Prediction(
+        path, np.array(starts), np.array(new), np.concatenate(each), system.audio.seconds
+    )
 
 
 def lines(found: Prediction, classes: Sequence[str], *, every: bool) -> Iterator[list[str]]:
@@ -162,7 +158,7 @@ def show(
 def answer(
     system: System, paths: Sequence[Path], console: Console, device: torch.device, *, every: bool
 ) -> int:
-    """Predict files and print; gives how many could not be heard."""
+    """Predict files and print; return the number of files that could not be read."""
     found: list[Prediction] = []
     bad = 0
     plain = (
@@ -172,7 +168,7 @@ def answer(
         plain.writerow(["file", "start", "end", "answer", *system.classes])
     for path in paths:
         try:
-            one = predict(system, path, device)
+            one = predict_file(system, path, device)
         except (OSError, ValueError) as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             bad += 1
@@ -200,18 +196,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    try:
+    with one_sentence_errors(options.device):
         device = usable(options.device)
         system = read(options.run, onnx=options.onnx, device=device)
         bad = answer(system, options.files, Console(), device, every=options.every)
-    except BrokenPipeError:  # whoever read has enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except torch.OutOfMemoryError as error:
-        sys.exit(f"{options.device} is out of memory: {str(error).splitlines()[0]}")
-    sys.exit(1 if bad else 0)
+        sys.exit(1 if bad else 0)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from recipes.command import usable
-from recipes.course import Sweep, folder_name, run
-from recipes.fronts import markdown
-from recipes.overrides import override
-from recipes.scene_data import ROOT
-from recipes.search import dimensions
-from recipes.trial import Job, settings_of
-from recipes.workers import OnRay, here
+from recipes.running.command import usable
+from recipes.running.overrides import override
+from recipes.running.scene_data import ROOT
+from recipes.sweeps.pareto import markdown
+from recipes.sweeps.runner import Sweep, folder_name, run
+from recipes.sweeps.search import dimensions
+from recipes.sweeps.trial import Job, settings_of
+from recipes.sweeps.workers import OnRay, here
 
 RECIPES = ("dcase2020", "dcase2021", "dcase2022", "baselines")
 

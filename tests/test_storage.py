@@ -14,11 +14,12 @@ from torch import nn
 
 from compressor import storage
 from compressor.storage import read_json, sealed
-from recipes import esc50, system
+from recipes import esc50
 from recipes.evaluate import recorded
-from recipes.run_folder import RunFolder
-from recipes.stages import Stage, read_counts
-from recipes.trial import RECORD, Record, read_record
+from recipes.judging import system
+from recipes.running.run_folder import RunFolder
+from recipes.running.stages import Stage, read_counts
+from recipes.sweeps.trial import RECORD, Record, read_record
 from tests.recipes.test_system import kept
 
 

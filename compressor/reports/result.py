@@ -130,7 +130,7 @@ class Result(Compressed):
 
         With a front end the file takes a waveform and gives what the model says. Then it should
         have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.export`), but
-        products, as `recipes.portable.PortableLogMel` has.
+        products, as `recipes.features.portable.PortableLogMel` has.
 
         Args:
             path: Of the file, put in place in one step.

@@ -17,10 +17,10 @@ from benchmarks import caching, contest, plain, training
 from benchmarks.contest import Contest, Result
 from benchmarks.plain import KeptFilters, PlainBCResNetASC, log_mel, roll_and_mask
 from models import BCResNetASC
-from recipes.audio import decode
-from recipes.esc50_data import FORMAT, read_esc50
-from recipes.features import FLOOR, MELS_2020, MELS_2021, MelSettings, log_mels
-from recipes.papers import Training2021
+from recipes.data.audio import decode
+from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.features.logmel import FLOOR, MELS_2020, MELS_2021, MelSettings, log_mels
+from recipes.training.paper_plans import Training2021
 
 CPU = torch.device("cpu")
 MASKED = Training2021(bands=40, frames=8)

@@ -25,8 +25,8 @@ from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import ORT, TENSORRT, Preset
 from models import SubSpectralNorm
-from recipes.features import LogMel, MelSettings
-from recipes.portable import PortableLogMel
+from recipes.features.logmel import LogMel, MelSettings
+from recipes.features.portable import PortableLogMel
 from tests.helpers.int8_nets import trained
 from tests.helpers.lively import agrees, lively, varied
 

@@ -23,8 +23,8 @@ from compressor.phases.frequency import Rows, select_rows
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from models import BCResNetASC
-from recipes.audio import FULL_SCALE, AudioFormat, decode
-from recipes.features import (
+from recipes.data.audio import FULL_SCALE, AudioFormat, decode
+from recipes.features.logmel import (
     BASELINE_2020,
     BASELINE_2022,
     MELS_2020,
@@ -32,7 +32,7 @@ from recipes.features import (
     LogMel,
     MelSettings,
 )
-from recipes.portable import PortableLogMel, split
+from recipes.features.portable import PortableLogMel, split
 from tests.helpers.int8_nets import trained
 
 LAYOUTS = {

@@ -27,8 +27,8 @@ from compressor.quantization.place import cut
 from compressor.quantization.preparation import quantisers
 from compressor.quantization.presets import TENSORRT
 from models import SubSpectralNorm, Tandem
-from recipes.features import MELS_2021
-from recipes.portable import PortableLogMel
+from recipes.features.logmel import MELS_2021
+from recipes.features.portable import PortableLogMel
 from tests.helpers.int8_nets import calibrated, examples, trained
 from tests.helpers.lively import agrees, lively, settled, varied
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from compressor.budget import Cost
-from recipes.metrics import Evaluation, evaluate
-from recipes.submission_forms import FORM2020, FORM2021, FORM2022, FORM2023, FORM2024, FORMS, Form
-from recipes.submission_meta import Affiliation, Author, Description, Energy, Submission
+from recipes.judging.metrics import Evaluation, evaluate
+from recipes.submission.forms import FORM2020, FORM2021, FORM2022, FORM2023, FORM2024, FORMS, Form
+from recipes.submission.metadata import Affiliation, Author, Description, Energy, Submission
 
 YEARS = [form.year for form in FORMS]
 

@@ -22,10 +22,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from recipes import download, resume
+from recipes import download
+from recipes.data.tau import read_tau
 from recipes.download import DATA_SETS, DataSet
-from recipes.scenes import SceneSettings, write_scenes
-from recipes.tau_data import read_tau
+from recipes.files import resume
+from recipes.scenes.generated import SceneSettings, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = DATA_SETS["tau2022"].folder
@@ -172,7 +173,7 @@ def pretend(setattr_: Callable[..., None], address: str) -> None:
 
 
 def fetch(to: Path, data_set: DataSet = DATA_SETS["tau2022"]) -> Path:
-    return download.download(data_set, to, Console(quiet=True))
+    return download.fetch_data_set(data_set, to, Console(quiet=True))
 
 
 def whole(root: Path) -> None:
@@ -189,13 +190,14 @@ def whole(root: Path) -> None:
 CALL = """
 import os, signal, sys
 from pathlib import Path
-from recipes import archive, download
+from recipes import download
+from recipes.files import archive
 from tests.server import pretend
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 pretend(setattr, sys.argv[1])
 {before}
-download.download(download.DATA_SETS["tau2022"], Path(sys.argv[2]))
+download.fetch_data_set(download.DATA_SETS["tau2022"], Path(sys.argv[2]))
 """
 
 

@@ -19,13 +19,13 @@ from torch.utils.data import DataLoader
 from compressor import Budget, Prune, Train, fit, measure
 from compressor.budget import Cost
 from compressor.reports.report import Epoch
-from recipes.audio import AudioFormat
-from recipes.command import Call
-from recipes.conclusion import Outcome, judged, write_evaluation
-from recipes.features import MelSettings
-from recipes.listing import Listing
-from recipes.scene_data import Part, Scenes
-from recipes.system import System, scores_of, write
+from recipes.data.audio import AudioFormat
+from recipes.data.listing import Listing
+from recipes.features.logmel import MelSettings
+from recipes.judging.system import System, scores_of, write
+from recipes.running.command import RunContext
+from recipes.running.conclusion import Outcome, judged, write_evaluation
+from recipes.running.scene_data import Part, Scenes
 from tests.helpers.tiny import scenes, tiny
 
 CLASSES = ("airport", "bus", "park", "tram")
@@ -61,20 +61,20 @@ def part(count: int, seed: int) -> Part:
     return Part(x, y, Listing(Path(), table, CLASSES))
 
 
-def road(call: Call[Config]) -> None:
+def main(context: RunContext[Config]) -> None:
     """Train, prune, judge, write; `epochs.txt` says which process was at which epoch."""
-    config = call.config
-    call.folder.begin(config, "toy")
+    config = context.config
+    context.folder.begin(config, "toy")
     model = tiny(config.seed, config.width)
     data = Scenes(
         "toy", generated=True, train=part(96, 1), validation=part(32, 2), test=part(32, 3)
     )
-    said = call.folder.path / "epochs.txt"
+    said = context.folder.path / "epochs.txt"
 
     def on_epoch(log: Sequence[Epoch]) -> None:
         with said.open("a") as file:
             file.write(f"{os.getpid()} {len(log)}\n")
-        mark = call.folder.path / "killed"
+        mark = context.folder.path / "killed"
         if config.killed and len(log) == 2 and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -89,17 +89,18 @@ def road(call: Call[Config]) -> None:
         ),
         budget=Budget(macs=int(config.kept * macs_of(model))),
         schedule=[Train(epochs=config.epochs, lr=config.lr), Prune(epochs=1)],
-        checkpoint=call.folder.checkpoint,
+        checkpoint=context.folder.checkpoint,
         on_epoch=on_epoch,
         seed=config.seed,
     )
     cost = result.report.after
-    length = result.write(call.folder.path / "model.safetensors")
+    length = result.write(context.folder.path / "model.safetensors")
     system = System(CLASSES, AUDIO, MELS, FRAMES, (scores_of(result.model),))
-    write(call.folder.path, system, ["model"])
-    final = judged(data.test, system.probabilities(data.test.x))
-    outcome = Outcome(data, [result], {}, {}, final, [length])
-    write_evaluation(call.folder.path, outcome, system, cost)
+    write(context.folder.path, system, ["model"])
+    probabilities = system.probabilities(data.test.x)
+    final = judged(data.test, probabilities)
+    outcome = Outcome(data, [result], {}, {}, system, probabilities, final, [length])
+    write_evaluation(context.folder.path, outcome, cost)
 
 
 def macs_of(model: Any) -> int:

@@ -286,9 +286,17 @@ def test_errors_of_the_system_that_nobody_foresaw(code: int) -> None:
 @pytest.mark.parametrize(
     ("package", "call", "match"),
     [
-        ("ray", "recipes.workers:OnRay", r"need Ray .*pip install -e '.\[sweep\]'.*--serial"),
-        ("optuna", "recipes.search:Study", r"Optuna .*pip install -e '.\[sweep\]'"),
-        ("onnxruntime", "recipes.system:scores_of_onnx", r"ONNX Runtime .*pip install -e '.\[onnx"),
+        (
+            "ray",
+            "recipes.sweeps.workers:OnRay",
+            r"need Ray .*pip install -e '.\[sweep\]'.*--serial",
+        ),
+        ("optuna", "recipes.sweeps.search:Study", r"Optuna .*pip install -e '.\[sweep\]'"),
+        (
+            "onnxruntime",
+            "recipes.judging.system:scores_of_onnx",
+            r"ONNX Runtime .*pip install -e '.\[onnx",
+        ),
         ("onnxruntime", "compressor.export.onnx:_runtime", r"pip install 'compressor-nn\[onnx\]'"),
         ("onnx", "compressor.export.onnx:_onnx", r"pip install 'compressor-nn\[onnx\]'"),
         ("onnxscript", "compressor.export.onnx:_onnx", r"pip install 'compressor-nn\[onnx\]'"),

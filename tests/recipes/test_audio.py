@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from scipy import signal
 
-from recipes.audio import FULL_SCALE, AudioFormat, decode, inspect
+from recipes.data.audio import FULL_SCALE, AudioFormat, decode, inspect
 
 MONO = AudioFormat(rate=16_000, channels=1, seconds=1)
 STEREO = AudioFormat(rate=48_000, channels=2, seconds=1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from recipes.augment import (
+from recipes.training.augment import (
     Augmentation,
     Either,
     FreqMix,

@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from recipes import cache, rows
-from recipes.audio import AudioFormat, decode
-from recipes.cache import waveforms
-from recipes.esc50_data import FORMAT as ESC50
-from recipes.esc50_data import read_esc50
+from recipes.data import cache, row_file
+from recipes.data.audio import AudioFormat, decode
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT as ESC50
+from recipes.data.esc50 import read_esc50
 
 ROOT = Path(__file__).resolve().parents[2]
 WANTED = AudioFormat(seconds=0.1)
 CALL = """
 import sys, time
 from pathlib import Path
-from recipes import cache
-from recipes.audio import AudioFormat
+from recipes.data import cache
+from recipes.data.audio import AudioFormat
 
 folder, audio, wait, mark = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 decode = cache.decode
@@ -154,7 +154,7 @@ def test_a_row_written_over_counts_no_more(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rows.Writer, "record", stop)
+    monkeypatch.setattr(row_file.Writer, "record", stop)
     with pytest.raises(KeyboardInterrupt):
         waveforms(paths, WANTED, tmp_path / "cache")
     monkeypatch.undo()
@@ -310,7 +310,7 @@ def test_a_full_disk_is_told_before_work(
     paths: list[Path], tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 100_000})()
-    monkeypatch.setattr(rows.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(row_file.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match=r"0\.00 GB are free") as caught:
         waveforms(paths, WANTED, tmp_path / "cache")
     assert caught.value.errno == errno.ENOSPC
@@ -342,18 +342,18 @@ def test_a_disk_that_fills_up_on_the_way_keeps_what_is_recorded(
     paths: list[Path], tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """File systems that copy on write may refuse a row although its space was taken."""
-    write_row = rows.Writer.write
+    write_row = row_file.Writer.write
 
-    def full(self: rows.Writer, row: int, values: np.ndarray) -> None:
+    def full(self: row_file.Writer, row: int, values: np.ndarray) -> None:
         if row == 10:
             raise OSError(errno.ENOSPC, "No space left on device")
         write_row(self, row, values)
 
     monkeypatch.setattr(cache, "SMALLEST_BLOCK", 4)
-    monkeypatch.setattr(rows.Writer, "write", full)
+    monkeypatch.setattr(row_file.Writer, "write", full)
     with pytest.raises(OSError, match="decoded already is kept"):
         waveforms(paths, WANTED, tmp_path / "cache")
-    monkeypatch.setattr(rows.Writer, "write", write_row)
+    monkeypatch.setattr(row_file.Writer, "write", write_row)
     decoded.clear()
     clips = waveforms(paths, WANTED, tmp_path / "cache")
     assert sorted(decoded) == [path.name for path in paths[8:]]
@@ -366,20 +366,20 @@ def test_few_clips_wait_in_memory(
     """However many files: no more are decoded ahead of writing than four for each thread."""
     ahead: list[int] = []
     started, written = [0], [0]
-    write_row = rows.Writer.write
+    write_row = row_file.Writer.write
 
     def noting(path: Path, wanted: AudioFormat) -> np.ndarray:
         started[0] += 1
         return decode(path, wanted)
 
-    def slow(self: rows.Writer, row: int, values: np.ndarray) -> None:
+    def slow(self: row_file.Writer, row: int, values: np.ndarray) -> None:
         time.sleep(0.01)
         ahead.append(started[0] - written[0])
         written[0] += 1
         write_row(self, row, values)
 
     monkeypatch.setattr(cache, "decode", noting)
-    monkeypatch.setattr(rows.Writer, "write", slow)
+    monkeypatch.setattr(row_file.Writer, "write", slow)
     waveforms(paths, WANTED, tmp_path / "cache", workers=2)
     assert 1 < max(ahead) <= 8
 

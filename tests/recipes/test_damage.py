@@ -21,12 +21,12 @@ from torch import nn
 
 import compressor
 from compressor import Budget, Prune
-from recipes.audio import AudioFormat, decode, inspect, refuse_cut_off
-from recipes.conclusion import FINAL
+from recipes.data.audio import AudioFormat, decode, inspect, refuse_cut_off
 from recipes.esc50 import earlier_seconds
 from recipes.evaluate import recorded
-from recipes.stages import Stage, read_counts
-from recipes.trial import RECORD, Record, read_record, read_values
+from recipes.running.conclusion import FINAL
+from recipes.running.stages import Stage, read_counts
+from recipes.sweeps.trial import RECORD, Record, read_record, read_values
 from tests.helpers.mutated import places_of
 
 WRONG: tuple[Any, ...] = (

@@ -18,10 +18,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from recipes import archive, download, resume
-from recipes.alone import alone
+from recipes import download
+from recipes.data.esc50 import read_esc50
 from recipes.download import DATA_SETS, Archive
-from recipes.esc50_data import read_esc50
+from recipes.files import archive, resume
+from recipes.files.lock import locked
 from tests.helpers.server import (
     NAME,
     Site,
@@ -164,7 +165,7 @@ def test_what_was_deleted_is_fetched_again(site: Site, tmp_path: Path) -> None:
     max((root / "audio").iterdir()).unlink()
     site.asked.clear()
     console = Console(file=io.StringIO())
-    download.download(DATA_SETS["tau2022"], tmp_path, console)
+    download.fetch_data_set(DATA_SETS["tau2022"], tmp_path, console)
     whole(root)
     assert site.fetched() == [last]
     assert f"1 of 50 files of {last} are gone from {root}: it is" in console.file.getvalue()
@@ -237,7 +238,7 @@ def test_a_full_disk_is_told_before_the_start(
 
 def test_a_second_download_to_the_same_folder(site: Site, tmp_path: Path) -> None:
     with (
-        alone(tmp_path / f"{NAME}.download" / "lock", "downloads to it"),
+        locked(tmp_path / f"{NAME}.download" / "lock", "downloads to it"),
         pytest.raises(OSError, match=r"Another process downloads to .*\.download: wait"),
     ):
         fetch(tmp_path)

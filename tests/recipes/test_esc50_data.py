@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from rich.console import Console
 
 from recipes import esc50
-from recipes.cache import waveforms
-from recipes.esc50_data import FORMAT, read_esc50
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
 
 HEADER = "filename,fold,target,category,esc10,src_file,take"
 
@@ -177,23 +179,27 @@ def folds(root: Path) -> Path:
 
 
 def test_the_recipe_loads_through_the_cache(folds: Path, tmp_path: Path) -> None:
-    decoding = esc50.Decoding(cache=tmp_path / "cache")
-    first = esc50.load_esc50(folds, torch.device("cpu"), decoding)
+    load = partial(
+        esc50.load, folds, tmp_path, torch.device("cpu"), Console(quiet=True), tmp_path / "cache"
+    )
+    first = load()
     assert first.train[0].shape == (4, 1, 64, 126)
     assert first.held_out[0].shape == (1, 1, 64, 126)
     assert first.train[1].tolist() == [0] * 4
     assert len(list((tmp_path / "cache").iterdir())) == 2
-    again = esc50.load_esc50(folds, torch.device("cpu"), decoding)
+    again = load()
     assert torch.equal(again.train[0], first.train[0])
 
 
 def test_the_recipe_skips_bad_files_as_asked(folds: Path, tmp_path: Path) -> None:
     (folds / "audio" / "2-1-A-0.wav").write_bytes(b"nothing")
-    refuse, skip = (esc50.Decoding(tmp_path / "cache", how) for how in ("refuse", "skip"))
+    load = partial(
+        esc50.load, folds, tmp_path, torch.device("cpu"), Console(quiet=True), tmp_path / "cache"
+    )
     with pytest.raises(ValueError, match=r"1 of 4 files .*\n.*2-1-A-0\.wav"):
-        esc50.load_esc50(folds, torch.device("cpu"), refuse)
+        load("refuse")
     with pytest.warns(UserWarning, match=r"1 of 4 files .*\n.*2-1-A-0\.wav"):
-        data = esc50.load_esc50(folds, torch.device("cpu"), skip)
+        data = load("skip")
     assert len(data.train[0]) == len(data.train[1]) == 3
 
 

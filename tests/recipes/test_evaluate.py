@@ -16,17 +16,18 @@ import torch
 from rich.console import Console
 
 from compressor.storage import read_json, sealed
-from recipes import dcase2021, evaluate, scene_data
-from recipes.command import Call
-from recipes.conclusion import judged
+from recipes import dcase2021, evaluate
+from recipes.data.tau import read_tau
 from recipes.evaluate import Asked, score
-from recipes.overrides import override
-from recipes.predict import predict
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Part
-from recipes.system import read, write
-from recipes.tau_data import read_tau
-from tests.helpers.heard import data_set, finished, system
+from recipes.judging.system import read, write
+from recipes.predict import predict_file
+from recipes.running import scene_data
+from recipes.running.command import RunContext
+from recipes.running.conclusion import judged
+from recipes.running.overrides import override
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Part
+from tests.helpers.finished_run import data_set, finished, system
 
 QUIET = Console(quiet=True)
 
@@ -205,7 +206,7 @@ def test_a_recipe_then_its_files_alone_on_real_clips(
     )
     config = override(dcase2021.fast(dcase2021.Config()), settings.split())
     folder, cpu = RunFolder(tmp_path / "run"), torch.device("cpu")
-    dcase2021.road(Call(config, tau, folder, cpu, fabric=None, console=QUIET, fast=True))
+    dcase2021.main(RunContext(config, tau, folder, cpu, fabric=None, console=QUIET, fast=True))
     said = json.loads((folder.path / "evaluation.json").read_text())
     assert 12 <= said["validation"]["overall"]["clips"] <= 36
 
@@ -217,7 +218,7 @@ def test_a_recipe_then_its_files_alone_on_real_clips(
     assert np.abs(onnx.confusion - found.confusion).sum() <= 2 * 2
 
     known, clips = read(folder.path), read_tau(tau, "test")
-    each = np.stack([predict(known, path).mean for path in clips.paths])
+    each = np.stack([predict_file(known, path).mean for path in clips.paths])
     again = judged(Part(torch.empty(80), torch.from_numpy(clips.labels), clips), each)
     assert again.confusion.tolist() == said["result"]["confusion"]
     assert again.log_loss == pytest.approx(found.log_loss, abs=1e-9)

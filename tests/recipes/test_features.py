@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from recipes.audio import FULL_SCALE
-from recipes.features import (
+from recipes.data.audio import FULL_SCALE
+from recipes.features.logmel import (
     BASELINE_2020,
     BASELINE_2022,
     FLOOR,

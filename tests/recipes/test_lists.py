@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.lists import read_list
-from recipes.tau_data import read_tau
+from recipes.data.official_lists import read_list
+from recipes.data.tau import read_tau
 from tests.helpers.tau import TEST, TRAIN, UNUSED, small, table, write_meta
 
 LABELLED = "filename\tscene_label"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from recipes.losses import ClassBalancedFocal
+from recipes.training.losses import ClassBalancedFocal
 
 COUNTS_2020 = (2704, 3757, 2724)
 """Training clips of 2020's Task 1B (report, Table 2)."""

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from recipes.metrics import Evaluation, checked_distributions, evaluate, half_width
+from recipes.judging.metrics import Evaluation, checked_distributions, evaluate, half_width
 
 CLASSES = ("airport", "bus", "metro", "park")
 DEVICES = ("a", "b", "s1", "s10", "s4", "s9")

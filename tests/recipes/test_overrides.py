@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor import Budget
-from recipes.overrides import names, override
+from recipes.running.overrides import names, override
 
 
 @dataclass(frozen=True, kw_only=True)

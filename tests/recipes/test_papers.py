@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.augment import Either, FreqMix, Mixup, Roll, SpecAugment
-from recipes.epochs import Epochs
-from recipes.papers import FineTune2020, Training2020, Training2021, Training2022
-from recipes.plans import Plan, Training
-from recipes.training import train
+from recipes.training.augment import Either, FreqMix, Mixup, Roll, SpecAugment
+from recipes.training.epochs import Epochs
+from recipes.training.loop import train
+from recipes.training.paper_plans import FineTune2020, Training2020, Training2021, Training2022
+from recipes.training.training_plans import Plan, Training
 
 PLANS: list[Plan] = [Training2020(), FineTune2020(), Training2021(), Training2022()]
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from recipes import predict
-from recipes.audio import AudioFormat, decode
-from recipes.clips import Clip, clips
+from recipes.data import clips
+from recipes.data.audio import AudioFormat, decode
+from recipes.data.clips import Clip
+from recipes.judging.system import System
 from recipes.predict import Prediction, answer
-from recipes.system import System
-from tests.helpers.heard import data_set, finished, noise, system
+from tests.helpers.finished_run import data_set, finished, noise, system
 from tests.helpers.toy_recipe import AUDIO, CLASSES, FRAMES, MELS
 
 CPU = torch.device("cpu")
@@ -41,7 +42,7 @@ def saved(path: Path, samples: np.ndarray, rate: int = 8000, **options: str) -> 
 
 
 def cut(path: Path, wanted: AudioFormat = AUDIO) -> list[Clip]:
-    return list(clips(path, wanted, shortest=0.128))
+    return list(clips.cut(path, wanted, shortest=0.128))
 
 
 # -------------------------------------------------------------------------------- cutting a file
@@ -130,11 +131,11 @@ def test_the_mean_weighs_every_second_alike() -> None:
 
 def test_a_file_is_heard_as_the_system_hears_its_clips(kept: Path, tmp_path: Path) -> None:
     path = saved(tmp_path / "a.wav", noise(1, 7))
-    found = predict.predict(system(), path)
+    found = predict.predict_file(system(), path)
     audio = torch.from_numpy(decode(path, AUDIO))[None]
-    assert (found.each == system().hear(audio)).all()
+    assert (found.each == system().classify(audio)).all()
     long = saved(tmp_path / "b.wav", np.concatenate([noise(1, k) for k in range(60)]))
-    many = predict.predict(system(), long)
+    many = predict.predict_file(system(), long)
     assert many.each.shape == (60, 4)
     assert many.mean == pytest.approx(many.each.mean(0))
     assert many.mean.sum() == pytest.approx(1)
@@ -189,7 +190,7 @@ def test_good_files_are_heard_among_bad_ones(
     assert rows[0] == ["file", "start", "end", "answer", *CLASSES]
     assert [row[0] for row in rows[1:]] == [str(path) for path in good]
     for row, path in zip(rows[1:], good, strict=True):
-        mean = predict.predict(system(), path).mean
+        mean = predict.predict_file(system(), path).mean
         assert row[3] == CLASSES[int(mean.argmax())]
         assert np.array(row[4:], np.float64) == pytest.approx(mean, abs=5e-5)
     assert len(error.splitlines()) == len(bad) + 1
@@ -222,7 +223,7 @@ def test_a_network_that_diverged_is_named(tmp_path: Path) -> None:
 
     broken = System(CLASSES, AUDIO, MELS, FRAMES, (nothing,))
     with pytest.raises(ValueError, match="training diverged"):
-        predict.predict(broken, saved(tmp_path / "a.wav", noise(1)))
+        predict.predict_file(broken, saved(tmp_path / "a.wav", noise(1)))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, words: Sequence[object]) -> object:

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from recipes import resources
-from recipes.audio import AudioFormat
-from recipes.cache import taken, waveforms
-from recipes.resources import SPARE, free_memory, need_disk, need_memory
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import taken, waveforms
+from recipes.files import resources
+from recipes.files.resources import SPARE, free_memory, need_disk, need_memory
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,13 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import signal
 
-from recipes.responses import DeviceResponse, Responses, convolve, maker, read_responses, split
+from recipes.features.responses import (
+    Responses,
+    maker,
+    read_responses,
+    split,
+)
 
 RATE = 16_000
 
@@ -23,36 +27,6 @@ def made(count: int, taps: int = 50) -> Responses:
         tuple(f"{chr(97 + i) * 3}_{i}" for i in range(count)),
         values / values.norm(dim=1, keepdim=True),
     )
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    samples=st.integers(1, 300),
-    taps=st.integers(1, 300),
-    one=st.booleans(),
-)
-@settings(max_examples=30, deadline=None)
-def test_convolution_is_scipys(seed: int, samples: int, taps: int, one: bool) -> None:  # noqa: FBT001
-    rng = np.random.default_rng(seed)
-    audio, kernels = rng.standard_normal((3, samples)), rng.standard_normal((1 if one else 3, taps))
-    found = convolve(torch.from_numpy(audio), torch.from_numpy(kernels)).numpy()
-    for row, (clip, out) in enumerate(zip(audio, found, strict=True)):
-        expected = signal.convolve(clip, kernels[0 if one else row])[:samples]
-        np.testing.assert_allclose(out, expected, atol=1e-10)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
-def test_a_share_of_the_clips_is_recorded_anew(share: float) -> None:
-    responses = made(4)
-    audio = torch.randn(1000, 64)
-    heard = DeviceResponse(responses, share)(audio, torch.Generator().manual_seed(0))
-    options = torch.stack([convolve(audio, taps[None]) for taps in responses.taps] + [audio])
-    near = (heard - options).abs().amax(dim=2) < 1e-5
-    assert (near.sum(0) == 1).all(), "each clip is itself or what one device makes of it"
-    kept = near[4].float().mean()
-    assert float(kept) == pytest.approx(1 - share, abs=0.06)
-    if share == 1:
-        assert near[:4].any(dim=1).all(), "every device is drawn"
 
 
 @pytest.mark.data
@@ -148,7 +122,5 @@ def test_lengths_without_a_sample(tmp_path: Path, seconds: float) -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    with pytest.raises(ValueError, match="share must lie between 0 and 1"):
-        DeviceResponse(made(2), 1.5)
     with pytest.raises(ValueError, match="both need some"):
         split(made(1))

@@ -11,8 +11,8 @@ import pytest
 import requests
 from rich.progress import Progress
 
-from recipes import resume
-from recipes.resume import Resume
+from recipes.files import resume
+from recipes.files.resume import Resume
 from tests.helpers.server import Handler, Site, served
 
 WHOLE = bytes(range(256)) * 100

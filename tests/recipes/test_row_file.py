@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from recipes.audio import AudioFormat, decode
-from recipes.cache import waveforms
-from recipes.rows import NOT_MADE, RowFile
+from recipes.data.audio import AudioFormat, decode
+from recipes.data.cache import waveforms
+from recipes.data.row_file import NOT_MADE, RowFile
 
 WANTED = AudioFormat(seconds=0.1)
 
@@ -92,7 +92,7 @@ def test_a_cache_folder_that_cannot_be_written(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("recipes.rows.FileLock.acquire", refuse)
+    monkeypatch.setattr("recipes.data.row_file.FileLock.acquire", refuse)
     with pytest.raises(PermissionError, match=r"Permission denied: the cache folder .* folder="):
         waveforms(paths, WANTED, tmp_path / "cache")
 

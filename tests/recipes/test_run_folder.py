@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.run_folder import RunFolder, plain, versions
+from recipes.running.run_folder import RunFolder, plain, versions
 
 
 def halved(rate: float) -> float:

@@ -15,13 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from recipes import scenes
-from recipes.audio import AudioFormat, decode
-from recipes.devices import compressed, record, reference, simulated
-from recipes.features import LogMel
-from recipes.listing import Listing
-from recipes.scenes import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
-from recipes.tau_data import read_tau
+from recipes.data.audio import AudioFormat, decode
+from recipes.data.listing import Listing
+from recipes.data.tau import read_tau
+from recipes.features.logmel import LogMel
+from recipes.scenes import generated
+from recipes.scenes.devices import compressed, record, reference, simulated
+from recipes.scenes.generated import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
 
 ONE_SECOND = AudioFormat(seconds=1)
 SMALL = SceneSettings(
@@ -96,15 +96,15 @@ def test_an_existing_folder_is_left_alone(small: Path) -> None:
 def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, write = tmp_path / "tau", scenes._write_tables
+    root, write = tmp_path / "tau", generated._write_tables
 
     def meanwhile(*given: object) -> None:
-        monkeypatch.setattr(scenes, "_write_tables", write)
+        monkeypatch.setattr(generated, "_write_tables", write)
         with pytest.raises(OSError, match=r"Another process writes .*tau: wait for it or stop it"):
             write_scenes(root, SMALL)
         write(*given)
 
-    monkeypatch.setattr(scenes, "_write_tables", meanwhile)
+    monkeypatch.setattr(generated, "_write_tables", meanwhile)
     write_scenes(root, SMALL)
     names = {path.relative_to(small) for path in small.rglob("*.*")}
     assert names == {path.relative_to(root) for path in root.rglob("*.*")}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from models import LinearMoments, Tandem, moments
-from recipes.sparse_linear import fit, gradients, pretrain, select, strongest, violation
+from recipes.training.sparse_linear import fit, gradients, pretrain, select, strongest, violation
 
 
 def planted(

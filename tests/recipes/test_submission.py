@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from recipes.submission import (
+from recipes.submission.forms import FORM2020, FORM2022, FORM2024, FORMS, SCENES, Form
+from recipes.submission.output import (
     check_output,
     check_package,
-    read_output,
     write_output,
     write_package,
 )
-from recipes.submission_forms import FORM2020, FORM2022, FORM2024, FORMS, SCENES, Form
 from tests.helpers.forms import YEARS, submission
 
 FILES = ("0.wav", "1.wav", "2.wav")
@@ -36,6 +35,14 @@ def output(folder: Path) -> Path:
     path = folder / "out.csv"
     write_output(path, FILES, shares(3), SCENES)
     return path
+
+
+def read_output(path: Path, classes: Sequence[str]) -> dict[str, list[float]]:
+    """Probabilities by name, of a file without a flaw."""
+    assert check_output(path, classes) == ()
+    header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n")]
+    places = [header.index(name) for name in classes]
+    return {row[header.index("filename")]: [float(row[k]) for k in places] for row in rows[:-1]}
 
 
 def package(root: Path, form: Form, clips: int = 3) -> Path:
@@ -56,10 +63,9 @@ def test_every_number_reads_back_as_it_was(
     rows = weights / weights.sum(1, keepdims=True)
     names = [f"audio/{i}.wav" for i in range(4)]
     write_output(path, names, rows, FORM2020.classes)
-    found = read_output(path, FORM2020.classes, names)
-    np.testing.assert_array_equal(found.probabilities, rows)
-    np.testing.assert_array_equal(found.labels, rows.argmax(1))
-    assert found.files == ("0.wav", "1.wav", "2.wav", "3.wav")
+    found = read_output(path, FORM2020.classes)
+    np.testing.assert_array_equal([*found.values()], rows)
+    assert [*found] == ["0.wav", "1.wav", "2.wav", "3.wav"]
 
 
 def test_it_is_a_table_for_other_readers(tmp_path: Path) -> None:
@@ -78,20 +84,20 @@ def test_columns_may_come_in_any_order_and_lines_end_as_on_windows(tmp_path: Pat
     table = pd.read_csv(path, sep="\t", dtype=str)
     table = table[list(reversed(table.columns))]
     table.to_csv(path, sep="\t", index=False, lineterminator="\r\n")
-    np.testing.assert_array_equal(read_output(path, SCENES, FILES).probabilities, shares(3))
+    assert check_output(path, SCENES, FILES) == ()
 
 
 def test_single_precision_reads_back(tmp_path: Path) -> None:
     path, rows = tmp_path / "out.csv", shares(3).astype(np.float32)
     write_output(path, FILES, rows, SCENES)
-    found = read_output(path, SCENES).probabilities
-    np.testing.assert_array_equal(found.astype(np.float32), rows)
+    found = np.array([*read_output(path, SCENES).values()], np.float32)
+    np.testing.assert_array_equal(found, rows)
 
 
 def test_rounding_above_one_is_written_as_one(tmp_path: Path) -> None:
     path, rows = tmp_path / "out.csv", np.eye(10)[:3] * 1.0000002
     write_output(path, FILES, rows, SCENES)
-    np.testing.assert_array_equal(read_output(path, SCENES, FILES).probabilities, np.eye(10)[:3])
+    np.testing.assert_array_equal([*read_output(path, SCENES).values()], np.eye(10)[:3])
 
 
 @settings(max_examples=40)
@@ -106,9 +112,9 @@ def test_what_is_written_reads_back_whatever_the_names(
     path = tmp_path_factory.getbasetemp() / "names.csv"
     rows, files = shares(len(names), len(classes)), [f"{name}.wav" for name in names]
     write_output(path, files, rows, classes)
-    found = read_output(path, classes, files)
-    assert found.files == tuple(files)
-    np.testing.assert_array_equal(found.probabilities, rows)
+    found = read_output(path, classes)
+    assert [*found] == files
+    np.testing.assert_array_equal([*found.values()], rows)
 
 
 @pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\rb", "filename", "scene_label", "\ud800"])
@@ -182,17 +188,13 @@ def test_every_wrong_field_is_named_with_its_line(
     problems = check_output(path, SCENES, FILES)
     assert any(message in problem for problem in problems)
     assert all(problem.startswith(str(path)) for problem in problems)
-    with pytest.raises(ValueError, match="must be corrected"):
-        read_output(path, SCENES, FILES)
 
 
-def test_all_problems_are_found_and_twenty_are_shown(tmp_path: Path) -> None:
+def test_all_problems_are_found(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     write_output(path, [f"{i}.wav" for i in range(30)], shares(30), SCENES)
     path.write_text(path.read_text(encoding="utf-8").replace(".wav", ".mp3"), encoding="utf-8")
     assert len(check_output(path, SCENES)) == 30
-    with pytest.raises(ValueError, match=r"30 things must be corrected(.*\n){21}  and 10 more"):
-        read_output(path, SCENES)
 
 
 def test_unreadable_files_are_reported(tmp_path: Path) -> None:

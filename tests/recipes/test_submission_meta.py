@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from compressor.budget import Cost
 from compressor.rules import of_year
-from recipes.submission_check import check_label, check_meta, fields, meta_problems
-from recipes.submission_forms import FORM2020, FORM2021, FORM2022, FORM2023, FORM2024, FORMS, Form
-from recipes.submission_meta import Energy, ExternalDataset, meta, write_meta
-from recipes.submission_yaml import read_plain
+from recipes.submission.check import check_label, check_meta, fields, meta_problems
+from recipes.submission.forms import FORM2020, FORM2021, FORM2022, FORM2023, FORM2024, FORMS, Form
+from recipes.submission.metadata import Energy, ExternalDataset, meta, write_meta
+from recipes.submission.yaml_reader import read_plain
 from tests.helpers.forms import OFFICIAL, YEARS, evaluation, submission
 
 each_form = pytest.mark.parametrize("form", FORMS, ids=YEARS)

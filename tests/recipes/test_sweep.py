@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from recipes.alone import alone
-from recipes.course import Found, Sweep, folder_name, run
-from recipes.fronts import Candidate, candidate, dominators, markdown, plot, staircase
-from recipes.search import Choices, Grid, Range, Study, dimensions, seeds_of
-from recipes.trial import Job, make, read_record
-from recipes.workers import OnRay, here
+from recipes.files.lock import locked
+from recipes.sweeps.pareto import Candidate, candidate, dominators, markdown, plot, staircase
+from recipes.sweeps.runner import Found, Sweep, folder_name, run
+from recipes.sweeps.search import Choices, Grid, Range, Study, dimensions, seeds_of
+from recipes.sweeps.trial import Job, make, read_record
+from recipes.sweeps.workers import OnRay, here
 from tests.helpers.toy_recipe import Config
 
 TOY = Job(module="tests.helpers.toy_recipe")
@@ -171,7 +171,7 @@ def test_a_folder_belongs_to_one_sweep_and_one_process(tmp_path: Path) -> None:
         run(other, Pretend(), QUIET)
     with pytest.raises(ValueError, match="another run"):
         run(sweep(tmp_path, "width=4:8", study=2), Pretend(), QUIET)
-    with alone(tmp_path / ".lock", "x"), pytest.raises(OSError, match="Another process makes"):
+    with locked(tmp_path / ".lock", "x"), pytest.raises(OSError, match="Another process makes"):
         run(sweep(tmp_path, "lr=0.1"), Pretend(), QUIET)
 
 

@@ -14,9 +14,9 @@ from compressor.export.onnx import export
 from compressor.network import network
 from compressor.network.file import container
 from compressor.storage import read_json, sealed
-from recipes.features import log_mels
-from recipes.system import System, read, scores_of, write
-from tests.helpers.heard import noise
+from recipes.features.logmel import log_mels
+from recipes.judging.system import System, read, scores_of, write
+from tests.helpers.finished_run import noise
 from tests.helpers.tiny import tiny
 from tests.helpers.toy_recipe import AUDIO, CLASSES, FRAMES, MELS
 
@@ -59,7 +59,7 @@ def test_a_waveform_goes_through_the_front_end_in_batches(tmp_path: Path) -> Non
     sound = np.stack([noise(1, seed).T for seed in range(120)])
     audio = torch.from_numpy(np.rint(32768 * sound).clip(-32768, 32767).astype(np.int16))
     mels = log_mels(audio, MELS, torch.device("cpu"))[..., :FRAMES]
-    assert np.abs(found.hear(audio) - found.probabilities(mels)).max() < 1e-6
+    assert np.abs(found.classify(audio) - found.probabilities(mels)).max() < 1e-6
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from recipes.audio import AudioFormat
-from recipes.cache import waveforms
-from recipes.listing import Listing
-from recipes.tau_data import read_tau
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import waveforms
+from recipes.data.listing import Listing
+from recipes.data.tau import read_tau
 from tests.helpers.tau import TEST, TRAIN, UNUSED, small, table, write_meta
 
 SCENES = {

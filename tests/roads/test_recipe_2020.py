@@ -16,10 +16,9 @@ from compressor.network import network as exported
 from compressor.network.file import container
 from compressor.rules import DCASE2020
 from recipes import dcase2020
-from recipes.audio import AudioFormat
-from recipes.cache import waveforms
-from recipes.command import run
-from recipes.conclusion import judged
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import waveforms
+from recipes.data.tau import read_tau
 from recipes.dcase2020 import (
     AFTER,
     VARIANTS,
@@ -31,13 +30,14 @@ from recipes.dcase2020 import (
     schedule,
     size,
 )
-from recipes.run_folder import RunFolder
-from recipes.scene_data import Part, load
-from recipes.stages import need_stage, read_counts
-from recipes.submission import check_package
-from recipes.submission_forms import FORM2020
-from recipes.system import read
-from recipes.tau_data import read_tau
+from recipes.judging.system import read
+from recipes.running.command import run
+from recipes.running.conclusion import judged
+from recipes.running.run_folder import RunFolder
+from recipes.running.scene_data import Part, load
+from recipes.running.stages import need_stage, read_counts
+from recipes.submission.forms import FORM2020
+from recipes.submission.output import check_package
 
 REAL = "TAU-urban-acoustic-scenes-2020-3class-development-mini"
 
@@ -46,7 +46,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str) -> Non
     """The recipe's command in this process, its cache in the test's folder."""
     monkeypatch.setattr(dcase2020, "load", partial(load, cache=tmp_path / "cache"))
     monkeypatch.setattr("sys.argv", ["dcase2020", "--device", "cpu", *words])
-    run(dcase2020.__doc__, "dcase2020", Config(), fast, dcase2020.road, VARIANTS)
+    run(dcase2020.__doc__, "dcase2020", Config(), fast, dcase2020.main, VARIANTS)
 
 
 @pytest.fixture
@@ -228,9 +228,9 @@ def test_the_road_from_nine_real_clips_to_the_submission(
     ).audio
     heard = torch.from_numpy(audio.copy())
     part = Part(heard, torch.from_numpy(test.labels), test)
-    again = judged(part, read(out).hear(heard))
+    again = judged(part, read(out).classify(heard))
     assert again.data() == said["result"]
-    by_onnx = judged(part, read(out, onnx=True).hear(heard))
+    by_onnx = judged(part, read(out, onnx=True).classify(heard))
     assert by_onnx.log_loss == pytest.approx(again.log_loss, rel=1e-3)
 
 

@@ -17,10 +17,10 @@ from compressor import Budget, FineTune, Int8, Train, Unstructured
 from compressor.network import network as exported
 from compressor.network.file import container
 from models import FixedPCEN, GlobalFreqNorm, Normalised
-from recipes.command import Call
 from recipes.dcase2021 import ABLATIONS, Config, check, compress, network, schedule, size
-from recipes.run_folder import RunFolder
-from recipes.stages import Stage, read_counts, take_stage
+from recipes.running.command import RunContext
+from recipes.running.run_folder import RunFolder
+from recipes.running.stages import Stage, read_counts, take_stage
 from tests.roads.test_recipe_2022 import few
 
 
@@ -92,9 +92,9 @@ def test_dense_networks_of_another_run_are_taken_member_by_member(tmp_path: Path
     example = (torch.zeros(2, 1, 32, 11),)
     container.write(exported(kept, example), other.stages / "dense.safetensors")
 
-    def call(config: Config, name: str) -> Call[Config]:
+    def call(config: Config, name: str) -> RunContext[Config]:
         folder, quiet = RunFolder(tmp_path / name), Console(quiet=True)
-        return Call(config, None, folder, torch.device("cpu"), None, quiet, fast=True)
+        return RunContext(config, None, folder, torch.device("cpu"), None, quiet, fast=True)
 
     compress(call(config, "again"), scenes, 1)
     fresh = network(config, scenes.train.x, 3)

@@ -8,27 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import compressor
 from compressor import Budget
 from models import DCASEBaseline
-from recipes import baselines, scene_data
-from recipes.audio import AudioFormat
+from recipes import baselines
 from recipes.baselines import BASELINES, VARIANTS, Config, fast, network
-from recipes.cache import waveforms
-from recipes.command import run
-from recipes.conclusion import Outcome, judged
-from recipes.listing import Listing
-from recipes.scene_data import Part, Wanted, load
-from recipes.stages import Stage, read_counts
-from recipes.submission import check_package
-from recipes.submission_forms import FORM2022
-from recipes.system import read
-from recipes.tau_data import read_tau
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import waveforms
+from recipes.data.tau import read_tau
+from recipes.judging.system import read
+from recipes.running.command import run
+from recipes.running.conclusion import Outcome, judged
+from recipes.running.scene_data import Part, load
+from recipes.running.stages import Stage, read_counts
+from recipes.submission.forms import FORM2022
+from recipes.submission.output import check_package
 
 REAL = "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
 
@@ -52,7 +49,7 @@ def rows_without_training(year: int, folder: Path) -> tuple[compressor.Cost, dic
     )  # fmt: skip
     counts = {"dense": [read_counts(folder, "dense")]}
     nothing = cast("Any", None)  # sizes are no matter of accuracy
-    outcome = Outcome(nothing, [result], {}, counts, nothing, [0])
+    outcome = Outcome(nothing, [result], {}, counts, nothing, nothing, nothing, [0])
     cost, rows = BASELINES[year].size(config, outcome)
     return cost, {row.what: row.ours for row in rows if row.paper != "-"}
 
@@ -117,26 +114,6 @@ def test_the_rate_is_constant_and_nothing_is_augmented() -> None:
     assert plan.augmentations() == ()
 
 
-def test_a_few_clips_of_a_list_keep_the_shares_of_devices_and_scenes() -> None:
-    devices = np.repeat(["a", "b", "s1"], [740, 130, 130])
-    table = pd.DataFrame({"device": devices, "scene": np.tile(["bus", "park"], 500)})
-    listing = Listing(Path("tau"), table, ("bus", "park"))
-    wanted = Wanted(
-        audio=AudioFormat(seconds=1.0), mels=baselines.BASELINE_2022, frames=51, clips=100
-    )
-    few = scene_data._thinned(listing, wanted)
-    counts = few.table.groupby(["device", "scene"]).size()
-    expected = {"a": 37, "b": 6.5, "s1": 6.5}
-    assert len(few) == 100
-    for (device, _), count in counts.items():
-        assert abs(count - expected[device]) <= 1
-    assert scene_data._thinned(listing, wanted).table.equals(few.table)
-    assert not scene_data._thinned(listing, replace(wanted, seed=1)).table.equals(few.table)
-    assert scene_data._thinned(listing, replace(wanted, clips=None)) is listing
-    with pytest.raises(ValueError, match="clips=0"):
-        scene_data._thinned(listing, replace(wanted, clips=0))
-
-
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_road_from_real_clips_of_2022_to_the_submission(
@@ -151,7 +128,7 @@ def test_the_road_from_real_clips_of_2022_to_the_submission(
     monkeypatch.setattr(
         "sys.argv", ["x", "--device", "cpu", "--data", str(root), "--out", str(out), *words]
     )
-    run(baselines.__doc__, "baselines", Config(), fast, baselines.road, VARIANTS)
+    run(baselines.__doc__, "baselines", Config(), fast, baselines.main, VARIANTS)
 
     assert {
         "config.json", "evaluation.json", "system.json", "model.safetensors", "model.onnx",
@@ -171,5 +148,5 @@ def test_the_road_from_real_clips_of_2022_to_the_submission(
     clips = waveforms(test.paths, AudioFormat(rate=44_100, seconds=1.0), tmp_path / "cache")
     heard = torch.from_numpy(clips.audio.copy())
     part = Part(heard, torch.from_numpy(test.labels), test)
-    again = judged(part, read(out).hear(heard))
+    again = judged(part, read(out).classify(heard))
     assert again.data() == said["result"]

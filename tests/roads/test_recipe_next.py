@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,16 @@ from compressor.errors import BudgetError
 from compressor.rules import of_year
 from models import Tandem
 from recipes import dcase_next
-from recipes.command import run
-from recipes.conclusion import HandedIn, submit
+from recipes.data.listing import Listing
+from recipes.data.official_lists import read_list
 from recipes.dcase2022 import caps
 from recipes.dcase_next import SPLITS, VARIANTS, Config, Trained, form_of, score, subset
-from recipes.listing import Listing
-from recipes.lists import read_list
-from recipes.overrides import override
-from recipes.scene_data import Part
-from recipes.submission import check_package
-from recipes.submission_forms import FORM2023, FORM2024
+from recipes.running.command import run
+from recipes.running.conclusion import Outcome, submit
+from recipes.running.overrides import override
+from recipes.running.scene_data import Part, Scenes
+from recipes.submission.forms import FORM2023, FORM2024
+from recipes.submission.output import check_package
 from tests.helpers.forms import submission
 
 TINY = [
@@ -151,12 +152,13 @@ def test_settings_that_mean_nothing_are_refused(text: str, match: str) -> None:
 
 
 def five(test: Part) -> list[Trained]:
-    said = submission(FORM2024)
-    handed = HandedIn(FORM2024, said.name, said.abbreviation, said.description, said.cost)
-    shares = np.full((len(test), 10), 0.1)
+    filled = submission(FORM2024)
+    facts = replace(filled, form=FORM2024, label="", results=())
+    shares, nothing = np.full((len(test), 10), 0.1), cast("Any", None)
+    scenes = Scenes("generated", generated=True, train=test, validation=None, test=test)
     return [
-        Trained(p, result, shares, handed, test)
-        for p, result in zip(FORM2024.splits, said.results, strict=True)
+        Trained(p, Outcome(scenes, [], {}, {}, nothing, shares, result, []), facts)
+        for p, result in zip(FORM2024.splits, filled.results, strict=True)
     ]
 
 
@@ -164,7 +166,7 @@ def test_the_score_of_2024_is_the_mean_of_the_five() -> None:
     part = generated()
     found = five(part)
     text = score(2024, found)
-    mean = np.mean([100 * one.evaluation.accuracy for one in found])
+    mean = np.mean([100 * one.outcome.final.accuracy for one in found])
     assert f"| 50.43 | {mean:.2f} |" not in text
     assert f"| {np.mean([42.40, 45.29, 50.29, 53.19, 56.99]):.2f} | {mean:.2f} |" in text
     assert text.count("\n") == 2 + 5 + 1
@@ -173,10 +175,7 @@ def test_the_score_of_2024_is_the_mean_of_the_five() -> None:
 def test_five_networks_are_handed_in_together(tmp_path: Path) -> None:
     part = generated()
     found = five(part)
-    package = submit(
-        tmp_path, found[0].said, [one.evaluation for one in found],
-        [one.probabilities for one in found], part,
-    )  # fmt: skip
+    package = submit(tmp_path, found[0].facts, [one.outcome for one in found])
     names = [Path(name).name for name in part.listing.table["file"]]
     assert not check_package(package, FORM2024, names)
     assert len(list(package.glob("*.csv"))) == 5
@@ -198,7 +197,7 @@ def test_the_road_on_a_subset_of_real_clips(
     command = ["dcase_next", "--data", str(tau2022), "--fast", "--variant", "2025-ours"]
     argv = [*command, "--device", "cpu", "--out", str(out), f"lists={lists}", *TINY]
     monkeypatch.setattr(sys, "argv", argv)
-    run(dcase_next.__doc__, "dcase_next", Config(), dcase_next.fast, dcase_next.road, VARIANTS)
+    run(dcase_next.__doc__, "dcase_next", Config(), dcase_next.fast, dcase_next.main, VARIANTS)
 
     said = json.loads((out / "evaluation.json").read_text())
     assert 10_000 < said["cost"]["bytes"] <= 32_000

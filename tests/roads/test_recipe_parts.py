@@ -18,11 +18,9 @@ from compressor.errors import TrainingError
 from compressor.inputs.losses import cross_entropy
 from models import LinearMoments, ResidualCNN
 from recipes import esc50
-from recipes.epochs import Epochs, Listen
-from recipes.features import SPREAD, LogMel, MelSettings, log_mels
-from recipes.plans import Training, warmup_cosine
-from recipes.responses import DeviceResponse, Responses
-from recipes.training import accuracy, train
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, train
+from recipes.training.training_plans import Training, warmup_cosine
 
 
 def small_data(clips: int = 40) -> esc50.Data:
@@ -174,24 +172,6 @@ def test_batches_that_cannot_be_divided_are_refused(clips: int, batch: int, worl
         whole.share(0, world)
 
 
-def test_batches_may_be_made_of_waveforms() -> None:
-    """Features beforehand or batch by batch are the same; a device in between is heard."""
-    audio = torch.randint(-9000, 9000, (6, 4000), dtype=torch.int16)
-    mels = MelSettings(mels=8, hop=0.05)
-    plan = Training(batch=4, mixup=0.0, bands=0, frames=0)
-    y = torch.arange(6)
-    before = Epochs(log_mels(audio, mels, torch.device("cpu")), y, 6, plan, seed=1)
-    during = Epochs(audio, y, 6, plan, seed=1, listen=Listen(LogMel(mels)))
-    for (x, targets), (same_x, same_targets) in zip(before, during, strict=True):
-        torch.testing.assert_close(same_x, x)
-        assert torch.equal(same_targets, targets)
-    half = Responses(("half",), torch.tensor([[0.5, 0.0]]))
-    listen = Listen(LogMel(mels), DeviceResponse(half, share=1.0))
-    quieter = listen(audio, torch.Generator().manual_seed(0))
-    louder = LogMel(mels)(audio.float() / 32_768)
-    torch.testing.assert_close(quieter, louder - 2 * math.log(2) / SPREAD, atol=1e-3, rtol=0)
-
-
 FOUR = torch.zeros(3, 1, 2, 2)
 
 
@@ -214,8 +194,8 @@ def test_clips_of_another_kind_are_refused() -> None:
     y = torch.arange(3)
     with pytest.raises(ValueError, match=r"torch.int16 .* takes float log-mels"):
         Epochs(FOUR.short(), y, 5, Training(), seed=0)
-    with pytest.raises(ValueError, match="takes int16 waveforms"):
-        Epochs(FOUR, y, 5, Training(), seed=0, listen=Listen(LogMel()))
+    with pytest.raises(ValueError, match=r"shape \(3, 2\): it takes float log-mels"):
+        Epochs(FOUR[:, 0, :, 0], y, 5, Training(), seed=0)
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.int64])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes.command import run
+from recipes.running.command import run
 
 TINY = {
     "dcase2020": [
@@ -46,7 +46,7 @@ def road(recipe: str, data: Path, out: Path) -> None:
     module = import_module(f"recipes.{recipe}")
     words = ["--data", str(data), "--fast", "--device", "cpu", "--out", str(out), *TINY[recipe]]
     sys.argv = [recipe, *words]
-    run(module.__doc__, recipe, module.Config(), module.fast, module.road)
+    run(module.__doc__, recipe, module.Config(), module.fast, module.main)
 
 
 @pytest.mark.slow

@@ -14,21 +14,21 @@ import compressor
 from compressor import Budget, Distill
 from compressor.inputs.losses import cross_entropy
 from models import BCResNetASC, LinearMoments, SharedResNet, Tandem
-from recipes.audio import AudioFormat
-from recipes.cache import waveforms
-from recipes.epochs import Epochs
-from recipes.features import MELS_2020, MELS_2021, MelSettings, log_mels
-from recipes.listing import Listing
-from recipes.losses import ClassBalancedFocal
-from recipes.metrics import evaluate
-from recipes.papers import Training2020, Training2021, Training2022
-from recipes.scenes import SceneSettings, write_scenes
-from recipes.sparse_linear import pretrain
-from recipes.split import by_location
-from recipes.submission import check_package, write_package
-from recipes.submission_forms import FORM2022
-from recipes.tau_data import read_tau
-from recipes.training import accuracy, logits, train
+from recipes.data.audio import AudioFormat
+from recipes.data.cache import waveforms
+from recipes.data.listing import Listing
+from recipes.data.split import by_location
+from recipes.data.tau import read_tau
+from recipes.features.logmel import MELS_2020, MELS_2021, MelSettings, log_mels
+from recipes.judging.metrics import evaluate
+from recipes.scenes.generated import SceneSettings, write_scenes
+from recipes.submission.forms import FORM2022
+from recipes.submission.output import check_package, write_package
+from recipes.training.epochs import Epochs
+from recipes.training.loop import accuracy, logits, train
+from recipes.training.losses import ClassBalancedFocal
+from recipes.training.paper_plans import Training2020, Training2021, Training2022
+from recipes.training.sparse_linear import pretrain
 from tests.helpers.forms import submission
 
 ONE_SECOND = AudioFormat(seconds=1)

@@ -32,8 +32,8 @@ from compressor.phases import Phase
 from compressor.run.contract import KEYS, Plain, lowers, settles, silent
 from compressor.run.training import Training
 from recipes import baselines, dcase2020, dcase2021, dcase2022
-from recipes.run_folder import RunFolder
-from recipes.stages import Stage
+from recipes.running.run_folder import RunFolder
+from recipes.running.stages import Stage
 from tests.helpers.tiny import loader, refuses, tiny
 
 

@@ -1,0 +1,96 @@
+"""The clips of a data set as a table: what the readers give and everything later selects from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Missing = Literal["refuse", "skip", "unchecked"]
+"""Treatment of clips that are not on disk: an error, a warning, or none looks for them."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Some clips, in the order of their list. No sound is decoded here.
+
+    Attributes:
+        root: The data set's folder.
+        table: One row a clip, numbered from zero, with the columns `file` (path below `root`),
+            `scene` (class name), `label` (int64, position in `classes`), and what the data set
+            says of its recordings: `device`, `city`, `location` ("city-location") in TAU, `fold`
+            in ESC-50.
+        classes: Class names by label.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.table)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every clip's file."""
+        return [self.root / name for name in self.table["file"]]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (clips,), positions in `classes`; a copy."""
+        return self.table["label"].to_numpy(np.int64, copy=True)
+
+    def select(self, mask: pd.Series | np.ndarray) -> Listing:
+        """The clips where a boolean mask (clips,) is true, in the same order.
+
+        Raises:
+            ValueError: If the mask is not boolean or not of this length.
+        """
+        chosen = np.asarray(mask)
+        if chosen.dtype != np.bool_ or chosen.shape != (len(self),):
+            raise ValueError(
+                f"A listing of {len(self)} clips was asked for a selection by a mask of "
+                f"{chosen.dtype} {chosen.shape}: give a boolean for every clip."
+            )
+        return replace(self, table=self.table[chosen].reset_index(drop=True))
+
+
+def first_of(names: list[str], most: int = 5) -> str:
+    """Some names for a message, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a setting that is none of the words allowed.
+
+    Raises:
+        ValueError: If the value is none of them.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: it must be one of {', '.join(map(repr, allowed))}.")
+
+
+def need_file(path: Path, advice: str) -> None:
+    """Refuse a path at which no file lies; `advice` ends the message.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If it is a folder, a pipe or a device.
+    """
+    if path.is_file():
+        return
+    if path.exists():
+        raise ValueError(f"{path} is no file but a folder or a device. {advice}")
+    raise FileNotFoundError(f"There is no {path}. {advice}")
+
+
+def plain_names(names: pd.Series) -> pd.Series:
+    """Paths as `audio/x.wav`, also where another program wrote backslashes, `./` or `//`."""
+    return names.str.replace(r"[\\/]+", "/", regex=True).str.replace(
+        r"(^|/)(?:\./)+", r"\1", regex=True
+    )

@@ -1,0 +1,1 @@
+"""Log-mel spectrograms of waveforms, and the responses of microphones."""

@@ -1,0 +1,1 @@
+"""Files kept whole: one process at a time, archives and downloads that go on, room on the disk."""

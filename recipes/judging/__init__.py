@@ -1,0 +1,1 @@
+"""Judgement of a network: accuracy by class and device, confusion, memory, the stored system."""

@@ -1,0 +1,1 @@
+"""A run of a recipe: options, settings, data, folder, stages, report."""

@@ -1,0 +1,247 @@
+"""Options, devices and errors of the recipes' commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from compressor.errors import TrainingError, VerificationError
+from recipes.files.lock import locked
+from recipes.running.overrides import names, override
+from recipes.running.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+ROOT = Path(__file__).resolve().parents[2]
+STOPPED = 130
+"""Exit status of a process that was interrupted."""
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class RunContext(Generic[Config]):
+    """Settings of a run, and where and how it computes.
+
+    Attributes:
+        config: Settings, changed as asked.
+        data: Folder of the data set; None to generate scenes.
+        folder: Folder of the run.
+        device: Device to compute on.
+        fabric: Devices, precision and processes; None for one process in single precision.
+        console: Output for people.
+        fast: True of the settings of minutes.
+        compiler: Makes the network that is trained faster; None for nothing.
+        precision: Precision of training, as `--precision` has it.
+    """
+
+    config: Config
+    data: Path | None
+    folder: RunFolder
+    device: torch.device
+    fabric: Fabric | None
+    console: Console
+    fast: bool
+    compiler: Callable[[nn.Module], nn.Module] | None = None
+    precision: str = "32"
+
+    def begin(self, data: str) -> None:
+        """Claim the folder for these settings, data and precision, in the first process.
+
+        Raises:
+            ValueError: If it belongs to another run.
+        """
+        if self.first:
+            self.folder.begin(self.config, data, precision=self.precision)
+
+    @property
+    def how(self) -> str:
+        """Device, processes and precision, for the report."""
+        many = "" if self.fabric is None else f", {self.fabric.world_size} processes"
+        compiled = "" if self.compiler is None else ", torch.compile"
+        return f"{self.device}{many}, precision {self.precision}{compiled}"
+
+    @property
+    def first(self) -> bool:
+        """True in the process that writes files; the others only train."""
+        return self.fabric is None or self.fabric.is_global_zero
+
+
+def run(
+    doc: str | None,
+    name: str,
+    config: Config,
+    fast: Callable[[Config], Config],
+    main: Callable[[RunContext[Config]], None],
+    variants: Mapping[str, Callable[[Config], Config]] | None = None,
+) -> None:
+    """Read the command line and run a recipe.
+
+    Args:
+        doc: Docstring of the recipe's file.
+        name: Name of the folder below `runs/`.
+        config: The paper's settings.
+        fast: Makes settings of minutes of them.
+        main: The recipe.
+        variants: Choices of `--variant`: functions that make other settings of the paper's.
+    """
+    variants = variants or {}
+    options = _parser(doc, config, variants).parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        with one_sentence_errors(options.device, ". Try batch=..."):
+            if options.variant is not None:
+                config = variants[options.variant](config)
+            context = _context(options, name, config, fast)
+            folder = context.folder.path
+            _make(folder)
+            with locked(folder / ".lock", f"runs {folder}") if context.first else nullcontext():
+                main(context)
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last epoch.", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+@contextmanager
+def one_sentence_errors(device: str, advice: str = "") -> Iterator[None]:
+    """End the process with one sentence where its work ends with an error.
+
+    Args:
+        device: Device whose memory may run out.
+        advice: End of the sentence in that case.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # whoever read has enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (OSError, ValueError, ImportError, TrainingError, VerificationError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"{device} is out of memory: {str(error).splitlines()[0]}{advice}")
+
+
+def usable(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: If nothing can be computed on it.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch has no one error for it
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"--device {name} cannot be used here ({first}). Try --device cpu."
+        ) from error
+    return device
+
+
+def _parser(doc: str | None, config: object, variants: Collection[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=str(doc),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"settings: {', '.join(names(config))}",
+    )
+    parser.add_argument("settings", nargs="*", help="changed settings, name=value")
+    parser.add_argument(
+        "--data", type=Path, help="the data set's folder; without, generated scenes"
+    )
+    parser.add_argument("--variant", "--ablation", choices=list(variants), help="other settings")
+    parser.add_argument("--fast", action="store_true", help="all of it in minutes, on short clips")
+    parser.add_argument("--paper", action="store_true", help="full settings on generated scenes")
+    parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--name", help="name of the run's folder below runs/<recipe>/")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--devices", type=_count, default=1, help="processes, a device each")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, for long runs")
+    parser.add_argument(
+        "--threads",
+        type=_count,
+        default=1,
+        help="CPU threads; one is fastest for small networks",
+    )
+    return parser
+
+
+def _context(
+    options: argparse.Namespace, name: str, config: Config, fast: Callable[[Config], Config]
+) -> RunContext[Config]:
+    console = Console()
+    quick = options.fast or (options.data is None and not options.paper)
+    if quick and not options.fast:
+        console.print("No --data: generated scenes and the settings of --fast (--paper for all).")
+    config = override(fast(config) if quick else config, options.settings)
+    kind = [options.variant] * bool(options.variant) + ["fast" if quick else "paper"]
+    words = [options.name] if options.name else [*kind, *options.settings]
+    folder = options.out or ROOT / "runs" / name / re.sub(r"[^\w.=+-]+", "_", "-".join(words))
+    device = usable(options.device)
+    fabric = _fabric(device, options.devices, options.precision)
+    if fabric is not None:
+        device = fabric.device
+        console.quiet = not fabric.is_global_zero
+    compiler = compiled if options.compile else None
+    return RunContext(
+        config, options.data, RunFolder(folder), device, fabric, console, quick, compiler,
+        options.precision,
+    )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on, for the parser."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of the run.
+
+    Raises:
+        OSError: If there can be none.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be made the folder of the run ({error.strerror}): name another with "
+            "--out"
+        ) from error
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The network by `torch.compile`, which gives up on code that it has seen in many shapes."""
+    torch.compiler.reset()
+    return torch.compile(model)
+
+
+def _fabric(device: torch.device, devices: int, precision: str) -> Fabric | None:
+    """Lightning Fabric, where there is more than one process or another precision to see to.
+
+    Raises:
+        ValueError: If there are not as many devices.
+    """
+    if devices == 1 and precision == "32":
+        return None
+    from lightning_fabric import Fabric  # noqa: PLC0415 - optional
+
+    found = torch.cuda.device_count() if device.type == "cuda" else devices
+    if not 1 <= devices <= found:
+        raise ValueError(f"--devices {devices}: there are {found} of {device.type}")
+    fabric = Fabric(accelerator=device.type, devices=devices, precision=PRECISIONS[precision])
+    fabric.launch()
+    return fabric

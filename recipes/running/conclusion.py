@@ -1,0 +1,275 @@
+"""The end of a run: every stage judged on the test list, once, and everything written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor import Result
+from compressor.budget import Cost
+from compressor.storage import sealed, write_bytes
+from recipes.judging.metrics import Evaluation, evaluate
+from recipes.judging.system import System, scores_of, write
+from recipes.running.command import RunContext
+from recipes.running.run_folder import RunFolder, plain, versions
+from recipes.running.scene_data import Part, Scenes
+from recipes.running.stages import Counts, read_counts, read_network
+from recipes.submission.metadata import Submission
+from recipes.submission.output import write_package
+
+EVALUATION = "evaluation.json"
+TEST_LIST = "test_list.txt"
+FINAL = "result"
+"""Name of the last stage, the system itself."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the report: what the paper prints, what we got, why they differ."""
+
+    what: str
+    paper: str
+    ours: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Judgement of a run.
+
+    Attributes:
+        scenes: Data of the run.
+        results: One for each network.
+        stages: Evaluation on the test list, one for each network, by stage.
+        counts: Counts of the networks, likewise.
+        system: System of the networks.
+        probabilities: Probabilities of the system on the test list, float64 (clips, classes).
+        final: Evaluation of the system.
+        files: Bytes of the containers.
+    """
+
+    scenes: Scenes
+    results: Sequence[Result]
+    stages: Mapping[str, Sequence[Evaluation]]
+    counts: Mapping[str, Sequence[Counts]]
+    system: System
+    probabilities: np.ndarray
+    final: Evaluation
+    files: Sequence[int]
+
+    def percent(self, stage: str = FINAL) -> str:
+        """Accuracy on the test list, mean over the classes, of each network."""
+        return ", ".join(f"{100 * one.accuracy:.1f} %" for one in self.evaluations(stage))
+
+    def loss(self, stage: str = FINAL) -> str:
+        """Log loss on the test list, likewise."""
+        return ", ".join(f"{one.log_loss:.3f}" for one in self.evaluations(stage))
+
+    @property
+    def by_device(self) -> str:
+        """Accuracy of the system by device, in their order, in percent."""
+        found = sorted(self.final.device_wise.items())
+        return " ".join(f"{100 * score.accuracy:.1f}" for _, score in found)
+
+    def evaluations(self, stage: str) -> Sequence[Evaluation]:
+        """Evaluations of every network at a stage; at the last, that of the system."""
+        return [self.final] if stage == FINAL else self.stages[stage]
+
+    def drop(self, before: str, after: str) -> str:
+        """Difference in points, mean over the networks; negative is a loss."""
+        points = [
+            100 * (b.accuracy - a.accuracy)
+            for a, b in zip(self.evaluations(before), self.evaluations(after), strict=True)
+        ]
+        return f"{np.mean(points):+.2f} points"
+
+    @property
+    def why(self) -> str:
+        """Reason for which accuracies differ from the paper's: the data."""
+        return "generated scenes, no real sound" if self.scenes.generated else self.scenes.name
+
+
+def sizes(cost: Cost) -> str:
+    """Parameters and MACs."""
+    return f"{cost.params:,}, {cost.macs:,}"
+
+
+def judge(
+    context: RunContext[Any],
+    scenes: Scenes,
+    results: Sequence[Result],
+    system: System,
+    stages: Sequence[str],
+) -> Outcome:
+    """Write the system, then judge it and every stage on the test list.
+
+    Args:
+        context: The run.
+        scenes: The data.
+        results: Results of `fit`, one for each network of the system.
+        system: The system.
+        stages: Names of the stages kept on the way, in order.
+    """
+    folder, test = context.folder, scenes.test
+    files = ["model"] if len(results) == 1 else [f"model-{k + 1}" for k in range(len(results))]
+    lengths = [
+        _write_network(folder.path, name, result)
+        for name, result in zip(files, results, strict=True)
+    ]
+    write(folder.path, system, files)
+    context.console.print("Judging every stage on the test list ...")
+    probabilities = system.probabilities(test.x)
+    members = [folder.member(k, len(results)) for k in range(len(results))]
+    return Outcome(
+        scenes, results,
+        stages={s: [_judged_stage(m, s, system, test) for m in members] for s in stages},
+        counts={s: [read_counts(m.stages, s) for m in members] for s in stages},
+        system=system, probabilities=probabilities, final=judged(test, probabilities),
+        files=lengths,
+    )  # fmt: skip
+
+
+def finish(
+    context: RunContext[Any], outcome: Outcome, table: Sequence[Row], facts: Submission
+) -> None:
+    """Write everything else that a run leaves, the report before the submission.
+
+    Args:
+        context: The run.
+        outcome: Its judgement.
+        table: Lines of *paper | ours | why different*.
+        facts: Facts that the submission states.
+    """
+    folder = context.folder.path
+    write_evaluation(folder, outcome, facts.cost)
+    outcome.final.plot(folder / "confusion.png")
+    packed = facts.form is not None and len(facts.form.parts) == 1
+    text = report(context, outcome, table, packed=packed)
+    write_bytes(folder / "report.md", text.encode())
+    if packed:
+        submit(folder, facts, [outcome])
+    line = summary(context, outcome, facts)
+    context.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def judged(part: Part, probabilities: np.ndarray) -> Evaluation:
+    """Evaluation of some clips, by class, device and city."""
+    table = part.listing.table
+    return evaluate(
+        probabilities,
+        part.y.cpu(),
+        part.listing.classes,
+        devices=table["device"].tolist(),
+        cities=table["city"].tolist(),
+    )
+
+
+def summary(context: RunContext[Any], outcome: Outcome, facts: Submission) -> str:
+    """The run in one line."""
+    cost, first, last = facts.cost, next(iter(outcome.stages)), outcome.final
+    before = np.mean([one.accuracy for one in outcome.stages[first]])
+    year = f" in {facts.form.year}" if facts.form else ""
+    return (
+        f"{facts.name} on {outcome.scenes.name}: {first} {100 * before:.1f} % -> "
+        f"{100 * last.accuracy:.1f} % (log loss {last.log_loss:.3f}), {cost.params:,} parameters, "
+        f"{cost.nonzero:,} not zero, {cost.macs:,} MACs, {cost.bytes:,} bytes as handed "
+        f"in{year}; files of {', '.join(f'{n:,}' for n in outcome.files)} bytes in "
+        f"{context.folder.path}"
+    )
+
+
+def report(
+    context: RunContext[Any], outcome: Outcome, table: Sequence[Row], *, packed: bool
+) -> str:
+    """The run as text."""
+    scenes = outcome.scenes
+    lines = [
+        f"# {context.folder.path.name}",
+        "",
+        f"{len(scenes.test)} test clips, {len(scenes.train)} trained on"
+        + (f", {len(scenes.validation)} to choose on" if scenes.validation else "")
+        + f": {scenes.name}. Device: {context.how}. Versions: "
+        + ", ".join(f"{name} {number}" for name, number in versions().items())
+        + ".",
+        "",
+        "| | paper | ours | why different |",
+        "|---|---|---|---|",
+        *(f"| {row.what} | {row.paper} | {row.ours} | {row.why} |" for row in table),
+        "",
+        "Test list, judged once, at the end:",
+        "",
+        "```",
+        str(outcome.final),
+        "```",
+        "",
+        "Submission, its authors placeholders: `submission/task1`."
+        if packed
+        else "No submission of this network alone.",
+        "",
+    ]
+    for result in outcome.results:
+        lines += ["```", str(result.report), "```", ""]
+    return "\n".join(lines)
+
+
+def _write_network(folder: Path, name: str, result: Result) -> int:
+    """Write container, ONNX file and picture of a network; return the container's bytes."""
+    length = result.write(folder / f"{name}.safetensors")
+    result.export(folder / f"{name}.onnx")
+    result.report.plot(folder / f"{name.replace('model', 'layers')}.png")
+    return length
+
+
+def _judged_stage(member: RunFolder, name: str, system: System, test: Part) -> Evaluation:
+    network = read_network(member.stages, name).to(test.x.device)
+    at_stage = replace(system, networks=(scores_of(network),))
+    return judged(test, at_stage.probabilities(test.x))
+
+
+def write_evaluation(folder: Path, outcome: Outcome, cost: Cost) -> None:
+    """Write figures that `recipes.evaluate` compares with and `recipes.sweep` chooses by.
+
+    Args:
+        folder: Folder of the run: `evaluation.json`, and `test_list.txt`, the clips judged.
+        outcome: Judgement; the system is judged here on the validation part, if there is one.
+        cost: Cost of the system, by the year's rule.
+    """
+    scenes, validation = outcome.scenes, outcome.scenes.validation
+    chosen = validation and judged(validation, outcome.system.probabilities(validation.x)).data()
+    figures = {
+        "data": scenes.name,
+        "generated": scenes.generated,
+        "files": list(outcome.files),
+        "cost": asdict(cost),
+        "counts": {name: plain(list(found)) for name, found in outcome.counts.items()},
+        "stages": {name: [one.data() for one in found] for name, found in outcome.stages.items()},
+        "validation": chosen,
+        FINAL: outcome.final.data(),
+    }
+    names = "".join(f"{name}\n" for name in scenes.test.listing.table["file"])
+    write_bytes(folder / TEST_LIST, names.encode())
+    write_bytes(folder / EVALUATION, sealed(figures))
+
+
+def submit(folder: Path, facts: Submission, outcomes: Sequence[Outcome]) -> Path:
+    """The package of the year for the clips of the test list; one of an earlier call stays.
+
+    Args:
+        folder: Folder of the run.
+        facts: With a form.
+        outcomes: One for each of the form's parts.
+    """
+    form = facts.form
+    assert form is not None  # noqa: S101 - for the type checker
+    first = facts.authors[0]
+    label = f"{first.lastname}_{first.affiliation.abbreviation}_{form.task}_1"
+    place = folder / "submission"
+    if (place / "task1" / label).exists():
+        return place / "task1" / label
+    submission = replace(facts, label=label, results=tuple(one.final for one in outcomes))
+    names = [Path(name).name for name in outcomes[0].scenes.test.listing.table["file"]]
+    return write_package(place, submission, form, [one.probabilities for one in outcomes], names)

@@ -1,0 +1,1 @@
+"""Submissions to the challenges: the files of each year's form, checked."""

@@ -1,0 +1,256 @@
+"""Checks the meta file of a DCASE Task 1 submission, field by field.
+
+The check is a table: the place of every field, and a function that says what is wrong with a value.
+It is stricter than the official validators, which look for the fields and leave most values alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from compressor.rules import of_year
+from recipes.submission.forms import Form
+from recipes.submission.yaml_reader import UnreadableError, read_plain
+
+Check = Callable[[object], str]
+"""Says what a value must be, or nothing if it is."""
+
+Place = tuple[str | int, ...]
+"""Keys and positions that lead to a field."""
+
+LONGEST_ABBREVIATION = 10
+"""Characters of a submission's short name (official validators)."""
+
+SHORTENED = reprlib.Repr()
+"""Values as messages show them: however large, some lines at most."""
+SHORTENED.maxstring = SHORTENED.maxother = 80
+SHORTENED.maxlevel = 2
+
+
+def check_meta(path: Path, form: Form) -> tuple[str, ...]:
+    """Everything that is wrong with a meta file, field by field; empty if nothing is."""
+    path = Path(path)
+    try:
+        content = read_plain(path)
+    except UnreadableError as error:
+        return (f"{path}: cannot be read as YAML ({error})",)
+    problems = meta_problems(content, form)
+    label = _found(content, ("submission", "label"))
+    if label is not _MISSING and path.name != f"{label}.meta.yaml":
+        problems.append(
+            f"submission.label is {SHORTENED.repr(label)} and the file is called {path.name}"
+        )
+    return tuple(f"{path}: {problem}" for problem in problems)
+
+
+def check_label(label: object, form: Form) -> str:
+    """Complaint about a submission's label; empty if there is none."""
+    # Dots would end the label in a file's name, underscores separate its four parts.
+    pattern = rf"([^\W_]|-)+_([^\W_]|-)+_{form.task}_[1-4]"
+    if isinstance(label, str) and re.fullmatch(pattern, label):
+        return ""
+    return f"must be Author_INST_{form.task}_N, N from 1 to 4, with three underscores and no dots"
+
+
+def fields(content: object, form: Form) -> Iterator[tuple[Place, Check]]:
+    """The place of every field that the form asks for, with its check.
+
+    Args:
+        content: A meta file; says how many authors and external data sets there are.
+        form: The year's form.
+    """
+    yield ("submission", "label"), lambda value: check_label(value, form)
+    yield ("submission", "name"), _text
+    yield ("submission", "abbreviation"), _abbreviation
+    yield ("submission", "authors"), _authors
+    for author in _entries(content, ("submission", "authors")):
+        for name in ("lastname", "firstname"):
+            yield (*author, name), _text
+        yield (*author, "email"), _email
+        for name in ("abbreviation", "institute", "location"):
+            yield (*author, "affiliation", name), _text
+    for name in form.description:
+        yield ("system", "description", name), _DESCRIPTION.get(name, _text_or_null)
+    for name in form.complexity:
+        yield ("system", "complexity", name), _positive if name == "model_size" else _count
+    if form.energy:
+        for name in ("training", "inference", "baseline_inference"):
+            yield ("system", "energy_consumption", name), _positive
+    yield ("system", "external_datasets"), _list_or_null
+    for data in _entries(content, ("system", "external_datasets")):
+        yield (*data, "name"), _text
+        yield (*data, "url"), _text
+        yield (*data, "total_audio_length"), _positive
+    yield ("system", "source_code"), _text_or_null
+    for part in form.parts:
+        yield from _result_fields(_part_place(part), form)
+
+
+def _result_fields(place: Place, form: Form) -> Iterator[tuple[Place, Check]]:
+    groups = [("class_wise", name) for name in form.classes]
+    groups += [("device_wise", name) for name in form.devices]
+    yield (*place, "overall", "accuracy"), _overall_percentage
+    yield (*place, "overall", "logloss"), _loss
+    for group in groups:
+        yield (*place, *group, "accuracy"), _percentage
+        yield (*place, *group, "logloss"), _loss
+
+
+def _part_place(part: str) -> Place:
+    return ("results", "development_dataset", *filter(None, (part,)))
+
+
+def _entries(content: object, place: Place) -> list[Place]:
+    """The places of a list's entries."""
+    found = _found(content, place)
+    return [(*place, i) for i in range(len(found))] if isinstance(found, list) else []
+
+
+_MISSING = object()
+
+
+def _found(content: object, place: Place) -> object:
+    """Value at a place, or `_MISSING`."""
+    for key in place:
+        listed = isinstance(content, list) and isinstance(key, int)
+        if not listed and not (isinstance(content, Mapping) and key in content):
+            return _MISSING
+        content = content[key]
+    return content
+
+
+def meta_problems(content: object, form: Form) -> list[str]:
+    """Everything that is wrong with the content of a meta file; empty if nothing is."""
+    problems: list[str] = []
+    for place, check in fields(content, form):
+        value = _found(content, place)
+        if value is _MISSING:
+            problems.append(f"{_named(place)} is missing")
+        elif complaint := check(value):
+            problems.append(f"{_named(place)} is {SHORTENED.repr(value)}: {complaint}")
+    return [*problems, *_exceeded(content, form), *_strangers(content, form)]
+
+
+def _exceeded(content: object, form: Form) -> Iterator[str]:
+    """Caps of the year that the complexity exceeds."""
+    budget = of_year(form.year).budget
+    alive = ("system", "complexity", "total_parameters_non_zero")
+    stored = _number(_found(content, ("system", "complexity", "total_parameters")))
+    caps = {
+        "total_parameters": budget.params,
+        "total_parameters_non_zero": budget.nonzero,
+        "macs": budget.macs,
+        "total_model_size": budget.bytes,
+        "model_size": budget.bytes and budget.bytes / 1024,
+    }
+    for name, cap in caps.items():
+        spent = _number(_found(content, ("system", "complexity", name)))
+        if name in form.complexity and cap is not None and spent > cap:
+            allowed = f"the rule of {form.year} allows {cap:,}"
+            yield f"system.complexity.{name} is {_amount(spent)}: {allowed}"
+    if _number(_found(content, alive)) > stored:
+        yield f"{_named(alive)} is more than total_parameters, {_amount(stored)}"
+
+
+def _strangers(content: object, form: Form) -> Iterator[str]:
+    """Results of classes and devices that there are not."""
+    known = {"class_wise": form.classes, "device_wise": form.devices}
+    for part in form.parts:
+        for group, names in known.items():
+            place = (*_part_place(part), group)
+            found = _found(content, place)
+            for name in found if isinstance(found, Mapping) else ():
+                if name not in names:
+                    yield f"{_named(place)}.{_name(name)} is unknown: there are {', '.join(names)}"
+
+
+def _amount(number: float) -> str:
+    """A number of at most 15 digits in full."""
+    return f"{number:,}" if number < 1e15 else SHORTENED.repr(number)
+
+
+def _name(key: object) -> str:
+    """A key that a file has and the form has not."""
+    return textwrap.shorten(str(key), 80)
+
+
+def _named(place: Place) -> str:
+    """A place as people write it: submission.authors[0].email."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)[1:]
+
+
+# What a value must be
+
+
+def _text(value: object) -> str:
+    return "" if isinstance(value, str) and value.strip() else "must be text"
+
+
+def _text_or_null(value: object) -> str:
+    return "" if value is None or not _text(value) else "must be text, or null if none applies"
+
+
+def _list_or_null(value: object) -> str:
+    return "" if value is None or isinstance(value, list) else "must be a list, or null for none"
+
+
+def _email(value: object) -> str:
+    right = isinstance(value, str) and re.fullmatch(r"[^@\s]+@[^@\s]+", value)
+    return "" if right else "must be an address with one @"
+
+
+def _abbreviation(value: object) -> str:
+    right = not _text(value) and len(str(value)) <= LONGEST_ABBREVIATION
+    return "" if right else f"must be text of at most {LONGEST_ABBREVIATION} characters"
+
+
+def _authors(value: object) -> str:
+    if not isinstance(value, list) or not value:
+        return "must be a list of authors"
+    corresponding = sum(_found(author, ("corresponding",)) is True for author in value)
+    return "" if corresponding == 1 else f"has {corresponding} corresponding authors, not one"
+
+
+def _number(value: object) -> float:
+    """The value if it is a number, else not-a-number, of which every comparison is false."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if plain else math.nan
+
+
+def _count(value: object) -> str:
+    right = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return "" if right else "must be an integer above 0"
+
+
+def _count_or_null(value: object) -> str:
+    return "" if value is None or not _count(value) else "must be an integer above 0, or null"
+
+
+def _positive(value: object) -> str:
+    return "" if 0 < _number(value) < math.inf else "must be a number above 0"
+
+
+def _loss(value: object) -> str:
+    return "" if 0 <= _number(value) < math.inf else "must be a number, 0 or above"
+
+
+def _percentage(value: object) -> str:
+    return "" if 0 <= _number(value) <= 100 else "must be a percentage, 0 to 100"
+
+
+def _overall_percentage(value: object) -> str:
+    share = 0 < _number(value) <= 1
+    return "must be a percentage and looks like a share" if share else _percentage(value)
+
+
+_DESCRIPTION: Mapping[str, Check] = {
+    "input_sampling_rate": _text,
+    "acoustic_features": _text,
+    "machine_learning_method": _text,
+    "ensemble_method_subsystem_count": _count_or_null,
+}

@@ -1,0 +1,124 @@
+"""Batches of clips that fit on the device: shuffled and augmented anew in every pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from recipes.training import augment
+from recipes.training.training_plans import Plan
+
+
+class Epochs:
+    """A loader over clips in memory.
+
+    A last batch of one clip joins the batch before it: batch normalisation of a linear model has
+    nothing to compare a single clip with, mixing has no partner for it.
+
+    Attributes:
+        generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: int,
+        plan: Plan,
+        *,
+        seed: int,
+    ) -> None:
+        """Take the data.
+
+        Args:
+            x: Log-mels (clips, channels, mels, frames).
+            y: Labels (clips,), whole numbers below `classes`, on the same device.
+            classes: Number of classes.
+            plan: Batch size and augmentation.
+            seed: Of `generator`.
+
+        Raises:
+            ValueError: If there is not a label for each clip, a label is not below `classes`, or
+                the clips are not of the type said above.
+        """
+        if not x.is_floating_point() or x.ndim != 4:
+            raise ValueError(
+                f"Epochs got clips of {x.dtype} and shape {tuple(x.shape)}: it takes float "
+                "log-mels (clips, channels, mels, frames)."
+            )
+        _check_labels(y, len(x), classes)
+        self.x, self.y, self.classes, self.plan = x, y.long(), classes, plan
+        self._rank, self._world = 0, 1
+        self.generator = torch.Generator(x.device).manual_seed(seed)
+
+    def share(self, rank: int, world: int) -> Epochs:
+        """Share of one of several processes: its part of every batch, augmented by itself.
+
+        All of them together take the plan's steps: a batch of 64 clips is one of 16 in each of
+        four. Up to `world - 1` clips of a pass are left out, others in every pass, so that no
+        process waits for a batch that another one has not. The generator stays the same in all.
+
+        Args:
+            rank: Which process, from 0.
+            world: How many.
+
+        Raises:
+            ValueError: If a batch cannot be divided so.
+        """
+        if self.plan.batch % world or len(self.x) < world:
+            raise ValueError(
+                f"{world} processes cannot divide batches of {self.plan.batch} of {len(self.x)} "
+                f"clips evenly: ask for a batch that is a multiple of {world}, or for fewer."
+            )
+        part = copy.copy(self)
+        part._rank, part._world = rank, world  # noqa: SLF001 - its own class
+        return part
+
+    def __len__(self) -> int:
+        """Batches in a pass."""
+        return len(self._sizes())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (batch, channels, mels, frames) and label distributions (batch, classes)."""
+        order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
+        order = order[self._rank :: self._world][: len(self.x) // self._world]
+        augmentations, generator = self.plan.augmentations(), self._own_generator()
+        for rows in order.split(self._sizes()):
+            x = self.x[rows]
+            # A distribution in sixteen bits would not sum to one.
+            kind = torch.promote_types(x.dtype, torch.float32)
+            targets = functional.one_hot(self.y[rows], self.classes).to(kind)
+            yield augment.apply(augmentations, x, targets, generator)
+
+    def _own_generator(self) -> Generator:
+        """Generator of a pass's augmentation; each of several processes has its own."""
+        if self._world == 1:
+            return self.generator
+        device = self.x.device
+        drawn = torch.randint(2**48, (1,), generator=self.generator, device=device)
+        return torch.Generator(device).manual_seed(int(drawn) + self._rank)
+
+    def _sizes(self) -> list[int]:
+        """Clips of every batch in a pass."""
+        batch = self.plan.batch // self._world
+        whole, rest = divmod(len(self.x) // self._world, batch)
+        sizes = [batch] * whole + [rest] * (rest > 0)
+        if rest == 1 and whole:
+            sizes[-2:] = [sum(sizes[-2:])]
+        return sizes
+
+
+def _check_labels(y: Tensor, clips: int, classes: int) -> None:
+    """A whole number below `classes` for each of at least one clip."""
+    whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+    if y.shape != (clips,) or not clips or not whole or int(y.min()) < 0 or int(y.max()) >= classes:
+        known = f", {int(y.min())} to {int(y.max())}," if whole and y.numel() else ""
+        raise ValueError(
+            f"Epochs got {clips} clips and labels of {y.dtype} and shape {tuple(y.shape)}{known} "
+            f"for {classes} classes: a label from 0 to {classes - 1} is needed for each of at "
+            "least one clip."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 # The same cases for everybody: what is green here is green there. `make explore` draws new ones.
-settings.register_profile("repeat", derandomize=True)
-settings.register_profile("explore", print_blob=True)
+settings.register_profile("repeat", derandomize=True, max_examples=50)
+settings.register_profile("explore", print_blob=True, max_examples=100)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
@@ -27,7 +28,15 @@ def pytest_configure() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     # What is there by now, 600,000 objects, stays to the end: the collector need not look at it
-    # again and again.
+    # again and again, nor `fit`, which looks for averages of its model.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stays() -> Iterator[None]:
+    """Likewise what a file's tests have imported and remembered, hundreds of modules of PyTorch."""
+    yield
     gc.collect()
     gc.freeze()
 

@@ -284,6 +284,7 @@ def packed(model: nn.Module, example: Tensor) -> int:
     return len(pack(network(model, example)))
 
 
+@pytest.mark.slow
 def test_a_cap_on_bytes_is_one_on_the_file_of_floats_and_that_is_said() -> None:
     model = tiny(width=16)
     cap = packed(model, model.example_input_array) // 2

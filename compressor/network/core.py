@@ -164,7 +164,7 @@ class Network(Described):
 
     def consumers(self, name: str) -> tuple[Step, ...]:
         """The steps that read a result or input, in order."""
-        return tuple(step for step in self.steps if name in step.refs)
+        return self._readers.get(name, ())
 
     def tensor(self, weight: str | Weight) -> Tensor:
         """A parameter or buffer by its dotted name.
@@ -235,6 +235,14 @@ class Network(Described):
     @cached_property
     def _by_name(self) -> dict[str, Step]:
         return {step.name: step for step in self.steps}
+
+    @cached_property
+    def _readers(self) -> dict[str, tuple[Step, ...]]:
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            for name in step.refs:
+                found.setdefault(name, []).append(step)
+        return {name: tuple(steps) for name, steps in found.items()}
 
     def _tensors(self) -> Iterable[Tensor]:
         yield from self.parameters()

@@ -101,7 +101,7 @@ class Rewrite:
 
     def redirect(self, old: str, new: str) -> None:
         """Let all that read one result read another one."""
-        self.steps = [step.renamed({old: new}) for step in self.steps]
+        self.steps = [s.renamed({old: new}) if old in s.refs else s for s in self.steps]
         self.outputs = renamed(self.outputs, {old: new})
 
     def build(self, *, tidy: bool = True) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from torch import Tensor
@@ -51,13 +52,13 @@ class Step:
         """Itself: nothing in a step changes."""
         return self
 
-    @property
+    @cached_property
     def refs(self) -> tuple[str, ...]:
         """Names of the results and inputs that it reads, in order, each once."""
         found = [leaf.name for leaf in self._leaves() if isinstance(leaf, Ref)]
         return tuple(dict.fromkeys(found))
 
-    @property
+    @cached_property
     def weights(self) -> tuple[str, ...]:
         """Names of the parameters and buffers that it reads, in order, each once."""
         found = [leaf.name for leaf in self._leaves() if isinstance(leaf, Weight)]

@@ -25,6 +25,7 @@ from compressor.allocation.problem import allowed_widths
 from compressor.allocation.request import make_problem
 from compressor.budget import Budget
 from compressor.graph.graph import Graph
+from tests.helpers.cases import cases
 from tests.helpers.graphs import (
     Layer,
     budget,
@@ -48,7 +49,11 @@ CAPPED = st.lists(st.sampled_from(RESOURCES), min_size=1, max_size=4, unique=Tru
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=cases(1_000, 10_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(
     graphs(),
     SEEDS,

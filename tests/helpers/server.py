@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
-import sys
+import multiprocessing
+import os
+import signal
 import threading
 import time
 import zipfile
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pooch
@@ -25,10 +27,10 @@ from rich.console import Console
 from recipes import download
 from recipes.data.tau import read_tau
 from recipes.download import DATA_SETS, DataSet
-from recipes.files import resume
+from recipes.files import archive, resume
 from recipes.scenes.generated import SceneSettings, write_scenes
 
-ROOT = Path(__file__).resolve().parents[2]
+PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 NAME = DATA_SETS["tau2022"].folder
 SMALL = SceneSettings(
     train_recordings=1, train_copies=0, test_recordings=1, clips_per_location=1, sample_rate=16_000
@@ -149,7 +151,7 @@ def served(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator
     site.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for variable in PROXIES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(resume, "RETRIES", 0)
     monkeypatch.setattr(resume, "CHUNK", 4_096)
@@ -187,22 +189,23 @@ def whole(root: Path) -> None:
     assert left <= {"lock"}
 
 
-CALL = """
-import os, signal, sys
-from pathlib import Path
-from recipes import download
-from recipes.files import archive
-from tests.server import pretend
-def die(*_, **__):
+def _die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-pretend(setattr, sys.argv[1])
-{before}
-download.fetch_data_set(download.DATA_SETS["tau2022"], Path(sys.argv[2]))
-"""
 
 
-def calling(site: Site, to: Path, before: str = "") -> subprocess.Popen[bytes]:
+def _call(address: str, to: Path, before: str) -> None:
+    for variable in PROXIES:
+        os.environ.pop(variable, None)
+    pretend(setattr, address)
+    names = {"archive": archive, "download": download, "Path": Path, "die": _die}
+    exec(before, names)  # noqa: S102 - our own code
+    download.fetch_data_set(DATA_SETS["tau2022"], to)
+
+
+def calling(site: Site, to: Path, before: str = "") -> ForkServerProcess:
     """A download by a process of its own, which may be told when to `die`."""
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", CALL.format(before=before), site.address, str(to)], cwd=ROOT
-    )
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.helpers.warm"])
+    process = context.Process(target=_call, args=(site.address, to, before))
+    process.start()
+    return process

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from compressor import Budget, fit
-from tests.helpers import killed
+from tests.helpers import killed, server
 from tests.helpers.tiny import tiny
 
 torch.set_num_threads(1)
-WARM = fit(tiny(), budget=Budget(params=700)), killed
+WARM = fit(tiny(), budget=Budget(params=700)), killed, server

@@ -56,6 +56,7 @@ def test_papers_figures_come_out_exactly(paper: str) -> None:
     assert result.report.after.nonzero == nonzero(result.model) == expected
 
 
+@pytest.mark.slow
 def test_bytes_of_the_papers() -> None:
     """Half precision throughout in 2020; 8 bits for convolutions and 16 for the rest in 2021."""
     make, shape, amount, expected = PAPERS["2020"]

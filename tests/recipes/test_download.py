@@ -255,10 +255,10 @@ def test_a_killed_download_goes_on(site: Site, tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not (part.is_file() and part.stat().st_size > 100_000):
         assert time.monotonic() < deadline
-        assert process.poll() is None, "it ended by itself"
+        assert process.is_alive(), "it ended by itself"
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     kept = part.stat().st_size
     assert 0 < kept < len(site.files[name])
     site.pause = 0.0
@@ -285,7 +285,9 @@ Path.unlink = lambda path, **_: die() if path.suffix == ".zip" else None""",
 @pytest.mark.parametrize("before", DEATHS.values(), ids=[*DEATHS])
 def test_a_call_killed_anywhere_loses_nothing(site: Site, tmp_path: Path, before: str) -> None:
     """What came is not fetched again, and the next call ends with all."""
-    assert calling(site, tmp_path, before).wait(60) == -signal.SIGKILL
+    process = calling(site, tmp_path, before)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     came = site.fetched()
     assert came
     site.asked.clear()

@@ -22,6 +22,7 @@ from recipes.features.logmel import LogMel
 from recipes.scenes import generated
 from recipes.scenes.devices import compressed, record, reference, simulated
 from recipes.scenes.generated import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
+from tests.helpers.cases import cases
 
 ONE_SECOND = AudioFormat(seconds=1)
 SMALL = SceneSettings(
@@ -140,7 +141,8 @@ def statistics(listing: Listing) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("seed", range(cases(1, 4)))
 def test_scenes_are_learnable_but_not_trivial_and_devices_matter(tmp_path: Path, seed: int) -> None:
     """A linear probe of simple statistics lands between 40 and 80 %; chance is 10 %.
 

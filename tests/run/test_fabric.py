@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -79,13 +80,11 @@ def test_precisions_that_convert_the_weights_are_refused() -> None:
 @pytest.mark.slow
 def test_two_processes_with_other_clips_come_to_the_same_network(tmp_path: Path) -> None:
     """Whatever is measured, chosen and rounded; the second time from the checkpoint."""
-    root = Path(__file__).parents[2]
-    for _ in range(2):
-        command = [sys.executable, "-m", "tests.helpers.processes", str(tmp_path)]
-        done = subprocess.run(  # noqa: S603
-            command, cwd=root, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        for name in ROADS:
-            first, second = (tmp_path / f"{name}-{rank}.safetensors" for rank in range(2))
-            assert first.read_bytes() == second.read_bytes(), name
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "tests.helpers.processes", str(tmp_path)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, turn in itertools.product(ROADS, range(2)):
+        first, second = (tmp_path / f"{name}-{turn}-{rank}.safetensors" for rank in range(2))
+        assert first.read_bytes() == second.read_bytes(), (name, turn)

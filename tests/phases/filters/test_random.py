@@ -24,6 +24,7 @@ from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slimmed
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.run.descent import cost
+from tests.helpers.cases import cases
 from tests.helpers.filter_nets import inputs_of
 from tests.helpers.random_nets import drawn
 from tests.helpers.tiny import loader
@@ -93,7 +94,8 @@ def test_a_few_random_networks() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 102, 17))
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("first", range(0, cases(51, 102), 17))
 def test_random_networks_at_any_budget(first: int) -> None:
     for seed in range(first, first + 17):
         hold_to_the_laws(seed)

@@ -82,7 +82,7 @@ class Config:
         dense: How the dense network is trained.
         small: How the small network's batches are made, and its peak learning rate.
         distill: What the small network learns from the dense one, or None. For this network at
-            such a budget it brought 1.7 points on fold 4 (`benchmarks/finetune.md`).
+            such a budget it brought 1.7 points on fold 4 (`benchmarks/accuracy/finetune.md`).
         seed: Of initial weights, order, augmentation.
     """
 

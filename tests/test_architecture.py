@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import sys
 from pathlib import Path
@@ -71,13 +72,13 @@ def test_recipes_import_neither_tests_nor_benchmarks() -> None:
         assert not imports(parsed(path)) & {"tests", "benchmarks"}, path.name
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
 def test_no_file_is_too_long(package: str) -> None:
     lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in sources(package)}
     assert not {name: n for name, n in lengths.items() if n > MOST_LINES}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
 def test_nothing_is_unpickled(package: str) -> None:
     assert not {p.name: found for p in sources(package) if (found := unpicklings(parsed(p)))}
 
@@ -105,3 +106,44 @@ def test_no_path_of_one_machine() -> None:
     files = [p for folder in (*PACKAGES, "benchmarks", "docs") for p in (ROOT / folder).rglob("*")]
     texts = [p for p in files if p.suffix in {".py", ".md"}]
     assert not [p.name for p in texts if machine.search(p.read_text(encoding="utf-8"))]
+
+
+def benchmark_arrows() -> dict[str, set[str]]:
+    """Files of the benchmarks by module, and which of these each imports."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): parsed(path)
+        for path in sources("benchmarks")
+    }
+    arrows: dict[str, set[str]] = {}
+    for module, tree in files.items():
+        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+        names = {f"{node.module}.{name.name}" for node in froms for name in node.names}
+        arrows[module] = files.keys() & (names | {str(node.module) for node in froms})
+    return arrows
+
+
+def test_every_room_of_the_benchmarks_says_in_a_line_what_it_is_for() -> None:
+    rooms = [path for path in sources("benchmarks") if path.name == "__init__.py"]
+    assert len(rooms) == 7
+    for path in rooms:
+        (line,) = path.read_text(encoding="utf-8").splitlines()
+        assert re.fullmatch(r'"""[A-Z].{20,}\."""', line), path
+    folders = {path.parent for path in sources("benchmarks")}
+    assert folders == {path.parent for path in rooms}
+
+
+def test_benchmarks_import_nothing_from_tests() -> None:
+    for path in sources("benchmarks"):
+        assert "tests" not in imports(parsed(path)), path
+
+
+def test_benchmarks_have_no_circle_of_files() -> None:
+    arrows = benchmark_arrows()
+    assert "benchmarks.accuracy.dense" in arrows["benchmarks.accuracy.objectives"]
+    graphlib.TopologicalSorter(arrows).prepare()
+
+
+def test_no_benchmark_carries_the_name_of_what_it_defines() -> None:
+    for path in sources("benchmarks"):
+        defined = {getattr(node, "name", "") for node in parsed(path).body}
+        assert path.stem not in defined, path

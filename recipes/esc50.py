@@ -77,7 +77,7 @@ class Config:
         dense: Training of the dense network.
         small: Batches of the small network, and its peak learning rate.
         distill: Distillation of the dense network into the small one, or None. For this network at
-            such a budget it brought 1.7 points on fold 4 (`benchmarks/finetune.md`).
+            such a budget it brought 1.7 points on fold 4 (`benchmarks/accuracy/finetune.md`).
         seed: Seed of initial weights, order, augmentation.
     """
 

@@ -65,7 +65,7 @@ METHODS: dict[str, Method] = {
 """The methods that have a name."""
 
 DEFAULT = PowerMean(1)
-"""The single objective that did best on real audio; see `benchmarks/objectives.md`."""
+"""The single objective that did best on real audio; see `benchmarks/accuracy/objectives.md`."""
 
 NEGLIGIBLE = 1e-6
 """A price of this part of the objective's scale is none."""

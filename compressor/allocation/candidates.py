@@ -3,7 +3,7 @@
 No objective is best everywhere. On real audio one width factor (`uniform`) is hard to beat where a
 whole network hangs on few trunks, and far from the best where inner layers are free; which of the
 two a network is shows in the loss right after pruning, once BatchNorm has seen the new statistics.
-`benchmarks/objectives.md` has the numbers.
+`benchmarks/accuracy/objectives.md` has the numbers.
 """
 
 from __future__ import annotations

@@ -263,10 +263,11 @@ class Recalibrate(Plain):
 class FineTune(Plain):
     """Train the small network, with the dense original as a teacher if asked.
 
-    The fine-tune is what brings accuracy back: on ESC-50 (`benchmarks/finetune.md`) 30 epochs are
-    2 to 12 points better than 8, in four cells of four. A teacher makes an epoch 1.3 to 1.8 times
-    as long; it brought 1.7 points (standard error 0.4) in one cell, a plain residual network at a
-    mild budget, and -0.2 to -0.6 (0.8 to 1.2) in the other three, so that there is none by default.
+    The fine-tune is what brings accuracy back: on ESC-50 (`benchmarks/accuracy/finetune.md`) 30
+    epochs are 2 to 12 points better than 8, in four cells of four. A teacher makes an epoch 1.3 to
+    1.8 times as long; it brought 1.7 points (standard error 0.4) in one cell, a plain residual
+    network at a mild budget, and -0.2 to -0.6 (0.8 to 1.2) in the other three, so that there is
+    none by default.
 
     Attributes:
         epochs: Passes over the data.

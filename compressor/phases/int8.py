@@ -68,8 +68,8 @@ class Int8:
     and `VNNI` where all layers, sums and pools are integers; to a step where parts stay in floating
     point (SiLU, and what `TENSORRT` leaves to a CPU), as the last bit of a number may fall on the
     other side of a half; seldom to a few steps where such numbers go through a mean over all
-    channels (Residual Normalization). `benchmarks/quantization.md` says how often, and on which
-    CPU. Seen on x86 alone, one of them emulated; not on ARM.
+    channels (Residual Normalization). `benchmarks/int8/quantization.md` says how often, and on
+    which CPU. Seen on x86 alone, one of them emulated; not on ARM.
 
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.

@@ -96,7 +96,8 @@ VNNI = replace(ORT, weight_bits=7)
 """As `ORT`, with weights of 7 bits, which an ONNX file holds signed.
 
 As exact on every CPU, and up to twice as fast where it was measured, on AVX-512 VNNI with ONNX
-Runtime 1.31, which has no fast kernel of two unsigned factors there (`benchmarks/quantization.md`).
+Runtime 1.31, which has no fast kernel of two unsigned factors there
+(`benchmarks/int8/quantization.md`).
 """
 
 TENSORRT = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, 0), weight_bits=7)

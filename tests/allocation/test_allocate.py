@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.shapes import NETWORKS, chain
+from benchmarks.allocation.shapes import NETWORKS, chain
 from compressor.allocation import (
     Additive,
     LogRetention,

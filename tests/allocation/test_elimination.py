@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from benchmarks.shapes import chain
+from benchmarks.allocation.shapes import chain
 from compressor.allocation.conjugates import conjugate, outermost
 from compressor.allocation.elimination import Inner, maximise, plan
 from compressor.allocation.forms import compile_forms

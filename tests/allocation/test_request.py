@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.shapes import NETWORKS, Sketch, chain
+from benchmarks.allocation.shapes import NETWORKS, Sketch, chain
 from compressor.allocation import (
     Additive,
     LogRetention,

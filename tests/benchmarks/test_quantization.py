@@ -10,7 +10,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from benchmarks.int8_kernels import Kernels, Operations, operations, ran  # noqa: E402 - needs both
+from benchmarks.int8.kernels import Kernels, Operations, operations, ran  # noqa: E402 - needs both
 from compressor.export.onnx import onnx_bytes  # noqa: E402
 from compressor.quantization.conversion import convert  # noqa: E402
 from tests.helpers.int8_nets import bare, calibrated  # noqa: E402

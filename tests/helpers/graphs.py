@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.shapes import Sketch
+from benchmarks.allocation.shapes import Sketch
 from compressor.allocation.problem import Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.graph.graph import Graph

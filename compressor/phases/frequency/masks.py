@@ -4,7 +4,7 @@ Measured: a function from the gradients (micro-batches, rows) of
 `compressor.phases.frequency.gates.row_gradients` to one score per row. Learned: settings of how a
 mask, one factor per row, is trained beside the weights; its state is a dictionary of tensors and
 plain data that a checkpoint can hold, with the mask itself under ``"mask"``.
-`benchmarks/selection.md` compares them all.
+`benchmarks/accuracy/selection.md` compares them all.
 """
 
 from __future__ import annotations

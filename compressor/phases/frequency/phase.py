@@ -55,7 +55,7 @@ class FrequencyMask:
     * Rows are chosen by their Fisher scores, at once, which has nothing to tune; all epochs then
       train on the removed form. ``by=AdmmMask()`` is the report's method. On ESC-50 rows at random
       do as well as any choice, ADMM's included; of what finds planted rows, Fisher scores are the
-      best (`benchmarks/selection.md`).
+      best (`benchmarks/accuracy/selection.md`).
     * A learned mask that has not changed for `settle` epochs is done with: the rows go at once, and
       the epochs that are left train on the removed form, which is worth more to few rows.
     * With a learned mask, what is removed in the end is the best, by calibration loss, of the start

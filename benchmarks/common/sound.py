@@ -1,0 +1,68 @@
+"""Real sound that the benchmarks hear: ESC-50 by folds, and speech commands by speakers.
+
+The second is the test set of Google's speech commands: 4,890 clips of at most a second, 16 kHz, ten
+keywords, silence and unknown words (P. Warden 2018, arXiv:1804.03209), divided into 2,922 to train
+on, 970 to validate on and 998 to test on: a split of our own, so that no figure on it is one on the
+official benchmark.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from torch import Tensor
+
+from recipes.data.cache import waveforms
+from recipes.data.esc50 import FORMAT, read_esc50
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = ROOT / "runs"
+RATE = 16_000
+CLASSES = 50
+KEYWORDS = 12
+
+
+def data_root() -> Path:
+    """The folder of real audio: `COMPRESSOR_DATA`, else `../shared/data` beside the project."""
+    given = os.environ.get("COMPRESSOR_DATA")
+    return Path(given) if given else ROOT.parent / "shared" / "data"
+
+
+def esc50(folds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """int16 (clips, 80000) at 16 kHz and labels (clips,) of some folds of ESC-50."""
+    listing = read_esc50(data_root() / "esc50", folds)
+    clips = waveforms(listing.paths, FORMAT, RUNS / "cache").audio[:, 0]
+    return torch.from_numpy(np.array(clips)), torch.from_numpy(listing.labels)
+
+
+def has_esc50() -> bool:
+    """Whether ESC-50 is there."""
+    return (data_root() / "esc50" / "meta" / "esc50.csv").is_file()
+
+
+@cache
+def keywords(parts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Clips of some parts, "train", "validation" or "test", shorter ones with zeros behind.
+
+    Returns:
+        int16 (clips, samples) and labels (clips,), classes in the order of their names.
+    """
+    root = data_root() / "speech_commands_v002_test"
+    listed = pd.read_csv(root / "clips.csv", keep_default_na=False)
+    classes = sorted(set(listed["keyword"]))
+    chosen = listed[listed["part"].isin(parts)]
+    audio = np.zeros((len(chosen), RATE), np.int16)
+    for name, place in zip(chosen["filename"], audio, strict=True):
+        clip, rate = soundfile.read(root / "audio" / name, dtype="int16")
+        if rate != RATE or clip.ndim != 1:
+            raise ValueError(f"{name}: {rate} Hz, {clip.ndim} dimensions")
+        place[: len(clip)] = clip[:RATE]
+    labels = torch.tensor([classes.index(word) for word in chosen["keyword"]])
+    return torch.from_numpy(audio), labels

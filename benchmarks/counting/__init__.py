@@ -1,0 +1,1 @@
+"""What the seeds' networks cost, beside what their papers print."""

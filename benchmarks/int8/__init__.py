@@ -1,0 +1,1 @@
+"""Networks of integers as files: bytes, kernels, parity and time, beside torchao."""

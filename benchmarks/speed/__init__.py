@@ -1,0 +1,1 @@
+"""How fast compression and training are, beside others' programs."""

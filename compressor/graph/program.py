@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
-from compressor.counting.measuring import one_input
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
+from compressor.inputs.tensors import first_names, named_tensors
 
 _lazy_graph_module: Any = None
 with suppress(ImportError):
     from torch.fx import _lazy_graph_module
-
-Example = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Program:
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
     """The example as positional arguments with a batch of one, on the model's device.
 
-    Arguments, result and errors are those of `compressor.counting.measuring.one_input`: what is
+    Arguments, result and errors are those of `compressor.inputs.example.one_input`: what is
     traced is what is counted; besides, a model on the meta device has no values and is refused.
     """
     inputs = one_input(model, example)
@@ -70,33 +70,6 @@ def _check_values(model: nn.Module) -> None:
             f"first is {empty[0]!r}), where they have shapes and no values: build the model on a "
             "real device, or model.to_empty(device='cpu') and load its weights"
         )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Generator[None]:
-    """Put a model into eval mode and give every module its own flag back afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-
-
-def first_names(model: nn.Module) -> dict[str, str]:
-    """Every parameter and buffer name -> the first name of the same tensor."""
-    seen: dict[int, str] = {}
-    names: dict[str, str] = {}
-    for name, tensor in named_tensors(model):
-        names[name] = seen.setdefault(id(tensor), name)
-    return names
-
-
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters, then all buffers, under all their names."""
-    yield from model.named_parameters(remove_duplicate=False)
-    yield from model.named_buffers(remove_duplicate=False)
 
 
 def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:

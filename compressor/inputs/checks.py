@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from compressor.counting.measuring import Example
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, Batches, call, split, tensors
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
 from compressor.inputs.labels import IGNORED, all_ignored, check_labels
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.models import suggested

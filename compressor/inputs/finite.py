@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError, VerificationError
-from compressor.graph.program import evaluating, named_tensors
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, tensors
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.tensors import named_tensors
 
 Call = Callable[[nn.Module], object]
 """Runs a model on something."""

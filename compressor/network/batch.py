@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TraceError
-from compressor.graph.program import evaluating
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
 from compressor.network.steps import Step, leaves
 from compressor.wording import line
 

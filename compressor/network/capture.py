@@ -18,19 +18,13 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
-from compressor.graph.program import (
-    Example,
-    _bare,
-    _failure,
-    _refuse_vmap,
-    evaluating,
-    example_of,
-    first_names,
-    module_of,
-)
+from compressor.graph.program import _bare, _failure, _refuse_vmap, example_of, module_of
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Example
 from compressor.inputs.process import exclusive
+from compressor.inputs.tensors import first_names
 from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
 from compressor.network.core import Network
 from compressor.network.file.operations import OPERATORS

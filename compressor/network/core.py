@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from compressor.counting.stored import Described, Stored
-from compressor.graph.program import Example, evaluating
 from compressor.inputs import randomness
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Example
 from compressor.network.file.guard import rehearse, signature
 from compressor.network.follow import adapted, learns, switch
 from compressor.network.roles import described

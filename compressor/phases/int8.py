@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graph.graph import Weight
-from compressor.graph.program import evaluating
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_loss
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.finite import is_finite, not_finite, on
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Distill, Loss

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from compressor.graph.program import evaluating
+from compressor.inputs.evaluation import evaluating
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import Layer
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
-from compressor.counting.measuring import Example
+from compressor.inputs.example import Example
 from compressor.reports.kept import Layer
 from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
 

@@ -16,10 +16,10 @@ from compressor import storage
 from compressor.counting.stored import Compressed
 from compressor.export.front_end import rows_read
 from compressor.graph import archive
-from compressor.graph.program import first_names
 from compressor.graph.structure import Structure
 from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
+from compressor.inputs.tensors import first_names
 from compressor.network import Network, Varying, network
 from compressor.network.file import container
 from compressor.reports.found import check_content, check_directory

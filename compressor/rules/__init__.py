@@ -24,12 +24,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import (
-    Example,
     check_model,
     described,
     multiply_accumulates,
     nonzero,
-    one_input,
     opened,
     run,
     undescribed,
@@ -37,6 +35,7 @@ from compressor.counting.measuring import (
 from compressor.counting.stored import Compressed, Role
 from compressor.errors import BudgetError, CountError
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example, one_input
 from compressor.rules.counters import torchinfo_count
 
 

@@ -22,10 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressor.counting.measuring import Example, mask_of, one_input, opened, run
+from compressor.counting.measuring import mask_of, opened, run
 from compressor.counting.stored import COUNTED, Compressed
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example, one_input
 from compressor.inputs.process import exclusive
 from compressor.network import Network
 from compressor.network import counting as steps

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from compressor.budget import Cost
 from compressor.errors import TraceError
 from compressor.graph.graph import Graph, Quadratic, Weight
-from compressor.graph.program import named_tensors
+from compressor.inputs.tensors import named_tensors
 from compressor.network import Network, network
 from compressor.network.file import container
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from compressor.graph.program import first_names, named_tensors
+from compressor.inputs.tensors import first_names, named_tensors
 from compressor.network.core import Network, batch_dimensions
 from compressor.network.file.guard import rehearse
 from compressor.network.file.kinds import KINDS, kind_of

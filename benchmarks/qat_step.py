@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressor.network import network
+from compressor.network import to_network
+from compressor.network.grid import Grid
 from compressor.quantization import fake, layers
 from compressor.quantization.layers import ActivationQuantiser
 from compressor.quantization.preparation import calibrate, prepare
-from compressor.quantization.presets import Grid
 from compressor.storage import write_bytes
 from models import BCResNet
 
@@ -89,7 +89,7 @@ def model() -> nn.Module:
 
 def ours(*, learned: bool) -> nn.Module:
     """This library's."""
-    prepared = prepare(network(model().train()), learned=learned)
+    prepared = prepare(to_network(model().train()), learned=learned)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # untrained, as it says
         calibrate(prepared, [(examples()[0],)])

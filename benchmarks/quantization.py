@@ -50,7 +50,7 @@ from benchmarks.int8_tables import (
     report,
 )
 from compressor import measure
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.file import container
 from compressor.quantization.presets import VNNI
 from compressor.storage import write_bytes
@@ -81,7 +81,7 @@ def files(case: Case, found: Trained, whole: Network) -> dict[str, File | str]:
 def measured(case: Case, turns: int) -> Measured:
     """Everything about one network."""
     found = trained(case)
-    whole = network(found.model)
+    whole = to_network(found.model)
     made = files(case, found, whole)
     sound = {name: file for name, file in made.items() if isinstance(file, File)}
     there = operations(whole)

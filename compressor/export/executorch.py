@@ -37,7 +37,7 @@ def export(
     `Int8(fold_bands=False)` these are integers too, and normalisation by sub-bands is not.
 
     Args:
-        network: From `compressor.network.network`, or the integer reference.
+        network: From `compressor.network.to_network`, or the integer reference.
         path: Replaced in one step if it exists.
         front_end: From waveforms to the network's input, as `compressor.export.front_end.joined`
             takes it; None for none. It must do without Fourier transforms.

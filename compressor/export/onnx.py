@@ -46,7 +46,7 @@ def export(
     Runtime computes with large errors where the length is no power of two: write them as products.
 
     Args:
-        network: From `compressor.network.network`, or the integer reference.
+        network: From `compressor.network.to_network`, or the integer reference.
         path: Replaced in one step if it exists.
         front_end: From waveforms to the network's input, as `compressor.export.front_end.joined`
             takes it; None for none.

@@ -27,9 +27,9 @@ from compressor.inputs.process import exclusive
 from compressor.inputs.tensors import first_names
 from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
 from compressor.network.core import Network
-from compressor.network.file.operations import OPERATORS
 from compressor.network.follow import aten
 from compressor.network.inplace import without_writing
+from compressor.network.operators import OPERATORS
 from compressor.network.steps import Ref, Step, Value, Weight, packet
 from compressor.network.tree import Holder, branch, holders, plant
 
@@ -40,7 +40,7 @@ _CHECKS = ("_assert", "_guard", "sym_constrain")
 """Operations that only look; what they make sure of held for the example."""
 
 
-def network(
+def to_network(
     model: nn.Module, example: Example | None = None, varying: Varying | None = None
 ) -> Network:
     """Write a model as a network: the same results, parameter names and modes, as data.

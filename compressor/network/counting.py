@@ -104,7 +104,7 @@ def _parameters(network: Network, step: Step) -> list[str]:
     """Names of the parameters that a step reads, of those that torchinfo knows by their names."""
     given = (*step.args, *step.kwargs.values())
     flat = [leaf for value in given for leaf in (value if isinstance(value, tuple) else (value,))]
-    names = {source(network, leaf) for leaf in flat} - {None}
+    names = {source(leaf, network.producer) for leaf in flat} - {None}
     known = [str(n) for n in names if any(k in str(n).rpartition(".")[2] for k in _NAMES)]
     roles = {id(s.tensor): s.role for s in network.stored()}
     return [name for name in known if roles[id(network.tensor(name))] in COUNTED]

@@ -25,9 +25,7 @@ from torch.nn import functional
 
 from compressor.counting.stored import Integral, Role
 from compressor.inputs.process import SwitchedOff
-from compressor.quantization.fake import quantised, wide
-from compressor.quantization.folding import EXACT, Integers
-from compressor.quantization.presets import Grid
+from compressor.network.grid import EXACT, Grid, Integers, quantised, wide
 
 _without_nnpack = SwitchedOff(lambda enabled: nnpack.set_flags(enabled)[0])
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from compressor.network.core import Network
-from compressor.network.follow import aten, counter
-from compressor.network.steps import Ref, Step, Value, Weight, leaves, packet, renamed
+from compressor.network.follow import counter
+from compressor.network.steps import Ref, Step, Value, Weight, leaves, renamed
 from compressor.network.tree import Holder, adopt, branch, plant
 
 
@@ -120,7 +120,7 @@ class Rewrite:
         given = self.network.example_input_array
         example = given if isinstance(given, tuple) else (given,)
         old = self.network
-        kept = old.open, old.limit
+        kept = old.open, old.guard
         return Network(self.steps, old.inputs, self.outputs, self._tree, example, *kept)
 
     def _free(self, name: str) -> tuple[nn.Module, str]:
@@ -165,8 +165,8 @@ def _read_steps(steps: list[Step], outputs: Value) -> list[Step]:
 def _drop_unread(tree: nn.Module, steps: list[Step], outputs: Value) -> None:
     """Remove the tensors, submodules and branches that no step names."""
     returned = [leaf.name for leaf in leaves(outputs) if isinstance(leaf, Weight)]
-    counters = [counter(step) for step in steps if packet(step) is aten.batch_norm]
-    read = [name for step in steps for name in step.weights] + returned + counters
+    counters = map(counter, steps)
+    read = [*(name for step in steps for name in step.weights), *returned, *counters]
     tensors = {**dict(tree.named_parameters()), **dict(tree.named_buffers())}
     kept = {id(tensors[name]) for name in read if name in tensors}
     paths = [step.op for step in steps if isinstance(step.op, str)]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from torch import Tensor
 from torch._ops import OpOverload
 
 Value = Any
@@ -34,7 +33,7 @@ class Step:
     Attributes:
         name: Name of its result, unique in the network.
         op: An operation of PyTorch, a Python function of sizes and tuples (see
-            `compressor.network.file.operations`), or the dotted name of a submodule that is called.
+            `compressor.network.operators`), or the dotted name of a submodule that is called.
         args: Positional arguments; nested tuples of plain values, `Ref` and `Weight`.
         kwargs: Keyword arguments, likewise.
         module: Name of the innermost module of the user's model that ran it (empty at the top);
@@ -137,8 +136,3 @@ def renamed(value: Value, names: Mapping[str, str]) -> Value:
         value,
         lambda leaf: Ref(names.get(leaf.name, leaf.name)) if isinstance(leaf, Ref) else leaf,
     )
-
-
-def tensors_in(value: Value) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dictionaries, in order."""
-    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]

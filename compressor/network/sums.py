@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from compressor.counting.stored import Integral
-from compressor.quantization.fake import wide
-from compressor.quantization.presets import Grid
+from compressor.network.grid import Grid, wide
 
 
 class IntSum(Integral):

@@ -20,7 +20,7 @@ from compressor.inputs.finite import is_finite, not_finite, on
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Distill, Loss
 from compressor.inputs.settings import check_number, check_whole
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import IntConv, IntLinear
 from compressor.phases import FineTune
 from compressor.quantization.conversion import convert
@@ -200,7 +200,7 @@ class Int8:
         return FineTune(epochs=max(self.epochs, 1), warmup=self.warmup).rate(over)
 
     def _prepared(self, session: Session) -> Network:
-        whole = network(session.model, session.example)
+        whole = to_network(session.model, session.example)
         return prepare(
             whole,
             self.preset,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.grid import Integers
 from compressor.network.integer import (
     Geometry,
     IntConv,
@@ -26,7 +27,7 @@ from compressor.quantization.chains import (
     layers,
 )
 from compressor.quantization.fake import WEIGHT_LIMIT, swapped
-from compressor.quantization.folding import Integers, fold
+from compressor.quantization.folding import fold
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.place import DROPOUTS, origin, scalings
 from compressor.quantization.pools import window

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compressor.network.grid import EXACT, Integers
 from compressor.quantization.fake import WEIGHT_LIMIT, weight_scale, weight_steps
-
-EXACT = 1 << 24
-"""Single precision holds every whole number up to here."""
 
 WHOLE = (1 << 31) - 1
 """32 bits hold every whole number up to here, of either sign."""
@@ -68,23 +66,6 @@ def batch_norm(
     gain = gain if weight is None else gain * weight.detach().double()
     shift = -mean.detach().double() * gain
     return Affine(gain, shift if bias is None else shift + bias.detach().double())
-
-
-@dataclass(frozen=True)
-class Integers:
-    """What an int8 layer holds.
-
-    Attributes:
-        weight: int8, of the shape of the original.
-        scale: float32 (channels,) or (channels, sub_bands); negative where the gain is.
-        bias: int32 of the same shape, or float32 where it was asked for: then it is added last.
-        large: Whether sums may leave the whole numbers that single precision holds.
-    """
-
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor
-    large: bool
 
 
 def fold(

@@ -12,9 +12,10 @@ from enum import IntEnum
 import torch
 from torch import Tensor, nn
 
+from compressor.network.grid import Grid
 from compressor.quantization.fake import fake_quantise, fake_quantise_weight, swapped
 from compressor.quantization.histogram import Histogram
-from compressor.quantization.presets import Grid, Preset
+from compressor.quantization.presets import Preset
 
 
 class Mode(IntEnum):

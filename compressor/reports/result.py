@@ -20,7 +20,7 @@ from compressor.graph.structure import Structure
 from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
 from compressor.inputs.tensors import first_names
-from compressor.network import Network, Varying, network
+from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
 from compressor.reports.found import check_content, check_directory
 from compressor.reports.render import heading
@@ -70,7 +70,7 @@ class Result(Compressed):
             VerificationError: If it was finite and holds NaN or infinity now.
         """
         self._check()
-        return network(self.model, self.example).eval()
+        return to_network(self.model, self.example).eval()
 
     def _check(self) -> None:
         """Check that a model that was finite still is.
@@ -103,7 +103,7 @@ class Result(Compressed):
 
     def _varying(self, varying: Varying | None) -> Network:
         self._check()
-        return network(self.model, self.example, varying).eval()
+        return to_network(self.model, self.example, varying).eval()
 
     @property
     def rows(self) -> tuple[int, ...] | None:

@@ -94,11 +94,6 @@ def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) 
                 del values[name]
 
 
-def signature(inputs: Sequence[Tensor]) -> tuple[Any, ...]:
-    """All that decides which sizes occur in a network."""
-    return tuple((x.shape, x.stride(), x.dtype) for x in inputs)
-
-
 class _Sizes(TorchDispatchMode):
     """Sees every tensor that is made, those inside composite operations too.
 

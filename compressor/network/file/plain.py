@@ -7,13 +7,14 @@ a step is left out where its weight says it, an argument where it is the default
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.network.core import Network, batch_dimensions
+from compressor.network.core import Guard, Network, batch_dimensions
 from compressor.network.file.guard import rehearse
 from compressor.network.file.kinds import KINDS, kind_of
 from compressor.network.file.step_lines import lines, steps_of
@@ -84,17 +85,18 @@ def from_plain(
             is not among those a stored network may have, or cannot run on its own example.
     """
     try:
-        made = _network(data, tensors, limit).eval()
-        if limit is not None:
+        guard = None if limit is None else partial(rehearse, most=limit)
+        made = _network(data, tensors, guard).eval()
+        if guard is not None:
             given = made.example_input_array
-            rehearse(made, given if isinstance(given, tuple) else (given,), limit)
+            guard(made, given if isinstance(given, tuple) else (given,))
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         text = f"{type(error).__name__}: {line(error)}"
         raise ValueError(f"its structure makes no network ({text})") from error
     return made
 
 
-def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float | None) -> Network:
+def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], guard: Guard | None) -> Network:
     roles = list(_walk(data["tensors"]))
     names = [name for name, _ in roles]
     modules: list[list[Plain]] = data.get("modules", [])
@@ -116,7 +118,7 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float 
         for (shape, _, rest), dims in zip(shaped, usual, strict=True)
     ]
     outputs = _returned(data["outputs"], results, names)
-    return Network(steps, inputs, outputs, tree, example, opened, limit)
+    return Network(steps, inputs, outputs, tree, example, opened, guard)
 
 
 def _open(shape: Sequence[int], dims: Plain) -> list[int]:

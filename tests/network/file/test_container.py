@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import models
 from compressor.inputs.copies import private_copy
-from compressor.network import Network, Ref, Rewrite, Step, network, packet
+from compressor.network import Network, Ref, Rewrite, Step, packet, to_network
 from compressor.network.file import container, kinds
 from compressor.network.file.operations import operation
 from compressor.network.file.plain import from_plain, to_plain
@@ -64,7 +64,7 @@ def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) 
 
 @cache
 def bcresnet(tau: int) -> Network:
-    return network(models.BCResNet(tau, num_classes=12, sub_bands=5, mels=40, frames=101))
+    return to_network(models.BCResNet(tau, num_classes=12, sub_bands=5, mels=40, frames=101))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_same_network_gives_the_same_bytes_in_another_process(tmp_path: Path
     torch.manual_seed(0)
     model = models.ResidualCNN(widths=(4, 8), blocks=(1, 1), mels=16, frames=16).eval()
     path = tmp_path / "network.safetensors"
-    made = network(model)
+    made = to_network(model)
     container.write(made, path)
     code = f"""
 import hashlib, sys, torch
@@ -158,7 +158,7 @@ def test_the_integer_reference_is_rebuilt(model: nn.Module) -> None:
     """Every kind of module that it calls is one that can be stored."""
     x = torch.randn(3, *model.example_input_array.shape[1:])
     model.train()(x)
-    prepared = prepare(network(model.eval()))
+    prepared = prepare(to_network(model.eval()))
     calibrate(prepared, [(x,)])
     reference = convert(prepared)
     again = container.unpack(container.pack(reference))
@@ -318,7 +318,7 @@ class Scaled(nn.Module):
 def test_the_librarys_own_modules_are_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.network.file.plain.KINDS", {"scaled": Scaled})
     monkeypatch.setattr(kinds, "KINDS", {"scaled": Scaled})
-    rewrite = Rewrite(network(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3)))
+    rewrite = Rewrite(to_network(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3)))
     scaled = Scaled(2)
     scaled.factor = torch.tensor([5.0, 7.0], dtype=torch.float64)
     rewrite.insert_after("linear", rewrite.add("0.scaled", scaled))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.file import container, deflate
 from compressor.network.file.deflate import SHORT, deflated
 
@@ -84,7 +84,7 @@ def floats() -> Network:
     """A layer whose streams are long, with no zeros in it."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(128, 512, 3), nn.BatchNorm2d(512), nn.Conv2d(512, 8, 1))
-    return network(model.eval(), torch.zeros(1, 128, 3, 3))
+    return to_network(model.eval(), torch.zeros(1, 128, 3, 3))
 
 
 def test_a_file_of_floats_is_searched_no_more_than_a_small_one(searched: Count) -> None:

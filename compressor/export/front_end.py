@@ -7,6 +7,7 @@ out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -35,7 +36,12 @@ class FrontEnd(nn.Module):
 
     Attributes:
         example_input_array: Of the shape of `waveform`, batch first.
+        inputs: Its one input.
+        open: The open dimensions of that: the batch.
     """
+
+    inputs = ("waveform",)
+    open = ((0,),)
 
     def __init__(self, front_end: nn.Module, network: Network, waveform: Tensor) -> None:
         super().__init__()
@@ -46,6 +52,24 @@ class FrontEnd(nn.Module):
     def forward(self, waveform: Tensor) -> Any:
         """(batch, samples) or (batch, channel, samples) -> what the network says."""
         return self.network(self.front_end(waveform))
+
+
+Whole = Network | FrontEnd
+"""What is exported."""
+
+
+def parts(
+    network: Network, front_end: nn.Module | None, waveform: Tensor | None
+) -> tuple[Network, Callable[[Network], Whole]]:
+    """The network that a format rewrites, and what puts the rewritten one in its place.
+
+    The place is evaluation mode, behind the front end if there is one; arguments and errors are
+    those of `joined`.
+    """
+    if front_end is None:
+        return network, lambda made: made.eval()
+    whole = joined(network, front_end, waveform)
+    return whole.network, lambda made: FrontEnd(whole.front_end, made, whole.example_input_array)
 
 
 def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = None) -> FrontEnd:

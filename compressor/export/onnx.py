@@ -6,29 +6,26 @@ Needs the `onnx` extra: onnx and onnxscript to write, onnxruntime to look at wha
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
-from torch.onnx import errors
 
-from compressor.export.front_end import FrontEnd, joined
+from compressor.export.front_end import Whole, parts
 from compressor.export.placeholders import Exported
-from compressor.inputs.process import exclusive
+from compressor.inputs.process import quiet
 from compressor.network import Network
 from compressor.storage import write_bytes
 
 
-def export(
+def write(
     network: Network,
     path: str | os.PathLike[str],
     front_end: nn.Module | None = None,
@@ -66,35 +63,18 @@ SIGNED = 3
 """ONNX's number for int8, `TensorProto.INT8`."""
 
 
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Without the exporter's remarks on itself, as on packages that it could have used."""
-    logger = logging.getLogger("torch.onnx")
-    with exclusive():
-        before = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            logger.setLevel(before)
-
-
 def onnx_bytes(
     network: Network, front_end: nn.Module | None = None, waveform: Tensor | None = None
 ) -> bytes:
-    """The content of the file that `export` writes; arguments and errors likewise."""
+    """The content of the file that `write` writes; arguments and errors likewise."""
     onnx = _onnx()
-    whole = None if front_end is None else joined(network, front_end, waveform)
-    made = Exported(network if whole is None else whole.network)
-    module: Network | FrontEnd = made.network.eval()
-    if whole is not None:
-        module = FrontEnd(whole.front_end, made.network, whole.example_input_array)
+    inner, placed = parts(network, front_end, waveform)
+    made = Exported(inner)
+    module = placed(made.network)
     model = _translated(module)
     made.write(onnx, model)
     strip(model)
-    _check_open(model, _opened(module))
+    _check_open(model, module.open)
     _warn_of_transforms(model)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -146,20 +126,19 @@ def strip(model: Any) -> None:
     _shorten(graph)
 
 
-def _translated(module: Network | FrontEnd) -> Any:
+def _translated(module: Whole) -> Any:
     """The exporter's model."""
     example = module.example_input_array
     one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
-    names = module.inputs if isinstance(module, Network) else ("waveform",)
     device = next((t.device for t in module.buffers()), torch.device("cpu"))
-    opened = _opened(module)
+    opened = module.open
     pairs = list(zip(one, opened, strict=True))
     # A one would be taken for a constant.
     inputs = tuple((torch.cat([x, x]) if 0 in dims else x).to(device) for x, dims in pairs)
     sizes = tuple({d: Dim("batch") if d == 0 else Dim.DYNAMIC for d in dims} for dims in opened)
     shapes: Any = (sizes,) if isinstance(module, Network) else sizes  # one *inputs
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 inputs,
@@ -167,9 +146,9 @@ def _translated(module: Network | FrontEnd) -> Any:
                 external_data=False,
                 verbose=False,
                 dynamic_shapes=shapes,
-                input_names=list(names),
+                input_names=list(module.inputs),
             )
-    except errors.OnnxExporterError as error:
+    except torch.onnx.errors.OnnxExporterError as error:
         raise ValueError(
             f"export: PyTorch's exporter cannot write this network as ONNX, for inputs "
             f"{[tuple(x.shape) for x in inputs]} with the dimensions {opened} open: {_why(error)}. "
@@ -186,11 +165,6 @@ def _why(error: BaseException) -> str:
         error = error.__cause__
     lines = (line.strip() for line in str(error).splitlines())
     return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
-
-
-def _opened(module: Network | FrontEnd) -> tuple[tuple[int, ...], ...]:
-    """The open dimensions of every input; of a waveform it is the batch."""
-    return module.open if isinstance(module, Network) else ((0,),)
 
 
 def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:

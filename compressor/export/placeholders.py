@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.onnx import is_in_onnx_export, ops
 
 from compressor.export import qdq
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
@@ -53,11 +52,12 @@ class Name(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A result of the right shape; outside of an export PyTorch would fill it with zeros."""
-        if not is_in_onnx_export():
+        if not torch.onnx.is_in_onnx_export():
             raise RuntimeError("this network was made for an export and does not run")
         shape = self.shape(tuple(x.shape))
         name = f"{DOMAIN}::Layer"
-        return ops.symbolic(name, (x,), {"number": self.number}, dtype=torch.float32, shape=shape)
+        number = {"number": self.number}
+        return torch.onnx.ops.symbolic(name, (x,), number, dtype=torch.float32, shape=shape)
 
 
 class Exported:

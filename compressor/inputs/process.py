@@ -10,9 +10,11 @@ added up, where nobody should wait, is counted instead.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -176,3 +178,16 @@ class SwitchedOff:
                 self._count -= 1
                 if not self._count:
                     self._switch(self._before)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep warnings and log lines of other packages, on themselves, out of the user's sight."""
+    with exclusive(), warnings.catch_warnings():
+        disabled = logging.root.manager.disable
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

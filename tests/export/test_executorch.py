@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import Result
-from compressor.export.executorch import export, pte_bytes
+from compressor.export.executorch import pte_bytes, write
 from compressor.export.xnnpack import Linear, Rounded, written
 from compressor.network import Network, to_network
 from compressor.network.integer import Requantise
@@ -206,7 +206,7 @@ def test_programs_of_every_layer(form: dict[str, Any], tmp_path: Path) -> None:
     runtime()
     made = small(**form)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    length = export(made, tmp_path / "model.pte")
+    length = write(made, tmp_path / "model.pte")
     content = (tmp_path / "model.pte").read_bytes()
     assert len(content) == length
     x = varied(made, 64, 5)

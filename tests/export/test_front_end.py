@@ -340,3 +340,17 @@ def test_real_clips(shared_data: Path, esc50_root: Path) -> None:
         assert (says.argmax(1) == wanted.argmax(1)).double().mean() >= 0.995
         assert (steps <= 2.001).double().mean() >= 0.999
         assert steps.mean() <= 0.1
+
+
+@pytest.mark.parametrize("name", ["model", "model.safetensors", "model.tflite"])
+def test_a_suffix_without_a_format_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"suffix says the format, .* none of \.onnx, \.pte"):
+        Result(small(), None, None).export(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_has_one_size(tmp_path: Path) -> None:
+    pooled = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1))
+    result = Result(pooled, None, None, (torch.zeros(1, 1, 8, 8),))
+    with pytest.raises(ValueError, match=r"takes one size, .* \[\[3\]\] .* leave varying out"):
+        result.export(tmp_path / "model.pte", varying=(3,))

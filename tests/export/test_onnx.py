@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor import Budget, FrequencyMask, Int8, fit
-from compressor.export.onnx import export, kernels, onnx_bytes
+from compressor.export.onnx import kernels, onnx_bytes, write
 from compressor.export.placeholders import Exported
 from compressor.export.qdq import slabs
 from compressor.network import Network, to_network
@@ -84,7 +84,7 @@ def steps_apart(made: Network, content: bytes, batch: int) -> Tensor:
 def test_every_layer_has_its_kernel(tmp_path: Path) -> None:
     """Any batch, values within one step; stored are integers, and nothing that does not run."""
     made = convert(calibrated(small()))
-    length = export(made, tmp_path / "model.onnx")
+    length = write(made, tmp_path / "model.onnx")
     content = (tmp_path / "model.onnx").read_bytes()
     assert len(content) == length
     found = kernels(content)

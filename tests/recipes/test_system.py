@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compressor.export.onnx import export
+from compressor.export import onnx
 from compressor.network import to_network
 from compressor.network.file import container
 from compressor.storage import read_json, sealed
@@ -67,7 +67,7 @@ def test_onnx_files_say_the_same(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     found = kept(tmp_path)
-    export(to_network(tiny(0).eval(), (X[:1],)), tmp_path / "model-0.onnx")
+    onnx.write(to_network(tiny(0).eval(), (X[:1],)), tmp_path / "model-0.onnx")
     write(tmp_path, found, ["model-0"])
     assert np.abs(read(tmp_path, onnx=True).probabilities(X) - found.probabilities(X)).max() < 1e-5
     (tmp_path / "model-0.onnx").write_bytes(b"no onnx at all")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram, ShapesCollection
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
@@ -78,29 +79,42 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     Raises:
         TraceError: If it does not run or export; names the module that stopped it.
     """
-    with evaluating(model):
-        try:
-            with exclusive(), torch.no_grad(), _bare(), warnings.catch_warnings():
-                # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
-                warnings.filterwarnings("ignore", message=".*assigned during export.*")
-                exported = torch.export.export(model, example, strict=False)
-        except Exception as error:
-            raise TraceError(_failure(model, example, error)) from error
-    _refuse_vmap(model, exported.graph_module)
+    try:
+        program = exported(model, example)
+    except Exception as error:
+        raise TraceError(failure(model, example, error)) from error
+    refuse_vmap(model, program.graph_module)
     first = first_names(model)
-    signature = exported.graph_signature
+    signature = program.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
-    constants = {node: exported.constants[name] for node, name in lifted.items()}
-    autocast = rounds(exported.graph_module)
+    constants = {node: program.constants[name] for node, name in lifted.items()}
+    autocast = rounds(program.graph_module)
     return Program(
-        graph=inlined(exported.graph_module),
+        graph=inlined(program.graph_module),
         weights={str(node): first[name] for node, name in weights.items()},
         constants=constants,
         inputs=tuple(str(name) for name in signature.user_inputs),
         sizes=dict(_sizes(model)),
         autocast=autocast,
     )
+
+
+def exported(
+    model: nn.Module, inputs: tuple[Tensor, ...], sizes: ShapesCollection | None = None
+) -> ExportedProgram:
+    """The program that `torch.export` makes of a model in eval mode; errors are PyTorch's own.
+
+    Args:
+        model: Put into eval mode meanwhile.
+        inputs: Positional arguments.
+        sizes: Which of their dimensions stay open; None for none.
+    """
+    open_sizes: Any = sizes  # which PyTorch's signature forgets
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+        # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
+        warnings.filterwarnings("ignore", message=".*assigned during export.*")
+        return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)
 
 
 def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
@@ -110,8 +124,12 @@ def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
         yield path, {key: value for key, value in attributes.items() if type(value) is int}
 
 
-def _refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
-    """Operations inside a vmap see other shapes than the tensors have: none of them is known."""
+def refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
+    """Refuse operations inside a vmap, which see other shapes than the tensors have.
+
+    Raises:
+        TraceError: If there are any.
+    """
     if any("_vmap_" in str(node.target) for node in program.graph.nodes):
         raise TraceError(
             f"{type(model).__name__} uses torch.vmap, inside which channels cannot be followed: "
@@ -143,7 +161,8 @@ def module_of(node: Node) -> str:
     return paths[-1] if paths else ""
 
 
-def _failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
+def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
+    """Why a model could not be exported, and which of its modules stopped it."""
     shapes = ", ".join(str(tuple(x.shape)) for x in example)
     text = str(error).strip() or type(error).__name__
     return (

@@ -65,9 +65,7 @@ def pte_bytes(
     exir, partitioner = _executorch()
     inner, placed = parts(network, front_end, waveform)
     module = placed(written(inner))
-    example = module.example_input_array
-    inputs: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
-    inputs = tuple(x.cpu() for x in inputs)
+    inputs = tuple(x.cpu() for x in module.example)
     with quiet(), torch.no_grad():
         program = torch.export.export(private_copy(module).cpu(), inputs)
         _single_readers(program.graph_module)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.inputs.copies import private_copy
+from compressor.inputs.tensors import device_of
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.integer import Requantise
 from compressor.quantization.layers import ActivationQuantiser
@@ -36,6 +37,7 @@ class FrontEnd(nn.Module):
 
     Attributes:
         example_input_array: Of the shape of `waveform`, batch first.
+        example: The same, as positional arguments.
         inputs: Its one input.
         open: The open dimensions of that: the batch.
     """
@@ -48,6 +50,7 @@ class FrontEnd(nn.Module):
         self.front_end = front_end.eval()
         self.network = network.eval()
         self.example_input_array = waveform
+        self.example = (waveform,)
 
     def forward(self, waveform: Tensor) -> Any:
         """(batch, samples) or (batch, channel, samples) -> what the network says."""
@@ -92,9 +95,10 @@ def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = Non
             f"({names}): leave it out, or make a model of one input"
         )
     one = _example(front_end, waveform)
-    twin = private_copy(front_end).eval().to(_device(network))
+    device = device_of(network)
+    twin = private_copy(front_end).eval().to(device)
     with torch.no_grad():
-        made: object = twin(one.to(_device(network)))
+        made: object = twin(one.to(device))
     found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
     whole, short = network, without_rows(network)
     if found == _shape(whole):
@@ -157,8 +161,7 @@ def _picks(step: Step) -> bool:
 
 def _rounds(network: Network, step: Step) -> bool:
     """Whether a step rounds values one by one, so that rows may be picked before as well."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
-    return isinstance(called, Requantise | ActivationQuantiser)
+    return isinstance(network.called(step), Requantise | ActivationQuantiser)
 
 
 def _example(front_end: nn.Module, waveform: Tensor | None) -> Tensor:
@@ -183,7 +186,3 @@ def _example(front_end: nn.Module, waveform: Tensor | None) -> Tensor:
 
 def _shape(network: Network) -> Shape:
     return tuple(cast("Tensor", network.example_input_array).shape)
-
-
-def _device(network: Network) -> torch.device:
-    return next((t.device for t in network.buffers()), torch.device("cpu"))

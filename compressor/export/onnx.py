@@ -21,6 +21,7 @@ from torch.export import Dim
 from compressor.export.front_end import Whole, parts
 from compressor.export.placeholders import Exported
 from compressor.inputs.process import quiet
+from compressor.inputs.tensors import device_of
 from compressor.network import Network
 from compressor.storage import write_bytes
 
@@ -128,11 +129,8 @@ def strip(model: Any) -> None:
 
 def _translated(module: Whole) -> Any:
     """The exporter's model."""
-    example = module.example_input_array
-    one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
-    device = next((t.device for t in module.buffers()), torch.device("cpu"))
-    opened = module.open
-    pairs = list(zip(one, opened, strict=True))
+    opened, device = module.open, device_of(module)
+    pairs = list(zip(module.example, opened, strict=True))
     # A one would be taken for a constant.
     inputs = tuple((torch.cat([x, x]) if 0 in dims else x).to(device) for x, dims in pairs)
     sizes = tuple({d: Dim("batch") if d == 0 else Dim.DYNAMIC for d in dims} for dims in opened)

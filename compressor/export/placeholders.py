@@ -125,9 +125,9 @@ class Exported:
             names = ("input", "weight", "bias", "groups")
             args = tuple(step.argument(name) for name in names)
             self._rewrite.edit(step.name, op=op, args=args, kwargs={})
-        if not isinstance(step.op, str):
+        module = self._given.called(step)
+        if module is None:
             return
-        module = self._given.get_submodule(step.op)
         if isinstance(module, IntSum):
             self._rewrite.edit(step.name, op=aten.add.Tensor, args=step.args[:2])
             return
@@ -173,7 +173,7 @@ class Exported:
 
     def _shaped(self, step: Step) -> Shaped:
         """The shape of what a step gives, from that of what it reads."""
-        module = self._given.get_submodule(cast("str", step.op))
+        module = self._given.called(step)
         if isinstance(module, IntMean):
             dims, moves = len(module.window), zip(module.window, module.stride, strict=True)
             each = tuple(moves)
@@ -207,8 +207,7 @@ class Exported:
             cuts.append(limits)
             passed.append(behind)
             behind = only_reader(self._given, behind.name)
-        op = None if behind is None else behind.op
-        grid = self._given.get_submodule(op) if isinstance(op, str) else None
+        grid = self._given.called(behind)
         empty = any(slab.rows[0] >= slab.rows[1] for slab in slabs)
         if empty or not isinstance(grid, Requantise):
             return self._floating(step, module, weight)

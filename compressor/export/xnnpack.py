@@ -182,7 +182,7 @@ def written(network: Network) -> Network:
     rewrite = Rewrite(network)
     grids: dict[str, str] = {}  # of results that stand on a grid: the module that puts them there
     for step in network.steps:
-        called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+        called = network.called(step)
         module = None if called is None else _module(network, step, called)
         if module is not None:
             op = rewrite.add(f"{PLACE}.{step.name}", module)
@@ -234,10 +234,7 @@ def _without_kernel(
 def _join(network: Network, rewrite: Rewrite, step: Step) -> None:
     """Move what is put together to the result's grid first: XNNPACK joins equal grids alone."""
     reader = only_reader(network, step.name)
-    op = None if reader is None else reader.op
-    if reader is None or not isinstance(op, str):
-        return
-    if isinstance(network.get_submodule(op), Requantise):
+    if reader is not None and isinstance(network.called(reader), Requantise):
         parts: list[Ref] = []
         for number, part in enumerate(cast("tuple[Ref, ...]", step.args[0])):
             call = Step(f"{step.name}_{number}", f"{PLACE}.{reader.name}", (part,))

@@ -14,6 +14,11 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_buffers(remove_duplicate=False)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first tensor; the CPU where it has none."""
+    return next((tensor.device for _, tensor in named_tensors(model)), torch.device("cpu"))
+
+
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Every distinct parameter and buffer by name, those outside the state dict included."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -14,6 +14,7 @@ from compressor.counting.stored import Described, Stored
 from compressor.inputs import randomness
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example
+from compressor.inputs.tensors import device_of
 from compressor.network.follow import adapted, counter, learns, switch
 from compressor.network.roles import described
 from compressor.network.steps import Ref, Step, Value, Weight, leaves
@@ -99,9 +100,7 @@ class Network(Described):
         """
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the network takes {len(self.inputs)} inputs, not {len(inputs)}")
-        given = self.example_input_array
-        likes = given if isinstance(given, tuple) else (given,)
-        for name, x, like, opened in zip(self.inputs, inputs, likes, self.open, strict=True):
+        for name, x, like, opened in zip(self.inputs, inputs, self.example, self.open, strict=True):
             if not _fits(tuple(x.shape), tuple(like.shape), opened):
                 raise ValueError(
                     f"the network was made for inputs {name!r} of the shape "
@@ -139,14 +138,18 @@ class Network(Described):
         own = (x.clone() for x in inputs) if self._writes else inputs
         return dict(zip(self.inputs, own, strict=True))
 
+    @property
+    def example(self) -> tuple[Tensor, ...]:
+        """`example_input_array`, one tensor for each input."""
+        given = self.example_input_array
+        return given if isinstance(given, tuple) else (given,)
+
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every result that is a tensor, for the example: a batch of one."""
-        device = next((t.device for t in self._tensors()), torch.device("cpu"))
-        given = self.example_input_array
-        inputs = given if isinstance(given, tuple) else (given,)
+        device = device_of(self)
         with evaluating(self), torch.no_grad(), randomness.preserved():
-            found = self.results(*(x.to(device) for x in inputs))
+            found = self.results(*(x.to(device) for x in self.example))
         return {name: tuple(v.shape) for name, v in found.items() if isinstance(v, Tensor)}
 
     def stored(self) -> Sequence[Stored]:
@@ -164,6 +167,10 @@ class Network(Described):
     def producer(self, value: Value) -> Step | None:
         """The step that makes a result; None for an input and for what is no `Ref`."""
         return self._by_name.get(value.name) if isinstance(value, Ref) else None
+
+    def called(self, step: Step | None) -> nn.Module | None:
+        """The submodule that a step calls; None for an operation, and for no step."""
+        return self.get_submodule(step.op) if step and isinstance(step.op, str) else None
 
     def consumers(self, name: str) -> tuple[Step, ...]:
         """The steps that read a result or input, in order."""
@@ -239,10 +246,6 @@ class Network(Described):
     def _by_name(self) -> dict[str, Step]:
         return {step.name: step for step in self.steps}
 
-    def _tensors(self) -> Iterable[Tensor]:
-        yield from self.parameters()
-        yield from self.buffers()
-
     def result(self, step: Step, values: Mapping[str, Any]) -> Any:
         """What one step makes of earlier results and inputs, given by name."""
         args, kwargs = (self._found(v, values) for v in (step.args, step.kwargs))
@@ -280,7 +283,7 @@ class Network(Described):
     def _device(self, values: Mapping[str, Any]) -> torch.device:
         """Where the inputs are, one of which some step still has to read, or else the weights."""
         given = (v.device for v in values.values() if isinstance(v, Tensor))
-        return next(given, next((t.device for t in self._tensors()), torch.device("cpu")))
+        return next(given, None) or device_of(self)
 
     def _check(self) -> None:
         """Refuse steps that could not run."""

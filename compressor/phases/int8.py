@@ -177,7 +177,7 @@ class Int8:
         """The integers that a network will become, with any scales."""
         prepared = prepare(whole, self.preset, fold_bands=self.fold_bands, bits=session.bits)
         for step in prepared.steps:
-            called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
+            called = prepared.called(step)
             if isinstance(called, ActivationQuantiser):
                 positive = never_negative(prepared, step.args[0])
                 called.grid = self.preset.unsigned if positive else self.preset.signed

@@ -79,7 +79,7 @@ def feeding(network: Network, value: Value) -> ActivationQuantiser:
         ValueError: If it stands on none.
     """
     step = network.producer(Ref(origin(network, value))) if isinstance(value, Ref) else None
-    called = network.get_submodule(step.op) if step and isinstance(step.op, str) else None
+    called = network.called(step)
     if not isinstance(called, ActivationQuantiser):
         raise ValueError(f"convert: no quantiser rounds {value}: was the network prepared?")
     return called
@@ -134,10 +134,7 @@ def _moves(network: Network, step: Step) -> Geometry | None:
 
 def _limit(network: Network, step: Step) -> int:
     """The largest integer that the weight of a layer was trained with."""
-    rounding = network.producer(step.args[1])
-    called = (
-        network.get_submodule(rounding.op) if rounding and isinstance(rounding.op, str) else None
-    )
+    called = network.called(network.producer(step.args[1]))
     return called.limit if isinstance(called, WeightQuantiser) else WEIGHT_LIMIT
 
 
@@ -152,7 +149,7 @@ def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
 
 def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
     """Convert quantisers and average pooling; leave dropout out."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    called = network.called(step)
     if isinstance(called, ActivationQuantiser):
         module = rewrite.add(f"{PLACE}.{step.name}", Requantise(called.scale, called.grid))
         rewrite.edit(step.name, op=module)

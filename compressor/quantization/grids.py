@@ -39,5 +39,5 @@ def put_on_grid(network: Network, value: Value) -> Step | None:
 
 def requantise(network: Network, step: Step) -> Requantise | None:
     """What a step calls, if that moves values to a grid."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    called = network.called(step)
     return called if isinstance(called, Requantise) else None

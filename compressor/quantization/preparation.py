@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from compressor.inputs.evaluation import evaluating
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import Layer
-from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
+from compressor.quantization.layers import ActivationQuantiser, WeightQuantiser
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
@@ -72,13 +72,6 @@ def quantisers(network: nn.Module) -> dict[str, ActivationQuantiser]:
     """The quantisers of a network's activations, by name."""
     named = network.named_modules()
     return {name: module for name, module in named if isinstance(module, ActivationQuantiser)}
-
-
-def set_mode(network: nn.Module, mode: Mode) -> None:
-    """Let all quantisers of a network, those of weights too, round (FAKE) or pass on (OFF)."""
-    for module in network.modules():
-        if isinstance(module, (ActivationQuantiser, WeightQuantiser)):
-            module.mode = mode
 
 
 def grids(network: nn.Module) -> dict[str, list[int]]:

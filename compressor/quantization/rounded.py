@@ -80,8 +80,7 @@ def weight_name(network: Network, step: Step) -> str | None:
 
 def rounds_weights(network: Network, step: Step) -> bool:
     """Whether a step calls a quantiser of weights."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
-    return isinstance(called, WeightQuantiser)
+    return isinstance(network.called(step), WeightQuantiser)
 
 
 def geometry(network: Network, step: Step) -> Geometry | None:

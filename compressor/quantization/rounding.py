@@ -34,7 +34,7 @@ def rounded_once(network: Network, place: str) -> Network:
     """
     rewrite = Rewrite(network)
     for step in network.steps:
-        called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+        called = network.called(step)
         target = _target(network, step)
         if target is None:
             continue

@@ -54,7 +54,7 @@ def _positive(step: Step) -> bool:
 
 def _before(network: Network, step: Step) -> list[Value]:
     """What a result's sign depends on; nothing where that is not known."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    called = network.called(step)
     kept = packet(step) in (*MOVING, *DROPOUTS) or window(network, step) is not None
     if kept or isinstance(called, ActivationQuantiser):
         return list(step.args[:1])

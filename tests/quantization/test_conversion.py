@@ -18,14 +18,13 @@ from compressor.network.integer import IntConv, IntLinear, IntMean, Requantise, 
 from compressor.network.sums import IntSum
 from compressor.phases.int8 import Int8
 from compressor.quantization.conversion import convert
-from compressor.quantization.layers import Mode
+from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.preparation import (
     calibrate,
     grids,
     prepare,
     quantisers,
     set_grids,
-    set_mode,
 )
 from compressor.quantization.presets import ORT, TENSORRT, Preset
 from tests.helpers.int8_nets import NETS, bare, calibrated, examples, integers, rounded, trained
@@ -120,7 +119,9 @@ def test_off_is_the_network_and_names_persist() -> None:
     model = bare("BC-ResNet")
     plain = model
     prepared = calibrated(model)
-    set_mode(prepared, Mode.OFF)
+    for module in prepared.modules():
+        if isinstance(module, ActivationQuantiser | WeightQuantiser):
+            module.mode = Mode.OFF
     x = examples(model, 2)
     assert torch.equal(prepared(x), plain(x))
     names = {name for name, _ in plain.named_parameters()}

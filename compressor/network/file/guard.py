@@ -10,7 +10,7 @@ in `compressor.network.file.hazards`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +27,7 @@ from compressor.network.file.hazards import (
     refuse_weight_norm,
     repeats,
 )
-from compressor.network.steps import Ref, Step, Value, Weight, mapped
+from compressor.network.steps import Ref, Step, Value, Weight, leaves, mapped
 
 if TYPE_CHECKING:
     from compressor.network.core import Network
@@ -132,9 +132,7 @@ class _Sizes(TorchDispatchMode):
 
 def _times(network: Network, inputs: Sequence[Tensor]) -> int:
     """How many times more the inputs hold than the example, at least one."""
-    given = network.example_input_array
-    example = given if isinstance(given, tuple) else (given,)
-    here, there = (sum(x.numel() for x in xs) for xs in (inputs, example))
+    here, there = (sum(x.numel() for x in xs) for xs in (inputs, network.example))
     return max(1, math.ceil(here / max(1, there)))
 
 
@@ -173,8 +171,9 @@ def _result(
     """What a step makes, without memory."""
     sizes.covered = step.op is aten.istft.default
     try:
-        if isinstance(step.op, str):
-            return _called(network.get_submodule(step.op), args, kwargs, sizes)
+        called = network.called(step)
+        if called is not None:
+            return _called(called, args, kwargs, sizes)
         if isinstance(step.op, OpOverload):
             return _operation(step.op, args, kwargs)
         return _function(step.op, args, kwargs)
@@ -312,15 +311,8 @@ def _twin(x: Tensor) -> Tensor:
 
 def _bytes(value: Any) -> int:
     """Bytes of all tensors in a result, and of the objects that they are."""
-    return sum(x.numel() * x.element_size() + _OBJECT for x in _tensors(value))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in cast("list[Any]", value):
-            yield from _tensors(item)
+    found = (x for x in leaves(value) if isinstance(x, Tensor))
+    return sum(x.numel() * x.element_size() + _OBJECT for x in found)
 
 
 def _name(op: Callable[..., Any]) -> str:

@@ -88,8 +88,7 @@ def from_plain(
         guard = None if limit is None else partial(rehearse, most=limit)
         made = _network(data, tensors, guard).eval()
         if guard is not None:
-            given = made.example_input_array
-            guard(made, given if isinstance(given, tuple) else (given,))
+            guard(made, made.example)
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         text = f"{type(error).__name__}: {line(error)}"
         raise ValueError(f"its structure makes no network ({text})") from error
@@ -156,9 +155,8 @@ def _prefixes(name: str) -> list[str]:
 
 
 def _inputs(network: Network) -> list[Plain]:
-    given = network.example_input_array
-    example = given if isinstance(given, tuple) else (given,)
-    parts = zip(network.inputs, example, network.open, batch_dimensions(example), strict=True)
+    usual_dims = batch_dimensions(network.example)
+    parts = zip(network.inputs, network.example, network.open, usual_dims, strict=True)
     return [
         [
             name,

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 import models
 from compressor.inputs.copies import private_copy
-from compressor.network import Network, Ref, Rewrite, Step, packet, to_network
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet, to_network
 from compressor.network.file import container, kinds
 from compressor.network.file.operations import operation
 from compressor.network.file.plain import from_plain, to_plain
 from compressor.network.file.streams import STREAMS
+from compressor.network.tree import branch, plant
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 
@@ -33,14 +34,21 @@ aten = torch.ops.aten
 
 def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) -> Network:
     """Uniform weights (the hardest to deflate) as integers, normalisation as bias and scale."""
-    rewrite, source = Rewrite(made), torch.Generator().manual_seed(0)
+    source = torch.Generator().manual_seed(0)
+    rewrite = Rewrite(made)
+
+    def add(name: str, tensor: Tensor) -> Weight:
+        owner, _, leaf = name.rpartition(".")
+        plant(branch(rewrite._tree, owner), leaf, tensor)
+        return Weight(name)
+
     for step in made.steps:
         if packet(step) is aten.conv2d:
             name = step.args[1].name
             w = torch.rand(made.tensor(name).shape, generator=source) - 0.5
             steps = w.abs().amax((1, 2, 3), keepdim=True) / (2 ** (bits - 1) - 1)
             q = (w / steps).round() * (torch.rand(w.shape, generator=source) < keep)
-            weight = rewrite.add_tensor(name.replace(".weight", ".integers"), q.to(torch.int8))
+            weight = add(name.replace(".weight", ".integers"), q.to(torch.int8))
             cast = Step(f"{step.name}_w", aten.to.dtype, (weight, torch.float32))
             rewrite.edit(step.name, args=(step.args[0], Ref(cast.name), *step.args[2:]))
             rewrite.insert_before(step.name, cast)
@@ -51,11 +59,11 @@ def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) 
             shifted = Step(
                 f"{step.name}_b",
                 aten.add.Tensor,
-                (step.args[0], rewrite.add_tensor(f"{owner}.shift", bias)),
+                (step.args[0], add(f"{owner}.shift", bias)),
                 {},
                 step.module,
             )
-            factor = rewrite.add_tensor(f"{owner}.scale", scale.half() if half else scale)
+            factor = add(f"{owner}.scale", scale.half() if half else scale)
             rewrite.insert_before(step.name, shifted)
             scaled = Step(f"{step.name}_s", aten.mul.Tensor, (Ref(shifted.name), factor))
             rewrite.replace([step.name], scaled)

@@ -270,7 +270,7 @@ class _Guard(TorchDispatchMode):
 
 @cache
 def _is_free(op: OpOverload) -> bool:
-    """Whether `op` surely holds no convolution and no matrix product."""
+    """True if `op` surely holds no convolution and no matrix product."""
     if op.namespace != "aten":
         return op.namespace in {"prim", "profiler"}  # bookkeeping: the device of a tensor and such
     name = op._opname.rstrip("_")  # noqa: SLF001 - an in-place form is as free as the plain one
@@ -279,7 +279,7 @@ def _is_free(op: OpOverload) -> bool:
 
 
 def _is_marked_free(op: OpOverload) -> bool:
-    """Whether PyTorch marks `op` as elementwise, as a view, or as making a tensor of numbers."""
+    """True if PyTorch marks `op` as elementwise, as a view, or as making a tensor of numbers."""
     schema = op._schema  # noqa: SLF001 - what an operation aliases is written nowhere else
     returns = [result.alias_info for result in schema.returns]
     view = any(alias is not None and not alias.is_write for alias in returns)

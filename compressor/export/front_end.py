@@ -58,7 +58,7 @@ class FrontEnd(nn.Module):
 
 
 Whole = Network | FrontEnd
-"""What is exported."""
+"""A network to export, behind a front end or alone."""
 
 
 def parts(
@@ -116,7 +116,7 @@ def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = Non
 
 
 def rows_read(network: Network) -> tuple[int, ...] | None:
-    """Which rows of its input a network reads, counted in the full input; None if all of them."""
+    """Rows of its input that a network reads, counted in the full input; None if all of them."""
     seen: Tensor | None = None
     for step in _selections(network):
         picked = network.tensor(cast("Weight", step.args[2])).cpu()
@@ -151,7 +151,7 @@ def _selections(network: Network) -> list[Step]:
 
 
 def _picks(step: Step) -> bool:
-    """Whether a step picks rows by a list that the network holds."""
+    """True if a step picks rows by a list that the network holds."""
     return (
         packet(step) is aten.index_select
         and step.args[1] == ROWS
@@ -160,7 +160,7 @@ def _picks(step: Step) -> bool:
 
 
 def _rounds(network: Network, step: Step) -> bool:
-    """Whether a step rounds values one by one, so that rows may be picked before as well."""
+    """True if a step rounds values one by one, so that rows may be picked before as well."""
     return isinstance(network.called(step), Requantise | ActivationQuantiser)
 
 

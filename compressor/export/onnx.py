@@ -85,7 +85,7 @@ def onnx_bytes(
 
 
 def kernels(content: bytes) -> Counter[str]:
-    """What ONNX Runtime would run, on a CPU at its default settings: kernels by type.
+    """Kernels by type that ONNX Runtime would run, on a CPU at its default settings.
 
     Integer convolutions, sums and so on are named QLinearConv, QLinearAdd; Conv is one that runs in
     floating point.
@@ -158,7 +158,7 @@ def _translated(module: Whole) -> Any:
 
 
 def _why(error: BaseException) -> str:
-    """What an error began with, in a line."""
+    """The first cause of an error, in a line."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = (line.strip() for line in str(error).splitlines())

@@ -56,8 +56,9 @@ class Name(nn.Module):
             raise RuntimeError("this network was made for an export and does not run")
         shape = self.shape(tuple(x.shape))
         name = f"{DOMAIN}::Layer"
-        number = {"number": self.number}
-        return torch.onnx.ops.symbolic(name, (x,), number, dtype=torch.float32, shape=shape)
+        return torch.onnx.ops.symbolic(
+            name, (x,), {"number": self.number}, dtype=torch.float32, shape=shape
+        )
 
 
 class Exported:
@@ -112,7 +113,7 @@ class Exported:
         model.opset_import.extend(kept)
 
     def _signed(self) -> bool:
-        """Whether all weights are written signed: as the activations that they meet are."""
+        """True if all weights are written signed: as the activations that they meet are."""
         each = self._given.modules()
         return any(isinstance(m, Requantise) and m.grid.dtype is torch.int8 for m in each)
 
@@ -139,7 +140,7 @@ class Exported:
             self._rewrite.edit(step.name, op=op, args=renamed(step.args[:1], self._passed))
 
     def _write(self, step: Step, module: nn.Module) -> qdq.Write | None:
-        """What writes a module; None if it is not one of ours."""
+        """The writer of a module; None if it is not one of ours."""
         if isinstance(module, Requantise):
             return qdq.on_grid(module)
         if isinstance(module, IntMean):
@@ -151,7 +152,7 @@ class Exported:
         return None
 
     def _layer(self, step: Step, module: IntConv | IntLinear) -> qdq.Write:
-        """What writes a layer with a weight."""
+        """The writer of a layer with a weight."""
         weight = self._given.tensor(cast("Weight", step.args[1]))
         shape = self._given.shapes[step.name]
         if isinstance(module, IntTransposed) or wraps(self._given, step, module, weight):

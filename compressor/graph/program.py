@@ -39,7 +39,7 @@ class Program:
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
         sizes: Whole numbers among the attributes of every module, by name of the module.
-        autocast: Whether the model itself runs some of them in lower precision than these say.
+        autocast: True if the model itself runs some of them in lower precision than these say.
     """
 
     graph: FxGraph
@@ -118,7 +118,7 @@ def exported(
 
 
 def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
-    """What every module remembers in whole numbers."""
+    """Whole numbers among the attributes of every module."""
     for path, module in model.named_modules():
         attributes: dict[str, object] = vars(module)
         yield path, {key: value for key, value in attributes.items() if type(value) is int}

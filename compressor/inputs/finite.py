@@ -31,7 +31,7 @@ def on(loss: Callable[[nn.Module, Batch], Tensor], batch: Batch) -> Callable[[nn
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no entry is NaN or infinite; whole numbers never are."""
+    """True if no entry is NaN or infinite; whole numbers never are."""
     counts = tensor.is_floating_point() or tensor.is_complex()
     return not counts or bool(torch.isfinite(tensor).all())
 
@@ -42,7 +42,7 @@ def odd(model: nn.Module) -> list[str]:
 
 
 def where(model: nn.Module, run: Call, batch: Batch = ()) -> str:
-    """Where a number that is not finite comes from, as the end of a sentence.
+    """The origin of a number that is not finite, as the end of a sentence.
 
     Args:
         model: A copy of it is run, in eval mode.
@@ -169,7 +169,7 @@ def check_result(model: nn.Module, given: nn.Module, example: tuple[Tensor, ...]
 
 
 def answers(model: nn.Module, example: tuple[Tensor, ...]) -> bool:
-    """Whether a model's outputs for an input are finite, in eval mode."""
+    """True if a model's outputs for an input are finite, in eval mode."""
     scratch = private_copy(model)
     with evaluating(scratch), torch.no_grad(), randomness.preserved():
         return all(map(is_finite, tensors(scratch(*(x.detach().clone() for x in example)))))

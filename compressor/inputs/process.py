@@ -1,4 +1,4 @@
-"""What belongs to the whole process, used by one thread at a time and left as it was found.
+"""State of the whole process, used by one thread at a time and left as it was found.
 
 PyTorch keeps its random generators, its switches (which library runs a convolution), the state of
 `torch.export`, Python its warning filters and log levels once in a process, for all threads. A
@@ -138,7 +138,7 @@ _SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "plain attention": (cuda.math_sdp_enabled, cuda.enable_math_sdp),
     "cudnn attention": (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
 }
-"""How PyTorch's switches are read and set."""
+"""Readers and setters of PyTorch's switches."""
 
 
 class SwitchedOff:

@@ -1,11 +1,23 @@
-"""The tensors of any module by name: parameters and buffers, tied ones, and new values for them."""
+"""Tensors of any module, by name and on which device, and what lies in nested containers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Everything in nested tuples, lists and dictionaries, in order."""
+    if isinstance(value, Mapping):
+        value = tuple(cast("Mapping[Any, Any]", value).values())
+    if isinstance(value, list | tuple):
+        for item in cast("tuple[Any, ...]", value):
+            yield from leaves(item)
+    else:
+        yield value
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -79,7 +79,7 @@ def to_network(
 def _batch(
     model: nn.Module, one: tuple[Tensor, ...], batched: tuple[bool, ...], varying: Varying | None
 ) -> Batch:
-    """How the example becomes a batch of any size.
+    """Batches of any size from the example.
 
     Where the example is a batch of one, a further input that begins with a one may have no batch:
     it has none if the model runs on a batch of two only when that input is left as it is.
@@ -158,7 +158,7 @@ def _written(model: nn.Module, batch: Batch, only: int = 0) -> Network:
 
 
 def _batched(model: nn.Module, example: Example | None) -> tuple[bool, ...]:
-    """Which inputs have the batch as their first dimension: those that are as long as the first."""
+    """True for inputs that begin with the batch: those that are as long as the first."""
     given: Any = model.example_input_array if example is None else example
     tensors = cast("tuple[Tensor, ...]", given if isinstance(given, tuple) else (given,))
     return tuple(x.dim() > 0 and x.shape[:1] == tensors[0].shape[:1] for x in tensors)
@@ -220,7 +220,7 @@ def _tensor_names(model: nn.Module, program: ExportedProgram, tree: Holder) -> d
 
 
 def _only_looks(node: Node) -> bool:
-    """Whether an operation only makes sure of something, which held for the example."""
+    """True if an operation only makes sure of something, which held for the example."""
     return node.op == "call_function" and any(part in str(node.target) for part in _CHECKS)
 
 
@@ -258,7 +258,7 @@ def _value(value: Any, names: Mapping[str, str]) -> Value:
 
 
 def _averages(model: nn.Module, step: Step) -> bool:
-    """Whether it is a batch normalisation with ``momentum=None``, which exports as a zero."""
+    """True if it is a batch normalisation with ``momentum=None``, which exports as a zero."""
     running = step.argument("running_mean") if packet(step) is aten.batch_norm else None
     if not isinstance(running, Weight):
         return False
@@ -272,7 +272,7 @@ def _without_momentum(step: Step) -> Step:
 
 
 def _outputs(model: nn.Module, program: ExportedProgram, results: list[Value]) -> Value:
-    """What the model returns, with a `Ref` in the place of every tensor."""
+    """The model's outputs, with a `Ref` in the place of every tensor."""
     kinds = program.graph_signature.output_specs
     mine = [r for r, s in zip(results, kinds, strict=True) if s.kind is OutputKind.USER_OUTPUT]
     structure: Any = program.call_spec.out_spec

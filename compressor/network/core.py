@@ -14,10 +14,10 @@ from compressor.counting.stored import Described, Stored
 from compressor.inputs import randomness
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example
-from compressor.inputs.tensors import device_of
+from compressor.inputs.tensors import device_of, leaves
 from compressor.network.follow import adapted, counter, learns, switch
 from compressor.network.roles import described
-from compressor.network.steps import Ref, Step, Value, Weight, leaves
+from compressor.network.steps import Ref, Step, Value, Weight
 from compressor.network.tree import Holder, adopt, planted
 
 Shape = tuple[int, ...]
@@ -239,7 +239,7 @@ class Network(Described):
         return found
 
     def extra_repr(self) -> str:
-        """What `print(network)` shows."""
+        """Text for `print(network)`."""
         return f"{len(self.steps)} steps, inputs: {', '.join(self.inputs)}"
 
     @cached_property
@@ -247,7 +247,7 @@ class Network(Described):
         return {step.name: step for step in self.steps}
 
     def result(self, step: Step, values: Mapping[str, Any]) -> Any:
-        """What one step makes of earlier results and inputs, given by name."""
+        """The result of one step, from earlier results and inputs by name."""
         args, kwargs = (self._found(v, values) for v in (step.args, step.kwargs))
         if isinstance(step.op, str):
             return self.get_submodule(step.op)(*args, **kwargs)
@@ -281,7 +281,7 @@ class Network(Described):
         return self._device(values) if kind is torch.device else value
 
     def _device(self, values: Mapping[str, Any]) -> torch.device:
-        """Where the inputs are, one of which some step still has to read, or else the weights."""
+        """Device of an input that some step still has to read, or else of the weights."""
         given = (v.device for v in values.values() if isinstance(v, Tensor))
         return next(given, None) or device_of(self)
 
@@ -326,7 +326,7 @@ def batch_dimensions(example: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
 
 
 def _fits(shape: Shape, like: Shape, opened: Sequence[int]) -> bool:
-    """Whether a shape is another one but where it is open."""
+    """True if a shape is another one but where it is open."""
     if len(shape) != len(like):
         return False
     pairs = enumerate(zip(shape, like, strict=True))

@@ -23,7 +23,7 @@ from torch.nn import functional
 from compressor.network.steps import Ref, Step, Value, Weight, packet
 
 _MODES = ("training", "train", "use_input_stats")
-"""What the argument is called that says whether an operation trains."""
+"""Names of the argument that says whether an operation trains."""
 
 aten = torch.ops.aten
 
@@ -64,7 +64,7 @@ def adapted(
 
 
 def learns(step: Step) -> bool:
-    """Whether it is a normalisation whose statistics, which it writes into, are no buffers."""
+    """True if it is a normalisation whose statistics, which it writes into, are no buffers."""
     norm = packet(step) in (aten.batch_norm, aten.instance_norm)
     return norm and any(
         isinstance(step.argument(name), Ref) for name in ("running_mean", "running_var")

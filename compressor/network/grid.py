@@ -52,13 +52,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Integers:
-    """What an int8 layer holds.
+    """Content of an int8 layer.
 
     Attributes:
         weight: int8, of the shape of the original.
         scale: float32 (channels,) or (channels, sub_bands); negative where the gain is.
         bias: int32 of the same shape, or float32 where it was asked for: then it is added last.
-        large: Whether sums may leave the whole numbers that single precision holds.
+        large: True if sums may leave the whole numbers that single precision holds.
     """
 
     weight: Tensor

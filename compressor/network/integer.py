@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ _without_nnpack = SwitchedOff(lambda enabled: nnpack.set_flags(enabled)[0])
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution moves; one number for each dimension of its kernel.
+    """The moves of a convolution; one number for each dimension of its kernel.
 
     Attributes:
         stride: Steps between outputs.
@@ -72,7 +72,7 @@ _TRANSPOSED: tuple[Callable[..., Tensor], ...] = (
 
 
 def _empty(large: bool) -> Integers:  # noqa: FBT001 - the one thing that is no tensor
-    """What a layer is made of before its tensors are put in."""
+    """Content of a layer before its tensors are put in."""
     none = torch.empty(0)
     return Integers(none, none, none, large)
 
@@ -99,7 +99,7 @@ class Requantise(Integral):
 
     @classmethod
     def from_plain(cls, settings: dict[str, Any]) -> Requantise:
-        """What `plain` told of; the scale is put in afterwards."""
+        """The module that `plain` told of; the scale is put in afterwards."""
         return cls(torch.ones(()), Grid(*map(int, settings["grid"])))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,16 +108,16 @@ class Requantise(Integral):
 
 
 class _Layer(Integral):
-    """What layers with weights share.
+    """Sums and scales, which all layers with weights share.
 
     Attributes:
-        large: Whether sums may leave what single precision holds exactly.
+        large: True if sums may leave what single precision holds exactly.
     """
 
     input_scale: Tensor
-    """What one step of the input is worth, ()."""
+    """The worth of one step of the input, ()."""
     scale: Tensor
-    """What one step of the weights is worth, times the gain that follows; see `Integers`."""
+    """The worth of one step of the weights, times the gain that follows; see `Integers`."""
     bias: Tensor
     """Added to the sums where it is int32, to the results where it is float32."""
     roles = MappingProxyType({"input_scale": Role.SCALE, "scale": Role.SCALE, "bias": Role.BIAS})
@@ -178,8 +178,8 @@ class IntConv(_Layer):
         return {"moves": [g.stride, g.padding, g.dilation, g.groups], "large": int(self.large)}
 
     @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntConv:
-        """What `plain` told of; tensors are put in afterwards."""
+    def from_plain(cls, settings: dict[str, Any]) -> Self:
+        """The module that `plain` told of; tensors are put in afterwards."""
         stride, padding, dilation, groups = settings["moves"]
         moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups))
         return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
@@ -234,12 +234,11 @@ class IntTransposed(IntConv):
         return super().plain() | {"more": self.geometry.more}
 
     @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntTransposed:
-        """What `plain` told of; tensors are put in afterwards."""
-        stride, padding, dilation, groups = settings["moves"]
-        more = tuple(map(int, settings["more"]))
-        moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups), more)
-        return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
+    def from_plain(cls, settings: dict[str, Any]) -> Self:
+        """The module that `plain` told of; tensors are put in afterwards."""
+        made = super().from_plain(settings)
+        made.geometry = replace(made.geometry, more=tuple(map(int, settings["more"])))
+        return made
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """The plain operation, without scales and bias."""
@@ -262,7 +261,7 @@ class IntLinear(_Layer):
 
     @classmethod
     def from_plain(cls, settings: dict[str, Any]) -> IntLinear:
-        """What `plain` told of; tensors are put in afterwards."""
+        """The module that `plain` told of; tensors are put in afterwards."""
         return cls(_empty(bool(settings["large"])), torch.ones(()))
 
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
@@ -311,7 +310,7 @@ class IntMean(Integral):
 
     @classmethod
     def from_plain(cls, settings: dict[str, Any]) -> IntMean:
-        """What `plain` told of; the scale is put in afterwards."""
+        """The module that `plain` told of; the scale is put in afterwards."""
         window = tuple(map(int, settings["window"]))
         stride = tuple(map(int, settings.get("stride", window)))
         return cls(window, stride, torch.ones(()))

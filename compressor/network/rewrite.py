@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from compressor.inputs.tensors import all_tensors
+from compressor.inputs.tensors import all_tensors, leaves
 from compressor.network.core import Network
 from compressor.network.follow import counter
-from compressor.network.steps import Ref, Step, Value, Weight, leaves, renamed
+from compressor.network.steps import Ref, Step, Value, Weight, renamed
 from compressor.network.tree import Holder, adopt, branch
 
 
@@ -160,7 +160,7 @@ def _drop_unread(tree: nn.Module, steps: list[Step], outputs: Value) -> None:
 
 
 def _ends(path: str) -> list[int]:
-    """Where the names around a dotted name end, its own end among them."""
+    """Ends of the names around a dotted name, its own among them."""
     return [n for n, letter in enumerate(path) if letter == "."] + [len(path)]
 
 

@@ -1,4 +1,4 @@
-"""What every tensor of a network is for, read off the steps that use it."""
+"""Roles of a network's tensors, read off the steps that use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is made of: results, stored tensors, and the operations between them."""
+"""Parts of a network: results, stored tensors, and the operations between them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from torch._ops import OpOverload
+
+from compressor.inputs.tensors import leaves
 
 Value = Any
 """An argument: a number, text, data type, `Ref`, `Weight`, None, or a tuple of such."""
@@ -64,7 +66,7 @@ class Step:
 
     @property
     def writes(self) -> bool:
-        """Whether it writes into a tensor that exists before it."""
+        """True if it writes into a tensor that exists before it."""
         return isinstance(self.op, OpOverload) and self.op._schema.is_mutable  # noqa: SLF001
 
     def argument(self, name: str, default: Value = None) -> Value:
@@ -105,17 +107,6 @@ def schema(step: Step) -> Any:
     if not isinstance(step.op, OpOverload):
         raise ValueError(f"step {step.name!r} runs {step.op!r}, which has no schema")
     return step.op._schema  # noqa: SLF001 - written nowhere else
-
-
-def leaves(value: Value) -> Iterator[Value]:
-    """Everything in nested tuples, lists and dictionaries, in order."""
-    if isinstance(value, Mapping):
-        value = tuple(cast("Mapping[Any, Value]", value).values())
-    if isinstance(value, list | tuple):
-        for item in cast("tuple[Value, ...]", value):
-            yield from leaves(item)
-    else:
-        yield value
 
 
 def mapped(value: Value, change: Callable[[Value], Value]) -> Value:

@@ -27,7 +27,7 @@ class IntSum(Integral):
 
     @classmethod
     def from_plain(cls, settings: dict[str, Any]) -> IntSum:
-        """What `plain` told of."""
+        """The module that `plain` told of."""
         one, other, result = (Grid(*map(int, grid)) for grid in settings["grids"])
         return cls((one, other, result))
 

@@ -128,7 +128,7 @@ def _layer(
 
 
 def _moves(network: Network, step: Step) -> Geometry | None:
-    """How a convolution moves; None for a matrix product."""
+    """The moves of a convolution; None for a matrix product."""
     return None if packet(step) is aten.linear else geometry(network, step)
 
 
@@ -164,7 +164,7 @@ def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
 
 
 def _rounded(network: Network, value: Value) -> bool:
-    """Whether a value stands on a grid."""
+    """True if a value stands on a grid."""
     try:
         feeding(network, value)
     except ValueError:

@@ -31,7 +31,7 @@ _DEAD_BIAS = 1 << 22
 
 @dataclass(frozen=True)
 class Affine:
-    """What follows a layer, channel by channel: ``gain * y + shift``, in double precision.
+    """A gain and a shift for each channel of a layer: ``gain * y + shift``, in double precision.
 
     Attributes:
         gain: (channels,), or (channels, sub_bands) where sub-bands of frequency differ.
@@ -61,7 +61,7 @@ def identity(channels: int, device: torch.device | None = None) -> Affine:
 def batch_norm(
     weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
 ) -> Affine:
-    """What a batch normalisation does in evaluation; all tensors (channels,)."""
+    """Gain and shift of a batch normalisation in evaluation; all tensors (channels,)."""
     gain = torch.rsqrt(variance.detach().double() + eps)
     gain = gain if weight is None else gain * weight.detach().double()
     shift = -mean.detach().double() * gain

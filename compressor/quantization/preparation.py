@@ -43,7 +43,7 @@ def prepare(
         fold_bands: Normalisation by sub-bands (SubSpectralNorm) behind a convolution becomes part
             of its scales, one for each channel and sub-band; else it is an operation of its own,
             with its input and output rounded.
-        learned: Whether scales of activations are parameters.
+        learned: True if scales of activations are parameters.
         bits: Of the weights that are to have fewer than the preset's, by name of the parameter.
 
     Raises:

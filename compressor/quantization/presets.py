@@ -1,4 +1,4 @@
-"""Which integers stand for an activation: the grids that runtimes have fast kernels for.
+"""Integers that stand for an activation: the grids that runtimes have fast kernels for.
 
 Weights are symmetric everywhere, one scale for each output channel (see
 `compressor.quantization.fake`). Activations have one scale for a whole tensor, and runtimes differ

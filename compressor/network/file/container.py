@@ -37,7 +37,7 @@ FORMAT = 1
 
 _KEY = "compressor"
 _TABLE = struct.Struct(f"<{2 * (len(STREAMS) + 1)}I")
-"""Of every stream, the structure first: bytes when read, bytes as stored (fewer: deflated)."""
+"""Two lengths of every stream, the structure first: when read, and as stored (fewer: deflated)."""
 
 
 _HEADER = 1 << 16
@@ -198,7 +198,7 @@ def _file(streams: list[bytes], stored: list[bytes] | None = None) -> bytes:
 
 
 class _RefusedError(ValueError):
-    """What is wrong with a file, said with its name."""
+    """A fault of a file, said with its name."""
 
 
 def _opened(content: bytes, name: str, allowance: Allowance) -> list[bytes]:

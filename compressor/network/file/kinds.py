@@ -15,7 +15,7 @@ from compressor.network.integer import IntConv, IntLinear, IntMean, IntTranspose
 from compressor.network.sums import IntSum
 
 Settings = dict[str, Any]
-"""What JSON can hold."""
+"""Anything that JSON can hold."""
 
 
 class Kind(Protocol):

@@ -24,7 +24,7 @@ from compressor.network.tree import Holder, branch, plant
 from compressor.wording import line
 
 Plain = Any
-"""What JSON can hold."""
+"""Anything that JSON can hold."""
 
 _DEEPEST = 64
 """Branches that a tensor may lie in."""
@@ -36,7 +36,7 @@ _SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
 _PARAMETER, _FROZEN, _BUFFER, _TEMPORARY = range(4)
-"""What a tensor is: a parameter, one without gradient, a buffer, one no `state_dict` has."""
+"""Kinds of a tensor: a parameter, one without gradient, a buffer, one no `state_dict` has."""
 
 
 def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
@@ -237,7 +237,7 @@ def _made(kind: str, settings: dict[str, Plain] | None = None) -> nn.Module:
 
 
 def _output(value: Value, ago: Callable[[str], int], numbers: Mapping[str, int]) -> Plain:
-    """What is returned, with containers by name: JSON knows no tuple."""
+    """Outputs as JSON, with containers by name: JSON knows no tuple."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Value]", value).items()
         return {"dict": [[key, _output(item, ago, numbers)] for key, item in items]}

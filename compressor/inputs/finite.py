@@ -10,6 +10,7 @@ already answered, is not held against its result.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -73,11 +74,8 @@ def _layer(model: nn.Module, run: Call) -> tuple[str, str] | None:
 
     for name, module in scratch.named_modules():
         module.register_forward_hook(look(name))
-    try:
-        with evaluating(scratch), torch.no_grad(), randomness.preserved():
-            run(scratch)
-    except Exception:  # noqa: BLE001 - it serves to explain another error
-        return found[0] if found else None
+    with suppress(Exception), evaluating(scratch), torch.no_grad(), randomness.preserved():
+        run(scratch)  # it serves to explain another error
     return found[0] if found else None
 
 

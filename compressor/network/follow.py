@@ -20,7 +20,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional
 
-from compressor.network.steps import Ref, Step, Value, Weight, packet
+from compressor.network.steps import Ref, Step, Weight, packet
 
 _MODES = ("training", "train", "use_input_stats")
 """Names of the argument that says whether an operation trains."""
@@ -56,11 +56,19 @@ def adapted(
     given = _bound(op, args, kwargs)
     name = switch(op)
     given[name] = given[name] or training
-    if packet(step) is aten.batch_norm:
-        return _batch_norm(given, count)
+    if packet(step) not in (aten.batch_norm, aten.instance_norm):
+        return op(**given)
+    # Through `functional`, which asks whether cuDNN is on where it runs, not where it was exported.
+    del given["cudnn_enabled"]
     if packet(step) is aten.instance_norm:
-        return _instance_norm(given)
-    return op(**given)
+        return functional.instance_norm(**given)
+    # As `torch.nn.BatchNorm2d.forward`: counts the batches; no momentum means their plain mean.
+    momentum: float | None = given["momentum"]
+    if count is not None:
+        count.add_(1)
+        momentum = 1.0 / float(count) if momentum is None else momentum
+    given["momentum"] = 0.0 if momentum is None else momentum
+    return functional.batch_norm(**given)
 
 
 def learns(step: Step) -> bool:
@@ -93,35 +101,3 @@ def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
         else:
             bound[declared.name] = declared.default_value
     return bound
-
-
-def _batch_norm(given: dict[str, Any], count: Tensor | None) -> Tensor:
-    """As `torch.nn.BatchNorm2d.forward`: counts the batches; no momentum means their plain mean."""
-    momentum: Value = given["momentum"]
-    if count is not None:
-        count.add_(1)
-        momentum = 1.0 / float(count) if momentum is None else momentum
-    # Through `functional`, which asks whether cuDNN is on where it runs, not where it was exported.
-    return functional.batch_norm(
-        given["input"],
-        given["running_mean"],
-        given["running_var"],
-        given["weight"],
-        given["bias"],
-        given["training"],
-        0.0 if momentum is None else momentum,
-        given["eps"],
-    )
-
-
-def _instance_norm(given: dict[str, Any]) -> Tensor:
-    return functional.instance_norm(
-        given["input"],
-        given["running_mean"],
-        given["running_var"],
-        given["weight"],
-        given["bias"],
-        given["use_input_stats"],
-        given["momentum"],
-        given["eps"],
-    )

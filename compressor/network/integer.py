@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -71,12 +71,6 @@ _TRANSPOSED: tuple[Callable[..., Tensor], ...] = (
 """By the number of a kernel's dimensions, one less."""
 
 
-def _empty(large: bool) -> Integers:  # noqa: FBT001 - the one thing that is no tensor
-    """Content of a layer before its tensors are put in."""
-    none = torch.empty(0)
-    return Integers(none, none, none, large)
-
-
 class Requantise(Integral):
     """Moves values to a grid: the converted form of `ActivationQuantiser`.
 
@@ -92,15 +86,6 @@ class Requantise(Integral):
         super().__init__()
         self.grid = grid
         self.register_buffer("scale", scale.detach().clone().float())
-
-    def plain(self) -> dict[str, Any]:
-        """Everything but the scale, for a stored network."""
-        return {"grid": [self.grid.low, self.grid.high, self.grid.zero]}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Requantise:
-        """The module that `plain` told of; the scale is put in afterwards."""
-        return cls(torch.ones(()), Grid(*map(int, settings["grid"])))
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, which is kept; float32."""
@@ -172,18 +157,6 @@ class IntConv(_Layer):
         super().__init__(integers, input_scale)
         self.geometry = geometry
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the tensors, for a stored network."""
-        g = self.geometry
-        return {"moves": [g.stride, g.padding, g.dilation, g.groups], "large": int(self.large)}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Self:
-        """The module that `plain` told of; tensors are put in afterwards."""
-        stride, padding, dilation, groups = settings["moves"]
-        moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups))
-        return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
-
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
         """Convolve.
 
@@ -229,17 +202,6 @@ class IntTransposed(IntConv):
     adds them up in floating point, as this does.
     """
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the tensors, for a stored network."""
-        return super().plain() | {"more": self.geometry.more}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Self:
-        """The module that `plain` told of; tensors are put in afterwards."""
-        made = super().from_plain(settings)
-        made.geometry = replace(made.geometry, more=tuple(map(int, settings["more"])))
-        return made
-
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """The plain operation, without scales and bias."""
         g, convolve = self.geometry, _TRANSPOSED[weight.dim() - 3]
@@ -254,15 +216,6 @@ class IntLinear(_Layer):
         integers: From `compressor.quantization.folding.fold`; its weight is not kept.
         input_scale: Scale of the input's grid, of shape ().
     """
-
-    def plain(self) -> dict[str, Any]:
-        """Everything but the tensors, for a stored network."""
-        return {"large": int(self.large)}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntLinear:
-        """The module that `plain` told of; tensors are put in afterwards."""
-        return cls(_empty(bool(settings["large"])), torch.ones(()))
 
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
         """(..., inputs) on the input's grid, int8 (outputs, inputs) -> float32 (..., outputs).
@@ -303,18 +256,6 @@ class IntMean(Integral):
         self.stride = stride or window
         self.register_buffer("input_scale", input_scale.detach().clone().float())
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the scale, for a stored network."""
-        same = self.stride == self.window
-        return {"window": self.window} | ({} if same else {"stride": self.stride})
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntMean:
-        """The module that `plain` told of; the scale is put in afterwards."""
-        window = tuple(map(int, settings["window"]))
-        stride = tuple(map(int, settings.get("stride", window)))
-        return cls(window, stride, torch.ones(()))
-
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...) on the input's grid -> float32 means, windows for entries."""
         count = math.prod(self.window)
@@ -342,16 +283,6 @@ class Scale(Integral):
         super().__init__()
         self.register_buffer("gain", gain.float())
         self.register_buffer("shift", shift.float())
-
-    def plain(self) -> dict[str, Any]:
-        """Nothing: it is its tensors."""
-        return {}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Scale:
-        """Its tensors are put in afterwards."""
-        del settings
-        return cls(torch.ones(1), torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...); shape is kept. Sub-bands split the first of the rest evenly."""

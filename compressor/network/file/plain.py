@@ -222,8 +222,9 @@ def _calls(place: nn.Module, part: str) -> bool:
 
 
 def _settings(network: Network, name: str) -> list[Plain]:
-    module: Any = network.get_submodule(name)
-    kind, settings = kind_of(module, name), module.plain()
+    module = network.get_submodule(name)
+    kind = kind_of(module, name)
+    settings = KINDS[kind].plain(module)
     return [kind, settings] if settings else [kind]
 
 
@@ -233,7 +234,7 @@ def _made(kind: str, settings: dict[str, Plain] | None = None) -> nn.Module:
             f"it calls a module of the kind {kind!r}; known are {', '.join(KINDS)}: it was written "
             "by a newer version, or by something else"
         )
-    return KINDS[kind].from_plain(settings or {})
+    return KINDS[kind].made(settings or {})
 
 
 def _output(value: Value, ago: Callable[[str], int], numbers: Mapping[str, int]) -> Plain:

@@ -315,17 +315,11 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor**self.power
 
-    def plain(self) -> dict[str, Any]:
-        return {"power": self.power}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Scaled:
-        return cls(**settings)
-
 
 def test_the_librarys_own_modules_are_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.network.file.plain.KINDS", {"scaled": Scaled})
-    monkeypatch.setattr(kinds, "KINDS", {"scaled": Scaled})
+    known = {"scaled": kinds.Kind(Scaled, lambda m: {"power": m.power}, lambda s: Scaled(**s))}
+    monkeypatch.setattr("compressor.network.file.plain.KINDS", known)
+    monkeypatch.setattr(kinds, "KINDS", known)
     rewrite = Rewrite(to_network(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3)))
     scaled = Scaled(2)
     scaled.factor = torch.tensor([5.0, 7.0], dtype=torch.float64)

@@ -27,6 +27,7 @@ from compressor.network.file.streams import STREAMS
 from compressor.network.tree import branch, plant
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
+from tests.helpers.stream_sizes import sizes
 
 aten = torch.ops.aten
 # A network with int8 weights, as the integer reference has them: a tensor of its own and a scale.
@@ -127,10 +128,10 @@ def test_dense_int8_bcresnet_8_takes_at_most_1_1_bytes_a_parameter(*, half: bool
     model = bcresnet(8)
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters == 321_068
-    sizes = container.sizes(int8(model, half=half))
-    assert sum(size.stored for size in sizes.values()) <= 1.1 * parameters
-    assert sizes["structure"].stored < 2500
-    assert sizes["container"].stored < 300
+    found = sizes(int8(model, half=half))
+    assert sum(size.stored for size in found.values()) <= 1.1 * parameters
+    assert found["structure"].stored < 2500
+    assert found["container"].stored < 300
 
 
 def test_fewer_bits_and_zeros_make_it_smaller(small: Network) -> None:
@@ -175,11 +176,11 @@ def test_the_integer_reference_is_rebuilt(model: nn.Module) -> None:
 
 
 def test_sizes_add_up_to_the_file(small: Network) -> None:
-    sizes = container.sizes(small)
-    assert list(sizes) == ["structure", *STREAMS, "container"]
-    assert sum(size.stored for size in sizes.values()) == len(container.pack(small))
-    assert all(size.stored <= size.raw for size in sizes.values())
-    assert sizes["values"].raw == sum(t.numel() for t in small.buffers() if t.dtype == torch.int8)
+    found = sizes(small)
+    assert list(found) == ["structure", *STREAMS, "container"]
+    assert sum(size.stored for size in found.values()) == len(container.pack(small))
+    assert all(size.stored <= size.raw for size in found.values())
+    assert found["values"].raw == sum(t.numel() for t in small.buffers() if t.dtype == torch.int8)
 
 
 # Files that are not what they should be.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from compressor.budget import Budget, required
-from compressor.counting.measuring import Example
 from compressor.errors import BudgetError, TraceError, TrainingError
 from compressor.graph.keep import names_of
 from compressor.inputs import randomness
@@ -24,6 +23,7 @@ from compressor.inputs.checks import (
     too_few,
 )
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
 from compressor.network import Network

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from compressor.errors import TrainingError
 from compressor.graph.graph import Graph, Weight
-from compressor.graph.program import evaluating
 from compressor.graph.structure import Structure
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch, split
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss, cross_entropy
 

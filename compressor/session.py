@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost, required
-from compressor.counting.measuring import Example, measure
+from compressor.counting.measuring import measure
 from compressor.graph.graph import Quadratic
 from compressor.graph.keep import names_of
 from compressor.graph.program import example_of
@@ -33,6 +33,7 @@ from compressor.graph.structure import Structure, full, restrict
 from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_data, example_given
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.phases import Phase, Prune
 from compressor.phases.arguments import check_session, check_stored
@@ -66,8 +67,7 @@ class Session:
 
     Attributes:
         given: The model as given; never touched.
-        original: The same, or what a change of its input has made of it (see `transform`): what
-            `structure` is a part of.
+        original: The same, changed by `transform` or not; what `structure` is a part of.
         teacher: The dense network that `Distill` learns from: the model given, or, after a `Train`
             phase, what it was then.
         model: The model that shrinks; train this one.

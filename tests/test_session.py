@@ -17,7 +17,7 @@ from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
 from compressor.fitting import fit
 from compressor.graph.structure import Structure
-from compressor.network import network
+from compressor.network import to_network
 from compressor.network.file.container import pack
 from compressor.phases import Prune
 from compressor.run.descent import embed, on_the_way
@@ -281,7 +281,7 @@ def test_infeasible_budgets_name_what_is_reachable() -> None:
 
 
 def packed(model: nn.Module, example: Tensor) -> int:
-    return len(pack(network(model, example)))
+    return len(pack(to_network(model, example)))
 
 
 @pytest.mark.slow

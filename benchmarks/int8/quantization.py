@@ -30,7 +30,7 @@ from benchmarks.int8.nets import CASES, SPEECH, Case, Trained, trained
 from benchmarks.int8.page import Measured, Way, report
 from compressor import measure
 from compressor.export.onnx import onnx_bytes
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.file import container
 from compressor.network.integer import IntConv
 from compressor.quantization.presets import VNNI
@@ -62,7 +62,7 @@ def made_of(case: Case, found: Trained, whole: Network) -> dict[str, File | str]
 def measured(case: Case, turns: int) -> Measured:
     """Everything about one network."""
     found = trained(case)
-    whole = network(found.model)
+    whole = to_network(found.model)
     made = made_of(case, found, whole)
     sound = {name: file for name, file in made.items() if isinstance(file, File)}
     there = operations(whole)

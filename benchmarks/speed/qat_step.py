@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.common.command import parser, started
 from benchmarks.common.contest import Call, alternate, ratios
 from benchmarks.common.tables import listed, page, publish, table
-from compressor.network import network
+from compressor.network import to_network
 from compressor.quantization import fake, layers
 from compressor.quantization.layers import ActivationQuantiser
 from compressor.quantization.preparation import calibrate, prepare
@@ -73,7 +73,7 @@ def model() -> nn.Module:
 
 def ours(*, learned: bool) -> nn.Module:
     """This library's."""
-    prepared = prepare(network(model().train()), learned=learned)
+    prepared = prepare(to_network(model().train()), learned=learned)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # untrained, as it says
         calibrate(prepared, [(EXAMPLES,)])

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,9 @@ from compressor.counting.stored import COUNTED, Compressed, Described, Role, Sto
 from compressor.errors import CountError
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
-from compressor.inputs.models import as_example, check_model, suggested
+from compressor.inputs.example import Example, one_input
+from compressor.inputs.models import check_model
 from compressor.inputs.process import exclusive
-from compressor.wording import kind
-
-Example = Tensor | tuple[Tensor, ...]
-"""Input of a model: one tensor, or a tuple of positional arguments, batch first."""
 
 _MOVING_AND_SORTING = """
     cat stack constant_pad_nd copy _to_copy _unsafe_view repeat repeat_interleave roll flip
@@ -210,44 +207,6 @@ def mask_of(module: nn.Module, name: str) -> Tensor | None:
     return None if plain == name else dict(module.named_buffers(recurse=False)).get(plain + "_mask")
 
 
-def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor, ...]:
-    """The positional arguments of one input: copies of `example` cut to its first item.
-
-    Args:
-        model: Whose `example_input_array` is used where `example` is None.
-        example: A tensor or a tuple of tensors, batch first. The first tensor's dimension 0 is the
-            batch; a tensor whose dimension 0 differs is no batch and stays whole.
-
-    Raises:
-        ValueError: If there is no model or no example, or an empty one.
-        TypeError: If the example is neither a tensor nor a tuple of tensors.
-    """
-    check_model(model)
-    given: object = example if example is not None else getattr(model, "example_input_array", None)
-    if given is None:
-        raise ValueError(
-            f"{type(model).__name__} has no example input to run it on. Pass one of your inputs, "
-            f"batch first, or zeros of its shape, for instance {suggested(model)}, or set the "
-            "model's example_input_array."
-        )
-    inputs = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
-    tensors = tuple(x for x in inputs if isinstance(x, Tensor))
-    if not tensors or len(tensors) < len(inputs):
-        raise TypeError(
-            "an example is a tensor or a tuple of tensors (positional arguments), not "
-            f"{kind(given)}{as_example(given)}."
-        )
-    if not tensors[0].ndim:
-        raise ValueError(
-            f"the example is a single number, without a batch: pass for instance {suggested(model)}"
-        )
-    batch = tensors[0].shape[:1]
-    if batch == (0,):
-        raise ValueError("the example is an empty batch; one input is needed to count its MACs.")
-    # Clones: a forward pass may write into its input.
-    return tuple((x[:1] if x.shape[:1] == batch else x).detach().clone() for x in tensors)
-
-
 def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
     """Output of `model` for `inputs`.
 
@@ -311,7 +270,7 @@ class _Guard(TorchDispatchMode):
 
 @cache
 def _is_free(op: OpOverload) -> bool:
-    """Whether `op` surely holds no convolution and no matrix product."""
+    """True if `op` surely holds no convolution and no matrix product."""
     if op.namespace != "aten":
         return op.namespace in {"prim", "profiler"}  # bookkeeping: the device of a tensor and such
     name = op._opname.rstrip("_")  # noqa: SLF001 - an in-place form is as free as the plain one
@@ -320,7 +279,7 @@ def _is_free(op: OpOverload) -> bool:
 
 
 def _is_marked_free(op: OpOverload) -> bool:
-    """Whether PyTorch marks `op` as elementwise, as a view, or as making a tensor of numbers."""
+    """True if PyTorch marks `op` as elementwise, as a view, or as making a tensor of numbers."""
     schema = op._schema  # noqa: SLF001 - what an operation aliases is written nowhere else
     returns = [result.alias_info for result in schema.returns]
     view = any(alias is not None and not alias.is_write for alias in returns)

@@ -1,4 +1,4 @@
-"""Which tensors are weights while a model runs: its parameters, and what is made of these alone.
+"""The tensors that are weights while a model runs: parameters, and what is made of these alone.
 
 An operation that PyTorch's counter has no formula for costs no multiply-accumulates here as long as
 no weight goes into it: a Fourier transform of a signal, a sort, a non-maximum suppression. With a
@@ -8,12 +8,11 @@ signal, whatever weights it was multiplied with: those products have been counte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
+
+from compressor.inputs.tensors import leaves
 
 PACKED = (torch.int8, torch.uint8, torch.qint8, torch.quint8, torch.qint32)
 """Types in which buffers hold weights: networks of integers have no parameters."""
@@ -35,45 +34,34 @@ class Origins:
         self.constants = {id(t): t for t in buffers if id(t) not in self.weights}
 
     def weighs(self, given: object) -> bool:
-        """Whether there is a weight, or an object that may hold one, among some arguments."""
+        """True if there is a weight, or an object that may hold one, among some arguments."""
         return any(
             isinstance(value, torch.ScriptObject) or id(value) in self.weights
-            for value in _leaves(given)
+            for value in leaves(given)
         )
 
     def follow(self, op: OpOverload, given: object, made: object) -> None:
         """Note what an operation made, or wrote into, of what it was given."""
-        sources = [x for x in _leaves(given) if isinstance(x, Tensor)]
+        sources = [x for x in leaves(given) if isinstance(x, Tensor)]
         if _names_shape(op):
             sources = []
         elif any(id(x) not in self.weights and id(x) not in self.constants for x in sources):
-            for result in _leaves(made):
+            for result in leaves(made):
                 self._forget(result)
             return
         place = self.weights if any(id(x) in self.weights for x in sources) else self.constants
-        for result in _leaves(made):
+        for result in leaves(made):
             if isinstance(result, Tensor):
                 self._forget(result)
                 place[id(result)] = result
 
     def _forget(self, tensor: object) -> None:
-        """What an operation in place has mixed with a signal is one."""
+        """Forget a tensor that an operation in place has mixed with a signal: it is one."""
         self.weights.pop(id(tensor), None)
         self.constants.pop(id(tensor), None)
 
 
 def _names_shape(op: OpOverload) -> bool:
-    """Whether an operation takes no more of its tensor than shape and type."""
+    """True if an operation takes no more of its tensor than shape and type."""
     name = op._opname  # noqa: SLF001 - what an operation is called is written nowhere else
     return name.endswith("_like") or name.startswith("new_")
-
-
-def _leaves(value: object) -> Iterator[object]:
-    """Everything in nested tuples, lists and mappings."""
-    if isinstance(value, Mapping):
-        value = list(cast("Mapping[Any, Any]", value).values())
-    if isinstance(value, (tuple, list)):
-        for item in cast("list[Any]", value):
-            yield from _leaves(item)
-    else:
-        yield value

@@ -1,4 +1,4 @@
-"""What stored tensors are for, said by the modules that hold them otherwise than as parameters.
+"""Roles of stored tensors, said by the modules that hold them otherwise than as parameters.
 
 A network of data has none of the layers by which a counter knows a bias from a norm, and one of
 integers has no parameters at all. So both say it themselves, and whoever counts need not know how
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Role(Enum):
-    """What a tensor is for."""
+    """The purpose of a tensor."""
 
     WEIGHT = auto()
     """It is multiplied with what comes in, or is any other parameter."""
@@ -27,7 +27,7 @@ class Role(Enum):
     STATISTICS = auto()
     """Its running mean or variance."""
     SCALE = auto()
-    """What a step of integers is worth: part of how numbers are written, no parameter."""
+    """The worth of a step of integers: part of how numbers are written, no parameter."""
     NONE = auto()
     """Nothing that is learned."""
 

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compressor.export.front_end import FrontEnd, joined
+from compressor.export.front_end import parts
 from compressor.export.xnnpack import decomposed, written
 from compressor.inputs.copies import private_copy
-from compressor.inputs.process import exclusive
+from compressor.inputs.process import quiet
 from compressor.network import Network
 from compressor.storage import write_bytes
 
 
-def export(
+def write(
     network: Network,
     path: str | os.PathLike[str],
     front_end: nn.Module | None = None,
@@ -37,7 +36,7 @@ def export(
     `Int8(fold_bands=False)` these are integers too, and normalisation by sub-bands is not.
 
     Args:
-        network: From `compressor.network.network`, or the integer reference.
+        network: From `compressor.network.to_network`, or the integer reference.
         path: Replaced in one step if it exists.
         front_end: From waveforms to the network's input, as `compressor.export.front_end.joined`
             takes it; None for none. It must do without Fourier transforms.
@@ -45,7 +44,8 @@ def export(
 
     Raises:
         ImportError: If executorch is missing.
-        ValueError: If the front end does not fit the network.
+        ValueError: If the front end does not fit the network, or the network leaves a size open
+            beside the batch.
     """
     content = pte_bytes(network, front_end, waveform)
     write_bytes(Path(path), content)
@@ -55,18 +55,18 @@ def export(
 def pte_bytes(
     network: Network, front_end: nn.Module | None = None, waveform: Tensor | None = None
 ) -> bytes:
-    """The content of the file that `export` writes; arguments and errors likewise."""
+    """The content of the file that `write` writes; arguments and errors likewise."""
+    varying = [dims for opened in network.open if (dims := [d for d in opened if d])]
+    if varying:
+        raise ValueError(
+            f"export: a program for ExecuTorch takes one size, and the network leaves the "
+            f"dimensions {varying} of its inputs open: leave varying out, or write .onnx"
+        )
     exir, partitioner = _executorch()
-    whole = None if front_end is None else joined(network, front_end, waveform)
-    made = written(network if whole is None else whole.network).eval()
-    module: Network | FrontEnd = made
-    if whole is not None:
-        module = FrontEnd(whole.front_end, made, whole.example_input_array)
-    example = module.example_input_array
-    inputs: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
-    inputs = tuple(x.cpu() for x in inputs)
-    with exclusive(), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's remarks on itself
+    inner, placed = parts(network, front_end, waveform)
+    module = placed(written(inner))
+    inputs = tuple(x.cpu() for x in module.example)
+    with quiet(), torch.no_grad():
         program = torch.export.export(private_copy(module).cpu(), inputs)
         _single_readers(program.graph_module)
         lowered = exir.to_edge_transform_and_lower(

@@ -7,12 +7,14 @@ out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from compressor.inputs.copies import private_copy
+from compressor.inputs.tensors import device_of
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.integer import Requantise
 from compressor.quantization.layers import ActivationQuantiser
@@ -35,17 +37,42 @@ class FrontEnd(nn.Module):
 
     Attributes:
         example_input_array: Of the shape of `waveform`, batch first.
+        example: The same, as positional arguments.
+        inputs: Its one input.
+        open: The open dimensions of that: the batch.
     """
+
+    inputs = ("waveform",)
+    open = ((0,),)
 
     def __init__(self, front_end: nn.Module, network: Network, waveform: Tensor) -> None:
         super().__init__()
         self.front_end = front_end.eval()
         self.network = network.eval()
         self.example_input_array = waveform
+        self.example = (waveform,)
 
     def forward(self, waveform: Tensor) -> Any:
         """(batch, samples) or (batch, channel, samples) -> what the network says."""
         return self.network(self.front_end(waveform))
+
+
+Whole = Network | FrontEnd
+"""A network to export, behind a front end or alone."""
+
+
+def parts(
+    network: Network, front_end: nn.Module | None, waveform: Tensor | None
+) -> tuple[Network, Callable[[Network], Whole]]:
+    """The network that a format rewrites, and what puts the rewritten one in its place.
+
+    The place is evaluation mode, behind the front end if there is one; arguments and errors are
+    those of `joined`.
+    """
+    if front_end is None:
+        return network, lambda made: made.eval()
+    whole = joined(network, front_end, waveform)
+    return whole.network, lambda made: FrontEnd(whole.front_end, made, whole.example_input_array)
 
 
 def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = None) -> FrontEnd:
@@ -68,9 +95,10 @@ def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = Non
             f"({names}): leave it out, or make a model of one input"
         )
     one = _example(front_end, waveform)
-    twin = private_copy(front_end).eval().to(_device(network))
+    device = device_of(network)
+    twin = private_copy(front_end).eval().to(device)
     with torch.no_grad():
-        made: object = twin(one.to(_device(network)))
+        made: object = twin(one.to(device))
     found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
     whole, short = network, without_rows(network)
     if found == _shape(whole):
@@ -88,7 +116,7 @@ def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = Non
 
 
 def rows_read(network: Network) -> tuple[int, ...] | None:
-    """Which rows of its input a network reads, counted in the full input; None if all of them."""
+    """Rows of its input that a network reads, counted in the full input; None if all of them."""
     seen: Tensor | None = None
     for step in _selections(network):
         picked = network.tensor(cast("Weight", step.args[2])).cpu()
@@ -123,7 +151,7 @@ def _selections(network: Network) -> list[Step]:
 
 
 def _picks(step: Step) -> bool:
-    """Whether a step picks rows by a list that the network holds."""
+    """True if a step picks rows by a list that the network holds."""
     return (
         packet(step) is aten.index_select
         and step.args[1] == ROWS
@@ -132,9 +160,8 @@ def _picks(step: Step) -> bool:
 
 
 def _rounds(network: Network, step: Step) -> bool:
-    """Whether a step rounds values one by one, so that rows may be picked before as well."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
-    return isinstance(called, Requantise | ActivationQuantiser)
+    """True if a step rounds values one by one, so that rows may be picked before as well."""
+    return isinstance(network.called(step), Requantise | ActivationQuantiser)
 
 
 def _example(front_end: nn.Module, waveform: Tensor | None) -> Tensor:
@@ -159,7 +186,3 @@ def _example(front_end: nn.Module, waveform: Tensor | None) -> Tensor:
 
 def _shape(network: Network) -> Shape:
     return tuple(cast("Tensor", network.example_input_array).shape)
-
-
-def _device(network: Network) -> torch.device:
-    return next((t.device for t in network.buffers()), torch.device("cpu"))

@@ -6,29 +6,27 @@ Needs the `onnx` extra: onnx and onnxscript to write, onnxruntime to look at wha
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
-from torch.onnx import errors
 
-from compressor.export.front_end import FrontEnd, joined
+from compressor.export.front_end import Whole, parts
 from compressor.export.placeholders import Exported
-from compressor.inputs.process import exclusive
+from compressor.inputs.process import quiet
+from compressor.inputs.tensors import device_of
 from compressor.network import Network
 from compressor.storage import write_bytes
 
 
-def export(
+def write(
     network: Network,
     path: str | os.PathLike[str],
     front_end: nn.Module | None = None,
@@ -46,7 +44,7 @@ def export(
     Runtime computes with large errors where the length is no power of two: write them as products.
 
     Args:
-        network: From `compressor.network.network`, or the integer reference.
+        network: From `compressor.network.to_network`, or the integer reference.
         path: Replaced in one step if it exists.
         front_end: From waveforms to the network's input, as `compressor.export.front_end.joined`
             takes it; None for none.
@@ -66,35 +64,18 @@ SIGNED = 3
 """ONNX's number for int8, `TensorProto.INT8`."""
 
 
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Without the exporter's remarks on itself, as on packages that it could have used."""
-    logger = logging.getLogger("torch.onnx")
-    with exclusive():
-        before = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            logger.setLevel(before)
-
-
 def onnx_bytes(
     network: Network, front_end: nn.Module | None = None, waveform: Tensor | None = None
 ) -> bytes:
-    """The content of the file that `export` writes; arguments and errors likewise."""
+    """The content of the file that `write` writes; arguments and errors likewise."""
     onnx = _onnx()
-    whole = None if front_end is None else joined(network, front_end, waveform)
-    made = Exported(network if whole is None else whole.network)
-    module: Network | FrontEnd = made.network.eval()
-    if whole is not None:
-        module = FrontEnd(whole.front_end, made.network, whole.example_input_array)
+    inner, placed = parts(network, front_end, waveform)
+    made = Exported(inner)
+    module = placed(made.network)
     model = _translated(module)
     made.write(onnx, model)
     strip(model)
-    _check_open(model, _opened(module))
+    _check_open(model, module.open)
     _warn_of_transforms(model)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -104,7 +85,7 @@ def onnx_bytes(
 
 
 def kernels(content: bytes) -> Counter[str]:
-    """What ONNX Runtime would run, on a CPU at its default settings: kernels by type.
+    """Kernels by type that ONNX Runtime would run, on a CPU at its default settings.
 
     Integer convolutions, sums and so on are named QLinearConv, QLinearAdd; Conv is one that runs in
     floating point.
@@ -146,20 +127,16 @@ def strip(model: Any) -> None:
     _shorten(graph)
 
 
-def _translated(module: Network | FrontEnd) -> Any:
+def _translated(module: Whole) -> Any:
     """The exporter's model."""
-    example = module.example_input_array
-    one: tuple[Tensor, ...] = example if isinstance(example, tuple) else (example,)
-    names = module.inputs if isinstance(module, Network) else ("waveform",)
-    device = next((t.device for t in module.buffers()), torch.device("cpu"))
-    opened = _opened(module)
-    pairs = list(zip(one, opened, strict=True))
+    opened, device = module.open, device_of(module)
+    pairs = list(zip(module.example, opened, strict=True))
     # A one would be taken for a constant.
     inputs = tuple((torch.cat([x, x]) if 0 in dims else x).to(device) for x, dims in pairs)
     sizes = tuple({d: Dim("batch") if d == 0 else Dim.DYNAMIC for d in dims} for dims in opened)
     shapes: Any = (sizes,) if isinstance(module, Network) else sizes  # one *inputs
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 inputs,
@@ -167,9 +144,9 @@ def _translated(module: Network | FrontEnd) -> Any:
                 external_data=False,
                 verbose=False,
                 dynamic_shapes=shapes,
-                input_names=list(names),
+                input_names=list(module.inputs),
             )
-    except errors.OnnxExporterError as error:
+    except torch.onnx.errors.OnnxExporterError as error:
         raise ValueError(
             f"export: PyTorch's exporter cannot write this network as ONNX, for inputs "
             f"{[tuple(x.shape) for x in inputs]} with the dimensions {opened} open: {_why(error)}. "
@@ -181,16 +158,11 @@ def _translated(module: Network | FrontEnd) -> Any:
 
 
 def _why(error: BaseException) -> str:
-    """What an error began with, in a line."""
+    """The first cause of an error, in a line."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = (line.strip() for line in str(error).splitlines())
     return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
-
-
-def _opened(module: Network | FrontEnd) -> tuple[tuple[int, ...], ...]:
-    """The open dimensions of every input; of a waveform it is the batch."""
-    return module.open if isinstance(module, Network) else ((0,),)
 
 
 def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.onnx import is_in_onnx_export, ops
 
 from compressor.export import qdq
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
@@ -53,11 +52,13 @@ class Name(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A result of the right shape; outside of an export PyTorch would fill it with zeros."""
-        if not is_in_onnx_export():
+        if not torch.onnx.is_in_onnx_export():
             raise RuntimeError("this network was made for an export and does not run")
         shape = self.shape(tuple(x.shape))
         name = f"{DOMAIN}::Layer"
-        return ops.symbolic(name, (x,), {"number": self.number}, dtype=torch.float32, shape=shape)
+        return torch.onnx.ops.symbolic(
+            name, (x,), {"number": self.number}, dtype=torch.float32, shape=shape
+        )
 
 
 class Exported:
@@ -112,7 +113,7 @@ class Exported:
         model.opset_import.extend(kept)
 
     def _signed(self) -> bool:
-        """Whether all weights are written signed: as the activations that they meet are."""
+        """True if all weights are written signed: as the activations that they meet are."""
         each = self._given.modules()
         return any(isinstance(m, Requantise) and m.grid.dtype is torch.int8 for m in each)
 
@@ -125,9 +126,9 @@ class Exported:
             names = ("input", "weight", "bias", "groups")
             args = tuple(step.argument(name) for name in names)
             self._rewrite.edit(step.name, op=op, args=args, kwargs={})
-        if not isinstance(step.op, str):
+        module = self._given.called(step)
+        if module is None:
             return
-        module = self._given.get_submodule(step.op)
         if isinstance(module, IntSum):
             self._rewrite.edit(step.name, op=aten.add.Tensor, args=step.args[:2])
             return
@@ -139,7 +140,7 @@ class Exported:
             self._rewrite.edit(step.name, op=op, args=renamed(step.args[:1], self._passed))
 
     def _write(self, step: Step, module: nn.Module) -> qdq.Write | None:
-        """What writes a module; None if it is not one of ours."""
+        """The writer of a module; None if it is not one of ours."""
         if isinstance(module, Requantise):
             return qdq.on_grid(module)
         if isinstance(module, IntMean):
@@ -151,7 +152,7 @@ class Exported:
         return None
 
     def _layer(self, step: Step, module: IntConv | IntLinear) -> qdq.Write:
-        """What writes a layer with a weight."""
+        """The writer of a layer with a weight."""
         weight = self._given.tensor(cast("Weight", step.args[1]))
         shape = self._given.shapes[step.name]
         if isinstance(module, IntTransposed) or wraps(self._given, step, module, weight):
@@ -173,7 +174,7 @@ class Exported:
 
     def _shaped(self, step: Step) -> Shaped:
         """The shape of what a step gives, from that of what it reads."""
-        module = self._given.get_submodule(cast("str", step.op))
+        module = self._given.called(step)
         if isinstance(module, IntMean):
             dims, moves = len(module.window), zip(module.window, module.stride, strict=True)
             each = tuple(moves)
@@ -207,8 +208,7 @@ class Exported:
             cuts.append(limits)
             passed.append(behind)
             behind = only_reader(self._given, behind.name)
-        op = None if behind is None else behind.op
-        grid = self._given.get_submodule(op) if isinstance(op, str) else None
+        grid = self._given.called(behind)
         empty = any(slab.rows[0] >= slab.rows[1] for slab in slabs)
         if empty or not isinstance(grid, Requantise):
             return self._floating(step, module, weight)

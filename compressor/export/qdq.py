@@ -27,7 +27,7 @@ SAFE = 64
 """Largest signed weight of which two products with 255 fit into 16 bits."""
 
 UNSIGNED_ZERO = 128
-"""What stands for 0 in an unsigned weight."""
+"""The integer that stands for 0 in an unsigned weight."""
 
 
 class Writer:
@@ -36,7 +36,7 @@ class Writer:
     Attributes:
         nodes: `NodeProto`, in order.
         constants: `TensorProto`, each once but for signed weights.
-        signed: Whether all weights are written as int8; else those are that are safe, and others as
+        signed: True if all weights are written as int8; else those are that are safe, and others as
             uint8 with zero point 128.
     """
 
@@ -45,7 +45,7 @@ class Writer:
 
         Args:
             onnx: The package.
-            signed: Whether all weights are written as int8.
+            signed: True if all weights are written as int8.
             prefix: What all names begin with.
         """
         self._onnx = onnx

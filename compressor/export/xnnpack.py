@@ -73,7 +73,7 @@ class Rounded(nn.Module):
 
 
 class _Weighted(nn.Module):
-    """What layers with a weight share: int8 numbers, a positive scale for each output, a bias."""
+    """Content of layers with a weight: int8 numbers, a positive scale for each output, a bias."""
 
     stored: Tensor
     scale: Tensor
@@ -149,7 +149,7 @@ class Floating(nn.Module):
         self.register_buffer("bias", given.spread(float_bias(given), shape, weight.dim()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer takes."""
+        """An input of the layer -> its result."""
         return self.product(x, self.stored) * self.scale + self.bias
 
 
@@ -182,7 +182,7 @@ def written(network: Network) -> Network:
     rewrite = Rewrite(network)
     grids: dict[str, str] = {}  # of results that stand on a grid: the module that puts them there
     for step in network.steps:
-        called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+        called = network.called(step)
         module = None if called is None else _module(network, step, called)
         if module is not None:
             op = rewrite.add(f"{PLACE}.{step.name}", module)
@@ -210,7 +210,7 @@ def float_bias(given: IntConv | IntLinear) -> Tensor:
 
 
 def _module(network: Network, step: Step, called: nn.Module) -> nn.Module | None:
-    """What stands for a module of the integer reference; None where it stays."""
+    """The stand-in of a module of the integer reference; None where it stays."""
     if isinstance(called, Requantise):
         return Rounded(called)
     if isinstance(called, IntMean):
@@ -226,7 +226,7 @@ def _module(network: Network, step: Step, called: nn.Module) -> nn.Module | None
 def _without_kernel(
     network: Network, step: Step, called: IntConv | IntLinear, weight: Tensor
 ) -> bool:
-    """Whether XNNPACK has no integer kernel for a layer."""
+    """True if XNNPACK has no integer kernel for a layer."""
     odd = isinstance(called, IntTransposed) or called.scale.dim() > 1 or weight.dim() > 4
     return odd or wraps(network, step, called, weight)
 
@@ -234,10 +234,7 @@ def _without_kernel(
 def _join(network: Network, rewrite: Rewrite, step: Step) -> None:
     """Move what is put together to the result's grid first: XNNPACK joins equal grids alone."""
     reader = only_reader(network, step.name)
-    op = None if reader is None else reader.op
-    if reader is None or not isinstance(op, str):
-        return
-    if isinstance(network.get_submodule(op), Requantise):
+    if reader is not None and isinstance(network.called(reader), Requantise):
         parts: list[Ref] = []
         for number, part in enumerate(cast("tuple[Ref, ...]", step.args[0])):
             call = Step(f"{step.name}_{number}", f"{PLACE}.{reader.name}", (part,))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compressor.graph.graph import Axis, Dim, Graph, Site, Weight
-from compressor.graph.program import named_tensors
 from compressor.graph.structure import Structure
+from compressor.inputs.tensors import named_tensors
 
 Data = dict[str, Any]
 

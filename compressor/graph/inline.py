@@ -19,7 +19,7 @@ _BLOCKS = ("wrap_with_autocast", "wrap_with_set_grad_enabled")
 
 
 def rounds(module: GraphModule) -> bool:
-    """Whether any block lowers the precision: an autocast that is switched on."""
+    """True if any block lowers the precision: an autocast that is switched on."""
     return any(
         str(node.target) == "wrap_with_autocast" and bool(node.args[2])
         for block in module.modules()

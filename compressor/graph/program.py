@@ -11,20 +11,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram, ShapesCollection
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
-from compressor.counting.measuring import one_input
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
+from compressor.inputs.tensors import first_names, named_tensors
 
 _lazy_graph_module: Any = None
 with suppress(ImportError):
     from torch.fx import _lazy_graph_module
-
-Example = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Program:
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
         sizes: Whole numbers among the attributes of every module, by name of the module.
-        autocast: Whether the model itself runs some of them in lower precision than these say.
+        autocast: True if the model itself runs some of them in lower precision than these say.
     """
 
     graph: FxGraph
@@ -52,7 +53,7 @@ class Program:
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
     """The example as positional arguments with a batch of one, on the model's device.
 
-    Arguments, result and errors are those of `compressor.counting.measuring.one_input`: what is
+    Arguments, result and errors are those of `compressor.inputs.example.one_input`: what is
     traced is what is counted; besides, a model on the meta device has no values and is refused.
     """
     inputs = one_input(model, example)
@@ -72,56 +73,25 @@ def _check_values(model: nn.Module) -> None:
         )
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Generator[None]:
-    """Put a model into eval mode and give every module its own flag back afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-
-
-def first_names(model: nn.Module) -> dict[str, str]:
-    """Every parameter and buffer name -> the first name of the same tensor."""
-    seen: dict[int, str] = {}
-    names: dict[str, str] = {}
-    for name, tensor in named_tensors(model):
-        names[name] = seen.setdefault(id(tensor), name)
-    return names
-
-
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters, then all buffers, under all their names."""
-    yield from model.named_parameters(remove_duplicate=False)
-    yield from model.named_buffers(remove_duplicate=False)
-
-
 def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """Export a model in eval mode with `torch.export` (non-strict: Python runs as it is).
 
     Raises:
         TraceError: If it does not run or export; names the module that stopped it.
     """
-    with evaluating(model):
-        try:
-            with exclusive(), torch.no_grad(), _bare(), warnings.catch_warnings():
-                # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
-                warnings.filterwarnings("ignore", message=".*assigned during export.*")
-                exported = torch.export.export(model, example, strict=False)
-        except Exception as error:
-            raise TraceError(_failure(model, example, error)) from error
-    _refuse_vmap(model, exported.graph_module)
+    try:
+        program = exported(model, example)
+    except Exception as error:
+        raise TraceError(failure(model, example, error)) from error
+    refuse_vmap(model, program.graph_module)
     first = first_names(model)
-    signature = exported.graph_signature
+    signature = program.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
-    constants = {node: exported.constants[name] for node, name in lifted.items()}
-    autocast = rounds(exported.graph_module)
+    constants = {node: program.constants[name] for node, name in lifted.items()}
+    autocast = rounds(program.graph_module)
     return Program(
-        graph=inlined(exported.graph_module),
+        graph=inlined(program.graph_module),
         weights={str(node): first[name] for node, name in weights.items()},
         constants=constants,
         inputs=tuple(str(name) for name in signature.user_inputs),
@@ -130,15 +100,36 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     )
 
 
+def exported(
+    model: nn.Module, inputs: tuple[Tensor, ...], sizes: ShapesCollection | None = None
+) -> ExportedProgram:
+    """The program that `torch.export` makes of a model in eval mode; errors are PyTorch's own.
+
+    Args:
+        model: Put into eval mode meanwhile.
+        inputs: Positional arguments.
+        sizes: Which of their dimensions stay open; None for none.
+    """
+    open_sizes: Any = sizes  # which PyTorch's signature forgets
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+        # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
+        warnings.filterwarnings("ignore", message=".*assigned during export.*")
+        return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)
+
+
 def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
-    """What every module remembers in whole numbers."""
+    """Whole numbers among the attributes of every module."""
     for path, module in model.named_modules():
         attributes: dict[str, object] = vars(module)
         yield path, {key: value for key, value in attributes.items() if type(value) is int}
 
 
-def _refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
-    """Operations inside a vmap see other shapes than the tensors have: none of them is known."""
+def refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
+    """Refuse operations inside a vmap, which see other shapes than the tensors have.
+
+    Raises:
+        TraceError: If there are any.
+    """
     if any("_vmap_" in str(node.target) for node in program.graph.nodes):
         raise TraceError(
             f"{type(model).__name__} uses torch.vmap, inside which channels cannot be followed: "
@@ -170,7 +161,8 @@ def module_of(node: Node) -> str:
     return paths[-1] if paths else ""
 
 
-def _failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
+def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
+    """Why a model could not be exported, and which of its modules stopped it."""
     shapes = ", ".join(str(tuple(x.shape)) for x in example)
     text = str(error).strip() or type(error).__name__
     return (

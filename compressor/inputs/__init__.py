@@ -1,1 +1,1 @@
-"""What the caller gives: checked, copied, and put back as it was."""
+"""The caller's models and data: checked, copied, and put back as they were."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Batch = Any
-"""What a loader yields: for the default loss a pair (inputs, targets), where inputs is a tensor
+"""One item of a loader: for the default loss a pair (inputs, targets), where inputs is a tensor
 (batch, ...) or a tuple of them; for another loss whatever it takes."""
 
 
@@ -77,7 +77,7 @@ class Batches:
 
     @property
     def length(self) -> int | None:
-        """How many batches; None where the loader does not know."""
+        """Number of batches; None where the loader does not know."""
         try:
             return len(cast("Any", self._loader))
         except TypeError:
@@ -112,7 +112,7 @@ def tensors(batch: Batch) -> Iterator[Tensor]:
 
 
 def examples(batch: Batch) -> int | None:
-    """How many examples a batch holds, by its first tensor; None where there is no such tensor."""
+    """Examples in a batch, by its first tensor; None where there is no such tensor."""
     return next((tensor.shape[0] for tensor in tensors(batch) if tensor.ndim), None)
 
 
@@ -142,7 +142,7 @@ _KNOWN = (
 
 
 def _items(batch: Batch) -> dict[Any, Batch]:
-    """What a container holds, by key, place or field; nothing for anything else."""
+    """Items of a container, by key, place or field; nothing for anything else."""
     if isinstance(batch, Mapping):
         return dict(cast("Mapping[Any, Batch]", batch))
     if isinstance(batch, (tuple, list)):

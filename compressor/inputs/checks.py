@@ -1,4 +1,4 @@
-"""What is checked about the first batches of data and of `val` before any training."""
+"""Checks of the first batches of data and of `val`, before any training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from compressor.counting.measuring import Example
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, Batches, call, split, tensors
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
 from compressor.inputs.labels import IGNORED, all_ignored, check_labels
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.models import suggested
@@ -142,8 +142,8 @@ def check_loss(
         model: A copy of it is run, so that its buffers and whatever it caches stay as they are.
         batch: Whatever the loss takes.
         loss: Called as ``loss(model, batch)``.
-        differentiable: Whether gradients of it will be taken.
-        private: Whether the model is a copy already, to be run itself, hooks and all.
+        differentiable: True if gradients of it will be taken.
+        private: True if the model is a copy already, to be run itself, hooks and all.
 
     Raises:
         ValueError: If it fails, returns anything but one number, or has no gradient and needs one.
@@ -218,7 +218,7 @@ def check_single(model: nn.Module, data: Batches, batch: Batch, loss: Loss, most
 
 
 def too_few(error: Exception) -> bool:
-    """Whether BatchNorm in train mode refused a single value per channel."""
+    """True if BatchNorm in train mode refused a single value per channel."""
     return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)
 
 

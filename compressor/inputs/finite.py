@@ -10,15 +10,17 @@ already answered, is not held against its result.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError, VerificationError
-from compressor.graph.program import evaluating, named_tensors
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, tensors
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.tensors import named_tensors
 
 Call = Callable[[nn.Module], object]
 """Runs a model on something."""
@@ -30,7 +32,7 @@ def on(loss: Callable[[nn.Module, Batch], Tensor], batch: Batch) -> Callable[[nn
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no entry is NaN or infinite; whole numbers never are."""
+    """True if no entry is NaN or infinite; whole numbers never are."""
     counts = tensor.is_floating_point() or tensor.is_complex()
     return not counts or bool(torch.isfinite(tensor).all())
 
@@ -41,7 +43,7 @@ def odd(model: nn.Module) -> list[str]:
 
 
 def where(model: nn.Module, run: Call, batch: Batch = ()) -> str:
-    """Where a number that is not finite comes from, as the end of a sentence.
+    """The origin of a number that is not finite, as the end of a sentence.
 
     Args:
         model: A copy of it is run, in eval mode.
@@ -72,11 +74,8 @@ def _layer(model: nn.Module, run: Call) -> tuple[str, str] | None:
 
     for name, module in scratch.named_modules():
         module.register_forward_hook(look(name))
-    try:
-        with evaluating(scratch), torch.no_grad(), randomness.preserved():
-            run(scratch)
-    except Exception:  # noqa: BLE001 - it serves to explain another error
-        return found[0] if found else None
+    with suppress(Exception), evaluating(scratch), torch.no_grad(), randomness.preserved():
+        run(scratch)  # it serves to explain another error
     return found[0] if found else None
 
 
@@ -168,7 +167,7 @@ def check_result(model: nn.Module, given: nn.Module, example: tuple[Tensor, ...]
 
 
 def answers(model: nn.Module, example: tuple[Tensor, ...]) -> bool:
-    """Whether a model's outputs for an input are finite, in eval mode."""
+    """True if a model's outputs for an input are finite, in eval mode."""
     scratch = private_copy(model)
     with evaluating(scratch), torch.no_grad(), randomness.preserved():
         return all(map(is_finite, tensors(scratch(*(x.detach().clone() for x in example)))))

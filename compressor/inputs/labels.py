@@ -38,7 +38,7 @@ def check_labels(
 
 
 def all_ignored(batch: object) -> bool:
-    """Whether a batch is a pair whose labels are all `IGNORED`: its cross entropy is 0 / 0."""
+    """True if a batch is a pair whose labels are all `IGNORED`: its cross entropy is 0 / 0."""
     pair = cast("list[Any]", batch) if isinstance(batch, (tuple, list)) else []
     if len(pair) != 2 or not isinstance(pair[1], Tensor):
         return False

@@ -83,7 +83,7 @@ def loss_of(given: object) -> Loss:
 
 
 def _takes_outputs(given: object) -> bool:
-    """Whether something is a loss that torch defines, with settings or without."""
+    """True if something is a loss that torch defines, with settings or without."""
     if isinstance(given, partial):
         return _takes_outputs(cast("partial[Any]", given).func)
     if isinstance(given, _Loss):

@@ -1,4 +1,4 @@
-"""What is given in the place of a model and is none, and a shape to try where there is no input."""
+"""Things given in the place of a model, and a shape to try where there is no input."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def suggested(model: nn.Module) -> str:
 
 
 def as_example(given: object) -> str:
-    """What makes an example of something that is none; empty where nothing is known."""
+    """Advice on making an example of something that is none; empty where nothing is known."""
     items = cast("list[object]", given) if isinstance(given, (tuple, list)) else []
     if items and all(isinstance(n, int) for n in items):
         return f": for zeros of that shape pass torch.zeros({', '.join(map(str, items))})"
@@ -116,14 +116,14 @@ def _zeros(module: nn.Module) -> str:
 
 
 def _named(value: object) -> str:
-    """What was given, as the subject of a sentence."""
+    """The thing given, as the subject of a sentence."""
     if isinstance(value, (str, int, float)):
         return f"{brief(value)} is a {type(value).__name__}"
     return f"this is {kind(value) if value is not None else 'None'}"
 
 
 def _remedy(value: object) -> str:
-    """What to do with a thing that is no model; empty where nothing is known."""
+    """Advice on a thing that is no model; empty where nothing is known."""
     if isinstance(value, (str, os.PathLike)):
         return (
             ": a path. Build the model and load its weights, or compressor.load(path) for a file "

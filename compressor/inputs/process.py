@@ -1,4 +1,4 @@
-"""What belongs to the whole process, used by one thread at a time and left as it was found.
+"""State of the whole process, used by one thread at a time and left as it was found.
 
 PyTorch keeps its random generators, its switches (which library runs a convolution), the state of
 `torch.export`, Python its warning filters and log levels once in a process, for all threads. A
@@ -10,9 +10,11 @@ added up, where nobody should wait, is counted instead.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,7 +138,7 @@ _SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "plain attention": (cuda.math_sdp_enabled, cuda.enable_math_sdp),
     "cudnn attention": (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
 }
-"""How PyTorch's switches are read and set."""
+"""Readers and setters of PyTorch's switches."""
 
 
 class SwitchedOff:
@@ -176,3 +178,16 @@ class SwitchedOff:
                 self._count -= 1
                 if not self._count:
                     self._switch(self._before)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep warnings and log lines of other packages, on themselves, out of the user's sight."""
+    with exclusive(), warnings.catch_warnings():
+        disabled = logging.root.manager.disable
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

@@ -1,4 +1,4 @@
-"""What to do about a batch, labels or a loss that do not fit, in the words of a message."""
+"""Remedies for a batch, labels or a loss that do not fit, in the words of a message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compressor.inputs.sources import LOADER, PAIRED
 
 
 def pairing(batch: Batch) -> str:
-    """What makes pairs of tensors of what was given; empty where nothing is known."""
+    """Advice on making pairs of tensors; empty where nothing is known."""
     parts = cast("list[Any]", batch) if isinstance(batch, (tuple, list)) else [batch]
     if any(isinstance(part, np.ndarray) for part in parts):
         return "Make tensors of arrays, torch.from_numpy(array), or let a DataLoader do so. "
@@ -32,7 +32,7 @@ def pairing(batch: Batch) -> str:
 
 
 def labelling(targets: Tensor, wanted: tuple[int, ...], *, train: bool) -> str:
-    """What makes labels of what was given."""
+    """Advice on making labels of targets that do not fit."""
     other = "loss=torch.nn.MSELoss() or another loss" if train else "val as a function of the model"
     if targets.is_floating_point():
         return f"where these are values and no classes, pass {other}"
@@ -46,21 +46,21 @@ def labelling(targets: Tensor, wanted: tuple[int, ...], *, train: bool) -> str:
 
 
 def converting(inputs: Any) -> str:
-    """What to try where whole numbers go into a model."""
+    """Advice where whole numbers go into a model; empty for others."""
     if all(x.is_floating_point() for x in tensors(inputs)):
         return ""
     return "; whole numbers that are values and no indices are converted by inputs.float()"
 
 
 def called(loss: Loss) -> str:
-    """How a loss is called, for a message."""
+    """A loss by the way it is called, for a message."""
     if isinstance(loss, Criterion):
         return f"{type(loss.function).__name__}, called with (model(inputs), targets),"
     return "loss(model, batch)"
 
 
 def otherwise(loss: Loss) -> str:
-    """What to write where a loss was meant to be called otherwise."""
+    """Advice where a loss was meant to be called otherwise."""
     if isinstance(loss, Criterion):
         return ". For other batches or outputs write a function, loss=lambda model, batch: ..."
     return (

@@ -1,4 +1,4 @@
-"""What a setting may be: checks that say which one was given as what, and what is allowed."""
+"""Checks of settings that say which one was given as what, and what is allowed."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def check_number(owner: str, least: float = 0, **values: object) -> None:
 
 
 def _is_a(kind: type, value: object) -> bool:
-    """Whether a value is a number of some kind, of Python or numpy; True and False are none."""
+    """True if a value is a number of some kind, of Python or numpy; True and False are none."""
     return isinstance(value, kind) and not isinstance(value, bool)

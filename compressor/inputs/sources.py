@@ -1,4 +1,4 @@
-"""What is given in the place of a loader and is none: said before anything is read of it."""
+"""Things given in the place of a loader, refused before anything is read of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compressor.budget import Budget
 from compressor.wording import brief, kind
 
 LOADER = "torch.utils.data.DataLoader(data, batch_size=64, shuffle=True)"
-"""What most people need to write."""
+"""The line that most people need."""
 
 PAIRED = (
     "torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), batch_size=64, "
@@ -40,7 +40,7 @@ def check_source(source: object, name: str = "data") -> None:
 
 
 def _advice(source: Any, name: str) -> str:
-    """What is wrong with a source and what to do; empty where nothing is."""
+    """The fault of a source and its remedy; empty where there is none."""
     advice: str | None = None
     if isinstance(source, type):
         advice = ": make one of it"

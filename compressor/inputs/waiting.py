@@ -1,4 +1,4 @@
-"""Whether one thread waits for another to end, by what both are in the middle of.
+"""A thread that waits for another to end, by what both are in the middle of.
 
 A thread that holds a lock and waits, in somebody's own code, for a thread that wants the lock never
 goes on. Which thread waits for which Python writes down nowhere but in their stacks: in `join` of a
@@ -23,7 +23,7 @@ _WORK = cast("Any", thread)._WorkItem.run.__code__  # noqa: SLF001 - written now
 
 
 def waits(one: int, other: int) -> bool:
-    """Whether a thread waits for another, or for one that waits for it.
+    """True if a thread waits for another, or for one that waits for it.
 
     Args:
         one: Number of the thread that may wait.

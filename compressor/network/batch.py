@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TraceError
-from compressor.graph.program import evaluating
 from compressor.inputs.copies import private_copy
-from compressor.network.steps import Step, leaves
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.tensors import leaves
+from compressor.network.steps import Step
 from compressor.wording import line
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def explain_fixed(model: nn.Module, static: Callable[[int], Network], batch: Bat
 
 
 def runs(model: nn.Module, batch: Batch, size: int) -> bool:
-    """Whether the model runs on a batch of this size."""
+    """True if the model runs on a batch of this size."""
     try:
         _results(model, batch.of(size), size)
     except TraceError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -18,24 +17,16 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
-from compressor.graph.program import (
-    Example,
-    _bare,
-    _failure,
-    _refuse_vmap,
-    evaluating,
-    example_of,
-    first_names,
-    module_of,
-)
+from compressor.graph.program import example_of, exported, failure, module_of, refuse_vmap
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
-from compressor.inputs.process import exclusive
+from compressor.inputs.example import Example
+from compressor.inputs.tensors import first_names
 from compressor.network.batch import Batch, explain_fixed, hold_against, hold_longer, runs
 from compressor.network.core import Network
-from compressor.network.file.operations import OPERATORS
 from compressor.network.follow import aten
 from compressor.network.inplace import without_writing
+from compressor.network.operators import OPERATORS
 from compressor.network.steps import Ref, Step, Value, Weight, packet
 from compressor.network.tree import Holder, branch, holders, plant
 
@@ -46,7 +37,7 @@ _CHECKS = ("_assert", "_guard", "sym_constrain")
 """Operations that only look; what they make sure of held for the example."""
 
 
-def network(
+def to_network(
     model: nn.Module, example: Example | None = None, varying: Varying | None = None
 ) -> Network:
     """Write a model as a network: the same results, parameter names and modes, as data.
@@ -88,7 +79,7 @@ def network(
 def _batch(
     model: nn.Module, one: tuple[Tensor, ...], batched: tuple[bool, ...], varying: Varying | None
 ) -> Batch:
-    """How the example becomes a batch of any size.
+    """Batches of any size from the example.
 
     Where the example is a batch of one, a further input that begins with a one may have no batch:
     it has none if the model runs on a batch of two only when that input is left as it is.
@@ -152,22 +143,22 @@ def _written(model: nn.Module, batch: Batch, only: int = 0) -> Network:
         batch: Makes the example.
         only: The one batch size that it will take; 0 for any.
     """
-    exported = _exported(model, batch, only)
+    program = _exported(model, batch, only)
     tree = holders(model)
-    names = _tensor_names(model, exported, tree)
-    graph = inlined(exported.graph_module)
+    names = _tensor_names(model, program, tree)
+    graph = inlined(program.graph_module)
     nodes = [node for node in graph.nodes if not _only_looks(node)]
     _refuse_hidden(model, nodes)
     steps = [_step(model, node, names) for node in nodes if node.op == "call_function"]
     results = nodes[-1].args[0]
-    outputs = _outputs(model, exported, [_value(result, names) for result in results])
-    inputs = tuple(str(name) for name in exported.graph_signature.user_inputs)
+    outputs = _outputs(model, program, [_value(result, names) for result in results])
+    inputs = tuple(str(name) for name in program.graph_signature.user_inputs)
     steps, outputs = without_writing(steps, outputs, _types(nodes))
     return Network(steps, inputs, outputs, tree, batch.one, batch.open)
 
 
 def _batched(model: nn.Module, example: Example | None) -> tuple[bool, ...]:
-    """Which inputs have the batch as their first dimension: those that are as long as the first."""
+    """True for inputs that begin with the batch: those that are as long as the first."""
     given: Any = model.example_input_array if example is None else example
     tensors = cast("tuple[Tensor, ...]", given if isinstance(given, tuple) else (given,))
     return tuple(x.dim() > 0 and x.shape[:1] == tensors[0].shape[:1] for x in tensors)
@@ -181,27 +172,23 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
     """
     inputs = batch.of(only or 2)  # with a batch of one, the one would be taken for a fact
     sizes = ShapesCollection()
-    given: Any = sizes  # which its signature forgets
     for tensor, opened in zip(inputs, batch.open, strict=True):
         sizes[tensor] = dict.fromkeys(opened, Dim.DYNAMIC) if opened and not only else None
-    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
-        # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
-        warnings.filterwarnings("ignore", message=".*assigned during export.*")
-        try:
-            exported = torch.export.export(model, inputs, strict=False, dynamic_shapes=given)
-        except Exception as error:
-            if batch.varying and not only:
-                raise TraceError(_fixed_size(model, batch, error)) from error
-            if not only:
-                explain_fixed(model, partial(_written, model, batch), batch)
-            raise TraceError(_failure(model, inputs, error)) from error
-    _refuse_vmap(model, exported.graph_module)
-    if rounds(exported.graph_module):
+    try:
+        program = exported(model, inputs, sizes)
+    except Exception as error:
+        if batch.varying and not only:
+            raise TraceError(_fixed_size(model, batch, error)) from error
+        if not only:
+            explain_fixed(model, partial(_written, model, batch), batch)
+        raise TraceError(failure(model, inputs, error)) from error
+    refuse_vmap(model, program.graph_module)
+    if rounds(program.graph_module):
         raise TraceError(
             f"{type(model).__name__} runs part of its forward under autocast, which a network "
             "cannot hold: move autocast out of the model, around the call"
         )
-    return exported
+    return program
 
 
 def _fixed_size(model: nn.Module, batch: Batch, error: Exception) -> str:
@@ -216,9 +203,9 @@ def _fixed_size(model: nn.Module, batch: Batch, error: Exception) -> str:
     )
 
 
-def _tensor_names(model: nn.Module, exported: ExportedProgram, tree: Holder) -> dict[str, str]:
+def _tensor_names(model: nn.Module, program: ExportedProgram, tree: Holder) -> dict[str, str]:
     """Placeholder -> name of its tensor; constants of the code become buffers of the tree."""
-    first, signature = first_names(model), exported.graph_signature
+    first, signature = first_names(model), program.graph_signature
     known = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     names = {str(node): first[name] for node, name in known.items()}
     for node, name in signature.inputs_to_lifted_tensor_constants.items():
@@ -226,14 +213,14 @@ def _tensor_names(model: nn.Module, exported: ExportedProgram, tree: Holder) -> 
         place = branch(tree, owner)
         while hasattr(place, leaf):
             leaf += "_"
-        constant: Any = exported.constants[name]
+        constant: Any = program.constants[name]
         plant(place, leaf, constant.detach().clone(), persistent=False)
         names[str(node)] = f"{owner}.{leaf}".lstrip(".")
     return names
 
 
 def _only_looks(node: Node) -> bool:
-    """Whether an operation only makes sure of something, which held for the example."""
+    """True if an operation only makes sure of something, which held for the example."""
     return node.op == "call_function" and any(part in str(node.target) for part in _CHECKS)
 
 
@@ -271,7 +258,7 @@ def _value(value: Any, names: Mapping[str, str]) -> Value:
 
 
 def _averages(model: nn.Module, step: Step) -> bool:
-    """Whether it is a batch normalisation with ``momentum=None``, which exports as a zero."""
+    """True if it is a batch normalisation with ``momentum=None``, which exports as a zero."""
     running = step.argument("running_mean") if packet(step) is aten.batch_norm else None
     if not isinstance(running, Weight):
         return False
@@ -284,11 +271,11 @@ def _without_momentum(step: Step) -> Step:
     return Step(step.name, step.op, args, step.kwargs, step.module)
 
 
-def _outputs(model: nn.Module, exported: ExportedProgram, results: list[Value]) -> Value:
-    """What the model returns, with a `Ref` in the place of every tensor."""
-    kinds = exported.graph_signature.output_specs
+def _outputs(model: nn.Module, program: ExportedProgram, results: list[Value]) -> Value:
+    """The model's outputs, with a `Ref` in the place of every tensor."""
+    kinds = program.graph_signature.output_specs
     mine = [r for r, s in zip(results, kinds, strict=True) if s.kind is OutputKind.USER_OUTPUT]
-    structure: Any = exported.call_spec.out_spec
+    structure: Any = program.call_spec.out_spec
     outputs = pytree.tree_unflatten(mine, structure)
     odd = next((kind for kind in _kinds(outputs) if kind not in (tuple, list, dict)), None)
     if odd is not None:

@@ -11,18 +11,22 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from compressor.counting.stored import Described, Stored
-from compressor.graph.program import Example, evaluating
 from compressor.inputs import randomness
-from compressor.network.file.guard import rehearse, signature
-from compressor.network.follow import adapted, learns, switch
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Example
+from compressor.inputs.tensors import device_of, leaves
+from compressor.network.follow import adapted, counter, learns, switch
 from compressor.network.roles import described
-from compressor.network.steps import Ref, Step, Value, Weight, leaves
+from compressor.network.steps import Ref, Step, Value, Weight
 from compressor.network.tree import Holder, adopt, planted
 
 Shape = tuple[int, ...]
 
+Guard = Callable[["Network", tuple[Tensor, ...]], None]
+"""Looks at a network and its inputs before it runs on them; a ValueError stops it."""
+
 _SHAPES = 256
-"""Shapes of inputs that a network from a file is rehearsed for and remembers."""
+"""Shapes of inputs that a guard has looked at, as many as are remembered."""
 
 
 class Network(Described):
@@ -32,7 +36,7 @@ class Network(Described):
     fits. `train()` and `eval()` act on the modules' names: batch normalisation, dropout and
     recurrent layers run as their module's mode says, those that looked at no mode do not. A network
     takes any batch size, and one shape for the rest of its input unless it was asked to leave more
-    dimensions open (`varying` of `compressor.network.network`).
+    dimensions open (`varying` of `compressor.network.to_network`).
 
     Attributes:
         steps: The operations, in order. Never changed: `compressor.network.Rewrite` makes another
@@ -43,8 +47,8 @@ class Network(Described):
         open: For every input the dimensions that may have another size than in the example: 0, the
             batch, if it has one, and those that were asked for.
         frees: For every step the results that nobody reads after it, its own among them.
-        limit: Bytes that results may take, for an input like the example, where the steps come from
-            a file (see `compressor.network.file.guard`); None where they come from a model.
+        guard: Asked before inputs of a new shape, where the steps come from a file (see
+            `compressor.network.file.guard`); None where they come from a model.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Network(Described):
         tree: nn.Module,
         example: tuple[Tensor, ...],
         opened: Sequence[Sequence[int]] | None = None,
-        limit: float | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """A network of these steps.
 
@@ -67,7 +71,7 @@ class Network(Described):
                 names; they are shared, not copied.
             example: One input of each, batch of one; only shape and type count.
             opened: What `open` will be; None for the batch of every input that begins with a one.
-            limit: Bytes that results may take where the steps come from a file.
+            guard: Looks at inputs of a new shape before the steps run on them; None for none.
 
         Raises:
             ValueError: If a step reads what does not exist, two results have one name, or an input
@@ -82,8 +86,8 @@ class Network(Described):
         self.open = _opened(zeros, opened)
         self._places: dict[str, tuple[nn.Module, str]] = {}
         self.frees = _last_reads(self.steps, self.outputs)
-        self.limit = limit
-        self._rehearsed: set[Any] = set()
+        self.guard = guard
+        self._seen: set[Any] = set()
         self._writes = any(step.writes or learns(step) for step in self.steps)
         adopt(self, tree)  # after all attributes: a layer may have the name of one
         self._check()
@@ -96,9 +100,7 @@ class Network(Described):
         """
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the network takes {len(self.inputs)} inputs, not {len(inputs)}")
-        given = self.example_input_array
-        likes = given if isinstance(given, tuple) else (given,)
-        for name, x, like, opened in zip(self.inputs, inputs, likes, self.open, strict=True):
+        for name, x, like, opened in zip(self.inputs, inputs, self.example, self.open, strict=True):
             if not _fits(tuple(x.shape), tuple(like.shape), opened):
                 raise ValueError(
                     f"the network was made for inputs {name!r} of the shape "
@@ -123,32 +125,36 @@ class Network(Described):
     def _given(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
         """The inputs by name, in memory of their own where a step writes into what it is given.
 
-        Steps from a file are rehearsed first, once for every shape of the inputs.
+        A guard is asked first, once for all that decides which sizes occur.
         """
         # What exports or compiles this network runs nothing, and its sizes are no numbers yet.
-        if self.limit is not None and not torch.compiler.is_compiling():
-            seen = signature(inputs)
-            if seen not in self._rehearsed:
-                rehearse(self, inputs, self.limit)
-                if len(self._rehearsed) >= _SHAPES:
-                    self._rehearsed.clear()
-                self._rehearsed.add(seen)
+        if self.guard is not None and not torch.compiler.is_compiling():
+            kind = tuple((x.shape, x.stride(), x.dtype) for x in inputs)
+            if kind not in self._seen:
+                self.guard(self, inputs)
+                if len(self._seen) >= _SHAPES:
+                    self._seen.clear()
+                self._seen.add(kind)
         own = (x.clone() for x in inputs) if self._writes else inputs
         return dict(zip(self.inputs, own, strict=True))
+
+    @property
+    def example(self) -> tuple[Tensor, ...]:
+        """`example_input_array`, one tensor for each input."""
+        given = self.example_input_array
+        return given if isinstance(given, tuple) else (given,)
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every result that is a tensor, for the example: a batch of one."""
-        device = next((t.device for t in self._tensors()), torch.device("cpu"))
-        given = self.example_input_array
-        inputs = given if isinstance(given, tuple) else (given,)
+        device = device_of(self)
         with evaluating(self), torch.no_grad(), randomness.preserved():
-            found = self.results(*(x.to(device) for x in inputs))
+            found = self.results(*(x.to(device) for x in self.example))
         return {name: tuple(v.shape) for name, v in found.items() if isinstance(v, Tensor)}
 
     def stored(self) -> Sequence[Stored]:
         """Every tensor once, with what it is for."""
-        return described(self)
+        return described(self.steps, self, self.producer)
 
     def step(self, name: str) -> Step:
         """The step whose result has this name.
@@ -161,6 +167,10 @@ class Network(Described):
     def producer(self, value: Value) -> Step | None:
         """The step that makes a result; None for an input and for what is no `Ref`."""
         return self._by_name.get(value.name) if isinstance(value, Ref) else None
+
+    def called(self, step: Step | None) -> nn.Module | None:
+        """The submodule that a step calls; None for an operation, and for no step."""
+        return self.get_submodule(step.op) if step and isinstance(step.op, str) else None
 
     def consumers(self, name: str) -> tuple[Step, ...]:
         """The steps that read a result or input, in order."""
@@ -229,7 +239,7 @@ class Network(Described):
         return found
 
     def extra_repr(self) -> str:
-        """What `print(network)` shows."""
+        """Text for `print(network)`."""
         return f"{len(self.steps)} steps, inputs: {', '.join(self.inputs)}"
 
     @cached_property
@@ -244,18 +254,24 @@ class Network(Described):
                 found.setdefault(name, []).append(step)
         return {name: tuple(steps) for name, steps in found.items()}
 
-    def _tensors(self) -> Iterable[Tensor]:
-        yield from self.parameters()
-        yield from self.buffers()
-
     def result(self, step: Step, values: Mapping[str, Any]) -> Any:
-        """What one step makes of earlier results and inputs, given by name."""
+        """The result of one step, from earlier results and inputs by name."""
         args, kwargs = (self._found(v, values) for v in (step.args, step.kwargs))
         if isinstance(step.op, str):
             return self.get_submodule(step.op)(*args, **kwargs)
         if isinstance(step.op, OpOverload) and switch(step.op):
-            return adapted(self, step, args, kwargs)
+            training = self.owner(step).training
+            count = self._counted(step) if training else None
+            return adapted(step, args, kwargs, training=training, count=count)
         return cast("Callable[..., Any]", step.op)(*args, **kwargs)
+
+    def _counted(self, step: Step) -> Tensor | None:
+        """The buffer that counts the batches a step has learned from, if there is one."""
+        name = counter(step)
+        try:
+            return self.tensor(name) if name else None
+        except AttributeError:  # a call of `functional.batch_norm`, which counts nothing
+            return None
 
     def _found(self, value: Value, values: Mapping[str, Any]) -> Any:
         """Plain values in the place of what a structure names."""
@@ -273,9 +289,9 @@ class Network(Described):
         return self._device(values) if kind is torch.device else value
 
     def _device(self, values: Mapping[str, Any]) -> torch.device:
-        """Where the inputs are, one of which some step still has to read, or else the weights."""
+        """Device of an input that some step still has to read, or else of the weights."""
         given = (v.device for v in values.values() if isinstance(v, Tensor))
-        return next(given, next((t.device for t in self._tensors()), torch.device("cpu")))
+        return next(given, None) or device_of(self)
 
     def _check(self) -> None:
         """Refuse steps that could not run."""
@@ -318,7 +334,7 @@ def batch_dimensions(example: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
 
 
 def _fits(shape: Shape, like: Shape, opened: Sequence[int]) -> bool:
-    """Whether a shape is another one but where it is open."""
+    """True if a shape is another one but where it is open."""
     if len(shape) != len(like):
         return False
     pairs = enumerate(zip(shape, like, strict=True))

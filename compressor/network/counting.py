@@ -8,7 +8,6 @@ a file is counted that was just read back.
 from __future__ import annotations
 
 from math import prod
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -75,8 +74,8 @@ def _by_torchinfo(network: Network, step: Step) -> int:
         given = (step.argument(name) is not None for name in ("weight", "bias"))
         once = sum(n for n, there in zip(sizes, given, strict=True) if there)
         return once * prod(_result(network, step)[2:])
-    if isinstance(step.op, str):
-        module = network.get_submodule(step.op)
+    module = network.called(step)
+    if module is not None:
         return _integers(network, step) if isinstance(module, Integral) else 0
     if called not in _LAYERS:
         return 0
@@ -87,7 +86,7 @@ def _by_torchinfo(network: Network, step: Step) -> int:
 
 def _integers(network: Network, step: Step) -> int:
     """Of a layer of integers, or of a normalisation that is an operation of its own."""
-    module = network.get_submodule(step.op) if isinstance(step.op, str) else network
+    module = network.called(step) or network
     result = _result(network, step)
     weight = step.args[1] if len(step.args) > 1 else None
     if not isinstance(weight, Weight):
@@ -104,7 +103,7 @@ def _parameters(network: Network, step: Step) -> list[str]:
     """Names of the parameters that a step reads, of those that torchinfo knows by their names."""
     given = (*step.args, *step.kwargs.values())
     flat = [leaf for value in given for leaf in (value if isinstance(value, tuple) else (value,))]
-    names = {source(network, leaf) for leaf in flat} - {None}
+    names = {source(leaf, network.producer) for leaf in flat} - {None}
     known = [str(n) for n in names if any(k in str(n).rpartition(".")[2] for k in _NAMES)]
     roles = {id(s.tensor): s.role for s in network.stored()}
     return [name for name in known if roles[id(network.tensor(name))] in COUNTED]
@@ -142,7 +141,7 @@ def _called(network: Network, step: Step) -> int:
     if not isinstance(weight, Weight):
         return 0
     kernel = tuple(network.tensor(weight).shape)
-    if isinstance(network.get_submodule(cast("str", step.op)), IntTransposed):
+    if isinstance(network.called(step), IntTransposed):
         return _spread(kernel, _shape(network, given))
     return _applied(kernel, network.shapes[step.name])
 

@@ -13,20 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional
 
-from compressor.network.steps import Ref, Step, Value, Weight, packet
-
-if TYPE_CHECKING:
-    from compressor.network.core import Network
+from compressor.network.steps import Ref, Step, Weight, packet
 
 _MODES = ("training", "train", "use_input_stats")
-"""What the argument is called that says whether an operation trains."""
+"""Names of the argument that says whether an operation trains."""
 
 aten = torch.ops.aten
 
@@ -38,22 +35,44 @@ def switch(op: OpOverload) -> str:
     return next((name for name in _MODES if name in names), "")
 
 
-def adapted(network: Network, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The result of an operation with a `switch`, run as its module's mode says."""
+def adapted(
+    step: Step,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    training: bool,
+    count: Tensor | None,
+) -> Any:
+    """The result of an operation with a `switch`, run as its module's mode says.
+
+    Args:
+        step: Runs the operation.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        training: The mode of the module that ran it.
+        count: Batches that a batch normalisation has learned from, (); None if nothing counts them.
+    """
     op: Any = step.op
-    training = network.owner(step).training
     given = _bound(op, args, kwargs)
     name = switch(op)
     given[name] = given[name] or training
-    if packet(step) is aten.batch_norm:
-        return _batch_norm(network, step, given, training=training)
+    if packet(step) not in (aten.batch_norm, aten.instance_norm):
+        return op(**given)
+    # Through `functional`, which asks whether cuDNN is on where it runs, not where it was exported.
+    del given["cudnn_enabled"]
     if packet(step) is aten.instance_norm:
-        return _instance_norm(given)
-    return op(**given)
+        return functional.instance_norm(**given)
+    # As `torch.nn.BatchNorm2d.forward`: counts the batches; no momentum means their plain mean.
+    momentum: float | None = given["momentum"]
+    if count is not None:
+        count.add_(1)
+        momentum = 1.0 / float(count) if momentum is None else momentum
+    given["momentum"] = 0.0 if momentum is None else momentum
+    return functional.batch_norm(**given)
 
 
 def learns(step: Step) -> bool:
-    """Whether it is a normalisation whose statistics, which it writes into, are no buffers."""
+    """True if it is a normalisation whose statistics, which it writes into, are no buffers."""
     norm = packet(step) in (aten.batch_norm, aten.instance_norm)
     return norm and any(
         isinstance(step.argument(name), Ref) for name in ("running_mean", "running_var")
@@ -61,10 +80,14 @@ def learns(step: Step) -> bool:
 
 
 def counter(step: Step) -> str:
-    """Name of the buffer that counts the batches which a batch normalisation has learned from."""
-    running = step.argument("running_mean")
-    owner = running.name.rpartition(".")[0] if isinstance(running, Weight) else ""
-    return f"{owner}.num_batches_tracked".lstrip(".")
+    """Name of the buffer that counts the batches a batch normalisation has learned from; or none.
+
+    None, an empty name, is that of other operations, and where the statistics are no buffers.
+    """
+    running = step.argument("running_mean") if packet(step) is aten.batch_norm else None
+    if not isinstance(running, Weight):
+        return ""
+    return f"{running.name.rpartition('.')[0]}.num_batches_tracked".lstrip(".")
 
 
 def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,44 +101,3 @@ def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
         else:
             bound[declared.name] = declared.default_value
     return bound
-
-
-def _batch_norm(network: Network, step: Step, given: dict[str, Any], *, training: bool) -> Tensor:
-    """As `torch.nn.BatchNorm2d.forward`: counts the batches; no momentum means their plain mean."""
-    momentum: Value = given["momentum"]
-    if training and given["running_mean"] is not None:
-        count = _count(network, step)
-        if count is not None:
-            count.add_(1)
-            momentum = 1.0 / float(count) if momentum is None else momentum
-    # Through `functional`, which asks whether cuDNN is on where it runs, not where it was exported.
-    return functional.batch_norm(
-        given["input"],
-        given["running_mean"],
-        given["running_var"],
-        given["weight"],
-        given["bias"],
-        given["training"],
-        0.0 if momentum is None else momentum,
-        given["eps"],
-    )
-
-
-def _count(network: Network, step: Step) -> Tensor | None:
-    try:
-        return network.tensor(counter(step))
-    except AttributeError:  # a call of `functional.batch_norm`, which counts nothing
-        return None
-
-
-def _instance_norm(given: dict[str, Any]) -> Tensor:
-    return functional.instance_norm(
-        given["input"],
-        given["running_mean"],
-        given["running_var"],
-        given["weight"],
-        given["bias"],
-        given["use_input_stats"],
-        given["momentum"],
-        given["eps"],
-    )

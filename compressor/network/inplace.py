@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch._ops import OpOverload
 
-from compressor.network.steps import Ref, Step, Value, Weight, leaves, packet, renamed
+from compressor.inputs.tensors import leaves
+from compressor.network.steps import Ref, Step, Value, Weight, packet, renamed
 
 aten = torch.ops.aten
 

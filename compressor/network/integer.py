@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,16 +25,14 @@ from torch.nn import functional
 
 from compressor.counting.stored import Integral, Role
 from compressor.inputs.process import SwitchedOff
-from compressor.quantization.fake import quantised, wide
-from compressor.quantization.folding import EXACT, Integers
-from compressor.quantization.presets import Grid
+from compressor.network.grid import EXACT, Grid, Integers, quantised, wide
 
 _without_nnpack = SwitchedOff(lambda enabled: nnpack.set_flags(enabled)[0])
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution moves; one number for each dimension of its kernel.
+    """The moves of a convolution; one number for each dimension of its kernel.
 
     Attributes:
         stride: Steps between outputs.
@@ -73,12 +71,6 @@ _TRANSPOSED: tuple[Callable[..., Tensor], ...] = (
 """By the number of a kernel's dimensions, one less."""
 
 
-def _empty(large: bool) -> Integers:  # noqa: FBT001 - the one thing that is no tensor
-    """What a layer is made of before its tensors are put in."""
-    none = torch.empty(0)
-    return Integers(none, none, none, large)
-
-
 class Requantise(Integral):
     """Moves values to a grid: the converted form of `ActivationQuantiser`.
 
@@ -95,31 +87,22 @@ class Requantise(Integral):
         self.grid = grid
         self.register_buffer("scale", scale.detach().clone().float())
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the scale, for a stored network."""
-        return {"grid": [self.grid.low, self.grid.high, self.grid.zero]}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Requantise:
-        """What `plain` told of; the scale is put in afterwards."""
-        return cls(torch.ones(()), Grid(*map(int, settings["grid"])))
-
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, which is kept; float32."""
         return quantised(wide(x), self.scale, self.grid)
 
 
 class _Layer(Integral):
-    """What layers with weights share.
+    """Sums and scales, which all layers with weights share.
 
     Attributes:
-        large: Whether sums may leave what single precision holds exactly.
+        large: True if sums may leave what single precision holds exactly.
     """
 
     input_scale: Tensor
-    """What one step of the input is worth, ()."""
+    """The worth of one step of the input, ()."""
     scale: Tensor
-    """What one step of the weights is worth, times the gain that follows; see `Integers`."""
+    """The worth of one step of the weights, times the gain that follows; see `Integers`."""
     bias: Tensor
     """Added to the sums where it is int32, to the results where it is float32."""
     roles = MappingProxyType({"input_scale": Role.SCALE, "scale": Role.SCALE, "bias": Role.BIAS})
@@ -174,18 +157,6 @@ class IntConv(_Layer):
         super().__init__(integers, input_scale)
         self.geometry = geometry
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the tensors, for a stored network."""
-        g = self.geometry
-        return {"moves": [g.stride, g.padding, g.dilation, g.groups], "large": int(self.large)}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntConv:
-        """What `plain` told of; tensors are put in afterwards."""
-        stride, padding, dilation, groups = settings["moves"]
-        moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups))
-        return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
-
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
         """Convolve.
 
@@ -231,18 +202,6 @@ class IntTransposed(IntConv):
     adds them up in floating point, as this does.
     """
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the tensors, for a stored network."""
-        return super().plain() | {"more": self.geometry.more}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntTransposed:
-        """What `plain` told of; tensors are put in afterwards."""
-        stride, padding, dilation, groups = settings["moves"]
-        more = tuple(map(int, settings["more"]))
-        moves = Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups), more)
-        return cls(moves, _empty(bool(settings["large"])), torch.ones(()))
-
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """The plain operation, without scales and bias."""
         g, convolve = self.geometry, _TRANSPOSED[weight.dim() - 3]
@@ -257,15 +216,6 @@ class IntLinear(_Layer):
         integers: From `compressor.quantization.folding.fold`; its weight is not kept.
         input_scale: Scale of the input's grid, of shape ().
     """
-
-    def plain(self) -> dict[str, Any]:
-        """Everything but the tensors, for a stored network."""
-        return {"large": int(self.large)}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntLinear:
-        """What `plain` told of; tensors are put in afterwards."""
-        return cls(_empty(bool(settings["large"])), torch.ones(()))
 
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
         """(..., inputs) on the input's grid, int8 (outputs, inputs) -> float32 (..., outputs).
@@ -306,18 +256,6 @@ class IntMean(Integral):
         self.stride = stride or window
         self.register_buffer("input_scale", input_scale.detach().clone().float())
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the scale, for a stored network."""
-        same = self.stride == self.window
-        return {"window": self.window} | ({} if same else {"stride": self.stride})
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntMean:
-        """What `plain` told of; the scale is put in afterwards."""
-        window = tuple(map(int, settings["window"]))
-        stride = tuple(map(int, settings.get("stride", window)))
-        return cls(window, stride, torch.ones(()))
-
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...) on the input's grid -> float32 means, windows for entries."""
         count = math.prod(self.window)
@@ -345,16 +283,6 @@ class Scale(Integral):
         super().__init__()
         self.register_buffer("gain", gain.float())
         self.register_buffer("shift", shift.float())
-
-    def plain(self) -> dict[str, Any]:
-        """Nothing: it is its tensors."""
-        return {}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Scale:
-        """Its tensors are put in afterwards."""
-        del settings
-        return cls(torch.ones(1), torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...); shape is kept. Sub-bands split the first of the rest evenly."""

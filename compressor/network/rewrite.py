@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from compressor.inputs.tensors import all_tensors, leaves
 from compressor.network.core import Network
-from compressor.network.follow import aten, counter
-from compressor.network.steps import Ref, Step, Value, Weight, leaves, packet, renamed
-from compressor.network.tree import Holder, adopt, branch, plant
+from compressor.network.follow import counter
+from compressor.network.steps import Ref, Step, Value, Weight, renamed
+from compressor.network.tree import Holder, adopt, branch
 
 
 class Rewrite:
@@ -39,19 +40,12 @@ class Rewrite:
         Raises:
             ValueError: If the name is taken, or lies inside a module that runs.
         """
-        place, leaf = self._free(name)
+        owner, _, leaf = name.rpartition(".")
+        place = branch(self._tree, owner)
+        if hasattr(place, leaf):
+            raise ValueError(f"the network has something named {name!r}: choose another name")
         place.add_module(leaf, module)
         return name
-
-    def add_tensor(self, name: str, tensor: Tensor) -> Weight:
-        """Register a parameter (an `nn.Parameter`) or buffer that steps can read.
-
-        Raises:
-            ValueError: If the name is taken, or lies inside a module that runs.
-        """
-        place, leaf = self._free(name)
-        plant(place, leaf, tensor)
-        return Weight(name)
 
     def insert_after(self, result: str, module: str, *more: Value) -> Ref:
         """Call a submodule on a result (or input); all that read the result read the call instead.
@@ -117,18 +111,9 @@ class Rewrite:
         if tidy:
             self.steps = _read_steps(self.steps, self.outputs)
             _drop_unread(self._tree, self.steps, self.outputs)
-        given = self.network.example_input_array
-        example = given if isinstance(given, tuple) else (given,)
         old = self.network
-        kept = old.open, old.limit
-        return Network(self.steps, old.inputs, self.outputs, self._tree, example, *kept)
-
-    def _free(self, name: str) -> tuple[nn.Module, str]:
-        owner, _, leaf = name.rpartition(".")
-        place = branch(self._tree, owner)
-        if hasattr(place, leaf):
-            raise ValueError(f"the network has something named {name!r}: choose another name")
-        return place, leaf
+        kept = old.example, old.open, old.guard
+        return Network(self.steps, old.inputs, self.outputs, self._tree, *kept)
 
     def _at(self, name: str) -> int:
         found = (n for n, step in enumerate(self.steps) if step.name == name)
@@ -165,9 +150,9 @@ def _read_steps(steps: list[Step], outputs: Value) -> list[Step]:
 def _drop_unread(tree: nn.Module, steps: list[Step], outputs: Value) -> None:
     """Remove the tensors, submodules and branches that no step names."""
     returned = [leaf.name for leaf in leaves(outputs) if isinstance(leaf, Weight)]
-    counters = [counter(step) for step in steps if packet(step) is aten.batch_norm]
-    read = [name for step in steps for name in step.weights] + returned + counters
-    tensors = {**dict(tree.named_parameters()), **dict(tree.named_buffers())}
+    counters = map(counter, steps)
+    read = [*(name for step in steps for name in step.weights), *returned, *counters]
+    tensors = all_tensors(tree)
     kept = {id(tensors[name]) for name in read if name in tensors}
     paths = [step.op for step in steps if isinstance(step.op, str)]
     paths += [step.module for step in steps]
@@ -175,7 +160,7 @@ def _drop_unread(tree: nn.Module, steps: list[Step], outputs: Value) -> None:
 
 
 def _ends(path: str) -> list[int]:
-    """Where the names around a dotted name end, its own end among them."""
+    """Ends of the names around a dotted name, its own among them."""
     return [n for n, letter in enumerate(path) if letter == "."] + [len(path)]
 
 

@@ -1,4 +1,4 @@
-"""What a network is made of: results, stored tensors, and the operations between them."""
+"""Parts of a network: results, stored tensors, and the operations between them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
-from torch import Tensor
 from torch._ops import OpOverload
+
+from compressor.inputs.tensors import leaves
 
 Value = Any
 """An argument: a number, text, data type, `Ref`, `Weight`, None, or a tuple of such."""
@@ -35,7 +36,7 @@ class Step:
     Attributes:
         name: Name of its result, unique in the network.
         op: An operation of PyTorch, a Python function of sizes and tuples (see
-            `compressor.network.file.operations`), or the dotted name of a submodule that is called.
+            `compressor.network.operators`), or the dotted name of a submodule that is called.
         args: Positional arguments; nested tuples of plain values, `Ref` and `Weight`.
         kwargs: Keyword arguments, likewise.
         module: Name of the innermost module of the user's model that ran it (empty at the top);
@@ -66,7 +67,7 @@ class Step:
 
     @property
     def writes(self) -> bool:
-        """Whether it writes into a tensor that exists before it."""
+        """True if it writes into a tensor that exists before it."""
         return isinstance(self.op, OpOverload) and self.op._schema.is_mutable  # noqa: SLF001
 
     def argument(self, name: str, default: Value = None) -> Value:
@@ -109,17 +110,6 @@ def schema(step: Step) -> Any:
     return step.op._schema  # noqa: SLF001 - written nowhere else
 
 
-def leaves(value: Value) -> Iterator[Value]:
-    """Everything in nested tuples, lists and dictionaries, in order."""
-    if isinstance(value, Mapping):
-        value = tuple(cast("Mapping[Any, Value]", value).values())
-    if isinstance(value, list | tuple):
-        for item in cast("tuple[Value, ...]", value):
-            yield from leaves(item)
-    else:
-        yield value
-
-
 def mapped(value: Value, change: Callable[[Value], Value]) -> Value:
     """Nested tuples, lists and dictionaries with `change` applied to everything in them."""
     if isinstance(value, Mapping):
@@ -138,8 +128,3 @@ def renamed(value: Value, names: Mapping[str, str]) -> Value:
         value,
         lambda leaf: Ref(names.get(leaf.name, leaf.name)) if isinstance(leaf, Ref) else leaf,
     )
-
-
-def tensors_in(value: Value) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dictionaries, in order."""
-    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]

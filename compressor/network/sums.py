@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from compressor.counting.stored import Integral
-from compressor.quantization.fake import wide
-from compressor.quantization.presets import Grid
+from compressor.network.grid import Grid, wide
 
 
 class IntSum(Integral):
@@ -21,16 +18,6 @@ class IntSum(Integral):
     def __init__(self, grids: tuple[Grid, ...]) -> None:
         super().__init__()
         self.grids = grids
-
-    def plain(self) -> dict[str, Any]:
-        """The grids, for a stored network."""
-        return {"grids": [[grid.low, grid.high, grid.zero] for grid in self.grids]}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> IntSum:
-        """What `plain` told of."""
-        one, other, result = (Grid(*map(int, grid)) for grid in settings["grids"])
-        return cls((one, other, result))
 
     def forward(self, x: Tensor, y: Tensor, *scales: Tensor) -> Tensor:
         """Add.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compressor.network import Network, Ref, Rewrite, Step, Weight, network
+from compressor.network import Network, Ref, Rewrite, Step, Weight, to_network
 from compressor.network.steps import mapped
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Half:
             TraceError: If it cannot.
         """
         del earlier
-        network(session.model, session.example)
+        to_network(session.model, session.example)
 
     def dry(self, whole: Network, session: Session) -> Network:  # noqa: ARG002
         """The same network on weights of 16 bits."""
@@ -64,7 +64,7 @@ class Half:
     def redo(self, session: Session, change: Any) -> None:
         """Round the weights."""
         del change
-        session.replace(halved(network(session.model, session.example)), settled=SETTLED)
+        session.replace(halved(to_network(session.model, session.example)), settled=SETTLED)
 
 
 def halved(whole: Network) -> Network:

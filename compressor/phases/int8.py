@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graph.graph import Weight
-from compressor.graph.program import evaluating
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_loss
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.finite import is_finite, not_finite, on
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Distill, Loss
 from compressor.inputs.settings import check_number, check_whole
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import IntConv, IntLinear
 from compressor.phases import FineTune
 from compressor.quantization.conversion import convert
@@ -177,7 +177,7 @@ class Int8:
         """The integers that a network will become, with any scales."""
         prepared = prepare(whole, self.preset, fold_bands=self.fold_bands, bits=session.bits)
         for step in prepared.steps:
-            called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
+            called = prepared.called(step)
             if isinstance(called, ActivationQuantiser):
                 positive = never_negative(prepared, step.args[0])
                 called.grid = self.preset.unsigned if positive else self.preset.signed
@@ -200,7 +200,7 @@ class Int8:
         return FineTune(epochs=max(self.epochs, 1), warmup=self.warmup).rate(over)
 
     def _prepared(self, session: Session) -> Network:
-        whole = network(session.model, session.example)
+        whole = to_network(session.model, session.example)
         return prepare(
             whole,
             self.preset,

@@ -25,7 +25,7 @@ from compressor.importance import fisher, gradients
 from compressor.inputs.batches import Batch
 from compressor.inputs.copies import private_copy
 from compressor.inputs.settings import check_whole
-from compressor.network import network
+from compressor.network import to_network
 from compressor.quantization.rounded import rounded_weights
 from compressor.run.calibration import calibration_loss
 from compressor.run.file_size import UNIT, Footprint, footprint
@@ -228,7 +228,7 @@ class _Measured:
 
 def rounded_later(session: Session) -> frozenset[str]:
     """Names of the weights that `Int8` will round, and that may be offered fewer bits."""
-    return frozenset(rounded_weights(network(session.model, session.example)))
+    return frozenset(rounded_weights(to_network(session.model, session.example)))
 
 
 def coded_weights(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:

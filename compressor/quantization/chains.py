@@ -14,8 +14,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from compressor.inputs.tensors import leaves
 from compressor.network import Network, Ref, Step, Weight, packet
-from compressor.network.steps import Value, leaves
+from compressor.network.steps import Value
 from compressor.quantization.folding import Affine, batch_norm, identity
 from compressor.quantization.rounded import channels_last, weighted
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.grid import Integers
 from compressor.network.integer import (
     Geometry,
     IntConv,
@@ -26,7 +27,7 @@ from compressor.quantization.chains import (
     layers,
 )
 from compressor.quantization.fake import WEIGHT_LIMIT, swapped
-from compressor.quantization.folding import Integers, fold
+from compressor.quantization.folding import fold
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.place import DROPOUTS, origin, scalings
 from compressor.quantization.pools import window
@@ -78,7 +79,7 @@ def feeding(network: Network, value: Value) -> ActivationQuantiser:
         ValueError: If it stands on none.
     """
     step = network.producer(Ref(origin(network, value))) if isinstance(value, Ref) else None
-    called = network.get_submodule(step.op) if step and isinstance(step.op, str) else None
+    called = network.called(step)
     if not isinstance(called, ActivationQuantiser):
         raise ValueError(f"convert: no quantiser rounds {value}: was the network prepared?")
     return called
@@ -127,16 +128,13 @@ def _layer(
 
 
 def _moves(network: Network, step: Step) -> Geometry | None:
-    """How a convolution moves; None for a matrix product."""
+    """The moves of a convolution; None for a matrix product."""
     return None if packet(step) is aten.linear else geometry(network, step)
 
 
 def _limit(network: Network, step: Step) -> int:
     """The largest integer that the weight of a layer was trained with."""
-    rounding = network.producer(step.args[1])
-    called = (
-        network.get_submodule(rounding.op) if rounding and isinstance(rounding.op, str) else None
-    )
+    called = network.called(network.producer(step.args[1]))
     return called.limit if isinstance(called, WeightQuantiser) else WEIGHT_LIMIT
 
 
@@ -151,7 +149,7 @@ def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
 
 def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
     """Convert quantisers and average pooling; leave dropout out."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    called = network.called(step)
     if isinstance(called, ActivationQuantiser):
         module = rewrite.add(f"{PLACE}.{step.name}", Requantise(called.scale, called.grid))
         rewrite.edit(step.name, op=module)
@@ -166,7 +164,7 @@ def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
 
 
 def _rounded(network: Network, value: Value) -> bool:
-    """Whether a value stands on a grid."""
+    """True if a value stands on a grid."""
     try:
         feeding(network, value)
     except ValueError:

@@ -67,7 +67,7 @@ class CountedGroups(nn.Module):
 
 
 def counted_groups(network: Network, step: Step) -> CountedGroups | None:
-    """What stands for a convolution whose groups are a result; None for any other step."""
+    """The stand-in of a convolution whose groups are a result; None for any other step."""
     if packet(step) not in _CONVOLUTIONS or not isinstance(step.argument("groups"), Ref):
         return None
     kernel = _shape(network, step.argument("weight"))[2:]

@@ -19,27 +19,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from compressor.quantization.presets import Grid
+from compressor.network.grid import Grid, quantised, wide
 
 WEIGHT_LIMIT = 127
 """Weights are integers from -127 to 127: -128 is left out so that any sign can be flipped."""
-
-
-def wide(x: Tensor) -> Tensor:
-    """`x` in single precision, or in double if it is."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
-def quantised(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
-    """The nearest values of a grid, of the type of `x`; no gradient.
-
-    Args:
-        x: Any shape.
-        scale: One number, positive, of shape ().
-        grid: The integers.
-    """
-    steps = wide(x) / scale
-    return steps.round_().clamp_(*grid.steps).mul_(scale).to(x.dtype)
 
 
 def fake_quantise(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compressor.network.grid import EXACT, Integers
 from compressor.quantization.fake import WEIGHT_LIMIT, weight_scale, weight_steps
-
-EXACT = 1 << 24
-"""Single precision holds every whole number up to here."""
 
 WHOLE = (1 << 31) - 1
 """32 bits hold every whole number up to here, of either sign."""
@@ -33,7 +31,7 @@ _DEAD_BIAS = 1 << 22
 
 @dataclass(frozen=True)
 class Affine:
-    """What follows a layer, channel by channel: ``gain * y + shift``, in double precision.
+    """A gain and a shift for each channel of a layer: ``gain * y + shift``, in double precision.
 
     Attributes:
         gain: (channels,), or (channels, sub_bands) where sub-bands of frequency differ.
@@ -63,28 +61,11 @@ def identity(channels: int, device: torch.device | None = None) -> Affine:
 def batch_norm(
     weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
 ) -> Affine:
-    """What a batch normalisation does in evaluation; all tensors (channels,)."""
+    """Gain and shift of a batch normalisation in evaluation; all tensors (channels,)."""
     gain = torch.rsqrt(variance.detach().double() + eps)
     gain = gain if weight is None else gain * weight.detach().double()
     shift = -mean.detach().double() * gain
     return Affine(gain, shift if bias is None else shift + bias.detach().double())
-
-
-@dataclass(frozen=True)
-class Integers:
-    """What an int8 layer holds.
-
-    Attributes:
-        weight: int8, of the shape of the original.
-        scale: float32 (channels,) or (channels, sub_bands); negative where the gain is.
-        bias: int32 of the same shape, or float32 where it was asked for: then it is added last.
-        large: Whether sums may leave the whole numbers that single precision holds.
-    """
-
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor
-    large: bool
 
 
 def fold(

@@ -12,7 +12,7 @@ from compressor.quantization.place import origin
 
 
 def wraps(network: Network, step: Step, module: IntConv | IntLinear, weight: Tensor) -> bool:
-    """Whether the sums of a layer may leave what the 32 bits of an integer kernel hold.
+    """True if the sums of a layer may leave what the 32 bits of an integer kernel hold.
 
     Args:
         network: The integer reference.
@@ -26,7 +26,7 @@ def wraps(network: Network, step: Step, module: IntConv | IntLinear, weight: Ten
 
 
 def grid_of(network: Network, value: Value) -> Requantise | None:
-    """What puts a value on its grid, if only operations that move it lie in between."""
+    """The module that puts a value on its grid, if only moves lie in between."""
     step = put_on_grid(network, value)
     return None if step is None else requantise(network, step)
 
@@ -38,6 +38,6 @@ def put_on_grid(network: Network, value: Value) -> Step | None:
 
 
 def requantise(network: Network, step: Step) -> Requantise | None:
-    """What a step calls, if that moves values to a grid."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    """The module that a step calls, if that moves values to a grid."""
+    called = network.called(step)
     return called if isinstance(called, Requantise) else None

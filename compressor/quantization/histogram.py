@@ -1,4 +1,4 @@
-"""Which part of its range an activation should be given: a histogram, and the least squared error.
+"""The part of its range that an activation is given: a histogram, and the least squared error.
 
 Values are collected while batches run, at the cost of a few passes over each and with nothing kept
 but 2,048 counts. A scale then makes the mean squared error of rounding and limiting least.
@@ -57,7 +57,7 @@ class Histogram(nn.Module):
 
     @property
     def signed(self) -> bool:
-        """Whether any value was negative."""
+        """True if any value was negative."""
         return bool(self.least < 0)
 
     def scale(self, high: int) -> Tensor:

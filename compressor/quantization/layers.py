@@ -1,4 +1,4 @@
-"""What int8 training adds to a network: a module for every activation and one for all weights.
+"""Additions of int8 training to a network: a module for every activation and one for all weights.
 
 Neither holds anything of the network's own: a convolution stays a convolution on its own
 parameters, which keep their names, may be shared, and may be pruned (zeros stay zeros); batch
@@ -12,13 +12,14 @@ from enum import IntEnum
 import torch
 from torch import Tensor, nn
 
+from compressor.network.grid import Grid
 from compressor.quantization.fake import fake_quantise, fake_quantise_weight, swapped
 from compressor.quantization.histogram import Histogram
-from compressor.quantization.presets import Grid, Preset
+from compressor.quantization.presets import Preset
 
 
 class Mode(IntEnum):
-    """What a quantiser does with what passes through it."""
+    """The treatment of values that pass through a quantiser."""
 
     OFF = 0
     """Nothing: the network computes in floating point."""
@@ -40,7 +41,7 @@ class ActivationQuantiser(nn.Module):
 
     Args:
         preset: The grids to choose from, by whether values become negative.
-        learned: Whether the scale is a parameter, learned as in LSQ; else it is a buffer.
+        learned: True if the scale is a parameter, learned as in LSQ; else it is a buffer.
 
     Attributes:
         mode: What `forward` does.
@@ -64,7 +65,7 @@ class ActivationQuantiser(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What one integer step is worth, of shape ()."""
+        """The worth of one integer step, of shape ()."""
         return self.log_scale.exp2()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class ActivationQuantiser(nn.Module):
 
     @property
     def finite(self) -> bool:
-        """Whether all values counted so far are numbers."""
+        """True if all values counted so far are numbers."""
         return self.histogram is None or bool(torch.isfinite(self.histogram.largest))
 
     def settle(self) -> None:
@@ -111,7 +112,7 @@ class ActivationQuantiser(nn.Module):
         self.mode, self.grid = Mode(mode), Grid(*grid)
 
     def extra_repr(self) -> str:
-        """What `print(network)` shows."""
+        """Text for `print(network)`."""
         return (
             f"{self.mode.name.lower()}, {self.grid.low} to {self.grid.high}, zero {self.grid.zero}"
         )

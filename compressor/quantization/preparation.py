@@ -10,10 +10,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from compressor.graph.program import evaluating
+from compressor.inputs.evaluation import evaluating
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import Layer
-from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
+from compressor.quantization.layers import ActivationQuantiser, WeightQuantiser
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
@@ -43,7 +43,7 @@ def prepare(
         fold_bands: Normalisation by sub-bands (SubSpectralNorm) behind a convolution becomes part
             of its scales, one for each channel and sub-band; else it is an operation of its own,
             with its input and output rounded.
-        learned: Whether scales of activations are parameters.
+        learned: True if scales of activations are parameters.
         bits: Of the weights that are to have fewer than the preset's, by name of the parameter.
 
     Raises:
@@ -72,13 +72,6 @@ def quantisers(network: nn.Module) -> dict[str, ActivationQuantiser]:
     """The quantisers of a network's activations, by name."""
     named = network.named_modules()
     return {name: module for name, module in named if isinstance(module, ActivationQuantiser)}
-
-
-def set_mode(network: nn.Module, mode: Mode) -> None:
-    """Let all quantisers of a network, those of weights too, round (FAKE) or pass on (OFF)."""
-    for module in network.modules():
-        if isinstance(module, (ActivationQuantiser, WeightQuantiser)):
-            module.mode = mode
 
 
 def grids(network: nn.Module) -> dict[str, list[int]]:

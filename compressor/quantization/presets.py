@@ -1,4 +1,4 @@
-"""Which integers stand for an activation: the grids that runtimes have fast kernels for.
+"""Integers that stand for an activation: the grids that runtimes have fast kernels for.
 
 Weights are symmetric everywhere, one scale for each output channel (see
 `compressor.quantization.fake`). Activations have one scale for a whole tensor, and runtimes differ
@@ -14,48 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from compressor.inputs.settings import check_whole
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The integers of one tensor; integer q stands for the value (q - zero) * scale.
-
-    Attributes:
-        low: Smallest integer.
-        high: Largest integer.
-        zero: The integer that stands for 0 (the zero point).
-    """
-
-    low: int
-    high: int
-    zero: int
-
-    def __post_init__(self) -> None:
-        """Check that 8 bits hold the integers, and that 0 is one of the values.
-
-        Raises:
-            ValueError: If not.
-        """
-        kinds = range(-128, 128), range(256)
-        fits = any(self.low in kind and self.high in kind for kind in kinds)
-        if not fits or not self.low <= self.zero <= self.high:
-            raise ValueError(
-                f"{self}: low and high must lie within -128 to 127 or within 0 to 255, and zero "
-                "between them"
-            )
-
-    @property
-    def steps(self) -> tuple[int, int]:
-        """Smallest and largest value in units of the scale."""
-        return self.low - self.zero, self.high - self.zero
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The data type that holds the integers."""
-        return torch.int8 if self.low < 0 else torch.uint8
+from compressor.network.grid import Grid
 
 
 @dataclass(frozen=True)

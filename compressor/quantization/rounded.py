@@ -1,4 +1,4 @@
-"""Which weights are rounded: the one answer for who plans bytes, trains and converts.
+"""Weights that are rounded: the one answer for who plans bytes, trains and converts.
 
 A layer multiplies an activation by a parameter: a matrix product, or a convolution in one, two or
 three dimensions, transposed or not. Its weight is rounded if everything that reads it is such a
@@ -14,9 +14,10 @@ from typing import cast
 
 import torch
 
+from compressor.inputs.tensors import leaves
 from compressor.network import Network, Ref, Step, Weight, packet
 from compressor.network.integer import Geometry
-from compressor.network.steps import Value, leaves
+from compressor.network.steps import Value
 from compressor.quantization.layers import WeightQuantiser
 
 aten = torch.ops.aten
@@ -27,7 +28,7 @@ CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d, *TRANSPOSED)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the output channels of a weight are.
+    """Place of the output channels in a weight.
 
     Attributes:
         groups: Of a transposed convolution, whose weight is (inputs, outputs / groups, kernel...);
@@ -79,20 +80,19 @@ def weight_name(network: Network, step: Step) -> str | None:
 
 
 def rounds_weights(network: Network, step: Step) -> bool:
-    """Whether a step calls a quantiser of weights."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
-    return isinstance(called, WeightQuantiser)
+    """True if a step calls a quantiser of weights."""
+    return isinstance(network.called(step), WeightQuantiser)
 
 
 def geometry(network: Network, step: Step) -> Geometry | None:
-    """How a convolution by a parameter moves; None for what `moves` has no answer to."""
+    """The moves of a convolution by a parameter; None where `moves` has no answer."""
     kernel = network.tensor(cast("str", weight_name(network, step))).shape[2:]
     groups: Value = step.argument("groups")
     return moves(step, kernel, groups) if isinstance(groups, int) else None
 
 
 def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None:
-    """How a convolution by a kernel of some size moves.
+    """The moves of a convolution by a kernel of some size.
 
     None where it pads one side more than the other, or by numbers known only when it runs.
     """
@@ -110,7 +110,7 @@ def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None
 
 
 def channels_last(network: Network, step: Step) -> bool:
-    """Whether the channels of a layer's result are not its second dimension."""
+    """True if the channels of a layer's result are not its second dimension."""
     shape, weight = (
         network.shapes[step.name],
         network.tensor(cast("str", weight_name(network, step))),

@@ -1,4 +1,4 @@
-"""Where the integer reference rounds as runtimes do: once, from the whole sum to the next grid.
+"""Rounding in the integer reference as runtimes do it: once, from the whole sum to the next grid.
 
 A runtime's kernel does not make the number that a layer's sum stands for and then look for its
 step; it multiplies the sum by one factor, ``input scale * weight scale / output scale`` in single
@@ -34,7 +34,7 @@ def rounded_once(network: Network, place: str) -> Network:
     """
     rewrite = Rewrite(network)
     for step in network.steps:
-        called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+        called = network.called(step)
         target = _target(network, step)
         if target is None:
             continue
@@ -46,7 +46,7 @@ def rounded_once(network: Network, place: str) -> Network:
 
 
 def _has_kernel(network: Network, step: Step, called: IntConv | IntLinear) -> bool:
-    """Whether runtimes compute a layer in integers from its input to the rounded result."""
+    """True if runtimes compute a layer in integers from its input to the rounded result."""
     if isinstance(called, IntTransposed) or called.bias.is_floating_point():
         return False
     if isinstance(called, IntLinear) and len(network.shapes[step.name]) != 2:
@@ -69,7 +69,7 @@ def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step, place: st
 
 
 def _target(network: Network, step: Step) -> Step | None:
-    """What moves a result to a grid, where nothing else reads it.
+    """The step that moves a result to a grid, where nothing else reads it.
 
     A ReLU may lie between, if the grid begins at zero: then it does nothing but cut off below.
     """

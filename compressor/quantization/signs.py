@@ -1,4 +1,4 @@
-"""Which values of a network can never be negative, by what made them.
+"""Values of a network that can never be negative, by what made them.
 
 A quantiser chooses its grid by the values that it sees, and a description of the network says
 which. How long that description will be has to be known before any value was seen.
@@ -23,7 +23,7 @@ _JOINING = (aten.add, aten.mul, aten.cat)
 
 
 def never_negative(network: Network, value: Value) -> bool:
-    """Whether a result cannot be negative, whatever the inputs and weights are.
+    """True if a result cannot be negative, whatever the inputs and weights are.
 
     Args:
         network: Prepared or not.
@@ -53,8 +53,8 @@ def _positive(step: Step) -> bool:
 
 
 def _before(network: Network, step: Step) -> list[Value]:
-    """What a result's sign depends on; nothing where that is not known."""
-    called = network.get_submodule(step.op) if isinstance(step.op, str) else None
+    """Values that a result's sign depends on; none where that is not known."""
+    called = network.called(step)
     kept = packet(step) in (*MOVING, *DROPOUTS) or window(network, step) is not None
     if kept or isinstance(called, ActivationQuantiser):
         return list(step.args[:1])

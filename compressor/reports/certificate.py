@@ -14,9 +14,9 @@ from torch import nn
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import measure
 from compressor.errors import CountError, VerificationError
-from compressor.graph.program import named_tensors
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
+from compressor.inputs.tensors import named_tensors
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
 from compressor.reports.facts import Epoch, verdicts, versions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from compressor import storage
 from compressor.counting.stored import Compressed
+from compressor.export import executorch, onnx
 from compressor.export.front_end import rows_read
 from compressor.graph import archive
-from compressor.graph.program import first_names
 from compressor.graph.structure import Structure
 from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
-from compressor.network import Network, Varying, network
+from compressor.inputs.tensors import first_names
+from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
 from compressor.reports.found import check_content, check_directory
 from compressor.reports.render import heading
@@ -30,6 +31,12 @@ from compressor.wording import brief, line
 
 NETWORK = "network.safetensors"
 """Where `Result.save` puts a model that is not of the original's class."""
+
+FORMATS: Mapping[str, Callable[[Network, Path, nn.Module | None, Tensor | None], int]] = {
+    ".onnx": onnx.write,
+    ".pte": executorch.write,
+}
+"""What writes a network for a runtime, by the suffix of the file."""
 
 EXTRA = "_extra_state"
 """Last part of the name under which torch keeps what a module's `get_extra_state` returns."""
@@ -69,8 +76,7 @@ class Result(Compressed):
             TraceError: If the model cannot be written as a network.
             VerificationError: If it was finite and holds NaN or infinity now.
         """
-        self._check()
-        return network(self.model, self.example).eval()
+        return self._varying(None)
 
     def _check(self) -> None:
         """Check that a model that was finite still is.
@@ -103,7 +109,7 @@ class Result(Compressed):
 
     def _varying(self, varying: Varying | None) -> Network:
         self._check()
-        return network(self.model, self.example, varying).eval()
+        return to_network(self.model, self.example, varying).eval()
 
     @property
     def rows(self) -> tuple[int, ...] | None:
@@ -123,17 +129,19 @@ class Result(Compressed):
         waveform: Tensor | None = None,
         varying: Varying | None = None,
     ) -> None:
-        """Write an ONNX file, for ONNX Runtime at its default settings; any batch size.
+        """Write a file for a runtime, which the suffix of its path names: ONNX, or ExecuTorch.
 
-        After `Int8` its convolutions, sums and pools run as kernels of 8-bit integers. Needs the
-        extra ``onnx``.
+        ``.onnx`` is for ONNX Runtime at its default settings and takes any batch size. After `Int8`
+        its convolutions, sums and pools run as kernels of 8-bit integers. Needs the extra ``onnx``.
+
+        ``.pte`` is a program for phones, run by XNNPACK: see `export_executorch`.
 
         With a front end the file takes a waveform and gives what the model says. Then it should
-        have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.export`), but
+        have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.write`), but
         products, as `recipes.features.portable.PortableLogMel` has.
 
         Args:
-            path: Of the file, put in place in one step.
+            path: Of the file, on ``.onnx`` or ``.pte``; put in place in one step.
             front_end: Any module from waveforms, (batch, samples) or (batch, channel, samples), to
                 the model's input (batch, channel, frequency, time), with all rows or with those of
                 `rows` alone; None to leave it to the caller.
@@ -143,19 +151,25 @@ class Result(Compressed):
                 front end.
 
         Raises:
-            ImportError: If onnx or onnxscript is not installed.
+            ImportError: If onnx and onnxscript, or executorch, are not installed.
             TraceError: If the model cannot be written as a network, or not for any size there.
             ValueError: If the front end makes another shape than the model takes, or there is no
-                such dimension.
+                such dimension, or no format has this suffix.
         """
-        from compressor.export.onnx import export  # noqa: PLC0415 - onnx is optional
-
+        place = storage.path_of(path)
+        write = FORMATS.get(place.suffix.lower())
+        if write is None:
+            raise ValueError(
+                f"export({str(path)!r}): the suffix says the format, and {place.suffix!r} is none "
+                f"of {', '.join(FORMATS)}: name the file so, or store the network for "
+                "compressor.load with Result.write"
+            )
         if varying and front_end is not None:
             raise ValueError(
                 f"export(varying={varying!r}) with a front end, whose clips have one length: leave "
                 "one of the two out"
             )
-        export(self._varying(varying), path, front_end, waveform)
+        write(self._varying(varying), place, front_end, waveform)
 
     def export_executorch(
         self,
@@ -165,7 +179,7 @@ class Result(Compressed):
     ) -> None:
         """Write an ExecuTorch program (.pte) for phones, run by XNNPACK; a batch of one.
 
-        What runs as integers is said in `compressor.export.executorch.export`. Needs the extra
+        What runs as integers is said in `compressor.export.executorch.write`. Needs the extra
         ``executorch``.
 
         Args:
@@ -178,9 +192,7 @@ class Result(Compressed):
             TraceError: If the model cannot be written as a network.
             ValueError: If the front end makes another shape than the model takes.
         """
-        from compressor.export.executorch import export  # noqa: PLC0415 - executorch is optional
-
-        export(self.network, path, front_end, waveform)
+        executorch.write(self.network, path, front_end, waveform)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the model, how to rebuild it, and the report.

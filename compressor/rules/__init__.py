@@ -19,7 +19,6 @@ from torch.nn.modules.batchnorm import _BatchNorm  # the one class of all BatchN
 from compressor import budget
 from compressor.budget import YEARS, Cost, Limits
 from compressor.counting.measuring import (
-    Example,
     check_model,
     described,
     multiply_accumulates,
@@ -28,6 +27,7 @@ from compressor.counting.measuring import (
     undescribed,
 )
 from compressor.counting.stored import Compressed, Role
+from compressor.inputs.example import Example
 from compressor.rules.counters import torchinfo_count
 from compressor.rules.folding import folded
 

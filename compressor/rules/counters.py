@@ -9,8 +9,6 @@ copy of the model for one input, in eval mode.
 from __future__ import annotations
 
 import importlib
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressor.counting.measuring import Example, mask_of, one_input, opened, run
+from compressor.counting.measuring import mask_of, opened, run
 from compressor.counting.stored import COUNTED, Compressed
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
-from compressor.inputs.process import exclusive
+from compressor.inputs.example import Example, one_input
+from compressor.inputs.process import quiet
 from compressor.network import Network
 from compressor.network import counting as steps
 
@@ -283,7 +282,7 @@ def thop_count(model: nn.Module, example: Example | None = None) -> Count | None
     if thop is None:
         return None
     inputs = one_input(model, example)
-    with _quiet(), randomness.preserved():
+    with quiet(), randomness.preserved():
         macs, params = thop.profile(private_copy(model), inputs=inputs, verbose=False)
     return Count(params=round(params), macs=round(macs))
 
@@ -298,7 +297,7 @@ def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | No
         return None
     scratch = private_copy(model).eval()
     with (
-        _quiet(),
+        quiet(),
         randomness.preserved(),
     ):  # with gradients, as it is run by default: without, attention is fused and lost
         analysis = fvcore.FlopCountAnalysis(scratch, one_input(model, example))
@@ -310,21 +309,8 @@ def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | No
 
 def _installed(name: str) -> ModuleType | None:
     """The optional package `name`, or None."""
-    with _quiet():
+    with quiet():
         try:
             return importlib.import_module(name)
         except ImportError:
             return None
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Keep the deprecation warnings and log lines of old packages out of the user's sight."""
-    with exclusive(), warnings.catch_warnings():
-        disabled = logging.root.manager.disable
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)

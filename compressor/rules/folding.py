@@ -10,10 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm  # the one class of all BatchN
 from torch.nn.modules.conv import _ConvNd  # and of all convolutions, transposed or not
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from compressor.counting.measuring import Example, described, one_input, run
+from compressor.counting.measuring import described, run
 from compressor.counting.stored import Role
 from compressor.errors import CountError
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example, one_input
 
 
 def folded(model: nn.Module, example: Example | None = None) -> nn.Module:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
-from compressor.graph.program import evaluating
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, tensors
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.finite import is_finite, not_finite, on
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss

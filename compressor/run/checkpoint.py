@@ -22,9 +22,10 @@ from torch import nn
 from compressor import storage
 from compressor.errors import ResumeError
 from compressor.inputs import randomness
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases import Phase, Solver
 from compressor.reports.report import Epoch, Shrink
-from compressor.run.training import Training, all_tensors, fill
+from compressor.run.training import Training
 from compressor.wording import line
 
 NAME = "checkpoint"

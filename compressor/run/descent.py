@@ -13,9 +13,9 @@ from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import nonzero, owned_parameters
 from compressor.graph.graph import Graph
-from compressor.graph.program import named_tensors
 from compressor.graph.structure import Structure, full
 from compressor.inputs.copies import private_copy
+from compressor.inputs.tensors import named_tensors
 from compressor.reports.report import Shrink
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from compressor.budget import Cost
 from compressor.errors import TraceError
 from compressor.graph.graph import Graph, Quadratic, Weight
-from compressor.graph.program import named_tensors
-from compressor.network import Network, network
+from compressor.inputs.tensors import named_tensors
+from compressor.network import Network, to_network
 from compressor.network.file import container
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class _End:
 
 
 def _end(session: Session, phases: Sequence[Phase]) -> _End:
-    made, stored = network(session.model, session.example), list[Stored]()
+    made, stored = to_network(session.model, session.example), list[Stored]()
     for phase in phases:
         if hasattr(phase, "stores"):  # by what it is given, so before it is changed
             stored.append(cast("Storing", phase).stores(made))
@@ -203,8 +203,8 @@ def files(session: Session) -> tuple[bytes, bytes] | None:
     if session.budget.bytes is None or session.fileless:
         return None
     try:
-        before = network(session.given, session.example)
-        after = network(session.model, session.example)
+        before = to_network(session.given, session.example)
+        after = to_network(session.model, session.example)
     except TraceError as error:
         session.fileless = str(error)
         return None

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
-from compressor.graph.program import evaluating
 from compressor.importance import check_value
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch, Batches, call
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import IGNORED
 from compressor.inputs.losses import Distill, Loss
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.network import Network
 from compressor.reports.report import Epoch
 from compressor.run.optimizers import OptimizerFactory, adamw, groups
@@ -315,15 +316,3 @@ def _number(value: object) -> float:
         f"val(model) must return one number, higher is better, and it returns {brief(value)}, a "
         f"{type(value).__name__}: return a float such as the accuracy"
     )
-
-
-def all_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every distinct parameter and buffer by name, those outside the state dict included."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def fill(model: nn.Module, values: dict[str, Tensor]) -> None:
-    """Copy values into a model's parameters and buffers."""
-    with torch.no_grad():
-        for name, tensor in all_tensors(model).items():
-            tensor.copy_(values[name])

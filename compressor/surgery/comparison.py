@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graph.graph import Graph
-from compressor.graph.program import evaluating, named_tensors
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Inputs
+from compressor.inputs.tensors import named_tensors
 from compressor.surgery import masking
 from compressor.surgery.draws import steady
 from compressor.wording import line
-
-Inputs = tuple[Tensor, ...]
 
 EXACT = 1e-9
 """Largest difference allowed in float64, relative to how much the output varies."""

@@ -11,17 +11,12 @@ from torch import Tensor, nn
 
 from compressor.errors import VerificationError
 from compressor.graph.graph import Graph
-from compressor.graph.program import Example, example_of, named_tensors
+from compressor.graph.program import example_of
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
-from compressor.surgery.comparison import (
-    CONSTANT,
-    Attempt,
-    Inputs,
-    batch,
-    compare_twice,
-    outputs_of,
-)
+from compressor.inputs.example import Example, Inputs
+from compressor.inputs.tensors import named_tensors
+from compressor.surgery.comparison import CONSTANT, Attempt, batch, compare_twice, outputs_of
 from compressor.surgery.cutting import shrink
 from compressor.surgery.weightings import positive, randomised
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from compressor.graph.program import named_tensors
 from compressor.inputs.copies import private_copy
+from compressor.inputs.tensors import named_tensors
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 

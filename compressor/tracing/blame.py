@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from compressor.graph.graph import Graph
-from compressor.graph.program import evaluating, named_tensors
 from compressor.graph.structure import Structure, full
-from compressor.surgery.comparison import Inputs, batch
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Inputs
+from compressor.inputs.tensors import named_tensors
+from compressor.surgery.comparison import batch
 from compressor.surgery.cutting import shrink
 from compressor.surgery.draws import steady
 from compressor.surgery.masking import Masked

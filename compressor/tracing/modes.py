@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from compressor.graph.program import evaluating
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.functions import enclosed, foreign
 from compressor.wording import line
 

@@ -12,17 +12,17 @@ from compressor.counting.measuring import multiply_accumulates
 from compressor.errors import TraceError
 from compressor.graph.graph import Graph
 from compressor.graph.keep import named, names_of, released
-from compressor.graph.program import Example, example_of, export, first_names, named_tensors
+from compressor.graph.program import example_of, export
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example, Inputs
+from compressor.inputs.tensors import first_names, named_tensors
 from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.trial import freeze, probe
 from compressor.tracing.walk import propagate
-
-Inputs = tuple[Tensor, ...]
 
 
 def trace(

@@ -18,7 +18,8 @@ from compressor.errors import VerificationError
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
-from compressor.surgery.comparison import CONSTANT, Inputs
+from compressor.inputs.example import Inputs
+from compressor.surgery.comparison import CONSTANT
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts
 from compressor.surgery.weightings import positive, randomised

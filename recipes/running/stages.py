@@ -16,7 +16,7 @@ from compressor.budget import Cost
 from compressor.counting.measuring import owned_parameters
 from compressor.errors import CountError
 from compressor.inputs.copies import private_copy
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.file import container
 from compressor.rules import of_year
 from compressor.run.contract import Plain
@@ -77,7 +77,7 @@ class Stage(Plain):
         """Write a network that no schedule has a part in, likewise."""
         model = private_copy(model).cpu().eval()
         example = tuple(x.cpu() for x in example)
-        container.write(network(model, example), self.folder / f"{self.name}.safetensors")
+        container.write(to_network(model, example), self.folder / f"{self.name}.safetensors")
         counts = count(model, example, self.year)
         file = self.folder / f"{self.name}.json"
         write_bytes(file, sealed(asdict(counts)))

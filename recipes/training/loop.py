@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
-from compressor.graph.program import evaluating
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.losses import Loss, cross_entropy
 from recipes.training.epochs import Epochs
 

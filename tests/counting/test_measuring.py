@@ -15,8 +15,9 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from compressor.budget import Cost
-from compressor.counting.measuring import FREE, measure, multiply_accumulates, one_input
+from compressor.counting.measuring import FREE, measure, multiply_accumulates
 from compressor.errors import CountError
+from compressor.inputs.example import one_input
 from tests.helpers.functions import Functional
 from tests.zoo import FAMILIES, TRICKY
 

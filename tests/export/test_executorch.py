@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor import Result
-from compressor.export.executorch import export, pte_bytes
+from compressor.export.executorch import pte_bytes, write
 from compressor.export.xnnpack import Linear, Rounded, written
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import Requantise
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
@@ -66,7 +66,7 @@ def small(preset: Preset = ORT, *, fold_bands: bool = True, float_bias: bool = F
             module.momentum = None
     with torch.no_grad():
         model.train()(varied(model, 32, 0))
-    prepared = prepare(network(model.eval()), preset, fold_bands=fold_bands)
+    prepared = prepare(to_network(model.eval()), preset, fold_bands=fold_bands)
     calibrate(prepared, [(varied(model, 16, seed),) for seed in (1, 2)])
     return convert(prepared, float_bias=float_bias)
 
@@ -110,7 +110,7 @@ def test_grids_become_those_of_signed_integers(name: str) -> None:
 
 
 def test_networks_in_floating_point_stay_what_they_are() -> None:
-    whole = network(trained(Small()))
+    whole = to_network(trained(Small()))
     x = varied(whole, 3, 1)
     assert torch.equal(written(whole).eval()(x), whole.eval()(x))
 
@@ -206,7 +206,7 @@ def test_programs_of_every_layer(form: dict[str, Any], tmp_path: Path) -> None:
     runtime()
     made = small(**form)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    length = export(made, tmp_path / "model.pte")
+    length = write(made, tmp_path / "model.pte")
     content = (tmp_path / "model.pte").read_bytes()
     assert len(content) == length
     x = varied(made, 64, 5)
@@ -218,7 +218,7 @@ def test_programs_of_every_layer(form: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_programs_in_floating_point() -> None:
     runtime()
-    whole = network(trained(Small()))
+    whole = to_network(trained(Small()))
     x = varied(whole, 3, 1)
     torch.testing.assert_close(said(pte_bytes(whole), x), whole(x).detach(), rtol=1e-3, atol=1e-4)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from compressor import Result
 from compressor.export.front_end import joined, rows_read, without_rows
 from compressor.export.onnx import kernels, onnx_bytes
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import Requantise
 from compressor.phases.frequency import Rows, select_rows
 from compressor.quantization.conversion import convert
@@ -153,7 +153,7 @@ class Small(nn.Module):
 
 
 def reference(model: nn.Module, spectra: Tensor) -> Network:
-    prepared = prepare(network(model))
+    prepared = prepare(to_network(model))
     calibrate(prepared, [(part.contiguous(),) for part in spectra.split(50)])
     return convert(prepared)
 
@@ -173,7 +173,7 @@ def test_rows_read() -> None:
     model = trained(Small())
     twice = Rows(Rows(model, range(0, 64, 2)), range(64))
     twice.example_input_array = torch.zeros(1, 1, 70, 26)
-    assert rows_read(network(twice)) == tuple(range(0, 64, 2))
+    assert rows_read(to_network(twice)) == tuple(range(0, 64, 2))
 
 
 def test_without_rows_the_same_is_computed() -> None:
@@ -192,7 +192,7 @@ def test_rows_that_others_read_too_stay() -> None:
 
     both = Both(trained(Small()), range(0, 64, 2))
     both.example_input_array = torch.zeros(1, 1, 70, 26)
-    made = network(both)
+    made = to_network(both)
     assert rows_read(made) is None
     assert without_rows(made) is made
 
@@ -225,7 +225,7 @@ def test_one_input_alone() -> None:
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return x + y
 
-    two = network(Two(), (torch.zeros(1, 3), torch.zeros(1, 3)))
+    two = to_network(Two(), (torch.zeros(1, 3), torch.zeros(1, 3)))
     with pytest.raises(ValueError, match=r"has 2 inputs \(x, y\): leave it out"):
         joined(two, PortableLogMel(COARSE))
 
@@ -340,3 +340,17 @@ def test_real_clips(shared_data: Path, esc50_root: Path) -> None:
         assert (says.argmax(1) == wanted.argmax(1)).double().mean() >= 0.995
         assert (steps <= 2.001).double().mean() >= 0.999
         assert steps.mean() <= 0.1
+
+
+@pytest.mark.parametrize("name", ["model", "model.safetensors", "model.tflite"])
+def test_a_suffix_without_a_format_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"suffix says the format, .* none of \.onnx, \.pte"):
+        Result(small(), None, None).export(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_has_one_size(tmp_path: Path) -> None:
+    pooled = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1))
+    result = Result(pooled, None, None, (torch.zeros(1, 1, 8, 8),))
+    with pytest.raises(ValueError, match=r"takes one size, .* \[\[3\]\] .* leave varying out"):
+        result.export(tmp_path / "model.pte", varying=(3,))

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor import Budget, FrequencyMask, Int8, fit
-from compressor.export.onnx import export, kernels, onnx_bytes
+from compressor.export.onnx import kernels, onnx_bytes, write
 from compressor.export.placeholders import Exported
 from compressor.export.qdq import slabs
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import Geometry, Requantise
 from compressor.quantization.conversion import convert
 from compressor.quantization.place import cut
@@ -60,7 +60,7 @@ class Small(nn.Module):
 @cache
 def small() -> Network:
     torch.manual_seed(0)
-    return network(trained(Small(), negative=0.5))
+    return to_network(trained(Small(), negative=0.5))
 
 
 def ran(content: bytes, x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def steps_apart(made: Network, content: bytes, batch: int) -> Tensor:
 def test_every_layer_has_its_kernel(tmp_path: Path) -> None:
     """Any batch, values within one step; stored are integers, and nothing that does not run."""
     made = convert(calibrated(small()))
-    length = export(made, tmp_path / "model.onnx")
+    length = write(made, tmp_path / "model.onnx")
     content = (tmp_path / "model.onnx").read_bytes()
     assert len(content) == length
     found = kernels(content)
@@ -264,7 +264,7 @@ class Cut(nn.Module):
 def test_limits_are_read_off_the_steps(module: nn.Module) -> None:
     """What is read is what the operation does."""
     x = torch.linspace(-9, 9, 50)
-    steps = network(module, x[None]).steps
+    steps = to_network(module, x[None]).steps
     found = [limits for step in steps if (limits := cut(step)) is not None]
     assert len(found) == (0 if isinstance(module, nn.SiLU) else len(steps))
     y = x
@@ -278,7 +278,7 @@ def test_limits_are_read_off_the_steps(module: nn.Module) -> None:
 def test_what_cuts_off_behind_sub_bands_cuts_off_in_the_file(further: float) -> None:
     """Also where a learned grid reaches beyond the limit: the limit counts."""
     torch.manual_seed(0)
-    prepared = calibrated(network(trained(Cut())))
+    prepared = calibrated(to_network(trained(Cut())))
     with torch.no_grad():
         for name, quantiser in quantisers(prepared).items():
             if "relu" in name or "hardtanh" in name:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from compressor.budget import Cost
-from compressor.network import network
+from compressor.network import to_network
 from compressor.network.file import container
 from recipes.judging.system import System, scores_of, write
 from recipes.running.conclusion import Outcome, judged, write_evaluation
@@ -60,7 +60,7 @@ def system(width: int = 8) -> System:
 def finished(folder: Path, root: Path, cache: Path) -> Path:
     """What a recipe leaves of such a system that was judged on such a data set."""
     model = tiny(0).eval()
-    container.write(network(model, (model.example_input_array,)), folder / "model.safetensors")
+    container.write(to_network(model, (model.example_input_array,)), folder / "model.safetensors")
     found = system()
     write(folder, found, ["model"])
     wanted = DataSpec(audio=AUDIO, mels=MELS, frames=FRAMES, classes=len(CLASSES))

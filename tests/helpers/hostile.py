@@ -14,13 +14,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressor.network import Network, Ref, Step
+from compressor.network.file.guard import rehearse
 from compressor.network.file.operations import ALLOWED, operation
 
 MEMORY = 3 << 30
@@ -343,7 +344,8 @@ def network_of(
     by_name = {key: placed(value) for key, value in kwargs.items()}
     step = Step("y", operation(name), placed(args), by_name)
     given = [f"x{n}" for n in range(len(inputs))]
-    made = Network([step], given, Ref("y"), nn.Module(), tuple(inputs), limit=RESULTS)
+    guard = partial(rehearse, most=RESULTS)
+    made = Network([step], given, Ref("y"), nn.Module(), tuple(inputs), guard=guard)
     return made.eval(), tuple(inputs)
 
 

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import ORT, Preset
@@ -58,7 +58,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 def bare(name: str) -> Network:
     """One of the networks, trained; a third of the scales is negative. Not to be changed."""
     torch.manual_seed(0)
-    return network(trained(NETS[name](), negative=0.3))
+    return to_network(trained(NETS[name](), negative=0.3))
 
 
 @cache

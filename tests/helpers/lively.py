@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import Requantise
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
@@ -50,7 +50,7 @@ def lively(name: str, *, fold_bands: bool = True) -> Network:
     """An integer reference whose results differ."""
     torch.manual_seed(0)
     model = settled(LIVELY[name]())
-    prepared = prepare(network(model), fold_bands=fold_bands)
+    prepared = prepare(to_network(model), fold_bands=fold_bands)
     calibrate(prepared, [(varied(model, 16, seed),) for seed in (1, 2)])
     return convert(prepared)
 

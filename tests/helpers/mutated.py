@@ -23,7 +23,8 @@ from safetensors.torch import save
 
 import compressor
 from compressor.network.file import container
-from compressor.network.file.operations import ALLOWED, OPERATORS
+from compressor.network.file.operations import ALLOWED
+from compressor.network.operators import OPERATORS
 
 MEMORY = 3 << 30
 """Bytes of addresses; torch takes about half of them, loading a quarter of a GiB, results one."""

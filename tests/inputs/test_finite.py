@@ -235,7 +235,7 @@ def test_what_was_spoilt_afterwards_is_not_written(tmp_path: Path) -> None:
     result = spoilt()
     for write in (result.write, result.save, result.export, result.export_executorch):
         with pytest.raises(VerificationError, match=r"'norm.running_mean' hold NaN or infinity"):
-            write(tmp_path / "a")
+            write(tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
 
 

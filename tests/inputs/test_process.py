@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 import compressor
 from compressor import Budget, FineTune, Int8, Prune, Recalibrate, fit
 from compressor.inputs.process import SwitchedOff, exclusive
-from compressor.network import network
+from compressor.network import to_network
 from tests.helpers.killed import Augmented
 from tests.helpers.tiny import equal, loader, tiny
 
@@ -119,7 +119,7 @@ def test_different_work_at_once() -> None:
     work: list[Callable[[], Any]] = [
         lambda: compressor.measure(model),
         lambda: len(compressor.trace(model).axes),
-        lambda: len(network(model, (example,)).steps),
+        lambda: len(to_network(model, (example,)).steps),
         lambda: fit(model, budget=CAPS).report.after,
     ]
     expected = [one() for one in work]

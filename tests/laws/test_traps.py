@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from compressor.counting.measuring import measure
 from compressor.graph.graph import Graph
-from compressor.graph.program import evaluating, named_tensors
 from compressor.graph.structure import Structure
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.tensors import named_tensors
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masking import Masked
 from compressor.surgery.proof import verify

@@ -15,7 +15,7 @@ from torch.nn import functional
 from compressor import Budget, Int8, fit, load
 from compressor.errors import TraceError
 from compressor.export.onnx import onnx_bytes
-from compressor.network import Network, Varying, network
+from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
 
 Shape = tuple[int, ...]
@@ -97,7 +97,7 @@ def test_a_file_takes_what_the_model_takes(name: str) -> None:
     build, shapes = ODD[name]
     torch.manual_seed(0)
     model = build().eval()
-    made = network(model, inputs(shapes, 1))
+    made = to_network(model, inputs(shapes, 1))
     assert made.open == ((0,), *[()] * (len(shapes) - 1))
     loaded = again(made)
     assert loaded.open == made.open
@@ -128,7 +128,7 @@ def test_onnx_takes_what_the_model_takes(name: str, *, integers: bool) -> None:
             model, data, budget=Budget(params=10**6), schedule=[Int8(epochs=0)], progress=False,
             example=inputs(shapes, 1), loss=lambda m, batch: m(*_tuple(batch[0])).mean(),
         ).model  # fmt: skip
-    content = onnx_bytes(network(model, inputs(shapes, 1)))
+    content = onnx_bytes(to_network(model, inputs(shapes, 1)))
     for batch in (1, 3):
         given = inputs(shapes, batch)
         with torch.no_grad():
@@ -198,7 +198,7 @@ def test_a_file_takes_other_lengths(name: str) -> None:
     build, shape, dims = LENGTHS[name]
     torch.manual_seed(0)
     model = build().eval()
-    loaded = again(network(model, torch.randn(1, *shape), dims))
+    loaded = again(to_network(model, torch.randn(1, *shape), dims))
     for more in (0, 2, 6):
         x = other(shape, dims, more)
         with torch.no_grad():
@@ -213,7 +213,7 @@ def test_onnx_takes_other_lengths(name: str) -> None:
     build, shape, dims = LENGTHS[name]
     torch.manual_seed(0)
     model = build().eval()
-    content = onnx_bytes(network(model, torch.randn(1, *shape), dims))
+    content = onnx_bytes(to_network(model, torch.randn(1, *shape), dims))
     for more in (0, 2, 6):
         x = other(shape, dims, more)
         with torch.no_grad():
@@ -261,7 +261,7 @@ class Branches(nn.Module):
 def test_what_cannot_vary_is_said(model: nn.Module, varying: Varying, said: str) -> None:
     """A model that takes one length only, and dimensions that there are not."""
     with pytest.raises((TraceError, ValueError), match=said):
-        network(model, torch.randn(1, 2, 10), varying)
+        to_network(model, torch.randn(1, 2, 10), varying)
 
 
 def test_integers_are_made_for_one_length() -> None:
@@ -272,7 +272,7 @@ def test_integers_are_made_for_one_length() -> None:
         example=x, schedule=[Int8(epochs=0)],
     )  # fmt: skip
     with pytest.raises(ValueError, match="made for one size"):
-        network(cast("Network", result.model), x, (3,))
+        to_network(cast("Network", result.model), x, (3,))
 
 
 def test_an_exporters_error_names_operation_and_shapes() -> None:
@@ -288,4 +288,4 @@ def test_an_exporters_error_names_operation_and_shapes() -> None:
             return torch.lgamma(self.stem(x)).median(dim=2).values
 
     with pytest.raises(ValueError, match=r"(?s)cannot write this network as ONNX.*\(2, 2, 5\)"):
-        onnx_bytes(network(Sorted(), torch.randn(1, 2, 5)))
+        onnx_bytes(to_network(Sorted(), torch.randn(1, 2, 5)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import models
 from compressor import TraceError, measure
 from compressor.inputs.copies import private_copy
-from compressor.network import Network, Ref, Rewrite, Step, Weight, network, packet
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet, to_network
 from compressor.network.file.plain import from_plain, to_plain
 from tests.zoo import FAMILIES, TRICKY
 
@@ -54,7 +54,7 @@ def pair(name: str) -> tuple[nn.Module, Network]:
     for statistic, buffer in model.named_buffers():
         if statistic.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.5, 1.5)
-    return model, network(model)
+    return model, to_network(model)
 
 
 def inputs(model: nn.Module, batch: int) -> tuple[Tensor, ...]:
@@ -144,7 +144,7 @@ LARGE = ("mobilenet_v3_small", "shufflenet_v2_x1_0", "crnn", "conv_attention")
 def test_networks_of_the_zoo_are_written_and_stored(name: str) -> None:
     torch.manual_seed(0)
     model = (FAMILIES | TRICKY)[name]().eval()
-    made = network(model).eval()
+    made = to_network(model).eval()
     xs = inputs(model, 2)
     with torch.no_grad():
         expected, found = list(flat(model(*xs))), list(flat(made(*xs)))
@@ -173,7 +173,7 @@ def test_nothing_writes_into_a_tensor_that_is_read_elsewhere() -> None:
         nn.Hardswish(inplace=True),
     )
     model = nn.Sequential(nn.ReLU(inplace=True), *layers)
-    made = network(model, torch.zeros(1, 1, 5, 5))
+    made = to_network(model, torch.zeros(1, 1, 5, 5))
     assert not [step.name for step in made.steps if step.writes]
     x = torch.randn(2, 1, 5, 5)
     before = x.clone()
@@ -202,7 +202,7 @@ class Writes(nn.Module):
 
 def test_writing_through_a_view_is_left_as_it_is() -> None:
     model = Writes()
-    made = network(model)
+    made = to_network(model)
     assert [packet(s) for s in made.steps if s.writes] == [aten.mul_]
     xs = inputs(model, 3)
     assert torch.equal(model(*xs), made(*xs))
@@ -211,7 +211,7 @@ def test_writing_through_a_view_is_left_as_it_is() -> None:
 
 def test_momentum_none_is_the_plain_mean_of_all_batches() -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=None), nn.Flatten())
-    made = network(model, torch.zeros(1, 1, 5, 5))
+    made = to_network(model, torch.zeros(1, 1, 5, 5))
     for batch in (2, 3, 4):
         x = torch.randn(batch, 1, 5, 5)
         assert torch.equal(model(x), made(x))
@@ -224,7 +224,7 @@ def test_each_module_keeps_the_mode_it_was_in() -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.BatchNorm2d(3))
     model.train()
     model[1].eval()
-    made = network(model, torch.zeros(1, 1, 5, 5))
+    made = to_network(model, torch.zeros(1, 1, 5, 5))
     x = torch.randn(4, 1, 5, 5)
     assert torch.equal(model(x), made(x))
     assert not made.tensor("1.running_mean").any()
@@ -237,7 +237,7 @@ def test_dropout_that_looks_at_no_mode_never_stops() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.dropout(x, 0.5, training=True)
 
-    made = network(Always(), torch.ones(1, 1000)).eval()
+    made = to_network(Always(), torch.ones(1, 1000)).eval()
     torch.manual_seed(0)
     assert 300 < int((made(torch.ones(1, 1000)) == 0).sum()) < 700
 
@@ -259,7 +259,7 @@ def test_it_runs_in_other_precisions_and_exports_again() -> None:
 
 def test_a_network_of_a_network_is_a_copy() -> None:
     _, made = pair("bcresnet")
-    again = network(made)
+    again = to_network(made)
     assert again.steps == made.steps
     assert again.tensor("stem.0.weight") is not made.tensor("stem.0.weight")
 
@@ -301,7 +301,7 @@ def test_a_model_for_one_batch_size_is_refused(
     forward: Callable[[nn.Module, Tensor], Tensor], said: str
 ) -> None:
     with pytest.raises(TraceError, match=said):
-        network(Fixed(forward))
+        to_network(Fixed(forward))
 
 
 def test_what_a_network_cannot_hold_is_refused() -> None:
@@ -311,7 +311,7 @@ def test_what_a_network_cannot_hold_is_refused() -> None:
                 return x @ x.mT
 
     with pytest.raises(TraceError, match="move autocast out"):
-        network(Lowers(), torch.zeros(1, 2, 2))
+        to_network(Lowers(), torch.zeros(1, 2, 2))
 
 
 class Half(nn.Module):
@@ -379,3 +379,11 @@ def test_a_network_of_nonsense_is_refused() -> None:
         Network([Step("x", aten.relu.default, (Ref("x"),))], ["x"], Ref("x"), tree, (x,))
     with pytest.raises(ValueError, match="takes 1 inputs, not 2"):
         Network([], ["x"], Ref("x"), tree, (x,))(x, x)
+
+
+def test_the_former_name_of_to_network_warns_and_is_the_same() -> None:
+    with pytest.warns(DeprecationWarning, match="to_network"):
+        from compressor.network import network  # noqa: PLC0415 - what is tested
+    assert network is to_network
+    with pytest.raises(ImportError, match="nothing_such"):
+        from compressor.network import nothing_such  # noqa: F401, PLC0415 - likewise

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compressor.network.grid import Grid, quantised
 from compressor.network.integer import Geometry, IntConv, IntLinear, IntMean, Requantise
-from compressor.quantization.fake import fake_quantise_weight, quantised
+from compressor.quantization.fake import fake_quantise_weight
 from compressor.quantization.folding import Affine, batch_norm, fold, identity, sixteen_bits
-from compressor.quantization.presets import ORT, Grid
+from compressor.quantization.presets import ORT
 
 SCALE = torch.tensor(0.0173)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import Budget, Prune, fit, load
-from compressor.network import Network, Rewrite, network
+from compressor.network import Network, Rewrite, to_network
 from compressor.network.file.container import pack, unpack
 from compressor.phases.half import Half
 from compressor.phases.int8 import Int8
@@ -51,7 +51,7 @@ X = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_network_keeps_the_names_and_its_own_attributes(model: Clashing) -> None:
-    made = network(model)
+    made = to_network(model)
     assert made.state_dict().keys() == model.state_dict().keys()
     assert torch.equal(made(X), model(X))
     assert [s.name for s in made.steps][-1] == made.outputs.name
@@ -71,8 +71,8 @@ def test_a_network_keeps_the_names_and_its_own_attributes(model: Clashing) -> No
 
 
 def test_it_is_copied_loaded_rewritten_and_stored(model: Clashing) -> None:
-    made = network(model)
-    twin = network(Clashing()).eval()
+    made = to_network(model)
+    twin = to_network(Clashing()).eval()
     twin.load_state_dict(model.state_dict())
     again = unpack(pack(made))
     for other in (twin, copy.deepcopy(made), Rewrite(made).build(), again):
@@ -83,7 +83,7 @@ def test_it_is_copied_loaded_rewritten_and_stored(model: Clashing) -> None:
 
 
 def test_it_trains_like_the_model(model: Clashing) -> None:
-    made = network(model)
+    made = to_network(model)
     model.get_submodule("shapes").train()
     made.get_submodule("shapes").train()
     for one in (made, model):

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from compressor import Budget, BudgetError, FineTune, Half, Prune, Session, Unstructured, fit
-from compressor.network import network
+from compressor.network import to_network
 from compressor.network.file import container
 from compressor.phases.unstructured import mask, weights
 from compressor.surgery.masks import Masks
@@ -166,10 +166,10 @@ def test_a_session_holds_masks_while_units_go() -> None:
 @pytest.mark.parametrize("last", [[], [Half()]])
 def test_a_cap_on_the_file_is_met_by_zeros_alone(last: list) -> None:
     model = stirred(tiny(width=32))
-    whole = len(container.pack(network(model)))
+    whole = len(container.pack(to_network(model)))
     cap = whole * (4 if last else 7) // 10
     result = fit(model, budget=Budget(bytes=cap), schedule=[Unstructured(), *last])
-    made = network(result.model)
+    made = to_network(result.model)
     assert result.report.files == (whole, len(container.pack(made)))
     assert 0.7 * cap < result.report.files[1] <= cap
     assert result.report.after.params == sum(p.numel() for p in model.parameters())

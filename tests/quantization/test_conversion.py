@@ -12,20 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor import Session
-from compressor.network import Network, Weight, network
+from compressor.network import Network, Weight, to_network
 from compressor.network.file import container
 from compressor.network.integer import IntConv, IntLinear, IntMean, Requantise, Scale
 from compressor.network.sums import IntSum
 from compressor.phases.int8 import Int8
 from compressor.quantization.conversion import convert
-from compressor.quantization.layers import Mode
+from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.preparation import (
     calibrate,
     grids,
     prepare,
     quantisers,
     set_grids,
-    set_mode,
 )
 from compressor.quantization.presets import ORT, TENSORRT, Preset
 from tests.helpers.int8_nets import NETS, bare, calibrated, examples, integers, rounded, trained
@@ -120,7 +119,9 @@ def test_off_is_the_network_and_names_persist() -> None:
     model = bare("BC-ResNet")
     plain = model
     prepared = calibrated(model)
-    set_mode(prepared, Mode.OFF)
+    for module in prepared.modules():
+        if isinstance(module, ActivationQuantiser | WeightQuantiser):
+            module.mode = Mode.OFF
     x = examples(model, 2)
     assert torch.equal(prepared(x), plain(x))
     names = {name for name, _ in plain.named_parameters()}
@@ -197,7 +198,7 @@ class Islands(nn.Module):
 
 def test_what_is_not_known_stays_as_it_is() -> None:
     model = trained(Islands())
-    prepared = calibrated(network(model))
+    prepared = calibrated(to_network(model))
     made = convert(prepared)
     assert counts(made)["IntConv"] == 2
     assert counts(made)["IntLinear"] == 1
@@ -211,7 +212,7 @@ def test_what_is_not_known_stays_as_it_is() -> None:
 def test_an_untrained_network_is_warned_of() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     x = torch.randn(2, 1, 8, 8)
-    prepared = prepare(network(model, x[:1]))
+    prepared = prepare(to_network(model, x[:1]))
     with pytest.warns(UserWarning, match=r"'1' are those of a network that was never trained"):
         calibrate(prepared, [(x,)])
 
@@ -230,4 +231,4 @@ def test_errors_say_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"no quantisers: prepare"):
         convert(model)
     with pytest.raises(ValueError, match=r"no convolution and no matrix product"):
-        prepare(network(nn.Sequential(nn.ReLU()), torch.zeros(1, 3)))
+        prepare(to_network(nn.Sequential(nn.ReLU()), torch.zeros(1, 3)))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from compressor import Budget, Int8, fit
 from compressor.export.onnx import onnx_bytes
 from compressor.export.qdq import SAFE
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.integer import IntConv, IntLinear, Requantise
 from compressor.network.sums import IntSum
 from compressor.quantization.conversion import convert
@@ -158,7 +158,7 @@ def tied(preset: Preset) -> Network:
     """In integers; not to be changed."""
     torch.manual_seed(0)
     model = Tied()
-    prepared = prepare(network(model), preset)
+    prepared = prepare(to_network(model), preset)
     calibrate(prepared, [(examples(model, 16, 2),)])
     return convert(prepared)
 

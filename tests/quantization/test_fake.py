@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from compressor.network.grid import Grid, quantised
 from compressor.quantization.fake import (
     fake_quantise,
     fake_quantise_weight,
-    quantised,
     weight_scale,
     weight_steps,
 )
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
-from compressor.quantization.presets import ORT, TENSORRT, Grid
+from compressor.quantization.presets import ORT, TENSORRT
 
 GRIDS = (ORT.signed, ORT.unsigned, TENSORRT.signed)
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from compressor.quantization.fake import quantised
+from compressor.network.grid import Grid, quantised
 from compressor.quantization.histogram import BINS, FRACTIONS, Histogram
-from compressor.quantization.presets import ORT, Grid
+from compressor.quantization.presets import ORT
 
 
 def filled(*batches: Tensor) -> Histogram:

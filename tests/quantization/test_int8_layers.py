@@ -15,7 +15,7 @@ from torch.nn import functional
 from compressor import Budget, FineTune, Int8, Joint, Prune, Recalibrate, fit
 from compressor.export.onnx import kernels, onnx_bytes
 from compressor.graph.graph import Weight as Stored
-from compressor.network import Network, Weight, network
+from compressor.network import Network, Weight, to_network
 from compressor.network.counting import multiply_accumulates
 from compressor.network.file import container
 from compressor.network.integer import IntLinear, IntTransposed
@@ -134,7 +134,7 @@ def made(name: str) -> tuple[Network, Network, Network, Tensor]:
     """One of them, prepared and calibrated, and as integers; beside inputs."""
     build, shape, _ = NETS[name]
     torch.manual_seed(0)
-    whole = network(trained(build(), negative=0.4), torch.randn(1, *shape))
+    whole = to_network(trained(build(), negative=0.4), torch.randn(1, *shape))
     x = torch.randn(12, *shape)
     prepared = prepare(whole)
     calibrate(prepared, [(x,)])
@@ -235,7 +235,7 @@ def test_integers_that_32_bits_hold_and_one_more() -> None:
     assert largest_sum(torch.full((1, count), 127), torch.tensor([room]), 255) == WHOLE
     model = nn.Sequential(nn.ReLU(), nn.Linear(count, 1))
     nn.init.ones_(model.get_parameter("1.weight"))
-    prepared = prepare(network(model, torch.ones(1, count)))
+    prepared = prepare(to_network(model, torch.ones(1, count)))
     calibrate(prepared, [(torch.rand(2, count),)])
     integers = convert(prepared)
     (step,) = (s for s in integers.steps if any(isinstance(a, Weight) for a in s.args))
@@ -291,7 +291,7 @@ def test_sums_beyond_32_bits_are_exact_in_the_file(kind: str) -> None:
     with torch.no_grad():
         layer.weight.copy_((0.01 + 0.0001 * torch.rand(2, count)).view_as(layer.weight))
         layer.weight[1] *= -1
-    prepared = prepare(network(nn.Sequential(nn.ReLU(), layer), torch.rand(1, *shape)))
+    prepared = prepare(to_network(nn.Sequential(nn.ReLU(), layer), torch.rand(1, *shape)))
     calibrate(prepared, [(torch.rand(4, *shape),)])
     integers = convert(prepared)
     content = onnx_bytes(integers)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import models
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from tests.helpers.int8_nets import examples, trained
@@ -54,7 +54,7 @@ def test_integers_take_a_few_passes(name: str, monkeypatch: pytest.MonkeyPatch) 
     passes = {Network: 0, type(model): 0}
     for cls in passes:
         monkeypatch.setattr(cls, "forward", counted(cls, passes))
-    made = network(model)
+    made = to_network(model)
     assert passes[type(model)] <= MOST
     assert passes[Network] <= 2
     prepared = prepare(made)

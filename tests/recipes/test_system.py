@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from compressor.export.onnx import export
-from compressor.network import network
+from compressor.export import onnx
+from compressor.network import to_network
 from compressor.network.file import container
 from compressor.storage import read_json, sealed
 from recipes.features.logmel import log_mels
@@ -28,7 +28,7 @@ def kept(folder: Path, members: int = 1) -> System:
     models = [tiny(seed).eval() for seed in range(members)]
     names = [f"model-{k}" for k in range(members)]
     for name, model in zip(names, models, strict=True):
-        container.write(network(model, (X[:1],)), folder / f"{name}.safetensors")
+        container.write(to_network(model, (X[:1],)), folder / f"{name}.safetensors")
     found = System(CLASSES, AUDIO, MELS, FRAMES, tuple(map(scores_of, models)))
     write(folder, found, names)
     return found
@@ -67,7 +67,7 @@ def test_onnx_files_say_the_same(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     found = kept(tmp_path)
-    export(network(tiny(0).eval(), (X[:1],)), tmp_path / "model-0.onnx")
+    onnx.write(to_network(tiny(0).eval(), (X[:1],)), tmp_path / "model-0.onnx")
     write(tmp_path, found, ["model-0"])
     assert np.abs(read(tmp_path, onnx=True).probabilities(X) - found.probabilities(X)).max() < 1e-5
     (tmp_path / "model-0.onnx").write_bytes(b"no onnx at all")

@@ -12,7 +12,7 @@ import torch
 
 import compressor
 from compressor import Budget, FineTune
-from compressor.network import network as exported
+from compressor.network import to_network as exported
 from compressor.network.file import container
 from compressor.rules import DCASE2020
 from recipes import dcase2020

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import compressor
 from compressor import Budget, FineTune, Int8, Train, Unstructured
-from compressor.network import network as exported
+from compressor.network import to_network as exported
 from compressor.network.file import container
 from models import FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.dcase2021 import ABLATIONS, Config, check, compress, network, schedule, size

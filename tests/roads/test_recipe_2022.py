@@ -17,7 +17,7 @@ from torch import nn
 import compressor
 from compressor import Budget, Prune
 from compressor.errors import BudgetError
-from compressor.network import network
+from compressor.network import to_network
 from compressor.phases.frequency.masks import AdmmMask, fisher
 from compressor.rules import of_year
 from models import DCASEBaseline, Tandem
@@ -183,7 +183,7 @@ def test_the_tandem_begins_as_the_linear_model(tmp_path: Path) -> None:
 def test_peak_memory_of_the_official_baseline_is_the_official_one() -> None:
     """65,280 bytes of 8-bit values: two results of 16 x 40 x 51 at once."""
     model = DCASEBaseline(2022).eval()
-    assert peak_entries(network(model, (model.example_input_array,)).eval()) == 65_280
+    assert peak_entries(to_network(model, (model.example_input_array,)).eval()) == 65_280
 
 
 class Branch(nn.Module):
@@ -199,7 +199,7 @@ class Branch(nn.Module):
 
 
 def test_what_is_read_later_stays_alive_and_views_take_nothing() -> None:
-    net = network(Branch().eval(), (torch.zeros(1, 2, 8, 8),)).eval()
+    net = to_network(Branch().eval(), (torch.zeros(1, 2, 8, 8),)).eval()
     assert peak_entries(net) == 3 * 2 * 8 * 8, "x, conv(x) and conv(conv(x))"
 
 

@@ -14,8 +14,9 @@ import torchinfo
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from compressor.counting.measuring import measure, one_input
+from compressor.counting.measuring import measure
 from compressor.errors import CountError
+from compressor.inputs.example import one_input
 from compressor.rules import counters
 from compressor.rules.counters import (
     Call,

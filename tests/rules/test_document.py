@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from compressor.counting.measuring import measure, one_input
+from compressor.counting.measuring import measure
+from compressor.inputs.example import one_input
 from compressor.rules import RULES, Rule
 from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
 from models import BCResNet, BCResNetASC

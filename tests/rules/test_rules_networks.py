@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import compressor
 from compressor import Budget, Half, Int8, Prune, fit, load, measure
 from compressor.errors import CountError
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.file import container
 from compressor.phases import Phase
 from compressor.phases.half import halved
@@ -55,7 +55,7 @@ def baseline() -> nn.Module:
 
 
 def integers(model: nn.Module, preset: Preset = ORT) -> Network:
-    prepared = prepare(network(model), preset)
+    prepared = prepare(to_network(model), preset)
     calibrate(prepared, [(examples(model, 4),)])
     return convert(prepared)
 
@@ -81,7 +81,7 @@ def official(preset: Preset) -> Network:
 )
 def test_a_network_is_counted_as_its_module(build: Callable[[], nn.Module]) -> None:
     model = build().eval()
-    made = network(model)
+    made = to_network(model)
     again = through_a_file(made)
     for rule in RULES:
         assert rule.count(again) == rule.count(made) == rule.count(model)
@@ -91,7 +91,7 @@ def test_a_network_is_counted_as_its_module(build: Callable[[], nn.Module]) -> N
 
 def test_halves_take_half_the_bytes() -> None:
     model = filters()
-    made = through_a_file(halved(network(model)))
+    made = through_a_file(halved(to_network(model)))
     for rule in RULES:
         whole, half = rule.count(model), rule.count(made)
         assert replace(half, bytes=0) == replace(whole, bytes=0)
@@ -187,7 +187,7 @@ def test_a_network_inside_a_module_is_counted_too() -> None:
 
 
 def test_norms_in_a_network_are_not_folded_in_silence() -> None:
-    made = network(filters())
+    made = to_network(filters())
     with pytest.raises(CountError, match=r"has no layers\. Count the module that it was written"):
         DCASE2022_TFLITE.count(made)
     assert folded(integers(filters())) is not None

@@ -1,4 +1,4 @@
-"""How much memory reading a file may take, counted before any of it is taken."""
+"""The memory that reading a file may take, counted before any of it is taken."""
 
 from __future__ import annotations
 

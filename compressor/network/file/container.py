@@ -16,7 +16,6 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +36,7 @@ FORMAT = 1
 
 _KEY = "compressor"
 _TABLE = struct.Struct(f"<{2 * (len(STREAMS) + 1)}I")
-"""Of every stream, the structure first: bytes when read, bytes as stored (fewer: deflated)."""
+"""Two lengths of every stream, the structure first: when read, and as stored (fewer: deflated)."""
 
 
 _HEADER = 1 << 16
@@ -45,19 +44,6 @@ _HEADER = 1 << 16
 
 _SENTENCE = 600
 """Characters of an error that tells what a stranger wrote."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """Bytes of one stream.
-
-    Attributes:
-        raw: Before it was deflated.
-        stored: In the file.
-    """
-
-    raw: int
-    stored: int
 
 
 def pack(network: Network) -> bytes:
@@ -130,17 +116,6 @@ def read(path: str | os.PathLike[str], memory: float | None = None) -> Network:
     return unpack(Path(path).read_bytes(), str(path), memory)
 
 
-def sizes(network: Network) -> dict[str, Size]:
-    """Bytes of every stream of a network's container, and of what the format adds to them."""
-    streams, stored = _smallest(network)
-    found = {
-        name: Size(len(stream), len(short))
-        for name, stream, short in zip(("structure", *STREAMS), streams, stored, strict=True)
-    }
-    rest = len(_file(streams, stored)) - sum(size.stored for size in found.values())
-    return {**found, "container": Size(rest, rest)}
-
-
 def bound(network: Network) -> int:
     """Most bytes of the file of a network with this structure, whatever its tensors hold.
 
@@ -198,7 +173,7 @@ def _file(streams: list[bytes], stored: list[bytes] | None = None) -> bytes:
 
 
 class _RefusedError(ValueError):
-    """What is wrong with a file, said with its name."""
+    """A fault of a file, said with its name."""
 
 
 def _opened(content: bytes, name: str, allowance: Allowance) -> list[bytes]:

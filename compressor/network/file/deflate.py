@@ -33,7 +33,7 @@ def deflated(stream: bytes) -> bytes:
 
 
 def _pays(stream: bytes) -> bool:
-    """Whether a sample of a long stream becomes shorter by being searched."""
+    """True if a sample of a long stream becomes shorter by being searched."""
     step = (len(stream) - _PIECE) // (_PIECES - 1)
     pieces = [stream[n * step : n * step + _PIECE] for n in range(_PIECES)]
     searched = sum(len(zlib.compress(piece, 9)) for piece in pieces)

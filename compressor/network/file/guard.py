@@ -1,4 +1,4 @@
-"""What a network from a file may do when it runs: arguments as declared, results of bounded size.
+"""Limits of a network from a file when it runs: arguments as declared, results of bounded size.
 
 A stranger writes the steps, so nothing about their arguments is taken for granted. Before anything
 is computed the steps are walked through on tensors that have a shape and no memory (PyTorch's meta
@@ -10,7 +10,7 @@ in `compressor.network.file.hazards`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from compressor.inputs.tensors import leaves
 from compressor.network.file.hazards import (
     refuse_crowds,
     refuse_recurrence,
@@ -52,7 +53,7 @@ _FAILURES = (
     *(RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, MemoryError),
     *(AssertionError, AttributeError),
 )
-"""What PyTorch raises of arguments that an operation cannot take."""
+"""Errors that PyTorch raises of arguments which an operation cannot take."""
 
 
 def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) -> None:
@@ -94,17 +95,12 @@ def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) 
                 del values[name]
 
 
-def signature(inputs: Sequence[Tensor]) -> tuple[Any, ...]:
-    """All that decides which sizes occur in a network."""
-    return tuple((x.shape, x.stride(), x.dtype) for x in inputs)
-
-
 class _Sizes(TorchDispatchMode):
     """Sees every tensor that is made, those inside composite operations too.
 
     Attributes:
         most: Bytes that one may take.
-        covered: Whether what runs is an inverse transform, which looks whether its windows cover
+        covered: True if what runs is an inverse transform, which looks whether its windows cover
             the signal; here are no numbers to find a gap in. No file can name what it asks by.
     """
 
@@ -136,10 +132,8 @@ class _Sizes(TorchDispatchMode):
 
 
 def _times(network: Network, inputs: Sequence[Tensor]) -> int:
-    """How many times more the inputs hold than the example, at least one."""
-    given = network.example_input_array
-    example = given if isinstance(given, tuple) else (given,)
-    here, there = (sum(x.numel() for x in xs) for xs in (inputs, example))
+    """The inputs' entries as a multiple of the example's, at least one."""
+    here, there = (sum(x.numel() for x in xs) for xs in (inputs, network.example))
     return max(1, math.ceil(here / max(1, there)))
 
 
@@ -161,7 +155,7 @@ def _found(
 
 
 def _key(value: Any) -> Any:
-    """What decides the shape of a result; equal keys only for arguments of equal types."""
+    """All that decides the shape of a result; equal keys only for arguments of equal types."""
     if isinstance(value, Tensor):
         return (value.shape, value.stride(), value.dtype)
     if isinstance(value, list | tuple):
@@ -175,7 +169,7 @@ def _key(value: Any) -> Any:
 def _result(
     network: Network, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], sizes: _Sizes
 ) -> Any:
-    """What a step makes, without memory."""
+    """The result of a step, without memory."""
     sizes.covered = step.op is aten.istft.default
     try:
         if isinstance(step.op, str):
@@ -235,7 +229,7 @@ def _declared(op: OpOverload) -> dict[str, tuple[str, bool]]:
 
 
 def _fits(kind: str, value: Any) -> bool:
-    """Whether a value is of a declared type; a number passes for a tensor, as in ``x + 1``."""
+    """True if a value is of a declared type; a number passes for a tensor, as in ``x + 1``."""
     if kind.startswith("Optional["):
         return value is None or _fits(kind[9:-1], value)
     if kind.startswith("List["):
@@ -267,7 +261,7 @@ _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "MemoryFormat": lambda value: isinstance(value, torch.memory_format),
     "Device": lambda value: isinstance(value, torch.device),
 }
-"""Which values are of a type; of others only None is, where an argument may be left out."""
+"""Tests of a value's type; of other types only None is, where an argument may be left out."""
 
 
 def _function(op: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -317,15 +311,8 @@ def _twin(x: Tensor) -> Tensor:
 
 def _bytes(value: Any) -> int:
     """Bytes of all tensors in a result, and of the objects that they are."""
-    return sum(x.numel() * x.element_size() + _OBJECT for x in _tensors(value))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in cast("list[Any]", value):
-            yield from _tensors(item)
+    found = (x for x in leaves(value) if isinstance(x, Tensor))
+    return sum(x.numel() * x.element_size() + _OBJECT for x in found)
 
 
 def _name(op: Callable[..., Any]) -> str:

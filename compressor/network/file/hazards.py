@@ -1,4 +1,4 @@
-"""What can go wrong with an operation though its arguments are of the declared types.
+"""Dangers of an operation whose arguments are of the declared types.
 
 A result without memory tells its size, and most operations say themselves what they cannot take.
 Here is the rest: results of too many tensors, kernels that believe sizes which nobody compares, and

@@ -1,44 +1,109 @@
 """The modules that a stored network may call: the library's own, and the only place that says so.
 
-A file names a kind, never a class, so that what is built from it is one of these. Each kind gives
-its settings as plain data and is made from them again; its tensors are stored beside and put in.
+A file names a kind, never a class, so that what is built from it is one of these. Each kind is
+written as plain settings and made from them again; its tensors are stored beside and put in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
 
-from compressor.network.integer import IntConv, IntLinear, IntMean, IntTransposed, Requantise, Scale
+from compressor.network.grid import Grid, Integers
+from compressor.network.integer import (
+    Geometry,
+    IntConv,
+    IntLinear,
+    IntMean,
+    IntTransposed,
+    Requantise,
+    Scale,
+)
 from compressor.network.sums import IntSum
 
 Settings = dict[str, Any]
-"""What JSON can hold."""
+"""Anything that JSON can hold."""
 
 
-class Kind(Protocol):
-    """A module that can be stored."""
+@dataclass(frozen=True)
+class Kind:
+    """A module that can be stored.
 
-    def plain(self) -> Settings:
-        """Everything but the tensors."""
-        ...
+    Attributes:
+        of: Its class.
+        plain: Everything but the tensors of a module of it.
+        made: A module of such settings, with the tensors' names, or none, and any values.
+    """
 
-    @classmethod
-    def from_plain(cls, settings: Settings) -> nn.Module:
-        """A module of these settings; it has the tensors' names, or none, and any values."""
-        ...
+    of: type[nn.Module]
+    plain: Callable[[Any], Settings]
+    made: Callable[[Settings], nn.Module]
 
 
-KINDS: Mapping[str, type[Kind]] = {
-    "conv": IntConv,
-    "linear": IntLinear,
-    "mean": IntMean,
-    "requantise": Requantise,
-    "scale": Scale,
-    "sum": IntSum,
-    "transposed": IntTransposed,
+_ONE = torch.ones(())
+"""A scale whose value is put in afterwards."""
+
+
+def _empty(settings: Settings) -> Integers:
+    """Content of a layer before its tensors are put in."""
+    none = torch.empty(0)
+    return Integers(none, none, none, bool(settings["large"]))
+
+
+def _moves(convolution: IntConv) -> Settings:
+    g, large = convolution.geometry, int(convolution.large)
+    return {"moves": [g.stride, g.padding, g.dilation, g.groups], "large": large}
+
+
+def _geometry(settings: Settings, more: tuple[int, ...] | None = None) -> Geometry:
+    stride, padding, dilation, groups = settings["moves"]
+    return Geometry(tuple(stride), tuple(padding), tuple(dilation), int(groups), more)
+
+
+def _transposed(settings: Settings) -> IntTransposed:
+    moves = _geometry(settings, tuple(map(int, settings["more"])))
+    return IntTransposed(moves, _empty(settings), _ONE)
+
+
+def _mean(settings: Settings) -> IntMean:
+    window = tuple(map(int, settings["window"]))
+    return IntMean(window, tuple(map(int, settings.get("stride", window))), _ONE)
+
+
+def _window(mean: IntMean) -> Settings:
+    same = mean.stride == mean.window
+    return {"window": mean.window} | ({} if same else {"stride": mean.stride})
+
+
+def _ends(grid: Grid) -> list[int]:
+    return [grid.low, grid.high, grid.zero]
+
+
+def _grid(ends: Any) -> Grid:
+    return Grid(*map(int, ends))
+
+
+def _sum(settings: Settings) -> IntSum:
+    one, other, result = map(_grid, settings["grids"])
+    return IntSum((one, other, result))
+
+
+KINDS: Mapping[str, Kind] = {
+    "conv": Kind(IntConv, _moves, lambda s: IntConv(_geometry(s), _empty(s), _ONE)),
+    "linear": Kind(
+        IntLinear, lambda m: {"large": int(m.large)}, lambda s: IntLinear(_empty(s), _ONE)
+    ),
+    "mean": Kind(IntMean, _window, _mean),
+    "requantise": Kind(
+        Requantise, lambda m: {"grid": _ends(m.grid)}, lambda s: Requantise(_ONE, _grid(s["grid"]))
+    ),
+    "scale": Kind(Scale, lambda _: {}, lambda _: Scale(torch.ones(1), torch.zeros(1))),
+    "sum": Kind(IntSum, lambda m: {"grids": [*map(_ends, m.grids)]}, _sum),
+    "transposed": Kind(IntTransposed, lambda m: _moves(m) | {"more": m.geometry.more}, _transposed),
 }
 """Kinds by the name they are stored under."""
 
@@ -49,12 +114,11 @@ def kind_of(module: nn.Module, name: str) -> str:
     Raises:
         ValueError: If it is none of the kinds that can be stored.
     """
-    mine: type[Any] = type(module)
-    found = [kind for kind, cls in KINDS.items() if mine is cls]
+    found = [key for key, kind in KINDS.items() if type(module) is kind.of]
     if not found:
         raise ValueError(
             f"the submodule {name!r} is a {type(module).__name__}, which cannot be stored: a "
-            f"stored network calls {', '.join(c.__name__ for c in KINDS.values())} and nothing "
+            f"stored network calls {', '.join(k.of.__name__ for k in KINDS.values())} and nothing "
             "else. A network in int8 training has to be converted first"
         )
     return found[0]

@@ -9,11 +9,6 @@ functions of tensors that give tensors, as exported networks use them. Nothing h
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from torch._ops import OpOverload
 
@@ -129,32 +124,6 @@ ALLOWED = frozenset(
 place, where there is one; none that changes a shape in place, or whose result has a size that
 depends on what a tensor holds."""
 
-OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "getitem": operator.getitem,
-    "neg": operator.neg,
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "floordiv": operator.floordiv,
-    "truediv": operator.truediv,
-    "mod": operator.mod,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "sym_max": torch.sym_max,
-    "sym_min": torch.sym_min,
-    "sym_int": torch.sym_int,
-    "sym_float": torch.sym_float,
-    "sym_ite": torch.sym_ite,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "trunc": math.trunc,
-}
-"""Functions of numbers and tuples that a step may run, by the name they are stored under."""
-
 
 def name_of(op: OpOverload) -> str:
     """The name that an operation is stored under, as ``conv2d`` or ``add.Tensor``.
@@ -178,7 +147,7 @@ def operation(name: str) -> OpOverload:
     if name not in ALLOWED:
         raise ValueError(
             f"the operation {name!r} is not among the {len(ALLOWED)} that a stored network may run "
-            "(compressor/network/operations.py lists them): write the model with these"
+            "(compressor/network/file/operations.py lists them): write the model with these"
         )
     found = getattr(torch.ops.aten, short, None)
     if found is None or (overload or "default") not in found.overloads():

@@ -7,13 +7,14 @@ a step is left out where its weight says it, an argument where it is the default
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from compressor.graph.program import first_names, named_tensors
-from compressor.network.core import Network, batch_dimensions
+from compressor.inputs.tensors import first_names, named_tensors
+from compressor.network.core import Guard, Network, batch_dimensions
 from compressor.network.file.guard import rehearse
 from compressor.network.file.kinds import KINDS, kind_of
 from compressor.network.file.step_lines import lines, steps_of
@@ -23,7 +24,7 @@ from compressor.network.tree import Holder, branch, plant
 from compressor.wording import line
 
 Plain = Any
-"""What JSON can hold."""
+"""Anything that JSON can hold."""
 
 _DEEPEST = 64
 """Branches that a tensor may lie in."""
@@ -35,7 +36,7 @@ _SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
 _PARAMETER, _FROZEN, _BUFFER, _TEMPORARY = range(4)
-"""What a tensor is: a parameter, one without gradient, a buffer, one no `state_dict` has."""
+"""Kinds of a tensor: a parameter, one without gradient, a buffer, one no `state_dict` has."""
 
 
 def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
@@ -84,17 +85,17 @@ def from_plain(
             is not among those a stored network may have, or cannot run on its own example.
     """
     try:
-        made = _network(data, tensors, limit).eval()
-        if limit is not None:
-            given = made.example_input_array
-            rehearse(made, given if isinstance(given, tuple) else (given,), limit)
+        guard = None if limit is None else partial(rehearse, most=limit)
+        made = _network(data, tensors, guard).eval()
+        if guard is not None:
+            guard(made, made.example)
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         text = f"{type(error).__name__}: {line(error)}"
         raise ValueError(f"its structure makes no network ({text})") from error
     return made
 
 
-def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float | None) -> Network:
+def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], guard: Guard | None) -> Network:
     roles = list(_walk(data["tensors"]))
     names = [name for name, _ in roles]
     modules: list[list[Plain]] = data.get("modules", [])
@@ -116,7 +117,7 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], limit: float 
         for (shape, _, rest), dims in zip(shaped, usual, strict=True)
     ]
     outputs = _returned(data["outputs"], results, names)
-    return Network(steps, inputs, outputs, tree, example, opened, limit)
+    return Network(steps, inputs, outputs, tree, example, opened, guard)
 
 
 def _open(shape: Sequence[int], dims: Plain) -> list[int]:
@@ -154,9 +155,8 @@ def _prefixes(name: str) -> list[str]:
 
 
 def _inputs(network: Network) -> list[Plain]:
-    given = network.example_input_array
-    example = given if isinstance(given, tuple) else (given,)
-    parts = zip(network.inputs, example, network.open, batch_dimensions(example), strict=True)
+    usual_dims = batch_dimensions(network.example)
+    parts = zip(network.inputs, network.example, network.open, usual_dims, strict=True)
     return [
         [
             name,
@@ -222,8 +222,9 @@ def _calls(place: nn.Module, part: str) -> bool:
 
 
 def _settings(network: Network, name: str) -> list[Plain]:
-    module: Any = network.get_submodule(name)
-    kind, settings = kind_of(module, name), module.plain()
+    module = network.get_submodule(name)
+    kind = kind_of(module, name)
+    settings = KINDS[kind].plain(module)
     return [kind, settings] if settings else [kind]
 
 
@@ -233,11 +234,11 @@ def _made(kind: str, settings: dict[str, Plain] | None = None) -> nn.Module:
             f"it calls a module of the kind {kind!r}; known are {', '.join(KINDS)}: it was written "
             "by a newer version, or by something else"
         )
-    return KINDS[kind].from_plain(settings or {})
+    return KINDS[kind].made(settings or {})
 
 
 def _output(value: Value, ago: Callable[[str], int], numbers: Mapping[str, int]) -> Plain:
-    """What is returned, with containers by name: JSON knows no tuple."""
+    """Outputs as JSON, with containers by name: JSON knows no tuple."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Value]", value).items()
         return {"dict": [[key, _output(item, ago, numbers)] for key, item in items]}

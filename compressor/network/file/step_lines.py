@@ -12,8 +12,9 @@ from typing import Any
 
 from torch._ops import OpOverload
 
-from compressor.network.file.operations import OPERATORS, name_of, operation
+from compressor.network.file.operations import name_of, operation
 from compressor.network.file.values import read, written
+from compressor.network.operators import OPERATORS
 from compressor.network.steps import Step, Value, schema
 
 Line = list[Any]

@@ -1,4 +1,4 @@
-"""How tensors are spread over streams of bytes, each kind of number with its like.
+"""Tensors spread over streams of bytes, each kind of number with its like.
 
 * Zeros: a tensor with many is a mask, one bit an entry, and its other entries.
 * Integers of 8 bits: one byte each, or as many bits as the largest needs where that is less.
@@ -76,7 +76,7 @@ class Writer:
 
     Attributes:
         streams: What was collected so far, by name.
-        differs: Whether deflating decided anything: else streams are the same without.
+        differs: True if deflating decided anything: else streams are the same without.
     """
 
     def __init__(self, *, deflating: bool = True) -> None:

@@ -105,7 +105,7 @@ def _leaf(value: Value) -> Any:
 
 
 def _meant(text: str, results: Sequence[str], weights: Sequence[str]) -> Value:
-    """What a text stands for."""
+    """The argument that a text stands for."""
     kind, rest = text[:1], text[1:]
     if kind == "%":
         return Ref(results[len(results) - _number(rest, len(results), first=1)])

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import VerificationError
-from compressor.graph.program import evaluating, named_tensors
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Inputs
+from compressor.inputs.tensors import named_tensors
 from compressor.phases.filters.uncoupled import Split
 from compressor.surgery.draws import steady
 from compressor.surgery.masking import Masked, Run, flat
-
-Inputs = tuple[Tensor, ...]
 
 EXACT, SINGLE = 1e-9, 1e-4
 """Largest difference in float64 and in float32, relative to how far two outputs lie apart."""

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from compressor.budget import Budget, Cost
-from compressor.counting.measuring import Example, measure
+from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
 from compressor.phases import Prune
 from compressor.phases.filters.holding import release
 from compressor.phases.filters.least import Least

@@ -33,11 +33,11 @@ from torch import Tensor
 
 from compressor.graph.structure import Structure
 from compressor.inputs.batches import Batch
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Admm, Best, State, start, tied, update
 from compressor.phases.admm.state import copied
 from compressor.phases.filters.energy import Tensors, alive, normalised, writers
 from compressor.phases.filters.targets import Target, loss_of
-from compressor.run.training import all_tensors, fill
 
 if TYPE_CHECKING:
     from compressor.run.training import Training

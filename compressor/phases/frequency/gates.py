@@ -27,10 +27,10 @@ from torch.nn.modules.pooling import (  # of all poolings of one kind
     _MaxPoolNd,
 )
 
-from compressor.graph.program import evaluating
 from compressor.importance import check_value
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch, split
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.phases.frequency.select import Rows

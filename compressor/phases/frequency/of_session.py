@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.counting.measuring import measure
-from compressor.graph.program import named_tensors
 from compressor.inputs.batches import Batch
 from compressor.inputs.copies import private_copy
 from compressor.inputs.losses import Loss
+from compressor.inputs.tensors import named_tensors
 from compressor.phases.frequency.select import Rows, allowed, cut_rows, inside, nested, select_rows
 from compressor.phases.frequency.trace import RowGraph, trace_rows
 from compressor.run.calibration import calibration_loss

@@ -16,6 +16,7 @@ from compressor.errors import BudgetError
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Best
 from compressor.phases.frequency.checks import check_rows, of_one_height
 from compressor.phases.frequency.gates import row_gradients
@@ -24,7 +25,6 @@ from compressor.phases.frequency.masks import MASK, Learned, Moment, RowScores, 
 from compressor.phases.frequency.of_session import SessionRows, remove
 from compressor.phases.frequency.select import Rows
 from compressor.run import contract
-from compressor.run.training import all_tensors, fill
 from compressor.wording import brief
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree  # the only way to see tensors in any output
 
-from compressor.graph.program import Example, evaluating, example_of
+from compressor.graph.program import example_of
 from compressor.graph.structure import Structure
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.example import Example, Inputs
 from compressor.phases.frequency.trace import RowGraph, keeping, trace_rows
 from compressor.surgery.cutting import cut
-
-Inputs = tuple[Tensor, ...]
 
 
 class Rows(nn.Module):

@@ -14,16 +14,11 @@ from torch.fx import Node
 
 from compressor.graph.across import packet_of
 from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Weight
-from compressor.graph.program import (
-    Example,
-    Program,
-    example_of,
-    export,
-    first_names,
-    named_tensors,
-)
+from compressor.graph.program import Program, example_of, export
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
+from compressor.inputs.tensors import first_names, named_tensors
 from compressor.phases.frequency.flow import RowFlow
 from compressor.phases.frequency.layers import pooling
 from compressor.phases.frequency.moves import opaque, pointwise

@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 import models
 from compressor.inputs.copies import private_copy
-from compressor.network import Network, Ref, Rewrite, Step, network, packet
+from compressor.network import Network, Ref, Rewrite, Step, Weight, packet, to_network
 from compressor.network.file import container, kinds
 from compressor.network.file.operations import operation
 from compressor.network.file.plain import from_plain, to_plain
 from compressor.network.file.streams import STREAMS
+from compressor.network.tree import branch, plant
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
+from tests.helpers.stream_sizes import sizes
 
 aten = torch.ops.aten
 # A network with int8 weights, as the integer reference has them: a tensor of its own and a scale.
@@ -33,14 +35,21 @@ aten = torch.ops.aten
 
 def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) -> Network:
     """Uniform weights (the hardest to deflate) as integers, normalisation as bias and scale."""
-    rewrite, source = Rewrite(made), torch.Generator().manual_seed(0)
+    source = torch.Generator().manual_seed(0)
+    rewrite = Rewrite(made)
+
+    def add(name: str, tensor: Tensor) -> Weight:
+        owner, _, leaf = name.rpartition(".")
+        plant(branch(rewrite._tree, owner), leaf, tensor)
+        return Weight(name)
+
     for step in made.steps:
         if packet(step) is aten.conv2d:
             name = step.args[1].name
             w = torch.rand(made.tensor(name).shape, generator=source) - 0.5
             steps = w.abs().amax((1, 2, 3), keepdim=True) / (2 ** (bits - 1) - 1)
             q = (w / steps).round() * (torch.rand(w.shape, generator=source) < keep)
-            weight = rewrite.add_tensor(name.replace(".weight", ".integers"), q.to(torch.int8))
+            weight = add(name.replace(".weight", ".integers"), q.to(torch.int8))
             cast = Step(f"{step.name}_w", aten.to.dtype, (weight, torch.float32))
             rewrite.edit(step.name, args=(step.args[0], Ref(cast.name), *step.args[2:]))
             rewrite.insert_before(step.name, cast)
@@ -51,11 +60,11 @@ def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) 
             shifted = Step(
                 f"{step.name}_b",
                 aten.add.Tensor,
-                (step.args[0], rewrite.add_tensor(f"{owner}.shift", bias)),
+                (step.args[0], add(f"{owner}.shift", bias)),
                 {},
                 step.module,
             )
-            factor = rewrite.add_tensor(f"{owner}.scale", scale.half() if half else scale)
+            factor = add(f"{owner}.scale", scale.half() if half else scale)
             rewrite.insert_before(step.name, shifted)
             scaled = Step(f"{step.name}_s", aten.mul.Tensor, (Ref(shifted.name), factor))
             rewrite.replace([step.name], scaled)
@@ -64,7 +73,7 @@ def int8(made: Network, *, bits: int = 8, keep: float = 1.0, half: bool = True) 
 
 @cache
 def bcresnet(tau: int) -> Network:
-    return network(models.BCResNet(tau, num_classes=12, sub_bands=5, mels=40, frames=101))
+    return to_network(models.BCResNet(tau, num_classes=12, sub_bands=5, mels=40, frames=101))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +103,7 @@ def test_the_same_network_gives_the_same_bytes_in_another_process(tmp_path: Path
     torch.manual_seed(0)
     model = models.ResidualCNN(widths=(4, 8), blocks=(1, 1), mels=16, frames=16).eval()
     path = tmp_path / "network.safetensors"
-    made = network(model)
+    made = to_network(model)
     container.write(made, path)
     code = f"""
 import hashlib, sys, torch
@@ -119,10 +128,10 @@ def test_dense_int8_bcresnet_8_takes_at_most_1_1_bytes_a_parameter(*, half: bool
     model = bcresnet(8)
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters == 321_068
-    sizes = container.sizes(int8(model, half=half))
-    assert sum(size.stored for size in sizes.values()) <= 1.1 * parameters
-    assert sizes["structure"].stored < 2500
-    assert sizes["container"].stored < 300
+    found = sizes(int8(model, half=half))
+    assert sum(size.stored for size in found.values()) <= 1.1 * parameters
+    assert found["structure"].stored < 2500
+    assert found["container"].stored < 300
 
 
 def test_fewer_bits_and_zeros_make_it_smaller(small: Network) -> None:
@@ -158,7 +167,7 @@ def test_the_integer_reference_is_rebuilt(model: nn.Module) -> None:
     """Every kind of module that it calls is one that can be stored."""
     x = torch.randn(3, *model.example_input_array.shape[1:])
     model.train()(x)
-    prepared = prepare(network(model.eval()))
+    prepared = prepare(to_network(model.eval()))
     calibrate(prepared, [(x,)])
     reference = convert(prepared)
     again = container.unpack(container.pack(reference))
@@ -167,11 +176,11 @@ def test_the_integer_reference_is_rebuilt(model: nn.Module) -> None:
 
 
 def test_sizes_add_up_to_the_file(small: Network) -> None:
-    sizes = container.sizes(small)
-    assert list(sizes) == ["structure", *STREAMS, "container"]
-    assert sum(size.stored for size in sizes.values()) == len(container.pack(small))
-    assert all(size.stored <= size.raw for size in sizes.values())
-    assert sizes["values"].raw == sum(t.numel() for t in small.buffers() if t.dtype == torch.int8)
+    found = sizes(small)
+    assert list(found) == ["structure", *STREAMS, "container"]
+    assert sum(size.stored for size in found.values()) == len(container.pack(small))
+    assert all(size.stored <= size.raw for size in found.values())
+    assert found["values"].raw == sum(t.numel() for t in small.buffers() if t.dtype == torch.int8)
 
 
 # Files that are not what they should be.
@@ -307,18 +316,12 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor**self.power
 
-    def plain(self) -> dict[str, Any]:
-        return {"power": self.power}
-
-    @classmethod
-    def from_plain(cls, settings: dict[str, Any]) -> Scaled:
-        return cls(**settings)
-
 
 def test_the_librarys_own_modules_are_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.network.file.plain.KINDS", {"scaled": Scaled})
-    monkeypatch.setattr(kinds, "KINDS", {"scaled": Scaled})
-    rewrite = Rewrite(network(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3)))
+    known = {"scaled": kinds.Kind(Scaled, lambda m: {"power": m.power}, lambda s: Scaled(**s))}
+    monkeypatch.setattr("compressor.network.file.plain.KINDS", known)
+    monkeypatch.setattr(kinds, "KINDS", known)
+    rewrite = Rewrite(to_network(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3)))
     scaled = Scaled(2)
     scaled.factor = torch.tensor([5.0, 7.0], dtype=torch.float64)
     rewrite.insert_after("linear", rewrite.add("0.scaled", scaled))

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from compressor.network import Network, network
+from compressor.network import Network, to_network
 from compressor.network.file import container, deflate
 from compressor.network.file.deflate import SHORT, deflated
+from tests.helpers.stream_sizes import sizes
 
 Count = Callable[[], int]
 
@@ -84,7 +85,7 @@ def floats() -> Network:
     """A layer whose streams are long, with no zeros in it."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(128, 512, 3), nn.BatchNorm2d(512), nn.Conv2d(512, 8, 1))
-    return network(model.eval(), torch.zeros(1, 128, 3, 3))
+    return to_network(model.eval(), torch.zeros(1, 128, 3, 3))
 
 
 def test_a_file_of_floats_is_searched_no_more_than_a_small_one(searched: Count) -> None:
@@ -100,9 +101,9 @@ def test_a_file_of_floats_is_searched_no_more_than_a_small_one(searched: Count) 
     assert all(
         torch.equal(a, b) for a, b in zip(made.parameters(), again.parameters(), strict=True)
     )
-    sizes = container.sizes(made)
-    assert sum(size.stored for size in sizes.values()) == len(content)
-    assert sizes["floats_high"].stored < 0.4 * sizes["floats_high"].raw
+    found = sizes(made)
+    assert sum(size.stored for size in found.values()) == len(content)
+    assert found["floats_high"].stored < 0.4 * found["floats_high"].raw
 
 
 def test_a_long_file_of_any_tensors_is_within_its_bound() -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import compressor
-from compressor.network import Network, Ref, Step, network
+from compressor.network import Network, Ref, Step, to_network
 from compressor.network.file import container
 from compressor.network.file.streams import STREAMS
 from compressor.quantization.conversion import convert
@@ -276,10 +276,10 @@ def test_what_a_file_may_do_holds_for_what_is_made_of_it() -> None:
     from compressor.network import Rewrite  # noqa: PLC0415 - beside what it shows
 
     made = container.unpack(stored([RELU]))
-    assert made.limit is not None
-    assert Rewrite(made).build().limit == made.limit
+    assert made.guard is not None
+    assert Rewrite(made).build().guard == made.guard
     assert (
-        Network([Step("y", aten.relu.default, (Ref("x"),))], ["x"], Ref("y"), nn.Module(), ()).limit
+        Network([Step("y", aten.relu.default, (Ref("x"),))], ["x"], Ref("y"), nn.Module(), ()).guard
         is None
     )
 
@@ -297,7 +297,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = torch.randn(4, 1, 8, 8)
     model.train()(x)
     model.eval()
-    made = network(model, x[:1])
+    made = to_network(model, x[:1])
     container.write(made, folder / "good-float.safetensors")
     prepared = prepare(made)
     calibrate(prepared, [(x,)])

@@ -16,7 +16,7 @@ from compressor import Budget, FineTune, Int8, Prune, Recalibrate, Session, fit,
 from compressor.errors import BudgetError
 from compressor.inputs.batches import Batches
 from compressor.inputs.losses import cross_entropy
-from compressor.network import network
+from compressor.network import to_network
 from compressor.network.file.container import pack
 from compressor.phases import Phase
 from compressor.phases.filters import FilterPruning
@@ -204,11 +204,11 @@ def test_iterative_thresholding_trains_what_is_off() -> None:
 )
 def test_a_cap_on_the_bytes_of_the_file_is_met(strategy: str, granularity: str) -> None:
     given = model()
-    whole = len(pack(network(given, given.example_input_array)))
+    whole = len(pack(to_network(given, given.example_input_array)))
     caps = Budget(bytes=int(0.8 * whole))
     phase = replace(pruning(strategy, granularity), epochs=1, updates=1)
     result = fit(given, loader(64), budget=caps, schedule=[phase])
-    file = len(pack(network(result.model, given.example_input_array)))
+    file = len(pack(to_network(result.model, given.example_input_array)))
     assert 0.6 * caps.bytes < file <= caps.bytes
 
 

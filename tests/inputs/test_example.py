@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from compressor.counting.measuring import measure, one_input
+from compressor.counting.measuring import measure
 from compressor.errors import CountError
+from compressor.inputs.example import one_input
 
 HUGE = {"vgg11_bn"}  # half a gigabyte, and nothing the others do not show
 FUSED = {"conv_attention", "attention"}  # flop_counter alone reads their attention as zero

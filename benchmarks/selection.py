@@ -32,8 +32,9 @@ from torch import Tensor, nn
 
 from benchmarks import planted
 from benchmarks.dense import CLASSES, ROOT, TEST_FOLDS, TRAIN_FOLDS, VALIDATION_FOLDS, data_root
+from benchmarks.masks_to_learn import DecayedMask, L1Mask, TopKMask
 from compressor import Budget, fit
-from compressor.phases.frequency import AdmmMask, DecayedMask, L1Mask, TopKMask, fisher, taylor
+from compressor.phases.frequency import AdmmMask, fisher, taylor
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.storage import write_bytes
 from models import BCResNetASC

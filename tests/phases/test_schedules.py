@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.masks_to_learn import TopKMask
 from compressor import Budget, FineTune, Prune, Session, fit, measure
 from compressor.errors import BudgetError
 from compressor.inputs.losses import cross_entropy
 from compressor.phases import Phase
 from compressor.phases.filters import FilterPruning
-from compressor.phases.frequency import AdmmMask, TopKMask, fisher
+from compressor.phases.frequency import AdmmMask, fisher
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.phases.half import Half
 from compressor.phases.int8 import Int8

@@ -31,10 +31,8 @@ from compressor.phases.admm.best import Best
 from compressor.phases.admm.projections import (
     Projection,
     Tensors,
-    box,
     cardinality,
     largest,
-    soft_threshold,
 )
 from compressor.phases.admm.pull import balanced, clipped, implicit, penalty, rescaled, tied
 from compressor.phases.admm.solver import Admm, start, update
@@ -48,7 +46,6 @@ __all__ = [
     "Tensors",
     "Update",
     "balanced",
-    "box",
     "cardinality",
     "clipped",
     "flips",
@@ -56,7 +53,6 @@ __all__ = [
     "largest",
     "penalty",
     "rescaled",
-    "soft_threshold",
     "start",
     "tied",
     "update",

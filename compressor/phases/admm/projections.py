@@ -73,23 +73,3 @@ def cardinality(
     """
     mask = largest(values, count, metric=metric, saliency=saliency)
     return torch.where(mask, values, torch.zeros_like(values))
-
-
-def box(values: Tensor, low: float, high: float) -> Tensor:
-    """Projection onto entries between `low` and `high`: the same in every diagonal metric.
-
-    Raises:
-        ValueError: If nothing lies between them.
-    """
-    if not low <= high:
-        raise ValueError(f"box(low={low}, high={high}) is empty: low must be at most high")
-    return values.clamp(low, high)
-
-
-def soft_threshold(values: Tensor, threshold: float | Tensor) -> Tensor:
-    """Proximal operator of the l1 norm: the z that minimises ``t * |z| + (z - value)^2 / 2``.
-
-    In the metric H and with a penalty parameter rho, the l1 norm times `weight` is
-    ``soft_threshold(values, weight / (rho * H))`` (Boyd et al. 2011, section 4.4.3).
-    """
-    return values.sign() * (values.abs() - threshold).clamp(min=0)

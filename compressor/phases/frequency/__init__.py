@@ -14,10 +14,7 @@ from __future__ import annotations
 
 from compressor.phases.frequency.masks import (
     AdmmMask,
-    DecayedMask,
-    L1Mask,
     Learned,
-    TopKMask,
     fisher,
     taylor,
 )
@@ -26,12 +23,9 @@ from compressor.phases.frequency.trace import RowGraph, trace_rows
 
 __all__ = [
     "AdmmMask",
-    "DecayedMask",
-    "L1Mask",
     "Learned",
     "RowGraph",
     "Rows",
-    "TopKMask",
     "allowed",
     "fisher",
     "select_rows",

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.masks_to_learn import DecayedMask, L1Mask, TopKMask
 from compressor import (
     Budget,
     BudgetError,
@@ -30,11 +31,8 @@ from compressor.phases import Phase
 from compressor.phases.admm import Best
 from compressor.phases.frequency import (
     AdmmMask,
-    DecayedMask,
-    L1Mask,
     Learned,
     Rows,
-    TopKMask,
     fisher,
     select_rows,
     taylor,

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import dense
+from benchmarks.global_threshold import reachable_norms, threshold
 from benchmarks.rival import torch_pruning_loop
 from compressor import Budget, importance, measure
 from compressor.allocation import (
@@ -43,6 +44,7 @@ from compressor.allocation import (
     allocate,
 )
 from compressor.graph.graph import Graph
+from compressor.graph.structure import full
 from compressor.run.calibration import recalibrate
 from compressor.session import Session
 from compressor.storage import write_bytes
@@ -122,21 +124,12 @@ def ours(model: nn.Module, case: Case, **options: object) -> nn.Module:
     return shrink_verified(model, graph, allocation.structure)[0]
 
 
-def threshold(model: nn.Module, case: Case) -> nn.Module:
+def one_threshold(model: nn.Module, case: Case) -> nn.Module:
     """The 2022 report's global threshold on raw Frobenius norms of reachable filters."""
     graph, _ = traced(case.net, case.seed)
-    tensors = dict(model.named_parameters())
-
-    def norms(structure: object) -> np.ndarray:
-        return importance.frobenius(
-            graph,
-            tensors,
-            normalise=False,
-            filters_only=True,
-            structure=structure,  # type: ignore[arg-type]
-        )
-
-    allocation = allocate(graph, norms, case.caps, method="threshold")
+    norms = reachable_norms(graph, dict(model.named_parameters()))
+    method = partial(threshold, norms=norms)
+    allocation = allocate(graph, norms(full(graph)), case.caps, method=method)
     return shrink_verified(model, graph, allocation.structure)[0]
 
 
@@ -161,7 +154,7 @@ METHODS: dict[str, Shrinker] = {
     "Torch-Pruning global": partial(theirs, globally=True),
     "default": default,
     "additive": partial(ours, objective=Additive()),
-    "threshold": threshold,
+    "threshold": one_threshold,
 }
 
 

@@ -31,6 +31,7 @@ from compressor.run.calibration import calibration_loss
 from compressor.run.file_size import UNIT, Footprint, footprint
 from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
+from compressor.surgery.masks import largest
 
 if TYPE_CHECKING:
     from compressor.phases import Phase
@@ -277,7 +278,4 @@ def _out_dim(graph: Graph, name: str) -> int:
 
 def _live(weight: Tensor, code: Code) -> Tensor:
     """Which weights a code keeps: the largest."""
-    order = torch.argsort(weight.abs().flatten(), descending=True, stable=True)
-    live = torch.zeros(weight.numel(), dtype=torch.bool)
-    live[order[: code.kept(weight.numel())].cpu()] = True
-    return live.reshape(weight.shape)
+    return largest(weight.abs(), code.kept(weight.numel())).cpu()

@@ -10,6 +10,21 @@ from torch import Tensor, nn
 from compressor.surgery.cutting import Cut, take
 
 
+def largest(values: Tensor, count: int, *, ties: Tensor | None = None) -> Tensor:
+    """Booleans of the shape of `values`, True for its `count` largest entries.
+
+    Of equal entries those with the larger `ties` come first, then the first in row-major order:
+    the same in every process.
+    """
+    order = torch.arange(values.numel(), device=values.device)
+    if ties is not None:  # the lesser key is sorted first, the sort being stable
+        order = order[ties.flatten().argsort(descending=True, stable=True)]
+    order = order[values.flatten()[order].argsort(descending=True, stable=True)]
+    live = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
+    live[order[:count]] = True
+    return live.reshape(values.shape)
+
+
 class Masks(MutableMapping[str, Tensor]):
     """Which entries of which parameters live: names -> booleans of the parameters' shapes.
 

@@ -54,7 +54,7 @@ CAPPED = st.lists(st.sampled_from(RESOURCES), min_size=1, max_size=4, unique=Tru
     SEEDS,
     CAPPED,
     st.lists(SHARES, min_size=4, max_size=4),
-    st.sampled_from(["dual", "dual", "uniform", "threshold"]),
+    st.sampled_from(["dual", "dual", "uniform"]),
     st.sampled_from(OBJECTIVES),
     st.integers(1, 4),
     st.integers(1, 4),

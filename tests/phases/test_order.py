@@ -33,7 +33,7 @@ PHASES: tuple[Phase, ...] = (
     Train(epochs=1),
     FrequencyMask(keep=6, epochs=1),
     Prune(),
-    FilterPruning(),
+    FilterPruning("admm"),
     FilterPruning(granularity="filters"),
     Recalibrate(),
     FineTune(epochs=1),

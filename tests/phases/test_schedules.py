@@ -59,7 +59,7 @@ def before_training(*schedule: Phase, budget: Budget, match: str, **options: obj
 
 @pytest.mark.parametrize(
     "following",
-    [[Prune()], [FilterPruning()], [FILTERS], [ROWS], [FineTune(1), Joint(), Int8(1)]],
+    [[Prune()], [FilterPruning("admm")], [FILTERS], [ROWS], [FineTune(1), Joint(), Int8(1)]],
     ids=lambda phases: type(phases[0]).__name__,
 )
 def test_nothing_is_cut_after_single_filters(following: Sequence[Phase]) -> None:
@@ -74,7 +74,7 @@ def test_nothing_is_cut_after_single_filters(following: Sequence[Phase]) -> None
 
 def test_what_cuts_says_so() -> None:
     """Else a new solver would be refused by `Session` alone, after training."""
-    assert all(phase.cuts for phase in (Prune(), FilterPruning(), FILTERS, ROWS, Joint()))
+    assert all(phase.cuts for phase in (Prune(), FilterPruning("admm"), FILTERS, ROWS, Joint()))
     assert not any(getattr(p, "cuts", False) for p in (Unstructured(), Int8(), Half(), FineTune()))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from compressor.surgery import masks
+
 Tensors = Mapping[str, Tensor]
 """Tensors by name: of a point, or of a metric."""
 
@@ -51,13 +53,7 @@ def largest(
             f"{int((~torch.isfinite(kept)).sum())} of {kept.numel()} entries to choose from are "
             "NaN or infinite: lower the learning rate"
         )
-    order = torch.arange(kept.numel(), device=kept.device)
-    if saliency is not None:  # the lesser key is sorted first, the sort being stable
-        order = order[saliency.flatten()[order].argsort(descending=True, stable=True)]
-    order = order[kept.flatten()[order].argsort(descending=True, stable=True)]
-    mask = torch.zeros(kept.numel(), dtype=torch.bool, device=kept.device)
-    mask[order[:count]] = True
-    return mask.reshape(kept.shape)
+    return masks.largest(kept, count, ties=saliency)
 
 
 def cardinality(

@@ -1,4 +1,4 @@
-"""`FilterPruning`: bring filters under a budget, in one of four ways and at either granularity."""
+"""`FilterPruning`: bring single filters under a budget, or channels by ADMM."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from compressor.allocation import METHODS, Method, Objective
+from compressor.allocation import METHODS, Method, Objective, no_method
 from compressor.allocation.candidates import Candidate
 from compressor.allocation.objective import is_objective
 from compressor.errors import BudgetError
-from compressor.importance import Importance
+from compressor.importance import Importance, frobenius
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.phases import Phase, Prune, constant, cosine
 from compressor.phases.admm import Admm
+from compressor.phases.filters.by_admm import Walk
 from compressor.phases.filters.energy import fisher_metric
 from compressor.phases.filters.holding import hold, same_batches
 from compressor.phases.filters.singles import Filters
-from compressor.phases.filters.strategies import PullToStructure, Strategy, SwitchOff, Walk
 from compressor.phases.filters.targets import Channels, Target
 from compressor.run.file_size import forms
 from compressor.run.widths import allocated
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from compressor.run.training import Training
     from compressor.session import Session
 
-STRATEGIES = ("oneshot", "gradual", "admm", "iht")
+STRATEGIES = ("oneshot", "gradual", "admm")
 GRANULARITIES = ("channels", "filters")
 
-_TRAINED: Mapping[str, type[Strategy]] = {"admm": PullToStructure, "iht": SwitchOff}
+PRUNE = (
+    "channels go at once or in steps with Prune(), or Prune(steps=5, epochs=2); "
+    "granularity='filters' is for single filters, strategy='admm' for training on the way"
+)
+"""What to take in the place of a strategy that would be `Prune`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,14 @@ class FilterPruning:
     """Remove filters until the budget is met.
 
     *Strategies.* ``"oneshot"`` removes once and ``"gradual"`` in several steps with training
-    between. ``"admm"`` and ``"iht"`` train for `epochs` with a projection onto the budget now and
-    then, remove what the best projection leaves out, and never return worse than their own start
-    by the loss right after removal (BatchNorm recalibrated, on the calibration batches; not by
-    accuracy after fine-tuning). All of them choose by one projection, that of the allocator.
+    between; both are for single filters, as on channels they are `Prune`. ``"admm"`` trains for
+    `epochs` with a projection onto the budget now and then, removes what the best projection
+    leaves out, and never returns worse than its own start by the loss right after removal
+    (BatchNorm recalibrated, on the calibration batches; not by accuracy after fine-tuning). All of
+    them choose by one projection, that of the allocator.
 
-    *Which to take.* On real sound (ESC-50, two networks, two budgets, 14 paired runs) one width
-    factor in Fisher order is the bar; the dual allocator was 0.16 points better (standard error
-    0.75) and five gradual shrinks 0.66 worse (0.73). On generated scenes ADMM was 2 to 10 points
-    behind one shot at 100 steps and equal at 500, never ahead. So one shot is the default, the
-    allocation is chosen by the data as in `Prune`, and ADMM is there to reproduce the 2022 report.
+    *Which to take.* On generated scenes ADMM was 2 to 10 points behind one shot at 100 steps and
+    equal at 500, never ahead: it is there to reproduce the 2022 report, as single filters are.
 
     *Granularities.* ``"channels"`` removes coupled channels: every layer along a residual trunk
     loses the same ones, and the result is an ordinary dense network. ``"filters"`` removes single
@@ -58,12 +60,11 @@ class FilterPruning:
     (DCASE 2022 Task 1, FAU) does with ``allocator="threshold"`` and ``strategy="admm"``. There the
     trunks stay nearly as wide as they were (a channel goes when all filters that write it have
     gone), and layers gather and spread channels around smaller computations; nothing can be pruned
-    by channels afterwards. One global threshold on coupled channels starves layers: 27 points
-    (3.5) behind the bar.
+    by channels afterwards.
 
     Attributes:
-        strategy: One of the four.
-        granularity: One of the two.
+        strategy: One of the three.
+        granularity: One of the two; ``"channels"`` with ``"admm"`` alone.
         allocator: For channels a method of `compressor.allocate`, by name or as a function, or an
             objective for the ``"dual"`` one; None compares candidates on the data. For filters
             ``"uniform"`` (one width factor; the default) or ``"threshold"`` (raw norms).
@@ -73,15 +74,14 @@ class FilterPruning:
         round_to: Keep multiples of so many channels; 1 for filters.
         steps: Removals of ``"gradual"``.
         epochs: Epochs of training: after every removal but the last of ``"gradual"``, in all of
-            ``"admm"`` and ``"iht"``.
-        lr: Learning rate of these epochs; it falls to zero along a cosine in ``"admm"`` and
-            ``"iht"``.
+            ``"admm"``.
+        lr: Learning rate of these epochs; it falls to zero along a cosine in ``"admm"``.
         weight_decay: Weight decay of these epochs, on filters alone.
         distill: What these epochs learn from the dense original, beside the targets.
-        updates: Projections an epoch of ``"admm"`` and ``"iht"``.
+        updates: Projections an epoch of ``"admm"``.
         admm: Settings of the duals and the penalty.
-        metric: Whether distances are weighted by the Fisher information of filters in ``"admm"``
-            and ``"iht"``; None: yes, but for ``allocator="threshold"``.
+        metric: Whether distances are weighted by the Fisher information of filters in ``"admm"``;
+            None: yes, but for ``allocator="threshold"``.
         batches: Most batches that importance, metric and calibration loss are measured on. They
             are held in memory.
         clips: Examples per micro-batch of importance and metric.
@@ -117,8 +117,12 @@ class FilterPruning:
                     f"FilterPruning({name}={brief(getattr(self, name))}): there are "
                     f"{', '.join(map(repr, values))}"
                 )
+        if self.granularity == "channels" and self.strategy != "admm":
+            raise ValueError(
+                f"FilterPruning(strategy={self.strategy!r}, granularity='channels'): {PRUNE}"
+            )
         check_whole("FilterPruning", 1, updates=self.updates, steps=self.steps)
-        check_whole("FilterPruning", 1 if self.strategy in _TRAINED else 0, epochs=self.epochs)
+        check_whole("FilterPruning", int(self.strategy == "admm"), epochs=self.epochs)
         check_number("FilterPruning", lr=self.lr)
         if not isinstance(self.admm, Admm):
             raise ValueError(
@@ -142,11 +146,11 @@ class FilterPruning:
                     f"FilterPruning(granularity='filters', round_to={self.round_to}): a filter "
                     "falls with those it reads, so that widths cannot be rounded: leave it at 1"
                 )
+            return
         named = callable(self.allocator) or is_objective(self.allocator)
         if not named and self.allocator not in (None, *METHODS):
             raise ValueError(
-                f"FilterPruning(allocator={brief(self.allocator)}): no such method; there are "
-                f"{', '.join(map(repr, METHODS))}"
+                f"FilterPruning(allocator={brief(self.allocator)}): {no_method(self.allocator)}"
             )
 
     @property
@@ -154,10 +158,11 @@ class FilterPruning:
         """The settings of the one-shot and gradual choice."""
         objective = is_objective(self.allocator)
         gradual = self.strategy == "gradual"
+        method = "uniform" if self.allocator == "threshold" else self.allocator
         return Prune(
-            method=None if objective else cast("str | Method | None", self.allocator),
+            method=None if objective else cast("str | Method | None", method),
             objective=cast("Objective", self.allocator) if objective else None,
-            importance=self.importance,
+            importance=frobenius if self._raw else self.importance,
             floor=self.floor,
             round_to=self.round_to,
             steps=self.steps if gradual else 1,
@@ -168,6 +173,11 @@ class FilterPruning:
             batches=self.batches,
             clips=self.clips,
         )
+
+    @property
+    def _raw(self) -> bool:
+        """Whether filters are compared by raw norms over the inputs still reachable."""
+        return self.allocator == "threshold" and self.importance is None
 
     @property
     def lowers(self) -> frozenset[str]:
@@ -184,12 +194,12 @@ class FilterPruning:
     @property
     def trains(self) -> bool:
         """Whether there are steps of an optimiser."""
-        return self.strategy in _TRAINED or self.prune.trains
+        return self.strategy == "admm" or self.prune.trains
 
     @property
     def length(self) -> int:
         """The epochs and the removal, or what `Prune` has."""
-        return self.epochs + 1 if self.strategy in _TRAINED else self.prune.length
+        return self.epochs + 1 if self.strategy == "admm" else self.prune.length
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:
         """Find out whether the caps can be met.
@@ -213,10 +223,8 @@ class FilterPruning:
 
     def run(self, training: Training, part: int) -> None:
         """Remove, or train one epoch."""
-        if self.strategy in _TRAINED:
-            self._run_trained(training, part)
-        elif self.granularity == "channels":
-            self.prune.run(training, part)
+        if self.strategy == "admm":
+            self._run_admm(training, part)
         else:
             self._run_filters(training, part)
 
@@ -239,26 +247,25 @@ class FilterPruning:
         else:
             target.remove(training, structure, f"{self.allocator or 'uniform'}")
 
-    def _run_trained(self, training: Training, part: int) -> None:
-        """ADMM or iterative hard thresholding."""
-        strategy = _TRAINED[self.strategy]()
+    def _run_admm(self, training: Training, part: int) -> None:
+        """One epoch with projections, or the removal at the end."""
         batches = same_batches(training.session, self.batches)
         start = math.inf
         if part == 0:
             training.start(self.lr, self.weight_decay)
-            start = self._begin(training, strategy, batches)
+            start = self._begin(training, batches)
         walk = self._walk(training)
         if part == self.epochs:
-            walk.finish(self.strategy)
+            walk.finish()
             return
         loss = training.distilled(self.distill)
-        after = strategy.epoch(walk, part / self.epochs)
+        after = walk.epoch(part / self.epochs)
         training.epoch("FilterPruning", part, self.epochs, loss, cosine, after=after)
-        found = {"start": start, "calibration": walk.tried(strategy.structure(walk), batches)}
+        found = {"start": start, "calibration": walk.tried(walk.structure(), batches)}
         # After the epoch: what is logged before it would stand in the last phase's entry.
         training.logged(**{name: loss for name, loss in found.items() if math.isfinite(loss)})
 
-    def _begin(self, training: Training, strategy: Strategy, batches: Sequence[Batch]) -> float:
+    def _begin(self, training: Training, batches: Sequence[Batch]) -> float:
         """Choose the allocator by the data and write the first state; the loss of the start."""
         session = training.session
         if self.granularity == "channels":
@@ -276,7 +283,7 @@ class FilterPruning:
         metric = None
         if weighted:
             metric = fisher_metric(session, walk.target.graph, batches, self.clips)
-        strategy.begin(walk, metric, self.lr)
+        walk.begin(metric, self.lr)
         return start
 
     def _walk(self, training: Training) -> Walk:
@@ -291,4 +298,5 @@ class FilterPruning:
         return self.prune.candidates(data=session.data is not None)
 
     def _filters(self, session: Session) -> Filters:
-        return Filters(session, self.prune, uniform=self.allocator != "threshold")
+        uniform = self.allocator != "threshold"
+        return Filters(session, self.prune, uniform=uniform, raw=self._raw)

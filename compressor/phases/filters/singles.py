@@ -54,11 +54,13 @@ class Filters:
         prune: Settings of the importance.
         uniform: Whether filters are compared by their place in their own layer, which makes one
             width factor of the threshold, and not by their norms.
+        raw: Whether the one-shot choice goes by norms over the inputs still reachable.
     """
 
     session: Session
     prune: Prune
     uniform: bool
+    raw: bool
 
     @property
     def graph(self) -> Graph:
@@ -236,7 +238,7 @@ class Filters:
     def _importance(self) -> Ranking:
         """What the one-shot choice goes by."""
         session = self.session
-        if not self.uniform and self.prune.importance is None:
+        if self.raw:
             return self._norms(dict(session.model.named_parameters()))
         batches = [] if session.data is None else list(islice(session.data, self.prune.batches))
         measured = gradients(session.model, batches, session.loss, clips=self.prune.clips)

@@ -1,7 +1,7 @@
-"""What the strategies of filter pruning work on, and the first of it: coupled channels.
+"""What ADMM works on, and the first of it: coupled channels.
 
 A target knows a graph, how to choose a structure of it within caps, what a structure leaves of a
-model, and how to remove the rest from a session for good. The strategies know no more than that.
+model, and how to remove the rest from a session for good. ADMM knows no more than that.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from compressor.inputs.batches import Batch
 from compressor.phases import Prune
 from compressor.phases.filters.ranking import Floats
 from compressor.run.calibration import calibration_loss
-from compressor.run.descent import on_the_way
-from compressor.run.file_size import forms, spent
-from compressor.run.widths import agreed, allocated
+from compressor.run.file_size import forms
+from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
 
 if TYPE_CHECKING:
@@ -40,10 +39,6 @@ class Target(Protocol):
     @property
     def graph(self) -> Graph:
         """Its units are what is chosen among."""
-        ...
-
-    def first(self, remaining: int = 1) -> Structure:
-        """The one-shot choice, within the caps or on the way to them."""
         ...
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
@@ -97,11 +92,6 @@ class Channels:
     def costs(self) -> dict[str, Quadratic]:
         """Bytes as those of the file, where there is a cap on them."""
         return forms(self.session)
-
-    def first(self, remaining: int = 1) -> Structure:
-        """What `Prune` would remove."""
-        caps = on_the_way(self.caps, spent(self.session, self.costs), remaining)
-        return allocated(self.session, self.prune, caps, self.costs)[0].structure
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
         """`allocate` on the energies, each axis' mean 1, as it takes any other importance."""

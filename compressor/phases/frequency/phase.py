@@ -25,6 +25,7 @@ from compressor.phases.frequency.of_session import SessionRows, remove
 from compressor.phases.frequency.select import Rows
 from compressor.run import contract
 from compressor.run.training import all_tensors, fill
+from compressor.surgery.masks import largest
 from compressor.wording import brief
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class FrequencyMask:
         count = self._count(session, rows)
         if count == rows.count:
             return torch.ones(count, dtype=torch.bool)
-        return _top(scores(self._gradients(session, rows)), count)
+        return largest(scores(self._gradients(session, rows)), count)
 
     def _gradients(self, session: Session, rows: SessionRows) -> Tensor:
         batches, model = self._batches(session), session.model
@@ -302,7 +303,7 @@ class FrequencyMask:
         saliency = fisher(self._gradients(session, rows))
         steps = getattr(session.data, "length", None) or UNKNOWN
         state |= by.begin(saliency, count, steps)
-        start = {MASK: _top(saliency, count)}
+        start = {MASK: largest(saliency, count)}
         best = Best.none().or_better(math.inf, 0, start, all_tensors(session.model))
         state |= {"best": best.tree(), "chosen": start[MASK], "still": 0}
 
@@ -317,10 +318,3 @@ class FrequencyMask:
         before = rows.loss(best.point[MASK], batches, session.loss)
         fill(session.model, here)
         return replace(best, loss=before).or_better(found, update, {MASK: mask}, here)
-
-
-def _top(scores: Tensor, count: int) -> Tensor:
-    """The highest scores as booleans; among equals the first."""
-    mask = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    mask[scores.argsort(descending=True, stable=True)[:count]] = True
-    return mask

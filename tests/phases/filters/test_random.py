@@ -127,7 +127,7 @@ def test_a_budget_that_the_smallest_structure_meets_is_met_whatever_the_weights(
             assert Least(reach).met(least)
 
 
-STRATEGIES = (("oneshot", None), ("gradual", "threshold"), ("admm", "uniform"), ("iht", None))
+STRATEGIES = (("oneshot", None), ("gradual", "threshold"), ("admm", "uniform"))
 
 
 def fitted(seed: int, strategy: str, allocator: str | None) -> None:

@@ -36,11 +36,6 @@ class Code:
     density: float
     bits: int
 
-    @property
-    def per_weight(self) -> float:
-        """Bits for each weight there was: a sparse tensor has a mask beside its values."""
-        return self.bits if self.density == 1 else self.density * self.bits + 1
-
     def cost(self, size: int) -> int:
         """Bits for a tensor of `size` weights, whole bytes for each of its streams."""
         if self.density == 1:

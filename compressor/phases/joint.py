@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
 from compressor.allocation.candidates import MARGIN
-from compressor.allocation.choices import Choice, choose_options
 from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
+from compressor.allocation.knapsack import Choice, choose_options
 from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic

@@ -110,9 +110,7 @@ def test_caps_are_never_exceeded(
     CAPPED,
     st.lists(SHARES, min_size=4, max_size=4),
     st.sampled_from(OBJECTIVES),
-    st.sampled_from(
-        [Effort(), Effort(easy_work=0), Effort(0, 0, enough=0.0), Effort(0, 0, 0, enough=0.0)]
-    ),
+    st.sampled_from([Effort(), Effort(easy_work=0), Effort(0, enough=0.0), Effort(0, 0)]),
 )
 @settings(max_examples=150, deadline=None)
 def test_bound_is_above_the_optimum_and_the_optimum_above_the_value(
@@ -317,9 +315,8 @@ def test_every_effort_bounds_the_same_thing(
     lowest = dual(problem).bound
     assert lowest is not None
     hard = Effort(easy_work=0, enough=0.0)
-    merged = Effort(easy_work=0, exact_work=0, enough=0.0)
-    tableless = Effort(easy_work=0, exact_work=0, interval_work=0)
-    for effort, loose in ((hard, 5e-5), (merged, 5e-4), (tableless, narrow)):
+    tableless = Effort(easy_work=0, exact_work=0)
+    for effort, loose in ((hard, 5e-5), (tableless, narrow)):
         bound = dual(problem, effort).bound
         assert bound is not None
         # No over-estimate is below the exact dual, but for the precision that it is solved to.

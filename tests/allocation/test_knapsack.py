@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.allocation.choices import choose_options
+from compressor.allocation.knapsack import choose_options
 from compressor.errors import BudgetError
 
 OPTION = st.tuples(st.integers(0, 30), st.integers(0, 50))

@@ -136,11 +136,16 @@ def gradients(
     Raises:
         TrainingError: If the loss is not finite or has no gradient.
     """
+    for part, where in micro_batches(batches, loss, clips):
+        yield _gradient(model, part, loss, f"{where} while measuring importance")
+
+
+def micro_batches(batches: Iterable[Batch], loss: Loss, clips: int) -> Iterator[tuple[Batch, str]]:
+    """Batches in parts of `clips` examples, and where each came from, for a message."""
     for number, batch in enumerate(batches, start=1):
         for part in split(batch, clips):
-            if loss is cross_entropy and all_ignored(part):
-                continue  # a mean over no label, which says nothing
-            yield _gradient(model, part, loss, f"on batch {number} while measuring importance")
+            if not (loss is cross_entropy and all_ignored(part)):  # a mean over no label
+                yield part, f"on batch {number}"
 
 
 def writers(graph: Graph) -> dict[str, tuple[Weight, int]]:

@@ -18,11 +18,13 @@ from compressor.surgery.comparison import (
     CONSTANT,
     Attempt,
     Inputs,
+    Reference,
     batch,
     compare_twice,
     outputs_of,
 )
 from compressor.surgery.cutting import shrink
+from compressor.surgery.masking import Masked
 from compressor.surgery.weightings import positive, randomised
 
 
@@ -172,6 +174,7 @@ def compare(
     tries: Sequence[Attempt],
     *,
     quick: bool,
+    reference: Reference = Masked,
 ) -> float | str:
     """The relative difference on the first inputs that suit the original, or what went wrong.
 
@@ -183,12 +186,15 @@ def compare(
         tries: Inputs; later ones are for originals that cannot take the earlier ones (a fixed
             batch size, a logarithm of negative numbers).
         quick: Be content with float32 where it agrees; see `compare_twice`.
+        reference: The masked original.
 
     Raises:
         VerificationError: If the original itself gives no finite output on any of them.
     """
     for attempt in tries:
-        found = compare_twice(model, graph, structure, shrunk, attempt, quick=quick)
+        found = compare_twice(
+            model, graph, structure, shrunk, attempt, quick=quick, reference=reference
+        )
         if not found.failure:
             return found.difference
         if _suits(model, graph, attempt):

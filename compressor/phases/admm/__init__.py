@@ -34,7 +34,7 @@ from compressor.phases.admm.projections import (
     cardinality,
     largest,
 )
-from compressor.phases.admm.pull import balanced, clipped, implicit, penalty, rescaled, tied
+from compressor.phases.admm.pull import balanced, clipped, implicit, rescaled, tied
 from compressor.phases.admm.solver import Admm, start, update
 from compressor.phases.admm.state import State, Update, flips
 
@@ -51,7 +51,6 @@ __all__ = [
     "flips",
     "implicit",
     "largest",
-    "penalty",
     "rescaled",
     "start",
     "tied",

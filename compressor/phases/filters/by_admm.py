@@ -27,7 +27,7 @@ from compressor.graph.structure import Structure
 from compressor.importance import Tensors, writers
 from compressor.inputs.batches import Batch
 from compressor.phases.admm import Admm, Best, State, start, tied, update
-from compressor.phases.filters.energy import alive
+from compressor.phases.filters.metric import alive
 from compressor.phases.filters.targets import Target, loss_of
 from compressor.run.training import all_tensors, fill
 

@@ -9,7 +9,7 @@ from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
-from compressor.phases.filters.energy import alive
+from compressor.phases.filters.metric import alive
 
 if TYPE_CHECKING:
     from compressor.session import Session

@@ -18,8 +18,8 @@ from compressor.inputs.settings import check_number, check_whole
 from compressor.phases import Phase, Prune, constant, cosine
 from compressor.phases.admm import Admm
 from compressor.phases.filters.by_admm import Walk
-from compressor.phases.filters.energy import fisher_metric
 from compressor.phases.filters.holding import hold, same_batches
+from compressor.phases.filters.metric import fisher_metric
 from compressor.phases.filters.singles import Filters
 from compressor.phases.filters.targets import Channels, Target
 from compressor.run.file_size import forms

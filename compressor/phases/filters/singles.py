@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +23,7 @@ from compressor.phases import Prune
 from compressor.phases.filters.holding import release
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
-from compressor.phases.filters.one_threshold import priced, threshold, within
+from compressor.phases.filters.one_threshold import threshold, within
 from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_norms
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
@@ -109,7 +109,7 @@ class Filters:
 
     def holds(self, structure: Structure) -> bool:
         """Whether the file of what it leaves is within its cap."""
-        return not self.costs or self._file(structure) <= self.caps.caps["bytes"]
+        return self.form is None or self._file(structure) <= self.caps.caps["bytes"]
 
     def check(self) -> None:
         """Find out whether the caps can be met at all, at whatever weights.
@@ -127,7 +127,7 @@ class Filters:
 
     def remove(self, training: Training, structure: Structure, name: str) -> None:
         """Put the slim model in the place of the session's, if anything goes."""
-        session, reached = self.session, priced(structure, self.costs)
+        session, reached = self.session, self._price(structure)
         difference = None
         if not structure.keep.all():
             difference = self._replace(structure, check=session.checked)
@@ -170,24 +170,26 @@ class Filters:
         return difference
 
     @cached_property
-    def costs(self) -> dict[str, Quadratic]:
-        """Bytes as those of the file, where there is a cap on them."""
+    def form(self) -> Quadratic | None:
+        """Bytes of the file, where there is a cap on them."""
         if not forms(self.session):
-            return {}
-        return {"bytes": footprint(self.session, self.session.later).form(self.graph)}
+            return None
+        return footprint(self.session, self.session.later).form(self.graph)
+
+    def _price(self, structure: Structure, extra: int = 0) -> Cost:
+        """What a structure costs, where its file holds `extra` bytes more than its form says."""
+        found, form = cost(structure), self.form
+        if form is None:
+            return found
+        return replace(found, bytes=-(-form(structure.widths) // form.unit) + extra)
 
     def _threshold(self, ranking: Ranking, caps: Budget, extra: int) -> Structure:
-        """The survivors, where a file holds `extra` bytes more than its form of cost says."""
-        tighter = caps
-        if extra:
-            tighter = Budget(**(caps.caps | {"bytes": max(1, caps.caps["bytes"] - extra)}))
-        floor, costs, least = self.prune.floor, self.costs, self.least
+        """The survivors at such prices."""
         try:
-            found = threshold(self.reach, ranking, tighter, floor=floor, costs=costs, least=least)
+            return threshold(self.least, ranking, caps, partial(self._price, extra=extra))[0]
         except BudgetError:
             # What the file of one structure says of its channels, that of another may not.
             return self._smallest(caps)
-        return found.structure
 
     def _smallest(self, caps: Budget) -> Structure:
         """One of the smallest structures, which meets the caps with its real file.
@@ -197,8 +199,8 @@ class Filters:
         """
 
         def price(structure: Structure) -> Cost:
-            found = priced(structure, self.costs)
-            return replace(found, bytes=self._file(structure)) if self.costs else found
+            found = cost(structure)
+            return found if self.form is None else replace(found, bytes=self._file(structure))
 
         return within(self.least, caps, price)
 
@@ -210,10 +212,8 @@ class Filters:
         extra = 0
         while True:
             found = self._threshold(ranking, caps, extra)
-            if not self.costs or found.keep.all():
-                return found, extra
-            over = self._file(found) - caps.caps["bytes"]
-            if over <= 0:
+            over = 0 if self.form is None else self._file(found) - caps.caps["bytes"]
+            if over <= 0 or found.keep.all():
                 return found, extra
             extra += over
 
@@ -221,7 +221,7 @@ class Filters:
     def _extra(self) -> int:
         """What has to be left for that, by the present weights."""
         weights = dict(self.session.model.named_parameters())
-        return self._fitted(self._norms(weights), self.caps)[1] if self.costs else 0
+        return 0 if self.form is None else self._fitted(self._norms(weights), self.caps)[1]
 
     def _file(self, structure: Structure) -> int:
         """Most bytes that the file of what a structure leaves can have in the end."""

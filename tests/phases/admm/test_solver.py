@@ -22,11 +22,11 @@ from compressor.phases.admm import (
     cardinality,
     implicit,
     largest,
-    penalty,
     start,
     update,
 )
 from compressor.storage import flatten, restore
+from tests.helpers.pull import penalty
 
 EXACT = Admm(clip=float("inf"), tolerance=1e-12)
 """For convex problems, whose dual may be large."""

@@ -38,8 +38,8 @@ from compressor.phases.frequency import (
     taylor,
 )
 from compressor.phases.frequency.masks import RowScores
-from compressor.phases.frequency.of_session import SessionRows, remove
 from compressor.phases.frequency.phase import FrequencyMask
+from compressor.phases.frequency.removal import SessionRows, remove
 from compressor.run.training import Training
 from models import LinearMoments
 from models.layers import SubSpectralNorm

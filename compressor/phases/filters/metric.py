@@ -1,4 +1,4 @@
-"""Which parameters write which units, and the metric that their size is measured in."""
+"""Which rows of parameters a structure keeps, and the metric that their size is measured in."""
 
 from __future__ import annotations
 

@@ -63,10 +63,7 @@ METHODS: dict[str, Method] = {
 DEFAULT = PowerMean(1)
 """The single objective that did best on real audio; see `benchmarks/objectives.md`."""
 
-THRESHOLD = (
-    "one threshold for all is for single filters, "
-    "FilterPruning(granularity='filters', allocator='threshold')"
-)
+THRESHOLD = "one threshold for all is for single filters, FilterPruning(allocator='threshold')"
 """What to take in the place of a method that there was."""
 
 NEGLIGIBLE = 1e-6

@@ -185,7 +185,7 @@ def test_options_that_make_no_sense() -> None:
         allocate(graph, np.ones(12), caps, round_to=0)
     with pytest.raises(ValueError, match=r"method='best'.*'dual', 'uniform'"):
         allocate(graph, np.ones(12), caps, method="best")
-    with pytest.raises(ValueError, match=r"method='threshold'.*FilterPruning\(granularity='fil"):
+    with pytest.raises(ValueError, match=r"method='threshold'.*FilterPruning\(allocator='thr"):
         allocate(graph, np.ones(12), caps, method="threshold")
     with pytest.raises(ValueError, match=r"share=1.5.*between 0 and 1"):
         Mix(1.5)

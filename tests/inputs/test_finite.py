@@ -60,7 +60,7 @@ LAST: list[tuple[str, Sequence[Phase], Budget]] = [
     ("candidates", [Prune(importance=frobenius)], CAPS),
     ("joint", [Joint(), Int8(epochs=0)], Budget(bytes=2200)),
     ("rows", [FrequencyMask(keep=4, epochs=0, fine_tune=0)], Budget(macs="60k")),
-    ("filters", [FilterPruning(granularity="filters")], CAPS),
+    ("filters", [FilterPruning()], CAPS),
     ("admm", [FilterPruning("admm", epochs=1)], CAPS),
     ("train", [Train(1), FROZEN], CAPS),
     ("fine-tune", [FROZEN, FineTune(1)], CAPS),

@@ -94,11 +94,8 @@ CASES = {
     "unstructured": Case(Unstructured(), "nonzero", 0.5),
     "unstructured-by-layer": Case(Unstructured(per_layer=True), "nonzero", 0.5),
     "unstructured-gradual": Case(Unstructured(steps=2, epochs=1), "nonzero", 0.5, once=False),
-    "filters": Case(FilterPruning(granularity="filters"), "params", cuts=False),
-    "filters-threshold": Case(
-        FilterPruning(granularity="filters", allocator="threshold"), "macs", cuts=False
-    ),
-    "admm": Case(FilterPruning("admm", epochs=1), "params", once=False),
+    "filters": Case(FilterPruning(), "params", cuts=False),
+    "filters-threshold": Case(FilterPruning(allocator="threshold"), "macs", cuts=False),
     "admm-filters": Case(
         FilterPruning("admm", "filters", "threshold", epochs=1), "macs", once=False, cuts=False
     ),

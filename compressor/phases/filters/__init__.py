@@ -1,4 +1,4 @@
-"""Pruning of single filters, at once or on the way of training, and of channels by ADMM.
+"""Pruning of single filters, at once or by ADMM.
 
 `FilterPruning` is the phase. Beneath it, data flows one way:
 

@@ -27,8 +27,9 @@ from compressor.graph.structure import Structure
 from compressor.importance import Tensors, writers
 from compressor.inputs.batches import Batch
 from compressor.phases.admm import Admm, Best, State, start, tied, update
+from compressor.phases.filters.batches import loss_of
 from compressor.phases.filters.metric import alive
-from compressor.phases.filters.targets import Target, loss_of
+from compressor.phases.filters.singles import Filters
 from compressor.run.training import all_tensors, fill
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ class Walk:
 
     Attributes:
         training: The run.
-        target: What is removed.
+        target: The filters, and how they are chosen and removed.
         admm: Settings of the duals and of rho.
         updates: Projections an epoch.
     """
 
     training: Training
-    target: Target
+    target: Filters
     admm: Admm
     updates: int
 

@@ -66,6 +66,6 @@ def verify(
     if isinstance(found, str):
         raise VerificationError(
             f"the slim {type(model).__name__} was compared with its masked original and {found}. "
-            "Nothing was returned. Use granularity='channels', and please report the model"
+            "Nothing was returned. Use Prune(), and please report the model"
         )
     return found

@@ -99,7 +99,7 @@ def smallest(least: Least) -> Iterator[Structure]:
     random = np.random.default_rng(0)
     orders = [-place, place, *(random.permutation(split.coupled.units) for _ in range(6))]
     for order in (order.astype(np.float64) for order in orders):
-        scores = _scores(split, lambda *_, order=order: order)
+        scores = _scores(split, _of_channels(order))
         yield least.reduced(survivors(least, fixed(split, scores), np.inf), scores)
 
 
@@ -172,6 +172,11 @@ def _chooser(
         return wanted
 
     return choose
+
+
+def _of_channels(scores: Floats) -> Ranking:
+    """Filters compared by the channels that they write."""
+    return lambda _bank, _entering: scores
 
 
 def _scores(split: Split, ranking: Ranking) -> Floats:

@@ -1,4 +1,4 @@
-"""Single filters as a target: chosen by one threshold, removed by slim layers."""
+"""The single filters of a session: chosen by one threshold, removed by slim layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
 from compressor.phases import Prune
-from compressor.phases.filters.holding import release
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
 from compressor.phases.filters.one_threshold import threshold, within
@@ -29,8 +28,8 @@ from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.reports.report import Shrink
-from compressor.run.descent import cost, on_the_way
-from compressor.run.file_size import bound, footprint, forms, spent
+from compressor.run.descent import cost
+from compressor.run.file_size import bound, footprint, forms
 from compressor.run.widths import agreed
 from compressor.tracing.tracer import trace
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 SETTLED = (
     "single filters were removed, and the layers are narrower than the channels between them: "
-    "prune channels before single filters, or once with granularity='channels'"
+    "put Prune() before FilterPruning(), or in its place"
 )
 """Why nothing more can be cut after single filters."""
 
@@ -98,10 +97,9 @@ class Filters:
         """What no layer may be without."""
         return Least(self.reach, self.prune.floor)
 
-    def first(self, remaining: int = 1) -> Structure:
+    def first(self) -> Structure:
         """The threshold on the importance of the present weights."""
-        caps = on_the_way(self.caps, spent(self.session, forms(self.session)), remaining)
-        return self._fitted(self._importance(), caps)[0]
+        return self._fitted(self._importance(), self.caps)[0]
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
         """The threshold on the norms of other tensors; `holds` says whether the file fits."""
@@ -166,7 +164,9 @@ class Filters:
             _recounted(small, structure, session.example)
         session.masks.cut(names, cuts)
         session.replace(small, settled=SETTLED, left=structure)
-        release(session)
+        # Nothing is left of a mask under which everything lives.
+        for name in [name for name, live in session.masks.items() if bool(live.all())]:
+            del session.masks[name]
         return difference
 
     @cached_property

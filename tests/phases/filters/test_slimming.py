@@ -143,7 +143,7 @@ def test_a_slim_model_that_computes_something_else_is_refused() -> None:
     structure = drawn(reach, 0, 0.6)
     slim = slimmed(model, parts, structure)
     slim.get_parameter("pointwise.weight").data *= 1.001
-    with pytest.raises(VerificationError, match=r"outputs differ by .* Use granularity='channels'"):
+    with pytest.raises(VerificationError, match=r"outputs differ by .* Use Prune\(\)"):
         verify(model, parts, structure, slim, inputs_of(model))
 
 

@@ -255,7 +255,10 @@ def _saliency(
         for weight, dim in writing:
             if weight.name in gradient:
                 product = _tensor(weight, tensors).detach() * gradient[weight.name].detach()
-                change = entrywise(_per_unit(weight, dim, _reduce(product.double(), dim)))
+                owner = weight.dims[dim].owner
+                owned = torch.from_numpy(owner >= 0).to(product.device)
+                rows = _reduce(product.double(), dim)[owned]
+                change = entrywise(by_owner(rows, owner[owner >= 0]))
                 sums[weight.name] = sums.get(weight.name, 0) + change
     if count == 0:
         raise ValueError(
@@ -289,13 +292,11 @@ def _reduce(values: Tensor, dim: int) -> Tensor:
     return values.sum(others) if others else values
 
 
-def _per_unit(weight: Weight, dim: int, rows: Tensor) -> Tensor:
-    """Sum of `rows` (one per entry of `dim`) by owner; one value per owner, in unit order."""
-    owner = weight.dims[dim].owner
-    units, place = np.unique(owner[owner >= 0], return_inverse=True)
-    alive = torch.from_numpy(np.flatnonzero(owner >= 0)).to(rows.device)
+def by_owner(rows: Tensor, owner: NDArray[np.int64]) -> Tensor:
+    """Sums of the rows that have one owner, by owner in ascending order."""
+    units, place = np.unique(owner, return_inverse=True)
     index = torch.from_numpy(place.reshape(-1)).to(rows.device)
-    return rows.new_zeros(len(units)).index_add_(0, index, rows[alive])
+    return rows.new_zeros(len(units), *rows.shape[1:]).index_add_(0, index, rows)
 
 
 def _finish(graph: Graph, scores: Scores, *, normalise: bool) -> Scores:

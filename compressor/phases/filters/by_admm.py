@@ -106,14 +106,10 @@ class Walk:
         return 0.0 if optimizer is None else float(optimizer.param_groups[0]["lr"])
 
     @property
-    def steps(self) -> int | None:
-        """Batches an epoch, where that is known."""
-        return getattr(self.training.session.data, "length", None)
-
-    @property
     def every(self) -> int:
         """Steps from one projection to the next; each epoch ends with one where none was made."""
-        return max(1, (self.steps or 1) // self.updates)
+        steps = getattr(self.training.session.data, "length", None)  # where that is known
+        return max(1, (steps or 1) // self.updates)
 
     def tried(self, structure: Structure, batches: Sequence[Batch]) -> float:
         """Keep a structure, with the weights as they are, if its calibration loss is the least.

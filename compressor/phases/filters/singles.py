@@ -88,14 +88,9 @@ class Filters:
         return split(session.model, graph)
 
     @cached_property
-    def reach(self) -> Reach:
-        """Its reachability."""
-        return Reach(self.split)
-
-    @cached_property
     def least(self) -> Least:
         """What no layer may be without."""
-        return Least(self.reach, self.prune.floor)
+        return Least(Reach(self.split), self.prune.floor)
 
     def first(self) -> Structure:
         """The threshold on the importance of the present weights."""

@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Walk:
+class AdmmOnFilters:
     """ADMM in one part of a run: the state lasts in `Training.state`.
 
     Attributes:
         training: The run.
-        target: The filters, and how they are chosen and removed.
+        filters: The filters, and how they are chosen and removed.
         admm: Settings of the duals and of rho.
         updates: Projections an epoch.
     """
 
     training: Training
-    target: Filters
+    filters: Filters
     admm: Admm
     updates: int
 
@@ -56,16 +56,16 @@ class Walk:
     def weights(self) -> dict[str, Tensor]:
         """The parameters that write units, as they are now."""
         named = dict(self.training.session.model.named_parameters())
-        return {name: named[name].detach() for name in writers(self.target.graph)}
+        return {name: named[name].detach() for name in writers(self.filters.graph)}
 
     def project(self, point: Tensors, metric: Tensors, rho: float) -> dict[str, Tensor]:  # noqa: ARG002
         """The nearest point within the caps: a `compressor.phases.admm.Projection`."""
-        stays = alive(self.target.graph, self.nearest(point, metric))
+        stays = alive(self.filters.graph, self.nearest(point, metric))
         return {n: torch.where(stays[n].to(p.device), p, 0.0) for n, p in point.items()}
 
     def nearest(self, point: Tensors, metric: Tensors) -> Structure:
         """The structure of the nearest point within the caps."""
-        return self.target.nearest({n: metric[n].sqrt() * p for n, p in point.items()})
+        return self.filters.nearest({n: metric[n].sqrt() * p for n, p in point.items()})
 
     def begin(self, metric: Tensors | None, lr: float) -> None:
         """Write the first state: the weights projected, the duals zero."""
@@ -119,8 +119,8 @@ class Walk:
         """
         training = self.training
         loss = math.inf
-        if self.target.holds(structure):
-            loss = loss_of(training.session, self.target.smaller(structure), batches)
+        if self.filters.holds(structure):
+            loss = loss_of(training.session, self.filters.smaller(structure), batches)
         best = Best.of(training.state["best"]) if "best" in training.state else Best.none()
         keep = {"keep": torch.from_numpy(structure.keep.copy())}
         weights = all_tensors(training.session.model)
@@ -133,10 +133,10 @@ class Walk:
         best = Best.of(self.training.state["best"])
         fill(self.training.session.model, dict(best.weights))
         keep = best.point["keep"].cpu().numpy().astype(bool)
-        self.target.remove(self.training, Structure(self.target.graph, keep), "admm")
+        self.filters.remove(self.training, Structure(self.filters.graph, keep), "admm")
 
 
-def _pull(walk: Walk, state: State) -> None:
+def _pull(solver: AdmmOnFilters, state: State) -> None:
     """One step on the penalty alone, which is implicit and so cannot overshoot.
 
     It is the v' that minimises ``rho / 2 * ||v' - z + u||_H^2 + ||v' - v||_H^2 / (2 * lr)``: a step
@@ -145,6 +145,6 @@ def _pull(walk: Walk, state: State) -> None:
     loss is indifferent to would not be pulled at all, u would wind up beside them, and units that
     matter to nobody would take turns in the mask to the end.
     """
-    pull = walk.lr * state.rho
-    for name, v in walk.weights.items():
+    pull = solver.lr * state.rho
+    for name, v in solver.weights.items():
         v.lerp_(state.z[name] - state.u[name], pull / (1 + pull))

@@ -14,7 +14,7 @@ from compressor.inputs.settings import check_number, check_whole
 from compressor.phases import Phase, Prune, cosine
 from compressor.phases.admm import Admm
 from compressor.phases.filters.batches import same_batches
-from compressor.phases.filters.by_admm import Walk
+from compressor.phases.filters.by_admm import AdmmOnFilters
 from compressor.phases.filters.metric import fisher_metric
 from compressor.phases.filters.singles import Filters
 from compressor.wording import brief
@@ -176,20 +176,20 @@ class FilterPruning:
         if not self.trains:
             filters.remove(training, filters.first(), self.allocator or "uniform")
             return
-        walk = Walk(training, filters, self.admm, self.updates)
+        solver = AdmmOnFilters(training, filters, self.admm, self.updates)
         if part == self.epochs:
-            walk.finish()
+            solver.finish()
             return
         batches, start = same_batches(training.session, self.batches), math.inf
         if part == 0:
             training.start(self.lr, self.weight_decay)
-            start = walk.tried(filters.first(), batches)
+            start = solver.tried(filters.first(), batches)
             weighted = self.allocator != "threshold" if self.metric is None else self.metric
             measured = (training.session, filters.graph, batches, self.clips)
-            walk.begin(fisher_metric(*measured) if weighted else None, self.lr)
-        loss, after = training.distilled(self.distill), walk.epoch(part / self.epochs)
+            solver.begin(fisher_metric(*measured) if weighted else None, self.lr)
+        loss, after = training.distilled(self.distill), solver.epoch(part / self.epochs)
         training.epoch("FilterPruning", part, self.epochs, loss, cosine, after=after)
-        found = {"start": start, "calibration": walk.tried(walk.structure(), batches)}
+        found = {"start": start, "calibration": solver.tried(solver.structure(), batches)}
         # After the epoch: what is logged before it would stand in the last phase's entry.
         training.logged(**{name: loss for name, loss in found.items() if math.isfinite(loss)})
 

@@ -94,11 +94,11 @@ class Filters:
 
     def first(self) -> Structure:
         """The threshold on the importance of the present weights."""
-        return self._fitted(self._importance(), self.caps)[0]
+        return self._fitted(self._importance())[0]
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
         """The threshold on the norms of other tensors; `holds` says whether the file fits."""
-        return self._threshold(self._norms(tensors), self.caps, self._extra)
+        return self._threshold(self._norms(tensors), self._extra)
 
     def holds(self, structure: Structure) -> bool:
         """Whether the file of what it leaves is within its cap."""
@@ -110,7 +110,7 @@ class Filters:
         Raises:
             BudgetError: If one filter a layer is too much.
         """
-        self._smallest(self.caps)
+        self._smallest()
 
     def smaller(self, structure: Structure) -> nn.Module:
         """With slim layers where the trunk stays wider."""
@@ -178,15 +178,15 @@ class Filters:
             return found
         return replace(found, bytes=-(-form(structure.widths) // form.unit) + extra)
 
-    def _threshold(self, ranking: Ranking, caps: Budget, extra: int) -> Structure:
+    def _threshold(self, ranking: Ranking, extra: int) -> Structure:
         """The survivors at such prices."""
         try:
-            return threshold(self.least, ranking, caps, partial(self._price, extra=extra))[0]
+            return threshold(self.least, ranking, self.caps, partial(self._price, extra=extra))[0]
         except BudgetError:
             # What the file of one structure says of its channels, that of another may not.
-            return self._smallest(caps)
+            return self._smallest()
 
-    def _smallest(self, caps: Budget) -> Structure:
+    def _smallest(self) -> Structure:
         """One of the smallest structures, which meets the caps with its real file.
 
         Raises:
@@ -197,17 +197,17 @@ class Filters:
             found = cost(structure)
             return found if self.form is None else replace(found, bytes=self._file(structure))
 
-        return within(self.least, caps, price)
+        return within(self.least, self.caps, price)
 
-    def _fitted(self, ranking: Ranking, caps: Budget) -> tuple[Structure, int]:
+    def _fitted(self, ranking: Ranking) -> tuple[Structure, int]:
         """The survivors; under a cap on the file's bytes again, until the slim model's file fits.
 
         What a file says of the channels that are gathered and spread is in no form of cost.
         """
         extra = 0
         while True:
-            found = self._threshold(ranking, caps, extra)
-            over = 0 if self.form is None else self._file(found) - caps.caps["bytes"]
+            found = self._threshold(ranking, extra)
+            over = 0 if self.form is None else self._file(found) - self.caps.caps["bytes"]
             if over <= 0 or found.keep.all():
                 return found, extra
             extra += over
@@ -216,7 +216,7 @@ class Filters:
     def _extra(self) -> int:
         """What has to be left for that, by the present weights."""
         weights = dict(self.session.model.named_parameters())
-        return 0 if self.form is None else self._fitted(self._norms(weights), self.caps)[1]
+        return 0 if self.form is None else self._fitted(self._norms(weights))[1]
 
     def _file(self, structure: Structure) -> int:
         """Most bytes that the file of what a structure leaves can have in the end."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
 from compressor.allocation.candidates import MARGIN
 from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
-from compressor.allocation.knapsack import Choice, choose_options
+from compressor.allocation.knapsack import choose_options
 from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
@@ -268,8 +268,8 @@ def _codes(
     """The code of every tensor that loses least within so many bits."""
     dims = {name: _out_dim(graph, name) for name in weights}
     costs, losses = tables(weights, sensitivity, dims, joint.codes)
-    chosen: Choice = choose_options(costs, losses, room)
-    return {name: joint.codes[k] for name, k in zip(weights, chosen.options, strict=True)}
+    chosen = choose_options(costs, losses, room)
+    return {name: joint.codes[k] for name, k in zip(weights, chosen, strict=True)}
 
 
 def _out_dim(graph: Graph, name: str) -> int:

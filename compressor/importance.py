@@ -17,7 +17,7 @@ says how much a unit matters among its like and leaves the widths to the allocat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from compressor.errors import TrainingError
 from compressor.graph.graph import Graph, Weight
-from compressor.graph.structure import Structure
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch, split
 from compressor.inputs.evaluation import evaluating
@@ -46,22 +45,17 @@ def frobenius(
     gradients: Gradients = (),  # noqa: ARG001 - one form for all
     *,
     normalise: bool = True,
-    filters_only: bool = False,
-    structure: Structure | None = None,
 ) -> Scores:
     """Frobenius norm of the weights that write a unit: ``sqrt(sum w^2)``.
 
-    Source: the FAU submission to DCASE 2022 Task 1, section 2.3, which takes filters alone over
-    the inputs still reachable and compares the raw norms with one threshold for the whole network:
-    ``frobenius(graph, tensors, normalise=False, filters_only=True, structure=so_far)``.
+    Source: the FAU submission to DCASE 2022 Task 1, section 2.3, which takes filters alone, over
+    the inputs still reachable (`compressor.phases.filters.ranking`).
 
     Args:
         graph: The network as coupled axes.
         tensors: Weights by name, each of the shape that `graph` says.
         gradients: Not used.
         normalise: Divide by the mean of the unit's axis.
-        filters_only: Leave out biases and norm scales and shifts.
-        structure: Count only the weights that read a unit kept here.
 
     Returns:
         Scores of shape (units,).
@@ -69,7 +63,7 @@ def frobenius(
     Raises:
         ValueError: If a tensor is missing, has another shape, or a score is not finite.
     """
-    squares = _total(graph, tensors, torch.square, filters_only=filters_only, structure=structure)
+    squares = _total(graph, tensors, torch.square)
     return _finish(graph, np.sqrt(squares), normalise=normalise)
 
 
@@ -79,15 +73,12 @@ def l1(
     gradients: Gradients = (),  # noqa: ARG001 - one form for all
     *,
     normalise: bool = True,
-    filters_only: bool = False,
-    structure: Structure | None = None,
 ) -> Scores:
     """Sum of the magnitudes of the weights that write a unit (Li et al. 2017, section 3.1).
 
     Arguments, result and errors as in `frobenius`.
     """
-    sums = _total(graph, tensors, torch.abs, filters_only=filters_only, structure=structure)
-    return _finish(graph, sums, normalise=normalise)
+    return _finish(graph, _total(graph, tensors, torch.abs), normalise=normalise)
 
 
 def fisher(
@@ -145,11 +136,51 @@ def gradients(
     Raises:
         TrainingError: If the loss is not finite or has no gradient.
     """
+    for part, where in micro_batches(batches, loss, clips):
+        yield _gradient(model, part, loss, f"{where} while measuring importance")
+
+
+def micro_batches(batches: Iterable[Batch], loss: Loss, clips: int) -> Iterator[tuple[Batch, str]]:
+    """Batches in parts of `clips` examples, and where each came from, for a message."""
     for number, batch in enumerate(batches, start=1):
         for part in split(batch, clips):
-            if loss is cross_entropy and all_ignored(part):
-                continue  # a mean over no label, which says nothing
-            yield _gradient(model, part, loss, f"on batch {number} while measuring importance")
+            if not (loss is cross_entropy and all_ignored(part)):  # a mean over no label
+                yield part, f"on batch {number}"
+
+
+def writers(graph: Graph) -> dict[str, tuple[Weight, int]]:
+    """The parameters that write units, by name, with the dimension that they write them along.
+
+    A weight applied as a convolution or matrix product says so itself; any other (bias, norm scale
+    or shift, layer scale) acts entry by entry, on whatever dimension has owners.
+    """
+    applied = {site.weight for site in graph.sites}
+    found: dict[str, tuple[Weight, int]] = {}
+    for weight in graph.weights.values():
+        dim = weight.out_dim
+        if dim is None and weight.name not in applied:
+            dim = next((i for i, d in enumerate(weight.dims) if not d.fixed), None)
+        if weight.trainable and dim is not None and not weight.dims[dim].fixed:
+            found[weight.name] = weight, dim
+    return found
+
+
+def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tensor], int]:
+    """Sums of squared gradients, entry by entry, in float64: the Fisher diagonal times a count.
+
+    Args:
+        gradients: One mapping from name to gradient per micro-batch.
+        names: Of the parameters wanted.
+
+    Returns:
+        The sums by name, and how many micro-batches there were.
+    """
+    sums, count = dict[str, Tensor](), 0
+    for count, gradient in enumerate(gradients, start=1):  # noqa: B007 - needed after
+        for name in filter(names.__contains__, gradient):
+            square = gradient[name].detach().double().square()
+            sums[name] = sums[name] + square if name in sums else square
+    return sums, count
 
 
 def _gradient(model: nn.Module, batch: Batch, loss: Loss, where: str) -> dict[str, Tensor]:
@@ -203,24 +234,13 @@ def check_value(value: Tensor, where: str, source: Callable[[], str] | None = No
     return number
 
 
-def _total(
-    graph: Graph,
-    tensors: Tensors,
-    entrywise: Callable[[Tensor], Tensor],
-    *,
-    filters_only: bool,
-    structure: Structure | None,
-) -> Scores:
+def _total(graph: Graph, tensors: Tensors, entrywise: Callable[[Tensor], Tensor]) -> Scores:
     """Sum of ``entrywise(w)`` over the weights that write each unit."""
-    applied = {site.weight for site in graph.sites}
     scores = np.zeros(graph.units)
-    for weight, dim in _writers(graph):
-        if filters_only and weight.name not in applied:
-            continue
-        values = entrywise(_tensor(weight, tensors).detach().double())
-        if structure is not None:
-            values = values * _reachable(weight, dim, structure).to(values.device)
-        _add(scores, weight, dim, _reduce(values, dim))
+    for weight, dim in writers(graph).values():
+        owner = weight.dims[dim].owner
+        rows = _reduce(entrywise(_tensor(weight, tensors).detach().double()), dim).cpu().numpy()
+        scores += np.bincount(owner[owner >= 0], weights=rows[owner >= 0], minlength=len(scores))
     return scores
 
 
@@ -228,14 +248,17 @@ def _saliency(
     graph: Graph, tensors: Tensors, grads: Gradients, entrywise: Callable[[Tensor], Tensor]
 ) -> Scores:
     """Mean over micro-batches of ``entrywise(sum of w * g)`` per unit and weight, summed."""
-    writers = list(_writers(graph))
+    writing = writers(graph).values()
     sums: dict[str, Tensor] = {}
     count = 0
     for count, gradient in enumerate(grads, start=1):  # noqa: B007 - the number is needed after
-        for weight, dim in writers:
+        for weight, dim in writing:
             if weight.name in gradient:
                 product = _tensor(weight, tensors).detach() * gradient[weight.name].detach()
-                change = entrywise(_per_unit(weight, dim, _reduce(product.double(), dim)))
+                owner = weight.dims[dim].owner
+                owned = torch.from_numpy(owner >= 0).to(product.device)
+                rows = _reduce(product.double(), dim)[owned]
+                change = entrywise(by_owner(rows, owner[owner >= 0]))
                 sums[weight.name] = sums.get(weight.name, 0) + change
     if count == 0:
         raise ValueError(
@@ -243,26 +266,11 @@ def _saliency(
             "compressor.importance.frobenius, which needs none"
         )
     scores = np.zeros(graph.units)
-    for weight, dim in writers:
+    for weight, dim in writing:
         if weight.name in sums:
-            units = np.unique(_owned(weight, dim))
-            scores[units] += sums[weight.name].cpu().numpy() / count
+            owner = weight.dims[dim].owner
+            scores[np.unique(owner[owner >= 0])] += sums[weight.name].cpu().numpy() / count
     return scores
-
-
-def _writers(graph: Graph) -> Iterator[tuple[Weight, int]]:
-    """Every parameter that writes units, with the dimension it writes them along.
-
-    A weight applied as a convolution or matrix product says so itself; any other (bias, norm scale
-    or shift, layer scale) acts entry by entry, on whatever dimension has owners.
-    """
-    applied = {site.weight for site in graph.sites}
-    for weight in graph.weights.values():
-        dim = weight.out_dim
-        if dim is None and weight.name not in applied:
-            dim = next((i for i, d in enumerate(weight.dims) if not d.fixed), None)
-        if weight.trainable and dim is not None and not weight.dims[dim].fixed:
-            yield weight, dim
 
 
 def _tensor(weight: Weight, tensors: Tensors) -> Tensor:
@@ -284,34 +292,11 @@ def _reduce(values: Tensor, dim: int) -> Tensor:
     return values.sum(others) if others else values
 
 
-def _reachable(weight: Weight, dim: int, structure: Structure) -> Tensor:
-    """One where every other dimension's unit is kept, broadcastable to the weight."""
-    mask = torch.ones(1, dtype=torch.float64)
-    for i, d in enumerate(weight.dims):
-        alive = np.ones(d.size) if i == dim else d.alive(structure.keep).astype(np.float64)
-        shape = [d.size if j == i else 1 for j in range(len(weight.dims))]
-        mask = mask * torch.from_numpy(alive).reshape(shape)
-    return mask
-
-
-def _owned(weight: Weight, dim: int) -> NDArray[np.int64]:
-    owner = weight.dims[dim].owner
-    return owner[owner >= 0]
-
-
-def _per_unit(weight: Weight, dim: int, rows: Tensor) -> Tensor:
-    """Sum of `rows` (one per entry of `dim`) by owner; one value per owner, in unit order."""
-    owner = weight.dims[dim].owner
-    units, place = np.unique(owner[owner >= 0], return_inverse=True)
-    alive = torch.from_numpy(np.flatnonzero(owner >= 0)).to(rows.device)
+def by_owner(rows: Tensor, owner: NDArray[np.int64]) -> Tensor:
+    """Sums of the rows that have one owner, by owner in ascending order."""
+    units, place = np.unique(owner, return_inverse=True)
     index = torch.from_numpy(place.reshape(-1)).to(rows.device)
-    return rows.new_zeros(len(units)).index_add_(0, index, rows[alive])
-
-
-def _add(scores: Scores, weight: Weight, dim: int, rows: Tensor) -> None:
-    owner = weight.dims[dim].owner
-    values = rows.cpu().numpy()[owner >= 0]
-    scores += np.bincount(owner[owner >= 0], weights=values, minlength=len(scores))
+    return rows.new_zeros(len(units), *rows.shape[1:]).index_add_(0, index, rows)
 
 
 def _finish(graph: Graph, scores: Scores, *, normalise: bool) -> Scores:

@@ -8,13 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.graph.graph import Axis, Dim, Graph, Site, Weight
-from compressor.graph.structure import Structure, full
 from compressor.importance import Importance, fisher, frobenius, gradients, l1, taylor
 from compressor.inputs.losses import cross_entropy
 from compressor.tracing.tracer import trace
@@ -71,14 +68,6 @@ def test_frobenius_is_the_sum_of_squares_of_what_a_unit_writes() -> None:
     np.testing.assert_allclose(np.sort(scores[trunk.units]), np.sort(by_hand), rtol=1e-6)
 
 
-def test_filters_only_leaves_out_biases_and_norms() -> None:
-    model = tiny()
-    graph = trace(model)
-    scores = l1(graph, named(model), normalise=False, filters_only=True)
-    by_hand = model.down.weight.abs().flatten(1).sum(1).detach().numpy()
-    np.testing.assert_allclose(scores[axis_of(graph, "down").units], by_hand, rtol=1e-6)
-
-
 @pytest.mark.parametrize("importance", TENSOR_SCORES)
 def test_normalised_scores_ignore_the_scale_of_an_axis(importance: Importance) -> None:
     model = tiny()
@@ -90,28 +79,6 @@ def test_normalised_scores_ignore_the_scale_of_an_axis(importance: Importance) -
         for parameter in model.down.parameters():
             parameter.mul_(7)
     np.testing.assert_allclose(importance(graph, named(model)), before, rtol=1e-5)
-
-
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
-def test_restricting_to_reachable_inputs_equals_zeroing_the_others(seed: int) -> None:
-    model, graph = traced()
-    random = np.random.default_rng(seed)
-    structure = Structure(graph, random.random(graph.units) < 0.6)
-    tensors = named(model)
-    zeroed = {}
-    for weight in graph.weights.values():
-        if weight.trainable:
-            tensor = tensors[weight.name].clone()
-            for dim, d in enumerate(weight.dims):
-                if dim != (weight.out_dim or 0):
-                    dead = torch.from_numpy(np.flatnonzero(~d.alive(structure.keep)))
-                    tensor.index_fill_(dim, dead, 0)
-            zeroed[weight.name] = tensor
-    got = frobenius(graph, tensors, normalise=False, structure=structure)
-    np.testing.assert_allclose(got, frobenius(graph, zeroed, normalise=False), rtol=1e-12)
-    everything = frobenius(graph, tensors, normalise=False, structure=full(graph))
-    np.testing.assert_array_equal(everything, frobenius(graph, tensors, normalise=False))
 
 
 def test_transposed_convolutions_and_interleaved_rows_are_scored_by_their_owner() -> None:

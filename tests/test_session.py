@@ -257,12 +257,6 @@ def test_frozen_parameters_and_modes_are_kept() -> None:
     assert [m.training for m in result.modules()] == [m.training for m in model.modules()]
 
 
-def test_the_threshold_of_2022_meets_the_budget_with_reachable_inputs() -> None:
-    session = Session(tiny(), budget=CAPS, prune=Prune(method="threshold"))
-    assert CAPS.allows(session.finish().report.after)
-    assert session.shrinks[0].method == "threshold"
-
-
 def test_the_way_down_is_geometric_and_ends_at_the_budget() -> None:
     budget = Budget(params=100, macs=5000)
     now = Cost(params=1600, nonzero=1600, macs=4000, bytes=6400)

@@ -26,6 +26,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from benchmarks.accuracy import dense
+from benchmarks.allocation.global_threshold import reachable_norms, threshold
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.pruner import torch_pruning_loop
 from benchmarks.common.records import SEEDS, Record, Records, every
@@ -40,6 +41,7 @@ from compressor.allocation import (
     allocate,
 )
 from compressor.graph.graph import Graph
+from compressor.graph.structure import full
 from compressor.inputs.losses import cross_entropy
 from compressor.run.calibration import recalibrate
 from compressor.session import Session
@@ -112,12 +114,13 @@ def ours(model: nn.Module, case: Case, by: Any = None, **options: Any) -> nn.Mod
     return shrink_verified(model, graph, allocation.structure)[0]
 
 
-def threshold(model: nn.Module, case: Case) -> nn.Module:
+def one_threshold(model: nn.Module, case: Case) -> nn.Module:
     """The 2022 report's global threshold on raw Frobenius norms of reachable filters."""
     graph, _ = traced(case.net, case.seed)
-    raw = partial(importance.frobenius, graph, dict(model.named_parameters()), normalise=False)
-    norms = lambda structure: raw(filters_only=True, structure=structure)  # noqa: E731
-    return ours(model, case, norms, method="threshold")
+    norms = reachable_norms(graph, dict(model.named_parameters()))
+    method = partial(threshold, norms=norms)
+    allocation = allocate(graph, norms(full(graph)), case.caps, method=method)
+    return shrink_verified(model, graph, allocation.structure)[0]
 
 
 def theirs(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:
@@ -141,7 +144,7 @@ METHODS: dict[str, Shrinker] = {
     "Torch-Pruning global": partial(theirs, globally=True),
     "default": default,
     "additive": partial(ours, objective=Additive()),
-    "threshold": threshold,
+    "threshold": one_threshold,
 }
 
 

@@ -26,13 +26,14 @@ from torch import Tensor, nn
 
 from benchmarks.accuracy import planted
 from benchmarks.accuracy.dense import TRAIN_FOLDS
+from benchmarks.accuracy.masks_to_learn import DecayedMask, L1Mask, TopKMask
 from benchmarks.common import weights
 from benchmarks.common.command import device, recording, run_or_report, started
 from benchmarks.common.records import Record, Records, Run, every, make, read
 from benchmarks.common.sound import CLASSES, RUNS, esc50
 from benchmarks.common.tables import listed, page, table, versions, with_deviation
 from compressor import Budget, fit
-from compressor.phases.frequency import AdmmMask, DecayedMask, L1Mask, TopKMask, fisher, taylor
+from compressor.phases.frequency import AdmmMask, fisher, taylor
 from compressor.phases.frequency.phase import FrequencyMask
 from models import BCResNetASC
 from recipes.features.logmel import MELS_2021, log_mels

@@ -26,10 +26,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.allocation.global_threshold import threshold
 from benchmarks.allocation.shapes import NETWORKS
 from benchmarks.common.command import parser, started
 from benchmarks.common.tables import listed, page, publish, table
-from compressor.allocation import LogRetention, Objective, PowerMean, allocate
+from compressor.allocation import LogRetention, Method, Objective, PowerMean, allocate
 from compressor.budget import Budget
 from compressor.graph.graph import Graph
 from compressor.run.progress import Bar
@@ -44,11 +45,11 @@ BUDGETS: dict[str, dict[str, float]] = {
 SPREADS = (0.3, 0.8, 1.4)
 LAWS = ("flat", "fan-in", "taylor")
 OBJECTIVE = LogRetention()
-METHODS: dict[str, tuple[str, Objective]] = {
+METHODS: dict[str, tuple[str | Method, Objective]] = {
     "dual": ("dual", OBJECTIVE),
     "dual, harmonic mean": ("dual", PowerMean(1)),
     "uniform": ("uniform", OBJECTIVE),
-    "threshold": ("threshold", OBJECTIVE),
+    "threshold": (threshold, OBJECTIVE),
 }
 """Method and objective by the name of their row; those without a bound are held to the first's."""
 EXACT = ("chain10", "BC-ResNet-ASC-8", "ResNet-18")

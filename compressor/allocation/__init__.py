@@ -1,9 +1,8 @@
 """How many channels stay where: `allocate` turns scores and a budget into a structure.
 
-`problem` is the integer program behind it and `objective` what it maximises. Four methods solve
+`problem` is the integer program behind it and `objective` what it maximises. Three methods solve
 it: `dual` prices the caps, proves a bound and then searches locally; `uniform` scales all widths
-alike; `threshold` compares all filters with one number, as in 2022; `exact` is a mixed-integer
-program for small networks.
+alike; `exact` is a mixed-integer program for small networks.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import numpy as np
 
 from compressor.allocation.allocation import Allocation, Solution
 from compressor.allocation.filling import blocked
-from compressor.allocation.global_threshold import Scores, threshold
 from compressor.allocation.lagrangian import dual
 from compressor.allocation.milp import exact
 from compressor.allocation.objective import (
@@ -33,7 +31,7 @@ from compressor.allocation.request import check_scores, make_problem
 from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
 from compressor.graph.graph import Graph, Quadratic
-from compressor.graph.structure import Structure, full, top
+from compressor.graph.structure import Structure, top
 
 __all__ = [
     "Additive",
@@ -49,17 +47,15 @@ __all__ = [
     "allocate",
     "dual",
     "exact",
-    "threshold",
     "uniform",
 ]
 
-Method = Callable[[Problem, Graph, Scores], Solution]
+Method = Callable[[Problem, Graph, Floats], Solution]
 """A way to choose widths. It may trust that the smallest widths fit and the largest do not."""
 
 METHODS: dict[str, Method] = {
     "dual": lambda problem, _graph, _scores: dual(problem),
     "uniform": lambda problem, _graph, _scores: uniform(problem),
-    "threshold": threshold,
     "exact": lambda problem, _graph, _scores: exact(problem),
 }
 """The methods that have a name."""
@@ -67,13 +63,16 @@ METHODS: dict[str, Method] = {
 DEFAULT = PowerMean(1)
 """The single objective that did best on real audio; see `benchmarks/accuracy/objectives.md`."""
 
+THRESHOLD = "one threshold for all is for single filters, FilterPruning(allocator='threshold')"
+"""What to take in the place of a method that there was."""
+
 NEGLIGIBLE = 1e-6
 """A price of this part of the objective's scale is none."""
 
 
 def allocate(
     graph: Graph,
-    scores: Scores,
+    scores: Floats,
     budget: Budget,
     *,
     method: str | Method = "dual",
@@ -91,14 +90,12 @@ def allocate(
     Args:
         graph: The network as coupled axes.
         scores: Importance of every unit, shape (units,), finite and non-negative; see
-            `compressor.importance`. For ``"threshold"`` also a function from a structure to such
-            an array, which is called for every structure tried.
+            `compressor.importance`.
         budget: The caps. A cap on non-zero parameters is met through all parameters: which of them
             are zero is not known here, and there can only be fewer.
         method: ``"dual"`` (near-optimal with a proven gap), ``"uniform"`` (one width factor),
-            ``"threshold"`` (one global threshold, to reproduce the 2022 report), ``"exact"``
-            (mixed-integer program, at most 15 axes that can shrink), or a function of the form
-            ``(problem, graph, scores) -> Solution``.
+            ``"exact"`` (mixed-integer program, at most 15 axes that can shrink), or a function of
+            the form ``(problem, graph, scores) -> Solution``.
         objective: What is maximised, and what `value` and `bound` are measured in.
         floor: Fewest units that an axis keeps; narrower axes keep all.
         round_to: Widths are multiples of this, or full.
@@ -122,13 +119,12 @@ def allocate(
     budget = required(budget, "allocate")
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if chosen is None:
-        known = ", ".join(map(repr, METHODS))
-        raise ValueError(f"allocate(method={method!r}): no such method; there are {known}.")
+        raise ValueError(f"allocate(method={method!r}): {no_method(method)}.")
     if not is_objective(objective):
         raise ValueError(
             f"allocate(objective={objective!r}): must be an objective such as LogRetention()."
         )
-    array = check_scores(graph, scores(full(graph)) if callable(scores) else scores)
+    array = check_scores(graph, scores)
     problem = make_problem(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
@@ -138,8 +134,14 @@ def allocate(
         prices = dict.fromkeys(problem.resources, 0.0)
         solution = Solution(problem.largest, value, prices)
     else:
-        solution = chosen(problem, graph, scores if callable(scores) else array)
+        solution = chosen(problem, graph, array)
     return _finish(problem, graph, array, solution, name, objective)
+
+
+def no_method(method: object) -> str:
+    """What to say of a name that no method has."""
+    known = ", ".join(map(repr, METHODS))
+    return f"no such method; there are {known}" + (f"; {THRESHOLD}" * (method == "threshold"))
 
 
 def _finish(

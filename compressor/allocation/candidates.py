@@ -30,7 +30,7 @@ class Candidate:
 
     Attributes:
         method: See `compressor.allocate`.
-        objective: What it maximises; ``"uniform"`` and ``"threshold"`` fill what is left by it.
+        objective: What it maximises; ``"uniform"`` fills what is left by it.
     """
 
     method: str | Method = "dual"

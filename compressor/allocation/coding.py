@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.importance import Gradients
+from compressor.importance import Gradients, squared
+from compressor.surgery.masks import largest
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,6 @@ class Code:
 
     density: float
     bits: int
-
-    @property
-    def per_weight(self) -> float:
-        """Bits for each weight there was: a sparse tensor has a mask beside its values."""
-        return self.bits if self.density == 1 else self.density * self.bits + 1
 
     def cost(self, size: int) -> int:
         """Bits for a tensor of `size` weights, whole bytes for each of its streams."""
@@ -67,12 +63,8 @@ def coded(weight: Tensor, code: Code, out_dim: int = 0) -> Tensor:
         out_dim: The dimension of the channels that the layer writes, each of which has a scale:
             its largest magnitude over the largest integer.
     """
-    flat = weight.detach().abs().flatten()
-    live = torch.zeros_like(flat, dtype=torch.bool)
-    order = torch.argsort(flat, descending=True, stable=True)
-    live[order[: code.kept(len(flat))]] = True
-    kept = torch.where(live.reshape(weight.shape), weight.detach(), 0)
-    return rounded(kept, code.bits, out_dim)
+    live = largest(weight.detach().abs(), code.kept(weight.numel()))
+    return rounded(torch.where(live, weight.detach(), 0), code.bits, out_dim)
 
 
 def rounded(weight: Tensor, bits: int, out_dim: int = 0) -> Tensor:
@@ -91,11 +83,7 @@ def fisher_diagonal(names: Iterable[str], gradients: Gradients) -> dict[str, Ten
         names: Of the parameters wanted.
         gradients: One mapping from name to gradient per micro-batch.
     """
-    wanted, sums, count = frozenset(names), dict[str, Tensor](), 0
-    for count, gradient in enumerate(gradients, start=1):  # noqa: B007 - needed after
-        for name in wanted & gradient.keys():
-            square = gradient[name].detach().double().square()
-            sums[name] = sums[name] + square if name in sums else square
+    sums, count = squared(gradients, frozenset(names))
     return {name: total / count for name, total in sums.items()}
 
 

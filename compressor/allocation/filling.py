@@ -43,11 +43,6 @@ class State:
         slack = forms.caps - forms.cost(widths)
         return State(forms, places.copy(), widths, forms.marginal(widths), slack)
 
-    def copy(self) -> State:
-        """An independent copy."""
-        arrays = self.places, self.widths, self.marginal, self.slack
-        return State(self.forms, *(array.copy() for array in arrays))
-
     @property
     def feasible(self) -> bool:
         """Whether every cap is met."""

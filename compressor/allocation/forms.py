@@ -140,11 +140,11 @@ class Forms:
 
 def compile_forms(problem: Problem) -> Forms:
     """Fold the axes that cannot change into the constants."""
-    counts = np.array([len(levels) for levels in problem.levels])
-    free = np.flatnonzero(counts > 1).astype(np.int64)
-    place = np.full(len(counts), -1, dtype=np.int64)
+    width, costs = problem.smallest, [problem.costs[r] for r in problem.resources]
+    free = np.flatnonzero([len(levels) > 1 for levels in problem.levels]).astype(np.int64)
+    place = np.full(len(width), -1, dtype=np.int64)
     place[free] = np.arange(len(free))
-    costs = [problem.costs[r] for r in problem.resources]
+    fixed = place < 0
     union = sorted({pair for cost in costs for pair in cost.pairs})
     number = {pair: e for e, pair in enumerate(union)}
     coefs = np.zeros((len(costs), len(union)), dtype=np.int64)
@@ -153,27 +153,9 @@ def compile_forms(problem: Problem) -> Forms:
             coefs[r, number[pair]] = coef
     linear = np.array([cost.linear for cost in costs], dtype=np.int64)
     const = np.array([cost.const for cost in costs], dtype=np.int64)
-    return _fold(
-        problem, free, place, np.array(union, dtype=np.int64).reshape(-1, 2), coefs, linear, const
-    )
-
-
-def _fold(
-    problem: Problem,
-    free: Integers,
-    place: Integers,
-    pairs: Integers,
-    coefs: Integers,
-    linear: Integers,
-    const: Integers,
-) -> Forms:
-    """Replace the width of every fixed axis by its value."""
-    width = problem.smallest
-    fixed = place < 0
-    i, j = pairs[:, 0], pairs[:, 1]
-    const = const + linear[:, fixed] @ width[fixed]
+    i, j = np.array(union, dtype=np.int64).reshape(-1, 2).T
     both = fixed[i] & fixed[j]
-    const = const + coefs[:, both] @ (width[i[both]] * width[j[both]])
+    const += linear[:, fixed] @ width[fixed] + coefs[:, both] @ (width[i[both]] * width[j[both]])
     for end, other in ((i, j), (j, i)):
         half = ~fixed[end] & fixed[other]
         for r in range(len(linear)):

@@ -2,8 +2,8 @@
 
 1. Price the caps (`multipliers`): a Lagrangian dual with one price per cap. Its inner maximum is
    solved exactly by elimination where the tables are small (`elimination`); else it is bounded in
-   log-widths (`logwidths`), and, if that leaves a gap, by elimination with large tables or over
-   intervals of levels (`intervals`).
+   log-widths (`logwidths`), and, if that leaves a gap, by elimination with large tables as far as
+   they can be had.
 2. Turn the points met on the way into feasible ones: trim, fill, exchange (`filling`).
 
 The bound holds for the declared objective whatever the second part does. The joint problem is a
@@ -20,9 +20,8 @@ import numpy as np
 from compressor.allocation.allocation import Solution
 from compressor.allocation.filling import State, exchange, fill, trim
 from compressor.allocation.forms import Forms, compile_forms
-from compressor.allocation.intervals import Intervals
 from compressor.allocation.logwidths import LogWidths
-from compressor.allocation.multipliers import Dual, Oracle, Seen, Stopping, minimise
+from compressor.allocation.multipliers import Dual, Seen, Stopping, minimise
 from compressor.allocation.problem import Floats, Problem
 from compressor.allocation.relaxation import describe, exact_oracle, make_plan, respond
 
@@ -34,14 +33,12 @@ class Effort:
     Attributes:
         easy_work: Table entries of one elimination up to which it is done straight away.
         exact_work: Table entries of one elimination up to which it is done at all.
-        interval_work: The same for one elimination over intervals, of which there are many more.
         precision: Part of the objective's scale to which the dual is minimised.
         enough: A gap, as a part of the scale, with which the bound in log-widths is good enough.
     """
 
     easy_work: int = 3_000_000
     exact_work: int = 50_000_000
-    interval_work: int = 4_000_000
     precision: float = 2e-5
     enough: float = 1e-3
 
@@ -98,25 +95,15 @@ def _hard(forms: Forms, effort: Effort) -> tuple[Dual, State]:
     responses = [describe(forms, respond(forms, crude.prices, places)) for places in ends]
     point = best_point(forms, (*crude.seen[-3:], *responses, smallest), crude.prices)
     enough = forms.gain(point.places) + effort.enough * scale
-    oracle = None if crude.bound <= enough else _large_oracle(forms, effort)
-    if oracle is None:
+    order = make_plan(forms, forms.counts, effort.exact_work) if crude.bound > enough else None
+    if order is None:
         return crude, point
     stopping = Stopping(effort.precision * scale, evaluations=25, patience=12, target=enough)
-    fine = minimise(oracle, smallest, crude.prices, stopping)
+    fine = minimise(exact_oracle(forms, order), smallest, crude.prices, stopping)
     other = best_point(forms, fine.seen, fine.prices)
     best = max(point, other, key=lambda state: forms.gain(state.places))
     bound = min(crude.bound, fine.bound)
     return Dual(bound, fine.prices, fine.seen, crude.evaluations + fine.evaluations), best
-
-
-def _large_oracle(forms: Forms, effort: Effort) -> Oracle | None:
-    """Elimination on all levels, else over intervals, else nothing."""
-    order = make_plan(forms, forms.counts, effort.exact_work)
-    if order is not None:
-        return exact_oracle(forms, order)
-    intervals = Intervals(forms, effort.interval_work)
-    tolerance = effort.precision * forms.problem.scale
-    return intervals.oracle(tolerance) if intervals.affordable else None
 
 
 def _violation(point: Seen) -> float:

@@ -75,49 +75,39 @@ def retained(scores: Floats, levels: Integers) -> Floats:
     return np.maximum(held[levels - 1] / held[-1], levels / len(scores))
 
 
-def _log_gap(value: float, bound: float, scale: float) -> float:
-    """Shortfall of the weighted geometric mean of the retained parts: 1 - exp(-difference / m)."""
-    return -math.expm1(-max(bound - value, 0.0) / scale) if scale else 0.0
+class _Logarithmic:
+    """What sums of logarithms have in common, each axis weighted by its writers."""
+
+    def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
+        """The total weight m: the objective divided by it is the log of a geometric mean."""
+        del full
+        return float(writers.sum())
+
+    def gap(self, value: float, bound: float, scale: float) -> float:
+        """Largest shortfall of the weighted geometric mean: ``1 - exp(-difference / m)``."""
+        return -math.expm1(-max(bound - value, 0.0) / scale) if scale else 0.0
 
 
 @dataclass(frozen=True)
-class LogRetention:
+class LogRetention(_Logarithmic):
     """Logarithm of the retained part of the score, each axis weighted by its writers."""
 
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``m · log(S(w) / S(n))``; see `retained` for scores of zero."""
         return writers * np.minimum(np.log(retained(scores, levels)), 0.0)
 
-    def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
-        """The total weight: the objective divided by it is the log of a geometric mean."""
-        del full
-        return float(writers.sum())
-
-    def gap(self, value: float, bound: float, scale: float) -> float:
-        """Largest possible shortfall of the weighted geometric mean of the retained parts."""
-        return _log_gap(value, bound, scale)
-
 
 @dataclass(frozen=True)
-class LogWidth:
+class LogWidth(_Logarithmic):
     """Logarithm of the kept part of the width, each axis weighted by its writers."""
 
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``m · log(w / n)``."""
         return writers * np.log(levels / len(scores))
 
-    def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
-        """The total weight."""
-        del full
-        return float(writers.sum())
-
-    def gap(self, value: float, bound: float, scale: float) -> float:
-        """Largest possible shortfall of the weighted geometric mean of the kept parts."""
-        return _log_gap(value, bound, scale)
-
 
 @dataclass(frozen=True)
-class Mix:
+class Mix(_Logarithmic):
     """A weighted mean of `LogRetention` and `LogWidth`.
 
     Attributes:
@@ -136,18 +126,9 @@ class Mix:
         retention = LogRetention().gains(scores, levels, writers)
         return self.share * retention + (1 - self.share) * LogWidth().gains(scores, levels, writers)
 
-    def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
-        """The total weight."""
-        del full
-        return float(writers.sum())
-
-    def gap(self, value: float, bound: float, scale: float) -> float:
-        """Largest possible shortfall of the mixed weighted geometric mean."""
-        return _log_gap(value, bound, scale)
-
 
 @dataclass(frozen=True)
-class PowerMean:
+class PowerMean(_Logarithmic):
     """The weighted power mean, of exponent -p, of the retained parts.
 
     Between the geometric mean (p -> 0, `LogRetention`) and the minimum (p -> infinity, all axes
@@ -172,11 +153,6 @@ class PowerMean:
         """``m · (1 - (S(w) / S(n))^-p) / p``, which tends to that of `LogRetention` with p to 0."""
         part = np.minimum(retained(scores, levels), 1.0)
         return -writers * np.expm1(-self.power * np.log(part)) / self.power
-
-    def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
-        """The total weight."""
-        del full
-        return float(writers.sum())
 
     def gap(self, value: float, bound: float, scale: float) -> float:
         """Largest possible shortfall of the weighted power mean of the retained parts."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from compressor.allocation import DEFAULT, METHODS, Method, Objective
+from compressor.allocation import DEFAULT, METHODS, Method, Objective, no_method
 from compressor.allocation.candidates import CANDIDATES, Candidate
 from compressor.allocation.objective import is_objective
 from compressor.errors import BudgetError
@@ -108,9 +108,7 @@ class Prune:
             taken.
         objective: What is maximised; see `compressor.allocation`.
         importance: A function (graph, tensors, gradients) -> one score per unit; None means
-            `fisher` where there is data and `frobenius` where there is none. With
-            ``method="threshold"`` None means the raw filter norms of the 2022 report, taken over
-            the inputs still reachable.
+            `fisher` where there is data and `frobenius` where there is none.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
         steps: Number of shrinks. Before shrink k of K every cost that is over its cap may fall by
@@ -158,10 +156,7 @@ class Prune:
                 "compressor.allocation.LogRetention()"
             )
         if not callable(self.method) and self.method not in (None, *METHODS):
-            known = ", ".join(map(repr, METHODS))
-            raise ValueError(
-                f"Prune(method={brief(self.method)}): no such method; there are {known}"
-            )
+            raise ValueError(f"Prune(method={brief(self.method)}): {no_method(self.method)}")
         _check_distill(self)
 
     @property
@@ -201,11 +196,6 @@ class Prune:
     def length(self) -> int:
         """Every shrink, and every epoch between two of them."""
         return self.steps + (self.steps - 1) * self.epochs
-
-    @property
-    def reachable(self) -> bool:
-        """Whether scores depend on the structure tried, as in the 2022 report."""
-        return self.method == "threshold" and self.importance is None
 
     def candidates(self, *, data: bool) -> tuple[Candidate, ...]:
         """The ways to choose widths that are compared; a single one without data."""

@@ -306,7 +306,7 @@ def differentiates(phase: Phase) -> bool:
 def measures(phase: Phase) -> bool:
     """Whether a phase of this library measures the importance of units by gradients, given data."""
     prune = getattr(phase, "prune", phase)
-    if isinstance(prune, Prune) and not prune.reachable:
+    if isinstance(prune, Prune):
         return prune.importance in (None, fisher, taylor)
     return False
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from compressor.allocation import Allocation, LogRetention, Objective, PowerMean, allocate
 from compressor.allocation.candidates import MARGIN
-from compressor.allocation.choices import Choice, choose_options
 from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
+from compressor.allocation.knapsack import choose_options
 from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
@@ -31,6 +31,7 @@ from compressor.run.calibration import calibration_loss
 from compressor.run.file_size import UNIT, Footprint, footprint
 from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
+from compressor.surgery.masks import largest
 
 if TYPE_CHECKING:
     from compressor.phases import Phase
@@ -267,8 +268,8 @@ def _codes(
     """The code of every tensor that loses least within so many bits."""
     dims = {name: _out_dim(graph, name) for name in weights}
     costs, losses = tables(weights, sensitivity, dims, joint.codes)
-    chosen: Choice = choose_options(costs, losses, room)
-    return {name: joint.codes[k] for name, k in zip(weights, chosen.options, strict=True)}
+    chosen = choose_options(costs, losses, room)
+    return {name: joint.codes[k] for name, k in zip(weights, chosen, strict=True)}
 
 
 def _out_dim(graph: Graph, name: str) -> int:
@@ -277,7 +278,4 @@ def _out_dim(graph: Graph, name: str) -> int:
 
 def _live(weight: Tensor, code: Code) -> Tensor:
     """Which weights a code keeps: the largest."""
-    order = torch.argsort(weight.abs().flatten(), descending=True, stable=True)
-    live = torch.zeros(weight.numel(), dtype=torch.bool)
-    live[order[: code.kept(weight.numel())].cpu()] = True
-    return live.reshape(weight.shape)
+    return largest(weight.abs(), code.kept(weight.numel())).cpu()

@@ -139,7 +139,7 @@ def _filters_last(phases: Schedule) -> tuple[str, Schedule] | None:
         return None
     following = phases[late[0]]
     cut = (
-        f"{_name(following)} comes after FilterPruning(granularity='filters'), which leaves "
+        f"{_name(following)} comes after FilterPruning(), which leaves "
         "layers narrower than the channels between them, so that nothing else can be cut, "
         "neither channels nor rows: "
     )
@@ -147,7 +147,7 @@ def _filters_last(phases: Schedule) -> tuple[str, Schedule] | None:
         return f"{cut}leave one of the two out", _without(phases, [late[0]])
     rest = _without(phases, [late[0]])
     return (
-        f"{cut}put {_name(following)} before it, or choose granularity='channels'",
+        f"{cut}put {_name(following)} before it",
         (*rest[:first], following, *rest[first:]),
     )
 
@@ -169,7 +169,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _leaves_uncut(phase: Phase) -> bool:
-    return isinstance(phase, FilterPruning) and phase.granularity == "filters"
+    return isinstance(phase, FilterPruning)
 
 
 def _tuned(train: Phase) -> FineTune:

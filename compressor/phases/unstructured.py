@@ -19,7 +19,7 @@ from compressor.inputs.settings import check_number, check_whole
 from compressor.phases import Phase, constant
 from compressor.run import contract
 from compressor.run.file_size import affordable
-from compressor.surgery.masks import Masks
+from compressor.surgery.masks import Masks, largest
 
 if TYPE_CHECKING:
     from compressor.run.training import Training
@@ -226,7 +226,7 @@ def mask(masks: Masks, tensors: Mapping[str, Tensor], keep: int, *, per_layer: b
     sizes = [_score(masks, name, w) for name, w in tensors.items()]
     total = sum(len(s) for s in sizes)
     if per_layer:
-        chosen = [_largest(s, max(1, _share(len(s), keep, total))) for s in sizes]
+        chosen = [largest(s, max(1, _share(len(s), keep, total))) for s in sizes]
     else:
         chosen = _everywhere(sizes, max(keep, len(sizes)))
     for (name, weight), live in zip(tensors.items(), chosen, strict=True):
@@ -245,18 +245,11 @@ def _score(masks: Masks, name: str, weight: Tensor) -> Tensor:
     return size if live is None else size.masked_fill(~live.to(size.device).flatten(), -1.0)
 
 
-def _largest(size: Tensor, keep: int) -> Tensor:
-    order = torch.argsort(size, descending=True, stable=True)
-    live = torch.zeros_like(size, dtype=torch.bool)
-    live[order[:keep]] = True
-    return live
-
-
 def _everywhere(sizes: Sequence[Tensor], keep: int) -> list[Tensor]:
     """The largest of all tensors, the largest of each among them."""
-    firm = [_largest(s, 1) for s in sizes]
+    firm = [largest(s, 1) for s in sizes]
     raised = torch.cat([s.masked_fill(f, math.inf) for s, f in zip(sizes, firm, strict=True)])
-    return list(_largest(raised, keep).split([len(s) for s in sizes]))
+    return list(largest(raised, keep).split([len(s) for s in sizes]))
 
 
 def _alive(tensors: Mapping[str, Tensor]) -> int:

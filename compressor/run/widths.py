@@ -16,7 +16,7 @@ from compressor.allocation.candidates import Candidate, choose
 from compressor.budget import Budget
 from compressor.graph.graph import Quadratic
 from compressor.graph.structure import Structure
-from compressor.importance import Scores, frobenius, gradients
+from compressor.importance import Scores, gradients
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.phases import Prune
@@ -40,7 +40,7 @@ def allocated(
         forms: Forms of cost that take the place of the graph's own.
     """
     batches = [] if session.data is None else list(islice(session.data, prune.batches))
-    scores = partial(_reachable, session) if prune.reachable else measured(session, prune, batches)
+    scores = measured(session, prune, batches)
     floor, round_to = prune.floor, prune.round_to
 
     def by(way: Candidate, costs: Mapping[str, Quadratic]) -> Allocation:
@@ -81,14 +81,6 @@ def _loss(session: Session, batches: Sequence[Batch], structure: Structure) -> f
     small = shrink(session.model, session.graph, structure)
     loss = np.array(calibration_loss(small, batches, session.loss))
     return float(agreed(session, loss))
-
-
-def _reachable(session: Session, structure: Structure) -> Scores:
-    """Raw filter norms over the inputs that `structure` keeps, as the 2022 report has it."""
-    tensors = _tensors(session.model)
-    return frobenius(
-        session.graph, tensors, normalise=False, filters_only=True, structure=structure
-    )
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from compressor.inputs.tensors import named_tensors
 from compressor.surgery import masking
 from compressor.surgery.draws import steady
 from compressor.wording import line
+
+Reference = Callable[[Graph, Structure, Mapping[str, Tensor]], masking.Masked]
+"""Makes the masked original on some weights."""
 
 EXACT = 1e-9
 """Largest difference allowed in float64, relative to how much the output varies."""
@@ -78,6 +82,7 @@ def compare_twice(
     attempt: Attempt,
     *,
     quick: bool,
+    reference: Reference = masking.Masked,
 ) -> Outcome:
     """Compare in float64, and in the model's own precision where float64 cannot tell.
 
@@ -92,15 +97,17 @@ def compare_twice(
         shrunk: The smaller model.
         attempt: Inputs.
         quick: Be content with float32 where it agrees without any allowance.
+        reference: The masked original.
     """
+    once = partial(difference, model, graph, structure, attempt=attempt, reference=reference)
     if quick:
-        found = difference(model, graph, structure, shrunk, attempt, lenient=False)
+        found = once(shrunk, lenient=False)
         if not found.failure or found.sure:
             return found
-    found = difference(model, graph, structure, shrunk, attempt, double=True)
+    found = once(shrunk, double=True)
     if not found.failure or found.sure:
         return found
-    return difference(model, graph, structure, private_copy(shrunk), attempt)
+    return once(private_copy(shrunk))
 
 
 def difference(
@@ -112,6 +119,7 @@ def difference(
     *,
     double: bool = False,
     lenient: bool = True,
+    reference: Reference = masking.Masked,
 ) -> Outcome:
     """Compare once, in float64 or in the model's own precision; `lenient` allows for rounding."""
     tensors = {name: _copied(tensor, double=double) for name, tensor in named_tensors(model)}
@@ -127,23 +135,18 @@ def difference(
         text = line(error)
         failure = f"it does not run ({type(error).__name__}: {text})"
         return Outcome(failure=failure, sure=not double and _is_plain(model))
+
+    def masked(item: Inputs) -> masking.Run:
+        with steady(graph):
+            return reference(graph, structure, tensors).outputs(item)
+
     try:
-        runs = [
-            _masked(graph, structure, tensors, item)
-            for item in (items if attempt.both else items[:1])
-        ]
+        runs = [masked(item) for item in (items if attempt.both else items[:1])]
     except (RuntimeError, TypeError) as error:
         return Outcome(failure=f"the masked original does not run ({line(error)})")
     narrowed = any(run.narrowed for run in runs)
     found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
     return replace(found, sure=found.sure or (double and not narrowed)) if found.failure else found
-
-
-def _masked(
-    graph: Graph, structure: Structure, tensors: dict[str, Tensor], item: Inputs
-) -> masking.Run:
-    with steady(graph):
-        return masking.Masked(graph, structure, tensors).outputs(item)
 
 
 def outputs_of(

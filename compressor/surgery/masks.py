@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections import UserDict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,45 +11,40 @@ from torch import Tensor, nn
 from compressor.surgery.cutting import Cut, take
 
 
-class Masks(MutableMapping[str, Tensor]):
+def largest(values: Tensor, count: int, *, ties: Tensor | None = None) -> Tensor:
+    """Booleans of the shape of `values`, True for its `count` largest entries.
+
+    Of equal entries those with the larger `ties` come first, then the first in row-major order:
+    the same in every process.
+    """
+    order = torch.arange(values.numel(), device=values.device)
+    if ties is not None:  # the lesser key is sorted first, the sort being stable
+        order = order[ties.flatten().argsort(descending=True, stable=True)]
+    order = order[values.flatten()[order].argsort(descending=True, stable=True)]
+    live = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
+    live[order[:count]] = True
+    return live.reshape(values.shape)
+
+
+class Masks(UserDict[str, Tensor]):
     """Which entries of which parameters live: names -> booleans of the parameters' shapes.
 
     A tensor that several layers share has one mask, under its first name. A name can be given a
     mask that is smaller than the one it has, never a larger one: what was zero stays zero.
     """
 
-    def __init__(self) -> None:
-        """No mask."""
-        self._live: dict[str, Tensor] = {}
-
-    def __getitem__(self, name: str) -> Tensor:
-        """The mask of a parameter."""
-        return self._live[name]
-
     def __setitem__(self, name: str, live: Tensor) -> None:
         """Mask a parameter; entries masked already stay so."""
-        before = self._live.get(name)
-        self._live[name] = live.bool() if before is None else live.bool() & before
-
-    def __delitem__(self, name: str) -> None:
-        """Forget a mask."""
-        del self._live[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """The masked parameters' names."""
-        return iter(self._live)
-
-    def __len__(self) -> int:
-        """How many parameters are masked."""
-        return len(self._live)
+        before = self.data.get(name)
+        self.data[name] = live.bool() if before is None else live.bool() & before
 
     def hold(self, model: nn.Module) -> None:
         """Set the masked entries of a model's parameters to zero, in place."""
-        if not self._live:
+        if not self.data:
             return
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                live = self._live.get(name)
+                live = self.data.get(name)
                 if live is not None:
                     parameter.masked_fill_(~live.to(parameter.device), 0)
 
@@ -61,13 +57,13 @@ class Masks(MutableMapping[str, Tensor]):
         """
         for done in cuts:
             name = names.get(id(done.old))
-            if name in self._live:
-                self._live[name] = take(self._live[name], done.index)
+            if name in self.data:
+                self.data[name] = take(self.data[name], done.index)
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Follow parameters that got other names; those without a new one are forgotten."""
-        self._live = {names[old]: live for old, live in self._live.items() if old in names}
+        self.data = {names[old]: live for old, live in self.data.items() if old in names}
 
     def restore(self, live: Mapping[str, Tensor]) -> None:
         """Take over the masks that a checkpoint holds."""
-        self._live = {name: mask.bool() for name, mask in live.items()}
+        self.data = {name: mask.bool() for name, mask in live.items()}

@@ -16,8 +16,16 @@ from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
 from compressor.inputs.tensors import named_tensors
-from compressor.surgery.comparison import CONSTANT, Attempt, batch, compare_twice, outputs_of
+from compressor.surgery.comparison import (
+    CONSTANT,
+    Attempt,
+    Reference,
+    batch,
+    compare_twice,
+    outputs_of,
+)
 from compressor.surgery.cutting import shrink
+from compressor.surgery.masking import Masked
 from compressor.surgery.weightings import positive, randomised
 
 
@@ -167,6 +175,7 @@ def compare(
     tries: Sequence[Attempt],
     *,
     quick: bool,
+    reference: Reference = Masked,
 ) -> float | str:
     """The relative difference on the first inputs that suit the original, or what went wrong.
 
@@ -178,12 +187,15 @@ def compare(
         tries: Inputs; later ones are for originals that cannot take the earlier ones (a fixed
             batch size, a logarithm of negative numbers).
         quick: Be content with float32 where it agrees; see `compare_twice`.
+        reference: The masked original.
 
     Raises:
         VerificationError: If the original itself gives no finite output on any of them.
     """
     for attempt in tries:
-        found = compare_twice(model, graph, structure, shrunk, attempt, quick=quick)
+        found = compare_twice(
+            model, graph, structure, shrunk, attempt, quick=quick, reference=reference
+        )
         if not found.failure:
             return found.difference
         if _suits(model, graph, attempt):

@@ -59,7 +59,7 @@ CAPPED = st.lists(st.sampled_from(RESOURCES), min_size=1, max_size=4, unique=Tru
     SEEDS,
     CAPPED,
     st.lists(SHARES, min_size=4, max_size=4),
-    st.sampled_from(["dual", "dual", "uniform", "threshold"]),
+    st.sampled_from(["dual", "dual", "uniform"]),
     st.sampled_from(OBJECTIVES),
     st.integers(1, 4),
     st.integers(1, 4),
@@ -115,9 +115,7 @@ def test_caps_are_never_exceeded(
     CAPPED,
     st.lists(SHARES, min_size=4, max_size=4),
     st.sampled_from(OBJECTIVES),
-    st.sampled_from(
-        [Effort(), Effort(easy_work=0), Effort(0, 0, enough=0.0), Effort(0, 0, 0, enough=0.0)]
-    ),
+    st.sampled_from([Effort(), Effort(easy_work=0), Effort(0, enough=0.0), Effort(0, 0)]),
 )
 @settings(max_examples=150, deadline=None)
 def test_bound_is_above_the_optimum_and_the_optimum_above_the_value(
@@ -322,9 +320,8 @@ def test_every_effort_bounds_the_same_thing(
     lowest = dual(problem).bound
     assert lowest is not None
     hard = Effort(easy_work=0, enough=0.0)
-    merged = Effort(easy_work=0, exact_work=0, enough=0.0)
-    tableless = Effort(easy_work=0, exact_work=0, interval_work=0)
-    for effort, loose in ((hard, 5e-5), (merged, 5e-4), (tableless, narrow)):
+    tableless = Effort(easy_work=0, exact_work=0)
+    for effort, loose in ((hard, 5e-5), (tableless, narrow)):
         bound = dual(problem, effort).bound
         assert bound is not None
         # No over-estimate is below the exact dual, but for the precision that it is solved to.

@@ -15,7 +15,6 @@ from benchmarks.allocation.shapes import chain
 from compressor.allocation.conjugates import conjugate, outermost
 from compressor.allocation.elimination import Inner, maximise, plan
 from compressor.allocation.forms import compile_forms
-from compressor.allocation.intervals import Intervals
 from compressor.allocation.logwidths import LogWidths
 from compressor.allocation.multipliers import Master
 from compressor.allocation.objective import LogRetention
@@ -192,15 +191,6 @@ def test_every_oracle_is_at_least_the_lagrangian_of_every_point(
     exact, seen = exact_oracle(forms, order)(y)
     assert exact == pytest.approx(best, abs=1e-8)
     assert seen.gain - y @ seen.excess == pytest.approx(best, abs=1e-8)
-    merged, _ = Intervals(forms, 10**7).oracle(1e-9)(y)
-    assert merged == pytest.approx(best, abs=1e-7), "intervals are split until they are exact"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compressor.allocation.intervals.COUNTS", (2,))
-        patch.setattr("compressor.allocation.intervals.ROUNDS", 1)
-        patch.setattr("compressor.allocation.intervals.REACH", 0)
-        coarse, _ = Intervals(forms, 10**7).oracle(0.0)(y)
-    assert np.isfinite(coarse)
-    assert coarse >= best - 1e-8
     assert LogWidths(forms).oracle()(y)[0] >= best - 1e-8
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.allocation.shapes import NETWORKS, Sketch, chain
+from benchmarks.allocation.shapes import NETWORKS, chain
 from compressor.allocation import (
     Additive,
     LogRetention,
@@ -28,8 +27,7 @@ from compressor.allocation.problem import allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph
-from compressor.graph.structure import Structure
-from tests.helpers.graphs import Layer, budget, build, graphs, recount, scores, smallest
+from tests.helpers.graphs import Layer, budget, build, graphs, scores, smallest
 
 SEEDS = st.integers(0, 2**31)
 SHARES = st.floats(0, 1.05)
@@ -61,54 +59,6 @@ def test_uniform_uses_what_is_left() -> None:
     assert graph.params(found.widths) > even
     assert sorted(found.widths - 5) != [0, 0, 0]
     assert (found.widths >= 5).all()
-
-
-def two_layers() -> tuple[Graph, Callable[[Structure], NDArray[np.float64]]]:
-    """Two filters read by three; the norm of each of these falls with the inputs that go."""
-    sketch = Sketch()
-    first, second = sketch.axis("first", 2), sketch.axis("second", 3)
-    sketch.weight("first.weight", sketch.owners(first), 1, positions=1)
-    sketch.weight("second.weight", sketch.owners(second), sketch.owners(first), positions=1)
-    entries = np.array([[3.0, 1.0], [0.5, 3.0], [2.0, 2.0]])
-
-    def norms(structure: Structure) -> NDArray[np.float64]:
-        reachable = entries * structure.keep[:2]
-        return np.concatenate(([4.0, 1.5], np.linalg.norm(reachable, axis=1)))
-
-    return sketch.graph(), norms
-
-
-def test_threshold_recomputes_what_is_reachable() -> None:
-    graph, norms = two_layers()
-    # Dropping the second input lowers the norms from (3.16, 3.04, 2.83) to (3, 0.5, 2), so that
-    # the filter in the middle goes before the last although it came second.
-    found = allocate(graph, norms, Budget(params=3), method="threshold")
-    assert found.structure.keep.tolist() == [True, False, True, False, True]
-    static = allocate(
-        graph, norms(Structure(graph, np.ones(5, bool))), Budget(params=3), method="threshold"
-    )
-    assert static.structure.keep.tolist() == [True, False, True, True, False]
-
-
-@given(graphs(), SEEDS, st.lists(SHARES, min_size=2, max_size=2))
-@settings(max_examples=60, deadline=None)
-def test_threshold_is_the_lowest_that_fits(graph: Graph, seed: int, shares: list[float]) -> None:
-    values = scores(graph, seed)
-    caps = budget(graph, ["params", "macs"], shares)
-    found = allocate(graph, values, caps, method="threshold")
-    fitting = []
-    for limit in (-np.inf, *np.unique(values), np.inf):
-        keep = values > limit
-        for axis in graph.axes:
-            own = keep[axis.units]
-            own[np.argmax(values[axis.units])] = True
-            own |= bool(axis.frozen)
-        structure = Structure(graph, keep)
-        if recount(structure, "params") <= caps.caps["params"] and (
-            recount(structure, "macs") <= caps.caps["macs"]
-        ):
-            fitting.append(keep)
-    assert (found.structure.keep == fitting[0]).all()
 
 
 @settings(deadline=None)
@@ -198,7 +148,7 @@ def test_impossible_budget_names_what_stops_it() -> None:
 def test_smallest_reachable_budget_is_reached() -> None:
     graph = chain((8, 16, 8))
     least = graph.params(np.ones(3, dtype=np.int64))
-    for method in ("dual", "uniform", "threshold"):
+    for method in ("dual", "uniform"):
         found = allocate(graph, np.ones(32), Budget(params=least), method=method)
         assert found.widths.tolist() == [1, 1, 1]
     with pytest.raises(BudgetError, match=r"floor=1, no frozen axes\)\. Raise the budget\."):
@@ -235,6 +185,8 @@ def test_options_that_make_no_sense() -> None:
         allocate(graph, np.ones(12), caps, round_to=0)
     with pytest.raises(ValueError, match=r"method='best'.*'dual', 'uniform'"):
         allocate(graph, np.ones(12), caps, method="best")
+    with pytest.raises(ValueError, match=r"method='threshold'.*FilterPruning\(allocator='thr"):
+        allocate(graph, np.ones(12), caps, method="threshold")
     with pytest.raises(ValueError, match=r"share=1.5.*between 0 and 1"):
         Mix(1.5)
 

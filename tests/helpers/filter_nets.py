@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor import trace
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
 from compressor.phases.filters.reach import Reach
+from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.tracing.trial import randomised
 from models import BCResNet, BCResNetASC, ResidualCNN, SharedResNet
@@ -81,3 +84,20 @@ def inputs_of(model: nn.Module) -> tuple[Tensor, ...]:
     """The model's example as positional arguments."""
     example = model.example_input_array
     return example if isinstance(example, tuple) else (example,)
+
+
+def slimmed(model: nn.Module, parts: Split, structure: Structure) -> nn.Module:
+    """A smaller copy of a model."""
+    small = private_copy(model)
+    slim(small, parts, structure)
+    return small
+
+
+def empty(reach: Reach, structure: Structure) -> list[str]:
+    """Names of the layers that have no filter left, or no input."""
+    return [
+        bank.name
+        for bank, numbers in zip(reach.split.banks, reach.split.numbers, strict=True)
+        for units in (numbers.filters, numbers.inputs)
+        if len(units[units >= 0]) and not structure.keep[units[units >= 0]].any()
+    ]

@@ -100,7 +100,6 @@ def test_no_cap_is_exceeded_by_the_smaller_module(group: int) -> None:
     options = [
         *({"objective": o} for o in (LogRetention(), LogWidth(), Mix(0.5), Additive())),
         {"method": "uniform"},
-        {"method": "threshold"},
     ]
     done = 0
     for _ in range(NETWORKS):

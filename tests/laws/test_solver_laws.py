@@ -34,6 +34,7 @@ from compressor import (
     measure,
 )
 from compressor.errors import BudgetError
+from compressor.importance import frobenius
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import cross_entropy
 from compressor.network.file import container
@@ -89,20 +90,16 @@ class Case:
 CASES = {
     "prune": Case(Prune(), "params"),
     "prune-macs": Case(Prune(method="dual"), "macs"),
-    "threshold": Case(Prune(method="threshold"), "macs"),
+    "uniform": Case(Prune(method="uniform", importance=frobenius), "macs"),
     "gradual": Case(Prune(steps=2, epochs=1), "params", once=False),
     "unstructured": Case(Unstructured(), "nonzero", 0.5),
     "unstructured-by-layer": Case(Unstructured(per_layer=True), "nonzero", 0.5),
     "unstructured-gradual": Case(Unstructured(steps=2, epochs=1), "nonzero", 0.5, once=False),
-    "filters": Case(FilterPruning(granularity="filters"), "params", cuts=False),
-    "filters-threshold": Case(
-        FilterPruning(granularity="filters", allocator="threshold"), "macs", cuts=False
-    ),
-    "admm": Case(FilterPruning("admm", epochs=1), "params", once=False),
+    "filters": Case(FilterPruning(), "params", cuts=False),
+    "filters-threshold": Case(FilterPruning(allocator="threshold"), "macs", cuts=False),
     "admm-filters": Case(
         FilterPruning("admm", "filters", "threshold", epochs=1), "macs", once=False, cuts=False
     ),
-    "iht-filters": Case(FilterPruning("iht", "filters", epochs=1), "macs", once=False, cuts=False),
     "rows": Case(FrequencyMask(epochs=0, fine_tune=0), "macs"),
     "rows-admm": Case(FrequencyMask(by=AdmmMask(), epochs=1, fine_tune=1), "macs", once=False),
     "of-the-page": Case(documented()(amount=0.8), "nonzero"),
@@ -111,7 +108,7 @@ CASES = {
     "int8-at-once": Case(Int8(epochs=0), "bytes", 0.6, last=True),
 }
 AGAIN = [name for name, case in CASES.items() if case.once and not case.last]
-QUICK = {"threshold", "unstructured", "unstructured-gradual", "filters-threshold", "of-the-page"}
+QUICK = {"uniform", "unstructured", "unstructured-gradual", "filters-threshold", "of-the-page"}
 
 
 def quick(names: Iterable[str]) -> list[Any]:

@@ -34,7 +34,6 @@ PHASES: tuple[Phase, ...] = (
     FrequencyMask(keep=6, epochs=1),
     Prune(),
     FilterPruning(),
-    FilterPruning(granularity="filters"),
     Recalibrate(),
     FineTune(epochs=1),
     Unstructured(),
@@ -95,7 +94,7 @@ def test_every_kind_but_the_doubled_stays() -> None:
         ([Joint(), FineTune(1)], "Joint, FineTune, Int8"),
         ([Train(epochs=1), Train(epochs=1), Prune()], "Train, FineTune, Prune"),
         ([Prune(), Train(epochs=1)], "Train, Prune"),
-        ([FilterPruning(granularity="filters"), Joint(), Int8(1)], "Joint, FilterPruning, Int8"),
+        ([FilterPruning(), Joint(), Int8(1)], "Joint, FilterPruning, Int8"),
     ],
 )
 def test_fit_says_so_before_it_looks_at_the_model(schedule: list[Phase], right: str) -> None:

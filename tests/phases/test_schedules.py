@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.accuracy.masks_to_learn import TopKMask
 from compressor import Budget, FineTune, Prune, Session, fit, measure
 from compressor.errors import BudgetError
 from compressor.inputs.losses import cross_entropy
 from compressor.phases import Phase
 from compressor.phases.filters import FilterPruning
-from compressor.phases.frequency import AdmmMask, TopKMask, fisher
+from compressor.phases.frequency import AdmmMask, fisher
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.phases.half import Half
 from compressor.phases.int8 import Int8
@@ -23,7 +24,7 @@ from compressor.run.training import Training
 from tests.helpers.tiny import Tiny, loader, refuses, scenes, tiny
 
 MACS = measure(tiny()).macs
-FILTERS = FilterPruning(granularity="filters")
+FILTERS = FilterPruning()
 ROWS = FrequencyMask(keep=6, epochs=1, fine_tune=1)
 
 
@@ -58,7 +59,7 @@ def before_training(*schedule: Phase, budget: Budget, match: str, **options: obj
 
 @pytest.mark.parametrize(
     "following",
-    [[Prune()], [FilterPruning()], [FILTERS], [ROWS], [FineTune(1), Joint(), Int8(1)]],
+    [[Prune()], [FILTERS], [ROWS], [FineTune(1), Joint(), Int8(1)]],
     ids=lambda phases: type(phases[0]).__name__,
 )
 def test_nothing_is_cut_after_single_filters(following: Sequence[Phase]) -> None:
@@ -67,13 +68,13 @@ def test_nothing_is_cut_after_single_filters(following: Sequence[Phase]) -> None
     name = next(type(p).__name__ for p in following if not isinstance(p, FineTune))
     twice = following == [FILTERS]
     advice = "leave one of the two out" if twice else rf"put {name}\(\) before"
-    match = rf"{name}\(\) comes after FilterPruning\(granularity='filters'\).*{advice}"
+    match = rf"{name}\(\) comes after FilterPruning\(\).*{advice}"
     before_training(first, *following, budget=caps, match=match)
 
 
 def test_what_cuts_says_so() -> None:
     """Else a new solver would be refused by `Session` alone, after training."""
-    assert all(phase.cuts for phase in (Prune(), FilterPruning(), FILTERS, ROWS, Joint()))
+    assert all(phase.cuts for phase in (Prune(), FILTERS, ROWS, Joint()))
     assert not any(getattr(p, "cuts", False) for p in (Unstructured(), Int8(), Half(), FineTune()))
 
 

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from compressor import (
     Budget,
     Distill,
-    FilterPruning,
     FineTune,
     FrequencyMask,
     Int8,
+    Prune,
     Recalibrate,
     Result,
     Train,
@@ -48,7 +48,7 @@ CAPS = Budget(params=9_000, nonzero=6_500, macs=340_000, bytes="24KiB")
 SCHEDULE = [
     Train(epochs=2, lr=3e-3),
     FrequencyMask(epochs=0, fine_tune=1),
-    FilterPruning(),
+    Prune(),
     Recalibrate(),
     FineTune(epochs=1),
     Unstructured(),

@@ -19,7 +19,7 @@ def test_a_network_of_single_filters_is_folded() -> None:
     slim = fit(
         model,
         budget=Budget(params=0.6 * dense.params, macs=0.6 * dense.macs),
-        schedule=[FilterPruning(granularity="filters", allocator="threshold")],
+        schedule=[FilterPruning(allocator="threshold")],
     ).model.eval()
     x = torch.randn(4, 1, 32, 8)
     fused = folded(slim, x)

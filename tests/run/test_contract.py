@@ -183,6 +183,6 @@ def test_every_recipe_refuses_a_cap_that_it_cannot_meet(
     assert not list(tmp_path.iterdir()), "no stage was come to"
 
 
-@pytest.mark.parametrize("strategy", ["oneshot", "admm"])
-def test_a_solver_that_lowers_everything_refuses_what_no_structure_meets(strategy: str) -> None:
-    refused([FineTune(1), Look(), FilterPruning(strategy)], macs=3)
+@pytest.mark.parametrize("solver", [Prune(), FilterPruning("admm")])
+def test_a_solver_that_lowers_everything_refuses_what_no_structure_meets(solver: Phase) -> None:
+    refused([FineTune(1), Look(), solver], macs=3)

@@ -31,12 +31,10 @@ from compressor.phases.admm.best import Best
 from compressor.phases.admm.projections import (
     Projection,
     Tensors,
-    box,
     cardinality,
     largest,
-    soft_threshold,
 )
-from compressor.phases.admm.pull import balanced, clipped, implicit, penalty, rescaled, tied
+from compressor.phases.admm.pull import balanced, clipped, implicit, rescaled, tied
 from compressor.phases.admm.solver import Admm, start, update
 from compressor.phases.admm.state import State, Update, flips
 
@@ -48,15 +46,12 @@ __all__ = [
     "Tensors",
     "Update",
     "balanced",
-    "box",
     "cardinality",
     "clipped",
     "flips",
     "implicit",
     "largest",
-    "penalty",
     "rescaled",
-    "soft_threshold",
     "start",
     "tied",
     "update",

@@ -53,13 +53,10 @@ class Best:
 
     def tree(self) -> dict[str, Any]:
         """As a tree of tensors and plain data."""
-        return {
-            # JSON has no infinity.
-            "loss": self.loss if math.isfinite(self.loss) else None,
-            "update": self.update,
-            "point": dict(self.point),
-            "weights": dict(self.weights),
-        }
+        loss = self.loss if math.isfinite(self.loss) else None  # JSON has no infinity
+        return vars(self) | {
+            "loss": loss, "point": dict(self.point), "weights": dict(self.weights),
+        }  # fmt: skip
 
     @staticmethod
     def of(tree: Mapping[str, Any]) -> Best:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from compressor.surgery import masks
+
 Tensors = Mapping[str, Tensor]
 """Tensors by name: of a point, or of a metric."""
 
@@ -51,13 +53,7 @@ def largest(
             f"{int((~torch.isfinite(kept)).sum())} of {kept.numel()} entries to choose from are "
             "NaN or infinite: lower the learning rate"
         )
-    order = torch.arange(kept.numel(), device=kept.device)
-    if saliency is not None:  # the lesser key is sorted first, the sort being stable
-        order = order[saliency.flatten()[order].argsort(descending=True, stable=True)]
-    order = order[kept.flatten()[order].argsort(descending=True, stable=True)]
-    mask = torch.zeros(kept.numel(), dtype=torch.bool, device=kept.device)
-    mask[order[:count]] = True
-    return mask.reshape(kept.shape)
+    return masks.largest(kept, count, ties=saliency)
 
 
 def cardinality(
@@ -73,23 +69,3 @@ def cardinality(
     """
     mask = largest(values, count, metric=metric, saliency=saliency)
     return torch.where(mask, values, torch.zeros_like(values))
-
-
-def box(values: Tensor, low: float, high: float) -> Tensor:
-    """Projection onto entries between `low` and `high`: the same in every diagonal metric.
-
-    Raises:
-        ValueError: If nothing lies between them.
-    """
-    if not low <= high:
-        raise ValueError(f"box(low={low}, high={high}) is empty: low must be at most high")
-    return values.clamp(low, high)
-
-
-def soft_threshold(values: Tensor, threshold: float | Tensor) -> Tensor:
-    """Proximal operator of the l1 norm: the z that minimises ``t * |z| + (z - value)^2 / 2``.
-
-    In the metric H and with a penalty parameter rho, the l1 norm times `weight` is
-    ``soft_threshold(values, weight / (rho * H))`` (Boyd et al. 2011, section 4.4.3).
-    """
-    return values.sign() * (values.abs() - threshold).clamp(min=0)

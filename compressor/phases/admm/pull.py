@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from compressor.phases.admm.projections import Tensors
 from compressor.phases.admm.state import State
-
-
-def penalty(state: State, v: Tensors) -> Tensor:
-    """``rho / 2 * ||v - z + u||_H^2``: the term to add to the loss, with a gradient in v.
-
-    Args:
-        state: Of the last update.
-        v: What is trained, by the names of `State.z`.
-    """
-    terms = [
-        (state.metric[name] * (v[name] - z + state.u[name]).square()).sum()
-        for name, z in state.z.items()
-    ]
-    return 0.5 * state.rho * torch.stack(terms).sum()
 
 
 def implicit(state: State, name: str, v: Tensor, gradient: Tensor, lr: float) -> Tensor:

@@ -39,16 +39,8 @@ class State:
 
     def tree(self) -> dict[str, Any]:
         """As a tree of tensors and plain data (`compressor.storage.flatten` takes it)."""
-        return {
-            "z": dict(self.z),
-            "u": dict(self.u),
-            "metric": dict(self.metric),
-            "rho": self.rho,
-            "scale": self.scale,
-            "updates": self.updates,
-            "still": self.still,
-            "stopped": self.stopped,
-        }
+        tensors = {name: dict(vars(self)[name]) for name in ("z", "u", "metric")}
+        return vars(self) | tensors
 
     @staticmethod
     def of(tree: Mapping[str, Any]) -> State:
@@ -75,12 +67,7 @@ class Update:
 
     def numbers(self) -> dict[str, float]:
         """By name, as a log takes them."""
-        return {
-            "primal": self.primal,
-            "dual": self.dual,
-            "flips": float(self.flips),
-            "rho": self.rho,
-        }
+        return {name: float(value) for name, value in vars(self).items()}
 
 
 def norm(values: Tensors, metric: Tensors) -> float:

@@ -1,4 +1,4 @@
-"""Pruning of filters: coupled channels or single filters, in one shot or on the way of training.
+"""Pruning of single filters, at once or by ADMM.
 
 `FilterPruning` is the phase. Beneath it, data flows one way:
 

@@ -17,84 +17,51 @@ fit need not be monotone in the threshold; the search returns the last that fitt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from math import ceil
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from compressor.budget import Budget, Cost
 from compressor.errors import BudgetError
-from compressor.graph.graph import Quadratic, Units
 from compressor.graph.structure import Structure
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.ranking import Floats, Ranking, fixed
-from compressor.phases.filters.reach import Reach
-from compressor.phases.filters.uncoupled import Bools
+from compressor.phases.filters.uncoupled import Bools, Split
 from compressor.run.descent import cost
 
-
-@dataclass(frozen=True)
-class Chosen:
-    """What a threshold left.
-
-    Attributes:
-        structure: The filters, inputs and trunk units that stay.
-        limit: The threshold; minus infinity where everything stays.
-        evaluations: How many thresholds were tried.
-    """
-
-    structure: Structure
-    limit: float
-    evaluations: int
+Price = Callable[[Structure], Cost]
+"""What a structure costs."""
 
 
 def threshold(
-    reach: Reach,
-    ranking: Ranking,
-    budget: Budget,
-    *,
-    floor: int = 1,
-    costs: Mapping[str, Quadratic] | None = None,
-    least: Least | None = None,
-) -> Chosen:
+    least: Least, ranking: Ranking, budget: Budget, price: Price = cost
+) -> tuple[Structure, float]:
     """The lowest threshold whose survivors meet every cap.
 
     Args:
-        reach: The reachability of the network's filters.
-        ranking: Their importance.
+        least: What the layers of the network need.
+        ranking: The importance of its filters.
         budget: The caps; one on non-zero parameters is met through all parameters.
-        floor: Fewest filters of a layer, as far as they are reached and read.
-        costs: Forms of cost that take the place of the split graph's own, by name.
-        least: What layers need, if it was found out before.
+        price: What a structure costs.
 
     Returns:
-        The survivors, closed under reachability, with no layer empty.
+        The survivors, closed under reachability, with no layer empty; and the threshold, which is
+        minus infinity where everything stays.
 
     Raises:
         BudgetError: If even one filter a layer is too much; names a cost that can be had.
     """
-    least = least or Least(reach, floor)
-    scores = _scores(reach, ranking)
-    found = _search(least, ranking, scores, budget, costs, None)
-    if found is not None:
-        return found
-    # What the best filter of every layer costs depends on which channels they write. There may be
-    # less, which no weight has a say in: `smallest`.
-    core = within(least, budget, lambda structure: priced(structure, costs))
-    found = _search(least, ranking, scores, budget, costs, core)
-    return found or Chosen(core, np.inf, 1)
+    found = _search(least, ranking, budget, price, None)
+    if found is None:
+        # What the best filter of every layer costs depends on which channels they write. There may
+        # be less, which no weight has a say in: `smallest`.
+        core = within(least, budget, price)
+        found = _search(least, ranking, budget, price, core) or (core, np.inf)
+    return found
 
 
 def survivors(
-    reach: Reach,
-    ranking: Ranking,
-    limit: float,
-    floor: int = 1,
-    *,
-    least: Least | None = None,
-    core: Structure | None = None,
+    least: Least, ranking: Ranking, limit: float, core: Structure | None = None
 ) -> Structure:
     """The filters whose importance over what survives is above `limit`: a fixed point.
 
@@ -102,23 +69,21 @@ def survivors(
     that leaves a layer without filters or inputs, the best that it needs come back.
 
     Args:
-        reach: The reachability of the network's filters.
-        ranking: Their importance.
+        least: What the layers of the network need.
+        ranking: The importance of its filters.
         limit: The threshold.
-        floor: Fewest filters of a layer.
-        least: What layers need, if it was found out before.
         core: What stays in any case, in the place of the best filter of every layer.
     """
+    reach = least.reach
     keep = np.ones(reach.split.graph.units, dtype=bool)
     while True:
         chosen = keep.copy()
-        reach.forwards(chosen, _chooser(reach, ranking, keep, limit, floor, core))
+        reach.forwards(chosen, _chooser(least, ranking, keep, limit, core))
         found = reach.closed(chosen)
         if (found.keep == keep).all():
             break
         keep = found.keep.copy()
-    least = least or Least(reach, floor)
-    return found if least.met(found) else least.filled(found, _scores(reach, ranking))
+    return found if least.met(found) else least.filled(found, _scores(reach.split, ranking))
 
 
 def smallest(least: Least) -> Iterator[Structure]:
@@ -128,18 +93,17 @@ def smallest(least: Least) -> Iterator[Structure]:
     does. Filters that write one channel of a trunk stand together in such an order, since few
     channels cost little where they are read.
     """
-    reach, coupled = least.reach, least.reach.split.coupled
-    first = np.array([axis.first for axis in coupled.axes], dtype=np.int64)
-    place = np.arange(coupled.units) - np.repeat(first, coupled.sizes)
+    split = least.reach.split
+    first = np.array([axis.first for axis in split.coupled.axes], dtype=np.int64)
+    place = np.arange(split.coupled.units) - np.repeat(first, split.coupled.sizes)
     random = np.random.default_rng(0)
-    orders = [-place, place, *(random.permutation(coupled.units) for _ in range(6))]
-    for order in orders:
-        scores = _of_filters(reach, order)
-        found = survivors(reach, fixed(reach.split, scores), np.inf, least.floor, least=least)
-        yield least.reduced(found, scores)
+    orders = [-place, place, *(random.permutation(split.coupled.units) for _ in range(6))]
+    for order in (order.astype(np.float64) for order in orders):
+        scores = _scores(split, _of_channels(order))
+        yield least.reduced(survivors(least, fixed(split, scores), np.inf), scores)
 
 
-def within(least: Least, budget: Budget, price: Callable[[Structure], Cost]) -> Structure:
+def within(least: Least, budget: Budget, price: Price) -> Structure:
     """The first of the smallest structures that meets a budget.
 
     Raises:
@@ -158,64 +122,37 @@ def within(least: Least, budget: Budget, price: Callable[[Structure], Cost]) -> 
 
 
 def _search(
-    least: Least,
-    ranking: Ranking,
-    scores: Floats,
-    budget: Budget,
-    costs: Mapping[str, Quadratic] | None,
-    core: Structure | None,
-) -> Chosen | None:
+    least: Least, ranking: Ranking, budget: Budget, price: Price, core: Structure | None
+) -> tuple[Structure, float] | None:
     """The lowest threshold that fits; None if the highest does not."""
 
     def left(place: int) -> Structure:
-        limit = float(limits[place])
-        return survivors(least.reach, ranking, limit, least.floor, least=least, core=core)
+        return survivors(least, ranking, float(limits[place]), core)
 
-    values = np.unique(scores[least.reach.split.free])
+    split = least.reach.split
+    values = np.unique(_scores(split, ranking)[split.free])
     limits = np.concatenate(([-np.inf], values, [np.inf]))
-    low, high, tried = 0, len(limits) - 1, 1
+    low, high = 0, len(limits) - 1
     best = left(high)
-    if not fits(best, budget, costs):
+    if not budget.allows(price(best)):
         return None
-    if fits(least.whole, budget, costs):
-        return Chosen(least.whole, float(limits[0]), tried)
+    if budget.allows(price(least.whole)):
+        return least.whole, -np.inf
     while high - low > 1:
         middle = (low + high) // 2
         found = left(middle)
-        tried += 1
-        if fits(found, budget, costs):
+        if budget.allows(price(found)):
             high, best = middle, found
         else:
             low = middle
-    return Chosen(best, float(limits[high]), tried)
-
-
-def fits(
-    structure: Structure, budget: Budget, costs: Mapping[str, Quadratic] | None = None
-) -> bool:
-    """Whether a structure is within every cap."""
-    return budget.allows(priced(structure, costs))
-
-
-def priced(structure: Structure, costs: Mapping[str, Quadratic] | None = None) -> Cost:
-    """What a structure costs, by its graph's forms or by those given in their place."""
-    changed = {
-        name: ceil(Fraction(form(structure.widths), form.unit))
-        for name, form in (costs or {}).items()
-    }
-    return replace(cost(structure), **changed)
+    return best, float(limits[high])
 
 
 def _chooser(
-    reach: Reach,
-    ranking: Ranking,
-    before: Bools,
-    limit: float,
-    floor: int,
-    core: Structure | None,
+    least: Least, ranking: Ranking, before: Bools, limit: float, core: Structure | None
 ) -> Callable[[int, Bools, Bools], Bools]:
     """Chooses the filters of one bank after the other, from the input to the output."""
-    split = reach.split
+    reach, split = least.reach, least.reach.split
 
     def choose(bank: int, entering: Bools, could: Bools) -> Bools:
         numbers = split.numbers[bank]
@@ -227,7 +164,7 @@ def _chooser(
         wanted = could & ~free | free & (scores > limit)
         if core is not None:
             wanted |= could & reach.on(core.keep, bank)
-        missing = floor - int(wanted.sum())
+        missing = least.floor - int(wanted.sum())
         if missing > 0:
             order = np.argsort(-np.where(free & ~wanted, scores, -np.inf), kind="stable")
             more = order[: min(missing, int((free & ~wanted).sum()))]
@@ -237,24 +174,18 @@ def _chooser(
     return choose
 
 
-def _scores(reach: Reach, ranking: Ranking) -> Floats:
+def _of_channels(scores: Floats) -> Ranking:
+    """Filters compared by the channels that they write."""
+    return lambda _bank, _entering: scores
+
+
+def _scores(split: Split, ranking: Ranking) -> Floats:
     """The importance of all filters that may be removed, every input taken for live."""
-    split = reach.split
     everything = np.ones(split.coupled.units, dtype=bool)
     found = np.zeros(split.graph.units)
     for bank, numbers in enumerate(split.numbers):
         free = numbers.filters >= split.coupled.units
         found[numbers.filters[free]] = ranking(bank, everything)[free]
-    return found
-
-
-def _of_filters(reach: Reach, channels: Units) -> Floats:
-    """The scores of filters, from scores of the channels that they write."""
-    split = reach.split
-    found = np.zeros(split.graph.units)
-    for numbers in split.numbers:
-        free = numbers.filters >= split.coupled.units
-        found[numbers.filters[free]] = channels[free]
     return found
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.graph.graph import ALWAYS, Units, Weight
+from compressor.importance import by_owner
 from compressor.phases.filters.uncoupled import Bools, Split
 
 Floats = NDArray[np.float64]
@@ -99,14 +99,7 @@ def _table(weight: Weight, tensor: Tensor) -> _Table:
     energy = energy.sum(others) if others else energy
     inputs = np.array([ALWAYS]) if read is None else dims[read].owner
     rows, columns = weight.dims[out].owner, inputs
-    summed = _by_owner(energy.reshape(len(rows), len(columns)), rows)
-    squares = _by_owner(summed.T, columns).T.numpy()
+    summed = by_owner(energy.reshape(len(rows), len(columns)), rows)
+    squares = by_owner(summed.T, columns).T.numpy()
     filters, kept = np.unique(rows), np.unique(rows) >= 0
     return _Table(filters[kept], np.unique(columns), squares[kept])
-
-
-def _by_owner(table: Tensor, owner: Units) -> Tensor:
-    """Sums of the rows that have one owner, by owner in ascending order."""
-    units, place = np.unique(owner, return_inverse=True)
-    index = torch.from_numpy(place.reshape(-1))
-    return table.new_zeros(len(units), table.shape[1]).index_add_(0, index, table)

@@ -48,6 +48,7 @@ class Reach:
             if site.weight not in in_banks:
                 self.held[site.writes.owner[site.writes.owner >= 0]] = True
         self.steps = steps(split)
+        self.uses = [(step.bank, step) for step in self.steps if step.bank is not None]
 
     def closed(self, keep: Bools) -> Structure:
         """What is left when only the filters in `keep` may stay.
@@ -62,21 +63,13 @@ class Reach:
         keep = keep | ~self.split.free
         while True:
             live = self.forwards(keep)
-            fewer = keep & ~self._unreached(live)
-            fewer &= ~self._unread(self.backwards(fewer))
+            fewer = keep & self._used(
+                {step.name: self.reached(step, live) for _, step in self.uses}
+            )
+            fewer &= self._used(self.backwards(fewer))
             if (fewer == keep).all():
                 return Structure(self.split.graph, self._whole(keep, live))
             keep = fewer
-
-    def empty(self, structure: Structure) -> tuple[str, ...]:
-        """Names of the layers that have no filter left, or no input."""
-        names: list[str] = []
-        for bank, numbers in zip(self.split.banks, self.split.numbers, strict=True):
-            for units in (numbers.filters, numbers.inputs):
-                own = units[units >= 0]
-                if len(own) and not structure.keep[own].any():
-                    names.append(bank.name)
-        return tuple(dict.fromkeys(names))
 
     def on(self, keep: Bools, bank: int) -> Bools:
         """The filters of a bank that `keep` keeps, as coupled units."""
@@ -118,7 +111,7 @@ class Reach:
 
     def entering(self, step: Step, live: Mapping[str, Bools]) -> Bools:
         """The live channels that an operation reads, as coupled units."""
-        return _union((live[name] for name in step.sources if name in live), self.frozen)
+        return self._any(live, step.sources)
 
     def reached(self, step: Step, live: Mapping[str, Bools]) -> Bools:
         """The channels that a bank could write, were all its filters kept."""
@@ -131,70 +124,47 @@ class Reach:
     def backwards(self, keep: Bools) -> dict[str, Bools]:
         """The channels of every operation that something depends on, as coupled units."""
         none = np.zeros_like(self.frozen)
-        read: dict[str, Bools] = {}
+        read = {step.name: none for step in self.steps}
         for step in reversed(self.steps):
-            wanted = read.get(step.name, none)
+            wanted = read[step.name]
             if step.bank is not None:
-                wanted = self._read_by(step, keep)
+                wanted = self.on(keep, step.bank) | step.always
+                if self.split.banks[step.bank].dense:
+                    wanted = np.full(len(none), bool(wanted.any()))
             elif step.flow is Flow.MIXES:
                 wanted = np.ones_like(none)
             for source in step.sources:
-                read[source] = read.get(source, none) | wanted
+                read[source] = read[source] | wanted
         return read
-
-    def _read_by(self, step: Step, keep: Bools) -> Bools:
-        number = cast("int", step.bank)
-        on = self.on(keep, number)
-        if not self.split.banks[number].dense:
-            return on | step.always
-        return np.full(len(on), bool(on.any()) or step.always)
 
     def _through(self, step: Step, live: Mapping[str, Bools], alive: Bools) -> Bools:
         """The live channels after an operation that is no bank."""
         if step.flow in (Flow.FILLS, Flow.MIXES):
             return step.units & alive
-        sources = (live[name] for name in step.carriers if name in live)
-        return _union(sources, self.frozen) & step.units & alive
+        return self._any(live, step.carriers) & step.units & alive
 
-    def _unreached(self, live: Mapping[str, Bools]) -> Bools:
-        """The filters whose inputs are dead wherever they are used."""
-        return self._units_of(lambda step: self.reached(step, live))
+    def _any(self, live: Mapping[str, Bools], names: Iterable[str]) -> Bools:
+        """The channels that are live after some of these operations, or frozen."""
+        found = [live[name] for name in names if name in live]
+        return np.logical_or.reduce([self.frozen, *found])
 
-    def _unread(self, read: Mapping[str, Bools]) -> Bools:
-        """The filters that nothing depends on wherever they are used."""
-        none = np.zeros_like(self.frozen)
-        return self._units_of(lambda step: read.get(step.name, none))
-
-    def _units_of(self, good: Callable[[Step], Bools]) -> Bools:
-        """The filters of the split graph for which `good` says no at every use."""
-        some: dict[int, Bools] = {}
-        for step in self.steps:
-            if step.bank is not None:
-                some[step.bank] = some.get(step.bank, np.zeros_like(self.frozen)) | good(step)
-        bad = np.zeros(self.split.graph.units, dtype=bool)
-        for bank, found in some.items():
+    def _used(self, good: Mapping[str, Bools]) -> Bools:
+        """The units that are `good` at some use of their bank, and all that are no filters."""
+        found = ~self.split.free
+        for bank, step in self.uses:
             own = self.split.numbers[bank].filters
-            bad[own[own >= 0]] = ~found[own >= 0]
-        return bad & self.split.free
+            found[own[own >= 0]] |= good[step.name][own >= 0]
+        return found
 
     def _whole(self, keep: Bools, live: Mapping[str, Bools]) -> Bools:
         """Filters, inputs and trunk units together."""
-        whole = keep.copy()
-        whole[: self.split.coupled.units] = self.units(keep)
-        inputs: dict[int, Bools] = {}
-        for step in self.steps:
-            if step.bank is not None and self.split.banks[step.bank].dense:
-                before = inputs.get(step.bank, np.zeros_like(self.frozen))
-                inputs[step.bank] = before | self.entering(step, live)
-        for bank, found in inputs.items():
+        whole, units = keep.copy(), self.split.coupled.units
+        whole[:units] = self.units(keep)
+        dense = [use for use in self.uses if self.split.banks[use[0]].dense]
+        for bank, _ in dense:
             own = self.split.numbers[bank].inputs
-            mine = own >= self.split.coupled.units
-            whole[own[mine]] = found[mine]
+            whole[own[own >= units]] = False
+        for bank, step in dense:
+            own = self.split.numbers[bank].inputs
+            whole[own[own >= units]] |= self.entering(step, live)[own >= units]
         return whole
-
-
-def _union(parts: Iterable[Bools], start: Bools) -> Bools:
-    found = start.copy()
-    for part in parts:
-        found |= part
-    return found

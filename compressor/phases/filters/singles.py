@@ -1,10 +1,10 @@
-"""Single filters as a target: chosen by one threshold, removed by slim layers."""
+"""The single filters of a session: chosen by one threshold, removed by slim layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -21,17 +21,16 @@ from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.phases import Prune
-from compressor.phases.filters.holding import release
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
-from compressor.phases.filters.one_threshold import priced, threshold, within
+from compressor.phases.filters.one_threshold import threshold, within
 from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_norms
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.reports.report import Shrink
-from compressor.run.descent import cost, on_the_way
-from compressor.run.file_size import bound, footprint, forms, spent
+from compressor.run.descent import cost
+from compressor.run.file_size import bound, footprint, forms
 from compressor.run.widths import agreed
 from compressor.tracing.tracer import trace
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 SETTLED = (
     "single filters were removed, and the layers are narrower than the channels between them: "
-    "prune channels before single filters, or once with granularity='channels'"
+    "put Prune() before FilterPruning(), or in its place"
 )
 """Why nothing more can be cut after single filters."""
 
@@ -55,11 +54,13 @@ class Filters:
         prune: Settings of the importance.
         uniform: Whether filters are compared by their place in their own layer, which makes one
             width factor of the threshold, and not by their norms.
+        raw: Whether the one-shot choice goes by norms over the inputs still reachable.
     """
 
     session: Session
     prune: Prune
     uniform: bool
+    raw: bool
 
     @property
     def graph(self) -> Graph:
@@ -88,27 +89,21 @@ class Filters:
         return split(session.model, graph)
 
     @cached_property
-    def reach(self) -> Reach:
-        """Its reachability."""
-        return Reach(self.split)
-
-    @cached_property
     def least(self) -> Least:
         """What no layer may be without."""
-        return Least(self.reach, self.prune.floor)
+        return Least(Reach(self.split), self.prune.floor)
 
-    def first(self, remaining: int = 1) -> Structure:
+    def first(self) -> Structure:
         """The threshold on the importance of the present weights."""
-        caps = on_the_way(self.caps, spent(self.session, forms(self.session)), remaining)
-        return self._fitted(self._importance(), caps)[0]
+        return self._fitted(self._importance())[0]
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
         """The threshold on the norms of other tensors; `holds` says whether the file fits."""
-        return self._threshold(self._norms(tensors), self.caps, self._extra)
+        return self._threshold(self._norms(tensors), self._extra)
 
     def holds(self, structure: Structure) -> bool:
         """Whether the file of what it leaves is within its cap."""
-        return not self.costs or self._file(structure) <= self.caps.caps["bytes"]
+        return self.form is None or self._file(structure) <= self.caps.caps["bytes"]
 
     def check(self) -> None:
         """Find out whether the caps can be met at all, at whatever weights.
@@ -116,7 +111,7 @@ class Filters:
         Raises:
             BudgetError: If one filter a layer is too much.
         """
-        self._smallest(self.caps)
+        self._smallest()
 
     def smaller(self, structure: Structure) -> nn.Module:
         """With slim layers where the trunk stays wider."""
@@ -126,7 +121,7 @@ class Filters:
 
     def remove(self, training: Training, structure: Structure, name: str) -> None:
         """Put the slim model in the place of the session's, if anything goes."""
-        session, reached = self.session, priced(structure, self.costs)
+        session, reached = self.session, self._price(structure)
         difference = None
         if not structure.keep.all():
             difference = self._replace(structure, check=session.checked)
@@ -165,30 +160,34 @@ class Filters:
             _recounted(small, structure, session.example)
         session.masks.cut(names, cuts)
         session.replace(small, settled=SETTLED, left=structure)
-        release(session)
+        # Nothing is left of a mask under which everything lives.
+        for name in [name for name, live in session.masks.items() if bool(live.all())]:
+            del session.masks[name]
         return difference
 
     @cached_property
-    def costs(self) -> dict[str, Quadratic]:
-        """Bytes as those of the file, where there is a cap on them."""
+    def form(self) -> Quadratic | None:
+        """Bytes of the file, where there is a cap on them."""
         if not forms(self.session):
-            return {}
-        return {"bytes": footprint(self.session, self.session.later).form(self.graph)}
+            return None
+        return footprint(self.session, self.session.later).form(self.graph)
 
-    def _threshold(self, ranking: Ranking, caps: Budget, extra: int) -> Structure:
-        """The survivors, where a file holds `extra` bytes more than its form of cost says."""
-        tighter = caps
-        if extra:
-            tighter = Budget(**(caps.caps | {"bytes": max(1, caps.caps["bytes"] - extra)}))
-        floor, costs, least = self.prune.floor, self.costs, self.least
+    def _price(self, structure: Structure, extra: int = 0) -> Cost:
+        """What a structure costs, where its file holds `extra` bytes more than its form says."""
+        found, form = cost(structure), self.form
+        if form is None:
+            return found
+        return replace(found, bytes=-(-form(structure.widths) // form.unit) + extra)
+
+    def _threshold(self, ranking: Ranking, extra: int) -> Structure:
+        """The survivors at such prices."""
         try:
-            found = threshold(self.reach, ranking, tighter, floor=floor, costs=costs, least=least)
+            return threshold(self.least, ranking, self.caps, partial(self._price, extra=extra))[0]
         except BudgetError:
             # What the file of one structure says of its channels, that of another may not.
-            return self._smallest(caps)
-        return found.structure
+            return self._smallest()
 
-    def _smallest(self, caps: Budget) -> Structure:
+    def _smallest(self) -> Structure:
         """One of the smallest structures, which meets the caps with its real file.
 
         Raises:
@@ -196,23 +195,21 @@ class Filters:
         """
 
         def price(structure: Structure) -> Cost:
-            found = priced(structure, self.costs)
-            return replace(found, bytes=self._file(structure)) if self.costs else found
+            found = cost(structure)
+            return found if self.form is None else replace(found, bytes=self._file(structure))
 
-        return within(self.least, caps, price)
+        return within(self.least, self.caps, price)
 
-    def _fitted(self, ranking: Ranking, caps: Budget) -> tuple[Structure, int]:
+    def _fitted(self, ranking: Ranking) -> tuple[Structure, int]:
         """The survivors; under a cap on the file's bytes again, until the slim model's file fits.
 
         What a file says of the channels that are gathered and spread is in no form of cost.
         """
         extra = 0
         while True:
-            found = self._threshold(ranking, caps, extra)
-            if not self.costs or found.keep.all():
-                return found, extra
-            over = self._file(found) - caps.caps["bytes"]
-            if over <= 0:
+            found = self._threshold(ranking, extra)
+            over = 0 if self.form is None else self._file(found) - self.caps.caps["bytes"]
+            if over <= 0 or found.keep.all():
                 return found, extra
             extra += over
 
@@ -220,7 +217,7 @@ class Filters:
     def _extra(self) -> int:
         """What has to be left for that, by the present weights."""
         weights = dict(self.session.model.named_parameters())
-        return self._fitted(self._norms(weights), self.caps)[1] if self.costs else 0
+        return 0 if self.form is None else self._fitted(self._norms(weights))[1]
 
     def _file(self, structure: Structure) -> int:
         """Most bytes that the file of what a structure leaves can have in the end."""
@@ -237,7 +234,7 @@ class Filters:
     def _importance(self) -> Ranking:
         """What the one-shot choice goes by."""
         session = self.session
-        if not self.uniform and self.prune.importance is None:
+        if self.raw:
             return self._norms(dict(session.model.named_parameters()))
         batches = [] if session.data is None else list(islice(session.data, self.prune.batches))
         measured = gradients(session.model, batches, session.loss, clips=self.prune.clips)

@@ -25,7 +25,6 @@ from torch.nn import functional
 
 from compressor.graph.graph import Dim
 from compressor.graph.structure import Structure
-from compressor.inputs.copies import private_copy
 from compressor.phases.filters.uncoupled import Split
 from compressor.surgery.cutting import Cut, cut
 
@@ -91,13 +90,6 @@ def slim(model: nn.Module, split: Split, structure: Structure) -> list[Cut]:
     cuts = cut(model, split.graph, structure)
     adorn(model, ports(split, structure))
     return cuts
-
-
-def slimmed(model: nn.Module, split: Split, structure: Structure) -> nn.Module:
-    """A smaller copy of a model; see `slim`."""
-    small = private_copy(model)
-    slim(small, split, structure)
-    return small
 
 
 def adorn(model: nn.Module, found: Mapping[str, Ports]) -> None:

@@ -54,11 +54,6 @@ class Split:
     numbers: tuple[Numbers, ...]
     free: Bools
 
-    @property
-    def filters(self) -> int:
-        """How many filters may be removed."""
-        return int(self.free.sum())
-
     def of(self, bank: int) -> Units:
         """The units of a bank's filters that may be removed."""
         found = self.numbers[bank].filters

@@ -5,7 +5,7 @@
     gates      factors on the rows, put where a zero is what removal is; gradients of these
     masks      how it is found which rows to keep
     learning   training with such factors
-    session    all of it for the model of a session, on its way under a budget
+    removal    all of it for the model of a session, on its way under a budget
 
 `compressor.phases.frequency.phase.FrequencyMask` is the phase that uses them.
 """
@@ -14,10 +14,7 @@ from __future__ import annotations
 
 from compressor.phases.frequency.masks import (
     AdmmMask,
-    DecayedMask,
-    L1Mask,
     Learned,
-    TopKMask,
     fisher,
     taylor,
 )
@@ -26,12 +23,9 @@ from compressor.phases.frequency.trace import RowGraph, trace_rows
 
 __all__ = [
     "AdmmMask",
-    "DecayedMask",
-    "L1Mask",
     "Learned",
     "RowGraph",
     "Rows",
-    "TopKMask",
     "allowed",
     "fisher",
     "select_rows",

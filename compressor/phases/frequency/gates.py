@@ -27,11 +27,10 @@ from torch.nn.modules.pooling import (  # of all poolings of one kind
     _MaxPoolNd,
 )
 
-from compressor.importance import check_value
+from compressor.importance import check_value, micro_batches
 from compressor.inputs import finite
-from compressor.inputs.batches import Batch, split
+from compressor.inputs.batches import Batch
 from compressor.inputs.evaluation import evaluating
-from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.phases.frequency.select import Rows
 from compressor.phases.frequency.trace import RowGraph
@@ -129,20 +128,16 @@ def row_gradients(
     """
     found: list[Tensor] = []
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for number, batch in enumerate(batches, start=1):
-        for part in split(batch, clips):
-            if loss is cross_entropy and all_ignored(part):
-                continue
-            ones = torch.ones(graph.count, device=device, requires_grad=True)
-            with evaluating(model), torch.enable_grad(), gated(model, graph, ones):
-                value = loss(model, part)
-            where = f"on batch {number} while measuring rows"
-            run = finite.on(loss, part)
-            check_value(value, where, partial(finite.where, model, run, part))
-            (gradient,) = torch.autograd.grad(value, [ones])
-            if not finite.is_finite(gradient):
-                raise finite.not_finite(model, run, "the gradient of the rows", where, part)
-            found.append(gradient.double())
+    for part, place in micro_batches(batches, loss, clips):
+        where, run = f"{place} while measuring rows", finite.on(loss, part)
+        ones = torch.ones(graph.count, device=device, requires_grad=True)
+        with evaluating(model), torch.enable_grad(), gated(model, graph, ones):
+            value = loss(model, part)
+        check_value(value, where, partial(finite.where, model, run, part))
+        (gradient,) = torch.autograd.grad(value, [ones])
+        if not finite.is_finite(gradient):
+            raise finite.not_finite(model, run, "the gradient of the rows", where, part)
+        found.append(gradient.double())
     if not found:
         raise ValueError(
             "the importance of rows is measured on data, and there was no batch with a label: pass "

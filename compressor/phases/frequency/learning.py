@@ -1,20 +1,58 @@
-"""Training with a mask on the rows of the input."""
+"""Training with a mask on the rows of the input: what it has come to, and what a step does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Loss
+from compressor.phases.admm import Best
 from compressor.phases.frequency.gates import gated
 from compressor.phases.frequency.masks import MASK, Learned
 from compressor.phases.frequency.trace import RowGraph
 
 if TYPE_CHECKING:
     from compressor.session import Session
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the search for a mask has come to, after an epoch.
+
+    Attributes:
+        best: The best mask so far, with the weights it was found with.
+        chosen: The rows that the mask of this epoch keeps.
+        still: For how many epochs these have been the same.
+        memory: What the settings of the mask remember, the mask itself among it.
+    """
+
+    best: Best
+    chosen: Tensor
+    still: int
+    memory: dict[str, Any]
+
+    def tree(self) -> dict[str, Any]:
+        """As a tree of tensors and plain data."""
+        now = {"best": self.best.tree(), "chosen": self.chosen, "still": self.still}
+        return self.memory | now
+
+    @staticmethod
+    def of(tree: Mapping[str, Any]) -> Search | None:
+        """What a tree was made of; None where there is no search in it."""
+        if "best" not in tree:
+            return None
+        own = {field.name for field in fields(Search)}
+        memory = {key: value for key, value in tree.items() if key not in own}
+        return Search(Best.of(tree["best"]), tree["chosen"], tree["still"], memory)
+
+    def then(self, best: Best, chosen: Tensor) -> Search:
+        """What it has come to after one epoch more."""
+        same = bool((self.chosen == chosen).all())
+        return Search(best, chosen, self.still + 1 if same else 0, self.memory)
 
 
 @dataclass

@@ -25,7 +25,6 @@ from compressor.phases.admm import (
     cardinality,
     implicit,
     largest,
-    soft_threshold,
     start,
     tied,
     update,
@@ -165,51 +164,6 @@ class AdmmMask(Learned):
         """The support of the point in the set, filled up by saliency where that has zeros."""
         z = State.of(state["admm"]).z[MASK]
         return largest(z, state["keep"], saliency=state["saliency"])
-
-
-@dataclass(frozen=True)
-class DecayedMask(Learned):
-    """Weight decay on the mask; the largest factors stay (magnitude).
-
-    Attributes:
-        lr: Learning rate of the mask at the start.
-        decay: Weight decay of the mask.
-    """
-
-    decay: float = 0.02
-
-    def step(self, state: dict[str, Any], gradient: Tensor, lr: float) -> None:
-        """A gradient step, and decay."""
-        state[MASK] = state[MASK] * (1 - lr * self.decay) - lr * gradient
-
-
-@dataclass(frozen=True)
-class L1Mask(Learned):
-    """Proximal gradient steps on ``loss + weight * |mask|_1``; the largest factors stay.
-
-    Attributes:
-        lr: Learning rate of the mask at the start.
-        weight: Of the l1 norm at the end; it grows in proportion to the share that is over.
-    """
-
-    weight: float = 0.02
-
-    def step(self, state: dict[str, Any], gradient: Tensor, lr: float) -> None:
-        """A gradient step, then the proximal operator."""
-        threshold = lr * self.weight * state["over"]
-        state[MASK] = soft_threshold(state[MASK] - lr * gradient, threshold)
-
-
-@dataclass(frozen=True)
-class TopKMask(Learned):
-    """The largest factors pass as one, the others as zero; the gradient passes straight through.
-
-    Attributes as in `Learned`.
-    """
-
-    def factors(self, state: dict[str, Any], mask: Tensor) -> Tensor:
-        """Zeros and ones, with the derivative of the mask itself."""
-        return (self.chosen(state).to(mask.dtype) - mask).detach() + mask
 
 
 def _keeping(count: int, saliency: Tensor) -> Projection:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -18,13 +18,15 @@ from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Best
+from compressor.phases.admm.state import copied
 from compressor.phases.frequency.checks import check_rows, of_one_height
 from compressor.phases.frequency.gates import row_gradients
-from compressor.phases.frequency.learning import Learner
+from compressor.phases.frequency.learning import Learner, Search
 from compressor.phases.frequency.masks import MASK, Learned, Moment, RowScores, fisher
-from compressor.phases.frequency.of_session import SessionRows, remove
+from compressor.phases.frequency.removal import SessionRows, remove
 from compressor.phases.frequency.select import Rows
 from compressor.run import contract
+from compressor.surgery.masks import largest
 from compressor.wording import brief
 
 if TYPE_CHECKING:
@@ -181,14 +183,14 @@ class FrequencyMask:
 
     def run(self, training: Training, part: int) -> None:
         """Learn for one epoch, remove the rows, or fine-tune for one epoch."""
-        removal = self.epochs if isinstance(self.by, Learned) else 0
+        learned = self.epochs if isinstance(self.by, Learned) else 0
         removed = training.state.get(REMOVED, False)
-        if part == removal and not removed:
-            self._remove(training)
-        elif part < removal and not removed:
+        if part < learned and not removed:
             self._learn(training, part)
-        elif part != removal:
-            self._tune(training, part - (part > removal))
+        elif part == learned and not removed:
+            self._remove(training)
+        elif part != learned:
+            self._tune(training, part - (part > learned))
 
     def redo(self, session: Session, change: Any) -> None:
         """Remove the same rows again."""
@@ -230,10 +232,10 @@ class FrequencyMask:
         """Choose the rows, at once or by what was learned, and remove the others."""
         session, state = training.session, training.state
         rows = self._rows(session)
-        if "best" in state:
-            best = Best.of(state["best"])
-            fill(session.model, dict(best.weights))
-            mask = best.point[MASK]
+        search = Search.of(state)
+        if search is not None:
+            fill(session.model, dict(search.best.weights))
+            mask = search.best.point[MASK]
         elif isinstance(self.by, Learned):
             mask = torch.ones(rows.count, dtype=torch.bool)
         else:
@@ -251,7 +253,7 @@ class FrequencyMask:
         count = self._count(session, rows)
         if count == rows.count:
             return torch.ones(count, dtype=torch.bool)
-        return _top(scores(self._gradients(session, rows)), count)
+        return largest(scores(self._gradients(session, rows)), count)
 
     def _gradients(self, session: Session, rows: SessionRows) -> Tensor:
         batches, model = self._batches(session), session.model
@@ -263,48 +265,42 @@ class FrequencyMask:
 
     def _learn(self, training: Training, part: int) -> None:
         """One epoch of weights and mask, then an update, and the better of it and the best."""
-        session, state = training.session, training.state
-        rows, by = self._rows(session), self.by
+        session, by = training.session, cast("Learned", self.by)
+        rows = self._rows(session)
         if part == 0:
             training.start(self.lr, self.weight_decay)
-            self._begin(training, rows)
-        if not isinstance(by, Learned) or "best" not in state:
-            loss = training.distilled(self.distill)
+            training.state |= self._begin(session, rows, by)
+        search, loss = Search.of(training.state), training.distilled(self.distill)
+        if search is None:
             training.epoch("FrequencyMask", part, self._epochs, loss, self.rate)
             return
-        learner = Learner(by, session, rows.graph, state)
-        loss = learner.loss(training.distilled(self.distill))
+        learner = Learner(by, session, rows.graph, search.memory)
         with of_one_height(session, self.dim):
-            training.epoch("FrequencyMask", part, self._epochs, loss, self.rate, after=learner.step)
+            training.epoch(
+                "FrequencyMask", part, self._epochs, learner.loss(loss), self.rate,
+                after=learner.step,
+            )  # fmt: skip
         moment = Moment(learner.lr, learner.steps, (part + 1) / self.epochs)
-        numbers = by.update(state, moment)
-        chosen = by.chosen(state)
-        better = self._better(session, rows, Best.of(state["best"]), part + 1, chosen)
-        state["best"] = better.tree()
-        numbers["calibration loss"] = better.loss
+        numbers = by.update(search.memory, moment)
+        chosen = by.chosen(search.memory)
+        search = search.then(self._better(session, rows, search.best, part + 1, chosen), chosen)
+        training.state |= search.tree()
+        numbers["calibration loss"] = search.best.loss
         # What an update says belongs to the epoch before it, which is in the log by now.
         training.log[-1] = replace(training.log[-1], extra=numbers)
-        if self.settle is not None and self._still(state, chosen) >= self.settle:
+        if self.settle is not None and search.still >= self.settle:
             self._remove(training)
 
-    def _still(self, state: dict[str, Any], chosen: Tensor) -> int:
-        """For how many epochs the mask has been the same."""
-        same = bool((state["chosen"] == chosen).all())
-        state |= {"chosen": chosen, "still": state["still"] + 1 if same else 0}
-        return int(state["still"])
-
-    def _begin(self, training: Training, rows: SessionRows) -> None:
-        """The first mask: what the Fisher scores choose at once."""
-        session, state, by = training.session, training.state, self.by
+    def _begin(self, session: Session, rows: SessionRows, by: Learned) -> dict[str, Any]:
+        """The first mask: what the Fisher scores choose at once. Empty where no row has to go."""
         count = self._count(session, rows)
-        if count == rows.count or not isinstance(by, Learned):
-            return
+        if count == rows.count:
+            return {}
         saliency = fisher(self._gradients(session, rows))
         steps = getattr(session.data, "length", None) or UNKNOWN
-        state |= by.begin(saliency, count, steps)
-        start = {MASK: _top(saliency, count)}
-        best = Best.none().or_better(math.inf, 0, start, all_tensors(session.model))
-        state |= {"best": best.tree(), "chosen": start[MASK], "still": 0}
+        mask = largest(saliency, count)
+        best = Best.none().or_better(math.inf, 0, {MASK: mask}, all_tensors(session.model))
+        return Search(best, mask, 0, by.begin(saliency, count, steps)).tree()
 
     def _better(
         self, session: Session, rows: SessionRows, best: Best, update: int, mask: Tensor
@@ -312,15 +308,8 @@ class FrequencyMask:
         """The better of the best so far and of what is there now, on the same batches."""
         batches, now = self._batches(session), all_tensors(session.model)
         found = rows.loss(mask, batches, session.loss)
-        here = {name: tensor.detach().clone() for name, tensor in now.items()}
+        here = copied(now)
         fill(session.model, dict(best.weights))
         before = rows.loss(best.point[MASK], batches, session.loss)
         fill(session.model, here)
         return replace(best, loss=before).or_better(found, update, {MASK: mask}, here)
-
-
-def _top(scores: Tensor, count: int) -> Tensor:
-    """The highest scores as booleans; among equals the first."""
-    mask = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    mask[scores.argsort(descending=True, stable=True)[:count]] = True
-    return mask

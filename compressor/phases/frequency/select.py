@@ -25,7 +25,7 @@ from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, Inputs
-from compressor.phases.frequency.trace import RowGraph, keeping, trace_rows
+from compressor.phases.frequency.trace import RowGraph, trace_rows
 from compressor.surgery.cutting import cut
 
 
@@ -193,7 +193,7 @@ def cut_rows(model: nn.Module, graph: RowGraph, places: Sequence[int]) -> None:
         graph: What belongs to which row.
         places: The rows to keep, counted in the model's own input.
     """
-    structure = Structure(graph.graph, keeping(graph.count, places))
+    structure = Structure(graph.graph, np.isin(np.arange(graph.count), list(places)))
     if not structure.keep.all():
         cut(model, graph.graph, structure)
         for name, place in graph.normalised.items():

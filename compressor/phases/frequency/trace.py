@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -182,10 +182,3 @@ def _gates(flow: RowFlow) -> dict[str, tuple[int, Ids]]:
 def _same(label: Label | None, row_of: Ids, gate: tuple[int, Ids]) -> bool:
     """Whether a module reads the same rows every time it is called."""
     return label is not None and label.dim == gate[0] and np.array_equal(row_of[label.ids], gate[1])
-
-
-def keeping(count: int, rows: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Rows as a mask (count,)."""
-    keep = np.zeros(count, dtype=bool)
-    keep[list(rows)] = True
-    return keep

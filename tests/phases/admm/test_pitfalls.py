@@ -23,12 +23,12 @@ from compressor.phases.admm import (
     Tensors,
     cardinality,
     clipped,
-    penalty,
     rescaled,
     start,
     tied,
     update,
 )
+from tests.helpers.pull import penalty
 
 OFF = float("inf")
 PLAIN = Admm(clip=OFF, balance=OFF)

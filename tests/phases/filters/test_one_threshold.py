@@ -15,15 +15,14 @@ from compressor.errors import BudgetError
 from compressor.importance import frobenius
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
-from compressor.phases.filters.one_threshold import fits, smallest, survivors, threshold
+from compressor.phases.filters.one_threshold import smallest, survivors, threshold
 from compressor.phases.filters.ranking import fixed, ranks, reachable_norms
 from compressor.phases.filters.reach import Reach
-from compressor.phases.filters.slimming import slimmed
 from compressor.phases.filters.uncoupled import split
 from compressor.run.descent import cost
 from compressor.tracing.trial import randomised
 from models import BCResNetASC
-from tests.helpers.filter_nets import Chain, inputs_of, network
+from tests.helpers.filter_nets import Chain, empty, inputs_of, network, slimmed
 from tests.zoo import FAMILIES
 
 
@@ -66,14 +65,14 @@ def test_on_a_chain_it_is_the_report_s_routine(seed: int) -> None:
 
     limits = sorted([*norms.tolist(), math.inf])
     good = [within(limit) for limit in limits]
-    chosen = threshold(reach, ranking, caps)
-    kept = by_hand(model, chosen.limit)
+    chosen, limit = threshold(Least(reach), ranking, caps)
+    kept = by_hand(model, limit)
     for place, alive in enumerate(kept):
-        assert (np.flatnonzero(chosen.structure.keep[parts.of(place)]) == alive).all()
+        assert (np.flatnonzero(chosen.keep[parts.of(place)]) == alive).all()
     params, macs = cost_by_hand(kept)
-    assert (params, macs) == (cost(chosen.structure).params, cost(chosen.structure).macs)
+    assert (params, macs) == (cost(chosen).params, cost(chosen).macs)
     if good == sorted(good):  # monotone: then it is the lowest threshold that fits
-        assert chosen.limit == pytest.approx(limits[good.index(True)], rel=1e-12)
+        assert limit == pytest.approx(limits[good.index(True)], rel=1e-12)
 
 
 @pytest.mark.slow
@@ -98,19 +97,19 @@ def test_caps_are_met_or_refused_with_the_smallest_cost(
     whole = measure(model, inputs_of(model))
     caps = Budget(params=max(1, int(params * whole.params)), macs=max(1, int(macs * whole.macs)))
     found = [cost(structure) for structure in smallest(Least(reach))]
-    found.append(cost(survivors(reach, ranking, math.inf)))
+    found.append(cost(survivors(Least(reach), ranking, math.inf)))
     if all(caps.excess(least) for least in found):
         with pytest.raises(BudgetError, match="cannot be reached") as refused:
-            threshold(reach, ranking, caps)
+            threshold(Least(reach), ranking, caps)
         said = str(refused.value)
         assert any(all(f"{getattr(c, n):,}" in said for n in caps.excess(c)) for c in found)
         return
-    chosen = threshold(reach, ranking, caps)
-    slim = slimmed(model, parts, chosen.structure)
+    chosen, _ = threshold(Least(reach), ranking, caps)
+    slim = slimmed(model, parts, chosen)
     assert caps.allows(measure(slim, inputs_of(model)))
-    assert reach.empty(chosen.structure) == ()
-    if not chosen.structure.keep.all():
-        assert verify(model, parts, chosen.structure, slim, inputs_of(model)) < 1e-11
+    assert not empty(reach, chosen)
+    if not chosen.keep.all():
+        assert verify(model, parts, chosen, slim, inputs_of(model)) < 1e-11
 
 
 @pytest.mark.parametrize("name", ["tiny", "tied", "concat_self"])
@@ -125,26 +124,26 @@ def test_the_search_ends_between_a_threshold_that_fits_and_one_that_does_not(nam
     limits = sorted(set(limits))
     for share in (0.3, 0.5, 0.8):
         caps = Budget(params=int(share * whole.params))
-        chosen = threshold(reach, ranking, caps)
-        place = limits.index(chosen.limit)
-        assert fits(survivors(reach, ranking, limits[place]), caps)
-        assert not fits(survivors(reach, ranking, limits[place - 1]), caps)
-        assert chosen.structure == survivors(reach, ranking, chosen.limit)
+        chosen, limit = threshold(Least(reach), ranking, caps)
+        place = limits.index(limit)
+        assert caps.allows(cost(survivors(Least(reach), ranking, limits[place])))
+        assert not caps.allows(cost(survivors(Least(reach), ranking, limits[place - 1])))
+        assert chosen == survivors(Least(reach), ranking, limit)
 
 
 def test_a_network_that_fits_is_left_whole() -> None:
     model, parts, reach = network("tiny")
     ranking = reachable_norms(parts, dict(model.named_parameters()))
-    chosen = threshold(reach, ranking, Budget(params=1e6))
-    assert chosen.structure.keep.all()
-    assert chosen.limit == -math.inf
+    chosen, limit = threshold(Least(reach), ranking, Budget(params=1e6))
+    assert chosen.keep.all()
+    assert limit == -math.inf
 
 
 def test_more_than_one_filter_a_layer_can_be_asked_for() -> None:
     model, parts, reach = network("residual")
     ranking = reachable_norms(parts, dict(model.named_parameters()))
     for floor in (1, 3):
-        least = survivors(reach, ranking, math.inf, floor)
+        least = survivors(Least(reach, floor), ranking, math.inf)
         left = [int(least.keep[parts.of(n)].sum()) for n in range(len(parts.banks))]
         assert {n for n in left if n} == {floor}
 
@@ -152,7 +151,7 @@ def test_more_than_one_filter_a_layer_can_be_asked_for() -> None:
 def test_ranks_keep_the_same_share_of_every_layer() -> None:
     model, parts, reach = network("residual")
     ranking = fixed(parts, ranks(parts, frobenius(parts.graph, dict(model.named_parameters()))))
-    half = survivors(reach, ranking, 0.5)
+    half = survivors(Least(reach), ranking, 0.5)
     for place in range(len(parts.banks)):
         own = parts.of(place)
         assert half.keep[own].sum() == len(own) / 2
@@ -164,13 +163,13 @@ def test_the_caps_of_the_2022_challenge_are_met_on_bc_resnet_asc_8() -> None:
     parts = split(model, trace(model, check=False))
     caps = Budget(params=128_000, macs=30e6)
     ranking = reachable_norms(parts, dict(model.named_parameters()))
-    chosen = threshold(Reach(parts), ranking, caps)
-    slim = slimmed(model, parts, chosen.structure)
+    chosen, _ = threshold(Least(Reach(parts)), ranking, caps)
+    slim = slimmed(model, parts, chosen)
     counted = measure(slim)
     assert caps.allows(counted)
     assert counted.params > 0.95 * caps.params
-    trunk = chosen.structure.widths[: len(parts.coupled.axes)].sum()
-    filters = chosen.structure.keep[parts.free].sum()
+    trunk = chosen.widths[: len(parts.coupled.axes)].sum()
+    filters = chosen.keep[parts.free].sum()
     assert filters / 4680 < 0.65  # and yet
     assert trunk / 720 > 0.9  # the residual trunk stays dense
 
@@ -183,8 +182,8 @@ def test_published_networks_at_half_their_cost(name: str) -> None:
     whole = measure(model)
     caps = Budget(params=whole.params // 2, macs=whole.macs // 2)
     ranking = fixed(parts, ranks(parts, frobenius(parts.graph, dict(model.named_parameters()))))
-    chosen = threshold(Reach(parts), ranking, caps)
-    slim = slimmed(model, parts, chosen.structure)
-    assert cost(chosen.structure).macs == measure(slim).macs
+    chosen, _ = threshold(Least(Reach(parts)), ranking, caps)
+    slim = slimmed(model, parts, chosen)
+    assert cost(chosen).macs == measure(slim).macs
     assert caps.params * 0.97 < measure(slim).params <= caps.params
-    assert verify(model, parts, chosen.structure, slim, inputs_of(model)) < 1e-11
+    assert verify(model, parts, chosen, slim, inputs_of(model)) < 1e-11

@@ -20,15 +20,14 @@ from compressor.network import to_network
 from compressor.network.file.container import pack
 from compressor.phases import Phase
 from compressor.phases.filters import FilterPruning
-from compressor.phases.filters.holding import same_batches
+from compressor.phases.filters.batches import same_batches
 from compressor.phases.filters.slimming import Slim
 from compressor.reports.result import Result
 from compressor.run.calibration import calibration_loss
 from compressor.run.training import Training
 from tests.helpers.tiny import equal, loader, refuses, tiny
 
-STRATEGIES = ("oneshot", "gradual", "admm", "iht")
-EVERY = list(itertools.product(STRATEGIES, ("channels", "filters"), (None, "threshold")))
+EVERY = list(itertools.product(("oneshot", "admm"), (None, "threshold")))
 
 
 def model() -> nn.Module:
@@ -40,8 +39,8 @@ def budget(params: float = 0.5, macs: float = 0.6) -> Budget:
     return Budget(params=int(params * whole.params), macs=int(macs * whole.macs))
 
 
-def pruning(strategy: str, granularity: str, allocator: str | None = None) -> FilterPruning:
-    return FilterPruning(strategy, granularity, allocator, steps=2, epochs=2, batches=2, lr=3e-3)
+def pruning(strategy: str, allocator: str | None = None) -> FilterPruning:
+    return FilterPruning(strategy, allocator=allocator, epochs=2, batches=2, lr=3e-3)
 
 
 def run(*schedule: Phase, given: nn.Module | None = None, **options: object) -> Result:
@@ -51,36 +50,25 @@ def run(*schedule: Phase, given: nn.Module | None = None, **options: object) -> 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("strategy", "granularity", "allocator"), EVERY)
+@pytest.mark.parametrize(("strategy", "allocator"), EVERY)
 def test_the_budget_is_met_on_the_recount_and_nothing_given_is_touched(
-    strategy: str, granularity: str, allocator: str | None
+    strategy: str, allocator: str | None
 ) -> None:
     given = model()
     before = copy.deepcopy(given)
-    phase = pruning(strategy, granularity, allocator)
+    phase = pruning(strategy, allocator)
     result = run(phase, Recalibrate(2), FineTune(1), given=given)
     assert budget().allows(measure(result.model))
     assert equal(given, before)
     assert result.report.after == measure(result.model)
-    assert len(result.report.log) == phase.length - (2 if strategy == "gradual" else 1) + 1
+    assert len(result.report.log) == phase.length
     assert result.report.shrinks[-1].difference is not None
     assert result.report.shrinks[-1].difference < 1e-11
-    slim = any(isinstance(module, Slim) for module in result.model.modules())
-    assert slim <= (granularity == "filters")
+    assert any(isinstance(module, Slim) for module in result.model.modules())
 
 
-@pytest.mark.parametrize("strategy", ["oneshot", "gradual"])
-def test_channels_take_the_road_of_prune(strategy: str) -> None:
-    phase = pruning(strategy, "channels")
-    steps, epochs = (2, 2) if strategy == "gradual" else (1, 0)
-    same = Prune(steps=steps, epochs=epochs, batches=2, lr=3e-3)
-    assert equal(run(phase).model, run(same).model)
-
-
-@pytest.mark.parametrize("strategy", ["oneshot"])
-@pytest.mark.parametrize("granularity", ["channels", "filters"])
-def test_one_shot_needs_no_data(strategy: str, granularity: str) -> None:
-    result = fit(model(), budget=budget(), schedule=[FilterPruning(strategy, granularity)])
+def test_one_shot_needs_no_data() -> None:
+    result = fit(model(), budget=budget(), schedule=[FilterPruning()])
     assert budget().allows(measure(result.model))
 
 
@@ -102,20 +90,8 @@ class Judge:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "granularity"),
-    [
-        ("admm", "channels"),
-        ("iht", "channels"),
-        ("admm", "filters"),
-        ("iht", "filters"),
-        ("gradual", "filters"),
-    ],
-)
-def test_a_killed_run_ends_in_the_same_bits(
-    strategy: str, granularity: str, tmp_path: Path
-) -> None:
-    schedule = (pruning(strategy, granularity), FineTune(2))
+def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
+    schedule = (pruning("admm"), FineTune(2))
     wanted = run(*schedule, val=Judge(-1))
     for stop in (2, 4):  # within the solver, and after its removal
         folder = tmp_path / str(stop)
@@ -132,12 +108,10 @@ def calibrated(network: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> floa
     return calibration_loss(network, batches, cross_entropy)
 
 
-@pytest.mark.parametrize("granularity", ["channels", "filters"])
-@pytest.mark.parametrize("strategy", ["admm", "iht"])
 @pytest.mark.parametrize("lr", [3e-3, 3.0])
-def test_it_is_never_worse_than_its_own_start(strategy: str, granularity: str, lr: float) -> None:
-    start = run(pruning("oneshot", granularity)).model
-    end = run(replace(pruning(strategy, granularity), lr=lr)).model
+def test_it_is_never_worse_than_its_own_start(lr: float) -> None:
+    start = run(pruning("oneshot")).model
+    end = run(replace(pruning("admm"), lr=lr)).model
     session = Session(
         model(), budget=budget(), prune=None, data=Batches(loader(64, generator=torch.Generator()))
     )
@@ -151,13 +125,13 @@ def test_it_is_never_worse_than_its_own_start(strategy: str, granularity: str, l
 
 
 def test_residuals_flips_and_rho_are_logged() -> None:
-    result = run(pruning("admm", "channels", "uniform"))
+    result = run(pruning("admm", "uniform"))
     extra = result.report.log[0].extra
     assert {"primal", "dual", "flips", "rho", "calibration"} <= set(extra)
 
 
 def test_admm_comes_to_its_structure() -> None:
-    phase = replace(pruning("admm", "filters", "uniform"), epochs=6)
+    phase = replace(pruning("admm", "uniform"), epochs=6)
     log = run(phase).report.log
     primal = [epoch.extra["primal"] for epoch in log if "primal" in epoch.extra]
     assert primal[-1] < phase.admm.tolerance < primal[0]
@@ -175,47 +149,22 @@ def trained(phase: FilterPruning, parts: int) -> tuple[Training, FilterPruning]:
     return training, phase
 
 
-def test_gradual_filters_are_held_at_zero_until_they_go() -> None:
-    training, _ = trained(pruning("gradual", "filters"), 2)
-    masks = training.session.masks
-    named = dict(training.session.model.named_parameters())
-    assert any(not live.all() for live in masks.values())
-    for name, live in masks.items():
-        assert not named[name][~live].any()
-    assert measure(training.session.model).params == measure(model()).params
-
-
-def test_iterative_thresholding_trains_what_is_off() -> None:
-    training, _ = trained(pruning("iht", "channels", "uniform"), 1)
-    state = training.state["iht"]
-    named = dict(training.session.model.named_parameters())
-    full, shown = state["all"]["norm.weight"], named["norm.weight"].detach()
-    off = (shown.abs() < 0.01 * full.abs()).nonzero().flatten()
-    assert len(off)
-    assert not torch.equal(full[off], model().norm.weight.detach()[off])
-    assert "stem.weight" in state["normalised"]
-    assert torch.equal(state["all"]["stem.weight"], named["stem.weight"])
-    assert "down.weight" not in state["normalised"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "granularity"), [("oneshot", "filters"), ("admm", "filters"), ("admm", "channels")]
-)
-def test_a_cap_on_the_bytes_of_the_file_is_met(strategy: str, granularity: str) -> None:
+@pytest.mark.parametrize("strategy", ["oneshot", "admm"])
+def test_a_cap_on_the_bytes_of_the_file_is_met(strategy: str) -> None:
     given = model()
     whole = len(pack(to_network(given, given.example_input_array)))
     caps = Budget(bytes=int(0.8 * whole))
-    phase = replace(pruning(strategy, granularity), epochs=1, updates=1)
+    phase = replace(pruning(strategy), epochs=1, updates=1)
     result = fit(given, loader(64), budget=caps, schedule=[phase])
     file = len(pack(to_network(result.model, given.example_input_array)))
     assert 0.6 * caps.bytes < file <= caps.bytes
 
 
 def test_nothing_can_be_pruned_by_channels_after_single_filters() -> None:
-    with refuses(r"Prune\(\) comes after FilterPruning\(granularity='filters'\)"):
-        run(FilterPruning(granularity="filters"), Prune())
-    training, _ = trained(pruning("oneshot", "filters"), 1)
+    with refuses(r"Prune\(\) comes after FilterPruning\(\)"):
+        run(FilterPruning(), Prune())
+    training, _ = trained(pruning("oneshot"), 1)
     with refuses("layers are narrower than the channels between them"):
         training.session.shrink()
 
@@ -226,13 +175,13 @@ def test_channels_then_single_filters() -> None:
         model(),
         loader(64),
         budget=half,
-        schedule=[Prune(steps=2, epochs=0), FilterPruning(granularity="filters"), FineTune(1)],
+        schedule=[Prune(steps=2, epochs=0), FilterPruning(), FineTune(1)],
     )
     assert half.allows(measure(result.model))
 
 
 def test_zeros_stay_zero_through_the_removal_of_filters() -> None:
-    training, phase = trained(pruning("oneshot", "filters"), 0)
+    training, phase = trained(pruning("oneshot"), 0)
     session = training.session
     live = torch.rand_like(dict(session.model.named_parameters())["down.weight"]) > 0.5
     session.masks["down.weight"] = live
@@ -248,7 +197,7 @@ def test_a_budget_that_no_filters_meet_is_refused_before_training() -> None:
     with refuses("cannot be reached with one filter a layer", BudgetError):
         fit(
             model(), loader(64), budget=Budget(params=20),
-            schedule=[FilterPruning("admm", "filters")],
+            schedule=[FilterPruning("admm")],
         )  # fmt: skip
 
 
@@ -257,7 +206,7 @@ def test_a_budget_that_no_filters_meet_is_refused_before_training() -> None:
 def test_the_smallest_file_that_is_named_is_reached(
     allocator: str | None, later: tuple[Phase, ...]
 ) -> None:
-    schedule = [FilterPruning(granularity="filters", allocator=allocator), *later]
+    schedule = [FilterPruning(allocator=allocator), *later]
 
     def asked(cap: int) -> Result:
         return fit(model(), loader(32), budget=Budget(bytes=cap), schedule=schedule)
@@ -273,11 +222,10 @@ def test_the_smallest_file_that_is_named_is_reached(
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"strategy": "amdm"}, "strategy='amdm'.*'oneshot', 'gradual', 'admm', 'iht'"),
-        ({"granularity": "weights"}, "granularity='weights'"),
-        ({"allocator": "best"}, "allocator='best'.*no such method"),
-        ({"granularity": "filters", "allocator": "dual"}, "chosen by one threshold"),
-        ({"granularity": "filters", "round_to": 8}, "round_to=8"),
+        ({"strategy": "amdm"}, "strategy='amdm'.*'oneshot', 'admm'"),
+        ({"strategy": "gradual"}, r"strategy='gradual'.*Prune\(steps=5"),
+        ({"granularity": "channels"}, r"granularity='channels'.*removed by Prune\(\)"),
+        ({"allocator": "dual"}, "allocator='dual'.*chosen by one threshold"),
         ({"strategy": "admm", "epochs": 0}, "epochs=0"),
         ({"updates": 0}, "updates=0"),
         ({"floor": 0}, "floor=0"),

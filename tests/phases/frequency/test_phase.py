@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.accuracy.masks_to_learn import DecayedMask, L1Mask, TopKMask
 from compressor import (
     Budget,
     BudgetError,
@@ -30,18 +31,15 @@ from compressor.phases import Phase
 from compressor.phases.admm import Best
 from compressor.phases.frequency import (
     AdmmMask,
-    DecayedMask,
-    L1Mask,
     Learned,
     Rows,
-    TopKMask,
     fisher,
     select_rows,
     taylor,
 )
 from compressor.phases.frequency.masks import RowScores
-from compressor.phases.frequency.of_session import SessionRows, remove
 from compressor.phases.frequency.phase import FrequencyMask
+from compressor.phases.frequency.removal import SessionRows, remove
 from compressor.run.training import Training
 from models import LinearMoments
 from models.layers import SubSpectralNorm

@@ -5,14 +5,14 @@
 
 Options that another one beats in both, or two others between them beat, are of no use to the
 relaxed program; the rest of a tensor's options lie on a convex curve. Walking down all curves at
-once, by most loss saved for the cost (Sinha and Zoltners 1979), solves the relaxation and gives its
-value as a proven bound; what is left of the cap is used up option by option.
+once, by most loss saved for the cost (Sinha and Zoltners 1979), solves the relaxation but for the
+last step; what is left of the cap is used up option by option.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,25 +20,10 @@ from compressor.allocation.problem import Floats, Integers
 from compressor.errors import BudgetError
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """What was chosen.
-
-    Attributes:
-        options: Number of the option of each tensor.
-        cost: Their cost.
-        loss: Their loss.
-        bound: No choice within the cap has a smaller loss (proven).
-    """
-
-    options: tuple[int, ...]
-    cost: int
-    loss: float
-    bound: float
-
-
-def choose_options(costs: Sequence[Integers], losses: Sequence[Floats], cap: int) -> Choice:
-    """Choose one option for every tensor.
+def choose_options(
+    costs: Sequence[Integers], losses: Sequence[Floats], cap: int
+) -> tuple[int, ...]:
+    """Choose one option for every tensor; their numbers.
 
     Args:
         costs: For each tensor what its options cost, whole numbers of at least 0.
@@ -56,19 +41,10 @@ def choose_options(costs: Sequence[Integers], losses: Sequence[Floats], cap: int
             f"the cheapest options of {len(curves)} tensors take {spent:,} and the cap leaves "
             f"{cap:,}: raise the cap, or offer cheaper options"
         )
-    bound = float(sum(x[curve[0]] for x, curve in zip(losses, curves, strict=True)))
-    blocked = False
-    for tensor, step, cost, gain in _steps(costs, losses, curves):
-        room = cap - spent
-        if place[tensor] == step and cost <= room:
+    for _, tensor, step, cost in _steps(costs, losses, curves):
+        if place[tensor] == step and cost <= cap - spent:
             place[tensor], spent = step + 1, spent + cost
-        if not blocked:
-            bound -= gain * min(1.0, room / cost)
-            blocked = cost > room
-    chosen = [curve[at] for curve, at in zip(curves, place, strict=True)]
-    chosen, spent = _filled(costs, losses, chosen, cap)
-    loss = float(sum(x[k] for x, k in zip(losses, chosen, strict=True)))
-    return Choice(tuple(chosen), spent, loss, min(bound, loss))
+    return _filled(costs, losses, [c[at] for c, at in zip(curves, place, strict=True)], cap - spent)
 
 
 def _hull(cost: Integers, loss: Floats) -> list[int]:
@@ -93,34 +69,29 @@ def _slope(cost: Integers, loss: Floats, a: int, b: int) -> float:
 
 def _steps(
     costs: Sequence[Integers], losses: Sequence[Floats], curves: Sequence[Sequence[int]]
-) -> list[tuple[int, int, int, float]]:
-    """Every step down a curve as (tensor, number, cost, loss saved), the best value first."""
-    found: list[tuple[float, int, int, int, float]] = []
-    for tensor, curve in enumerate(curves):
-        for step in range(len(curve) - 1):
-            a, b = curve[step], curve[step + 1]
-            cost = int(costs[tensor][b] - costs[tensor][a])
-            gain = float(losses[tensor][a] - losses[tensor][b])
-            found.append((-gain / cost, tensor, step, cost, gain))
-    return [step for _, *step in sorted(found)]  # type: ignore[misc]
+) -> list[tuple[float, int, int, int]]:
+    """Every step down a curve as (its slope, tensor, number, cost), the best value first."""
+    return sorted(
+        (-_slope(cost, loss, a, b), tensor, step, int(cost[b] - cost[a]))
+        for tensor, (cost, loss, curve) in enumerate(zip(costs, losses, curves, strict=True))
+        for step, (a, b) in enumerate(pairwise(curve))
+    )
 
 
 def _filled(
-    costs: Sequence[Integers], losses: Sequence[Floats], chosen: list[int], cap: int
-) -> tuple[list[int], int]:
-    """Take better options, any of them, while the cap allows: the most loss saved first."""
-    spent = sum(int(c[k]) for c, k in zip(costs, chosen, strict=True))
+    costs: Sequence[Integers], losses: Sequence[Floats], chosen: list[int], room: int
+) -> tuple[int, ...]:
+    """Take better options, any of them, while there is room: the most loss saved first."""
     while True:
         best: tuple[float, int, int] | None = None
         for tensor, (cost, loss) in enumerate(zip(costs, losses, strict=True)):
             now = chosen[tensor]
-            room = cap - spent + int(cost[now])
-            option = int(np.where(cost <= room, loss, np.inf).argmin())
+            option = int(np.where(cost <= room + int(cost[now]), loss, np.inf).argmin())
             gain = float(loss[now] - loss[option])
             if gain > 0 and (best is None or gain > best[0]):
                 best = gain, tensor, option
         if best is None:
-            return chosen, spent
+            return tuple(chosen)
         _, tensor, option = best
-        spent += int(costs[tensor][option] - costs[tensor][chosen[tensor]])
+        room -= int(costs[tensor][option] - costs[tensor][chosen[tensor]])
         chosen[tensor] = option

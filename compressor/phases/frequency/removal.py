@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,15 @@ class SessionRows:
     """The rows of a session's model.
 
     Attributes:
-        held: The model.
+        model: The model.
+        network: What in it sees rows: itself, or the network inside of a `Rows`.
         example: Its input, of full length.
         seen: Which rows of the full input it sees.
         graph: What belongs to which.
     """
 
-    held: ref[nn.Module]
+    model: nn.Module
+    network: nn.Module
     example: tuple[Tensor, ...]
     seen: list[int]
     graph: RowGraph
@@ -43,24 +45,13 @@ class SessionRows:
     @staticmethod
     def of(session: Session, dim: int) -> SessionRows:
         """Trace the model's rows, once while its tensors keep their shapes."""
-        model = session.model
-        shapes = _shapes(model)
-        known = _TRACED.get(model)
-        if known is not None and known[0] == shapes and known[1].graph.dim == dim:
-            return known[1]
-        network, short, seen = inside(model, session.example, dim)
-        graph = trace_rows(network, short, dim=dim)
-        found = SessionRows(ref(model), session.example, seen, graph)
-        _TRACED[model] = (shapes, found)
-        return found
-
-    @property
-    def model(self) -> nn.Module:
-        """The model, which its session keeps alive."""
-        model = self.held()
-        if model is None:
-            raise ReferenceError("the session of these rows is gone")
-        return model
+        network, short, seen = inside(session.model, session.example, dim)
+        shapes = _shapes(network)
+        traced, graph = _TRACED.get(network, (None, None))
+        if graph is None or traced != shapes or graph.dim != dim:
+            graph = trace_rows(network, short, dim=dim)
+            _TRACED[network] = (shapes, graph)
+        return SessionRows(session.model, network, session.example, seen, graph)
 
     @property
     def count(self) -> int:
@@ -96,7 +87,7 @@ class SessionRows:
 
     def loss(self, mask: Tensor, batches: Sequence[Batch], loss: Loss) -> float:
         """Calibration loss of the removed form."""
-        smaller = private_copy(_innermost(self.model))
+        smaller = private_copy(self.network)
         cut_rows(smaller, self.graph, mask.nonzero()[:, 0].tolist())
         rows = torch.tensor(self.named(mask), device=self.example[0].device)
         return calibration_loss(Rows(smaller, rows, dim=self.graph.dim), batches, loss)
@@ -114,9 +105,9 @@ def remove(session: Session, keep: Sequence[int], dim: int = 2) -> None:
     places = torch.tensor([rows.seen.index(row) for row in keep])
     alive = torch.zeros(rows.count, dtype=torch.bool)
     alive[places] = True
-    below = _below(session.model)
+    (below,) = (name for name, module in session.model.named_modules() if module is rows.network)
     for weight in rows.graph.graph.weights.values():
-        name = f"{below}{weight.name}"
+        name = f"{below}.{weight.name}" if below else weight.name
         if name in session.masks and not all(d.fixed for d in weight.dims):
             index = [torch.from_numpy(d.alive(alive.numpy())).nonzero()[:, 0] for d in weight.dims]
             live = take(session.masks[name], tuple(index))
@@ -131,26 +122,9 @@ def remove(session: Session, keep: Sequence[int], dim: int = 2) -> None:
     session.transform(smaller, within="network")
 
 
-_TRACED: WeakKeyDictionary[nn.Module, tuple[dict[str, torch.Size], SessionRows]] = (
-    WeakKeyDictionary()
-)
+_TRACED: WeakKeyDictionary[nn.Module, tuple[dict[str, torch.Size], RowGraph]] = WeakKeyDictionary()
 """What was found in models of sessions, which change in no other way than by losing entries."""
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in named_tensors(model)}
-
-
-def _innermost(model: nn.Module) -> nn.Module:
-    """The network that sees rows."""
-    while isinstance(model, Rows):
-        model = model.network
-    return model
-
-
-def _below(model: nn.Module) -> str:
-    """What stands before the names of that network."""
-    below = ""
-    while isinstance(model, Rows):
-        below, model = f"{below}network.", model.network
-    return below

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from benchmarks.shapes import Sketch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.allocation.global_threshold import reachable_norms, threshold
+from benchmarks.allocation.shapes import Sketch
 from compressor.allocation import allocate
 from compressor.budget import Budget
 from compressor.graph.graph import Graph

@@ -8,22 +8,21 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from compressor.graph.program import module_of
+from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import FIXED, Ids
-from compressor.tracing.flow import Flow, Use, fixed, place, shape_of
+from compressor.tracing.flow import Flow, Use, fixed, place
 from compressor.tracing.labels import Label
 
 
-def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> Label | None:
+def convolution(flow: Flow, node: Node, *, transposed: bool) -> Label | None:
     """A (transposed) convolution: weight (out, in / groups, …) or (in, out / groups, …).
 
     Dense: output channels are new units, input channels read the units of the input. Grouped: see
     `_group`.
     """
     source, weight = node.args[0], node.args[1]
-    bias = node.args[2] if len(node.args) > 2 else None
-    groups = int(node.args[groups_at]) if len(node.args) > groups_at else 1  # type: ignore[arg-type]
+    bias, groups = argument(node, "bias"), int(argument(node, "groups", 1))
     name, shape = flow.weight(weight), shape_of(weight)
     if name is None:
         return _computed(flow, node, bias)
@@ -98,8 +97,7 @@ def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) ->
 
 def linear(flow: Flow, node: Node) -> Label | None:
     """``y = x W^T + b`` over the last dimension; weight (out, in)."""
-    bias = node.args[2] if len(node.args) > 2 else None
-    return _product(flow, node, bias, out_dim=0)
+    return _product(flow, node, argument(node, "bias"), out_dim=0)
 
 
 def matmul(flow: Flow, node: Node) -> Label | None:

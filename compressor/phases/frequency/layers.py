@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from compressor.graph.program import module_of
+from compressor.graph.operations import operation_of
+from compressor.graph.program import argument, module_of, shape_of
 from compressor.phases.frequency.flow import end, rows_of, state_of, tie_vector
-from compressor.tracing.data import argument
-from compressor.tracing.flow import Flow, Labels, fixed, shape_of
+from compressor.tracing.flow import Flow, Labels, fixed
 from compressor.tracing.labels import Label
 
 
@@ -120,9 +120,9 @@ def prelu(flow: Flow, node: Node) -> Label | None:
     return label
 
 
-def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
-    """Pooling and resampling end rows among the last `spatial` dimensions."""
-    label = rows_of(flow, node.args[0])
+def pooling(flow: Flow, node: Node) -> Labels:
+    """Pooling and resampling end rows among the last dimensions."""
+    label, spatial = rows_of(flow, node.args[0]), operation_of(node.target).spatial
     pair = isinstance(node.meta.get("val"), list | tuple)
     place = -1 if label is None else label.dim - (len(shape_of(node.args[0])) - spatial)
     end(flow, node, label if place >= 0 else None)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from compressor.graph.across import packet_of
 from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Weight
+from compressor.graph.operations import operation_of
 from compressor.graph.program import (
     Example,
     Program,
@@ -25,10 +23,9 @@ from compressor.graph.program import (
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.phases.frequency.flow import RowFlow
-from compressor.phases.frequency.layers import pooling
-from compressor.phases.frequency.moves import opaque, pointwise
-from compressor.phases.frequency.rules import KINDS, RULES
-from compressor.tracing import data, walk
+from compressor.phases.frequency.moves import opaque
+from compressor.phases.frequency.rules import RULES
+from compressor.tracing import data
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Labels
@@ -117,18 +114,9 @@ def _labels(flow: RowFlow, node: Node) -> Labels:
 
 
 def _rule(node: Node) -> Rule:
-    target: Any = node.target
-    if target is data.GETITEM:
+    if node.target is data.GETITEM:
         return data.item
-    packet = packet_of(node)
-    if target not in walk.OVERLOADS and packet in RULES:
-        return RULES[packet]
-    plain = walk.OVERLOADS.get(target, walk.RULES.get(packet))
-    if isinstance(plain, partial) and plain.func is data.pooling:
-        return partial(pooling, spatial=int(plain.keywords["spatial"]))
-    if plain is not None:
-        return KINDS.get(plain, opaque)
-    return pointwise if torch.Tag.pointwise in getattr(target, "tags", ()) else opaque
+    return RULES.get(operation_of(node.target).kind, opaque)
 
 
 def _graph(

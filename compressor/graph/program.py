@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -187,10 +187,15 @@ def argument(node: Node, name: str, default: Any = None) -> Any:
     if name in node.kwargs:
         return node.kwargs[name]
     schema: Any = node.target._schema  # type: ignore[union-attr]  # noqa: SLF001
+    return given(schema, node.args, name, default)
+
+
+def given(schema: Any, args: Sequence[Any], name: str, default: Any = None) -> Any:
+    """An argument by its name, of a call that gives it by its position or not at all."""
     for position, declared in enumerate(schema.arguments):
         if declared.name == name:
-            if position < len(node.args):
-                return node.args[position]
+            if position < len(args):
+                return args[position]
             return declared.default_value if declared.has_default_value() else default
     return default
 

@@ -9,6 +9,8 @@ from typing import Any, cast
 from torch import Tensor
 from torch._ops import OpOverload
 
+from compressor.graph.program import given
+
 Value = Any
 """An argument: a number, text, data type, `Ref`, `Weight`, None, or a tuple of such."""
 
@@ -76,12 +78,7 @@ class Step:
         """
         if name in self.kwargs:
             return self.kwargs[name]
-        for position, declared in enumerate(schema(self).arguments):
-            if declared.name == name:
-                if position < len(self.args):
-                    return self.args[position]
-                return declared.default_value if declared.has_default_value() else default
-        return default
+        return given(schema(self), self.args, name, default)
 
     def renamed(self, names: Mapping[str, str]) -> Step:
         """The same step, reading other results: `names` maps old names to new ones."""

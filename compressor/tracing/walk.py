@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from torch import Tensor
 from torch.fx import Node
 
 from compressor.graph.graph import OUTPUT
@@ -35,8 +34,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.RANKS: data.ranked,
     Kind.SCANS: data.along_one,
     Kind.LAYER_NORM: layers.layer_norm,
-    Kind.GROUP_NORM: layers.group_norm,
-    Kind.BATCH_NORM: layers.batch_norm,
+    **dict.fromkeys((Kind.GROUP_NORM, Kind.BATCH_NORM), layers.channel_norm),
     Kind.PRELU: layers.prelu,
     Kind.CONVOLUTION: partial(layers.convolution, transposed=False),
     Kind.TRANSPOSED: partial(layers.convolution, transposed=True),
@@ -51,18 +49,17 @@ CHECKS = ("_assert", "_guard", "sym_")
 
 def propagate(
     program: Program,
-    weights: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
     refused: Refused | None = None,
 ) -> Flow:
     """Walk through the program and label every activation and weight.
 
     Args:
         program: The exported operations.
-        weights: Parameters and buffers by their first name.
+        shapes: Those of parameters and buffers, by their first names.
         refused: Readings of operations that the model's code did not survive.
     """
-    shapes = {name: tuple(w.shape) for name, w in weights.items()}
-    flow = Flow(program, shapes, choices=Choices(refused or {}))
+    flow = Flow(program, dict(shapes), choices=Choices(refused or {}))
     blocks: list[Node] = []
     for node in program.graph.nodes:
         if node.op == "call_function":

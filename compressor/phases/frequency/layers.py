@@ -78,21 +78,14 @@ def _columns(flow: Flow, node: Node, name: str, dim: int, label: Label) -> None:
     end(flow, node, label)
 
 
-def batch_norm(flow: Flow, node: Node) -> Label | None:
-    """BatchNorm and InstanceNorm: where rows are what it normalises, its vectors are theirs."""
+def channel_norm(flow: Flow, node: Node) -> Label | None:
+    """Batch, instance and group norm: where rows are what it normalises, its vectors are theirs.
+
+    How many rows the groups of a GroupNorm allow is found by running it.
+    """
     label = rows_of(flow, node.args[0])
     if label is not None and label.dim == 1:
-        for vector in node.args[1:5]:
-            tie_vector(flow, vector, label.ids)
-        flow.channels[module_of(node)] = label.ids
-    return label
-
-
-def group_norm(flow: Flow, node: Node) -> Label | None:
-    """GroupNorm, as `batch_norm`; how many rows its groups allow is found by running it."""
-    label = rows_of(flow, node.args[0])
-    if label is not None and label.dim == 1:
-        for name in ("weight", "bias"):
+        for name in ("weight", "bias", "running_mean", "running_var"):
             tie_vector(flow, argument(node, name), label.ids)
         flow.channels[module_of(node)] = label.ids
     return label

@@ -97,7 +97,7 @@ _MOVING = (
         Kind.MOVES,
         rounding=Rounding.MOVED,
     ),
-    # Values stay what they are here too, but no integer kernel of these was tried.
+    # Here too values stay what they are; integers were never tried on these.
     Row(
         "t numpy_T movedim moveaxis swapaxes swapdims adjoint mT repeat tile repeat_interleave "
         "pixel_unshuffle",
@@ -109,7 +109,7 @@ _MOVING = (
     Row("native_channel_shuffle", Kind.SHUFFLES),
     Row("cat", Kind.JOINS, rounding=Rounding.JOINED, sign=Sign.KEPT),
     Row("concat concatenate", Kind.JOINS),
-    Row("stack", Kind.STACKS),
+    Row("stack", Kind.STACKS),  # followed along rows, not yet along channels
     Row("slice narrow", Kind.CUTS, rounding=Rounding.MOVED),
     Row("chunk split split_with_sizes tensor_split", Kind.CUTS),
     Row("select", Kind.SELECTS, rounding=Rounding.MOVED),
@@ -152,7 +152,7 @@ _ACROSS = (
         "nanmedian mode kthvalue",
         Kind.REDUCES,
     ),
-    Row("logsumexp", Kind.REDUCES, Zeros.FILLED),
+    Row("logsumexp", Kind.REDUCES, Zeros.FILLED),  # of zeros: the logarithm of their number
     Row("var_mean std_mean aminmax", Kind.REDUCES, positions=Positions.NONE),
     Row("argmax argmin", Kind.REDUCES, positions=Positions.ONLY),
     Row("topk sort", Kind.RANKS),

@@ -89,7 +89,8 @@ class _Writer:
         units = self._units(node, sources)
         if units is None and not names:
             return None
-        flow = Flow.MIXES if units is None else flow_of(node, set(names))
+        labelled = {step.name for step in sources if step.units.any()}
+        flow = Flow.MIXES if units is None else flow_of(node, labelled)
         entry = self.entries.get(node.name)
         carriers = names
         if entry is not None:

@@ -9,8 +9,9 @@ for its `Kind`, which every room keeps for itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch._ops import OpOverload
@@ -261,3 +262,13 @@ def _row(target: OpOverload) -> Row:
     if plain.kind in ENTRYWISE:
         return Row(name, plain.kind, plain.zeros)
     return Row(name, Kind.OPAQUE if plain.free else Kind.UNKNOWN)
+
+
+def given(schema: Any, args: Sequence[Any], name: str, default: Any = None) -> Any:
+    """An argument by its name, of a call that gives it by its position or not at all."""
+    for position, declared in enumerate(schema.arguments):
+        if declared.name == name:
+            if position < len(args):
+                return args[position]
+            return declared.default_value if declared.has_default_value() else default
+    return default

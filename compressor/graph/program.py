@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from torch.fx import Node
 from compressor.counting.measuring import one_input
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
+from compressor.graph.operations import given
 from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
 
@@ -188,16 +189,6 @@ def argument(node: Node, name: str, default: Any = None) -> Any:
         return node.kwargs[name]
     schema: Any = node.target._schema  # type: ignore[union-attr]  # noqa: SLF001
     return given(schema, node.args, name, default)
-
-
-def given(schema: Any, args: Sequence[Any], name: str, default: Any = None) -> Any:
-    """An argument by its name, of a call that gives it by its position or not at all."""
-    for position, declared in enumerate(schema.arguments):
-        if declared.name == name:
-            if position < len(args):
-                return args[position]
-            return declared.default_value if declared.has_default_value() else default
-    return default
 
 
 def dims_of(node: Node, rank: int) -> set[int]:

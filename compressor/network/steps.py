@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch._ops import OpOverload
 
-from compressor.graph.program import given
+from compressor.graph.operations import given
 
 Value = Any
 """An argument: a number, text, data type, `Ref`, `Weight`, None, or a tuple of such."""

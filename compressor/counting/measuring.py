@@ -28,75 +28,12 @@ from compressor.budget import Cost
 from compressor.counting.origins import Origins
 from compressor.counting.stored import COUNTED, Compressed, Described, Role, Stored
 from compressor.errors import CountError
+from compressor.graph.operations import operation_of
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_model
 from compressor.inputs.process import exclusive
-
-_MOVING_AND_SORTING = """
-    cat stack constant_pad_nd copy _to_copy _unsafe_view repeat repeat_interleave roll flip
-    rot90 gather index _unsafe_index index_select take masked_select masked_fill masked_scatter
-    scatter scatter_add scatter_reduce slice_scatter select_scatter diagonal_scatter index_put
-    as_strided_scatter _unsafe_masked_index _index_put_impl _unsafe_index_put index_add
-    index_copy index_fill index_reduce put embedding tril triu reflection_pad1d reflection_pad2d
-    reflection_pad3d replication_pad1d replication_pad2d replication_pad3d pixel_shuffle
-    pixel_unshuffle channel_shuffle im2col col2im diag_embed block_diag resize set resize_as
-    lift lift_fresh_copy nonzero nonzero_static _unique _unique2 unique_dim unique_consecutive
-    unique_dim_consecutive sort topk kthvalue mode median nanmedian bucketize searchsorted isin
-    unsafe_split unsafe_split_with_sizes split_copy split_with_sizes_copy unbind_copy
-    unfold_copy view_copy permute_copy transpose_copy t_copy squeeze_copy unsqueeze_copy
-    expand_copy slice_copy select_copy alias_copy as_strided_copy diagonal_copy detach_copy
-    _conj_copy _pack_padded_sequence complex polar
-"""
-_REDUCTIONS = """
-    sum nansum mean prod amax amin aminmax _aminmax max min any all argmax argmin var std var_mean
-    std_mean norm linalg_vector_norm logsumexp count_nonzero cumsum cumprod cummax cummin trace
-    _cummax_helper _cummin_helper logcumsumexp _logcumsumexp histc bincount segment_reduce dist
-    allclose is_same_size _is_all_true _is_any_true _local_scalar_dense _assert_async
-    _functional_assert_async _assert_tensor_metadata
-"""
-_NORMS_ACTIVATIONS_POOLING = """
-    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
-    _native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update
-    cudnn_batch_norm miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm
-    native_group_norm _fused_rms_norm native_norm renorm _weight_norm_interface _softmax
-    _log_softmax _safe_softmax _masked_softmax log_sigmoid_forward glu _prelu_kernel
-    rrelu_with_noise native_dropout avg_pool2d avg_pool3d _adaptive_avg_pool2d
-    _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices
-    max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d max_unpool2d max_unpool3d
-    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
-    _upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d
-    _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d _upsample_bicubic2d_aa
-    grid_sampler_2d grid_sampler_3d _thnn_fused_lstm_cell _thnn_fused_gru_cell hardswish
-    floor_divide rsub _add_relu mse_loss smooth_l1_loss huber_loss binary_cross_entropy
-    binary_cross_entropy_with_logits nll_loss_forward nll_loss2d_forward
-"""
-_QUANTISERS = """
-    fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
-    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
-    _fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine
-    _fused_moving_avg_obs_fq_helper quantize_per_tensor quantize_per_channel
-    quantize_per_tensor_dynamic dequantize int_repr q_scale q_zero_point
-"""
-_NEW_AND_RANDOM = """
-    zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_empty
-    new_empty_strided new_zeros new_ones new_full bernoulli multinomial normal uniform random
-    exponential geometric cauchy log_normal poisson fill zero linspace
-    logspace
-"""
-FREE = frozenset(
-    (
-        _MOVING_AND_SORTING
-        + _REDUCTIONS
-        + _NORMS_ACTIVATIONS_POOLING
-        + _QUANTISERS
-        + _NEW_AND_RANDOM
-    ).split()
-)
-"""Operations of `torch.ops.aten`, in place or not, that hold no convolution and no matrix product,
-beside those PyTorch itself marks as elementwise, as views or as making a tensor from numbers.
-Whatever is neither free nor counted costs nothing only where no weight goes into it."""
 
 PRODUCT = re.compile(
     r"conv(?!ert)|linear|matmul|gemm|attention|attn|einsum|lstm|gru|rnn|mm(?![a-z])|mv$|dot$"
@@ -270,12 +207,15 @@ class _Guard(TorchDispatchMode):
 
 @cache
 def _is_free(op: OpOverload) -> bool:
-    """True if `op` surely holds no convolution and no matrix product."""
+    """True if `op` surely holds no convolution and no matrix product.
+
+    Where neither its row nor PyTorch says so, it costs nothing only if no weight goes into it.
+    """
     if op.namespace != "aten":
         return op.namespace in {"prim", "profiler"}  # bookkeeping: the device of a tensor and such
     name = op._opname.rstrip("_")  # noqa: SLF001 - an in-place form is as free as the plain one
     plain = getattr(getattr(_aten, name, None), op._overloadname, op)  # noqa: SLF001
-    return name in FREE or _is_marked_free(op) or _is_marked_free(plain)
+    return operation_of(op).free or _is_marked_free(op) or _is_marked_free(plain)
 
 
 def _is_marked_free(op: OpOverload) -> bool:

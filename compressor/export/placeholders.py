@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from compressor.export import qdq
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.integer import IntConv, IntLinear, IntMean, IntTransposed, Requantise, Scale
 from compressor.network.steps import Value, renamed
 from compressor.network.sums import IntSum
-from compressor.quantization.chains import VIEWS, only_reader
+from compressor.quantization.chains import only_reader
 from compressor.quantization.counted import counted_groups
 from compressor.quantization.grids import wraps
 from compressor.quantization.place import cut
@@ -118,7 +120,7 @@ class Exported:
         return any(isinstance(m, Requantise) and m.grid.dtype is torch.int8 for m in each)
 
     def _step(self, step: Step) -> None:
-        if packet(step) in VIEWS:
+        if operation_of(step.op).kind is Kind.VIEWS:
             self._follow_batch(step)
         counted = counted_groups(self._given, step)
         if counted is not None:

@@ -27,7 +27,7 @@ from compressor.network.integer import (
 from compressor.network.sums import IntSum
 from compressor.quantization.chains import only_reader
 from compressor.quantization.grids import wraps
-from compressor.quantization.place import MOVING
+from compressor.quantization.place import only_moves
 
 aten = torch.ops.aten
 
@@ -196,7 +196,7 @@ def written(network: Network) -> Network:
         elif packet(step) is aten.cat:
             _join(network, rewrite, step)
     for step in network.steps:
-        if packet(step) in MOVING and _source(step) in grids:
+        if only_moves(step) and _source(step) in grids:
             grids[step.name] = grids[_source(step)]
             rewrite.insert_after(step.name, grids[step.name])
     return rewrite.build()

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram, ShapesCollection
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
+from compressor.graph.operations import given
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
@@ -159,6 +161,37 @@ def module_of(node: Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()]
     return paths[-1] if paths else ""
+
+
+def shape_of(node: object) -> tuple[int, ...]:
+    """Shape of a node's output (of a single tensor)."""
+    value: Any = node.meta.get("val") if isinstance(node, Node) else None
+    return tuple(int(n) for n in value.shape) if isinstance(value, Tensor) else ()
+
+
+def packet_of(node: Node) -> Any:
+    """The operation of a node, whatever its form."""
+    return node.target.overloadpacket if isinstance(node.target, OpOverload) else None
+
+
+def argument(node: Node, name: str, default: Any = None) -> Any:
+    """An argument of an operation by the name it has in the operation's schema."""
+    if name in node.kwargs:
+        return node.kwargs[name]
+    schema: Any = node.target._schema  # type: ignore[union-attr]  # noqa: SLF001
+    return given(schema, node.args, name, default)
+
+
+def dims_of(node: Node, rank: int) -> set[int]:
+    """The dimensions that an operation names; all of them where it names none."""
+    dims = argument(node, "dims", argument(node, "dim"))
+    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    return {int(d) % rank for d in listed}
+
+
+def in_place(node: Node) -> bool:
+    """Whether an operation writes into a tensor that exists before it."""
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
 def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:

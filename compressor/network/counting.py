@@ -13,20 +13,17 @@ import torch
 from torch import Tensor
 
 from compressor.counting.stored import COUNTED, Integral
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.network.core import Network
 from compressor.network.integer import IntTransposed
 from compressor.network.roles import source
-from compressor.network.steps import Ref, Step, Value, Weight, packet
+from compressor.network.steps import Ref, Step, Value, Weight
 
-aten = torch.ops.aten
-
-_CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
-_TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
-_PRODUCTS = (aten.matmul, aten.mm, aten.bmm)
-_RECURRENT = (aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu)
+_CONVOLUTIONS = (Kind.CONVOLUTION, Kind.TRANSPOSED)
 _LAYERS = (
-    *_RECURRENT, aten.linear, aten.batch_norm, aten.layer_norm, aten.group_norm,
-    aten.instance_norm, aten.rms_norm, aten.prelu, aten.embedding, aten.bilinear,
+    Kind.RECURRENT, Kind.LINEAR, Kind.BATCH_NORM, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.PRELU,
+    Kind.EMBEDDING, Kind.BILINEAR,
 )  # fmt: skip
 """Operations that are a layer of PyTorch's, with parameters of its own."""
 _NAMES = ("weight", "bias")
@@ -68,8 +65,8 @@ def entries(network: Network) -> tuple[int, int]:
 
 
 def _by_torchinfo(network: Network, step: Step) -> int:
-    called = packet(step)
-    if called in (*_CONVOLUTIONS, *_TRANSPOSED):
+    kind = operation_of(step.op).kind
+    if kind in _CONVOLUTIONS:
         sizes = (prod(_shape(network, step.argument(name))) for name in ("weight", "bias"))
         given = (step.argument(name) is not None for name in ("weight", "bias"))
         once = sum(n for n, there in zip(sizes, given, strict=True) if there)
@@ -77,11 +74,11 @@ def _by_torchinfo(network: Network, step: Step) -> int:
     module = network.called(step)
     if module is not None:
         return _integers(network, step) if isinstance(module, Integral) else 0
-    if called not in _LAYERS:
+    if kind not in _LAYERS:
         return 0
     read = [network.tensor(name) for name in _parameters(network, step)]
     once = sum(t.numel() for t in read)
-    return once * (prod(_result(network, step)[:2]) if called in _RECURRENT else 1)
+    return once * (prod(_result(network, step)[:2]) if kind is Kind.RECURRENT else 1)
 
 
 def _integers(network: Network, step: Step) -> int:
@@ -120,17 +117,16 @@ def _result(network: Network, step: Step) -> tuple[int, ...]:
 
 
 def _step(network: Network, step: Step) -> int | None:
-    called, shapes = packet(step), network.shapes
-    if called in _PRODUCTS:
+    kind, shapes = operation_of(step.op).kind, network.shapes
+    if kind in (Kind.PRODUCT, Kind.BATCHED):
         left, right = (_shape(network, arg) for arg in step.args[:2])
         return prod(left) * (right[-1] if len(right) > 1 else 1) if left and right else None
     if isinstance(step.op, str):
         return _called(network, step)
-    if called in _CONVOLUTIONS or called is aten.linear:
-        return _applied(
-            _shape(network, step.args[1]), shapes[step.name], last=called is aten.linear
-        )
-    if called in _TRANSPOSED:
+    if kind in (Kind.CONVOLUTION, Kind.LINEAR):
+        linear = kind is Kind.LINEAR
+        return _applied(_shape(network, step.args[1]), shapes[step.name], last=linear)
+    if kind is Kind.TRANSPOSED:
         return _spread(_shape(network, step.args[1]), _shape(network, step.args[0]))
     return None if any(name in str(step.op) for name in _UNREAD) else 0
 

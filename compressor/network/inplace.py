@@ -12,13 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch._ops import OpOverload
 
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.inputs.tensors import leaves
-from compressor.network.steps import Ref, Step, Value, Weight, packet, renamed
+from compressor.network.steps import Ref, Step, Value, Weight, renamed
 
 aten = torch.ops.aten
-
-_MAY_PASS_ON = (aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
-"""Operations that return their very input in evaluation, which their schemas do not say."""
 
 
 def without_writing(
@@ -103,10 +102,12 @@ def _passed_on(step: Step) -> list[Ref | Weight]:
     if not isinstance(step.op, OpOverload):
         return [leaf for leaf in leaves(step.args) if isinstance(leaf, Ref)]
     declared = step.op._schema.arguments  # noqa: SLF001 - written nowhere else
+    # Of dropout, which in evaluation returns its very input, the schema does not say so.
+    whole = operation_of(step.op).kind is Kind.DROPOUT
     passed = [
         value
         for value, argument in zip(step.args, declared, strict=False)
-        if argument.alias_info is not None or packet(step) in _MAY_PASS_ON
+        if whole or argument.alias_info is not None
     ]
     return [leaf for leaf in leaves(passed) if isinstance(leaf, Ref | Weight)]
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from torch._ops import OpOverload
 
+from compressor.graph.operations import given
 from compressor.inputs.tensors import leaves
 
 Value = Any
@@ -78,12 +79,7 @@ class Step:
         """
         if name in self.kwargs:
             return self.kwargs[name]
-        for position, declared in enumerate(schema(self).arguments):
-            if declared.name == name:
-                if position < len(self.args):
-                    return self.args[position]
-                return declared.default_value if declared.has_default_value() else default
-        return default
+        return given(schema(self), self.args, name, default)
 
     def renamed(self, names: Mapping[str, str]) -> Step:
         """The same step, reading other results: `names` maps old names to new ones."""

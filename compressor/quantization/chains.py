@@ -14,6 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from compressor.graph.kinds import Kind, Rounding
+from compressor.graph.operations import operation_of
 from compressor.inputs.tensors import leaves
 from compressor.network import Network, Ref, Step, Weight, packet
 from compressor.network.steps import Value
@@ -21,8 +23,6 @@ from compressor.quantization.folding import Affine, batch_norm, identity
 from compressor.quantization.rounded import channels_last, weighted
 
 aten = torch.ops.aten
-
-VIEWS = (aten.view, aten.reshape, aten._unsafe_view)  # noqa: SLF001 - a name that exports give
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Scaling:
 def scaling(network: Network, step: Step) -> Scaling | None:
     """The scaling that begins with a step, a normalisation; None if none does."""
     source = step.args[0] if step.args else None
-    if not isinstance(source, Ref) or packet(step) in (aten.mul, aten.add):
+    if not isinstance(source, Ref) or operation_of(step.op).rounding is Rounding.PAIR:
         return None
     first = _link(network, step, source.name, bands=True)
     if first is None:
@@ -170,9 +170,12 @@ def _layer(network: Network, step: Step, *, bands: bool) -> Layer:
 def _link(network: Network, step: Step, name: str, *, bands: bool) -> Link | None:
     if is_norm(step, name):
         return Link((step.name,))
-    if packet(step) in VIEWS:
+    if _is_view(step):
         return _bands(network, step, name) if bands else None
-    if packet(step) in (aten.mul, aten.add) and _per_channel(network, step, name) is not None:
+    if (
+        operation_of(step.op).rounding is Rounding.PAIR
+        and _per_channel(network, step, name) is not None
+    ):
         return Link((step.name,))
     return None
 
@@ -184,11 +187,15 @@ def is_norm(step: Step, name: str) -> bool:
     return isinstance(step.argument("running_mean"), Weight)
 
 
+def _is_view(step: Step) -> bool:
+    return operation_of(step.op).kind is Kind.VIEWS
+
+
 def _bands(network: Network, view: Step, name: str) -> Link | None:
     """Normalisation by sub-bands, if that is what begins with `view`."""
     norm = only_reader(network, view.name)
     back = None if norm is None else only_reader(network, norm.name)
-    if norm is None or back is None or not is_norm(norm, view.name) or packet(back) not in VIEWS:
+    if norm is None or back is None or not is_norm(norm, view.name) or not _is_view(back):
         return None
     before, split = network.shapes[name], network.shapes[view.name]
     if len(before) != 4 or len(split) != 4 or split[1] % before[1]:

@@ -8,6 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.grid import Integers
 from compressor.network.integer import (
@@ -29,7 +31,7 @@ from compressor.quantization.chains import (
 from compressor.quantization.fake import WEIGHT_LIMIT, swapped
 from compressor.quantization.folding import fold
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
-from compressor.quantization.place import DROPOUTS, origin, scalings
+from compressor.quantization.place import origin, scalings
 from compressor.quantization.pools import window
 from compressor.quantization.preparation import quantisers
 from compressor.quantization.rounded import geometry, weight_name
@@ -153,7 +155,7 @@ def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
     if isinstance(called, ActivationQuantiser):
         module = rewrite.add(f"{PLACE}.{step.name}", Requantise(called.scale, called.grid))
         rewrite.edit(step.name, op=module)
-    elif packet(step) in DROPOUTS:
+    elif operation_of(step.op).kind is Kind.DROPOUT:
         rewrite.redirect(step.name, cast("Ref", step.args[0]).name)
     elif window(network, step) is not None and _rounded(network, step.args[0]):
         size, stride = cast("tuple[tuple[int, ...], tuple[int, ...]]", window(network, step))

@@ -19,35 +19,17 @@ from typing import cast
 
 import torch
 
+from compressor.graph.kinds import Rounding
+from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
 from compressor.network.steps import Value
-from compressor.quantization.chains import (
-    VIEWS,
-    Layer,
-    Scaling,
-    layers,
-    only_reader,
-    scaling,
-)
+from compressor.quantization.chains import Layer, Scaling, layers, only_reader, scaling
 from compressor.quantization.pools import window
 
 aten = torch.ops.aten
 
-RELUS = (aten.relu, aten.relu6, aten.hardtanh, aten.clamp_min)
-DROPOUTS = (aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
-MOVING = (
-    *VIEWS, *DROPOUTS, aten.flatten, aten.unflatten, aten.squeeze, aten.unsqueeze,
-    aten.permute, aten.transpose, aten.contiguous, aten.clone, aten.slice, aten.select,
-    aten.narrow, aten.index_select, aten.expand, aten.flip, aten.max_pool1d, aten.max_pool2d,
-    aten.max_pool3d, aten.pixel_shuffle, aten.channel_shuffle,
-)  # fmt: skip
-"""Operations whose results are some of their input's values."""
-
-_PAIRS = (aten.add, aten.mul)
-_JOINING = (
-    *_PAIRS, *RELUS, aten.cat, aten.silu, aten.sigmoid, aten.hardswish,
-    aten.hardsigmoid, aten.gelu, aten.tanh, aten.elu, aten.leaky_relu, aten.mish,
-)  # fmt: skip
+_ROUNDED = (Rounding.JOINED, Rounding.PAIR, Rounding.CUT)
+_MOVED = (Rounding.MOVED, Rounding.DROPPED)
 
 
 @dataclass(frozen=True)
@@ -116,10 +98,15 @@ def _rounded(network: Network, layers: tuple[Layer, ...]) -> set[str]:
 
 def _joins(network: Network, step: Step) -> bool:
     """Whether the result of a step is rounded if all that it works on is."""
-    kind = packet(step)
-    if kind in _PAIRS and (len(_tensors(step)) != 2 or step.kwargs.get("alpha", 1) != 1):
+    does = operation_of(step.op).rounding
+    if does is Rounding.PAIR and (len(_tensors(step)) != 2 or step.kwargs.get("alpha", 1) != 1):
         return False
-    return kind in _JOINING or window(network, step) is not None
+    return does in _ROUNDED or window(network, step) is not None
+
+
+def only_moves(step: Step) -> bool:
+    """Whether a step's results are some of its input's values."""
+    return operation_of(step.op).rounding in _MOVED
 
 
 def origin(network: Network, value: Value, ends: Container[str] = ()) -> str:
@@ -132,18 +119,18 @@ def origin(network: Network, value: Value, ends: Container[str] = ()) -> str:
             normalisation by sub-bands.
     """
     step = network.producer(value)
-    while step is not None and packet(step) in MOVING and step.name not in ends:
+    while step is not None and only_moves(step) and step.name not in ends:
         value = step.args[0]
         step = network.producer(value)
     return cast("Ref", value).name
 
 
 def cut(step: Step) -> tuple[float | None, float | None] | None:
-    """Where one of `RELUS` cuts off below and above, None for nowhere; None for another step."""
+    """Where a ReLU or its kin cuts off below and above, None for nowhere; None for other steps."""
     kind = packet(step)
     if kind in (aten.relu, aten.relu6):
         return 0.0, None if kind is aten.relu else 6.0
-    if kind not in RELUS:
+    if operation_of(step.op).rounding is not Rounding.CUT:
         return None
     names = ("min", None) if kind is aten.clamp_min else ("min_val", "max_val")
     low, high = (None if name is None else step.argument(name) for name in names)
@@ -154,7 +141,8 @@ def cut(step: Step) -> tuple[float | None, float | None] | None:
 def _moved(network: Network, name: str) -> str:
     """Where the quantiser of a result goes: behind dropout and ReLU if nothing else reads it."""
     reader = only_reader(network, name)
-    while reader is not None and packet(reader) in (*RELUS, *DROPOUTS):
+    behind = (Rounding.CUT, Rounding.DROPPED)
+    while reader is not None and operation_of(reader.op).rounding in behind:
         name = reader.name
         reader = only_reader(network, name)
     return name

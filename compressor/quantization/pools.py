@@ -6,13 +6,12 @@ from typing import cast
 
 import torch
 
+from compressor.graph.kinds import Kind, Rounding
+from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
 from compressor.network.steps import Value
 
 aten = torch.ops.aten
-
-_AVERAGES = (aten.avg_pool1d, aten.avg_pool2d)
-_ADAPTIVE = (aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d)
 
 Window = tuple[tuple[int, ...], tuple[int, ...]]
 """Entries along each spatial dimension, and steps from one window to the next."""
@@ -25,25 +24,25 @@ def window(network: Network, step: Step) -> Window | None:
         None for another operation, and for averages that pad, overlap the edge, or reach over
         channels or examples.
     """
-    kind = packet(step)
-    if kind in _AVERAGES:
-        return _average(step)
-    if kind in _ADAPTIVE:
-        return _adaptive(network, step)
-    return _mean(network, step) if kind is aten.mean else None
+    row = operation_of(step.op)
+    if row.rounding is not Rounding.AVERAGED:
+        return None
+    if row.kind is Kind.REDUCES:
+        return _mean(network, step)
+    if packet(step) in (aten.avg_pool1d, aten.avg_pool2d):
+        return _average(step, row.spatial)
+    return _adaptive(network, step, row.spatial)
 
 
-def _average(step: Step) -> Window | None:
-    dims = 1 if packet(step) is aten.avg_pool1d else 2
+def _average(step: Step, dims: int) -> Window | None:
     kernel, padding = (_each(step.argument(n), dims) for n in ("kernel_size", "padding"))
     stride = _each(step.argument("stride") or kernel, dims)
     divisor = packet(step) is aten.avg_pool2d and step.argument("divisor_override") is not None
     return None if any(padding) or step.argument("ceil_mode") or divisor else (kernel, stride)
 
 
-def _adaptive(network: Network, step: Step) -> Window | None:
+def _adaptive(network: Network, step: Step, dims: int) -> Window | None:
     before, after = (network.shapes[name] for name in (_source(step), step.name))
-    dims = 1 if packet(step) is aten.adaptive_avg_pool1d else 2
     if any(a % b for a, b in zip(before[-dims:], after[-dims:], strict=True)):
         return None
     each = tuple(a // b for a, b in zip(before[-dims:], after[-dims:], strict=True))

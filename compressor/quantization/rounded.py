@@ -12,18 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import torch
-
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.inputs.tensors import leaves
-from compressor.network import Network, Ref, Step, Weight, packet
+from compressor.network import Network, Ref, Step, Weight
 from compressor.network.integer import Geometry
 from compressor.network.steps import Value
 from compressor.quantization.layers import WeightQuantiser
 
-aten = torch.ops.aten
-
-TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
-CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d, *TRANSPOSED)
+_WEIGHTED = (Kind.LINEAR, Kind.CONVOLUTION, Kind.TRANSPOSED)
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def weighted(network: Network) -> tuple[Step, ...]:
 
 def weight_name(network: Network, step: Step) -> str | None:
     """Name of the parameter that a layer multiplies by, rounded or not; None for any other step."""
-    if packet(step) is not aten.linear and packet(step) not in CONVOLUTIONS:
+    if operation_of(step.op).kind not in _WEIGHTED:
         return None
     weight: Value = step.argument("weight")
     if isinstance(weight, Ref):
@@ -97,7 +94,7 @@ def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None
     None where it pads one side more than the other, or by numbers known only when it runs.
     """
     names = ("stride", "padding", "dilation")
-    names = (*names, "output_padding") if packet(step) in TRANSPOSED else names
+    names = (*names, "output_padding") if operation_of(step.op).kind is Kind.TRANSPOSED else names
     given: dict[str, Value] = {name: step.argument(name) for name in names}
     if isinstance(given["padding"], str):
         reach = _each(given["dilation"], len(kernel))
@@ -115,7 +112,7 @@ def channels_last(network: Network, step: Step) -> bool:
         network.shapes[step.name],
         network.tensor(cast("str", weight_name(network, step))),
     )
-    if packet(step) is aten.linear:
+    if operation_of(step.op).kind is Kind.LINEAR:
         return len(shape) != 2
     return len(shape) != weight.dim()  # without a batch channels come first
 
@@ -127,7 +124,7 @@ def _layout(network: Network, step: Step, name: str) -> Layout | None:
         return None
     if not weight.is_floating_point() or weight.dim() < 2:
         return None
-    if packet(step) is aten.linear:
+    if operation_of(step.op).kind is Kind.LINEAR:
         return Layout()
     found = geometry(network, step)
     if found is None:

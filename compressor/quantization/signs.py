@@ -6,20 +6,13 @@ which. How long that description will be has to be known before any value was se
 
 from __future__ import annotations
 
-import torch
-
-from compressor.network import Network, Ref, Step, packet
+from compressor.graph.kinds import Sign
+from compressor.graph.operations import operation_of
+from compressor.network import Network, Ref, Step
 from compressor.network.steps import Value
 from compressor.quantization.layers import ActivationQuantiser
-from compressor.quantization.place import DROPOUTS, MOVING
+from compressor.quantization.place import only_moves
 from compressor.quantization.pools import window
-
-aten = torch.ops.aten
-
-_POSITIVE = (aten.relu, aten.relu6, aten.sigmoid, aten.hardsigmoid, aten.softmax, aten.exp)
-_LIMITED = (aten.hardtanh, aten.clamp_min, aten.clamp)
-_JOINING = (aten.add, aten.mul, aten.cat)
-"""Operations whose results are not negative where none of what they take is."""
 
 
 def never_negative(network: Network, value: Value) -> bool:
@@ -46,19 +39,18 @@ def never_negative(network: Network, value: Value) -> bool:
 
 
 def _positive(step: Step) -> bool:
-    if packet(step) in _LIMITED:
-        least = step.args[1] if len(step.args) > 1 else -1
-        return isinstance(least, int | float) and least >= 0
-    return packet(step) in _POSITIVE
+    sign = operation_of(step.op).sign
+    least = step.args[1] if sign is Sign.LIMITED and len(step.args) > 1 else -1
+    return sign is Sign.NEVER or (isinstance(least, int | float) and least >= 0)
 
 
 def _before(network: Network, step: Step) -> list[Value]:
     """Values that a result's sign depends on; none where that is not known."""
     called = network.called(step)
-    kept = packet(step) in (*MOVING, *DROPOUTS) or window(network, step) is not None
+    kept = only_moves(step) or window(network, step) is not None
     if kept or isinstance(called, ActivationQuantiser):
         return list(step.args[:1])
-    if packet(step) not in _JOINING:
+    if operation_of(step.op).sign is not Sign.KEPT:
         return []
     first = step.args[0]
     parts = list(first) if isinstance(first, list | tuple) else list(step.args[:2])

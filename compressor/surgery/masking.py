@@ -22,14 +22,11 @@ import torch.fx
 from torch import Tensor, nn
 from torch.fx import Node
 
-from compressor.graph import across
 from compressor.graph.graph import Graph
-from compressor.graph.program import Program
+from compressor.graph.kinds import ACROSS, Kind
+from compressor.graph.operations import operation_of
+from compressor.graph.program import Program, argument, dims_of, in_place, shape_of
 from compressor.graph.structure import Structure
-from compressor.tracing.data import argument
-from compressor.tracing.flow import shape_of
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class Masked(torch.fx.Interpreter):
         dead = dead.to(result.device)
         # After an operation in place, what aliases the result has to see the zeros too; after any
         # other, what aliases it is left alone, and stays an alias where there is nothing to do.
-        if _in_place(node) or not _shares_memory(result, sources):
+        if in_place(node) or not _shares_memory(result, sources):
             return result.index_fill_(dim, dead, 0)
         if not bool(result.index_select(dim, dead).any()):
             return result
@@ -117,9 +114,9 @@ class Masked(torch.fx.Interpreter):
         if not isinstance(source, Node) or source.name not in self.alive:
             return None
         dim, alive = self.alive[source.name]
-        if bool(alive.all()) or not across.looks_across(node):
+        if bool(alive.all()) or operation_of(node.target).kind not in ACROSS:
             return None
-        return (dim, alive) if dim in _dims(node, len(shape_of(source))) else None
+        return (dim, alive) if dim in _across(node, len(shape_of(source))) else None
 
 
 def flat(results: Any) -> list[Tensor]:
@@ -150,65 +147,43 @@ def _shares_memory(result: Tensor, sources: Sequence[Tensor]) -> bool:
     return any(x.untyped_storage().data_ptr() == place for x in sources)
 
 
-def _in_place(node: Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
-
-
-def _dims(node: Node, rank: int) -> set[int]:
+def _across(node: Node, rank: int) -> set[int]:
     """The dimensions an operation looks across."""
-    packet = across.packet_of(node)
-    if packet is aten.group_norm:
+    kind = operation_of(node.target).kind
+    if kind is Kind.GROUP_NORM:
         return set(range(1, rank))
-    if packet in across.NORMS:
+    if kind is Kind.LAYER_NORM:
         return set(range(rank - len(argument(node, "normalized_shape")), rank))
-    dims = argument(node, "dim")
-    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
-    return {int(d) % rank for d in listed}
+    return dims_of(node, rank)
 
 
 def _over_kept(node: Node, source: Tensor, args: list[Any], mask: tuple[int, Tensor]) -> Any:
     """An operation across channels: gather the kept entries, run it, scatter the result."""
     dim, alive = mask
     kept = alive.nonzero().flatten().to(source.device)
-    small, packet = source.index_select(dim, kept), across.packet_of(node)
-    if packet in across.REDUCTIONS | across.RANKED:
-        return node.target(small, *args, **node.kwargs)  # type: ignore[operator]
-    if packet in across.SCANS:
-        result: Any = node.target(small, *args, **node.kwargs)  # type: ignore[operator]
-    elif packet is aten.group_norm:
-        weight, bias = (
-            a.index_select(0, kept) if a is not None else None
-            for a in (_nth(args, 1), _nth(args, 2))
-        )
-        result = torch.group_norm(
-            small, _groups(node, alive), weight, bias, float(argument(node, "eps"))
-        )
-    else:
-        result = _normalised(node, small, args, dim, kept)
+    small, kind = source.index_select(dim, kept), operation_of(node.target).kind
+    if kind is Kind.GROUP_NORM:
+        args = [_groups(node, alive), *_cut(args[1:], 0, kept)]
+    elif kind is Kind.LAYER_NORM:
+        first = source.ndim - len(args[0])
+        args = [small.shape[first:], *_cut(args[1:], dim - first, kept)]
+    result: Any = node.target(small, *args, **node.kwargs)  # type: ignore[operator]
+    if kind in (Kind.REDUCES, Kind.RANKS):
+        return result
     if isinstance(result, tuple):
         return tuple(_scattered(part, source, dim, kept) for part in flat(result))
     return _scattered(result, source, dim, kept)
+
+
+def _cut(args: list[Any], dim: int, kept: Tensor) -> list[Any]:
+    """Weights of a normalisation among its arguments, kept entries alone."""
+    return [a.index_select(dim, kept) if isinstance(a, Tensor) else a for a in args]
 
 
 def _scattered(result: Tensor, source: Tensor, dim: int, kept: Tensor) -> Tensor:
     return result.new_zeros(source.shape).index_copy(dim, kept, result)
 
 
-def _normalised(node: Node, small: Tensor, args: list[Any], dim: int, kept: Tensor) -> Tensor:
-    sizes = len(argument(node, "normalized_shape"))
-    shape = list(small.shape[small.ndim - sizes :])
-    inner = dim - (small.ndim - sizes)
-    affine = [a.index_select(inner, kept) if isinstance(a, Tensor) else None for a in args[1:3]]
-    eps: Any = argument(node, "eps")
-    if across.packet_of(node) is aten.rms_norm:
-        return torch.rms_norm(small, shape, affine[0] if affine else None, eps)
-    return torch.layer_norm(small, shape, *affine, eps=float(eps))
-
-
 def _groups(node: Node, alive: Tensor) -> int:
     """The groups of which something is left: all groups lose the same, or some lose everything."""
     return int(alive.reshape(int(argument(node, "num_groups")), -1).any(1).sum())
-
-
-def _nth(values: list[Any], index: int) -> Any:
-    return values[index] if index < len(values) else None

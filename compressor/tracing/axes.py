@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Units, Weight
+from compressor.graph.program import first_names, named_tensors
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.flow import Flow
 from compressor.tracing.labels import Label
@@ -17,11 +18,35 @@ from compressor.tracing.labels import Label
 
 @dataclass(frozen=True)
 class Tensors:
-    """What the graph has to know of a weight besides its shape."""
+    """The parameters and buffers of a model, each once.
 
-    itemsize: int
-    trainable: bool
-    aliases: tuple[str, ...]
+    Attributes:
+        by_name: The tensors, by their first names.
+        first: The first name of each, by all of its names.
+        trainable: Names of the parameters.
+    """
+
+    by_name: Mapping[str, Tensor]
+    first: Mapping[str, str]
+    trainable: frozenset[str]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Tensors:
+        """Those of a model."""
+        tensors, first = dict(reversed(list(named_tensors(model)))), first_names(model)
+        distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
+        return cls(distinct, first, frozenset(name for name, _ in model.named_parameters()))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Their shapes, by name."""
+        return {name: tuple(tensor.shape) for name, tensor in self.by_name.items()}
+
+    def weight(self, name: str, dims: tuple[Dim, ...], out_dim: int | None = None) -> Weight:
+        """One of them in the graph."""
+        aliases = tuple(a for a, first in self.first.items() if first == name and a != name)
+        size = self.by_name[name].element_size()
+        return Weight(name, dims, size, name in self.trainable, aliases, out_dim)
 
 
 @dataclass(frozen=True)
@@ -45,16 +70,13 @@ class Numbering:
         return Dim(self.unit_of[ids])
 
 
-def assemble(flow: Flow, tensors: Mapping[str, Tensors], numbering: Numbering) -> Graph:
+def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
     """Build the graph from a finished walk (without constant MACs, which are measured)."""
     out_dims = {use.weight: use.out_dim for use in flow.uses}
     weights = {
-        name: Weight(
+        name: tensors.weight(
             name,
             tuple(_dim(flow, numbering, name, d, n) for d, n in enumerate(shape)),
-            tensors[name].itemsize,
-            tensors[name].trainable,
-            tensors[name].aliases,
             out_dims.get(name),
         )
         for name, shape in flow.shapes.items()
@@ -209,13 +231,3 @@ def _activations(flow: Flow, numbering: Numbering) -> list[tuple[str, tuple[int,
             if not dim.fixed:
                 found.append((name, (label.dim, dim)))
     return found
-
-
-def tensors_of(
-    model_tensors: Mapping[str, Tensor], trainable: set[str], aliases: Mapping[str, tuple[str, ...]]
-) -> dict[str, Tensors]:
-    """Collect the facts about weights that `assemble` needs."""
-    return {
-        name: Tensors(w.element_size(), name in trainable, aliases.get(name, ()))
-        for name, w in model_tensors.items()
-    }

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from compressor.graph.across import packet_of
+from compressor.graph.program import argument, packet_of, shape_of
 from compressor.tracing.couplings import Ids
-from compressor.tracing.data import argument, movement
-from compressor.tracing.flow import Flow, Labels, place, shape_of
+from compressor.tracing.data import movement
+from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.labels import Label
 from compressor.tracing.remembered import counted, remember
 

@@ -12,24 +12,13 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from compressor.graph import across
+from compressor.graph.kinds import Kind, Positions
+from compressor.graph.operations import operation_of
+from compressor.graph.program import argument, dims_of, shape_of
 from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import Ids
-from compressor.tracing.flow import Flow, Labels, fixed, place, shape_of
+from compressor.tracing.flow import Flow, Labels, fixed, place
 from compressor.tracing.labels import Label, move
-
-
-def argument(node: Node, name: str, default: Any = None) -> Any:
-    """An argument of an operation by the name it has in the operation's schema."""
-    if name in node.kwargs:
-        return node.kwargs[name]
-    schema: Any = node.target._schema  # type: ignore[union-attr]  # noqa: SLF001
-    for position, declared in enumerate(schema.arguments):
-        if declared.name == name:
-            if position < len(node.args):
-                return node.args[position]
-            return declared.default_value if declared.has_default_value() else default
-    return default
 
 
 def pointwise(flow: Flow, node: Node) -> Label | None:
@@ -117,14 +106,15 @@ def movement(flow: Flow, node: Node) -> Labels:
     label = flow.label(source)
     if label is None:
         return None
-
-    def apply(ids: Tensor) -> Any:
-        if node.target in _VIEWS:
-            return ids.reshape(shape_of(node))
-        return node.target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
-
     choose = partial(_reading, flow, node)
-    return move(apply, label, shape_of(source), flow.couplings, choose)
+    return move(partial(moved, node), label, shape_of(source), flow.couplings, choose)
+
+
+def moved(node: Node, ids: Tensor) -> Any:
+    """What an operation that moves entries makes of others, which lie in memory in order."""
+    if operation_of(node.target).kind in (Kind.VIEWS, Kind.SHAPED):
+        return ids.reshape(shape_of(node))
+    return node.target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
 
 
 def _reading(flow: Flow, node: Node, units: Mapping[int, int], ids: Ids) -> int:
@@ -143,26 +133,18 @@ def _reading(flow: Flow, node: Node, units: Mapping[int, int], ids: Ids) -> int:
     return flow.choices.take(node.name, order, ids)
 
 
-_VIEWS = (
-    torch.ops.aten.view.default,
-    torch.ops.aten._unsafe_view.default,  # noqa: SLF001
-    torch.ops.aten.view_as.default,
-    torch.ops.aten.reshape_as.default,
-)
-
-
 def shaped_alike(flow: Flow, node: Node) -> Labels:
     """A view in the shape of another tensor: where one of them shrinks the other has to."""
     other = node.args[1]
-    moved, theirs = movement(flow, node), flow.label(other)
-    if isinstance(moved, Label) and theirs is not None and moved.dim == theirs.dim:
-        flow.couplings.tie(moved.ids, theirs.ids)
-        return moved
+    mine, theirs = movement(flow, node), flow.label(other)
+    if isinstance(mine, Label) and theirs is not None and mine.dim == theirs.dim:
+        flow.couplings.tie(mine.ids, theirs.ids)
+        return mine
     reason = f"{place(node)} takes the shape of a tensor with other channels"
     flow.hold(other, reason)
-    if isinstance(moved, Label):
-        flow.couplings.freeze(moved.ids, reason)
-    return moved
+    if isinstance(mine, Label):
+        flow.couplings.freeze(mine.ids, reason)
+    return mine
 
 
 def gated(flow: Flow, node: Node) -> Label | None:
@@ -189,10 +171,9 @@ def shuffled(flow: Flow, node: Node) -> Labels:
     return movement(flow, node)
 
 
-def made_anew(flow: Flow, node: Node) -> Labels:
-    """A constant that takes nothing of a tensor but its type and device."""
+def unlabelled(flow: Flow, node: Node) -> None:
+    """A check, or a constant that takes nothing of a tensor but its type and device."""
     del flow, node
-    return None
 
 
 def opaque_across(flow: Flow, node: Node) -> Labels:
@@ -204,23 +185,16 @@ def opaque_across(flow: Flow, node: Node) -> Labels:
     label = flow.label(source)
     if label is None:
         return None
-    if label.dim in _dims(node, len(shape_of(source))):
+    if label.dim in dims_of(node, len(shape_of(source))):
         flow.hold(source, f"{place(node)} picks channels by their position")
         return None
     return movement(flow, node)
 
 
-def _dims(node: Node, rank: int) -> set[int]:
-    """The dimensions that an operation names; all of them where it names none."""
-    dims = argument(node, "dims", argument(node, "dim"))
-    listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
-    return {int(d) % rank for d in listed}
-
-
-def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
-    """Pooling, resampling and padding work on the last `spatial` dimensions only."""
+def pooling(flow: Flow, node: Node) -> Labels:
+    """Pooling, resampling and padding work on the last dimensions only."""
     source: Any = node.args[0]
-    label = flow.label(source)
+    label, spatial = flow.label(source), operation_of(node.target).spatial
     if label is not None and label.dim >= len(shape_of(source)) - spatial:
         flow.hold(source, f"{place(node)} works across the channels")
         return None
@@ -274,7 +248,7 @@ def reduction(flow: Flow, node: Node) -> Labels:
     label, rank = flow.label(source), len(shape_of(source))
     if label is None:
         return None
-    reduced = _dims(node, rank)
+    reduced = dims_of(node, rank)
     pair = isinstance(node.meta.get("val"), list | tuple)
     if label.dim in reduced:
         if _counts_channels(node, pair=pair):
@@ -290,10 +264,15 @@ def reduction(flow: Flow, node: Node) -> Labels:
 
 def _counts_channels(node: Node, *, pair: bool) -> bool:
     """Whether a position along the reduced dimension is read by anyone."""
-    packet = across.packet_of(node)
+    positions = operation_of(node.target).positions
     if pair:
-        return packet not in across.STATISTICS and across.positions_read(node)
-    return packet in across.POSITIONS
+        return positions is Positions.SECOND and positions_read(node)
+    return positions is Positions.ONLY
+
+
+def positions_read(node: Node) -> bool:
+    """Whether anybody reads where the values of a pair were found."""
+    return any(user.args[1] == 1 and user.users for user in node.users)
 
 
 def ranked(flow: Flow, node: Node) -> Labels:
@@ -304,7 +283,7 @@ def ranked(flow: Flow, node: Node) -> Labels:
         return None
     if int(argument(node, "dim")) % len(shape_of(source)) != label.dim:
         return [label, label]
-    if across.positions_read(node):
+    if positions_read(node):
         flow.hold(source, f"{place(node)} returns channel numbers, which are read")
     elif argument(node, "k") != 1:
         flow.hold(source, f"{place(node)} orders the channels by their values")
@@ -317,7 +296,7 @@ def along_one(flow: Flow, node: Node) -> Labels:
     label = flow.label(source)
     if label is None or not isinstance(node.meta.get("val"), list | tuple):
         return label
-    if label.dim in _dims(node, len(shape_of(source))) and across.positions_read(node):
+    if label.dim in dims_of(node, len(shape_of(source))) and positions_read(node):
         flow.hold(source, f"{place(node)} returns channel numbers, which are read")
     return [label, label]
 

@@ -20,8 +20,8 @@ def untrained(model: nn.Module) -> frozenset[str]:
     return frozenset() if len(fixed) == len(names) else fixed
 
 
-def hold(flow: Flow, weights: Collection[str]) -> dict[str, str]:
-    """Freeze what layers with these weights read and write; returns weight by layer.
+def hold(flow: Flow, weights: Collection[str]) -> None:
+    """Freeze what layers with these weights read and write.
 
     A layer is what applies a weight as a convolution or matrix product. It stays whole on both
     sides, so that its weight keeps every bit. A bias or a normalisation that is not trained has no
@@ -31,11 +31,9 @@ def hold(flow: Flow, weights: Collection[str]) -> dict[str, str]:
         flow: A finished walk.
         weights: Names of weights.
     """
-    held: dict[str, str] = {}
     for use in flow.uses:
         if use.weight not in weights:
             continue
-        held[use.weight] = use.module
         reason = (
             f"the weight of '{use.module}' is not trained (requires_grad=False): "
             f"release=['{use.module}'] lets it shrink"
@@ -44,4 +42,3 @@ def hold(flow: Flow, weights: Collection[str]) -> dict[str, str]:
             if name == use.weight:
                 flow.couplings.freeze(ids, reason)
         flow.couplings.freeze(use.writes, reason)
-    return held

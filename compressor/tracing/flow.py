@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 from torch.fx import Node
 
 from compressor.graph.program import Program, module_of
@@ -104,12 +102,6 @@ class Flow:
             for label in found if isinstance(found, list) else [found]:
                 if label is not None:
                     self.couplings.freeze(label.ids, reason)
-
-
-def shape_of(node: object) -> tuple[int, ...]:
-    """Shape of a node's output (of a single tensor)."""
-    value: Any = node.meta.get("val") if isinstance(node, Node) else None
-    return tuple(int(n) for n in value.shape) if isinstance(value, Tensor) else ()
 
 
 def fixed(size: int) -> Ids:

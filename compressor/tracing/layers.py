@@ -8,22 +8,21 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from compressor.graph.program import module_of
+from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import FIXED, Ids
-from compressor.tracing.flow import Flow, Use, fixed, place, shape_of
+from compressor.tracing.flow import Flow, Use, fixed, place
 from compressor.tracing.labels import Label
 
 
-def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> Label | None:
+def convolution(flow: Flow, node: Node, *, transposed: bool) -> Label | None:
     """A (transposed) convolution: weight (out, in / groups, …) or (in, out / groups, …).
 
     Dense: output channels are new units, input channels read the units of the input. Grouped: see
     `_group`.
     """
     source, weight = node.args[0], node.args[1]
-    bias = node.args[2] if len(node.args) > 2 else None
-    groups = int(node.args[groups_at]) if len(node.args) > groups_at else 1  # type: ignore[arg-type]
+    bias, groups = argument(node, "bias"), int(argument(node, "groups", 1))
     name, shape = flow.weight(weight), shape_of(weight)
     if name is None:
         return _computed(flow, node, bias)
@@ -37,7 +36,7 @@ def convolution(flow: Flow, node: Node, groups_at: int, *, transposed: bool) -> 
         whole = False
     else:
         writes, whole = _group(flow, node, reads, out_channels, groups, transposed=transposed)
-    _add_bias(flow, bias, writes)
+    _affine(flow, [bias], writes)
     positions = prod(shape_of(source if transposed else node)) // (
         len(reads) if transposed else out_channels
     )
@@ -98,8 +97,7 @@ def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) ->
 
 def linear(flow: Flow, node: Node) -> Label | None:
     """``y = x W^T + b`` over the last dimension; weight (out, in)."""
-    bias = node.args[2] if len(node.args) > 2 else None
-    return _product(flow, node, bias, out_dim=0)
+    return _product(flow, node, argument(node, "bias"), out_dim=0)
 
 
 def matmul(flow: Flow, node: Node) -> Label | None:
@@ -121,21 +119,27 @@ def _product(flow: Flow, node: Node, bias: Any, *, out_dim: int) -> Label | None
     reads = _channels(flow, node, source, rank - 1)
     writes = flow.own(name, out_dim)
     flow.tie_weight(name, 1 - out_dim, reads)
-    _add_bias(flow, bias, writes)
+    _affine(flow, [bias], writes)
     positions = prod(shape_of(source)) // len(reads)
     use = Use(_site(node, name), name, positions, "linear", reads, writes, out_dim, dense=True)
     flow.uses.append(use)
     return Label(rank - 1, writes)
 
 
-def batch_norm(flow: Flow, node: Node) -> Label | None:
-    """BatchNorm and InstanceNorm: per-channel statistics and affine, channels at dimension 1."""
-    source, *vectors = node.args[:5]
+def channel_norm(flow: Flow, node: Node) -> Label | None:
+    """BatchNorm, InstanceNorm, GroupNorm: statistics and affine by channel, at dimension 1.
+
+    The groups of a GroupNorm stay equally large, like those of a grouped convolution.
+    """
+    source, groups = node.args[0], int(argument(node, "num_groups", 0))
+    vectors = [argument(node, n) for n in ("weight", "bias", "running_mean", "running_var")]
     label, shape = flow.label(source), shape_of(source)
     if label is not None and label.dim != 1 and vectors[2] is None:
         flow.hold(source, f"{place(node)} takes statistics across the channels of this axis")
         label = None
     ids = label.ids if label is not None and label.dim == 1 else fixed(shape[1])
+    if label is not None and groups:
+        _in_groups(flow, node, ids, groups, equals=OFFSETS)
     _affine(flow, vectors, ids)
     flow.channels[module_of(node)] = ids
     return label
@@ -154,21 +158,6 @@ def layer_norm(flow: Flow, node: Node) -> Label | None:
             flow.tie_weight(str(name), dim, ids)
     if label is not None and label.dim == len(shape) - 1 and normalized == 1:
         flow.channels[module_of(node)] = label.ids
-    return label
-
-
-def group_norm(flow: Flow, node: Node) -> Label | None:
-    """GroupNorm: groups stay equally large, like those of a grouped convolution."""
-    source, groups = node.args[0], int(node.args[1])  # type: ignore[arg-type]
-    label, shape = flow.label(source), shape_of(source)
-    if label is not None and label.dim != 1:
-        flow.hold(source, f"{place(node)} takes statistics across the channels of this axis")
-        label = None
-    ids = label.ids if label is not None else fixed(shape[1])
-    if label is not None:
-        _in_groups(flow, node, ids, groups, equals=OFFSETS)
-    _affine(flow, node.args[2:4], ids)
-    flow.channels[module_of(node)] = ids
     return label
 
 
@@ -200,10 +189,6 @@ def _affine(flow: Flow, vectors: Any, ids: Ids) -> None:
         elif isinstance(vector, Node):
             flow.hold(vector, "it scales a normalisation")
             flow.couplings.freeze(ids, "its normalisation is scaled by a computed tensor")
-
-
-def _add_bias(flow: Flow, bias: Any, writes: Ids) -> None:
-    _affine(flow, [bias], writes)
 
 
 def _channels(flow: Flow, node: Node, source: Any, dim: int) -> Ids:

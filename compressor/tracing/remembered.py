@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from compressor.graph.across import packet_of
-from compressor.graph.program import module_of
+from compressor.graph.program import argument, module_of, packet_of
 from compressor.tracing.couplings import Ids
-from compressor.tracing.data import argument
 from compressor.tracing.flow import Flow
 
 aten = torch.ops.aten

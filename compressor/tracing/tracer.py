@@ -16,7 +16,6 @@ from compressor.graph.program import example_of, export
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
-from compressor.inputs.tensors import first_names, named_tensors
 from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
@@ -66,18 +65,15 @@ def _traced(
     model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
 ) -> Graph:
     program = export(private_copy(model), inputs)
-    tensors = dict(reversed(list(named_tensors(model))))
-    first = first_names(model)
-    distinct = {name: tensors[name] for name in dict.fromkeys(first.values())}
-    facts, keep, release = _facts(model, distinct, first), names_of(keep), tuple(release)
-    fixed = {first[name] for name in untrained(model)}
+    tensors, keep, release = Tensors.of(model), names_of(keep), tuple(release)
+    fixed = {tensors.first[name] for name in untrained(model)}
 
     def read(refused: Refused) -> Reading:
-        flow = propagate(program, distinct, refused)
+        flow = propagate(program, tensors.shapes, refused)
         layers = {use.weight: use.module for use in flow.uses}
         hold(flow, fixed - released(fixed, layers, release))
         numbering = number(flow)
-        return Reading(flow, numbering, assemble(flow, facts, numbering))
+        return Reading(flow, numbering, assemble(flow, tensors, numbering))
 
     reading = _lively(read, {})
     rest = _uncounted(model, reading.flow, reading.graph, inputs)
@@ -178,20 +174,6 @@ def _refuse_aliases(model: nn.Module) -> None:
                 "be cut without the other, nor be counted once: tie them by assigning the same "
                 "nn.Parameter, or give one a copy"
             )
-
-
-def _facts(
-    model: nn.Module, tensors: dict[str, Tensor], first: dict[str, str]
-) -> dict[str, Tensors]:
-    trainable = {name for name, _ in model.named_parameters()}
-    return {
-        name: Tensors(
-            itemsize=tensor.element_size(),
-            trainable=name in trainable,
-            aliases=tuple(a for a, f in first.items() if f == name and a != name),
-        )
-        for name, tensor in tensors.items()
-    }
 
 
 def _uncounted(model: nn.Module, flow: Flow, graph: Graph, inputs: Sequence[Tensor]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from compressor.counting.measuring import measure
-from compressor.graph import across
+from compressor.graph import operations
 from compressor.graph.graph import Graph
+from compressor.graph.kinds import ACROSS, Kind
 from compressor.graph.structure import Structure
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masking import Masked
 from compressor.surgery.proof import verify
-from compressor.tracing import data, layers, walk
 from compressor.tracing.tracer import trace
 from compressor.tracing.trial import randomised
 
@@ -127,16 +126,16 @@ def test_the_largest_few_channels_have_to_be_there(few: Callable[[Tensor], Tenso
 
 
 def test_tracer_and_masked_original_agree_on_what_looks_across() -> None:
-    kept = {data.reduction, data.ranked, data.along_one, layers.layer_norm, layers.group_norm}
-    rules: dict[Any, Any] = dict(walk.RULES)
-    assert {packet for packet, rule in rules.items() if rule in kept} == across.ALL
-    for packet in across.ALL:
-        for name in packet.overloads():
-            node = torch.fx.Graph().call_function(getattr(packet, name))
-            rule = walk._rule(node)
-            assert across.looks_across(node) == (rule in kept)
-            if rule not in kept:
-                assert rule is data.pointwise
+    """Both go by the kind; the forms of `max` and `min` that are entry by entry are of another."""
+    for row in operations.TABLE:
+        for name in row.names.split() if row.kind in ACROSS else ():
+            packet = getattr(torch.ops.aten, name)
+            kinds = {
+                form: operations.operation_of(getattr(packet, form)) for form in packet.overloads()
+            }
+            other = {form for form, found in kinds.items() if found.kind not in ACROSS}
+            assert other == ({"other", "out"} if name in ("max", "min") else set())
+            assert all(kinds[form].kind is Kind.POINTWISE for form in other)
 
 
 def test_over_the_kept_entries_alone() -> None:
@@ -146,7 +145,7 @@ def test_over_the_kept_entries_alone() -> None:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     masked = Masked(graph, structure, tensors)
     seen = [
-        across.looks_across(node)
+        operations.operation_of(node.target).kind in ACROSS
         for node in masked.program.graph.nodes
         if node.op == "call_function" and masked._reduced(node) is not None
     ]

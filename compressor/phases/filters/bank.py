@@ -13,34 +13,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.fx import Node
 from torch.nn.modules.conv import _ConvNd
 
-from compressor.graph.across import packet_of
 from compressor.graph.graph import Graph, Site, Weight
-from compressor.graph.program import Program, module_of
-from compressor.tracing.flow import shape_of
+from compressor.graph.kinds import Kind, Zeros
+from compressor.graph.operations import operation_of
+from compressor.graph.program import Program, in_place, module_of, shape_of
 
-aten = torch.ops.aten
+_MOVED = (Kind.BATCH_NORM, Kind.VIEWS, Kind.MOVES, Kind.COPIES)
 
-_PER_CHANNEL = {
-    aten.batch_norm,
-    aten.instance_norm,
-    aten.view,
-    aten.reshape,
-    aten.unsqueeze,
-    aten.squeeze,
-    aten.expand,
-    aten.mul,
-    aten.add,
-    aten.contiguous,
-    aten.clone,
-    aten.to,
-    aten._to_copy,  # noqa: SLF001 - PyTorch's name of it
-}
-"""What a normalisation that belongs to filters may consist of: a channel stays by itself."""
+
+def _per_channel(node: Node) -> bool:
+    """Whether a normalisation that belongs to filters may run this: a channel stays by itself."""
+    row = operation_of(node.target)
+    numbers = [a for a in node.args[:2] if not isinstance(a, Node)]
+    summed = row.zeros is Zeros.SUM and not any(numbers)
+    apart = summed or row.zeros is Zeros.PRODUCT or row.kind in _MOVED
+    return apart and not in_place(node)
 
 
 @dataclass(frozen=True)
@@ -184,7 +175,7 @@ class _Reader:
         while waiting:
             reader = waiting.pop(0)
             outside = [a for a in reader.all_input_nodes if a not in region]
-            if packet_of(reader) not in _PER_CHANNEL or not all(map(self._vector, outside)):
+            if not _per_channel(reader) or not all(map(self._vector, outside)):
                 return None
             region.update((reader, *self._above(outside)))
             inner = {user for user in reader.users if _within(module_of(user), module)}
@@ -192,8 +183,9 @@ class _Reader:
             if len(inner) < len(reader.users):
                 exits.append(reader)
         region.remove(node)
-        normalises = any(packet_of(n) in (aten.batch_norm, aten.instance_norm) for n in region)
-        if len(exits) != 1 or not normalises or _slim(self.model.get_submodule(module)):
+        kinds = {operation_of(inner.target).kind for inner in region}
+        slim = _slim(self.model.get_submodule(module))
+        if len(exits) != 1 or Kind.BATCH_NORM not in kinds or slim:
             return None
         return _Region(module, frozenset(region), exits[0])
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import torch
 from torch.fx import Node
 
 from compressor.graph.graph import Dim, Graph
+from compressor.graph.program import in_place
 from compressor.phases.filters.rules import Flow, flow_of
 from compressor.phases.filters.uncoupled import Bools, Split
 
@@ -61,7 +61,7 @@ def steps(split: Split) -> tuple[Step, ...]:
         step = writer.step(node, [known[a.name] for a in operands if a.name in known], filled)
         if step is not None:
             known[node.name] = step
-        if _in_place(node):
+        if in_place(node):
             latest[cast("Node", node.args[0])] = node
     return tuple(known.values())
 
@@ -89,7 +89,8 @@ class _Writer:
         units = self._units(node, sources)
         if units is None and not names:
             return None
-        flow = Flow.MIXES if units is None else flow_of(node, set(names))
+        labelled = {step.name for step in sources if step.units.any()}
+        flow = Flow.MIXES if units is None else flow_of(node, labelled)
         entry = self.entries.get(node.name)
         carriers = names
         if entry is not None:
@@ -132,8 +133,3 @@ def _owners(graph: Graph, dim: Dim) -> Bools:
     found = np.zeros(graph.units, dtype=bool)
     found[dim.owner[dim.owner >= 0]] = True
     return found
-
-
-def _in_place(node: Node) -> bool:
-    target = node.target
-    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable  # noqa: SLF001

@@ -1,18 +1,15 @@
-"""What an operation does with channels that are zero: the table that reachability runs on."""
+"""What an operation does with channels that are zero: the rules that reachability runs on."""
 
 from __future__ import annotations
 
 import operator
 from enum import Enum, auto
-from typing import Any, cast
 
-import torch
 from torch.fx import Node
 
-from compressor.graph import across
-from compressor.tracing.data import argument
-
-aten = torch.ops.aten
+from compressor.graph.kinds import ENTRYWISE, Kind, Zeros
+from compressor.graph.operations import Row, operation_of
+from compressor.graph.program import argument
 
 
 class Flow(Enum):
@@ -30,34 +27,14 @@ class Flow(Enum):
     """A convolution or linear layer whose filters are known."""
 
 
-def _each(names: str) -> set[Any]:
-    return {getattr(aten, name) for name in names.split() if hasattr(aten, name)}
+_APART = ENTRYWISE | {Kind.BATCH_NORM, Kind.PADS}
+"""Kinds that keep channels apart, and of which a row says what becomes of zeros."""
 
-
-_ZERO_TO_ZERO = _each(
-    "relu relu_ relu6 relu6_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu silu_ "
-    "mish mish_ tanh tanh_ hardswish hardswish_ hardtanh hardtanh_ prelu _prelu_kernel softsign "
-    "softshrink hardshrink abs neg negative square sqrt sign sin asin atan sinh asinh erf expm1 "
-    "log1p floor ceil round trunc nan_to_num clone contiguous to _to_copy detach detach_ alias "
-    "type_as lift_fresh_copy dropout dropout_ feature_dropout feature_dropout_"
+_MOVING = frozenset(
+    {Kind.VIEWS, Kind.SHAPED, Kind.MOVES, Kind.SHUFFLES, Kind.JOINS, Kind.STACKS, Kind.CUTS}
+    | {Kind.SELECTS, Kind.PICKS, Kind.WINDOWS, Kind.REDUCES, Kind.COPIES}
 )
-_MOVES = _each(
-    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute transpose t numpy_T "
-    "movedim moveaxis swapaxes swapdims expand repeat tile flip pixel_shuffle pixel_unshuffle "
-    "adjoint mT view_as reshape_as chunk split split_with_sizes tensor_split slice narrow select "
-    "unbind roll cat concat concatenate stack "
-    "max_pool1d avg_pool1d adaptive_avg_pool1d max_pool2d avg_pool2d adaptive_avg_pool2d "
-    "max_pool3d avg_pool3d adaptive_avg_pool3d upsample_nearest1d upsample_linear1d "
-    "upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d "
-    "upsample_nearest3d upsample_trilinear3d reflection_pad1d reflection_pad2d reflection_pad3d "
-    "replication_pad1d replication_pad2d replication_pad3d"
-)
-_REDUCES = _each("mean sum amax amin max min var std linalg_vector_norm norm")
-_SUMS = _each("add add_ sub sub_ subtract rsub maximum minimum")
-_PRODUCTS = _each("mul mul_ multiply")
-_QUOTIENTS = _each("div div_ divide true_divide")
-_PADS = _each("constant_pad_nd pad")
-_CHANNEL_BY_CHANNEL = _each("batch_norm instance_norm") | _ZERO_TO_ZERO | _SUMS | _QUOTIENTS | _PADS
+"""Kinds that leave zeros zeros unless a row says otherwise."""
 
 
 def flow_of(node: Node, labelled: set[str]) -> Flow:
@@ -68,30 +45,25 @@ def flow_of(node: Node, labelled: set[str]) -> Flow:
         labelled: Names of the operations whose channels are known; others make constants, for all
             that is known.
     """
-    target = cast("Any", node.target)
-    packet = across.packet_of(node)
-    if packet in _PRODUCTS:
+    row = operation_of(node.target)
+    if row.zeros is Zeros.PRODUCT:
         return Flow.SCALES
-    if _keeps_zero(node, packet, labelled):
+    if node.target is operator.getitem or _keeps_zero(node, row, labelled):
         return Flow.KEEPS
-    pointwise = torch.Tag.pointwise in getattr(target, "tags", ())
-    return Flow.FILLS if pointwise or packet in _CHANNEL_BY_CHANNEL else Flow.MIXES
+    return Flow.FILLS if row.kind in _APART else Flow.MIXES
 
 
-def _keeps_zero(node: Node, packet: Any, labelled: set[str]) -> bool:
+def _keeps_zero(node: Node, row: Row, labelled: set[str]) -> bool:
     """Whether channels stay apart and those that are zero in all operands stay zero."""
-    if packet in _SUMS or (packet in _REDUCES and across.entrywise(node.target)):
+    if row.zeros is Zeros.SUM:
         return _all_labelled(node, labelled)
-    if node.target is operator.getitem or packet in _MOVES | _REDUCES:
-        return True
-    if packet in _ZERO_TO_ZERO:
-        return _around_zero(node)
-    if packet in _QUOTIENTS:
+    if row.zeros is Zeros.QUOTIENT:
         return not (isinstance(node.args[1], Node) and node.args[1].name in labelled)
-    if packet in _PADS:
+    if row.kind is Kind.PADS:
         zero = not argument(node, "value", 0)
         return zero and argument(node, "mode", "constant") == "constant"
-    return False
+    stay = row.kind in _MOVING if row.zeros is None else row.zeros is Zeros.STAY
+    return stay and _around_zero(node)
 
 
 def _around_zero(node: Node) -> bool:

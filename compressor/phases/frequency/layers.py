@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from compressor.graph.program import module_of
+from compressor.graph.operations import operation_of
+from compressor.graph.program import argument, module_of, shape_of
 from compressor.phases.frequency.flow import end, rows_of, state_of, tie_vector
-from compressor.tracing.data import argument
-from compressor.tracing.flow import Flow, Labels, fixed, shape_of
+from compressor.tracing.flow import Flow, Labels, fixed
 from compressor.tracing.labels import Label
 
 
@@ -78,21 +78,14 @@ def _columns(flow: Flow, node: Node, name: str, dim: int, label: Label) -> None:
     end(flow, node, label)
 
 
-def batch_norm(flow: Flow, node: Node) -> Label | None:
-    """BatchNorm and InstanceNorm: where rows are what it normalises, its vectors are theirs."""
+def channel_norm(flow: Flow, node: Node) -> Label | None:
+    """Batch, instance and group norm: where rows are what it normalises, its vectors are theirs.
+
+    How many rows the groups of a GroupNorm allow is found by running it.
+    """
     label = rows_of(flow, node.args[0])
     if label is not None and label.dim == 1:
-        for vector in node.args[1:5]:
-            tie_vector(flow, vector, label.ids)
-        flow.channels[module_of(node)] = label.ids
-    return label
-
-
-def group_norm(flow: Flow, node: Node) -> Label | None:
-    """GroupNorm, as `batch_norm`; how many rows its groups allow is found by running it."""
-    label = rows_of(flow, node.args[0])
-    if label is not None and label.dim == 1:
-        for name in ("weight", "bias"):
+        for name in ("weight", "bias", "running_mean", "running_var"):
             tie_vector(flow, argument(node, name), label.ids)
         flow.channels[module_of(node)] = label.ids
     return label
@@ -120,9 +113,9 @@ def prelu(flow: Flow, node: Node) -> Label | None:
     return label
 
 
-def pooling(flow: Flow, node: Node, spatial: int) -> Labels:
-    """Pooling and resampling end rows among the last `spatial` dimensions."""
-    label = rows_of(flow, node.args[0])
+def pooling(flow: Flow, node: Node) -> Labels:
+    """Pooling and resampling end rows among the last dimensions."""
+    label, spatial = rows_of(flow, node.args[0]), operation_of(node.target).spatial
     pair = isinstance(node.meta.get("val"), list | tuple)
     place = -1 if label is None else label.dim - (len(shape_of(node.args[0])) - spatial)
     end(flow, node, label if place >= 0 else None)

@@ -8,11 +8,11 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
+from compressor.graph.program import argument, dims_of, shape_of
 from compressor.phases.frequency.flow import RowFlow, rows_of, state_of
-from compressor.tracing import data
 from compressor.tracing.couplings import Ids
-from compressor.tracing.data import argument
-from compressor.tracing.flow import Flow, Labels, fixed, shape_of
+from compressor.tracing.data import moved
+from compressor.tracing.flow import Flow, Labels, fixed
 from compressor.tracing.labels import Label, along, spread, varying
 
 
@@ -90,13 +90,8 @@ def movement(flow: Flow, node: Node) -> Labels:
     label = flow.label(source)
     if label is None:
         return None
-    ids, views = spread(label, shape_of(source)), data._VIEWS  # noqa: SLF001 - the same views
-    target: Any = node.target
-    if target in views:
-        moved: Any = ids.reshape(shape_of(node))
-    else:
-        moved = target(ids, *node.args[1:], **node.kwargs)
-    return _settled(moved) if isinstance(moved, Tensor) else [_settled(part) for part in moved]
+    after = moved(node, spread(label, shape_of(source)))
+    return _settled(after) if isinstance(after, Tensor) else [_settled(part) for part in after]
 
 
 def _settled(ids: Tensor) -> Label | None:
@@ -113,7 +108,7 @@ def cutting(flow: Flow, node: Node) -> Labels:
     label, rank = rows_of(flow, node.args[0]), len(shape_of(node.args[0]))
     if label is None:
         return movement(flow, node)
-    if label.dim in data._dims(node, rank) and not _whole(node, label):  # noqa: SLF001 - the same
+    if label.dim in dims_of(node, rank) and not _whole(node, label):
         value: Any = node.meta.get("val")
         pieces: list[Label | None] = (
             [None for _ in value] if isinstance(value, list | tuple) else []

@@ -9,47 +9,30 @@ ends, and nothing behind it is sliced.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-import torch
-
+from compressor.graph.kinds import Kind
 from compressor.phases.frequency import layers, moves
 from compressor.tracing import data
 from compressor.tracing.data import Rule
 
-
-def _each(names: str, rule: Rule) -> dict[Any, Rule]:
-    return {getattr(torch.ops.aten, name): rule for name in names.split()}
-
-
-RULES: dict[Any, Rule] = {
-    **_each("conv1d conv2d conv3d", partial(layers.convolution, transposed=False)),
-    **_each(
-        "conv_transpose1d conv_transpose2d conv_transpose3d",
-        partial(layers.convolution, transposed=True),
-    ),
-    **_each("linear", partial(layers.product, out_dim=0)),
-    **_each("matmul mm", partial(layers.product, out_dim=1)),
-    **_each("batch_norm instance_norm", layers.batch_norm),
-    **_each("layer_norm rms_norm", layers.layer_norm),
-    **_each("group_norm", layers.group_norm),
-    **_each("prelu _prelu_kernel", layers.prelu),
-    **_each("cat concat concatenate", moves.concatenate),
-    **_each("stack", moves.stack),
-    **_each(
-        "chunk split split_with_sizes tensor_split slice narrow select unbind roll", moves.cutting
-    ),
-    **_each("view_as reshape_as", moves.movement),
-    **_each("glu index_select gather index", moves.opaque),
+RULES: Mapping[Kind, Rule] = {
+    **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), moves.pointwise),
+    **dict.fromkeys((Kind.VIEWS, Kind.SHAPED, Kind.MOVES), moves.movement),
+    **dict.fromkeys((Kind.CUTS, Kind.SELECTS, Kind.PICKS), moves.cutting),
+    Kind.JOINS: moves.concatenate,
+    Kind.STACKS: moves.stack,
+    Kind.PADS: data.padding,
+    Kind.WINDOWS: layers.pooling,
+    Kind.REDUCES: data.reduction,
+    Kind.SCANS: data.along_one,
+    Kind.LAYER_NORM: layers.layer_norm,
+    **dict.fromkeys((Kind.GROUP_NORM, Kind.BATCH_NORM), layers.channel_norm),
+    Kind.PRELU: layers.prelu,
+    Kind.CONVOLUTION: partial(layers.convolution, transposed=False),
+    Kind.TRANSPOSED: partial(layers.convolution, transposed=True),
+    Kind.LINEAR: partial(layers.product, out_dim=0),
+    Kind.PRODUCT: partial(layers.product, out_dim=1),
 }
-"""Rules of rows; an operation that is not here is read by the rule of its kind (`kind`)."""
-
-KINDS: dict[Any, Any] = {
-    data.movement: moves.movement,
-    data.pointwise: moves.pointwise,
-    data.reduction: data.reduction,
-    data.along_one: data.along_one,
-    data.padding: data.padding,
-}
-"""The rule of rows for a rule of channels."""
+"""The rule of rows for every kind; what is of another ends them."""

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import Node
 
-from compressor.graph.across import packet_of
-from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Weight
+from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site
+from compressor.graph.operations import operation_of
 from compressor.graph.program import Program, example_of, export
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
-from compressor.inputs.tensors import first_names, named_tensors
 from compressor.phases.frequency.flow import RowFlow
-from compressor.phases.frequency.layers import pooling
-from compressor.phases.frequency.moves import opaque, pointwise
-from compressor.phases.frequency.rules import KINDS, RULES
-from compressor.tracing import data, walk
+from compressor.phases.frequency.moves import opaque
+from compressor.phases.frequency.rules import RULES
+from compressor.tracing import data
+from compressor.tracing.axes import Tensors
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Labels
@@ -72,11 +68,9 @@ def trace_rows(model: nn.Module, example: Example | None = None, *, dim: int = 2
     inputs = example_of(model, example)
     with randomness.preserved():
         program = export(private_copy(model), inputs)
-    tensors = dict(reversed(list(named_tensors(model))))
-    first = first_names(model)
-    shapes = {name: tuple(tensors[name].shape) for name in dict.fromkeys(first.values())}
-    flow = _walk(program, shapes, inputs[0].shape[dim], dim)
-    return RowGraph(dim, _graph(model, flow, tensors, first), dict(flow.normalised), _gates(flow))
+    tensors = Tensors.of(model)
+    flow = _walk(program, tensors.shapes, inputs[0].shape[dim], dim)
+    return RowGraph(dim, _graph(flow, tensors), dict(flow.normalised), _gates(flow))
 
 
 def _walk(program: Program, shapes: dict[str, tuple[int, ...]], count: int, dim: int) -> RowFlow:
@@ -112,39 +106,21 @@ def _labels(flow: RowFlow, node: Node) -> Labels:
 
 
 def _rule(node: Node) -> Rule:
-    target: Any = node.target
-    if target is data.GETITEM:
+    if node.target is data.GETITEM:
         return data.item
-    packet = packet_of(node)
-    if target not in walk.OVERLOADS and packet in RULES:
-        return RULES[packet]
-    plain = walk.OVERLOADS.get(target, walk.RULES.get(packet))
-    if isinstance(plain, partial) and plain.func is data.pooling:
-        return partial(pooling, spatial=int(plain.keywords["spatial"]))
-    if plain is not None:
-        return KINDS.get(plain, opaque)
-    return pointwise if torch.Tag.pointwise in getattr(target, "tags", ()) else opaque
+    return RULES.get(operation_of(node.target).kind, opaque)
 
 
-def _graph(
-    model: nn.Module, flow: RowFlow, tensors: Mapping[str, Tensor], first: Mapping[str, str]
-) -> Graph:
+def _graph(flow: RowFlow, tensors: Tensors) -> Graph:
     """The weights in terms of rows, in the form that `compressor.surgery.cutting.cut` takes."""
     row_of = _row_of(flow)
-    trainable = {name for name, _ in model.named_parameters()}
 
     def owned(name: str, dim: int, size: int) -> Dim:
         ids = flow.owners.get((name, dim))
         return Dim(np.full(size, ALWAYS, np.int64) if ids is None else row_of[ids])
 
     weights = {
-        name: Weight(
-            name,
-            tuple(owned(name, dim, size) for dim, size in enumerate(shape)),
-            tensors[name].element_size(),
-            name in trainable,
-            tuple(a for a, f in first.items() if f == name and a != name),
-        )
+        name: tensors.weight(name, tuple(owned(name, dim, size) for dim, size in enumerate(shape)))
         for name, shape in flow.shapes.items()
     }
     sites = tuple(

@@ -180,3 +180,16 @@ def test_a_graph_that_has_lost_its_program_is_refused() -> None:
     smaller = restrict(Structure(graph, np.arange(graph.units) > 0))
     with pytest.raises(ValueError, match="trace the smaller model anew"):
         split(model, smaller)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_a_norm_that_adds_a_number_is_not_the_filters(shift: float) -> None:
+    """It would leave the number where a filter is gone."""
+
+    class Shifted(nn.BatchNorm2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - its name in torch
+            return super().forward(input) + shift
+
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), Shifted(8), nn.Conv2d(8, 4, 3))
+    graph = trace(model, torch.randn(1, 1, 8, 8))
+    assert banks(model, graph)[0].norms == (() if shift else ("1",))

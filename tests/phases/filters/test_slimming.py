@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from compressor import measure, trace
 from compressor.errors import VerificationError
@@ -20,6 +21,7 @@ from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import Slim, ports
 from compressor.phases.filters.uncoupled import split
 from compressor.run.descent import cost
+from compressor.tracing.trial import randomised
 from models import BCResNetASC
 from tests.helpers.filter_nets import NETS, empty, inputs_of, network, slimmed
 
@@ -210,3 +212,36 @@ def test_in_place_sums_and_activations() -> None:
         structure = drawn(reach, seed, 0.6)
         slim = slimmed(model, parts, structure)
         assert verify(model, parts, structure, slim, inputs_of(model)) < 1e-11
+
+
+class Centred(nn.Module):
+    """A depthwise convolution less a statistic across its channels, beside the trunk it reads."""
+
+    def __init__(self, statistic: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.each = nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.mixed, self.plain = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+        self.statistic = statistic
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.each(x)
+        return self.mixed(y - self.statistic(y)) + self.plain(x)
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        lambda y: y.mean(1, keepdim=True),
+        lambda y: y.max(1, keepdim=True)[0],
+        lambda y: torch.var_mean(y, 1, keepdim=True)[1],
+    ],
+)
+def test_what_is_zero_is_not_zero_less_a_statistic(statistic: Callable[[Tensor], Tensor]) -> None:
+    model, x = randomised(Centred(statistic)), torch.randn(1, 1, 6, 6)
+    parts = split(model, trace(model, x))
+    keep = np.ones(parts.graph.units, dtype=bool)
+    each = [bank.name for bank in parts.banks].index("each")
+    keep[parts.numbers[each].filters[2]] = False
+    structure = Reach(parts).closed(keep)
+    assert verify(model, parts, structure, slimmed(model, parts, structure), (x,)) < 1e-9

@@ -1,0 +1,274 @@
+"""The one table of PyTorch's operations: what each does to channels, zeros, counts and integers.
+
+A row says of its operations all that anyone asks: the tracer of channels and that of rows what
+becomes of a dimension, the masked original what looks across one, the counter what multiplies
+nothing, the filters what stays zero, the networks of integers what keeps or rounds values. Adding
+an operation is a row, or its name in one. What no row can say (how arguments are read) is a rule
+for its `Kind`, which every room keeps for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+from compressor.graph.kinds import ENTRYWISE, MULTIPLYING, Kind, Positions, Rounding, Sign, Zeros
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is true of some operations of PyTorch.
+
+    Attributes:
+        names: Their names in `torch.ops.aten`, between spaces: ``relu`` for all forms of one,
+            ``max.other`` for a form that is not what the others are.
+        kind: What they do with dimensions.
+        zeros: What becomes of channels that are zero; None for what the kind does anyway.
+        rounding: What they do with values on a grid.
+        sign: When their results are not negative.
+        spatial: How many last dimensions `Kind.WINDOWS` works on.
+        positions: Which results of `Kind.REDUCES` are positions.
+    """
+
+    names: str
+    kind: Kind
+    zeros: Zeros | None = None
+    rounding: Rounding = Rounding.LEFT
+    sign: Sign = Sign.UNKNOWN
+    spatial: int = 0
+    positions: Positions = Positions.SECOND
+
+    @property
+    def free(self) -> bool:
+        """Whether they surely hold no convolution and no matrix product."""
+        return self.kind not in MULTIPLYING
+
+
+_ENTRYWISE = (
+    Row("relu relu6", Kind.POINTWISE, Zeros.STAY, Rounding.CUT, Sign.NEVER),
+    Row("hardtanh", Kind.POINTWISE, Zeros.STAY, Rounding.CUT, Sign.LIMITED),
+    Row("clamp_min", Kind.POINTWISE, None, Rounding.CUT, Sign.LIMITED),
+    Row("clamp", Kind.POINTWISE, sign=Sign.LIMITED),
+    Row("sigmoid hardsigmoid", Kind.POINTWISE, None, Rounding.JOINED, Sign.NEVER),
+    Row("exp", Kind.POINTWISE, sign=Sign.NEVER),
+    Row(
+        "leaky_relu elu gelu silu mish tanh hardswish", Kind.POINTWISE, Zeros.STAY, Rounding.JOINED
+    ),
+    Row(
+        "selu celu softshrink hardshrink abs neg negative square sqrt sign sin asin atan sinh "
+        "asinh erf expm1 log1p floor ceil round trunc nan_to_num",
+        Kind.POINTWISE,
+        Zeros.STAY,
+    ),
+    Row("prelu _prelu_kernel", Kind.PRELU, Zeros.STAY),
+    Row("add", Kind.POINTWISE, Zeros.SUM, Rounding.PAIR, Sign.KEPT),
+    # Of all forms of `max` and `min` those of two tensors alone are entry by entry.
+    Row(
+        "sub subtract rsub maximum minimum max.other max.out min.other min.out",
+        Kind.POINTWISE,
+        Zeros.SUM,
+    ),
+    Row("mul", Kind.POINTWISE, Zeros.PRODUCT, Rounding.PAIR, Sign.KEPT),
+    Row("multiply", Kind.POINTWISE, Zeros.PRODUCT),
+    Row("div divide true_divide", Kind.POINTWISE, Zeros.QUOTIENT),
+    # PyTorch does not mark these as entry by entry. `expand_as` broadcasts to the other operand,
+    # whose channels it takes where its own size is one.
+    Row(
+        "log_sigmoid softplus float_power masked_fill expand_as "
+        "zeros_like ones_like full_like rand_like randn_like empty_like",
+        Kind.POINTWISE,
+    ),
+    Row("contiguous clone", Kind.COPIES, rounding=Rounding.MOVED),
+    Row("to _to_copy detach alias lift_fresh_copy type_as", Kind.COPIES),
+    Row("dropout feature_dropout", Kind.DROPOUT, Zeros.STAY, Rounding.DROPPED),
+    # In training these put another value in the place of what they drop.
+    Row("alpha_dropout feature_alpha_dropout", Kind.DROPOUT, Zeros.FILLED, Rounding.DROPPED),
+)
+
+_MOVING = (
+    Row("new_zeros new_ones new_full new_empty", Kind.MAKES),
+    Row("view reshape _unsafe_view", Kind.VIEWS, rounding=Rounding.MOVED),
+    Row("view_as reshape_as", Kind.SHAPED),
+    Row(
+        "flatten unflatten squeeze unsqueeze permute transpose expand flip pixel_shuffle",
+        Kind.MOVES,
+        rounding=Rounding.MOVED,
+    ),
+    # Here too values stay what they are; integers were never tried on these.
+    Row(
+        "t numpy_T movedim moveaxis swapaxes swapdims adjoint mT repeat tile repeat_interleave "
+        "pixel_unshuffle",
+        Kind.MOVES,
+    ),
+    # Bits as another type, and numbers that a tensor holds.
+    Row("view.dtype repeat_interleave.Tensor repeat_interleave.self_Tensor", Kind.REINTERPRETS),
+    Row("channel_shuffle", Kind.SHUFFLES, rounding=Rounding.MOVED),
+    Row("native_channel_shuffle", Kind.SHUFFLES),
+    Row("cat", Kind.JOINS, rounding=Rounding.JOINED, sign=Sign.KEPT),
+    Row("concat concatenate", Kind.JOINS),
+    Row("stack", Kind.STACKS),  # followed along rows, not yet along channels
+    Row("slice narrow", Kind.CUTS, rounding=Rounding.MOVED),
+    Row("chunk split split_with_sizes tensor_split", Kind.CUTS),
+    Row("select", Kind.SELECTS, rounding=Rounding.MOVED),
+    Row("index_select", Kind.PICKS, rounding=Rounding.MOVED),
+    Row("unbind roll", Kind.PICKS),
+    Row("glu", Kind.GATES),
+    Row("constant_pad_nd pad", Kind.PADS),
+)
+
+_WINDOWS = (
+    Row("max_pool1d", Kind.WINDOWS, rounding=Rounding.MOVED, spatial=1),
+    Row("max_pool2d", Kind.WINDOWS, rounding=Rounding.MOVED, spatial=2),
+    Row("max_pool3d", Kind.WINDOWS, rounding=Rounding.MOVED, spatial=3),
+    Row("avg_pool1d adaptive_avg_pool1d", Kind.WINDOWS, rounding=Rounding.AVERAGED, spatial=1),
+    Row("avg_pool2d adaptive_avg_pool2d", Kind.WINDOWS, rounding=Rounding.AVERAGED, spatial=2),
+    Row(
+        "adaptive_max_pool1d upsample_nearest1d upsample_linear1d reflection_pad1d "
+        "replication_pad1d",
+        Kind.WINDOWS,
+        spatial=1,
+    ),
+    Row(
+        "adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d upsample_bilinear2d "
+        "upsample_bicubic2d _upsample_nearest_exact2d reflection_pad2d replication_pad2d",
+        Kind.WINDOWS,
+        spatial=2,
+    ),
+    Row(
+        "avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d "
+        "upsample_trilinear3d reflection_pad3d replication_pad3d",
+        Kind.WINDOWS,
+        spatial=3,
+    ),
+)
+
+_ACROSS = (
+    Row("mean", Kind.REDUCES, rounding=Rounding.AVERAGED),
+    Row(
+        "sum nansum prod var std amax amin max min any all linalg_vector_norm norm median "
+        "nanmedian mode kthvalue",
+        Kind.REDUCES,
+    ),
+    Row("logsumexp", Kind.REDUCES, Zeros.FILLED),  # of zeros: the logarithm of their number
+    Row("var_mean std_mean aminmax", Kind.REDUCES, positions=Positions.NONE),
+    Row("argmax argmin", Kind.REDUCES, positions=Positions.ONLY),
+    Row("topk sort", Kind.RANKS),
+    Row("softmax", Kind.SCANS, sign=Sign.NEVER),
+    Row("_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin", Kind.SCANS),
+)
+
+_LAYERS = (
+    Row("conv1d conv2d conv3d", Kind.CONVOLUTION),
+    Row("conv_transpose1d conv_transpose2d conv_transpose3d", Kind.TRANSPOSED),
+    Row("linear", Kind.LINEAR),
+    Row("matmul mm", Kind.PRODUCT),
+    Row("bmm", Kind.BATCHED),
+    Row("bilinear", Kind.BILINEAR),
+    Row("gru lstm rnn_relu rnn_tanh", Kind.RECURRENT),
+    Row("embedding", Kind.EMBEDDING),
+    Row("batch_norm instance_norm", Kind.BATCH_NORM),
+    Row("layer_norm rms_norm", Kind.LAYER_NORM),
+    Row("group_norm", Kind.GROUP_NORM),
+)
+
+# The tracer does not follow these; some are what others are made of, which the counter alone sees.
+_FREE = (
+    Row(  # moving and sorting
+        "copy _unsafe_index index take masked_select masked_scatter gather scatter scatter_add "
+        "scatter_reduce slice_scatter select_scatter diagonal_scatter as_strided_scatter index_put "
+        "_unsafe_masked_index _index_put_impl _unsafe_index_put index_add index_copy index_fill "
+        "index_reduce put tril triu im2col col2im diag_embed block_diag rot90 resize set resize_as "
+        "lift nonzero nonzero_static _unique _unique2 unique_dim unique_consecutive "
+        "unique_dim_consecutive bucketize searchsorted isin unsafe_split unsafe_split_with_sizes "
+        "split_copy split_with_sizes_copy unbind_copy unfold_copy view_copy permute_copy "
+        "transpose_copy t_copy squeeze_copy unsqueeze_copy expand_copy slice_copy select_copy "
+        "alias_copy as_strided_copy diagonal_copy detach_copy _conj_copy _pack_padded_sequence "
+        "complex polar",
+        Kind.OPAQUE,
+    ),
+    Row(  # across dimensions
+        "_aminmax count_nonzero trace _cummax_helper _cummin_helper _logcumsumexp histc bincount "
+        "segment_reduce dist allclose is_same_size _is_all_true _is_any_true _local_scalar_dense "
+        "_assert_async _functional_assert_async _assert_tensor_metadata",
+        Kind.OPAQUE,
+    ),
+    Row(  # normalisations and activations
+        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+        "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
+        "cudnn_batch_norm miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm "
+        "native_group_norm _fused_rms_norm native_norm renorm _weight_norm_interface _safe_softmax "
+        "_masked_softmax log_sigmoid_forward rrelu_with_noise native_dropout _thnn_fused_lstm_cell "
+        "_thnn_fused_gru_cell floor_divide _add_relu",
+        Kind.OPAQUE,
+    ),
+    Row(  # pooling, resampling and losses
+        "_adaptive_avg_pool2d _adaptive_avg_pool3d max_pool3d_with_indices fractional_max_pool2d "
+        "fractional_max_pool3d max_unpool2d max_unpool3d _upsample_nearest_exact1d "
+        "_upsample_nearest_exact3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d "
+        "grid_sampler_3d mse_loss smooth_l1_loss huber_loss binary_cross_entropy "
+        "binary_cross_entropy_with_logits nll_loss_forward nll_loss2d_forward",
+        Kind.OPAQUE,
+    ),
+    Row(  # quantisers
+        "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask "
+        "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams "
+        "_fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine "
+        "_fused_moving_avg_obs_fq_helper quantize_per_tensor quantize_per_channel "
+        "quantize_per_tensor_dynamic dequantize int_repr q_scale q_zero_point",
+        Kind.OPAQUE,
+    ),
+    Row(  # new tensors and random numbers
+        "randint_like new_empty_strided bernoulli multinomial normal uniform random exponential "
+        "geometric cauchy log_normal poisson fill zero linspace logspace",
+        Kind.OPAQUE,
+    ),
+)
+
+TABLE = (*_ENTRYWISE, *_MOVING, *_WINDOWS, *_ACROSS, *_LAYERS, *_FREE)
+"""Every operation that something is known about, once; those beside it that PyTorch itself marks as
+entry by entry are known without a row."""
+
+BY_NAME: Mapping[str, Row] = {name: row for row in TABLE for name in row.names.split()}
+
+_MARKED = Row("", Kind.POINTWISE)
+_UNKNOWN = Row("", Kind.UNKNOWN)
+
+
+def operation_of(target: object) -> Row:
+    """What the table says of an operation, by one of its forms.
+
+    Args:
+        target: What a program calls: an overload such as ``torch.ops.aten.add.Tensor``; of anything
+            else nothing is known.
+    """
+    if not isinstance(target, OpOverload):
+        return _UNKNOWN
+    row = _row(target) if target.namespace == "aten" else _UNKNOWN
+    hidden = row.kind in (Kind.OPAQUE, Kind.UNKNOWN)
+    return _MARKED if hidden and torch.Tag.pointwise in target.tags else row
+
+
+def _row(target: OpOverload) -> Row:
+    """The row of a form; of one in place what is as true of it as of the plain one."""
+    name, _, form = target.name().removeprefix("aten::").partition(".")
+    found = BY_NAME.get(f"{name}.{form}") or BY_NAME.get(name)
+    plain = BY_NAME.get(name.removesuffix("_"))
+    if found is not None or plain is None:
+        return found or _UNKNOWN
+    if plain.kind in ENTRYWISE:
+        return Row(name, plain.kind, plain.zeros)
+    return Row(name, Kind.OPAQUE if plain.free else Kind.UNKNOWN)
+
+
+def given(schema: Any, args: Sequence[Any], name: str, default: Any = None) -> Any:
+    """An argument by its name, of a call that gives it by its position or not at all."""
+    for position, declared in enumerate(schema.arguments):
+        if declared.name == name:
+            if position < len(args):
+                return args[position]
+            return declared.default_value if declared.has_default_value() else default
+    return default

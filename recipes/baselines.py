@@ -46,14 +46,14 @@ from recipes.submission.metadata import Description, Submission
 from recipes.training.augment import Augmentation
 from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy
-from recipes.training.training_plans import check_ranges
+from recipes.training.training_plans import Ranges
 
 KERAS_EPS = 1e-7
 """Epsilon of Adam; PyTorch's is 1e-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingBaseline:
+class TrainingBaseline(Ranges):
     """Adam at one rate, no augmentation: the parameter files, `learner_method_parameters: cnn`.
 
     Attributes:
@@ -65,10 +65,6 @@ class TrainingBaseline:
     epochs: int = 200
     batch: int = 16
     lr: float = 1e-3
-
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr"))
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         return ()

@@ -45,7 +45,6 @@ from recipes.submission.metadata import Description, Submission
 from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy
 from recipes.training.paper_plans import Training2021
-from recipes.training.training_plans import check_ranges
 
 YEAR = 2021
 AFTER = ("pruned", "tune", "tune_lr", "round", "round_lr", "teacher", "dense", "nonzero")
@@ -118,9 +117,10 @@ class Config(RecipeSettings):
     nonzero: int = 47_685
 
     def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
+        """Refuse a system of no network."""
         super().__post_init__()
-        check_ranges(self, positive=("members",))
+        if self.members < 1:
+            raise ValueError(f"Config(members={self.members}): members must be above 0 and finite.")
 
 
 def fast(config: Config) -> Config:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Protocol
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -37,39 +37,32 @@ class Plan(Protocol):
         ...
 
 
-def check_ranges(
-    plan: object, *, positive: Sequence[str] = (), not_negative: Sequence[str] = ()
-) -> None:
-    """Refuse settings by which nothing can be trained.
-
-    Args:
-        plan: A dataclass.
-        positive: Fields that must be above 0 and finite.
-        not_negative: Fields that must be at least 0 and finite.
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """Base of plans: numbers by which something can be trained, all finite and at least 0.
 
     Raises:
-        ValueError: If one of them is not.
+        ValueError: If one is not, or `warmup` is not shorter than the whole training.
     """
-    for name in (*positive, *not_negative):
-        value = getattr(plan, name)
-        if not 0 <= value < math.inf or (name in positive and not value):
-            least = "above 0" if name in positive else "at least 0"
+
+    positive: ClassVar[tuple[str, ...]] = ("epochs", "batch", "lr")
+    """Fields that must be above 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse others."""
+        numbers = asdict(self)
+        warmup = numbers.pop("warmup", 0)
+        for name, value in numbers.items():
+            if not 0 <= value < math.inf or (name in self.positive and not value):
+                least = "above 0" if name in self.positive else "at least 0"
+                raise ValueError(
+                    f"{type(self).__name__}({name}={value}): {name} must be {least} and finite."
+                )
+        if not 0 <= warmup < (whole := numbers.get("epochs", 1)):
             raise ValueError(
-                f"{type(plan).__name__}({name}={value}): {name} must be {least} and finite."
+                f"{type(self).__name__}: a warm-up of {warmup:g} in a training of {whole:g} never "
+                "reaches the peak of the learning rate. Make it shorter."
             )
-
-
-def check_warmup(plan: object, warmup: float, whole: float) -> None:
-    """Refuse a warm-up that never ends.
-
-    Raises:
-        ValueError: If it is not shorter than the whole training.
-    """
-    if not 0 <= warmup < whole:
-        raise ValueError(
-            f"{type(plan).__name__}: a warm-up of {warmup:g} in a training of {whole:g} never "
-            "reaches the peak of the learning rate. Make it shorter."
-        )
 
 
 def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0) -> float:
@@ -90,7 +83,7 @@ def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Ranges):
     """Training by AdamW, one warm-up, then a cosine to zero.
 
     Attributes:
@@ -101,9 +94,6 @@ class Training:
         mixup: Alpha of the Beta distribution; 0 for none.
         bands: Widest frequency mask, in mel bands; two are drawn.
         frames: Widest time mask, in frames; two are drawn.
-
-    Raises:
-        ValueError: If nothing can be trained by it.
     """
 
     batch: int = 32
@@ -113,12 +103,6 @@ class Training:
     mixup: float = 0.3
     bands: int = 8
     frames: int = 16
-
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        rest = ("weight_decay", "mixup", "bands", "frames")
-        check_ranges(self, positive=("batch", "lr"), not_negative=rest)
-        check_warmup(self, self.warmup, 1)
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Roll, mask, blend."""

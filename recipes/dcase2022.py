@@ -39,6 +39,7 @@ from models import LinearMoments, Tandem
 from recipes.features.logmel import MELS_2021, MelSettings
 from recipes.judging.memory import peak_entries
 from recipes.running.command import RunContext, run
+from recipes.running.compression import fit
 from recipes.running.conclusion import Outcome, Row, finish, judge, sizes
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes, load
@@ -46,8 +47,6 @@ from recipes.running.settings import RecipeSettings
 from recipes.running.stages import Stage, read_counts, read_network
 from recipes.submission.forms import FORM2022
 from recipes.submission.metadata import Description, Submission
-from recipes.training.epochs import Epochs
-from recipes.training.loop import accuracy
 from recipes.training.paper_plans import Training2022
 from recipes.training.sparse_linear import pretrain
 from recipes.training.training_plans import warmup_cosine
@@ -248,21 +247,14 @@ def check(config: Config, folder: RunFolder) -> None:
 
 def compress(context: RunContext[Config], scenes: Scenes, linear: LinearMoments) -> Result:
     """The tandem: trained, without some rows, without some filters, rounded."""
-    config, validation = context.config, scenes.validation
+    config = context.config
     model = tandem(config, linear)
-    return compressor.fit(
-        model,
-        Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), config.train, seed=config.seed),
+    return fit(
+        context, scenes, model,
         budget=caps(config, model),
         schedule=schedule(config, context.folder),
         optimizer=partial(SGD, momentum=config.train.momentum),
-        val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=context.folder.checkpoint,
-        on_epoch=context.folder.log,
-        fabric=context.fabric,
-        compiler=context.compiler,
-        seed=config.seed,
-    )
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- 3 results
@@ -356,7 +348,7 @@ def main(context: RunContext[Config]) -> None:
     result = compress(context, scenes, linear)
     if context.first:
         cost = cost_of(config, context.folder, result)
-        outcome = judge(context, scenes, [result], config.system(scenes, [result]), STAGES)
+        outcome = judge(context, scenes, [result], STAGES)
         finish(context, outcome, table(outcome, kept, cost), submission_facts(outcome, cost))
 
 

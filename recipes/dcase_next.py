@@ -206,7 +206,7 @@ def train(context: RunContext[Config], percent: int) -> Trained | None:
     if not context.first:
         return None
     cost = cost_of(config, folder, result)
-    outcome = judge(context, scenes, [result], config.system(scenes, [result]), STAGES)
+    outcome = judge(context, scenes, [result], STAGES)
     facts = submission_facts(outcome, settings, cost)
     finish(context, outcome, table(outcome, settings, percent, cost), facts)
     return Trained(percent, outcome, facts)

@@ -102,8 +102,9 @@ def judge(
     context: RunContext[Any],
     scenes: Scenes,
     results: Sequence[Result],
-    system: System,
     stages: Sequence[str],
+    *,
+    independent: bool = False,
 ) -> Outcome:
     """Write the system, then judge it and every stage on the test list.
 
@@ -111,10 +112,12 @@ def judge(
         context: The run.
         scenes: The data.
         results: Results of `fit`, one for each network of the system.
-        system: The system.
         stages: Names of the stages kept on the way, in order.
+        independent: True of networks with one sigmoid a class.
     """
-    folder, test = context.folder, scenes.test
+    folder, test, config = context.folder, scenes.test, context.config
+    networks = tuple(scores_of(result.model) for result in results)
+    system = System(scenes.classes, config.audio, config.mels, config.frames, networks, independent)
     files = ["model"] if len(results) == 1 else [f"model-{k + 1}" for k in range(len(results))]
     lengths = [
         _write_network(folder.path, name, result)

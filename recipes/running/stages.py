@@ -46,6 +46,12 @@ class Counts:
     others: tuple[int, int]
     fused: Cost | None = None
 
+    def stored(self, *, filters: int, others: int) -> Cost:
+        """Non-zero parameters at so many bytes each, those of filters and the others."""
+        all_of, alive = zip(self.filters, self.others, strict=True)
+        size = filters * alive[0] + others * alive[1]
+        return Cost(sum(all_of), sum(alive), self.cost.macs, size)
+
 
 @dataclass(frozen=True)
 class Stage(Plain):

@@ -86,7 +86,6 @@ class DataSet:
 
 
 def _tau(record: int, name: str) -> DataSet:
-    """One of the TAU sets, whose archives hold a folder of the official name."""
     return DataSet(
         folder=name,
         page=f"https://zenodo.org/records/{record}",
@@ -190,7 +189,6 @@ def _archives_of(data_set: DataSet, store: Path) -> dict[str, Archive]:
 
 
 def _recorded(doi: str, store: Path) -> dict[str, Archive]:
-    """The zip archives of a record."""
     listed = pooch.create(store, base_url=f"doi:{doi}/")
     repository = doi_to_repository(doi, headers=REQUESTS_HEADERS, timeout=DEFAULT_TIMEOUT)
     repository.populate_registry(listed)
@@ -209,7 +207,6 @@ def _recorded(doi: str, store: Path) -> dict[str, Archive]:
 
 
 def _unreachable(data_set: DataSet, store: Path, what: str, error: Exception) -> ConnectionError:
-    """Error of what could not be reached, with how to do without."""
     return ConnectionError(
         f"{what} could not be read ({type(error).__name__}: {error}). Call again when the network "
         f"is open: what came already is kept in {store}. Or download the archives from "
@@ -226,7 +223,6 @@ def _announce(
     store: Path,
     console: Console,
 ) -> None:
-    """Say how much will come, and refuse where it does not fit."""
     if not left:
         console.print(
             f"{folder} is complete: all {count} archives were unpacked before.", soft_wrap=True
@@ -279,13 +275,11 @@ def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console:
 
 
 def _checksum(file: Path, archive: Archive) -> str:
-    """A file's checksum, of the kind that its archive has."""
     kind = archive.checksum.partition(":")[0]
     return f"{kind}:{pooch.file_hash(str(file), alg=kind)}"
 
 
 def _unpublished(data_set: DataSet, name: str, archive: Archive, why: str) -> ValueError:
-    """Error of a file that is not the one published."""
     return ValueError(
         f"{name} from {archive.url} is not the file that was published: {why} Call again; if that "
         f"does not help, download it from {data_set.page} by hand."

@@ -202,7 +202,6 @@ def _outcomes(
 
 
 def _outcome(future: Future[T]) -> T | Exception:
-    """Result of a task, or the error that its file caused."""
     try:
         return future.result()
     except (ValueError, OSError) as error:
@@ -210,7 +209,6 @@ def _outcome(future: Future[T]) -> T | Exception:
 
 
 def _bar(console: Console) -> Progress:
-    """Bar of what is done, how fast, and how long it will still take."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -223,14 +221,11 @@ def _bar(console: Console) -> Progress:
 
 
 class _Rate(ProgressColumn):
-    """Files a second."""
-
     def render(self, task: Task) -> Text:
         return TaskProgressColumn.render_speed(task.finished_speed or task.speed)
 
 
 def _report(bad: dict[int, Exception], count: int, on_bad_file: OnBadFile) -> None:
-    """Warn of the bad files or refuse them, all together."""
     lines = [f"  {error}" for error in list(bad.values())[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN} more")

@@ -77,7 +77,6 @@ def read_esc50(
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """`meta/esc50.csv`, its columns checked."""
     need_file(
         path,
         "Give the folder that holds ESC-50's `meta` and `audio`, as unpacked from its archive.",

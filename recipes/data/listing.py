@@ -36,7 +36,6 @@ class Listing:
 
     @property
     def paths(self) -> list[Path]:
-        """Every clip's file."""
         return [self.root / name for name in self.table["file"]]
 
     @property

@@ -139,7 +139,6 @@ def check_labels(rows: pd.DataFrame, path: Path, known: pd.DataFrame | None, sou
 
 
 def _labelled(path: Path) -> pd.DataFrame:
-    """A list that must have labels."""
     table = read_list(path)
     if "scene_label" not in table:
         raise ValueError(
@@ -150,7 +149,6 @@ def _labelled(path: Path) -> pd.DataFrame:
 
 
 def _check_apart(training: pd.DataFrame, path: Path, setup: Path) -> None:
-    """Refuse a training list with clips that are tested on."""
     for name in ("fold1_test.csv", "fold1_evaluate.csv"):
         if not (setup / name).is_file():
             continue
@@ -168,7 +166,6 @@ def _has_quote(column: pd.Series) -> pd.Series:
 
 
 def _refuse_rows(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
-    """Refuse a list with wrong rows, the first of them shown."""
     if not wrong.any():
         return
     row = int(np.flatnonzero(wrong)[0])

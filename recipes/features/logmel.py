@@ -168,14 +168,12 @@ MEL_PER_NEPER = 27 / math.log(6.4)
 
 
 def _hz_to_mel(hz: float) -> float:
-    """Slaney's mel scale."""
     if hz < KNEE_HZ:
         return hz * KNEE_MEL / KNEE_HZ
     return KNEE_MEL + MEL_PER_NEPER * math.log(hz / KNEE_HZ)
 
 
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """The inverse of `_hz_to_mel`, elementwise."""
     above = KNEE_HZ * np.exp((mel - KNEE_MEL) / MEL_PER_NEPER)
     return np.where(mel < KNEE_MEL, mel * KNEE_HZ / KNEE_MEL, above)
 
@@ -357,7 +355,6 @@ def _front_end(settings: MelSettings, device: torch.device) -> LogMel:
 
 
 def _clips_at_once(audio: Tensor, settings: MelSettings, device: torch.device) -> int:
-    """Number of clips to transform together."""
     if device.type != "cpu":
         return 256
     channels = audio.shape[1] if audio.ndim == 3 else 1

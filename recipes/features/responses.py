@@ -43,7 +43,6 @@ class Responses:
         return len(self.names)
 
     def of(self, rows: list[int]) -> Responses:
-        """Some of them, in the order asked."""
         return Responses(tuple(self.names[row] for row in rows), self.taps[rows])
 
 

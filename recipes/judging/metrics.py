@@ -114,7 +114,6 @@ class Evaluation:
         }
 
     def plot(self, path: Path) -> None:
-        """Write the confusion matrix as PNG, in one step."""
         title = f"{self._line(self.macro)} (class mean), log loss {self.log_loss:.3f}"
         plot_confusion(Path(path), self.confusion, self.classes, title)
 
@@ -182,7 +181,6 @@ def evaluate(
 
 
 def _score(hits: np.ndarray, losses: np.ndarray) -> Score:
-    """Average hits (clips,) and losses (clips,)."""
     if not len(hits):
         return Score(0, math.nan, math.nan, math.nan)
     accuracy = float(hits.mean())
@@ -261,7 +259,6 @@ def checked_distributions(
 
 
 def _checked_labels(labels: np.ndarray, clips: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the labels, or refuse them."""
     if labels.shape != (clips,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"There are probabilities of {clips} clips; labels must be ({clips},) integers: got "

@@ -42,12 +42,10 @@ class RunFolder:
 
     @property
     def stages(self) -> Path:
-        """Folder of the networks on the way."""
         return self.path / "stages"
 
     @property
     def checkpoint(self) -> Path:
-        """Folder of the state of a run that is not over."""
         return self.path / "checkpoint"
 
     def member(self, number: int, of: int) -> RunFolder:

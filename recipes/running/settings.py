@@ -38,7 +38,6 @@ class RecipeSettings:
 
     @property
     def frames(self) -> int:
-        """Frames of a clip."""
         return self.mels.frames(self.audio.samples)
 
     def data(self, *, crop: bool, **more: Any) -> DataSpec:

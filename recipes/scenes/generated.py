@@ -139,7 +139,6 @@ def write_scenes(root: Path, settings: SceneSettings | None = None) -> Path:
 
 
 def _write(root: Path, settings: SceneSettings) -> None:
-    """All sound, then the tables."""
     (root / "audio").mkdir(parents=True)
     recordings = list(_plan(settings))
     devices = _devices(settings)
@@ -174,7 +173,6 @@ def _plan(settings: SceneSettings) -> Iterator[_Recording]:
 
 
 def _devices(settings: SceneSettings) -> dict[str, Device]:
-    """The nine devices of a seed."""
     rng = np.random.default_rng([settings.seed, 1])
     others = {name: simulated(rng, settings.sample_rate) for name in DEVICES[1:]}
     return {"a": reference(), **others}

@@ -107,7 +107,6 @@ def _part_place(part: str) -> Place:
 
 
 def _entries(content: object, place: Place) -> list[Place]:
-    """The places of a list's entries."""
     found = _found(content, place)
     return [(*place, i) for i in range(len(found))] if isinstance(found, list) else []
 
@@ -138,7 +137,6 @@ def meta_problems(content: object, form: Form) -> list[str]:
 
 
 def _exceeded(content: object, form: Form) -> Iterator[str]:
-    """Caps of the year that the complexity exceeds."""
     budget = of_year(form.year).budget
     alive = ("system", "complexity", "total_parameters_non_zero")
     stored = _number(_found(content, ("system", "complexity", "total_parameters")))
@@ -159,7 +157,6 @@ def _exceeded(content: object, form: Form) -> Iterator[str]:
 
 
 def _strangers(content: object, form: Form) -> Iterator[str]:
-    """Results of classes and devices that there are not."""
     known = {"class_wise": form.classes, "device_wise": form.devices}
     for part in form.parts:
         for group, names in known.items():

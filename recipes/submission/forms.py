@@ -52,7 +52,6 @@ class Form:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of the evaluation clips."""
         return tuple(f"{number}.wav" for number in range(self.clips))
 
     @property
@@ -61,7 +60,6 @@ class Form:
         return tuple(f"split_{percent}" for percent in self.splits) or ("",)
 
     def outputs(self, label: str) -> tuple[str, ...]:
-        """Names of the output files, one for each of `parts`."""
         return tuple(".".join(filter(None, (label, "output", part, "csv"))) for part in self.parts)
 
 

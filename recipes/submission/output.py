@@ -202,7 +202,6 @@ def _header_problems(header: list[str], classes: tuple[str, ...]) -> list[str]:
 
 
 def _file_problems(seen: dict[str, int], files: Sequence[str] | None) -> list[str]:
-    """Clips that are missing or too many."""
     if files is None:
         return [] if seen else ["there is no row"]
     expected = {PurePosixPath(name).name: None for name in files}  # a set that keeps the order
@@ -218,8 +217,6 @@ def _file_problems(seen: dict[str, int], files: Sequence[str] | None) -> list[st
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of an output file."""
-
     fields: dict[str, str]
     line: str
 
@@ -229,7 +226,6 @@ class _Row:
         return PurePosixPath(self.fields.get("filename", "")).name
 
     def problems(self, classes: tuple[str, ...], columns: int) -> list[str]:
-        """Problems of the line by itself."""
         count = self.line.count("\t") + 1
         if count != columns:
             return [f"there are {count} fields, not {columns}"]

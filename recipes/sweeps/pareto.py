@@ -50,7 +50,6 @@ class Candidate:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the seeds."""
         return float(np.mean(self.accuracies))
 
     @property

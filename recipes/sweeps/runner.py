@@ -227,7 +227,6 @@ def line(job: Job, lost: str | None) -> str:
 
 
 def _conclude(sweep: Sweep, points: Sequence[Point], ended: Mapping[str, str | None]) -> Found:
-    """Write `sweep.md` and `fronts.png`."""
     found: list[Candidate] = []
     missing: list[str] = []
     for number, point in enumerate(points, 1):

@@ -69,7 +69,6 @@ class Job:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """All changed settings."""
         return (*self.fixed, *self.varied)
 
 
@@ -156,7 +155,6 @@ def _write(folder: Path, record: Record) -> None:
 
 
 def _values(job: Job, console: Console) -> dict[str, float]:
-    """Run the recipe, and read its figures."""
     module = importlib.import_module(job.module)
     config = override(settings_of(module, job.variant, fast=job.fast), job.settings)
     folder = RunFolder(Path(job.folder))

@@ -144,7 +144,6 @@ def _reach(address: str) -> None:
 
 
 def _make(job: Job, root: str) -> None:
-    """Make a trial in a process of Ray's."""
     if not Path(root).is_dir() or not Path(job.folder).parent.is_dir():
         raise FileNotFoundError(f"This machine sees no {root} or no {Path(job.folder).parent}")
     make(job)

@@ -103,7 +103,6 @@ class Epochs:
         return torch.Generator(device).manual_seed(int(drawn) + self._rank)
 
     def _sizes(self) -> list[int]:
-        """Clips of every batch in a pass."""
         batch = self.plan.batch // self._world
         whole, rest = divmod(len(self.x) // self._world, batch)
         sizes = [batch] * whole + [rest] * (rest > 0)

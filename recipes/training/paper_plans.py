@@ -47,7 +47,6 @@ class _Adam2020(Ranges):
         return (Either(*chosen),) if len(chosen) == 2 else tuple(chosen)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Adam."""
         return Adam(parameters, lr=self.lr)
 
 
@@ -76,15 +75,12 @@ class _WarmSGD(Ranges):
     mixup: float
 
     def blending(self) -> tuple[Augmentation, ...]:
-        """Mixup, if any."""
         return (Mixup(self.mixup),) if self.mixup > 0 else ()
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """SGD with momentum."""
         return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def rate(self, progress: float) -> float:
-        """Warm-up and cosine."""
         return warmup_cosine(progress, self.warmup / self.epochs, self.lr, self.last)
 
 
@@ -120,7 +116,6 @@ class FineTune2020(_Adam2020):
     epochs: int = 200
 
     def rate(self, progress: float) -> float:
-        """Linear."""
         return self.lr + (self.last - self.lr) * progress
 
 
@@ -148,7 +143,6 @@ class Training2021(_WarmSGD):
     frames: int = 0
 
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """Roll, masks for the large model, mixup."""
         masks = (SpecAugment(self.bands, self.frames),) if self.bands or self.frames else ()
         return (Roll(round(self.roll / self.hop)), *masks, *self.blending())
 
@@ -177,6 +171,5 @@ class Training2022(_WarmSGD):
     bands: int = 20
 
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """Roll, frequency masks, mixup."""
         masks = (SpecAugment(self.bands, 0),) if self.bands else ()
         return (Roll(round(self.roll * self.clip)), *masks, *self.blending())

@@ -105,14 +105,11 @@ class Training(Ranges):
     frames: int = 16
 
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """Roll, mask, blend."""
         blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
         return (Roll(), SpecAugment(self.bands, self.frames, fill=0.0), *blending)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """AdamW."""
         return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def rate(self, progress: float) -> float:
-        """Linear warm-up, then half a cosine."""
         return warmup_cosine(progress, self.warmup, self.lr)

@@ -141,11 +141,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _fill(
-    store: RowFile,
-    paths: Sequence[Path],
-    wanted: AudioFormat,
-    on_bad_file: OnBadFile,
-    workers: int,
+    store: RowFile, paths: Sequence[Path], wanted: AudioFormat, on_bad_file: OnBadFile, workers: int
 ) -> dict[int, Exception]:
     """Decode every row that does not count; gives the errors of bad files by row."""
     states = _states(paths)

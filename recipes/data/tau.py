@@ -58,11 +58,7 @@ NAME = (
 
 
 def read_tau(
-    root: Path,
-    part: Part,
-    *,
-    training_list: Path | None = None,
-    missing: Missing = "refuse",
+    root: Path, part: Part, *, training_list: Path | None = None, missing: Missing = "refuse"
 ) -> Listing:
     """The clips of one part, in the order of their list.
 

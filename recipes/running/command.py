@@ -170,10 +170,7 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for long runs")
     parser.add_argument(
-        "--threads",
-        type=_count,
-        default=1,
-        help="CPU threads; one is fastest for small networks",
+        "--threads", type=_count, default=1, help="CPU threads; one is fastest for small networks"
     )
     return parser
 

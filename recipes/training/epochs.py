@@ -23,15 +23,7 @@ class Epochs:
         generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        y: Tensor,
-        classes: int,
-        plan: Plan,
-        *,
-        seed: int,
-    ) -> None:
+    def __init__(self, x: Tensor, y: Tensor, classes: int, plan: Plan, *, seed: int) -> None:
         """Take the data.
 
         Args:

@@ -106,11 +106,7 @@ class Config(RecipeSettings):
 
     @property
     def baseline(self) -> Baseline:
-        """Published figures.
-
-        Raises:
-            ValueError: If the year had no such baseline.
-        """
+        """Published figures; ValueError for a year without such a baseline."""
         if self.year not in BASELINES:
             raise ValueError(f"year={self.year}: there are baselines of {[*BASELINES]}")
         return BASELINES[self.year]

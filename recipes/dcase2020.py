@@ -138,12 +138,7 @@ statistics of the dense network's norms or with those of the pruned one (A, C ag
 
 
 def network(config: Config, classes: int = INDOOR_OUTDOOR_TRANSPORTATION) -> SharedResNet:
-    """Shared-ResNet with SubSpectralNorm: fresh, or the dense one of another run.
-
-    Raises:
-        FileNotFoundError: If that run has none.
-        ValueError: If it is another network.
-    """
+    """Shared-ResNet with SubSpectralNorm: fresh, or the dense one of another run."""
     model = SharedResNet(
         config.channels,
         classes,
@@ -200,12 +195,7 @@ def schedule(config: Config, folder: RunFolder) -> Sequence[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Refuse what can be refused without data, before they are decoded for hours.
-
-    Raises:
-        ValueError: If a setting is.
-        OSError: If `dense` is no run.
-    """
+    """Refuse what can be refused without data, before they are decoded for hours."""
     if config.dense:
         need_stage(RunFolder(Path(config.dense)), config, AFTER)
     network(config)

@@ -189,12 +189,7 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Refuse what can be refused without data, before they are decoded for hours.
-
-    Raises:
-        ValueError: If a setting is.
-        OSError: If `dense` is no run.
-    """
+    """Refuse what can be refused without data, before they are decoded for hours."""
     if config.dense:
         need_stage(RunFolder(Path(config.dense)), config, AFTER, members=config.members)
     network(config, torch.zeros(2, 1, config.mels.mels, config.frames))

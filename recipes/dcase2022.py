@@ -232,11 +232,7 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Refuse what can be refused without data, before they are decoded for hours.
-
-    Raises:
-        ValueError: If a setting is.
-    """
+    """Refuse what can be refused without data, before they are decoded for hours."""
     bands, kept = config.mels.mels, config.rows.keep
     if kept is not None and kept > bands:
         raise ValueError(f"rows.keep={kept} of mels.mels={bands}: at most all of them can be kept")
@@ -284,7 +280,6 @@ def table(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
     linear, dense, fewer, pruned = (
         outcome.counts[stage][0] for stage in ("linear", "dense", "rows", "pruned")
     )
-    fused = "cannot be counted" if pruned.fused is None else sizes(pruned.fused)
     why = outcome.why
     return [
         Row("linear: parameters, MACs", "12.81k, 0.01281M", sizes(linear.rule)),
@@ -301,7 +296,10 @@ def table(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
             "which filters go depends on the data; 17.385M is also what the unpruned network of "
             "256 rows has at 11 frames, a hop of 100 ms",
         ),
-        Row("the same with norms folded", "-", fused, "counted before folding, as is the custom"),
+        Row(
+            "the same with norms folded", "-", sizes(pruned.fused),
+            "counted before folding, as is the custom",
+        ),
         Row("pruned: accuracy", "50.76 %", outcome.percent("pruned"), why),
         Row("pruned: log loss", "1.521", outcome.loss("pruned"), why),
         Row("pruned against feature selection", "-0.76 points", outcome.drop("rows", "pruned")),

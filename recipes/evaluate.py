@@ -55,12 +55,7 @@ class Asked:
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """Figures of a run, from its `evaluation.json`.
-
-    Raises:
-        FileNotFoundError: If the run has not come to its end.
-        ValueError: If the file is damaged.
-    """
+    """Figures of a run that is over, from its `evaluation.json`; ValueError if that is damaged."""
     file = folder / EVALUATION
     if not file.is_file():
         raise FileNotFoundError(
@@ -117,11 +112,7 @@ def score(asked: Asked, console: Console) -> tuple[Evaluation, bool | None]:
 
 
 def difference(found: Evaluation, stated: Mapping[str, Any], file: Path) -> str:
-    """One sentence on whether figures are those of a file.
-
-    Raises:
-        ValueError: If the file's are no figures of such clips.
-    """
+    """One sentence on whether figures are those of a file; ValueError if the file's are none."""
     if found.data() == stated:
         return f"Equal to {file} in every figure."
     try:

@@ -233,11 +233,7 @@ def _check(path: Path, sound: soundfile.SoundFile, wanted: AudioFormat) -> None:
 
 
 def refuse_cut_off(path: Path) -> None:
-    """Refuse a wav whose header promises more samples than the file has.
-
-    Raises:
-        ValueError: If bytes are missing.
-    """
+    """Refuse (ValueError) a wav whose header promises more samples than the file has."""
     cut = _bytes_cut_off(path)
     if cut:
         raise ValueError(

@@ -22,22 +22,14 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, ProgressColumn, Task, TaskProgressColumn
 from rich.text import Text
 
 from compressor.storage import write_bytes
 from recipes.data.audio import AudioFormat, decode, inspect
 from recipes.data.listing import one_of
 from recipes.data.row_file import RowFile
+from recipes.files.progress import progress
 
 LAYOUT = 1
 """Version of the files; part of the digest."""
@@ -186,7 +178,10 @@ def _outcomes(
     Only some tasks wait at a time, so that memory does not grow with the number of files.
     """
     console = Console(stderr=True)
-    with ThreadPoolExecutor(workers) as pool, _bar(console) as bar:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        progress(console, MofNCompleteColumn(), _Rate()) as bar,
+    ):
         shown = bar.add_task(description, total=len(rows))
         tasks = ((row, pool.submit(task, row)) for row in rows)
         waiting: deque[tuple[int, Future[T]]] = deque(islice(tasks, 4 * workers))
@@ -202,18 +197,6 @@ def _outcome(future: Future[T]) -> T | Exception:
         return future.result()
     except (ValueError, OSError) as error:
         return error
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 class _Rate(ProgressColumn):

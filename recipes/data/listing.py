@@ -45,11 +45,7 @@ class Listing:
         return self.table["label"].to_numpy(np.int64, copy=True)
 
     def select(self, mask: pd.Series | np.ndarray) -> Listing:
-        """The clips where a boolean mask (clips,) is true, in the same order.
-
-        Raises:
-            ValueError: If the mask is not boolean or not of this length.
-        """
+        """The clips where a boolean mask (clips,) is true, in order; another is a ValueError."""
         chosen = np.asarray(mask)
         if chosen.dtype != np.bool_ or chosen.shape != (len(self),):
             raise ValueError(
@@ -66,22 +62,13 @@ def first_of(names: list[str], most: int = 5) -> str:
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a setting that is none of the words allowed.
-
-    Raises:
-        ValueError: If the value is none of them.
-    """
+    """Refuse (ValueError) a setting that is none of the words allowed."""
     if value not in allowed:
         raise ValueError(f"{name}={value!r}: it must be one of {', '.join(map(repr, allowed))}.")
 
 
 def need_file(path: Path, advice: str) -> None:
-    """Refuse a path at which no file lies; `advice` ends the message.
-
-    Raises:
-        FileNotFoundError: If nothing is there.
-        ValueError: If it is a folder, a pipe or a device.
-    """
+    """Refuse a path where nothing is (FileNotFoundError), or no file (ValueError), with advice."""
     if path.is_file():
         return
     if path.exists():

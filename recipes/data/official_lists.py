@@ -99,11 +99,7 @@ def test_list(setup: Path) -> tuple[pd.DataFrame, Path]:
 
 
 def _check_equal(with_labels: Path, without: Path) -> None:
-    """Refuse two test lists that are of different clips.
-
-    Raises:
-        ValueError: If one has clips that the other has not.
-    """
+    """Refuse two test lists that are of different clips."""
     one, two = (set(read_list(path)["filename"]) for path in (with_labels, without))
     if one != two:
         raise ValueError(
@@ -114,11 +110,7 @@ def _check_equal(with_labels: Path, without: Path) -> None:
 
 
 def check_labels(rows: pd.DataFrame, path: Path, known: pd.DataFrame | None, source: Path) -> None:
-    """Refuse labels of a list that another table contradicts, where that has any.
-
-    Raises:
-        ValueError: If a clip has two labels.
-    """
+    """Refuse (ValueError) labels of a list that another table contradicts, where that has any."""
     if known is None or not {"scene_label"} <= {*rows} & {*known}:
         return
     other = rows["filename"].map(known.set_index("filename")["scene_label"])

@@ -93,11 +93,7 @@ class RowFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time; another waits, and will find the work done.
-
-        Raises:
-            OSError: If the folder cannot be written.
-        """
+        """One process at a time; another waits, and finds the work done; OSError if it cannot."""
         lock = FileLock(self.folder / "lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -205,11 +205,7 @@ def mel_filters(settings: MelSettings) -> Tensor:
 
 
 def chosen_filters(settings: MelSettings, rows: Sequence[int] | None) -> Tensor:
-    """The filters of some mel bands, (rows, fft_samples // 2 + 1); None for all.
-
-    Raises:
-        ValueError: If a row is not there, or they do not rise.
-    """
+    """The filters of rising mel bands, (rows, fft_samples // 2 + 1), else ValueError; None: all."""
     filters = mel_filters(settings)
     if rows is None:
         return filters

@@ -33,11 +33,7 @@ def need_memory(size: int, device: torch.device, what: str) -> None:
 
 
 def need_disk(size: int, folder: Path, what: str) -> None:
-    """Refuse what does not fit on a disk.
-
-    Raises:
-        OSError: If less is free, with the numbers.
-    """
+    """Refuse (OSError, with the numbers) what does not fit on a disk."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if size > free:

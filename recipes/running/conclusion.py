@@ -93,9 +93,9 @@ class Outcome:
         return "generated scenes, no real sound" if self.scenes.generated else self.scenes.name
 
 
-def sizes(cost: Cost) -> str:
+def sizes(cost: Cost | None) -> str:
     """Parameters and MACs."""
-    return f"{cost.params:,}, {cost.macs:,}"
+    return "cannot be counted" if cost is None else f"{cost.params:,}, {cost.macs:,}"
 
 
 def judge(

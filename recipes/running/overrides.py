@@ -80,11 +80,7 @@ def _changed(part: object, before: str, changes: Mapping[str, str]) -> object:
 
 
 def _value(old: object, text: str, name: str, part: object) -> object:
-    """The text as what the setting is declared to be.
-
-    Raises:
-        ValueError: If it is something else.
-    """
+    """The text as what the setting is declared to be."""
     kinds = _kinds(part, name.rpartition(".")[2], old)
     if kinds == {str}:
         return text

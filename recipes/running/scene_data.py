@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 import soundfile
@@ -125,19 +124,8 @@ class Scenes:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Reader(Protocol):
-    """Reads the lists of a data set, such as `recipes.data.tau.read_scenes`."""
-
-    def __call__(
-        self,
-        root: Path,
-        part: Literal["train", "test"],
-        *,
-        classes: int,
-        training_list: Path | None,
-    ) -> Listing:
-        """Clips of a part, with so many classes and the columns that `Listing` names."""
-        ...
+Reader = Callable[..., Listing]
+"""Lists the clips of a part of a data set, called as `recipes.data.tau.read_scenes`."""
 
 
 def load(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,22 +113,11 @@ def _fused(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Co
 
 
 def read_counts(folder: Path, name: str) -> Counts:
-    """Counts that `Stage` wrote beside a network.
-
-    Raises:
-        FileNotFoundError: If it has not.
-        ValueError: If the file is damaged.
-    """
+    """Counts that `Stage` wrote beside a network; ValueError if the file is damaged."""
     file = folder / f"{name}.json"
-    said: Mapping[str, Any] = read_json(file)
+    said = read_json(file)
     try:
-        return Counts(
-            rule=_cost(said["rule"]),
-            cost=_cost(said["cost"]),
-            filters=_pair(said["filters"]),
-            others=_pair(said["others"]),
-            fused=None if said.get("fused") is None else _cost(said["fused"]),
-        )
+        return _counts(said)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({type(error).__name__}: {error}): delete the folder of the run, "
@@ -136,19 +125,15 @@ def read_counts(folder: Path, name: str) -> Counts:
         ) from error
 
 
-def _cost(said: Mapping[str, Any]) -> Cost:
-    return Cost(**{key: value if value is None else _whole(value) for key, value in said.items()})
-
-
-def _pair(said: Any) -> tuple[int, int]:
-    first, second = said
-    return _whole(first), _whole(second)
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no count")
-    return value
+def _counts(said: Mapping[str, Any]) -> Counts:
+    kinds = [kind for kind in ("rule", "cost", "fused") if said.get(kind) is not None]
+    costs = {kind: Cost(**said[kind]) for kind in kinds}
+    (filters, alive), (others, others_alive) = said["filters"], said["others"]
+    numbers = [n for cost in costs.values() for n in astuple(cost) if n is not None]
+    for number in (*numbers, filters, alive, others, others_alive):
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{number!r} is no count")
+    return Counts(**costs, filters=(filters, alive), others=(others, others_alive))
 
 
 def read_network(folder: Path, name: str) -> Network:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -101,11 +100,16 @@ def check_output(
         return tuple(problems)
     seen: dict[str, int] = {}
     for number, line in enumerate(lines[1:], 2):
-        row = _Row(dict(zip(header, line.split("\t"), strict=False)), line)
-        found = row.problems(classes, len(header))
-        if row.name in seen:
-            found.append(f"filename {row.name!r} stands in line {seen[row.name]} already")
-        seen.setdefault(row.name, number)
+        values = line.split("\t")
+        row = dict(zip(header, values, strict=False))
+        # Without folders, which the official validators ignore too.
+        row["filename"] = name = PurePosixPath(row.get("filename", "")).name
+        fits = len(values) == len(header)
+        count = f"there are {len(values)} fields, not {len(header)}"
+        found = _row_problems(row, classes) if fits else [count]
+        if name in seen:
+            found.append(f"filename {name!r} stands in line {seen[name]} already")
+        seen.setdefault(name, number)
         problems += [f"{path}:{number}: {problem}" for problem in found]
     return (*problems, *(f"{path}: {problem}" for problem in _file_problems(seen, files)))
 
@@ -215,39 +219,22 @@ def _file_problems(seen: dict[str, int], files: Sequence[str] | None) -> list[st
     return problems
 
 
-@dataclass(frozen=True)
-class _Row:
-    fields: dict[str, str]
-    line: str
-
-    @property
-    def name(self) -> str:
-        """The clip's name without folders, which the official validators ignore too."""
-        return PurePosixPath(self.fields.get("filename", "")).name
-
-    def problems(self, classes: tuple[str, ...], columns: int) -> list[str]:
-        count = self.line.count("\t") + 1
-        if count != columns:
-            return [f"there are {count} fields, not {columns}"]
-        label = self.fields["scene_label"]
-        problems = [] if label in classes else [f"scene_label {label!r} is no class"]
-        if not self.name.endswith(".wav"):
-            problems.append(f"filename {self.name!r} does not end in .wav")
-        wrong = [name for name in classes if not _is_probability(self.fields[name])]
-        problems += [f"{name} {self.fields[name]!r} is no probability" for name in wrong]
-        return problems or self._distribution_problems(classes, label)
-
-    def _distribution_problems(self, classes: tuple[str, ...], label: str) -> list[str]:
-        shares = {name: float(self.fields[name]) for name in classes}
-        best, total = max(classes, key=shares.__getitem__), sum(shares.values())
-        problems = []
-        if shares[label] < shares[best]:
-            problems.append(
-                f"scene_label {label} has {shares[label]:g} and {best} {shares[best]:g}"
-            )
-        if abs(total - 1) > ROUNDED:
-            problems.append(f"the probabilities sum to {total:g}, not 1")
+def _row_problems(row: dict[str, str], classes: tuple[str, ...]) -> list[str]:
+    label = row["scene_label"]
+    problems = [] if label in classes else [f"scene_label {label!r} is no class"]
+    if not row["filename"].endswith(".wav"):
+        problems.append(f"filename {row['filename']!r} does not end in .wav")
+    wrong = [name for name in classes if not _is_probability(row[name])]
+    problems += [f"{name} {row[name]!r} is no probability" for name in wrong]
+    if problems:
         return problems
+    shares = {name: float(row[name]) for name in classes}
+    best, total = max(classes, key=shares.__getitem__), sum(shares.values())
+    if shares[label] < shares[best]:
+        problems.append(f"scene_label {label} has {shares[label]:g} and {best} {shares[best]:g}")
+    if abs(total - 1) > ROUNDED:
+        problems.append(f"the probabilities sum to {total:g}, not 1")
+    return problems
 
 
 def _is_probability(text: str) -> bool:

@@ -52,11 +52,7 @@ for number, pattern in NUMBERS.items():
 
 
 def read_plain(path: Path) -> object:
-    """Content of a YAML file.
-
-    Raises:
-        UnreadableError: If it cannot be read, or has aliases, anchors or tags.
-    """
+    """Content of a YAML file; UnreadableError if it is none, or has aliases, anchors or tags."""
     try:
         return PlainLoader(path.read_text(encoding="utf-8")).get_single_data()
     # ValueError: no UTF-8, a date that is none, or an integer of thousands of digits.

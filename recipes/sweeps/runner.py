@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 
 from compressor.storage import write_bytes
 from recipes.files.lock import locked
+from recipes.files.progress import progress
 from recipes.running.overrides import override
 from recipes.running.run_folder import RunFolder, plain
 from recipes.sweeps.pareto import Candidate, candidate, markdown, plot
@@ -94,7 +95,7 @@ def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     with locked(sweep.folder / ".lock", f"makes the sweep {sweep.folder}"):
         RunFolder(sweep.folder).begin(identity, str(sweep.job.data or "generated scenes"))
         search, total = _search(sweep)
-        bar = _bar(console)
+        bar = progress(console, MofNCompleteColumn())
         runner = _Runner(sweep, search, partial(bar.advance, bar.add_task("trials", total=total)))
         try:
             with bar:
@@ -249,14 +250,3 @@ def _conclude(sweep: Sweep, points: Sequence[Point], ended: Mapping[str, str | N
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_bytes(sweep.folder / "sweep.md", text.encode())
     return Found(tuple(found), tuple(missing))
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -99,11 +99,7 @@ class Record:
 
 
 def settings_of(module: ModuleType, variant: str | None, *, fast: bool) -> Any:
-    """Settings that a recipe starts from.
-
-    Raises:
-        ValueError: If it has no such variant.
-    """
+    """Settings that a recipe starts from; ValueError for a variant that it has not."""
     variants = getattr(module, "VARIANTS", {}) | getattr(module, "ABLATIONS", {})
     if variant is not None and variant not in variants:
         raise ValueError(
@@ -125,11 +121,7 @@ def read_record(folder: Path) -> Record | None:
 
 
 def make(job: Job) -> None:
-    """Run a trial to its end; one that fails leaves the reason in its record.
-
-    Raises:
-        BusyError: If another process has held its folder for too long.
-    """
+    """Run a trial to its end; one that fails leaves the reason in its record."""
     folder = Path(job.folder)
     torch.set_num_threads(1)
     with ExitStack() as held:

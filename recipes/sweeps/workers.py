@@ -128,11 +128,7 @@ class OnRay:
 
 
 def _reach(address: str) -> None:
-    """Refuse an address at which nothing listens, where Ray itself would try for minutes.
-
-    Raises:
-        OSError: If nothing answers, or it is no address.
-    """
+    """Refuse an address at which nothing listens, where Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS).close()

@@ -316,15 +316,12 @@ class LogMel(nn.Module):
 
 
 def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tensor:
-    """Spectrograms of many int16 clips, computed on a device in parts that suit it.
+    """Spectrograms (clips, channels, mels, frames), computed on a device in parts that suit it.
 
     Args:
         audio: int16 (clips, samples) or (clips, channels, samples), full scale 32,768.
         settings: Settings of the spectrogram.
         device: Device on which to compute, and on which the result stays.
-
-    Returns:
-        (clips, channels, mels, frames).
 
     Raises:
         ValueError: If the clips are not int16, none, or too short for a window.

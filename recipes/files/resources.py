@@ -13,16 +13,7 @@ SPARE = 1.25
 
 
 def need_memory(size: int, device: torch.device, what: str) -> None:
-    """Refuse what does not fit in memory.
-
-    Args:
-        size: Bytes.
-        device: Whose memory.
-        what: For the message.
-
-    Raises:
-        OSError: If less is free, with the numbers.
-    """
+    """Refuse (OSError, with the numbers) bytes that do not fit in a device's memory."""
     free = free_memory(device)
     if free is not None and SPARE * size > free:
         raise OSError(

@@ -114,9 +114,7 @@ def run(
 def one_sentence_errors(device: str, advice: str = "") -> Iterator[None]:
     """End the process with one sentence where its work ends with an error.
 
-    Args:
-        device: Device whose memory may run out.
-        advice: End of the sentence in that case.
+    `advice` ends the sentence where the memory of `device` ran out.
     """
     try:
         yield

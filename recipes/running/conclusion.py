@@ -139,14 +139,7 @@ def judge(
 def finish(
     context: RunContext[Any], outcome: Outcome, table: Sequence[Row], facts: Submission
 ) -> None:
-    """Write everything else that a run leaves, the report before the submission.
-
-    Args:
-        context: The run.
-        outcome: Its judgement.
-        table: Lines of *paper | ours | why different*.
-        facts: Facts that the submission states.
-    """
+    """Write everything else that a run leaves, the report before the submission."""
     folder = context.folder.path
     write_evaluation(folder, outcome, facts.cost)
     outcome.final.plot(folder / "confusion.png")
@@ -234,12 +227,10 @@ def _judged_stage(member: RunFolder, name: str, system: System, test: Part) -> E
 
 
 def write_evaluation(folder: Path, outcome: Outcome, cost: Cost) -> None:
-    """Write figures that `recipes.evaluate` compares with and `recipes.sweep` chooses by.
+    """Write `test_list.txt`, the clips judged, and the figures that others compare with.
 
-    Args:
-        folder: Folder of the run: `evaluation.json`, and `test_list.txt`, the clips judged.
-        outcome: Judgement; the system is judged here on the validation part, if there is one.
-        cost: Cost of the system, by the year's rule.
+    `recipes.evaluate` compares with them and `recipes.sweep` chooses by them: the system is judged
+    here on the validation part, if there is one. `cost` is the system's, by the year's rule.
     """
     scenes, validation = outcome.scenes, outcome.scenes.validation
     chosen = validation and judged(validation, outcome.system.probabilities(validation.x)).data()
@@ -261,10 +252,7 @@ def write_evaluation(folder: Path, outcome: Outcome, cost: Cost) -> None:
 def submit(folder: Path, facts: Submission, outcomes: Sequence[Outcome]) -> Path:
     """The package of the year for the clips of the test list; one of an earlier call stays.
 
-    Args:
-        folder: Folder of the run.
-        facts: With a form.
-        outcomes: One for each of the form's parts.
+    There is an outcome for each of the form's parts.
     """
     form = facts.form
     assert form is not None  # noqa: S101 - for the type checker

@@ -29,11 +29,9 @@ WORDS = {
 
 
 def override(config: Config, texts: Sequence[str]) -> Config:
-    """Settings with some of them changed.
+    """Settings, a frozen dataclass, with some of them changed.
 
-    Args:
-        config: A frozen dataclass.
-        texts: Such as ``seed=1``, ``train.lr=0.03``, ``residual_norm=none``, ``budget.macs=20e6``.
+    Texts are such as ``seed=1``, ``train.lr=0.03``, ``residual_norm=none``, ``budget.macs=20e6``.
 
     Raises:
         ValueError: If a text is no `name=value`, there is no such setting, or its value is of

@@ -159,10 +159,6 @@ def need_stage(
         members: Number of networks.
         name: Name of the stage.
         data: Digest of this run's data; None where it is not known yet.
-
-    Raises:
-        FileNotFoundError: If the run is none, or has not come to the stage.
-        ValueError: If settings or data differ.
     """
     file, advice = run.path / "config.json", f"Take the {name} network of another run, or train one"
     if not file.is_file():
@@ -182,12 +178,7 @@ def need_stage(
 
 
 def take_stage(model: nn.Module, folder: RunFolder, name: str) -> None:
-    """Give a network the weights that another run's had at a stage.
-
-    Args:
-        model: Network of the same layers; its weights are overwritten.
-        folder: The other run.
-        name: The stage.
+    """Give a network the weights, in place, that another run's had at a stage.
 
     Raises:
         FileNotFoundError: If that run has not come to it.

@@ -61,9 +61,7 @@ def check_label(label: object, form: Form) -> str:
 def fields(content: object, form: Form) -> Iterator[tuple[Place, Check]]:
     """The place of every field that the form asks for, with its check.
 
-    Args:
-        content: A meta file; says how many authors and external data sets there are.
-        form: The year's form.
+    The content of a meta file says how many authors and external data sets there are.
     """
     yield ("submission", "label"), lambda value: check_label(value, form)
     yield ("submission", "name"), _text

@@ -83,10 +83,7 @@ def check_output(
 ) -> tuple[str, ...]:
     """Everything that is wrong with an output file, each with file and line; empty if nothing is.
 
-    Args:
-        path: The file.
-        classes: The classes it should have.
-        files: The clips it should have; any when not given.
+    It should have these classes and clips; any clips when `files` is not given.
     """
     path, classes = Path(path), tuple(classes)
     try:
@@ -127,8 +124,7 @@ def write_package(
         root: Folder that holds `task1`.
         submission: Content of the meta file.
         form: The year's form.
-        probabilities: (clips, classes in the order of the form), one array for each of
-            `form.parts`.
+        probabilities: (clips, classes in the order of the form), for each of `form.parts`.
         files: Names of the clips; those of the official evaluation set when not given.
 
     Returns:
@@ -169,12 +165,9 @@ def write_package(
 
 
 def check_package(folder: Path, form: Form, files: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Everything that is wrong with a package; empty if nothing is.
+    """Everything that is wrong with a package `task1/<label>`; empty if nothing is.
 
-    Args:
-        folder: `task1/<label>`.
-        form: The year's form.
-        files: Names of the clips; those of the official evaluation set when not given.
+    Its clips are `files`; those of the official evaluation set when not given.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -82,11 +82,6 @@ def folder_name(words: Sequence[str]) -> str:
 def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     """Make all trials that are not finished, and write table and picture.
 
-    Args:
-        sweep: The settings to try.
-        workers: The makers of the trials.
-        console: Place of messages to people.
-
     Raises:
         OSError: If another process makes this sweep.
         ValueError: If the folder is another sweep's, or a setting is refused.
@@ -111,10 +106,7 @@ def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
 class _Runner:
     """A sweep under way.
 
-    Args:
-        sweep: The settings to try.
-        search: The source of points.
-        advance: Takes the number of trials that are over now, of an earlier call or of this.
+    `advance` takes the number of trials that are over now, of an earlier call or of this.
 
     Attributes:
         points: Points that were begun.

@@ -192,11 +192,7 @@ class Either:
 def blend(x: Tensor, targets: Tensor, share: Tensor, partner: Tensor) -> Batch:
     """`share * example + (1 - share) * partner`, features and label distributions alike.
 
-    Args:
-        x: Features (batch, channel, mels, frames).
-        targets: Label distributions (batch, classes).
-        share: Share of each example that stays (batch,), 0 to 1.
-        partner: Position of the example that joins each (batch,).
+    `share` (batch,) of each example stays, 0 to 1; `partner` (batch,) is the position of the other.
     """
     keep = share[:, None, None, None].to(x.dtype)
     mixed = keep * x + (1 - keep) * x[partner]
@@ -207,11 +203,7 @@ def blend(x: Tensor, targets: Tensor, share: Tensor, partner: Tensor) -> Batch:
 def blend_bands(x: Tensor, targets: Tensor, kept: Tensor, partner: Tensor) -> Batch:
     """The kept mel bands of every example, the others of its partner; labels in the same share.
 
-    Args:
-        x: Features (batch, channel, mels, frames).
-        targets: Label distributions (batch, classes).
-        kept: Mask of the bands that stay (batch, mels).
-        partner: Position of the example that gives the others (batch,).
+    `kept` (batch, mels) masks the bands that stay; `partner` (batch,) is the position of the other.
     """
     mixed = torch.where(kept[:, None, :, None], x, x[partner])
     share = kept.to(targets.dtype).mean(dim=1, keepdim=True)

@@ -68,13 +68,8 @@ class Ranges:
 def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0) -> float:
     """Learning rate that rises linearly from 0 to its peak, then falls along half a cosine.
 
-    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, equation 5, for the fall.
-
-    Args:
-        progress: Share of all steps that are done, 0 to 1.
-        warmup: Share of all steps in which the rate rises, below 1.
-        peak: Its highest value.
-        last: Its value at the end.
+    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, equation 5, for the fall. `progress` is the share
+    of all steps that are done, 0 to 1, `warmup` that in which the rate rises, below 1.
     """
     if progress < warmup:
         return peak * progress / warmup

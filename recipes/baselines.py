@@ -43,15 +43,14 @@ from recipes.running.settings import RecipeSettings
 from recipes.running.stages import Stage
 from recipes.submission.forms import FORM2020, FORM2021, FORM2022, Form
 from recipes.submission.metadata import Description, Submission
-from recipes.training.augment import Augmentation
-from recipes.training.training_plans import Ranges
+from recipes.training.training_plans import Plan
 
 KERAS_EPS = 1e-7
 """Epsilon of Adam; PyTorch's is 1e-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingBaseline(Ranges):
+class TrainingBaseline(Plan):
     """Adam at one rate, no augmentation: the parameter files, `learner_method_parameters: cnn`.
 
     Attributes:
@@ -64,14 +63,8 @@ class TrainingBaseline(Ranges):
     batch: int = 16
     lr: float = 1e-3
 
-    def augmentations(self) -> tuple[Augmentation, ...]:
-        return ()
-
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return Adam(parameters, lr=self.lr, eps=KERAS_EPS)
-
-    def rate(self, progress: float) -> float:  # noqa: ARG002 - a Plan
-        return self.lr
 
 
 @dataclass(frozen=True, kw_only=True)

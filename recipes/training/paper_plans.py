@@ -16,11 +16,11 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from recipes.training.augment import Augmentation, Either, FreqMix, Mixup, Roll, SpecAugment
-from recipes.training.training_plans import Ranges, warmup_cosine
+from recipes.training.training_plans import Plan, warmup_cosine
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Adam2020(Ranges):
+class _Adam2020(Plan):
     """Adam, FreqMix and mixup of 2020.
 
     Attributes:
@@ -51,7 +51,7 @@ class _Adam2020(Ranges):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WarmSGD(Ranges):
+class _WarmSGD(Plan):
     """SGD with momentum, warm-up, cosine and mixup of 2021 and 2022.
 
     Attributes:

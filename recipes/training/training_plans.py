@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -16,53 +16,47 @@ from torch.optim import AdamW, Optimizer
 from recipes.training.augment import Augmentation, Mixup, Roll, SpecAugment
 
 
-class Plan(Protocol):
-    """Protocol of a training; every settings class here and in `paper_plans.py` follows it."""
+class Plan:
+    """Base of all trainings: frozen dataclasses of numbers, all finite and at least 0.
 
-    @property
-    def batch(self) -> int:
-        """Clips in a step."""
-        ...
-
-    def augmentations(self) -> tuple[Augmentation, ...]:
-        """Augmentations of every batch, in order."""
-        ...
-
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """A fresh optimiser; its learning rate is set before every step."""
-        ...
-
-    def rate(self, progress: float) -> float:
-        """Learning rate after a share of all steps, 0 to 1."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranges:
-    """Base of plans: numbers by which something can be trained, all finite and at least 0.
+    Attributes:
+        batch: Clips in a step.
+        lr: Learning rate at its peak.
+        positive: Names of the numbers that must be above 0.
 
     Raises:
         ValueError: If one is not, or `warmup` is not shorter than the whole training.
     """
 
+    batch: int
+    lr: float
     positive: ClassVar[tuple[str, ...]] = ("epochs", "batch", "lr")
-    """Fields that must be above 0."""
 
     def __post_init__(self) -> None:
-        """Refuse others."""
-        numbers = asdict(self)
+        """Refuse other numbers."""
+        numbers, kind = dict(vars(self)), type(self).__name__
         warmup = numbers.pop("warmup", 0)
         for name, value in numbers.items():
             if not 0 <= value < math.inf or (name in self.positive and not value):
                 least = "above 0" if name in self.positive else "at least 0"
-                raise ValueError(
-                    f"{type(self).__name__}({name}={value}): {name} must be {least} and finite."
-                )
+                raise ValueError(f"{kind}({name}={value}): {name} must be {least} and finite.")
         if not 0 <= warmup < (whole := numbers.get("epochs", 1)):
             raise ValueError(
-                f"{type(self).__name__}: a warm-up of {warmup:g} in a training of {whole:g} never "
-                "reaches the peak of the learning rate. Make it shorter."
+                f"{kind}: a warm-up of {warmup:g} in a training of {whole:g} never reaches the "
+                "peak of the learning rate. Make it shorter."
             )
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Augmentations of every batch, in order."""
+        return ()
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """A fresh optimiser; its learning rate is set before every step."""
+        raise NotImplementedError
+
+    def rate(self, progress: float) -> float:  # noqa: ARG002 - by default one throughout
+        """Learning rate after a share of all steps, 0 to 1."""
+        return self.lr
 
 
 def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0) -> float:
@@ -78,7 +72,7 @@ def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(Ranges):
+class Training(Plan):
     """Training by AdamW, one warm-up, then a cosine to zero.
 
     Attributes:

@@ -28,7 +28,7 @@ from recipes.judging.metrics import Evaluation
 from recipes.judging.system import read
 from recipes.running.command import one_sentence_errors, usable
 from recipes.running.conclusion import EVALUATION, FINAL, TEST_LIST, judged
-from recipes.running.scene_data import ROOT, DataSpec, load_test
+from recipes.running.scene_data import CACHE, DataSpec, load_test
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ class Asked:
     onnx: bool = False
     every: bool = False
     device: torch.device = CPU
-    cache: Path = ROOT / "runs" / "cache"
+    cache: Path = CACHE
 
 
 def recorded(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from recipes.files.resources import need_disk, need_memory
 from recipes.scenes.generated import SceneSettings, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / "runs" / "cache"
+"""Folder of decoded clips."""
 BLOCK = 256
 """Clips that are transformed at a time."""
 MOST_HELD_OUT = 0.5
@@ -135,7 +137,7 @@ def load(
     console: Console,
     *,
     reader: Reader = read_scenes,
-    cache: Path = ROOT / "runs" / "cache",
+    cache: Path = CACHE,
     settings: SceneSettings | None = None,
 ) -> Scenes:
     """Log-mels of a data set, or of generated scenes.
@@ -181,7 +183,7 @@ def load_test(
     console: Console,
     *,
     reader: Reader = read_scenes,
-    cache: Path = ROOT / "runs" / "cache",
+    cache: Path = CACHE,
 ) -> Part:
     """Log-mels of clips of the official test list, or of that of generated scenes.
 

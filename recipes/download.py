@@ -36,7 +36,7 @@ from rich.progress import DownloadColumn, TransferSpeedColumn
 from compressor.storage import write_bytes
 from recipes.files.archive import missing, refuse_full_disk, unpack
 from recipes.files.lock import locked
-from recipes.files.progress import progress
+from recipes.files.progress import progress_bar
 from recipes.files.resume import Resume
 
 ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
@@ -244,7 +244,7 @@ def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console:
     if file.is_file() and _checksum(file, archive) == archive.checksum:
         return file
     resumed = part.is_file()
-    with progress(console, DownloadColumn(), TransferSpeedColumn()) as bar:
+    with progress_bar(console, DownloadColumn(), TransferSpeedColumn()) as bar:
         task = bar.add_task(name, total=archive.size)
         try:
             Resume(part, archive.size, bar, task).fetch(archive.url)

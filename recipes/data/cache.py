@@ -29,7 +29,7 @@ from compressor.storage import write_bytes
 from recipes.data.audio import AudioFormat, decode, inspect
 from recipes.data.listing import one_of
 from recipes.data.row_file import RowFile
-from recipes.files.progress import progress
+from recipes.files.progress import progress_bar
 
 LAYOUT = 1
 """Version of the files; part of the digest."""
@@ -180,7 +180,7 @@ def _outcomes(
     console = Console(stderr=True)
     with (
         ThreadPoolExecutor(workers) as pool,
-        progress(console, MofNCompleteColumn(), _Rate()) as bar,
+        progress_bar(console, MofNCompleteColumn(), _Rate()) as bar,
     ):
         shown = bar.add_task(description, total=len(rows))
         tasks = ((row, pool.submit(task, row)) for row in rows)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 
-def progress(console: Console, *columns: ProgressColumn) -> Progress:
+def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
     """Description, bar, the columns asked for, and how long it will still take."""
     every = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
     return Progress(*every, console=console, disable=not console.is_terminal)

@@ -19,7 +19,7 @@ from rich.progress import MofNCompleteColumn
 
 from compressor.storage import write_bytes
 from recipes.files.lock import locked
-from recipes.files.progress import progress
+from recipes.files.progress import progress_bar
 from recipes.running.overrides import override
 from recipes.running.run_folder import RunFolder, plain
 from recipes.sweeps.pareto import Candidate, candidate, markdown, plot
@@ -90,7 +90,7 @@ def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     with locked(sweep.folder / ".lock", f"makes the sweep {sweep.folder}"):
         RunFolder(sweep.folder).begin(identity, str(sweep.job.data or "generated scenes"))
         search, total = _search(sweep)
-        bar = progress(console, MofNCompleteColumn())
+        bar = progress_bar(console, MofNCompleteColumn())
         runner = _Runner(sweep, search, partial(bar.advance, bar.add_task("trials", total=total)))
         try:
             with bar:

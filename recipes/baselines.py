@@ -27,7 +27,6 @@ import torch
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-import compressor
 from compressor import Budget, Half, Int8, Result, Train
 from compressor.budget import Cost
 from compressor.inputs.copies import private_copy
@@ -37,23 +36,21 @@ from models import DCASEBaseline
 from recipes.features.logmel import BASELINE_2020, BASELINE_2022, MelSettings
 from recipes.judging.memory import peak_entries
 from recipes.running.command import RunContext, run
+from recipes.running.compression import fit
 from recipes.running.conclusion import Outcome, Row, finish, judge
 from recipes.running.scene_data import Scenes, load
 from recipes.running.settings import RecipeSettings
 from recipes.running.stages import Stage
 from recipes.submission.forms import FORM2020, FORM2021, FORM2022, Form
 from recipes.submission.metadata import Description, Submission
-from recipes.training.augment import Augmentation
-from recipes.training.epochs import Epochs
-from recipes.training.loop import accuracy
-from recipes.training.training_plans import check_ranges
+from recipes.training.training_plans import Plan
 
 KERAS_EPS = 1e-7
 """Epsilon of Adam; PyTorch's is 1e-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingBaseline:
+class TrainingBaseline(Plan):
     """Adam at one rate, no augmentation: the parameter files, `learner_method_parameters: cnn`.
 
     Attributes:
@@ -66,18 +63,8 @@ class TrainingBaseline:
     batch: int = 16
     lr: float = 1e-3
 
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr"))
-
-    def augmentations(self) -> tuple[Augmentation, ...]:
-        return ()
-
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return Adam(parameters, lr=self.lr, eps=KERAS_EPS)
-
-    def rate(self, progress: float) -> float:  # noqa: ARG002 - a Plan
-        return self.lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +99,7 @@ class Config(RecipeSettings):
 
     @property
     def baseline(self) -> Baseline:
-        """Published figures.
-
-        Raises:
-            ValueError: If the year had no such baseline.
-        """
+        """Published figures; ValueError for a year without such a baseline."""
         if self.year not in BASELINES:
             raise ValueError(f"year={self.year}: there are baselines of {[*BASELINES]}")
         return BASELINES[self.year]
@@ -151,29 +134,19 @@ def network(config: Config) -> DCASEBaseline:
 
 def compress(context: RunContext[Config], scenes: Scenes) -> Result:
     """The network trained, and stored as its year did."""
-    config, validation, train = context.config, scenes.validation, context.config.train
+    config, train = context.config, context.config.train
     torch.manual_seed(config.seed)  # the fresh network's weights
     learned = Train(
         epochs=train.epochs, lr=train.lr, weight_decay=0.0, warmup=0.0, decay=constant,
-        select=validation is not None,
+        select=scenes.validation is not None,
     )  # fmt: skip
-    return compressor.fit(
-        network(config).to(scenes.train.x.device),
-        Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), train, seed=config.seed),
+    stage = Stage("dense", context.folder.stages, config.year)
+    return fit(
+        context, scenes, network(config),
         budget=Budget.dcase(config.year),
-        schedule=[
-            learned,
-            Stage("dense", context.folder.stages, config.year),
-            *config.baseline.phases,
-        ],
+        schedule=[learned, stage, *config.baseline.phases],
         optimizer=partial(Adam, eps=KERAS_EPS),
-        val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=context.folder.checkpoint,
-        on_epoch=context.folder.log,
-        fabric=context.fabric,
-        compiler=context.compiler,
-        seed=config.seed,
-    )
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- what was published
@@ -357,7 +330,7 @@ def main(context: RunContext[Config]) -> None:
     context.begin(scenes.digest)
     result = compress(context, scenes)
     if context.first:
-        outcome = judge(context, scenes, [result], config.system(scenes, [result]), ["dense"])
+        outcome = judge(context, scenes, [result], ["dense"])
         finish(context, outcome, table(config, outcome), submission_facts(config, outcome))
 
 

@@ -32,7 +32,6 @@ from pathlib import Path
 import torch
 from torch.optim import Adam
 
-import compressor
 from compressor import Budget, FineTune, Half, Recalibrate, Result, Train, Unstructured
 from compressor.budget import Cost
 from compressor.phases import Phase
@@ -40,6 +39,7 @@ from models import SharedResNet
 from recipes.data.audio import AudioFormat
 from recipes.features.logmel import MELS_2020, MelSettings
 from recipes.running.command import RunContext, run
+from recipes.running.compression import fit
 from recipes.running.conclusion import Outcome, Row, finish, judge
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes, load
@@ -47,8 +47,6 @@ from recipes.running.settings import RecipeSettings
 from recipes.running.stages import Counts, Stage, need_stage, take_stage
 from recipes.submission.forms import FORM2020
 from recipes.submission.metadata import Description, Submission
-from recipes.training.epochs import Epochs
-from recipes.training.loop import accuracy
 from recipes.training.losses import ClassBalancedFocal
 from recipes.training.paper_plans import FineTune2020, Training2020
 from recipes.training.training_plans import Plan
@@ -141,12 +139,7 @@ statistics of the dense network's norms or with those of the pruned one (A, C ag
 
 
 def network(config: Config, classes: int = INDOOR_OUTDOOR_TRANSPORTATION) -> SharedResNet:
-    """Shared-ResNet with SubSpectralNorm: fresh, or the dense one of another run.
-
-    Raises:
-        FileNotFoundError: If that run has none.
-        ValueError: If it is another network.
-    """
+    """Shared-ResNet with SubSpectralNorm: fresh, or the dense one of another run."""
     model = SharedResNet(
         config.channels,
         classes,
@@ -203,12 +196,7 @@ def schedule(config: Config, folder: RunFolder) -> Sequence[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Refuse what can be refused without data, before they are decoded for hours.
-
-    Raises:
-        ValueError: If a setting is.
-        OSError: If `dense` is no run.
-    """
+    """Refuse what can be refused without data, before they are decoded for hours."""
     if config.dense:
         need_stage(RunFolder(Path(config.dense)), config, AFTER)
     network(config)
@@ -219,24 +207,16 @@ def check(config: Config, folder: RunFolder) -> None:
 
 def compress(context: RunContext[Config], scenes: Scenes) -> Result:
     """The dense network trained, 60 % of it made zero, trained on, and stored in 16 bits."""
-    config, train, validation = context.config, scenes.train, scenes.validation
-    classes = len(scenes.classes)
-    clips = torch.bincount(train.y, minlength=classes).tolist()
+    config, classes = context.config, len(scenes.classes)
+    clips = torch.bincount(scenes.train.y, minlength=classes).tolist()
     torch.manual_seed(config.seed)  # the fresh network's weights
-    return compressor.fit(
-        network(config, classes).to(train.x.device),
-        Epochs(train.x, train.y, classes, config.train, seed=config.seed),
+    return fit(
+        context, scenes, network(config, classes),
         budget=Budget(nonzero=config.nonzero),
         schedule=schedule(config, context.folder),
         loss=ClassBalancedFocal(clips, config.beta, config.gamma),
         optimizer=Adam,
-        val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=context.folder.checkpoint,
-        on_epoch=context.folder.log,
-        fabric=context.fabric,
-        compiler=context.compiler,
-        seed=config.seed,
-    )
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- 6 results
@@ -244,13 +224,7 @@ def compress(context: RunContext[Config], scenes: Scenes) -> Result:
 
 def size(counts: Counts) -> Cost:
     """Non-zero parameters at 16 bits, BatchNorm among them, as the report counts (section 5.1)."""
-    nonzero = counts.filters[1] + counts.others[1]
-    return Cost(
-        params=counts.filters[0] + counts.others[0],
-        nonzero=nonzero,
-        macs=counts.cost.macs,
-        bytes=2 * nonzero,
-    )
+    return counts.stored(filters=2, others=2)
 
 
 def table(config: Config, outcome: Outcome) -> list[Row]:
@@ -333,8 +307,7 @@ def main(context: RunContext[Config]) -> None:
     result = compress(context, scenes)
     if context.first:
         # One sigmoid a class, as the loss has it (section 4).
-        system = config.system(scenes, [result], independent=True)
-        outcome = judge(context, scenes, [result], system, ["dense", "pruned"])
+        outcome = judge(context, scenes, [result], ["dense", "pruned"], independent=True)
         finish(context, outcome, table(config, outcome), submission_facts(outcome))
 
 

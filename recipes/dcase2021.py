@@ -20,7 +20,7 @@ here. What does not depend on data: 33,035 + 14,650 non-zero parameters, 60.87 K
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,13 +28,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
 from compressor.budget import Cost
 from compressor.phases import Phase
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.features.logmel import MELS_2021, MelSettings
 from recipes.running.command import RunContext, run
+from recipes.running.compression import fit
 from recipes.running.conclusion import Outcome, Row, finish, judge
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes, load
@@ -42,10 +42,7 @@ from recipes.running.settings import RecipeSettings
 from recipes.running.stages import Counts, Stage, need_stage, take_stage
 from recipes.submission.forms import FORM2021
 from recipes.submission.metadata import Description, Submission
-from recipes.training.epochs import Epochs
-from recipes.training.loop import accuracy
 from recipes.training.paper_plans import Training2021
-from recipes.training.training_plans import check_ranges
 
 YEAR = 2021
 AFTER = ("pruned", "tune", "tune_lr", "round", "round_lr", "teacher", "dense", "nonzero")
@@ -118,9 +115,10 @@ class Config(RecipeSettings):
     nonzero: int = 47_685
 
     def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
+        """Refuse a system of no network."""
         super().__post_init__()
-        check_ranges(self, positive=("members",))
+        if self.members < 1:
+            raise ValueError(f"Config(members={self.members}): members must be above 0 and finite.")
 
 
 def fast(config: Config) -> Config:
@@ -191,12 +189,7 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Refuse what can be refused without data, before they are decoded for hours.
-
-    Raises:
-        ValueError: If a setting is.
-        OSError: If `dense` is no run.
-    """
+    """Refuse what can be refused without data, before they are decoded for hours."""
     if config.dense:
         need_stage(RunFolder(Path(config.dense)), config, AFTER, members=config.members)
     network(config, torch.zeros(2, 1, config.mels.mels, config.frames))
@@ -206,26 +199,18 @@ def check(config: Config, folder: RunFolder) -> None:
 
 def compress(context: RunContext[Config], scenes: Scenes, number: int) -> Result:
     """One network of the system, from its first weights to int8."""
-    config, seed = context.config, context.config.seed + number
+    config = replace(context.config, seed=context.config.seed + number)
     folder = context.folder.member(number, config.members)
-    train, validation, classes = scenes.train, scenes.validation, len(scenes.classes)
-    torch.manual_seed(seed)  # of the fresh network's weights
-    model = network(config, train.x, classes)
+    torch.manual_seed(config.seed)  # of the fresh network's weights
+    model = network(config, scenes.train.x, len(scenes.classes))
     if config.dense:
         take_stage(model, RunFolder(Path(config.dense)).member(number, config.members), "dense")
-    return compressor.fit(
-        model.to(train.x.device),
-        Epochs(train.x, train.y, classes, config.train, seed=seed),
+    return fit(
+        replace(context, config=config, folder=folder), scenes, model,
         budget=Budget(nonzero=config.nonzero),
         schedule=schedule(config, folder),
         optimizer=partial(SGD, momentum=config.train.momentum),
-        val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=folder.checkpoint,
-        on_epoch=folder.log,
-        fabric=context.fabric,
-        compiler=context.compiler,
-        seed=seed,
-    )
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- 3 results
@@ -233,13 +218,7 @@ def compress(context: RunContext[Config], scenes: Scenes, number: int) -> Result
 
 def size(counts: Counts) -> Cost:
     """Non-zero parameters at 8 bits in convolutions and 16 elsewhere (section 3.3)."""
-    filters, others = counts.filters, counts.others
-    return Cost(
-        params=filters[0] + others[0],
-        nonzero=filters[1] + others[1],
-        macs=counts.cost.macs,
-        bytes=filters[1] + 2 * others[1],
-    )
+    return counts.stored(filters=1, others=2)
 
 
 def table(config: Config, outcome: Outcome) -> list[Row]:
@@ -266,12 +245,7 @@ def table(config: Config, outcome: Outcome) -> list[Row]:
 def submission_facts(outcome: Outcome) -> Submission:
     """Facts that the form of 2021 asks for."""
     costs = [size(count) for count in outcome.counts["pruned"]]
-    cost = Cost(
-        params=sum(cost.params for cost in costs),
-        nonzero=sum(cost.nonzero for cost in costs),
-        macs=sum(cost.macs for cost in costs),
-        bytes=sum(cost.bytes for cost in costs),
-    )
+    cost = Cost(*map(sum, zip(*map(astuple, costs), strict=True)))
     description = Description(
         input_sampling_rate="16kHz",
         acoustic_features="log-mel energies",
@@ -301,8 +275,7 @@ def main(context: RunContext[Config]) -> None:
         context.console.rule(f"network {number + 1} of {config.members}")
         results.append(compress(context, scenes, number))
     if context.first:
-        system = config.system(scenes, results)
-        outcome = judge(context, scenes, results, system, ["dense", "pruned"])
+        outcome = judge(context, scenes, results, ["dense", "pruned"])
         finish(context, outcome, table(config, outcome), submission_facts(outcome))
 
 

@@ -39,6 +39,7 @@ from models import LinearMoments, Tandem
 from recipes.features.logmel import MELS_2021, MelSettings
 from recipes.judging.memory import peak_entries
 from recipes.running.command import RunContext, run
+from recipes.running.compression import fit
 from recipes.running.conclusion import Outcome, Row, finish, judge, sizes
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes, load
@@ -46,8 +47,6 @@ from recipes.running.settings import RecipeSettings
 from recipes.running.stages import Stage, read_counts, read_network
 from recipes.submission.forms import FORM2022
 from recipes.submission.metadata import Description, Submission
-from recipes.training.epochs import Epochs
-from recipes.training.loop import accuracy
 from recipes.training.paper_plans import Training2022
 from recipes.training.sparse_linear import pretrain
 from recipes.training.training_plans import warmup_cosine
@@ -233,11 +232,7 @@ def schedule(config: Config, folder: RunFolder) -> list[Phase]:
 
 
 def check(config: Config, folder: RunFolder) -> None:
-    """Refuse what can be refused without data, before they are decoded for hours.
-
-    Raises:
-        ValueError: If a setting is.
-    """
+    """Refuse what can be refused without data, before they are decoded for hours."""
     bands, kept = config.mels.mels, config.rows.keep
     if kept is not None and kept > bands:
         raise ValueError(f"rows.keep={kept} of mels.mels={bands}: at most all of them can be kept")
@@ -248,21 +243,14 @@ def check(config: Config, folder: RunFolder) -> None:
 
 def compress(context: RunContext[Config], scenes: Scenes, linear: LinearMoments) -> Result:
     """The tandem: trained, without some rows, without some filters, rounded."""
-    config, validation = context.config, scenes.validation
+    config = context.config
     model = tandem(config, linear)
-    return compressor.fit(
-        model,
-        Epochs(scenes.train.x, scenes.train.y, len(scenes.classes), config.train, seed=config.seed),
+    return fit(
+        context, scenes, model,
         budget=caps(config, model),
         schedule=schedule(config, context.folder),
         optimizer=partial(SGD, momentum=config.train.momentum),
-        val=None if validation is None else lambda m: accuracy(m, validation.x, validation.y),
-        checkpoint=context.folder.checkpoint,
-        on_epoch=context.folder.log,
-        fabric=context.fabric,
-        compiler=context.compiler,
-        seed=config.seed,
-    )
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- 3 results
@@ -292,7 +280,6 @@ def table(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
     linear, dense, fewer, pruned = (
         outcome.counts[stage][0] for stage in ("linear", "dense", "rows", "pruned")
     )
-    fused = "cannot be counted" if pruned.fused is None else sizes(pruned.fused)
     why = outcome.why
     return [
         Row("linear: parameters, MACs", "12.81k, 0.01281M", sizes(linear.rule)),
@@ -309,7 +296,10 @@ def table(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
             "which filters go depends on the data; 17.385M is also what the unpruned network of "
             "256 rows has at 11 frames, a hop of 100 ms",
         ),
-        Row("the same with norms folded", "-", fused, "counted before folding, as is the custom"),
+        Row(
+            "the same with norms folded", "-", sizes(pruned.fused),
+            "counted before folding, as is the custom",
+        ),
         Row("pruned: accuracy", "50.76 %", outcome.percent("pruned"), why),
         Row("pruned: log loss", "1.521", outcome.loss("pruned"), why),
         Row("pruned against feature selection", "-0.76 points", outcome.drop("rows", "pruned")),
@@ -356,7 +346,7 @@ def main(context: RunContext[Config]) -> None:
     result = compress(context, scenes, linear)
     if context.first:
         cost = cost_of(config, context.folder, result)
-        outcome = judge(context, scenes, [result], config.system(scenes, [result]), STAGES)
+        outcome = judge(context, scenes, [result], STAGES)
         finish(context, outcome, table(outcome, kept, cost), submission_facts(outcome, cost))
 
 

@@ -85,11 +85,7 @@ class Config:
     energy: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse percentages without a list, and energy that is not three numbers.
-
-        Raises:
-            ValueError: If there is one.
-        """
+        """Refuse percentages without a list, and energy that is not three numbers."""
         strange = [str(percent) for percent in self.splits if percent not in SPLITS[2024]]
         if strange or not self.splits:
             raise ValueError(
@@ -166,11 +162,7 @@ def data(context: RunContext[Config], percent: int) -> Scenes:
 
 
 def need_lists(context: RunContext[Config]) -> None:
-    """Refuse percentages whose list is not there, before the first of them is trained on.
-
-    Raises:
-        FileNotFoundError: If one is not.
-    """
+    """Refuse percentages whose list is not there, before the first of them is trained on."""
     if context.data is None:
         return
     setup, folder = context.data / "evaluation_setup", Path(context.config.lists)
@@ -206,7 +198,7 @@ def train(context: RunContext[Config], percent: int) -> Trained | None:
     if not context.first:
         return None
     cost = cost_of(config, folder, result)
-    outcome = judge(context, scenes, [result], config.system(scenes, [result]), STAGES)
+    outcome = judge(context, scenes, [result], STAGES)
     facts = submission_facts(outcome, settings, cost)
     finish(context, outcome, table(outcome, settings, percent, cost), facts)
     return Trained(percent, outcome, facts)
@@ -243,13 +235,13 @@ def submission_facts(outcome: Outcome, config: Config, cost: Cost) -> Submission
 
 def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Row]:
     """Figures beside those of the official baseline."""
-    why, year = outcome.why, config.system.year
+    why, year, fused = outcome.why, config.system.year, outcome.counts["pruned"][0].fused
     baseline = BASELINES[year].get(percent)
     official = ("-", "-", "-") if year == 2023 else BASELINE_SIZES
     _, missing = form_of(config)
     lines = [
         Row("parameters, MACs", official[0], sizes(cost), BESIDE),
-        Row("the same with norms folded", official[1], _fused(outcome), BESIDE),
+        Row("the same with norms folded", official[1], sizes(fused), BESIDE),
         Row("bytes of parameters by the counter", official[2], f"{cost.params:,}", BESIDE),
         Row("bytes with scales and 32-bit biases; of the file", "-", _bytes(outcome)),
         Row(f"accuracy, {percent} %", f"{baseline} %" if baseline else "-", outcome.percent(), why),
@@ -259,11 +251,6 @@ def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Ro
         Row("int8 against pruned", "-", outcome.drop("pruned", "result")),
     ]
     return [*lines, Row("submission", "", "not written", missing)] if missing else lines
-
-
-def _fused(outcome: Outcome) -> str:
-    fused = outcome.counts["pruned"][0].fused
-    return "cannot be counted" if fused is None else sizes(fused)
 
 
 def _bytes(outcome: Outcome) -> str:

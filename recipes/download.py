@@ -31,18 +31,12 @@ import pooch
 import requests
 from pooch.downloaders import DEFAULT_TIMEOUT, REQUESTS_HEADERS, doi_to_repository
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from compressor.storage import write_bytes
 from recipes.files.archive import missing, refuse_full_disk, unpack
 from recipes.files.lock import locked
+from recipes.files.progress import progress_bar
 from recipes.files.resume import Resume
 
 ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
@@ -86,7 +80,6 @@ class DataSet:
 
 
 def _tau(record: int, name: str) -> DataSet:
-    """One of the TAU sets, whose archives hold a folder of the official name."""
     return DataSet(
         folder=name,
         page=f"https://zenodo.org/records/{record}",
@@ -190,7 +183,6 @@ def _archives_of(data_set: DataSet, store: Path) -> dict[str, Archive]:
 
 
 def _recorded(doi: str, store: Path) -> dict[str, Archive]:
-    """The zip archives of a record."""
     listed = pooch.create(store, base_url=f"doi:{doi}/")
     repository = doi_to_repository(doi, headers=REQUESTS_HEADERS, timeout=DEFAULT_TIMEOUT)
     repository.populate_registry(listed)
@@ -209,7 +201,6 @@ def _recorded(doi: str, store: Path) -> dict[str, Archive]:
 
 
 def _unreachable(data_set: DataSet, store: Path, what: str, error: Exception) -> ConnectionError:
-    """Error of what could not be reached, with how to do without."""
     return ConnectionError(
         f"{what} could not be read ({type(error).__name__}: {error}). Call again when the network "
         f"is open: what came already is kept in {store}. Or download the archives from "
@@ -226,7 +217,6 @@ def _announce(
     store: Path,
     console: Console,
 ) -> None:
-    """Say how much will come, and refuse where it does not fit."""
     if not left:
         console.print(
             f"{folder} is complete: all {count} archives were unpacked before.", soft_wrap=True
@@ -254,14 +244,7 @@ def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console:
     if file.is_file() and _checksum(file, archive) == archive.checksum:
         return file
     resumed = part.is_file()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console, DownloadColumn(), TransferSpeedColumn()) as bar:
         task = bar.add_task(name, total=archive.size)
         try:
             Resume(part, archive.size, bar, task).fetch(archive.url)
@@ -279,13 +262,11 @@ def _fetch(data_set: DataSet, name: str, archive: Archive, store: Path, console:
 
 
 def _checksum(file: Path, archive: Archive) -> str:
-    """A file's checksum, of the kind that its archive has."""
     kind = archive.checksum.partition(":")[0]
     return f"{kind}:{pooch.file_hash(str(file), alg=kind)}"
 
 
 def _unpublished(data_set: DataSet, name: str, archive: Archive, why: str) -> ValueError:
-    """Error of a file that is not the one published."""
     return ValueError(
         f"{name} from {archive.url} is not the file that was published: {why} Call again; if that "
         f"does not help, download it from {data_set.page} by hand."

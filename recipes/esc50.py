@@ -134,16 +134,7 @@ def load(
     cache: Path = CACHE,
     on_bad_file: OnBadFile = "refuse",
 ) -> Data:
-    """ESC-50 where it is, else generated scenes; says loudly which.
-
-    Args:
-        given: Folder of ESC-50; None to look for it.
-        out: Folder for generated scenes, written once as wav files in the TAU layout.
-        device: Device of the log-mels.
-        console: Output for people.
-        cache: Folder of decoded clips.
-        on_bad_file: What becomes of files missing or damaged.
-    """
+    """ESC-50 where it is, else scenes, generated once in `out` in the TAU layout; says which."""
     root = find_esc50(given)
     if root is not None:
         console.rule(f"[bold]real audio: ESC-50 from {root}")
@@ -220,13 +211,9 @@ def compress(
     """The one call this library is about."""
     batches = Epochs(*data.train, data.classes, config.small, seed=1000 + config.seed)
     tune = FineTune(epochs=config.fine_tune, lr=config.small.lr, distill=config.distill)
+    steps = [Prune(), Recalibrate(), tune]
     return compressor.fit(
-        model,
-        batches,
-        budget=budget,
-        schedule=[Prune(), Recalibrate(), tune],
-        checkpoint=checkpoint,
-        seed=config.seed,
+        model, batches, budget=budget, schedule=steps, checkpoint=checkpoint, seed=config.seed
     )
 
 
@@ -303,8 +290,7 @@ def mean(values: Sequence[float]) -> str:
 def summary(records: Sequence[dict[str, float]], data: Data, folder: Path) -> str:
     """Lines that the README quotes."""
     held_out, first = len(data.held_out[0]), records[0]
-    names = list(records[0])
-    lines = [f"{name:>20}: {mean([r[name] for r in records])}" for name in names]
+    lines = [f"{name:>20}: {mean([r[name] for r in records])}" for name in first]
     return (
         f"{data.name}, {held_out} held-out clips, {len(records)} seed(s)\n"
         + "\n".join(lines)

@@ -28,7 +28,7 @@ from recipes.judging.metrics import Evaluation
 from recipes.judging.system import read
 from recipes.running.command import one_sentence_errors, usable
 from recipes.running.conclusion import EVALUATION, FINAL, TEST_LIST, judged
-from recipes.running.scene_data import ROOT, DataSpec, load_test
+from recipes.running.scene_data import CACHE, DataSpec, load_test
 
 CPU = torch.device("cpu")
 
@@ -51,16 +51,11 @@ class Asked:
     onnx: bool = False
     every: bool = False
     device: torch.device = CPU
-    cache: Path = ROOT / "runs" / "cache"
+    cache: Path = CACHE
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """Figures of a run, from its `evaluation.json`.
-
-    Raises:
-        FileNotFoundError: If the run has not come to its end.
-        ValueError: If the file is damaged.
-    """
+    """Figures of a run that is over, from its `evaluation.json`; ValueError if that is damaged."""
     file = folder / EVALUATION
     if not file.is_file():
         raise FileNotFoundError(
@@ -117,11 +112,7 @@ def score(asked: Asked, console: Console) -> tuple[Evaluation, bool | None]:
 
 
 def difference(found: Evaluation, stated: Mapping[str, Any], file: Path) -> str:
-    """One sentence on whether figures are those of a file.
-
-    Raises:
-        ValueError: If the file's are no figures of such clips.
-    """
+    """One sentence on whether figures are those of a file; ValueError if the file's are none."""
     if found.data() == stated:
         return f"Equal to {file} in every figure."
     try:

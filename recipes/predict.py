@@ -80,11 +80,6 @@ class Prediction:
 def predict_file(system: System, path: Path, device: torch.device | None = None) -> Prediction:
     """Probabilities for a file of any rate, length and number of channels.
 
-    Args:
-        system: System of a run.
-        path: The file.
-        device: Device to compute on.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, or the system does not work.

@@ -60,11 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sweep(options: argparse.Namespace) -> Sweep:
-    """The sweep that the command line asks for.
-
-    Raises:
-        ValueError: If a setting, a number or a variant is refused.
-    """
+    """The sweep that the command line asks for."""
     if options.study is not None and options.study < 1:
         raise ValueError(f"--study {options.study}: Optuna is to choose at least one point.")
     if options.data is not None and not options.data.is_dir():

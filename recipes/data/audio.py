@@ -137,16 +137,9 @@ def clip_of(samples: np.ndarray, rate: int, wanted: AudioFormat) -> np.ndarray:
 
 
 def refuse_odd(path: Path, samples: np.ndarray, rate: int, first: int = 0) -> None:
-    """Refuse samples that are no sound.
+    """Refuse (ValueError) samples that are not finite, or peak above `LOUDEST`.
 
-    Args:
-        path: For the message.
-        samples: float32 (samples, channels).
-        rate: In Hz.
-        first: Place in the file where they begin.
-
-    Raises:
-        ValueError: If some are not finite, or the peak is above `LOUDEST`.
+    float32 (samples, channels) at a rate in Hz, from the place `first` of the file on.
     """
     odd = ~np.isfinite(samples)
     if odd.any():
@@ -233,11 +226,7 @@ def _check(path: Path, sound: soundfile.SoundFile, wanted: AudioFormat) -> None:
 
 
 def refuse_cut_off(path: Path) -> None:
-    """Refuse a wav whose header promises more samples than the file has.
-
-    Raises:
-        ValueError: If bytes are missing.
-    """
+    """Refuse (ValueError) a wav whose header promises more samples than the file has."""
     cut = _bytes_cut_off(path)
     if cut:
         raise ValueError(

@@ -22,22 +22,14 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, ProgressColumn, Task, TaskProgressColumn
 from rich.text import Text
 
 from compressor.storage import write_bytes
 from recipes.data.audio import AudioFormat, decode, inspect
 from recipes.data.listing import one_of
 from recipes.data.row_file import RowFile
+from recipes.files.progress import progress_bar
 
 LAYOUT = 1
 """Version of the files; part of the digest."""
@@ -141,11 +133,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _fill(
-    store: RowFile,
-    paths: Sequence[Path],
-    wanted: AudioFormat,
-    on_bad_file: OnBadFile,
-    workers: int,
+    store: RowFile, paths: Sequence[Path], wanted: AudioFormat, on_bad_file: OnBadFile, workers: int
 ) -> dict[int, Exception]:
     """Decode every row that does not count; gives the errors of bad files by row."""
     states = _states(paths)
@@ -190,7 +178,10 @@ def _outcomes(
     Only some tasks wait at a time, so that memory does not grow with the number of files.
     """
     console = Console(stderr=True)
-    with ThreadPoolExecutor(workers) as pool, _bar(console) as bar:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        progress_bar(console, MofNCompleteColumn(), _Rate()) as bar,
+    ):
         shown = bar.add_task(description, total=len(rows))
         tasks = ((row, pool.submit(task, row)) for row in rows)
         waiting: deque[tuple[int, Future[T]]] = deque(islice(tasks, 4 * workers))
@@ -202,35 +193,18 @@ def _outcomes(
 
 
 def _outcome(future: Future[T]) -> T | Exception:
-    """Result of a task, or the error that its file caused."""
     try:
         return future.result()
     except (ValueError, OSError) as error:
         return error
 
 
-def _bar(console: Console) -> Progress:
-    """Bar of what is done, how fast, and how long it will still take."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 class _Rate(ProgressColumn):
-    """Files a second."""
-
     def render(self, task: Task) -> Text:
         return TaskProgressColumn.render_speed(task.finished_speed or task.speed)
 
 
 def _report(bad: dict[int, Exception], count: int, on_bad_file: OnBadFile) -> None:
-    """Warn of the bad files or refuse them, all together."""
     lines = [f"  {error}" for error in list(bad.values())[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN} more")

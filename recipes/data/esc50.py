@@ -8,7 +8,6 @@ as flac or ogg work too. Of several files of one stem the one directly in `audio
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,16 @@ import numpy as np
 import pandas as pd
 
 from recipes.data.audio import AudioFormat
-from recipes.data.listing import Listing, Missing, first_of, need_file, one_of, plain_names
+from recipes.data.listing import (
+    Listing,
+    Missing,
+    first_of,
+    one_of,
+    plain_names,
+    read_table,
+    refuse_absent,
+    refuse_rows,
+)
 
 FORMAT = AudioFormat(rate=16_000, channels=1, seconds=5)
 """Format to which the recipes decode ESC-50; the official clips have 44.1 kHz."""
@@ -77,35 +85,18 @@ def read_esc50(
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """`meta/esc50.csv`, its columns checked."""
-    need_file(
-        path,
-        "Give the folder that holds ESC-50's `meta` and `audio`, as unpacked from its archive.",
-    )
-    try:
-        table = pd.read_csv(
-            path, dtype=str, na_filter=False, skipinitialspace=True, encoding="utf-8-sig"
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not ESC-50's comma-separated table ({error}).") from error
-    table.columns = [str(column).strip() for column in table.columns]
+    advice = "Give the folder that holds ESC-50's `meta` and `audio`, as unpacked from its archive."
+    table = read_table(path, advice, "ESC-50's comma-separated table", skipinitialspace=True)
     absent = [column for column in COLUMNS if column not in table.columns]
     if absent:
         raise ValueError(
-            f"{path} has no column {', '.join(absent)}: found "
-            f"{', '.join(table.columns)}. It should be "
-            "ESC-50's own comma-separated table."
+            f"{path} has no column {', '.join(absent)}: found {', '.join(table.columns)}. It "
+            "should be ESC-50's own comma-separated table."
         )
     if table.empty:
         raise ValueError(f"{path} has no rows. It should be ESC-50's own table of 2,000 clips.")
     table = table[COLUMNS].map(str.strip)
-    blank = (table == "").any(axis=1)
-    if blank.any():
-        row = int(np.flatnonzero(blank)[0])
-        raise ValueError(
-            f"{path} has {blank.sum()} rows with an empty field, the first is row {row + 1}: "
-            f"{table.iloc[row].to_dict()}. Take the table from the data set again."
-        )
+    refuse_rows(path, table, (table == "").any(axis=1), "an empty field", "table")
     for column in ("fold", "target"):
         if not table[column].str.fullmatch("[0-9]{1,9}").all():
             raise ValueError(
@@ -166,12 +157,11 @@ def _files(root: Path, filenames: pd.Series, missing: Missing) -> pd.Series:
         text = (
             f"{len(absent)} of {len(filenames)} clips have no wav, flac or ogg file below {folder}"
         )
-        if missing == "refuse":
-            raise FileNotFoundError(
-                f"{text}, the first is {absent[0]}. Unpack ESC-50's whole `audio` folder there, or "
-                'go on without them: missing="skip", on a command line --on-bad-file skip.'
-            )
-        warnings.warn(f"{text} and are left out: {first_of(absent)}", stacklevel=3)
+        advice = (
+            "Unpack ESC-50's whole `audio` folder there, or go on without them: "
+            'missing="skip", on a command line --on-bad-file skip.'
+        )
+        refuse_absent(missing, text, absent, advice)
     return files
 
 

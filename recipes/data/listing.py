@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,6 @@ class Listing:
 
     @property
     def paths(self) -> list[Path]:
-        """Every clip's file."""
         return [self.root / name for name in self.table["file"]]
 
     @property
@@ -45,11 +45,7 @@ class Listing:
         return self.table["label"].to_numpy(np.int64, copy=True)
 
     def select(self, mask: pd.Series | np.ndarray) -> Listing:
-        """The clips where a boolean mask (clips,) is true, in the same order.
-
-        Raises:
-            ValueError: If the mask is not boolean or not of this length.
-        """
+        """The clips where a boolean mask (clips,) is true, in order; another is a ValueError."""
         chosen = np.asarray(mask)
         if chosen.dtype != np.bool_ or chosen.shape != (len(self),):
             raise ValueError(
@@ -66,27 +62,51 @@ def first_of(names: list[str], most: int = 5) -> str:
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a setting that is none of the words allowed.
-
-    Raises:
-        ValueError: If the value is none of them.
-    """
+    """Refuse (ValueError) a setting that is none of the words allowed."""
     if value not in allowed:
         raise ValueError(f"{name}={value!r}: it must be one of {', '.join(map(repr, allowed))}.")
 
 
 def need_file(path: Path, advice: str) -> None:
-    """Refuse a path at which no file lies; `advice` ends the message.
-
-    Raises:
-        FileNotFoundError: If nothing is there.
-        ValueError: If it is a folder, a pipe or a device.
-    """
+    """Refuse a path where nothing is (FileNotFoundError), or no file (ValueError), with advice."""
     if path.is_file():
         return
     if path.exists():
         raise ValueError(f"{path} is no file but a folder or a device. {advice}")
     raise FileNotFoundError(f"There is no {path}. {advice}")
+
+
+def read_table(path: Path, advice: str, kind: str, **form: Any) -> pd.DataFrame:
+    """A table of texts, read by pandas in that form; the names of its columns are stripped.
+
+    Raises:
+        FileNotFoundError: If there is no such file; `advice` ends the message.
+        ValueError: If it is no table of that kind.
+    """
+    need_file(path, advice)
+    try:
+        table = pd.read_csv(path, dtype=str, na_filter=False, encoding="utf-8-sig", **form)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not {kind} ({error}).") from error
+    table.columns = [str(column).strip() for column in table.columns]
+    return table
+
+
+def refuse_rows(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, kind: str) -> None:
+    """Refuse a table with wrong rows, by a mask (rows,), and show the first (ValueError)."""
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"{path} has {wrong.sum()} rows with {what}, the first is row {row + 1}: "
+            f"{table.iloc[row].to_dict()}. Take the {kind} from the data set again."
+        )
+
+
+def refuse_absent(missing: Missing, text: str, absent: list[str], advice: str) -> None:
+    """Refuse clips that are not on disk (FileNotFoundError), or warn of them."""
+    if missing == "refuse":
+        raise FileNotFoundError(f"{text}, the first is {absent[0]}. {advice}")
+    warnings.warn(f"{text} and are left out: {first_of(absent)}", stacklevel=4)
 
 
 def plain_names(names: pd.Series) -> pd.Series:

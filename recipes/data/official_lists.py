@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recipes.data.listing import first_of, need_file, plain_names
+from recipes.data.listing import first_of, plain_names, read_table, refuse_rows
 
 
 def read_list(path: Path) -> pd.DataFrame:
@@ -20,19 +20,12 @@ def read_list(path: Path) -> pd.DataFrame:
         FileNotFoundError: If there is no such file.
         ValueError: If it has no rows, no column `filename`, empty fields, quotes or a name twice.
     """
-    need_file(
-        path,
+    advice = (
         "Give the folder of the development data set, with `meta.csv`, `evaluation_setup` and "
-        "`audio` in it.",
+        "`audio` in it."
     )
-    try:
-        # A quote means nothing in these lists; read as one, it would join rows up to the next.
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, na_filter=False, encoding="utf-8-sig", quoting=csv.QUOTE_NONE
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a tab-separated list ({error}).") from error
-    table.columns = [str(column).strip() for column in table.columns]
+    # A quote means nothing in these lists; read as one, it would join rows up to the next.
+    table = read_table(path, advice, "a tab-separated list", sep="\t", quoting=csv.QUOTE_NONE)
     if "filename" not in table.columns or table.empty:
         raise ValueError(
             f"{path} must be a tab-separated list with a row a clip and a column filename: found "
@@ -41,8 +34,9 @@ def read_list(path: Path) -> pd.DataFrame:
     table = table.map(str.strip)
     known = table.columns.intersection(["filename", "scene_label", "identifier", "source_label"])
     table = table[known]
-    _refuse_rows(path, table, (table == "").any(axis=1), "an empty field")
-    _refuse_rows(path, table, table.apply(_has_quote).any(axis=1), "a quote")
+    quoted = table.apply(lambda column: column.str.contains('"', regex=False)).any(axis=1)
+    refuse_rows(path, table, (table == "").any(axis=1), "an empty field", "list")
+    refuse_rows(path, table, quoted, "a quote", "list")
     table = table.assign(filename=plain_names(table["filename"]))
     twice = table["filename"][table["filename"].duplicated()].unique().tolist()
     if twice:
@@ -105,11 +99,7 @@ def test_list(setup: Path) -> tuple[pd.DataFrame, Path]:
 
 
 def _check_equal(with_labels: Path, without: Path) -> None:
-    """Refuse two test lists that are of different clips.
-
-    Raises:
-        ValueError: If one has clips that the other has not.
-    """
+    """Refuse two test lists that are of different clips."""
     one, two = (set(read_list(path)["filename"]) for path in (with_labels, without))
     if one != two:
         raise ValueError(
@@ -120,11 +110,7 @@ def _check_equal(with_labels: Path, without: Path) -> None:
 
 
 def check_labels(rows: pd.DataFrame, path: Path, known: pd.DataFrame | None, source: Path) -> None:
-    """Refuse labels of a list that another table contradicts, where that has any.
-
-    Raises:
-        ValueError: If a clip has two labels.
-    """
+    """Refuse (ValueError) labels of a list that another table contradicts, where that has any."""
     if known is None or not {"scene_label"} <= {*rows} & {*known}:
         return
     other = rows["filename"].map(known.set_index("filename")["scene_label"])
@@ -139,7 +125,6 @@ def check_labels(rows: pd.DataFrame, path: Path, known: pd.DataFrame | None, sou
 
 
 def _labelled(path: Path) -> pd.DataFrame:
-    """A list that must have labels."""
     table = read_list(path)
     if "scene_label" not in table:
         raise ValueError(
@@ -150,7 +135,6 @@ def _labelled(path: Path) -> pd.DataFrame:
 
 
 def _check_apart(training: pd.DataFrame, path: Path, setup: Path) -> None:
-    """Refuse a training list with clips that are tested on."""
     for name in ("fold1_test.csv", "fold1_evaluate.csv"):
         if not (setup / name).is_file():
             continue
@@ -161,18 +145,3 @@ def _check_apart(training: pd.DataFrame, path: Path, setup: Path) -> None:
                 f"{setup / name}: {first_of(training['filename'][tested].tolist())}. Clips that "
                 "a network was trained on cannot test it: take the lists from the data set again."
             )
-
-
-def _has_quote(column: pd.Series) -> pd.Series:
-    return column.str.contains('"', regex=False)
-
-
-def _refuse_rows(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
-    """Refuse a list with wrong rows, the first of them shown."""
-    if not wrong.any():
-        return
-    row = int(np.flatnonzero(wrong)[0])
-    raise ValueError(
-        f"{path} has {wrong.sum()} rows with {what}, the first is row {row + 1}: "
-        f"{table.iloc[row].to_dict()}. Take the list from the data set again."
-    )

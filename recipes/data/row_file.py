@@ -59,12 +59,10 @@ class RowFile:
 
     @cached_property
     def header(self) -> bytes:
-        """Beginning of the array's file."""
         return _header("<i2", self.shape)
 
     @cached_property
     def rows_header(self) -> bytes:
-        """Beginning of the records' file."""
         return _header("<i8", (self.shape[0], 2))
 
     @property
@@ -73,7 +71,6 @@ class RowFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole array's file."""
         return len(self.header) + self.shape[0] * self.row_bytes
 
     def map(self) -> np.ndarray:
@@ -96,11 +93,7 @@ class RowFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time; another waits, and will find the work done.
-
-        Raises:
-            OSError: If the folder cannot be written.
-        """
+        """One process at a time; another waits, and finds the work done; OSError if it cannot."""
         lock = FileLock(self.folder / "lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +135,6 @@ class RowFile:
                 yield Writer(self, file, records)
 
     def _is_whole(self) -> bool:
-        """True where the array's file has its header and size."""
         header = self.header
         try:
             with self.audio.open("rb") as file:
@@ -220,7 +212,6 @@ def _header(kind: str, shape: tuple[int, ...]) -> bytes:
 
 
 def _save(path: Path, records: np.ndarray) -> None:
-    """Write the records in one step."""
     buffer = io.BytesIO()
     np.save(buffer, records, allow_pickle=False)
     write_bytes(path, buffer.getvalue())

@@ -29,7 +29,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from recipes.data.listing import Listing, Missing, first_of, one_of
+from recipes.data.listing import Listing, Missing, first_of, one_of, refuse_absent
 from recipes.data.official_lists import (
     check_labels,
     read_list,
@@ -58,11 +58,7 @@ NAME = (
 
 
 def read_tau(
-    root: Path,
-    part: Part,
-    *,
-    training_list: Path | None = None,
-    missing: Missing = "refuse",
+    root: Path, part: Part, *, training_list: Path | None = None, missing: Missing = "refuse"
 ) -> Listing:
     """The clips of one part, in the order of their list.
 
@@ -174,12 +170,11 @@ def _on_disk(
         text = f"{len(absent)} of the {len(rows)} clips of {source} are missing below {root}"
         if unknown.sum() > WITHDRAWN:
             text += f", {unknown.sum()} of them also from meta.csv"
-        if missing == "refuse":
-            raise FileNotFoundError(
-                f"{text}, the first is {absent[0]}. {_what_lies_in(root / 'audio')} Unpack every "
-                'archive of the data set there, or go on without them: missing="skip".'
-            )
-        warnings.warn(f"{text} and are left out: {first_of(absent)}", stacklevel=3)
+        advice = (
+            f"{_what_lies_in(root / 'audio')} Unpack every archive of the data set there, or go on "
+            'without them: missing="skip".'
+        )
+        refuse_absent(missing, text, absent, advice)
     return rows[~gone]
 
 

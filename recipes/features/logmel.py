@@ -168,14 +168,12 @@ MEL_PER_NEPER = 27 / math.log(6.4)
 
 
 def _hz_to_mel(hz: float) -> float:
-    """Slaney's mel scale."""
     if hz < KNEE_HZ:
         return hz * KNEE_MEL / KNEE_HZ
     return KNEE_MEL + MEL_PER_NEPER * math.log(hz / KNEE_HZ)
 
 
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """The inverse of `_hz_to_mel`, elementwise."""
     above = KNEE_HZ * np.exp((mel - KNEE_MEL) / MEL_PER_NEPER)
     return np.where(mel < KNEE_MEL, mel * KNEE_HZ / KNEE_MEL, above)
 
@@ -207,11 +205,7 @@ def mel_filters(settings: MelSettings) -> Tensor:
 
 
 def chosen_filters(settings: MelSettings, rows: Sequence[int] | None) -> Tensor:
-    """The filters of some mel bands, (rows, fft_samples // 2 + 1); None for all.
-
-    Raises:
-        ValueError: If a row is not there, or they do not rise.
-    """
+    """The filters of rising mel bands, (rows, fft_samples // 2 + 1), else ValueError; None: all."""
     filters = mel_filters(settings)
     if rows is None:
         return filters
@@ -322,15 +316,12 @@ class LogMel(nn.Module):
 
 
 def log_mels(audio: Tensor, settings: MelSettings, device: torch.device) -> Tensor:
-    """Spectrograms of many int16 clips, computed on a device in parts that suit it.
+    """Spectrograms (clips, channels, mels, frames), computed on a device in parts that suit it.
 
     Args:
         audio: int16 (clips, samples) or (clips, channels, samples), full scale 32,768.
         settings: Settings of the spectrogram.
         device: Device on which to compute, and on which the result stays.
-
-    Returns:
-        (clips, channels, mels, frames).
 
     Raises:
         ValueError: If the clips are not int16, none, or too short for a window.
@@ -357,7 +348,6 @@ def _front_end(settings: MelSettings, device: torch.device) -> LogMel:
 
 
 def _clips_at_once(audio: Tensor, settings: MelSettings, device: torch.device) -> int:
-    """Number of clips to transform together."""
     if device.type != "cpu":
         return 256
     channels = audio.shape[1] if audio.ndim == 3 else 1

@@ -43,7 +43,6 @@ class Responses:
         return len(self.names)
 
     def of(self, rows: list[int]) -> Responses:
-        """Some of them, in the order asked."""
         return Responses(tuple(self.names[row] for row in rows), self.taps[rows])
 
 
@@ -122,13 +121,8 @@ def split(
 ) -> tuple[Responses, Responses]:
     """Responses for training and others for the test, no maker in both.
 
-    Args:
-        responses: All of them.
-        held_out: Share for the test, met as nearly as whole makers allow.
-        seed: Seed of the order in which makers are taken.
-
-    Raises:
-        ValueError: If one part would be empty.
+    `held_out` is the test's share, met as nearly as whole makers allow, drawn by the seed. An empty
+    part is refused (ValueError).
     """
     makers = sorted({maker(name) for name in responses.names})
     test: list[int] = []

@@ -79,11 +79,7 @@ def _damaged(archive: Path, error: Exception) -> ValueError:
 
 
 def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
-    """Compare what is needed with what is free.
-
-    Raises:
-        OSError: If it does not fit.
-    """
+    """Refuse (OSError) what needs more than is free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(

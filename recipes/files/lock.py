@@ -15,14 +15,10 @@ class BusyError(OSError):
 
 @contextmanager
 def locked(lock: Path, doing: str) -> Iterator[None]:
-    """Keep a second process from the same work; a process that is killed lets go.
+    """Keep a second process from the same work (BusyError); one that is killed lets go.
 
-    Args:
-        lock: A file for this alone; it stays, because to delete it would let two in.
-        doing: Work of the process that holds it, for the message to another.
-
-    Raises:
-        BusyError: If another process holds it.
+    The lock is a file for this alone; it stays, because to delete it would let two in. `doing` says
+    in the message to another process what the first does.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)

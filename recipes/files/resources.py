@@ -13,16 +13,7 @@ SPARE = 1.25
 
 
 def need_memory(size: int, device: torch.device, what: str) -> None:
-    """Refuse what does not fit in memory.
-
-    Args:
-        size: Bytes.
-        device: Whose memory.
-        what: For the message.
-
-    Raises:
-        OSError: If less is free, with the numbers.
-    """
+    """Refuse (OSError, with the numbers) bytes that do not fit in a device's memory."""
     free = free_memory(device)
     if free is not None and SPARE * size > free:
         raise OSError(
@@ -33,11 +24,7 @@ def need_memory(size: int, device: torch.device, what: str) -> None:
 
 
 def need_disk(size: int, folder: Path, what: str) -> None:
-    """Refuse what does not fit on a disk.
-
-    Raises:
-        OSError: If less is free, with the numbers.
-    """
+    """Refuse (OSError, with the numbers) what does not fit on a disk."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if size > free:

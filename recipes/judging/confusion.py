@@ -17,13 +17,9 @@ MOST_NUMBERED = 20
 
 
 def plot_confusion(path: Path, confusion: np.ndarray, classes: Sequence[str], title: str) -> None:
-    """Write the picture as PNG, in one step: shade is the share of the true class's clips.
+    """Write a PNG, in one step: shade is the share of the true class's clips.
 
-    Args:
-        path: File to write.
-        confusion: Clips (classes, classes), true classes in rows.
-        classes: Names of the classes.
-        title: Title of the picture.
+    `confusion` has clips (classes, classes), true classes in rows.
     """
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     side = 3 + 0.4 * len(classes)

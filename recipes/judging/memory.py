@@ -35,7 +35,6 @@ def peak_entries(network: Network) -> int:
 
 
 def _entries(values: dict[str, Any]) -> int:
-    """Numbers in distinct pieces of memory."""
     pieces: dict[int, int] = {}
     for value in values.values():
         if isinstance(value, Tensor):

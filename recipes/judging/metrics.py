@@ -114,7 +114,6 @@ class Evaluation:
         }
 
     def plot(self, path: Path) -> None:
-        """Write the confusion matrix as PNG, in one step."""
         title = f"{self._line(self.macro)} (class mean), log loss {self.log_loss:.3f}"
         plot_confusion(Path(path), self.confusion, self.classes, title)
 
@@ -182,7 +181,6 @@ def evaluate(
 
 
 def _score(hits: np.ndarray, losses: np.ndarray) -> Score:
-    """Average hits (clips,) and losses (clips,)."""
     if not len(hits):
         return Score(0, math.nan, math.nan, math.nan)
     accuracy = float(hits.mean())
@@ -209,11 +207,11 @@ def _by_name(
     strange = [name for name in names if not isinstance(name, str)]
     if isinstance(names, str) or strange:
         shown = reprlib.repr(strange[0] if strange else names)
-        msg = f"{what} must be a sequence of texts, one for each clip: got {shown}."
-        raise ValueError(msg)
+        raise ValueError(f"{what} must be a sequence of texts, one for each clip: got {shown}.")
     if len(names) != clips:
-        msg = f"There are {clips} clips and {len(names)} {what}: give one for each clip, in order."
-        raise ValueError(msg)
+        raise ValueError(
+            f"There are {clips} clips and {len(names)} {what}: give one for each clip, in order."
+        )
     found = np.asarray(names, dtype=np.str_)
     order = sorted(
         set(found.tolist()), key=lambda name: (len(name) if what == "devices" else 0, name)
@@ -241,44 +239,38 @@ def checked_distributions(
     """
     shares = _array(probabilities).astype(np.float64)
     if shares.ndim != 2 or shares.shape[1] != len(classes) or not shares.size:
-        msg = (
+        raise ValueError(
             f"Probabilities must be (clips, {len(classes)}) for the classes {_listed(classes)}, "
             f"with at least one clip: got {shares.shape}."
         )
-        raise ValueError(msg)
     if len(set(classes)) != len(classes):
-        msg = f"A class is named twice in {_listed(classes)}. Give each its own name."
-        raise ValueError(msg)
+        raise ValueError(f"A class is named twice in {_listed(classes)}. Give each its own name.")
     with np.errstate(invalid="ignore"):  # infinities of both signs have no sum: refused below
         sums = shares.sum(1)
     right = (shares >= 0).all(1) & (np.abs(sums - 1) <= TOLERANCE)  # false where not a number
     if not right.all():
         row = int(np.flatnonzero(~right)[0])
-        msg = (
+        raise ValueError(
             f"{np.count_nonzero(~right)} of {len(shares)} rows are no distribution over classes: "
             f"row {row} sums to {sums[row]:g} and its least entry is {shares[row].min():g}. Pass "
             "softmax outputs, not logits; not-a-number points at a diverged network."
         )
-        raise ValueError(msg)
     return np.minimum(shares, 1)
 
 
 def _checked_labels(labels: np.ndarray, clips: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the labels, or refuse them."""
     if labels.shape != (clips,) or labels.dtype.kind not in "iu":
-        msg = (
+        raise ValueError(
             f"There are probabilities of {clips} clips; labels must be ({clips},) integers: got "
             f"{labels.shape} of {labels.dtype}."
         )
-        raise ValueError(msg)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
-        msg = (
+        raise ValueError(
             f"{len(wrong)} of {clips} labels are no position among {len(classes)} classes: label "
             f"{labels[wrong[0]]} of clip {wrong[0]} is the first. Is the order of classes that of "
             "training?"
         )
-        raise ValueError(msg)
     return labels
 
 

@@ -218,7 +218,6 @@ def _unfinished(folder: Path) -> str:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """At least one text, none twice."""
     fits = isinstance(value, list) and value and all(isinstance(one, str) for one in value)
     if not fits or len(set(value)) != len(value):
         raise ValueError(f"{value!r} is no list of different names")
@@ -236,7 +235,6 @@ def _digest(file: Path) -> str:
 
 
 def _check_digest(file: Path, stated: object) -> None:
-    """Refuse a file that is not there, or is not the one that the run wrote."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there: run the recipe again to write it")
     found = _digest(file)

@@ -58,11 +58,7 @@ class RunContext(Generic[Config]):
     precision: str = "32"
 
     def begin(self, data: str) -> None:
-        """Claim the folder for these settings, data and precision, in the first process.
-
-        Raises:
-            ValueError: If it belongs to another run.
-        """
+        """Claim the folder, in the first process; ValueError if it is another run's."""
         if self.first:
             self.folder.begin(self.config, data, precision=self.precision)
 
@@ -118,9 +114,7 @@ def run(
 def one_sentence_errors(device: str, advice: str = "") -> Iterator[None]:
     """End the process with one sentence where its work ends with an error.
 
-    Args:
-        device: Device whose memory may run out.
-        advice: End of the sentence in that case.
+    `advice` ends the sentence where the memory of `device` ran out.
     """
     try:
         yield
@@ -134,11 +128,7 @@ def one_sentence_errors(device: str, advice: str = "") -> Iterator[None]:
 
 
 def usable(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        ValueError: If nothing can be computed on it.
-    """
+    """The device of that name; ValueError if nothing can be computed on it."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -170,10 +160,7 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for long runs")
     parser.add_argument(
-        "--threads",
-        type=_count,
-        default=1,
-        help="CPU threads; one is fastest for small networks",
+        "--threads", type=_count, default=1, help="CPU threads; one is fastest for small networks"
     )
     return parser
 
@@ -209,11 +196,7 @@ def _count(text: str) -> int:
 
 
 def _make(folder: Path) -> None:
-    """Make the folder of the run.
-
-    Raises:
-        OSError: If there can be none.
-    """
+    """Make the folder of the run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -230,11 +213,7 @@ def compiled(model: nn.Module) -> nn.Module:
 
 
 def _fabric(device: torch.device, devices: int, precision: str) -> Fabric | None:
-    """Lightning Fabric, where there is more than one process or another precision to see to.
-
-    Raises:
-        ValueError: If there are not as many devices.
-    """
+    """Lightning Fabric, where there is more than one process or another precision to see to."""
     if devices == 1 and precision == "32":
         return None
     from lightning_fabric import Fabric  # noqa: PLC0415 - optional

@@ -93,17 +93,18 @@ class Outcome:
         return "generated scenes, no real sound" if self.scenes.generated else self.scenes.name
 
 
-def sizes(cost: Cost) -> str:
+def sizes(cost: Cost | None) -> str:
     """Parameters and MACs."""
-    return f"{cost.params:,}, {cost.macs:,}"
+    return "cannot be counted" if cost is None else f"{cost.params:,}, {cost.macs:,}"
 
 
 def judge(
     context: RunContext[Any],
     scenes: Scenes,
     results: Sequence[Result],
-    system: System,
     stages: Sequence[str],
+    *,
+    independent: bool = False,
 ) -> Outcome:
     """Write the system, then judge it and every stage on the test list.
 
@@ -111,10 +112,12 @@ def judge(
         context: The run.
         scenes: The data.
         results: Results of `fit`, one for each network of the system.
-        system: The system.
         stages: Names of the stages kept on the way, in order.
+        independent: True of networks with one sigmoid a class.
     """
-    folder, test = context.folder, scenes.test
+    folder, test, config = context.folder, scenes.test, context.config
+    networks = tuple(scores_of(result.model) for result in results)
+    system = System(scenes.classes, config.audio, config.mels, config.frames, networks, independent)
     files = ["model"] if len(results) == 1 else [f"model-{k + 1}" for k in range(len(results))]
     lengths = [
         _write_network(folder.path, name, result)
@@ -136,14 +139,7 @@ def judge(
 def finish(
     context: RunContext[Any], outcome: Outcome, table: Sequence[Row], facts: Submission
 ) -> None:
-    """Write everything else that a run leaves, the report before the submission.
-
-    Args:
-        context: The run.
-        outcome: Its judgement.
-        table: Lines of *paper | ours | why different*.
-        facts: Facts that the submission states.
-    """
+    """Write everything else that a run leaves, the report before the submission."""
     folder = context.folder.path
     write_evaluation(folder, outcome, facts.cost)
     outcome.final.plot(folder / "confusion.png")
@@ -231,12 +227,10 @@ def _judged_stage(member: RunFolder, name: str, system: System, test: Part) -> E
 
 
 def write_evaluation(folder: Path, outcome: Outcome, cost: Cost) -> None:
-    """Write figures that `recipes.evaluate` compares with and `recipes.sweep` chooses by.
+    """Write `test_list.txt`, the clips judged, and the figures that others compare with.
 
-    Args:
-        folder: Folder of the run: `evaluation.json`, and `test_list.txt`, the clips judged.
-        outcome: Judgement; the system is judged here on the validation part, if there is one.
-        cost: Cost of the system, by the year's rule.
+    `recipes.evaluate` compares with them and `recipes.sweep` chooses by them: the system is judged
+    here on the validation part, if there is one. `cost` is the system's, by the year's rule.
     """
     scenes, validation = outcome.scenes, outcome.scenes.validation
     chosen = validation and judged(validation, outcome.system.probabilities(validation.x)).data()
@@ -258,10 +252,7 @@ def write_evaluation(folder: Path, outcome: Outcome, cost: Cost) -> None:
 def submit(folder: Path, facts: Submission, outcomes: Sequence[Outcome]) -> Path:
     """The package of the year for the clips of the test list; one of an earlier call stays.
 
-    Args:
-        folder: Folder of the run.
-        facts: With a form.
-        outcomes: One for each of the form's parts.
+    There is an outcome for each of the form's parts.
     """
     form = facts.form
     assert form is not None  # noqa: S101 - for the type checker

@@ -29,11 +29,9 @@ WORDS = {
 
 
 def override(config: Config, texts: Sequence[str]) -> Config:
-    """Settings with some of them changed.
+    """Settings, a frozen dataclass, with some of them changed.
 
-    Args:
-        config: A frozen dataclass.
-        texts: Such as ``seed=1``, ``train.lr=0.03``, ``residual_norm=none``, ``budget.macs=20e6``.
+    Texts are such as ``seed=1``, ``train.lr=0.03``, ``residual_norm=none``, ``budget.macs=20e6``.
 
     Raises:
         ValueError: If a text is no `name=value`, there is no such setting, or its value is of
@@ -80,11 +78,7 @@ def _changed(part: object, before: str, changes: Mapping[str, str]) -> object:
 
 
 def _value(old: object, text: str, name: str, part: object) -> object:
-    """The text as what the setting is declared to be.
-
-    Raises:
-        ValueError: If it is something else.
-    """
+    """The text as what the setting is declared to be."""
     kinds = _kinds(part, name.rpartition(".")[2], old)
     if kinds == {str}:
         return text

@@ -42,12 +42,10 @@ class RunFolder:
 
     @property
     def stages(self) -> Path:
-        """Folder of the networks on the way."""
         return self.path / "stages"
 
     @property
     def checkpoint(self) -> Path:
-        """Folder of the state of a run that is not over."""
         return self.path / "checkpoint"
 
     def member(self, number: int, of: int) -> RunFolder:
@@ -57,14 +55,11 @@ class RunFolder:
     def begin(self, config: object, data: str, **how: object) -> None:
         """Claim the folder for a run, or find that it is this run's already.
 
-        Args:
-            config: The settings, a dataclass.
-            data: Digest of the data.
-            how: What else makes a run another one, such as the precision.
+        A run is another one with other settings, other data (by digest) or where `how`, such as the
+        precision, differs.
 
         Raises:
-            ValueError: If it belongs to a run with other settings or data, saying which differ; or
-                cannot be read.
+            ValueError: If it belongs to another, saying what differs; or cannot be read.
         """
         file = self.path / "config.json"
         wanted = {"config": plain(config), "data": data, **how}
@@ -112,10 +107,8 @@ def versions() -> dict[str, str]:
 def differences(file: Path, wanted: dict[str, Any], but: Collection[str] = ()) -> str:
     """Settings of a run's `config.json` that are not the ones wanted, as text.
 
-    Args:
-        file: File of the run.
-        wanted: By key of the file; its other keys are not looked at.
-        but: Settings that may differ, as `config.name`, with all below them.
+    Keys of `wanted` are those of the file; its others are not looked at. Settings named in `but`,
+    as `config.name`, may differ, with all below them.
 
     Raises:
         ValueError: If the file cannot be read.

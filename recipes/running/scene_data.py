@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 import soundfile
@@ -26,6 +25,8 @@ from recipes.files.resources import need_disk, need_memory
 from recipes.scenes.generated import SceneSettings, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / "runs" / "cache"
+"""Folder of decoded clips."""
 BLOCK = 256
 """Clips that are transformed at a time."""
 MOST_HELD_OUT = 0.5
@@ -125,19 +126,8 @@ class Scenes:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Reader(Protocol):
-    """Reads the lists of a data set, such as `recipes.data.tau.read_scenes`."""
-
-    def __call__(
-        self,
-        root: Path,
-        part: Literal["train", "test"],
-        *,
-        classes: int,
-        training_list: Path | None,
-    ) -> Listing:
-        """Clips of a part, with so many classes and the columns that `Listing` names."""
-        ...
+Reader = Callable[..., Listing]
+"""Lists the clips of a part of a data set, called as `recipes.data.tau.read_scenes`."""
 
 
 def load(
@@ -147,7 +137,7 @@ def load(
     console: Console,
     *,
     reader: Reader = read_scenes,
-    cache: Path = ROOT / "runs" / "cache",
+    cache: Path = CACHE,
     settings: SceneSettings | None = None,
 ) -> Scenes:
     """Log-mels of a data set, or of generated scenes.
@@ -193,7 +183,7 @@ def load_test(
     console: Console,
     *,
     reader: Reader = read_scenes,
-    cache: Path = ROOT / "runs" / "cache",
+    cache: Path = CACHE,
 ) -> Part:
     """Log-mels of clips of the official test list, or of that of generated scenes.
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compressor import Result
 from compressor.phases.arguments import check_seed
 from recipes.data.audio import AudioFormat
 from recipes.features.logmel import MelSettings
-from recipes.judging.system import System, scores_of
-from recipes.running.scene_data import DataSpec, Scenes
+from recipes.running.scene_data import DataSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +38,6 @@ class RecipeSettings:
 
     @property
     def frames(self) -> int:
-        """Frames of a clip."""
         return self.mels.frames(self.audio.samples)
 
     def data(self, *, crop: bool, **more: Any) -> DataSpec:
@@ -50,10 +46,3 @@ class RecipeSettings:
             audio=self.audio, mels=self.mels, frames=self.frames,
             validation=self.validation, crop=crop, seed=self.seed, **more,
         )  # fmt: skip
-
-    def system(
-        self, scenes: Scenes, results: Sequence[Result], *, independent: bool = False
-    ) -> System:
-        """System of the networks that `fit` returned."""
-        networks = tuple(scores_of(result.model) for result in results)
-        return System(scenes.classes, self.audio, self.mels, self.frames, networks, independent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,12 @@ class Counts:
     filters: tuple[int, int]
     others: tuple[int, int]
     fused: Cost | None = None
+
+    def stored(self, *, filters: int, others: int) -> Cost:
+        """Non-zero parameters at so many bytes each, those of filters and the others."""
+        all_of, alive = zip(self.filters, self.others, strict=True)
+        size = filters * alive[0] + others * alive[1]
+        return Cost(sum(all_of), sum(alive), self.cost.macs, size)
 
 
 @dataclass(frozen=True)
@@ -107,22 +113,11 @@ def _fused(model: nn.Module, example: tuple[torch.Tensor, ...], year: int) -> Co
 
 
 def read_counts(folder: Path, name: str) -> Counts:
-    """Counts that `Stage` wrote beside a network.
-
-    Raises:
-        FileNotFoundError: If it has not.
-        ValueError: If the file is damaged.
-    """
+    """Counts that `Stage` wrote beside a network; ValueError if the file is damaged."""
     file = folder / f"{name}.json"
-    said: Mapping[str, Any] = read_json(file)
+    said = read_json(file)
     try:
-        return Counts(
-            rule=_cost(said["rule"]),
-            cost=_cost(said["cost"]),
-            filters=_pair(said["filters"]),
-            others=_pair(said["others"]),
-            fused=None if said.get("fused") is None else _cost(said["fused"]),
-        )
+        return _counts(said)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({type(error).__name__}: {error}): delete the folder of the run, "
@@ -130,19 +125,15 @@ def read_counts(folder: Path, name: str) -> Counts:
         ) from error
 
 
-def _cost(said: Mapping[str, Any]) -> Cost:
-    return Cost(**{key: value if value is None else _whole(value) for key, value in said.items()})
-
-
-def _pair(said: Any) -> tuple[int, int]:
-    first, second = said
-    return _whole(first), _whole(second)
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no count")
-    return value
+def _counts(said: Mapping[str, Any]) -> Counts:
+    kinds = [kind for kind in ("rule", "cost", "fused") if said.get(kind) is not None]
+    costs = {kind: Cost(**said[kind]) for kind in kinds}
+    (filters, alive), (others, others_alive) = said["filters"], said["others"]
+    numbers = [n for cost in costs.values() for n in astuple(cost) if n is not None]
+    for number in (*numbers, filters, alive, others, others_alive):
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{number!r} is no count")
+    return Counts(**costs, filters=(filters, alive), others=(others, others_alive))
 
 
 def read_network(folder: Path, name: str) -> Network:
@@ -168,10 +159,6 @@ def need_stage(
         members: Number of networks.
         name: Name of the stage.
         data: Digest of this run's data; None where it is not known yet.
-
-    Raises:
-        FileNotFoundError: If the run is none, or has not come to the stage.
-        ValueError: If settings or data differ.
     """
     file, advice = run.path / "config.json", f"Take the {name} network of another run, or train one"
     if not file.is_file():
@@ -191,12 +178,7 @@ def need_stage(
 
 
 def take_stage(model: nn.Module, folder: RunFolder, name: str) -> None:
-    """Give a network the weights that another run's had at a stage.
-
-    Args:
-        model: Network of the same layers; its weights are overwritten.
-        folder: The other run.
-        name: The stage.
+    """Give a network the weights, in place, that another run's had at a stage.
 
     Raises:
         FileNotFoundError: If that run has not come to it.

@@ -116,12 +116,7 @@ class _Recording:
 def write_scenes(root: Path, settings: SceneSettings | None = None) -> Path:
     """Generate the data set in a new folder; equal settings give equal bytes.
 
-    Args:
-        root: Folder to make. It appears when all is written, or not at all.
-        settings: Number of clips to generate.
-
-    Returns:
-        The folder.
+    The folder appears when all is written, or not at all.
 
     Raises:
         FileExistsError: If the folder exists.
@@ -139,7 +134,6 @@ def write_scenes(root: Path, settings: SceneSettings | None = None) -> Path:
 
 
 def _write(root: Path, settings: SceneSettings) -> None:
-    """All sound, then the tables."""
     (root / "audio").mkdir(parents=True)
     recordings = list(_plan(settings))
     devices = _devices(settings)
@@ -174,7 +168,6 @@ def _plan(settings: SceneSettings) -> Iterator[_Recording]:
 
 
 def _devices(settings: SceneSettings) -> dict[str, Device]:
-    """The nine devices of a seed."""
     rng = np.random.default_rng([settings.seed, 1])
     others = {name: simulated(rng, settings.sample_rate) for name in DEVICES[1:]}
     return {"a": reference(), **others}
@@ -201,11 +194,7 @@ def render(
 ) -> np.ndarray:
     """One second (rate,) of a scene, before any device.
 
-    Args:
-        scene: The class.
-        place: Draws what a location shares.
-        rng: Draws what differs from second to second.
-        rate: Sample rate in Hz.
+    `place` draws what a location shares, `rng` what differs from second to second.
     """
     tilt = scene.tilt + place.normal(0, 0.4)
     centre = scene.centre * 2 ** place.normal(0, 0.25)

@@ -12,6 +12,7 @@ import reprlib
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from compressor.rules import of_year
 from recipes.submission.forms import Form
@@ -60,9 +61,7 @@ def check_label(label: object, form: Form) -> str:
 def fields(content: object, form: Form) -> Iterator[tuple[Place, Check]]:
     """The place of every field that the form asks for, with its check.
 
-    Args:
-        content: A meta file; says how many authors and external data sets there are.
-        form: The year's form.
+    The content of a meta file says how many authors and external data sets there are.
     """
     yield ("submission", "label"), lambda value: check_label(value, form)
     yield ("submission", "name"), _text
@@ -106,7 +105,6 @@ def _part_place(part: str) -> Place:
 
 
 def _entries(content: object, place: Place) -> list[Place]:
-    """The places of a list's entries."""
     found = _found(content, place)
     return [(*place, i) for i in range(len(found))] if isinstance(found, list) else []
 
@@ -137,7 +135,6 @@ def meta_problems(content: object, form: Form) -> list[str]:
 
 
 def _exceeded(content: object, form: Form) -> Iterator[str]:
-    """Caps of the year that the complexity exceeds."""
     budget = of_year(form.year).budget
     alive = ("system", "complexity", "total_parameters_non_zero")
     stored = _number(_found(content, ("system", "complexity", "total_parameters")))
@@ -158,7 +155,6 @@ def _exceeded(content: object, form: Form) -> Iterator[str]:
 
 
 def _strangers(content: object, form: Form) -> Iterator[str]:
-    """Results of classes and devices that there are not."""
     known = {"class_wise": form.classes, "device_wise": form.devices}
     for part in form.parts:
         for group, names in known.items():
@@ -187,26 +183,45 @@ def _named(place: Place) -> str:
 # What a value must be
 
 
-def _text(value: object) -> str:
-    return "" if isinstance(value, str) and value.strip() else "must be text"
+def _number(value: object) -> float:
+    """The value if it is a number, else not-a-number, of which every comparison is false."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if plain else math.nan
 
 
-def _text_or_null(value: object) -> str:
-    return "" if value is None or not _text(value) else "must be text, or null if none applies"
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
-def _list_or_null(value: object) -> str:
-    return "" if value is None or isinstance(value, list) else "must be a list, or null for none"
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _email(value: object) -> str:
-    right = isinstance(value, str) and re.fullmatch(r"[^@\s]+@[^@\s]+", value)
-    return "" if right else "must be an address with one @"
+def _must(complaint: str, right: Callable[[Any], bool]) -> Check:
+    return lambda value: "" if right(value) else f"must be {complaint}"
 
 
-def _abbreviation(value: object) -> str:
-    right = not _text(value) and len(str(value)) <= LONGEST_ABBREVIATION
-    return "" if right else f"must be text of at most {LONGEST_ABBREVIATION} characters"
+_text = _must("text", _is_text)
+_text_or_null = _must("text, or null if none applies", lambda v: v is None or _is_text(v))
+_list_or_null = _must("a list, or null for none", lambda v: v is None or isinstance(v, list))
+_email = _must(
+    "an address with one @",
+    lambda v: isinstance(v, str) and re.fullmatch(r"[^@\s]+@[^@\s]+", v) is not None,
+)
+_abbreviation = _must(
+    f"text of at most {LONGEST_ABBREVIATION} characters",
+    lambda v: _is_text(v) and len(v) <= LONGEST_ABBREVIATION,
+)
+_count = _must("an integer above 0", _is_count)
+_count_or_null = _must("an integer above 0, or null", lambda v: v is None or _is_count(v))
+_positive = _must("a number above 0", lambda v: 0 < _number(v) < math.inf)
+_loss = _must("a number, 0 or above", lambda v: 0 <= _number(v) < math.inf)
+_percentage = _must("a percentage, 0 to 100", lambda v: 0 <= _number(v) <= 100)
+
+
+def _overall_percentage(value: object) -> str:
+    share = 0 < _number(value) <= 1
+    return "must be a percentage and looks like a share" if share else _percentage(value)
 
 
 def _authors(value: object) -> str:
@@ -214,38 +229,6 @@ def _authors(value: object) -> str:
         return "must be a list of authors"
     corresponding = sum(_found(author, ("corresponding",)) is True for author in value)
     return "" if corresponding == 1 else f"has {corresponding} corresponding authors, not one"
-
-
-def _number(value: object) -> float:
-    """The value if it is a number, else not-a-number, of which every comparison is false."""
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if plain else math.nan
-
-
-def _count(value: object) -> str:
-    right = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return "" if right else "must be an integer above 0"
-
-
-def _count_or_null(value: object) -> str:
-    return "" if value is None or not _count(value) else "must be an integer above 0, or null"
-
-
-def _positive(value: object) -> str:
-    return "" if 0 < _number(value) < math.inf else "must be a number above 0"
-
-
-def _loss(value: object) -> str:
-    return "" if 0 <= _number(value) < math.inf else "must be a number, 0 or above"
-
-
-def _percentage(value: object) -> str:
-    return "" if 0 <= _number(value) <= 100 else "must be a percentage, 0 to 100"
-
-
-def _overall_percentage(value: object) -> str:
-    share = 0 < _number(value) <= 1
-    return "must be a percentage and looks like a share" if share else _percentage(value)
 
 
 _DESCRIPTION: Mapping[str, Check] = {

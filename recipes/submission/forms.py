@@ -52,7 +52,6 @@ class Form:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of the evaluation clips."""
         return tuple(f"{number}.wav" for number in range(self.clips))
 
     @property
@@ -61,7 +60,6 @@ class Form:
         return tuple(f"split_{percent}" for percent in self.splits) or ("",)
 
     def outputs(self, label: str) -> tuple[str, ...]:
-        """Names of the output files, one for each of `parts`."""
         return tuple(".".join(filter(None, (label, "output", part, "csv"))) for part in self.parts)
 
 
@@ -70,20 +68,14 @@ FORM2021 = Form(
     task="task1a",
     clips=7_920,
     description=(
-        "input_sampling_rate",
-        "acoustic_features",
-        "embeddings",
-        "data_augmentation",
-        "machine_learning_method",
-        "ensemble_method_subsystem_count",
-        "decision_making",
-        "external_data_usage",
-        "complexity_management",
+        "input_sampling_rate", "acoustic_features", "embeddings", "data_augmentation",
+        "machine_learning_method", "ensemble_method_subsystem_count", "decision_making",
+        "external_data_usage", "complexity_management",
     ),
     complexity=("total_parameters", "total_parameters_non_zero", "model_size"),
     note="Subtask A. The validator asks for total_parameters alone of the complexity, and not for "
     "complexity_management; the participants' form has them, and the year's cap is on the size.",
-)
+)  # fmt: skip
 FORM2020 = replace(
     FORM2021,
     year=2020,
@@ -115,20 +107,13 @@ FORM2024 = Form(
     year=2024,
     clips=135_730,
     description=(
-        "input_sampling_rate",
-        "acoustic_features",
-        "data_augmentation",
-        "machine_learning_method",
-        "external_data_usage",
-        "complexity_management",
-        "pipeline",
-        "framework",
-        "split_adaptations",
-        "system_adaptations",
+        "input_sampling_rate", "acoustic_features", "data_augmentation", "machine_learning_method",
+        "external_data_usage", "complexity_management", "pipeline", "framework",
+        "split_adaptations", "system_adaptations",
     ),
     complexity=("total_model_size", "total_parameters", "macs"),
     splits=(5, 10, 25, 50, 100),
     note="Units as in 2023, likewise not established. total_model_size in bytes is what the "
     "baseline's own counter prints and compares with 128,000.",
-)
+)  # fmt: skip
 FORMS = (FORM2020, FORM2021, FORM2022, FORM2023, FORM2024)

@@ -127,11 +127,7 @@ class Submission:
 
 
 def write_meta(path: Path, submission: Submission, form: Form) -> None:
-    """Write the meta file, in one step.
-
-    Raises:
-        ValueError: If it would not pass `check_meta`; says everything that is wrong.
-    """
+    """Write the meta file, in one step; ValueError says all by which `check_meta` would fail."""
     content = meta(submission, form)
     problems = meta_problems(content, form)
     if problems:
@@ -142,11 +138,7 @@ def write_meta(path: Path, submission: Submission, form: Form) -> None:
 
 
 def meta(submission: Submission, form: Form) -> dict[str, Any]:
-    """The content of the meta file as plain data.
-
-    Raises:
-        ValueError: If there are not as many results as the form has parts.
-    """
+    """The content of the meta file as plain data; ValueError without a result for each part."""
     if len(submission.results) != len(form.parts):
         raise ValueError(
             f"{submission.label} has {len(submission.results)} results; the form of {form.year} "

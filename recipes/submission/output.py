@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -84,10 +83,7 @@ def check_output(
 ) -> tuple[str, ...]:
     """Everything that is wrong with an output file, each with file and line; empty if nothing is.
 
-    Args:
-        path: The file.
-        classes: The classes it should have.
-        files: The clips it should have; any when not given.
+    It should have these classes and clips; any clips when `files` is not given.
     """
     path, classes = Path(path), tuple(classes)
     try:
@@ -101,11 +97,16 @@ def check_output(
         return tuple(problems)
     seen: dict[str, int] = {}
     for number, line in enumerate(lines[1:], 2):
-        row = _Row(dict(zip(header, line.split("\t"), strict=False)), line)
-        found = row.problems(classes, len(header))
-        if row.name in seen:
-            found.append(f"filename {row.name!r} stands in line {seen[row.name]} already")
-        seen.setdefault(row.name, number)
+        values = line.split("\t")
+        row = dict(zip(header, values, strict=False))
+        # Without folders, which the official validators ignore too.
+        row["filename"] = name = PurePosixPath(row.get("filename", "")).name
+        fits = len(values) == len(header)
+        count = f"there are {len(values)} fields, not {len(header)}"
+        found = _row_problems(row, classes) if fits else [count]
+        if name in seen:
+            found.append(f"filename {name!r} stands in line {seen[name]} already")
+        seen.setdefault(name, number)
         problems += [f"{path}:{number}: {problem}" for problem in found]
     return (*problems, *(f"{path}: {problem}" for problem in _file_problems(seen, files)))
 
@@ -123,8 +124,7 @@ def write_package(
         root: Folder that holds `task1`.
         submission: Content of the meta file.
         form: The year's form.
-        probabilities: (clips, classes in the order of the form), one array for each of
-            `form.parts`.
+        probabilities: (clips, classes in the order of the form), for each of `form.parts`.
         files: Names of the clips; those of the official evaluation set when not given.
 
     Returns:
@@ -165,12 +165,9 @@ def write_package(
 
 
 def check_package(folder: Path, form: Form, files: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Everything that is wrong with a package; empty if nothing is.
+    """Everything that is wrong with a package `task1/<label>`; empty if nothing is.
 
-    Args:
-        folder: `task1/<label>`.
-        form: The year's form.
-        files: Names of the clips; those of the official evaluation set when not given.
+    Its clips are `files`; those of the official evaluation set when not given.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -202,7 +199,6 @@ def _header_problems(header: list[str], classes: tuple[str, ...]) -> list[str]:
 
 
 def _file_problems(seen: dict[str, int], files: Sequence[str] | None) -> list[str]:
-    """Clips that are missing or too many."""
     if files is None:
         return [] if seen else ["there is no row"]
     expected = {PurePosixPath(name).name: None for name in files}  # a set that keeps the order
@@ -216,42 +212,22 @@ def _file_problems(seen: dict[str, int], files: Sequence[str] | None) -> list[st
     return problems
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of an output file."""
-
-    fields: dict[str, str]
-    line: str
-
-    @property
-    def name(self) -> str:
-        """The clip's name without folders, which the official validators ignore too."""
-        return PurePosixPath(self.fields.get("filename", "")).name
-
-    def problems(self, classes: tuple[str, ...], columns: int) -> list[str]:
-        """Problems of the line by itself."""
-        count = self.line.count("\t") + 1
-        if count != columns:
-            return [f"there are {count} fields, not {columns}"]
-        label = self.fields["scene_label"]
-        problems = [] if label in classes else [f"scene_label {label!r} is no class"]
-        if not self.name.endswith(".wav"):
-            problems.append(f"filename {self.name!r} does not end in .wav")
-        wrong = [name for name in classes if not _is_probability(self.fields[name])]
-        problems += [f"{name} {self.fields[name]!r} is no probability" for name in wrong]
-        return problems or self._distribution_problems(classes, label)
-
-    def _distribution_problems(self, classes: tuple[str, ...], label: str) -> list[str]:
-        shares = {name: float(self.fields[name]) for name in classes}
-        best, total = max(classes, key=shares.__getitem__), sum(shares.values())
-        problems = []
-        if shares[label] < shares[best]:
-            problems.append(
-                f"scene_label {label} has {shares[label]:g} and {best} {shares[best]:g}"
-            )
-        if abs(total - 1) > ROUNDED:
-            problems.append(f"the probabilities sum to {total:g}, not 1")
+def _row_problems(row: dict[str, str], classes: tuple[str, ...]) -> list[str]:
+    label = row["scene_label"]
+    problems = [] if label in classes else [f"scene_label {label!r} is no class"]
+    if not row["filename"].endswith(".wav"):
+        problems.append(f"filename {row['filename']!r} does not end in .wav")
+    wrong = [name for name in classes if not _is_probability(row[name])]
+    problems += [f"{name} {row[name]!r} is no probability" for name in wrong]
+    if problems:
         return problems
+    shares = {name: float(row[name]) for name in classes}
+    best, total = max(classes, key=shares.__getitem__), sum(shares.values())
+    if shares[label] < shares[best]:
+        problems.append(f"scene_label {label} has {shares[label]:g} and {best} {shares[best]:g}")
+    if abs(total - 1) > ROUNDED:
+        problems.append(f"the probabilities sum to {total:g}, not 1")
+    return problems
 
 
 def _is_probability(text: str) -> bool:

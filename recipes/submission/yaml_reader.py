@@ -38,34 +38,21 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-INTEGER = "tag:yaml.org,2002:int"
-DECIMAL = "tag:yaml.org,2002:float"
-
+NUMBERS = {
+    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9]*)\Z",
+    "tag:yaml.org,2002:float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?\Z"
+    r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z",
+}
 PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in {INTEGER, DECIMAL}]
+    first: [(tag, pattern) for tag, pattern in found if tag not in NUMBERS]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-PlainLoader.add_implicit_resolver(
-    INTEGER, re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789")
-)
-PlainLoader.add_implicit_resolver(
-    DECIMAL,
-    re.compile(
-        r"""[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?\Z
-        |[-+]?\.(inf|Inf|INF)\Z
-        |\.(nan|NaN|NAN)\Z""",
-        re.VERBOSE,
-    ),
-    list("-+.0123456789"),
-)
+for number, pattern in NUMBERS.items():
+    PlainLoader.add_implicit_resolver(number, re.compile(pattern), list("-+.0123456789"))
 
 
 def read_plain(path: Path) -> object:
-    """Content of a YAML file.
-
-    Raises:
-        UnreadableError: If it cannot be read, or has aliases, anchors or tags.
-    """
+    """Content of a YAML file; UnreadableError if it is none, or has aliases, anchors or tags."""
     try:
         return PlainLoader(path.read_text(encoding="utf-8")).get_single_data()
     # ValueError: no UTF-8, a date that is none, or an integer of thousands of digits.

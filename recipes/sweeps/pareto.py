@@ -50,7 +50,6 @@ class Candidate:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the seeds."""
         return float(np.mean(self.accuracies))
 
     @property
@@ -122,25 +121,14 @@ def _short(text: str) -> str:
 
 
 def staircase(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    """Positions (front,) of the two-dimensional front, the cheapest first.
-
-    Args:
-        costs: float64 (candidates,), less is better.
-        accuracies: float64 (candidates,), more is better.
-    """
+    """Positions (front,) of the front of costs and accuracies (candidates,), the cheapest first."""
     order = np.lexsort((-accuracies, costs))
     best = np.maximum.accumulate(accuracies[order])
     return order[np.diff(best, prepend=-np.inf) > 0]
 
 
 def plot(found: Sequence[Candidate], path: Path, title: str) -> None:
-    """Draw accuracy against MACs and against bytes, as PNG, in one step.
-
-    Args:
-        found: At least one.
-        path: The picture's file.
-        title: Text above it.
-    """
+    """Draw accuracy of at least one candidate against MACs and bytes, as PNG, in one step."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     FigureCanvasAgg(figure)  # draws without a screen
     figure.suptitle(title)

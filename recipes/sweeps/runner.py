@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 
 from compressor.storage import write_bytes
 from recipes.files.lock import locked
+from recipes.files.progress import progress_bar
 from recipes.running.overrides import override
 from recipes.running.run_folder import RunFolder, plain
 from recipes.sweeps.pareto import Candidate, candidate, markdown, plot
@@ -81,11 +82,6 @@ def folder_name(words: Sequence[str]) -> str:
 def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     """Make all trials that are not finished, and write table and picture.
 
-    Args:
-        sweep: The settings to try.
-        workers: The makers of the trials.
-        console: Place of messages to people.
-
     Raises:
         OSError: If another process makes this sweep.
         ValueError: If the folder is another sweep's, or a setting is refused.
@@ -94,7 +90,7 @@ def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
     with locked(sweep.folder / ".lock", f"makes the sweep {sweep.folder}"):
         RunFolder(sweep.folder).begin(identity, str(sweep.job.data or "generated scenes"))
         search, total = _search(sweep)
-        bar = _bar(console)
+        bar = progress_bar(console, MofNCompleteColumn())
         runner = _Runner(sweep, search, partial(bar.advance, bar.add_task("trials", total=total)))
         try:
             with bar:
@@ -110,10 +106,7 @@ def run(sweep: Sweep, workers: Workers, console: Console) -> Found:
 class _Runner:
     """A sweep under way.
 
-    Args:
-        sweep: The settings to try.
-        search: The source of points.
-        advance: Takes the number of trials that are over now, of an earlier call or of this.
+    `advance` takes the number of trials that are over now, of an earlier call or of this.
 
     Attributes:
         points: Points that were begun.
@@ -227,7 +220,6 @@ def line(job: Job, lost: str | None) -> str:
 
 
 def _conclude(sweep: Sweep, points: Sequence[Point], ended: Mapping[str, str | None]) -> Found:
-    """Write `sweep.md` and `fronts.png`."""
     found: list[Candidate] = []
     missing: list[str] = []
     for number, point in enumerate(points, 1):
@@ -250,14 +242,3 @@ def _conclude(sweep: Sweep, points: Sequence[Point], ended: Mapping[str, str | N
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_bytes(sweep.folder / "sweep.md", text.encode())
     return Found(tuple(found), tuple(missing))
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

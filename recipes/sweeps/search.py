@@ -67,11 +67,7 @@ Dimension = Choices | Range
 
 
 def dimensions(config: object, texts: Sequence[str]) -> list[Dimension]:
-    """Read from a command line what is varied.
-
-    Args:
-        config: The settings.
-        texts: Such as ``train.lr=0.01,0.035`` or ``pruned=0.5:0.9``.
+    """Read what is varied: texts such as ``train.lr=0.01,0.035`` or ``pruned=0.5:0.9``.
 
     Raises:
         ValueError: If there is no such setting, it refuses a value, or one is named twice.

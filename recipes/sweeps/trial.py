@@ -69,7 +69,6 @@ class Job:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """All changed settings."""
         return (*self.fixed, *self.varied)
 
 
@@ -100,11 +99,7 @@ class Record:
 
 
 def settings_of(module: ModuleType, variant: str | None, *, fast: bool) -> Any:
-    """Settings that a recipe starts from.
-
-    Raises:
-        ValueError: If it has no such variant.
-    """
+    """Settings that a recipe starts from; ValueError for a variant that it has not."""
     variants = getattr(module, "VARIANTS", {}) | getattr(module, "ABLATIONS", {})
     if variant is not None and variant not in variants:
         raise ValueError(
@@ -126,11 +121,7 @@ def read_record(folder: Path) -> Record | None:
 
 
 def make(job: Job) -> None:
-    """Run a trial to its end; one that fails leaves the reason in its record.
-
-    Raises:
-        BusyError: If another process has held its folder for too long.
-    """
+    """Run a trial to its end; one that fails leaves the reason in its record."""
     folder = Path(job.folder)
     torch.set_num_threads(1)
     with ExitStack() as held:
@@ -156,7 +147,6 @@ def _write(folder: Path, record: Record) -> None:
 
 
 def _values(job: Job, console: Console) -> dict[str, float]:
-    """Run the recipe, and read its figures."""
     module = importlib.import_module(job.module)
     config = override(settings_of(module, job.variant, fast=job.fast), job.settings)
     folder = RunFolder(Path(job.folder))

@@ -128,11 +128,7 @@ class OnRay:
 
 
 def _reach(address: str) -> None:
-    """Refuse an address at which nothing listens, where Ray itself would try for minutes.
-
-    Raises:
-        OSError: If nothing answers, or it is no address.
-    """
+    """Refuse an address at which nothing listens, where Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS).close()
@@ -144,7 +140,6 @@ def _reach(address: str) -> None:
 
 
 def _make(job: Job, root: str) -> None:
-    """Make a trial in a process of Ray's."""
     if not Path(root).is_dir() or not Path(job.folder).parent.is_dir():
         raise FileNotFoundError(f"This machine sees no {root} or no {Path(job.folder).parent}")
     make(job)

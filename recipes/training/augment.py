@@ -102,7 +102,21 @@ class SpecAugment:
 
 
 @dataclass(frozen=True)
-class Mixup:
+class _Blend:
+    """Base of augmentations that mix two examples, in a share that a Beta distribution gives."""
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        """Refuse what names no distribution."""
+        if not 0 < self.alpha < float("inf"):
+            raise ValueError(
+                f"{self}: alpha must be above 0 and finite; leave the augmentation out for none."
+            )
+
+
+@dataclass(frozen=True)
+class Mixup(_Blend):
     """Blend every example, and its label distribution, with another one of the batch.
 
     H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz, "mixup", ICLR 2018, equation 1, with one
@@ -112,12 +126,6 @@ class Mixup:
         alpha: Parameter of the Beta distribution; small values blend little.
     """
 
-    alpha: float
-
-    def __post_init__(self) -> None:
-        """Refuse what names no distribution."""
-        _check_alpha(self, self.alpha)
-
     def __call__(self, x: Tensor, targets: Tensor, generator: Generator, /) -> Batch:
         """The blended batch and its label distributions."""
         share = _beta(self.alpha, x, generator)
@@ -126,7 +134,7 @@ class Mixup:
 
 
 @dataclass(frozen=True)
-class FreqMix:
+class FreqMix(_Blend):
     """Keep one frequency band of every example and take the rest from another of the batch.
 
     S. Chang et al., QTI submission to DCASE 2020, section 3.1: the band starts at a row drawn from
@@ -139,10 +147,6 @@ class FreqMix:
     """
 
     alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what names no distribution."""
-        _check_alpha(self, self.alpha)
 
     def __call__(self, x: Tensor, targets: Tensor, generator: Generator, /) -> Batch:
         """The mixed batch and its label distributions."""
@@ -192,11 +196,7 @@ class Either:
 def blend(x: Tensor, targets: Tensor, share: Tensor, partner: Tensor) -> Batch:
     """`share * example + (1 - share) * partner`, features and label distributions alike.
 
-    Args:
-        x: Features (batch, channel, mels, frames).
-        targets: Label distributions (batch, classes).
-        share: Share of each example that stays (batch,), 0 to 1.
-        partner: Position of the example that joins each (batch,).
+    `share` (batch,) of each example stays, 0 to 1; `partner` (batch,) is the position of the other.
     """
     keep = share[:, None, None, None].to(x.dtype)
     mixed = keep * x + (1 - keep) * x[partner]
@@ -207,11 +207,7 @@ def blend(x: Tensor, targets: Tensor, share: Tensor, partner: Tensor) -> Batch:
 def blend_bands(x: Tensor, targets: Tensor, kept: Tensor, partner: Tensor) -> Batch:
     """The kept mel bands of every example, the others of its partner; labels in the same share.
 
-    Args:
-        x: Features (batch, channel, mels, frames).
-        targets: Label distributions (batch, classes).
-        kept: Mask of the bands that stay (batch, mels).
-        partner: Position of the example that gives the others (batch,).
+    `kept` (batch, mels) masks the bands that stay; `partner` (batch,) is the position of the other.
     """
     mixed = torch.where(kept[:, None, :, None], x, x[partner])
     share = kept.to(targets.dtype).mean(dim=1, keepdim=True)
@@ -238,10 +234,3 @@ def _beta(alpha: float, x: Tensor, generator: Generator) -> Tensor:
     uniform = 1 - torch.rand(shape.shape, generator=generator, dtype=torch.float64, device=x.device)
     first, second = gamma.log() + uniform.log() / alpha
     return torch.sigmoid(first - second)
-
-
-def _check_alpha(asked: object, alpha: float) -> None:
-    if not 0 < alpha < float("inf"):
-        raise ValueError(
-            f"{asked}: alpha must be above 0 and finite; leave the augmentation out for none."
-        )

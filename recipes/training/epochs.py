@@ -23,23 +23,8 @@ class Epochs:
         generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        y: Tensor,
-        classes: int,
-        plan: Plan,
-        *,
-        seed: int,
-    ) -> None:
-        """Take the data.
-
-        Args:
-            x: Log-mels (clips, channels, mels, frames).
-            y: Labels (clips,), whole numbers below `classes`, on the same device.
-            classes: Number of classes.
-            plan: Batch size and augmentation.
-            seed: Of `generator`.
+    def __init__(self, x: Tensor, y: Tensor, classes: int, plan: Plan, *, seed: int) -> None:
+        """Take log-mels (clips, channels, mels, frames), and labels (clips,) on the same device.
 
         Raises:
             ValueError: If there is not a label for each clip, a label is not below `classes`, or
@@ -56,15 +41,12 @@ class Epochs:
         self.generator = torch.Generator(x.device).manual_seed(seed)
 
     def share(self, rank: int, world: int) -> Epochs:
-        """Share of one of several processes: its part of every batch, augmented by itself.
+        """Part of every batch that one of several processes takes, and augments by itself.
 
         All of them together take the plan's steps: a batch of 64 clips is one of 16 in each of
         four. Up to `world - 1` clips of a pass are left out, others in every pass, so that no
-        process waits for a batch that another one has not. The generator stays the same in all.
-
-        Args:
-            rank: Which process, from 0.
-            world: How many.
+        process waits for a batch that another has not. The generator stays the same in all; `rank`
+        counts from 0.
 
         Raises:
             ValueError: If a batch cannot be divided so.
@@ -103,7 +85,6 @@ class Epochs:
         return torch.Generator(device).manual_seed(int(drawn) + self._rank)
 
     def _sizes(self) -> list[int]:
-        """Clips of every batch in a pass."""
         batch = self.plan.batch // self._world
         whole, rest = divmod(len(self.x) // self._world, batch)
         sizes = [batch] * whole + [rest] * (rest > 0)

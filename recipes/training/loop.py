@@ -78,11 +78,7 @@ def logits(model: nn.Module, x: Tensor, batch: int = 50) -> Tensor:
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of clips (clips, channels, mels, frames) classified as their labels (clips,) say.
-
-    Raises:
-        ValueError: If there is not a label for each of at least one clip.
-    """
+    """Share of clips (clips, channels, mels, frames) classified as their labels (clips,) say."""
     if y.shape != (len(x),) or not len(x):
         raise ValueError(
             f"accuracy() got {len(x)} clips and labels of shape {tuple(y.shape)}: a label for each "

@@ -69,11 +69,7 @@ class ClassBalancedFocal:
         return self.of_logits(model(inputs), targets)
 
     def of_logits(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of logits (batch, classes).
-
-        Args:
-            logits: One a class.
-            targets: Labels (batch,) or distributions (batch, classes).
+        """Mean loss of logits (batch, classes) for labels (batch,) or distributions like them.
 
         Raises:
             ValueError: If there are not as many logits as counts, or not a target for each clip.

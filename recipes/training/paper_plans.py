@@ -16,11 +16,11 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from recipes.training.augment import Augmentation, Either, FreqMix, Mixup, Roll, SpecAugment
-from recipes.training.training_plans import check_ranges, check_warmup, warmup_cosine
+from recipes.training.training_plans import Plan, warmup_cosine
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Adam2020:
+class _Adam2020(Plan):
     """Adam, FreqMix and mixup of 2020.
 
     Attributes:
@@ -40,11 +40,6 @@ class _Adam2020:
     freqmix: float = 1.0
     mixup: float = 0.2
 
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr"))
-        check_ranges(self, not_negative=("last", "freqmix", "mixup"))
-
     def augmentations(self) -> tuple[Augmentation, ...]:
         """FreqMix for one half of the examples, mixup for the other (`Either` says why)."""
         chosen: list[Augmentation] = [FreqMix(self.freqmix)] if self.freqmix > 0 else []
@@ -52,12 +47,11 @@ class _Adam2020:
         return (Either(*chosen),) if len(chosen) == 2 else tuple(chosen)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Adam."""
         return Adam(parameters, lr=self.lr)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WarmSGD:
+class _WarmSGD(Plan):
     """SGD with momentum, warm-up, cosine and mixup of 2021 and 2022.
 
     Attributes:
@@ -80,22 +74,13 @@ class _WarmSGD:
     weight_decay: float = 0.001
     mixup: float
 
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        check_ranges(self, positive=("epochs", "batch", "lr"))
-        check_ranges(self, not_negative=("last", "momentum", "weight_decay", "mixup"))
-        check_warmup(self, self.warmup, self.epochs)
-
     def blending(self) -> tuple[Augmentation, ...]:
-        """Mixup, if any."""
         return (Mixup(self.mixup),) if self.mixup > 0 else ()
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """SGD with momentum."""
         return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def rate(self, progress: float) -> float:
-        """Warm-up and cosine."""
         return warmup_cosine(progress, self.warmup / self.epochs, self.lr, self.last)
 
 
@@ -109,14 +94,10 @@ class Training2020(_Adam2020):
         decay: Epochs of the second stage, in which the rate decays exponentially to `last`.
     """
 
+    positive = ("epochs", "batch", "lr", "last", "decay")
     epochs: int = 350
     steady: int = 50
     decay: int = 200
-
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        super().__post_init__()
-        check_ranges(self, positive=("last", "decay"), not_negative=("steady",))
 
     def rate(self, progress: float) -> float:
         """Constant, exponential decay, constant; stages keep their share when epochs differ."""
@@ -135,7 +116,6 @@ class FineTune2020(_Adam2020):
     epochs: int = 200
 
     def rate(self, progress: float) -> float:
-        """Linear."""
         return self.lr + (self.last - self.lr) * progress
 
 
@@ -152,6 +132,7 @@ class Training2021(_WarmSGD):
             BC-ResNet-ASC-8 alone: `Training2021(bands=40, frames=80)`.
     """
 
+    positive = ("epochs", "batch", "lr", "hop")
     epochs: int = 100
     lr: float = 0.06
     warmup: int = 5
@@ -161,13 +142,7 @@ class Training2021(_WarmSGD):
     bands: int = 0
     frames: int = 0
 
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        super().__post_init__()
-        check_ranges(self, positive=("hop",), not_negative=("roll", "bands", "frames"))
-
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """Roll, masks for the large model, mixup."""
         masks = (SpecAugment(self.bands, self.frames),) if self.bands or self.frames else ()
         return (Roll(round(self.roll / self.hop)), *masks, *self.blending())
 
@@ -185,6 +160,7 @@ class Training2022(_WarmSGD):
         bands: Widest frequency mask of SpecAugment. How many is not said; two, as in 2021.
     """
 
+    positive = ("epochs", "batch", "lr", "clip")
     epochs: int = 80
     lr: float = 0.035
     last: float = 0.00035
@@ -194,12 +170,6 @@ class Training2022(_WarmSGD):
     clip: int = 34
     bands: int = 20
 
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        super().__post_init__()
-        check_ranges(self, positive=("clip",), not_negative=("roll", "bands"))
-
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """Roll, frequency masks, mixup."""
         masks = (SpecAugment(self.bands, 0),) if self.bands else ()
         return (Roll(round(self.roll * self.clip)), *masks, *self.blending())

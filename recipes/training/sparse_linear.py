@@ -165,8 +165,7 @@ def select(
         ValueError: If the share is out of range, or as `fit` does.
     """
     if not 0 < share < 1:
-        msg = f"select(share={share}): the share of features must lie between 0 and 1."
-        raise ValueError(msg)
+        raise ValueError(f"select(share={share}): the share of features must lie between 0 and 1.")
     _check(features, labels, classes, 1.0)
     high = strongest(features, labels, classes)
     # Where features say nothing, what is left of their gradients is rounding.
@@ -217,11 +216,10 @@ def pretrain(model: LinearMoments, x: Tensor, labels: Tensor, share: float = 0.5
     norm, layer = model.standardise, model.classifier
     mels = norm.num_features // model.order
     if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != mels:
-        msg = (
+        raise ValueError(
             f"pretrain got log-mels of shape {tuple(x.shape)} for a model of {mels} bands: it "
             f"takes (clips, 1, {mels}, frames)."
         )
-        raise ValueError(msg)
     features = torch.cat([moments(part, model.order).flatten(1) for part in x.split(256)])
     mean, variance = features.mean(dim=0), features.var(dim=0, correction=0)
     standard = (features - mean) * torch.rsqrt(variance + norm.eps)
@@ -250,25 +248,21 @@ def _largest_eigenvalue(features: Tensor, rounds: int = 50) -> float:
 def _check(features: Tensor, labels: Tensor, classes: int, strength: float) -> None:
     """Refuse what the solver would turn into NaN."""
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
-        msg = (
+        raise ValueError(
             f"Features of shape {tuple(features.shape)} and labels of shape {tuple(labels.shape)}: "
             "(clips, features) and (clips,) with at least one clip are needed."
         )
-        raise ValueError(msg)
     if not features.isfinite().all():
-        msg = (
+        raise ValueError(
             f"{int((~features.isfinite()).any(dim=1).sum())} of {len(features)} clips have "
             "features that are not finite. Look for them in the front end."
         )
-        raise ValueError(msg)
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        msg = (
+        raise ValueError(
             f"Labels reach from {int(labels.min())} to {int(labels.max())}, classes are {classes}."
         )
-        raise ValueError(msg)
     if not 0 < strength < math.inf:
-        msg = (
+        raise ValueError(
             f"The strength of the l1 term is {strength}: it must be above 0 and finite. It is 0 or "
             "not finite where the features do not vary between the classes."
         )
-        raise ValueError(msg)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -16,72 +16,54 @@ from torch.optim import AdamW, Optimizer
 from recipes.training.augment import Augmentation, Mixup, Roll, SpecAugment
 
 
-class Plan(Protocol):
-    """Protocol of a training; every settings class here and in `paper_plans.py` follows it."""
+class Plan:
+    """Base of all trainings: frozen dataclasses of numbers, all finite and at least 0.
 
-    @property
-    def batch(self) -> int:
-        """Clips in a step."""
-        ...
+    Attributes:
+        batch: Clips in a step.
+        lr: Learning rate at its peak.
+        positive: Names of the numbers that must be above 0.
+
+    Raises:
+        ValueError: If one is not, or `warmup` is not shorter than the whole training.
+    """
+
+    batch: int
+    lr: float
+    positive: ClassVar[tuple[str, ...]] = ("epochs", "batch", "lr")
+
+    def __post_init__(self) -> None:
+        """Refuse other numbers."""
+        numbers, kind = dict(vars(self)), type(self).__name__
+        warmup = numbers.pop("warmup", 0)
+        for name, value in numbers.items():
+            if not 0 <= value < math.inf or (name in self.positive and not value):
+                least = "above 0" if name in self.positive else "at least 0"
+                raise ValueError(f"{kind}({name}={value}): {name} must be {least} and finite.")
+        if not 0 <= warmup < (whole := numbers.get("epochs", 1)):
+            raise ValueError(
+                f"{kind}: a warm-up of {warmup:g} in a training of {whole:g} never reaches the "
+                "peak of the learning rate. Make it shorter."
+            )
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         """Augmentations of every batch, in order."""
-        ...
+        return ()
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """A fresh optimiser; its learning rate is set before every step."""
-        ...
+        raise NotImplementedError
 
-    def rate(self, progress: float) -> float:
+    def rate(self, progress: float) -> float:  # noqa: ARG002 - by default one throughout
         """Learning rate after a share of all steps, 0 to 1."""
-        ...
-
-
-def check_ranges(
-    plan: object, *, positive: Sequence[str] = (), not_negative: Sequence[str] = ()
-) -> None:
-    """Refuse settings by which nothing can be trained.
-
-    Args:
-        plan: A dataclass.
-        positive: Fields that must be above 0 and finite.
-        not_negative: Fields that must be at least 0 and finite.
-
-    Raises:
-        ValueError: If one of them is not.
-    """
-    for name in (*positive, *not_negative):
-        value = getattr(plan, name)
-        if not 0 <= value < math.inf or (name in positive and not value):
-            least = "above 0" if name in positive else "at least 0"
-            raise ValueError(
-                f"{type(plan).__name__}({name}={value}): {name} must be {least} and finite."
-            )
-
-
-def check_warmup(plan: object, warmup: float, whole: float) -> None:
-    """Refuse a warm-up that never ends.
-
-    Raises:
-        ValueError: If it is not shorter than the whole training.
-    """
-    if not 0 <= warmup < whole:
-        raise ValueError(
-            f"{type(plan).__name__}: a warm-up of {warmup:g} in a training of {whole:g} never "
-            "reaches the peak of the learning rate. Make it shorter."
-        )
+        return self.lr
 
 
 def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0) -> float:
     """Learning rate that rises linearly from 0 to its peak, then falls along half a cosine.
 
-    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, equation 5, for the fall.
-
-    Args:
-        progress: Share of all steps that are done, 0 to 1.
-        warmup: Share of all steps in which the rate rises, below 1.
-        peak: Its highest value.
-        last: Its value at the end.
+    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, equation 5, for the fall. `progress` is the share
+    of all steps that are done, 0 to 1, `warmup` that in which the rate rises, below 1.
     """
     if progress < warmup:
         return peak * progress / warmup
@@ -90,7 +72,7 @@ def warmup_cosine(progress: float, warmup: float, peak: float, last: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Plan):
     """Training by AdamW, one warm-up, then a cosine to zero.
 
     Attributes:
@@ -101,9 +83,6 @@ class Training:
         mixup: Alpha of the Beta distribution; 0 for none.
         bands: Widest frequency mask, in mel bands; two are drawn.
         frames: Widest time mask, in frames; two are drawn.
-
-    Raises:
-        ValueError: If nothing can be trained by it.
     """
 
     batch: int = 32
@@ -114,21 +93,12 @@ class Training:
     bands: int = 8
     frames: int = 16
 
-    def __post_init__(self) -> None:
-        """Refuse settings by which nothing can be trained."""
-        rest = ("weight_decay", "mixup", "bands", "frames")
-        check_ranges(self, positive=("batch", "lr"), not_negative=rest)
-        check_warmup(self, self.warmup, 1)
-
     def augmentations(self) -> tuple[Augmentation, ...]:
-        """Roll, mask, blend."""
         blending = (Mixup(self.mixup),) if self.mixup > 0 else ()
         return (Roll(), SpecAugment(self.bands, self.frames, fill=0.0), *blending)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """AdamW."""
         return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def rate(self, progress: float) -> float:
-        """Linear warm-up, then half a cosine."""
         return warmup_cosine(progress, self.warmup, self.lr)

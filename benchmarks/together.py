@@ -29,7 +29,6 @@ from compressor import Budget, FineTune, Half, Int8, Joint, Prune, Recalibrate, 
 from compressor.inputs.copies import private_copy
 from compressor.network.file import container
 from compressor.phases import Phase
-from compressor.run.contract import Plain
 from compressor.run.training import Training
 from compressor.storage import write_bytes
 from recipes.epochs import Epochs
@@ -42,7 +41,7 @@ SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Look(Plain):
+class Look(Phase):
     """A phase that changes nothing: keeps the network as it is at this point.
 
     Attributes:
@@ -50,8 +49,6 @@ class Look(Plain):
     """
 
     seen: list[nn.Module] = field(default_factory=list[nn.Module], compare=False)
-
-    length = 1
 
     def run(self, training: Training, part: int) -> None:
         del part

@@ -27,7 +27,7 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
 from compressor.network import Network
-from compressor.phases import FineTune, Phase, Prune, Recalibrate
+from compressor.phases import FineTune, Prune, Recalibrate
 from compressor.phases.arguments import (
     check_directory,
     check_fabric,
@@ -36,23 +36,20 @@ from compressor.phases.arguments import (
     check_optimizer,
     check_seed,
     check_trainable,
-    differentiates,
-    measures,
-    normalises,
     phases_of,
 )
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
-from compressor.phases.unstructured import Unstructured
 from compressor.reports.report import Epoch
 from compressor.reports.result import Result
-from compressor.run import contract
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
 from compressor.run.file_size import bound, most_alive, most_bytes
 from compressor.run.identity import first_digest, identify
+from compressor.run.later import lowers
 from compressor.run.optimizers import OptimizerFactory, adamw
+from compressor.run.phase import Phase, as_written, name_of
 from compressor.run.progress import Bar
 from compressor.run.training import Compiler, Training, Validation
 from compressor.session import Session
@@ -216,7 +213,7 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
                 phase.run(training, step)
             except ValueError as error:
                 if too_few(error):
-                    raise TrainingError(f"{type(phase).__name__}: {SINGLE}") from error
+                    raise TrainingError(f"{name_of(phase)}: {SINGLE}") from error
                 raise
             if checkpoint is not None:
                 checkpoint.save(training, number, step + 1)
@@ -251,13 +248,15 @@ def _judge(
 def _check(model: nn.Module, batches: Batches, loss: Loss, phases: Sequence[Phase]) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
     batch = first_batch(batches)
+    measured = any(phase.measures_gradients for phase in phases)
     if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)
     else:
-        check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
-    if any(map(measures, phases)):
+        differentiable = measured or any(phase.trains for phase in phases)
+        check_loss(model, batch, loss, differentiable=differentiable)
+    if measured:
         next(split(batch, 1), None)  # fails where batches cannot be cut
-    most = max(map(normalises, phases), default=0)
+    most = max((phase.batches_in_train_mode for phase in phases), default=0)
     check_single(model, batches, batch, loss, most)
 
 
@@ -266,9 +265,9 @@ def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
     _check_storable(session, phases)
     for number, phase in enumerate(phases):
         session.later = phases[number + 1 :]
-        contract.check(phase, session, phases[:number])
+        phase.check(session, phases[:number])
     _check_fixed(session, phases)
-    able = contract.NOTHING.union(*map(contract.lowers, phases))
+    able = frozenset[str]().union(*map(lowers, phases))
     over = [name for name in session.budget.excess(session.cost) if name not in able]
     if over:
         raise BudgetError(_unable(session, phases, over))
@@ -281,7 +280,7 @@ def _check_storable(session: Session, phases: Sequence[Phase]) -> None:
     to be stored. A model that is no network at all is another matter: under a cap its stored
     parameters are counted (`Session.fileless`), and phases that need a network say so.
     """
-    rounding = [phase for phase in phases if hasattr(phase, "dry")]
+    rounding = [phase for phase in phases if phase.stores_network]
     if session.budget.bytes is None and not rounding:
         return
     try:
@@ -289,7 +288,7 @@ def _check_storable(session: Session, phases: Sequence[Phase]) -> None:
     except TraceError:
         return
     except ValueError as error:
-        asked = f"{type(rounding[-1]).__name__}()" if rounding else f"{session.budget}"
+        asked = f"{name_of(rounding[-1])}()" if rounding else f"{session.budget}"
         raise ValueError(
             f"{asked} was asked of a {type(session.given).__name__} of which no file can be "
             f"written: {error}"
@@ -300,15 +299,15 @@ def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
     """Find out that phases which remove a fixed amount do not remove enough of it."""
     session.later = phases
     for name, cap in session.budget.caps.items():
-        solvers = [p for p in phases if name in contract.lowers(p)]
+        solvers = [p for p in phases if name in lowers(p)]
         if name not in ("bytes", "nonzero") or not solvers:
             continue
-        if not all(getattr(phase, "fixed", False) for phase in solvers):
+        if not all(phase.fixed for phase in solvers):
             continue
         reached = most_bytes(session) if name == "bytes" else most_alive(session, phases)
         if reached is not None and reached > cap:
-            amounts = [p for p in solvers if isinstance(p, Unstructured) and p.amount is not None]
-            other = ", or give Unstructured no amount" if amounts else ""
+            amounts = [p for p in solvers if p.makes_zeros]
+            other = f", or give {_names(amounts)} no amount" if amounts else ""
             raise BudgetError(
                 f"{name} <= {cap:,} was asked of a {type(session.given).__name__}, and "
                 f"{_names(solvers)} can leave up to {reached:,}: put Prune() before "
@@ -321,7 +320,7 @@ def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> s
     asked = (
         f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
     )
-    solvers = [phase for phase in phases if contract.lowers(phase)]
+    solvers = [phase for phase in phases if lowers(phase)]
     if not solvers:
         why = "and no phase of the schedule removes anything: put Prune() into it"
     else:
@@ -336,7 +335,7 @@ def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> s
 
 def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
     """What is said of phases that do not say what they lower; nothing where all do."""
-    names = dict.fromkeys(type(phase).__name__ for phase in phases if contract.silent(phase))
+    names = dict.fromkeys(name_of(phase) for phase in phases if phase.undeclared)
     if not names:
         return ""
     keys = ", ".join(map(repr, over))
@@ -349,7 +348,7 @@ def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
 
 def _names(phases: Sequence[Phase]) -> str:
     """Phases by the names of their kinds, each once."""
-    return ", ".join(dict.fromkeys(type(phase).__name__ for phase in phases))
+    return ", ".join(dict.fromkeys(map(name_of, phases)))
 
 
 def _identity(
@@ -363,7 +362,7 @@ def _identity(
     return identify(
         session.original,
         session.budget,
-        phases,
+        [as_written(phase) for phase in phases],
         example=[tuple(x.shape) for x in session.example],
         batches=None if batches is None else batches.length,
         val=val.length if judges else val,

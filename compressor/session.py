@@ -34,14 +34,14 @@ from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_data, example_given
 from compressor.inputs.copies import private_copy
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
-from compressor.phases import Phase, Prune
+from compressor.phases import Prune
 from compressor.phases.arguments import check_session, check_stored
 from compressor.reports.certificate import certified
 from compressor.reports.report import Epoch, Shrink
 from compressor.reports.result import Result
-from compressor.run.contract import settles
 from compressor.run.descent import check_same_axes, cost, counted, embed, on_the_way, record
 from compressor.run.file_size import bound, forms, spent
+from compressor.run.later import Later
 from compressor.run.optimizers import follow, hand_over
 from compressor.run.smallest import check_within
 from compressor.run.widths import allocated
@@ -155,7 +155,7 @@ class Session:
         self.masks = Masks()
         self.changes: list[tuple[int, Any]] = []
         self.phase = 0
-        self.later: Sequence[Phase] = ()
+        self.later: Sequence[Later] = ()
         self.settled = self.fileless = ""
         self.left: Structure | None = None
         self.unrounded: nn.Module | None = None
@@ -208,7 +208,7 @@ class Session:
     @property
     def due(self) -> Budget | None:
         """The caps that the phase at hand has to meet; None if later ones meet all of them."""
-        left = frozenset[str]().union(*map(settles, self.later))
+        left = frozenset[str]().union(*(phase.settles for phase in self.later))
         caps = {name: cap for name, cap in self.budget.caps.items() if name not in left}
         return Budget(**caps) if caps else None
 

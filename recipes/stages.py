@@ -22,8 +22,8 @@ from compressor.errors import CountError
 from compressor.inputs.copies import private_copy
 from compressor.network import Network, network
 from compressor.network.file import container
+from compressor.phases import Phase
 from compressor.rules import of_year
-from compressor.run.contract import Plain
 from compressor.storage import read_json, sealed, write_bytes
 from recipes.run_folder import RunFolder, differences, plain
 
@@ -52,7 +52,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Stage(Plain):
+class Stage(Phase):
     """A phase that changes nothing and keeps the network as it is at this point of a schedule.
 
     Attributes:
@@ -64,8 +64,6 @@ class Stage(Plain):
     name: str
     folder: Path
     year: int
-
-    length = 1
 
     def run(self, training: Training, part: int) -> None:
         """Write the network and what it costs, without touching the one that is trained."""

@@ -1,9 +1,7 @@
 """The phases of a schedule: frozen settings that say what to do and in how many parts.
 
-`fit` runs every part of every phase in order and may write a checkpoint after each, so a phase
-keeps no state of its own between parts: what lasts lives in `Training` and its `Session`. A phase
-of your own is any frozen dataclass with `length` and `run`; one that lowers a cost has to say so
-(`lowers`), as nothing is expected of one that does not (`compressor.run.contract`).
+A phase of your own is a frozen dataclass that derives from `Phase`; one that lowers a cost has to
+say so (`lowers`), as nothing is expected of one that does not (`compressor.run.phase`).
 """
 
 from __future__ import annotations
@@ -12,22 +10,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from compressor.allocation import DEFAULT, METHODS, Method, Objective
 from compressor.allocation.candidates import CANDIDATES, Candidate
 from compressor.allocation.objective import is_objective
 from compressor.errors import BudgetError
-from compressor.importance import Importance, fisher, frobenius
+from compressor.importance import Importance, fisher, frobenius, taylor
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.run.calibration import recalibrate
-from compressor.run.contract import Plain
+from compressor.run.phase import Phase
 from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.run.training import Training
     from compressor.session import Session
+
+Plain = Phase
+"""Deprecated: the base of phases that lower nothing, which `Phase` is."""
 
 Decay = Callable[[float], float]
 """Learning-rate factor as a function of how much of the phase is over, from 0 to 1."""
@@ -47,58 +48,8 @@ _LEAST_ONE = ("steps", "batches", "clips", "floor", "round_to")
 """Settings of `Prune` that are whole numbers of at least one."""
 
 
-class Phase(Protocol):
-    """What `fit` asks of a phase."""
-
-    @property
-    def length(self) -> int:
-        """How many parts it has; a checkpoint is written after each."""
-        ...
-
-    def run(self, training: Training, part: int) -> None:
-        """Do part number `part`, counted from 0."""
-        ...
-
-
-class Solver(Phase, Protocol):
-    """A phase that lowers a cost: what `fit` asks of it beside running.
-
-    One that calls `Session.shrink`, `Session.remove` or `Session.transform` says ``cuts = True``:
-    it then cannot follow a phase that leaves a model which cannot be cut any more.
-    """
-
-    @property
-    def lowers(self) -> frozenset[str]:
-        """The keys of a budget that it can lower: of params, nonzero, macs and bytes."""
-        ...
-
-    @property
-    def settles(self) -> frozenset[str]:
-        """Those of them that it brings under the caps alone, so that solvers before it need not."""
-        ...
-
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
-        """Find out, before anything is trained, whether it can do what it will be asked for.
-
-        Args:
-            session: Nothing has been removed yet; `Session.later` are the phases that follow.
-            earlier: The phases that come before.
-
-        Raises:
-            BudgetError: If it cannot.
-        """
-        ...
-
-    def redo(self, session: Session, change: Any) -> None:
-        """Make a change of structure again that it recorded by `Session.record`.
-
-        A resumed run calls it, on the model as it was before; tensors are filled in afterwards.
-        """
-        ...
-
-
 @dataclass(frozen=True)
-class Prune:
+class Prune(Phase):
     """Remove units until the budget is met, at once or in several shrinks with training between.
 
     Attributes:
@@ -164,22 +115,25 @@ class Prune:
             )
         _check_distill(self)
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """Every cost: units are really removed."""
-        return frozenset({"params", "nonzero", "macs", "bytes"})
-
-    @property
-    def settles(self) -> frozenset[str]:
-        """Nothing: what comes before may remove units as well."""
-        return frozenset()
-
+    lowers = frozenset({"params", "nonzero", "macs", "bytes"})
     cuts = True
 
     @property
     def trains(self) -> bool:
         """Whether there are steps of an optimiser between shrinks."""
         return self.steps > 1 and self.epochs > 0
+
+    @property
+    def measures_gradients(self) -> bool:
+        """Yes, unless another importance was given."""
+        return not self.reachable and self.importance in (None, fisher, taylor)
+
+    @property
+    def batches_in_train_mode(self) -> float:
+        """Those of training, or on which candidates are recalibrated, where there are several."""
+        if self.trains or len(self.candidates(data=True)) == 1:
+            return super().batches_in_train_mode
+        return self.batches
 
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:  # noqa: ARG002 - a Solver
         """Find out whether any structure meets the caps.
@@ -193,9 +147,6 @@ class Prune:
                 "out, cap params or macs as well, or give the later phase an amount"
             )
         session.check(self)
-
-    def redo(self, session: Session, change: Any) -> None:
-        """Nothing: a checkpoint knows the units that are left."""
 
     @property
     def length(self) -> int:
@@ -231,7 +182,7 @@ class Prune:
 
 
 @dataclass(frozen=True)
-class Recalibrate(Plain):
+class Recalibrate(Phase):
     """Estimate the running statistics of every BatchNorm anew.
 
     Removing units changes the distribution that later norms see. The statistics are reset and
@@ -243,14 +194,16 @@ class Recalibrate(Plain):
 
     batches: int = 64
 
+    needs = "Recalibrate measures"
+
     def __post_init__(self) -> None:
         """Check the number."""
         check_whole("Recalibrate", 1, batches=self.batches)
 
     @property
-    def length(self) -> int:
-        """One part."""
-        return 1
+    def batches_in_train_mode(self) -> float:
+        """All that it reads."""
+        return self.batches
 
     def run(self, training: Training, part: int) -> None:  # noqa: ARG002 - a Phase
         """Average the statistics."""
@@ -260,7 +213,7 @@ class Recalibrate(Plain):
 
 
 @dataclass(frozen=True)
-class FineTune(Plain):
+class FineTune(Phase):
     """Train the small network, with the dense original as a teacher if asked.
 
     The fine-tune is what brings accuracy back: on ESC-50 (`benchmarks/finetune.md`) 30 epochs are
@@ -306,6 +259,11 @@ class FineTune(Plain):
     trains = True
 
     @property
+    def needs(self) -> str:
+        """An epoch of data."""
+        return f"{type(self).__name__} trains"
+
+    @property
     def length(self) -> int:
         """The epochs."""
         return self.epochs
@@ -338,6 +296,8 @@ class Train(FineTune):
     """
 
     epochs: int = 60
+
+    trains_dense = True
 
     def run(self, training: Training, part: int) -> None:
         """Train one epoch; after the last, the network becomes the teacher."""

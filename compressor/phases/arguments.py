@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import tempfile
 import warnings
@@ -15,12 +14,12 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget
-from compressor.importance import fisher, taylor
 from compressor.inputs.models import check_model, check_own_code
 from compressor.inputs.settings import check_whole
 from compressor.network import Network
-from compressor.phases import FineTune, Phase, Prune, Recalibrate
+from compressor.phases import Prune
 from compressor.run.optimizers import OptimizerFactory, check_factory
+from compressor.run.phase import Phase, adapted, is_phase, name_of
 from compressor.wording import brief, kind
 
 SEEDS = 2**64
@@ -82,9 +81,10 @@ def check_optimizer(optimizer: object, model: nn.Module, phases: Sequence[Phase]
             "functools.partial(torch.optim.SGD, momentum=0.9)"
         )
     for phase in phases:
-        if trains(phase) and hasattr(phase, "lr") and hasattr(phase, "weight_decay"):
-            factory, settings = cast("OptimizerFactory", optimizer), cast("FineTune", phase)
-            check_factory(factory, model, lr=settings.lr, weight_decay=settings.weight_decay)
+        lr, weight_decay = phase.lr, phase.weight_decay
+        if phase.trains and lr is not None and weight_decay is not None:
+            factory = cast("OptimizerFactory", optimizer)
+            check_factory(factory, model, lr=lr, weight_decay=weight_decay)
             return
 
 
@@ -228,21 +228,20 @@ def phases_of(
     """
     phases = tuple(default) if schedule is None else _listed(schedule)
     for phase in phases if not data else ():
-        if needs := _needs(phase):
+        if phase.needs:
             raise ValueError(
-                f"{needs} on data and fit was given none: pass a loader as the second argument, "
-                "or leave the phase out"
+                f"{phase.needs} on data and fit was given none: pass a loader as the second "
+                "argument, or leave the phase out"
             )
-        if trains(phase):
-            epochs = getattr(phase, "epochs", None)
+        if phase.trains:
             raise ValueError(
-                f"{type(phase).__name__}(epochs={epochs}) trains and needs data, and fit was given "
+                f"{name_of(phase)}(epochs={phase.epochs}) trains and needs data, and fit was given "
                 "none: pass a loader as the second argument, or epochs=0"
             )
-    selects = next((phase for phase in phases if getattr(phase, "select", False)), None)
+    selects = next((phase for phase in phases if phase.select), None)
     if not val and selects is not None:
         raise ValueError(
-            f"{type(selects).__name__}(select=True) returns the epoch with the best val and fit "
+            f"{name_of(selects)}(select=True) returns the epoch with the best val and fit "
             "was given none: pass val, a loader or a function of the model, or leave select out"
         )
     return phases
@@ -285,49 +284,12 @@ def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:
     Raises:
         ValueError: If no parameter requires a gradient.
     """
-    training = [phase for phase in phases if trains(phase)]
+    training = [phase for phase in phases if phase.trains]
     if training and not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
-            f"{type(training[0]).__name__} trains and no parameter of the {type(model).__name__} "
+            f"{name_of(training[0])} trains and no parameter of the {type(model).__name__} "
             "requires a gradient: call model.requires_grad_(True), or leave the phase out"
         )
-
-
-def trains(phase: Phase) -> bool:
-    """Whether a phase makes steps of an optimiser: what its attribute `trains`, if any, says."""
-    return bool(getattr(phase, "trains", False))
-
-
-def differentiates(phase: Phase) -> bool:
-    """Whether a phase of this library takes gradients of the loss, given data."""
-    return trains(phase) or measures(phase)
-
-
-def measures(phase: Phase) -> bool:
-    """Whether a phase of this library measures the importance of units by gradients, given data."""
-    prune = getattr(phase, "prune", phase)
-    if isinstance(prune, Prune) and not prune.reachable:
-        return prune.importance in (None, fisher, taylor)
-    return False
-
-
-def normalises(phase: Phase) -> float:
-    """How many batches a phase of this library runs through BatchNorm in train mode, given data."""
-    if trains(phase):
-        return math.inf
-    prune = getattr(phase, "prune", phase)
-    if isinstance(prune, Prune) and len(prune.candidates(data=True)) == 1:
-        return 0
-    return prune.batches if isinstance(prune, (Prune, Recalibrate)) else 0
-
-
-def _needs(phase: Phase) -> str:
-    """What a phase does that cannot be done without data; empty for nothing."""
-    if isinstance(phase, Recalibrate):
-        return "Recalibrate measures"
-    if isinstance(phase, FineTune):
-        return f"{type(phase).__name__} trains"
-    return str(getattr(phase, "needs", ""))
 
 
 def _listed(schedule: object) -> tuple[Phase, ...]:
@@ -338,8 +300,8 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
         what = (
             f"={brief(schedule)}, a {type(schedule).__name__}," if text else f" is {kind(schedule)}"
         )
-        one = f"={type(schedule).__name__}(...) is a single phase" if _is_phase(schedule) else what
-        fix = f"schedule=[{type(schedule).__name__}()]" if _is_phase(schedule) else example
+        one = f"={type(schedule).__name__}(...) is a single phase" if is_phase(schedule) else what
+        fix = f"schedule=[{type(schedule).__name__}()]" if is_phase(schedule) else example
         raise ValueError(f"schedule{one} and must be a list of phases: pass {fix}")
     items = cast("list[object]", schedule)
     for number, phase in enumerate(items):
@@ -347,14 +309,9 @@ def _listed(schedule: object) -> tuple[Phase, ...]:
             raise ValueError(
                 f"schedule[{number}] is the class {phase.__name__}: make one, {phase.__name__}()"
             )
-        if not _is_phase(phase):
+        if not is_phase(phase):
             raise ValueError(
                 f"schedule[{number}] is {brief(phase)}, no phase: a phase has length and "
                 f"run(training, part). Pass for instance {example}"
             )
-    return tuple(cast("list[Phase]", items))
-
-
-def _is_phase(value: object) -> bool:
-    has = hasattr(value, "length") and callable(getattr(value, "run", None))
-    return has and not isinstance(value, type)
+    return tuple(map(adapted, items))

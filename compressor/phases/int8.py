@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -29,11 +29,11 @@ from compressor.quantization.preparation import calibrate, grids, prepare, set_g
 from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
 from compressor.quantization.signs import never_negative
+from compressor.run.later import EntryBits
+from compressor.run.phase import Phase
 from compressor.wording import brief
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
-    from compressor.run.file_size import Stored
     from compressor.run.training import Training
     from compressor.session import Session
 
@@ -41,7 +41,7 @@ SETTLED = "it trains for int8, which must be the last phase"
 
 
 @dataclass(frozen=True)
-class Int8:
+class Int8(Phase):
     """Quantisation-aware training, then conversion to integers; nothing can follow.
 
     The model becomes a `compressor.network.Network`. First quantisers are put into it and their
@@ -99,8 +99,7 @@ class Int8:
     select: bool = False
 
     lowers = frozenset({"bytes"})
-    settles = frozenset[str]()
-    final = fixed = True
+    final = fixed = stores_network = rounds_weights = True
     needs = "Int8 chooses scales"
 
     def __post_init__(self) -> None:
@@ -173,9 +172,9 @@ class Int8:
             for name, large in change["large"].items():
                 cast("IntConv", session.model.get_submodule(name)).large = large
 
-    def dry(self, whole: Network, session: Session) -> Network:
+    def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
-        prepared = prepare(whole, self.preset, fold_bands=self.fold_bands, bits=session.bits)
+        prepared = prepare(network, self.preset, fold_bands=self.fold_bands, bits=bits)
         for step in prepared.steps:
             called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
             if isinstance(called, ActivationQuantiser):
@@ -184,9 +183,9 @@ class Int8:
                 called.mode = Mode.FAKE
         return convert(prepared)
 
-    def stores(self, whole: Network) -> Stored:
+    def bits_after(self, network: Network) -> EntryBits:
         """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""
-        rounded = rounded_weights(whole)
+        rounded = rounded_weights(network)
 
         def bits(weight: Weight, before: Fraction) -> Fraction:
             if weight.name in rounded:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -29,11 +29,11 @@ from compressor.network import network
 from compressor.quantization.rounded import rounded_weights
 from compressor.run.calibration import calibration_loss
 from compressor.run.file_size import UNIT, Footprint, footprint
+from compressor.run.phase import Phase
 from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
     from compressor.run.training import Training
     from compressor.session import Session
 
@@ -42,7 +42,7 @@ WAYS: tuple[tuple[str, Objective], ...] = (("uniform", LogRetention()), ("dual",
 
 
 @dataclass(frozen=True)
-class Joint:
+class Joint(Phase):
     """Choose width, density and bits together; `Int8` has to end the schedule.
 
     A byte can be spent on more channels, on more weights of a channel, or on more bits of a weight.
@@ -72,9 +72,7 @@ class Joint:
     clips: int = 4
 
     lowers = frozenset({"params", "nonzero", "macs", "bytes"})
-    settles = frozenset[str]()
-    cuts = True
-    length = 1
+    cuts = divides_bytes = True
     needs = "Joint measures the loss of every mix"
 
     def __post_init__(self) -> None:
@@ -132,9 +130,6 @@ class Joint:
         session.remove(chosen.allocation, measured.caps, tried, {"bytes": chosen.form})
         self._encode(session, sensitivity)
         training.refresh()
-
-    def redo(self, session: Session, change: Any) -> None:
-        """Nothing: a checkpoint holds units, masks and bits."""
 
     def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""

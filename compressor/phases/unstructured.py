@@ -16,9 +16,10 @@ from compressor.errors import BudgetError
 from compressor.graph.graph import Weight
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
-from compressor.phases import Phase, constant
-from compressor.run import contract
+from compressor.phases import constant
 from compressor.run.file_size import affordable
+from compressor.run.later import NOTHING, lowers
+from compressor.run.phase import Phase
 from compressor.surgery.masks import Masks
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Unstructured:
+class Unstructured(Phase):
     """Set the smallest weights of all convolutions to zero, at once or gradually.
 
     Nothing becomes smaller in memory, and no MAC is saved on ordinary hardware: what falls is the
@@ -83,17 +84,15 @@ class Unstructured:
                 "(torch.nn.Conv2d, torch.nn.Linear)"
             )
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """Non-zero parameters, and the bytes of a file that stores no zeros."""
-        return frozenset({"nonzero", "bytes"})
+    lowers = frozenset({"nonzero", "bytes"})
+    makes_zeros = True
 
     @property
     def settles(self) -> frozenset[str]:
         """What solvers before it can leave to it."""
-        return self.lowers if self.amount is None else frozenset()
+        return self.lowers if self.amount is None else NOTHING
 
-    def keeps(self, weight: Weight) -> Fraction:
+    def density_after(self, weight: Weight) -> Fraction:
         """The share that is left of a filter; a bound on a file's length counts on it."""
         every = self.over == (_ConvNd,)  # of which kind a weight is read, is not known here
         pruned = self.amount is not None and every and len(weight.dims) > 2
@@ -126,9 +125,6 @@ class Unstructured:
             number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
             training.epoch("Unstructured", number, total, loss, constant)
 
-    def redo(self, session: Session, change: Any) -> None:
-        """Nothing: a checkpoint holds the masks themselves."""
-
     def check(self, session: Session, earlier: Sequence[Phase]) -> None:
         """Find out whether there is anything to prune, and whether that can be enough.
 
@@ -139,7 +135,7 @@ class Unstructured:
         tensors = self._tensors(session)
         if self.amount is None:
             self._check_caps(session)
-        if not any("params" in contract.lowers(phase) for phase in earlier):
+        if not any("params" in lowers(phase) for phase in earlier):
             self._wanted(session, tensors)
 
     def prune(self, session: Session, state: dict[str, Any], *, remaining: int = 1) -> None:

@@ -22,8 +22,8 @@ from torch import nn
 from compressor import storage
 from compressor.errors import ResumeError
 from compressor.inputs import randomness
-from compressor.phases import Phase, Solver
 from compressor.reports.report import Epoch, Shrink
+from compressor.run.phase import Phase
 from compressor.run.training import Training, all_tensors, fill
 from compressor.wording import line
 
@@ -141,7 +141,7 @@ class Checkpoint:
             _alive(state["alive"], session.dense.units), list(map(_shrink, state["shrinks"]))
         )
         for number, change in state["changes"]:
-            cast("Solver", phases[number]).redo(session, change)
+            phases[number].redo(session, change)
         session.changes = list(state["changes"])
         session.masks.restore(state["masks"])
         session.bits = dict(state["bits"])

@@ -3,16 +3,16 @@
 A file (`compressor.network.file.container`) holds streams of numbers and a description of the
 network. What its numbers take is known from their count and kind alone, and deflating can only make
 it less; so there is a bound that no training changes, and that is a function of the widths. Later
-phases say what they make of a network (`dry`, in shape) and of the size of an entry (`stores`).
+phases say what they make of a network, in shape, and of the size of an entry (`run.later`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, prod
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from compressor.budget import Cost
 from compressor.errors import TraceError
@@ -20,37 +20,13 @@ from compressor.graph.graph import Graph, Quadratic, Weight
 from compressor.graph.program import named_tensors
 from compressor.network import Network, network
 from compressor.network.file import container
+from compressor.run.later import EntryBits, Later
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
     from compressor.session import Session
 
 UNIT = 256
 """Parts of a byte that an entry's size is counted in: a quarter of 8 bits is no whole byte."""
-
-
-Stored = Callable[[Weight, Fraction], Fraction]
-"""Bits that an entry of a tensor takes, on average, if it took so many before."""
-
-
-class Storing(Protocol):
-    """What `bytes` caps ask of a phase that changes how a network is stored."""
-
-    def dry(self, whole: Network, session: Session) -> Network:
-        """What it will make of a network, with any values: only kinds and counts matter."""
-        ...
-
-    def stores(self, whole: Network) -> Stored:
-        """What an entry of a tensor takes after it has been applied to a network."""
-        ...
-
-
-class Sparing(Protocol):
-    """What they ask of a phase that makes zeros."""
-
-    def keeps(self, weight: Weight) -> Fraction:
-        """The share of a tensor's entries that it leaves, on average over the tensors."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +50,7 @@ class Footprint:
         return ceil(Fraction(self.form(graph)(graph.sizes), UNIT))
 
 
-def footprint(session: Session, phases: Sequence[Phase]) -> Footprint:
+def footprint(session: Session, phases: Sequence[Later]) -> Footprint:
     """The bound for a session's model at the end of some phases; exact for the model as it is.
 
     Args:
@@ -116,7 +92,7 @@ def spent(session: Session, costs: Mapping[str, Quadratic]) -> Cost:
     return replace(session.cost, bytes=ceil(Fraction(form(session.graph.sizes), form.unit)))
 
 
-def bound(session: Session, phases: Sequence[Phase]) -> int:
+def bound(session: Session, phases: Sequence[Later]) -> int:
     """Most bytes that the file of a session's model can have at the end of some phases.
 
     Raises:
@@ -132,23 +108,20 @@ class _End:
     Attributes:
         made: The network, in shape.
         stored: What each phase makes of the size of an entry, in order.
-        sparing: Those of them that make zeros.
+        sparing: The phases, some of which make zeros.
     """
 
     made: Network
-    stored: tuple[Stored, ...]
-    sparing: tuple[Sparing, ...]
+    stored: tuple[EntryBits, ...]
+    sparing: tuple[Later, ...]
 
 
-def _end(session: Session, phases: Sequence[Phase]) -> _End:
-    made, stored = network(session.model, session.example), list[Stored]()
+def _end(session: Session, phases: Sequence[Later]) -> _End:
+    made, stored = network(session.model, session.example), list[EntryBits]()
     for phase in phases:
-        if hasattr(phase, "stores"):  # by what it is given, so before it is changed
-            stored.append(cast("Storing", phase).stores(made))
-        if hasattr(phase, "dry"):
-            made = cast("Storing", phase).dry(made, session)
-    sparing = tuple(cast("Sparing", phase) for phase in phases if hasattr(phase, "keeps"))
-    return _End(made, tuple(stored), sparing)
+        stored.append(phase.bits_after(made))  # by what it is given, so before it is changed
+        made = phase.network_after(made, session.bits)
+    return _End(made, tuple(stored), tuple(phases))
 
 
 def _bound(session: Session, end: _End) -> int:
@@ -164,11 +137,11 @@ def most_bytes(session: Session) -> int | None:
         return None
 
 
-def most_alive(session: Session, phases: Sequence[Phase]) -> int:
+def most_alive(session: Session, phases: Sequence[Later]) -> int:
     """Most non-zero parameters that it will leave."""
     total = Fraction()
     for weight in session.graph.weights.values():
-        shares = [cast("Sparing", p).keeps(weight) for p in phases if hasattr(p, "keeps")]
+        shares = [phase.density_after(weight) for phase in phases]
         total += weight.trainable * _size(session, weight) * min((Fraction(1), *shares))
     return round(total)
 
@@ -242,7 +215,7 @@ def _bits(session: Session, weight: Weight, end: _End, share: Fraction) -> Fract
     bits = Fraction(8 * weight.itemsize)
     for stored in end.stored:
         bits = stored(weight, bits)
-    share = min((share, *(phase.keeps(weight) for phase in end.sparing)))
+    share = min((share, *(phase.density_after(weight) for phase in end.sparing)))
     return sparse(min(bits, Fraction(session.bits.get(weight.name, bits))), share)
 
 

@@ -39,7 +39,7 @@ from compressor.inputs.losses import cross_entropy
 from compressor.network.file import container
 from compressor.phases import Phase
 from compressor.phases.frequency.masks import AdmmMask
-from compressor.run.contract import lowers
+from compressor.run.later import lowers
 from tests.helpers.tiny import equal, loader, tiny
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-solver.md"

@@ -149,7 +149,7 @@ def test_one_answer_for_plan_training_file_and_reference(name: str) -> None:
     assert frozenset(rounded_weights(whole)) == frozenset(rounded_weights(prepared)) == wanted
     stored = {key for key, t in integers.state_dict().items() if t.dtype == torch.int8}
     assert stored == wanted
-    planned = Int8().stores(whole)
+    planned = Int8().bits_after(whole)
     for key, tensor in whole.named_parameters():
         one = Stored(key, (), tensor.element_size(), out_dim=0)
         assert planned(one, Fraction(32)) == (8 if key in wanted else 32)

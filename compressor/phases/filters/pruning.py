@@ -15,7 +15,7 @@ from compressor.importance import Importance
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
-from compressor.phases import Phase, Prune, constant, cosine
+from compressor.phases import Prune, constant, cosine
 from compressor.phases.admm import Admm
 from compressor.phases.filters.energy import fisher_metric
 from compressor.phases.filters.holding import hold, same_batches
@@ -23,6 +23,7 @@ from compressor.phases.filters.singles import Filters
 from compressor.phases.filters.strategies import PullToStructure, Strategy, SwitchOff, Walk
 from compressor.phases.filters.targets import Channels, Target
 from compressor.run.file_size import forms
+from compressor.run.phase import Phase
 from compressor.run.widths import allocated
 from compressor.wording import brief
 
@@ -37,7 +38,7 @@ _TRAINED: Mapping[str, type[Strategy]] = {"admm": PullToStructure, "iht": Switch
 
 
 @dataclass(frozen=True)
-class FilterPruning:
+class FilterPruning(Phase):
     """Remove filters until the budget is met.
 
     *Strategies.* ``"oneshot"`` removes once and ``"gradual"`` in several steps with training
@@ -169,17 +170,23 @@ class FilterPruning:
             clips=self.clips,
         )
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """Every cost: filters are really removed."""
-        return self.prune.lowers
-
-    @property
-    def settles(self) -> frozenset[str]:
-        """Nothing, as with `Prune`."""
-        return self.prune.settles
-
+    lowers = Prune.lowers
     cuts = True
+
+    @property
+    def leaves_uncut(self) -> bool:
+        """Whether layers become narrower than the channels between them."""
+        return self.granularity == "filters"
+
+    @property
+    def measures_gradients(self) -> bool:
+        """As `Prune`."""
+        return self.prune.measures_gradients
+
+    @property
+    def batches_in_train_mode(self) -> float:
+        """Those of training, or as `Prune`."""
+        return math.inf if self.trains else self.prune.batches_in_train_mode
 
     @property
     def trains(self) -> bool:

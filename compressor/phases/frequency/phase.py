@@ -23,12 +23,12 @@ from compressor.phases.frequency.learning import Learner
 from compressor.phases.frequency.masks import MASK, Learned, Moment, RowScores, fisher
 from compressor.phases.frequency.of_session import SessionRows, remove
 from compressor.phases.frequency.select import Rows
-from compressor.run import contract
+from compressor.run.later import lowers
+from compressor.run.phase import Phase
 from compressor.run.training import all_tensors, fill
 from compressor.wording import brief
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
     from compressor.run.training import Training
     from compressor.session import Session
 
@@ -40,7 +40,7 @@ UNKNOWN = 100
 
 
 @dataclass(frozen=True)
-class FrequencyMask:
+class FrequencyMask(Phase):
     """Keep some rows of the input (mel bands) and remove the others.
 
     Source: the 2022 report of the FAU, section 2.2: ``min f(w * X) subject to card(w) <= C`` by
@@ -124,16 +124,8 @@ class FrequencyMask:
                 f"FrequencyMask(by={brief(self.by)}, epochs=0): a mask that is learned needs epochs"
             )
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """MACs. Parameters fall only where a layer reads rows one by one, and then by little."""
-        return frozenset({"macs"})
-
-    @property
-    def settles(self) -> frozenset[str]:
-        """Nothing: fewer rows may not be enough."""
-        return frozenset()
-
+    # Parameters fall only where a layer reads rows one by one, and then by little.
+    lowers = frozenset({"macs"})
     cuts = True
 
     @property
@@ -172,7 +164,7 @@ class FrequencyMask:
         cap, left = session.budget.macs, rows.macs(count)
         if cap is None or left <= cap:
             return
-        if not any("macs" in contract.lowers(phase) for phase in others):
+        if not any("macs" in lowers(phase) for phase in others):
             raise BudgetError(
                 f"{session.budget} was asked of a {type(session.given).__name__} that has "
                 f"{left:,} MACs with {count} of its {rows.count} rows: put Prune() after "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,9 +30,10 @@ from compressor.errors import BudgetError
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import cross_entropy
 from compressor.phases import Phase
-from compressor.run.contract import KEYS, Plain, lowers, settles, silent
+from compressor.run.later import lowers
+from compressor.run.phase import KEYS, adapted
 from compressor.run.training import Training
-from recipes import baselines, dcase2020, dcase2021, dcase2022
+from recipes import baselines, dcase2020, dcase2021, dcase2022, dcase_next
 from recipes.run_folder import RunFolder
 from recipes.stages import Stage
 from tests.helpers.tiny import loader, refuses, tiny
@@ -82,7 +84,7 @@ def refused(schedule: Sequence[Phase], **caps: Any) -> str:
     return str(error.value)
 
 
-SILENT: list[Callable[[Path], Phase]] = [
+SILENT: list[Callable[[Path], Any]] = [
     lambda _: Look(),
     lambda folder: Stage("dense", folder, 2022),
     lambda _: Recalibrate(),
@@ -123,10 +125,11 @@ def test_what_a_phase_settles_it_lowers() -> None:
     class Settles(Look):
         settles = frozenset({"nonzero"})
 
-    assert lowers(Settles()) == settles(Settles()) == {"nonzero"}
-    assert silent(Settles())
-    assert not silent(FineTune())
-    assert lowers(Look()) == lowers(FineTune()) == frozenset()
+    settles = adapted(Settles())
+    assert lowers(settles) == settles.settles == {"nonzero"}
+    assert settles.undeclared
+    assert not FineTune().undeclared
+    assert lowers(adapted(Look())) == lowers(FineTune()) == frozenset()
 
 
 @pytest.mark.parametrize("said", ["params", frozenset({"parameters"}), 3, (None,)])
@@ -141,9 +144,7 @@ def test_what_is_no_set_of_caps_is_refused(said: object) -> None:
 
 def test_the_base_of_phases_that_lower_nothing() -> None:
     @dataclass(frozen=True)
-    class Mine(Plain):
-        length = 1
-
+    class Mine(Phase):
         def run(self, training: Training, part: int) -> None:
             pass
 
@@ -161,9 +162,13 @@ def recipes() -> dict[str, Callable[[RunFolder], Sequence[Phase]]]:
         "2021": partial(dcase2021.schedule, dcase2021.fast(dcase2021.Config())),
         "esc50": lambda _: [Prune(), Recalibrate(), FineTune(epochs=1)],
     }
-    config = dcase2022.fast(dcase2022.Config())
-    rows = replace(config.rows, keep=4)
-    found["2022"] = partial(dcase2022.schedule, replace(config, rows=rows))
+    systems = {
+        "2022": dcase2022.fast(dcase2022.Config()),
+        "next": dcase_next.fast(dcase_next.Config()).system,
+    }
+    for name, config in systems.items():
+        rows = replace(config.rows, keep=4)
+        found[name] = partial(dcase2022.schedule, replace(config, rows=rows))
     for year, published in baselines.BASELINES.items():
         found[f"baseline {year}"] = lambda run, year=year, last=published.phases: [
             Train(epochs=1), Stage("dense", run.stages, year), *last,
@@ -186,3 +191,30 @@ def test_every_recipe_refuses_a_cap_that_it_cannot_meet(
 @pytest.mark.parametrize("strategy", ["oneshot", "admm"])
 def test_a_solver_that_lowers_everything_refuses_what_no_structure_meets(strategy: str) -> None:
     refused([FineTune(1), Look(), FilterPruning(strategy)], macs=3)
+
+
+SOURCES = sorted((Path(__file__).parents[2] / "compressor").rglob("*.py"))
+PHASES = {"phase", "phases", "solver", "solvers", "following"}
+"""What phases are called where they are asked."""
+
+
+def asks(tree: ast.AST) -> Iterator[str]:
+    """Where a phase is asked by `hasattr`, `getattr`, or the name of its class."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[asked, *_]):
+                pass
+            case ast.Attribute(
+                value=ast.Call(func=ast.Name(id="type"), args=[asked]), attr="__name__"
+            ):
+                pass
+            case _:
+                continue
+        if ast.unparse(asked).partition("[")[0] in PHASES:
+            yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+def test_no_phase_is_asked_by_name() -> None:
+    found = {path.name: list(asks(ast.parse(path.read_text()))) for path in SOURCES}
+    assert {name: places for name, places in found.items() if places} == {}
+    assert list(asks(ast.parse("getattr(phase, 'x'), type(phases[0]).__name__"))) != []

@@ -27,7 +27,6 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
 from compressor.network import Network
-from compressor.phases import FineTune, Prune, Recalibrate
 from compressor.phases.arguments import (
     check_directory,
     check_fabric,
@@ -41,11 +40,13 @@ from compressor.phases.arguments import (
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
-from compressor.reports.report import Epoch
+from compressor.phases.prune import Prune
+from compressor.phases.train import FineTune, Recalibrate
 from compressor.reports.result import Result
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
 from compressor.run.file_size import bound, most_alive, most_bytes
+from compressor.run.history import Epoch
 from compressor.run.identity import first_digest, identify
 from compressor.run.later import lowers
 from compressor.run.optimizers import OptimizerFactory, adamw

@@ -26,27 +26,29 @@ from torch import Tensor, nn
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost, required
 from compressor.counting.measuring import Example, measure
+from compressor.graph.cost import cost_of, counted
 from compressor.graph.graph import Quadratic
 from compressor.graph.keep import names_of
 from compressor.graph.program import example_of
-from compressor.graph.structure import Structure, full, restrict
+from compressor.graph.structure import Structure, check_same_axes, full, restrict
 from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_data, example_given
 from compressor.inputs.copies import private_copy
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
-from compressor.phases import Prune
 from compressor.phases.arguments import check_session, check_stored
+from compressor.phases.prune import Prune
 from compressor.reports.certificate import certified
-from compressor.reports.report import Epoch, Shrink
 from compressor.reports.result import Result
-from compressor.run.descent import check_same_axes, cost, counted, embed, on_the_way, record
+from compressor.run.cap_schedule import on_the_way
 from compressor.run.file_size import bound, forms, spent
+from compressor.run.history import Epoch, Shrink, shrink_of
 from compressor.run.later import Later
 from compressor.run.optimizers import follow, hand_over
 from compressor.run.smallest import check_within
 from compressor.run.widths import allocated
 from compressor.surgery.averages import Averaged, Averages
 from compressor.surgery.cutting import cut, shrink
+from compressor.surgery.embedding import embed
 from compressor.surgery.masks import Masks
 from compressor.surgery.proof import verify
 from compressor.tracing.tracer import trace
@@ -181,7 +183,7 @@ class Session:
     @property
     def cost(self) -> Cost:
         """Cost of `model`: by its graph, with no weight taken for zero, while it has one."""
-        return measure(self.model, self.example) if self.settled else cost(full(self.graph))
+        return measure(self.model, self.example) if self.settled else cost_of(full(self.graph))
 
     @property
     def teacher(self) -> nn.Module:
@@ -348,7 +350,7 @@ class Session:
             self.averages.check()
             difference = self._verify(structure) if self.checked else None
             self._cut(structure)
-        self.shrinks.append(record(caps, spent(self, costs), allocation, difference, tried))
+        self.shrinks.append(shrink_of(caps, spent(self, costs), allocation, difference, tried))
 
     def check(self, prune: Prune) -> None:
         """Find out whether the budget can be met at all, whatever the importance.

@@ -20,10 +20,11 @@ from compressor.graph.structure import Structure
 from compressor.network import network
 from compressor.network.file.container import pack
 from compressor.phases import Prune
-from compressor.run.descent import embed, on_the_way
+from compressor.run.cap_schedule import on_the_way
 from compressor.run.optimizers import follow
 from compressor.session import Session
 from compressor.surgery.cutting import Cut, cut
+from compressor.surgery.embedding import embed
 from tests.helpers.tiny import Tied, TwoInputs, equal, loader, scenes, tiny
 
 CAPS = Budget(params=500, macs="25k")

@@ -17,7 +17,7 @@ from compressor.budget import Budget
 from compressor.inputs.models import check_model, check_own_code
 from compressor.inputs.settings import check_whole
 from compressor.network import Network
-from compressor.phases import Prune
+from compressor.phases.prune import Prune
 from compressor.run.optimizers import OptimizerFactory, check_factory
 from compressor.run.phase import Phase, adapted, is_phase, name_of
 from compressor.wording import brief, kind

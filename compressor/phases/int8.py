@@ -18,11 +18,11 @@ from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_loss
 from compressor.inputs.finite import is_finite, not_finite, on
 from compressor.inputs.labels import all_ignored
-from compressor.inputs.losses import Distill, Loss
+from compressor.inputs.losses import Distill, Loss, check_distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.network import Network, network
 from compressor.network.integer import IntConv, IntLinear
-from compressor.phases import FineTune
+from compressor.phases.train import FineTune
 from compressor.quantization.conversion import convert
 from compressor.quantization.layers import ActivationQuantiser, Mode
 from compressor.quantization.preparation import calibrate, grids, prepare, set_grids
@@ -112,8 +112,7 @@ class Int8(Phase):
         check_whole("Int8", 1, batches=self.batches)
         numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
         check_number("Int8", **numbers)
-        if self.distill is not None and not isinstance(self.distill, Distill):
-            raise ValueError(f"Int8(distill={brief(self.distill)}): must be Distill(), or None")
+        check_distill("Int8", self.distill)
         if not isinstance(self.preset, Preset):
             raise ValueError(
                 f"Int8(preset={brief(self.preset)}): must be compressor.quantization.presets.ORT, "

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-from compressor.phases import FineTune
 from compressor.phases.int8 import Int8
+from compressor.phases.train import FineTune
 from compressor.run.phase import Phase, name_of
 
 Schedule = tuple[Phase, ...]

@@ -16,10 +16,10 @@ from compressor.errors import BudgetError
 from compressor.graph.graph import Weight
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
-from compressor.phases import constant
 from compressor.run.file_size import affordable
 from compressor.run.later import NOTHING, lowers
 from compressor.run.phase import Phase
+from compressor.run.rates import constant
 from compressor.surgery.masks import Masks
 
 if TYPE_CHECKING:

@@ -14,16 +14,17 @@ from torch import nn
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import measure
 from compressor.errors import CountError, VerificationError
+from compressor.graph.cost import cost_of
 from compressor.graph.program import named_tensors
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
 from compressor.reports.kept import layers
-from compressor.reports.report import Epoch, Report, verdicts, versions
+from compressor.reports.report import Report, verdicts, versions
 from compressor.reports.result import Result
-from compressor.run.descent import cost
 from compressor.run.file_size import files
+from compressor.run.history import Epoch
 
 if TYPE_CHECKING:
     from compressor.rules import Verdict
@@ -44,7 +45,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
     dense, structure, name = session.dense, session.structure, type(session.given).__name__
     contents = files(session)
     sizes = (len(contents[0]), len(contents[1])) if contents else None
-    expected = None if session.settled else cost(structure)
+    expected = None if session.settled else cost_of(structure)
     left = session.left or structure
     after = _counted(session)
     fine = check_result(session.model, session.given, session.example)

@@ -22,7 +22,8 @@ from torch import nn
 from compressor import storage
 from compressor.errors import ResumeError
 from compressor.inputs import randomness
-from compressor.reports.report import Epoch, Shrink
+from compressor.run.history import Epoch, Shrink
+from compressor.run.identity import placeless
 from compressor.run.phase import Phase
 from compressor.run.training import Training, all_tensors, fill
 from compressor.wording import line
@@ -161,6 +162,8 @@ class Checkpoint:
         wrong: list[str] = []
         for name in dict.fromkeys((*self.identity, *then)):
             old, new = then.get(name), self.identity.get(name)
+            if placeless(old) == placeless(new):
+                continue
             found = list(_differences(name, old, new))
             wrong += _first(found, f"more of the {name}")
         if wrong:

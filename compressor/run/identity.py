@@ -25,6 +25,8 @@ _OWN = frozenset((*vars(nn.Module()), "example_input_array"))
 """Attributes of a module that are told by other means. The example is told by its shape: its values
 are often drawn at random, and decide nothing."""
 
+_PLACE = re.compile(r"\bcompressor\.(?:\w+\.)*(\w+)")
+
 LONGEST = 1000
 """Characters of a module's setting that are kept; longer ones are told by their digest."""
 
@@ -74,6 +76,21 @@ def describe(value: object) -> str:
     Objects of other classes are named by their class, as what they hold may change while they work.
     """
     return _describe(value, ())
+
+
+def placeless(value: Any) -> Any:
+    """A part of an identity in which functions of this library are named without their module.
+
+    Where they are defined differs from version to version, and decides nothing.
+    """
+    if isinstance(value, str):
+        return _PLACE.sub(r"compressor.\1", value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value).items()
+        return {name: placeless(part) for name, part in items}
+    if isinstance(value, (list, tuple)):
+        return [placeless(part) for part in cast("Sequence[Any]", value)]
+    return value
 
 
 def _describe(value: object, within: tuple[int, ...]) -> str:

@@ -19,15 +19,16 @@ from compressor.inputs.batches import Batch, Batches, call
 from compressor.inputs.labels import IGNORED
 from compressor.inputs.losses import Distill, Loss
 from compressor.network import Network
-from compressor.reports.report import Epoch
+from compressor.run.history import Epoch
 from compressor.run.optimizers import OptimizerFactory, adamw, groups
 from compressor.run.progress import Bar
+from compressor.run.rates import Decay
 from compressor.wording import brief
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from compressor.phases import Decay, Prune
+    from compressor.phases.prune import Prune
     from compressor.session import Session
 
 Validation = Batches | Callable[[nn.Module], float]

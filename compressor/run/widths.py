@@ -19,7 +19,7 @@ from compressor.graph.structure import Structure
 from compressor.importance import Scores, frobenius, gradients
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
-from compressor.phases import Prune
+from compressor.phases.prune import Prune
 from compressor.run.calibration import calibration_loss
 from compressor.run.smallest import allocated_within
 from compressor.surgery.cutting import shrink

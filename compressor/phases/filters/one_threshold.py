@@ -26,13 +26,13 @@ import numpy as np
 
 from compressor.budget import Budget, Cost
 from compressor.errors import BudgetError
+from compressor.graph.cost import cost_of
 from compressor.graph.graph import Quadratic, Units
 from compressor.graph.structure import Structure
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.ranking import Floats, Ranking, fixed
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.uncoupled import Bools
-from compressor.run.descent import cost
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def priced(structure: Structure, costs: Mapping[str, Quadratic] | None = None) -
         name: ceil(Fraction(form(structure.widths), form.unit))
         for name, form in (costs or {}).items()
     }
-    return replace(cost(structure), **changed)
+    return replace(cost_of(structure), **changed)
 
 
 def _chooser(

@@ -15,15 +15,16 @@ from compressor.importance import Importance
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
-from compressor.phases import Prune, constant, cosine
 from compressor.phases.admm import Admm
 from compressor.phases.filters.energy import fisher_metric
 from compressor.phases.filters.holding import hold, same_batches
 from compressor.phases.filters.singles import Filters
 from compressor.phases.filters.strategies import PullToStructure, Strategy, SwitchOff, Walk
 from compressor.phases.filters.targets import Channels, Target
+from compressor.phases.prune import Prune
 from compressor.run.file_size import forms
 from compressor.run.phase import Phase
+from compressor.run.rates import constant, cosine
 from compressor.run.widths import allocated
 from compressor.wording import brief
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import Example, measure
 from compressor.errors import BudgetError, VerificationError
+from compressor.graph.cost import cost_of
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
-from compressor.phases import Prune
 from compressor.phases.filters.holding import release
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
@@ -28,9 +28,10 @@ from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_n
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
-from compressor.reports.report import Shrink
-from compressor.run.descent import cost, on_the_way
+from compressor.phases.prune import Prune
+from compressor.run.cap_schedule import on_the_way
 from compressor.run.file_size import bound, footprint, forms, spent
+from compressor.run.history import Shrink
 from compressor.run.widths import agreed
 from compressor.tracing.tracer import trace
 
@@ -258,7 +259,7 @@ def _recounted(small: nn.Module, structure: Structure, example: Example) -> None
     Raises:
         VerificationError: If it costs anything else.
     """
-    predicted, found = cost(structure), measure(small, example)
+    predicted, found = cost_of(structure), measure(small, example)
     if (predicted.params, predicted.macs) != (found.params, found.macs):
         raise VerificationError(
             f"the slim {type(small).__name__} was counted anew and has {found}, where its graph "

@@ -21,10 +21,10 @@ from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius
 from compressor.inputs.batches import Batch
-from compressor.phases import Prune
 from compressor.phases.filters.ranking import Floats
+from compressor.phases.prune import Prune
 from compressor.run.calibration import calibration_loss
-from compressor.run.descent import on_the_way
+from compressor.run.cap_schedule import on_the_way
 from compressor.run.file_size import forms, spent
 from compressor.run.widths import agreed, allocated
 from compressor.surgery.cutting import shrink

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from compressor import Budget, measure, trace
 from compressor.errors import BudgetError
+from compressor.graph.cost import cost_of
 from compressor.importance import frobenius
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
@@ -20,7 +21,6 @@ from compressor.phases.filters.ranking import fixed, ranks, reachable_norms
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slimmed
 from compressor.phases.filters.uncoupled import split
-from compressor.run.descent import cost
 from compressor.tracing.trial import randomised
 from models import BCResNetASC
 from tests.helpers.filter_nets import Chain, inputs_of, network
@@ -71,7 +71,7 @@ def test_on_a_chain_it_is_the_report_s_routine(seed: int) -> None:
     for place, alive in enumerate(kept):
         assert (np.flatnonzero(chosen.structure.keep[parts.of(place)]) == alive).all()
     params, macs = cost_by_hand(kept)
-    assert (params, macs) == (cost(chosen.structure).params, cost(chosen.structure).macs)
+    assert (params, macs) == (cost_of(chosen.structure).params, cost_of(chosen.structure).macs)
     if good == sorted(good):  # monotone: then it is the lowest threshold that fits
         assert chosen.limit == pytest.approx(limits[good.index(True)], rel=1e-12)
 
@@ -97,8 +97,8 @@ def test_caps_are_met_or_refused_with_the_smallest_cost(
         ranking = fixed(parts, ranks(parts, frobenius(parts.graph, tensors)))
     whole = measure(model, inputs_of(model))
     caps = Budget(params=max(1, int(params * whole.params)), macs=max(1, int(macs * whole.macs)))
-    found = [cost(structure) for structure in smallest(Least(reach))]
-    found.append(cost(survivors(reach, ranking, math.inf)))
+    found = [cost_of(structure) for structure in smallest(Least(reach))]
+    found.append(cost_of(survivors(reach, ranking, math.inf)))
     if all(caps.excess(least) for least in found):
         with pytest.raises(BudgetError, match="cannot be reached") as refused:
             threshold(reach, ranking, caps)
@@ -117,7 +117,7 @@ def test_caps_are_met_or_refused_with_the_smallest_cost(
 def test_the_search_ends_between_a_threshold_that_fits_and_one_that_does_not(name: str) -> None:
     model, parts, reach = network(name)
     ranking = reachable_norms(parts, dict(model.named_parameters()))
-    whole = cost(reach.closed(np.ones(parts.graph.units, dtype=bool)))
+    whole = cost_of(reach.closed(np.ones(parts.graph.units, dtype=bool)))
     everything = np.ones(parts.coupled.units, dtype=bool)
     limits = [-math.inf, math.inf]
     for place, numbers in enumerate(parts.numbers):
@@ -185,6 +185,6 @@ def test_published_networks_at_half_their_cost(name: str) -> None:
     ranking = fixed(parts, ranks(parts, frobenius(parts.graph, dict(model.named_parameters()))))
     chosen = threshold(Reach(parts), ranking, caps)
     slim = slimmed(model, parts, chosen.structure)
-    assert cost(chosen.structure).macs == measure(slim).macs
+    assert cost_of(chosen.structure).macs == measure(slim).macs
     assert caps.params * 0.97 < measure(slim).params <= caps.params
     assert verify(model, parts, chosen.structure, slim, inputs_of(model)) < 1e-11

@@ -1,0 +1,158 @@
+"""Pruning of units: channels and all that goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compressor.allocation import DEFAULT, METHODS, Method, Objective
+from compressor.allocation.candidates import CANDIDATES, Candidate
+from compressor.allocation.objective import is_objective
+from compressor.errors import BudgetError
+from compressor.importance import Importance, fisher, frobenius, taylor
+from compressor.inputs.losses import Distill, check_distill
+from compressor.inputs.settings import check_number, check_whole
+from compressor.run.phase import Phase
+from compressor.run.rates import constant
+from compressor.wording import brief
+
+if TYPE_CHECKING:
+    from compressor.run.training import Training
+    from compressor.session import Session
+
+_LEAST_ONE = ("steps", "batches", "clips", "floor", "round_to")
+"""Settings of `Prune` that are whole numbers of at least one."""
+
+
+@dataclass(frozen=True)
+class Prune(Phase):
+    """Remove units until the budget is met, at once or in several shrinks with training between.
+
+    Attributes:
+        method: How widths are chosen: see `compressor.allocate`. With neither a method nor an
+            objective, `compressor.allocation.candidates.CANDIDATES` are compared by their loss on
+            the data before any fine-tuning; without data the default of `compressor.allocate` is
+            taken.
+        objective: What is maximised; see `compressor.allocation`.
+        importance: A function (graph, tensors, gradients) -> one score per unit; None means
+            `fisher` where there is data and `frobenius` where there is none. With
+            ``method="threshold"`` None means the raw filter norms of the 2022 report, taken over
+            the inputs still reachable.
+        floor: Fewest units that any axis keeps.
+        round_to: Keep multiples of so many units.
+        steps: Number of shrinks. Before shrink k of K every cost that is over its cap may fall by
+            the same factor as in the shrinks that follow it (a geometric descent to the caps).
+        epochs: Epochs of training after every shrink but the last.
+        lr: Learning rate of those epochs.
+        weight_decay: Weight decay of those epochs, on filters alone.
+        distill: What those epochs learn from the dense original, beside the targets.
+        batches: Most batches that the importance is measured on, and the loss of candidates. They
+            are held in memory.
+        clips: Examples per micro-batch of that measurement.
+    """
+
+    method: str | Method | None = None
+    objective: Objective | None = None
+    importance: Importance | None = None
+    floor: int = 1
+    round_to: int = 1
+    steps: int = 1
+    epochs: int = 0
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    distill: Distill | None = None
+    batches: int = 16
+    clips: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: If a number is out of range, or anything is of the wrong kind.
+        """
+        least_one = {name: getattr(self, name) for name in _LEAST_ONE}
+        check_whole("Prune", 1, **least_one)
+        check_whole("Prune", epochs=self.epochs)
+        check_number("Prune", lr=self.lr, weight_decay=self.weight_decay)
+        if self.importance is not None and not callable(self.importance):
+            raise ValueError(
+                f"Prune(importance={brief(self.importance)}): must be a function (graph, tensors, "
+                "gradients) -> scores such as compressor.importance.fisher, or None"
+            )
+        if self.objective is not None and not is_objective(self.objective):
+            raise ValueError(
+                f"Prune(objective={brief(self.objective)}): must be an objective such as "
+                "compressor.allocation.LogRetention()"
+            )
+        if not callable(self.method) and self.method not in (None, *METHODS):
+            known = ", ".join(map(repr, METHODS))
+            raise ValueError(
+                f"Prune(method={brief(self.method)}): no such method; there are {known}"
+            )
+        check_distill("Prune", self.distill)
+
+    lowers = frozenset({"params", "nonzero", "macs", "bytes"})
+    cuts = True
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are steps of an optimiser between shrinks."""
+        return self.steps > 1 and self.epochs > 0
+
+    @property
+    def measures_gradients(self) -> bool:
+        """Yes, unless another importance was given."""
+        return not self.reachable and self.importance in (None, fisher, taylor)
+
+    @property
+    def batches_in_train_mode(self) -> float:
+        """Those of training, or on which candidates are recalibrated, where there are several."""
+        if self.trains or len(self.candidates(data=True)) == 1:
+            return super().batches_in_train_mode
+        return self.batches
+
+    def check(self, session: Session, earlier: Sequence[Phase]) -> None:  # noqa: ARG002 - a Solver
+        """Find out whether any structure meets the caps.
+
+        Raises:
+            BudgetError: If none does, or a later phase meets all of them alone.
+        """
+        if session.due is None:
+            raise BudgetError(
+                f"Prune() has nothing to do: a later phase meets {session.budget} alone. Leave it "
+                "out, cap params or macs as well, or give the later phase an amount"
+            )
+        session.check(self)
+
+    @property
+    def length(self) -> int:
+        """Every shrink, and every epoch between two of them."""
+        return self.steps + (self.steps - 1) * self.epochs
+
+    @property
+    def reachable(self) -> bool:
+        """Whether scores depend on the structure tried, as in the 2022 report."""
+        return self.method == "threshold" and self.importance is None
+
+    def candidates(self, *, data: bool) -> tuple[Candidate, ...]:
+        """The ways to choose widths that are compared; a single one without data."""
+        if data and self.method is None and self.objective is None:
+            return CANDIDATES
+        return (Candidate(self.method or "dual", self.objective or DEFAULT),)
+
+    def scored_by(self, *, data: bool) -> Importance:
+        """The importance, with the default resolved."""
+        return self.importance or (fisher if data else frobenius)
+
+    def run(self, training: Training, part: int) -> None:
+        """Shrink once, or train one epoch."""
+        done, epoch = divmod(part, 1 + self.epochs)
+        if part == 0 and self.trains:
+            training.start(self.lr, self.weight_decay)
+        if epoch == 0:
+            training.shrink(self, remaining=self.steps - done)
+        else:
+            loss = training.distilled(self.distill)
+            number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
+            training.epoch("Prune", number, total, loss, constant)

@@ -30,9 +30,9 @@ from torch.optim import Adam, Optimizer
 import compressor
 from compressor import Budget, Half, Int8, Result, Train
 from compressor.budget import Cost
+from compressor.inputs.arguments import check_seed
 from compressor.inputs.copies import private_copy
 from compressor.phases import Phase, constant
-from compressor.phases.arguments import check_seed
 from compressor.rules import DCASE2022_TFLITE
 from models import DCASEBaseline
 from recipes.audio import AudioFormat

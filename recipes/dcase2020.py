@@ -34,8 +34,8 @@ from torch.optim import Adam
 import compressor
 from compressor import Budget, FineTune, Half, Recalibrate, Result, Train, Unstructured
 from compressor.budget import Cost
+from compressor.inputs.arguments import check_seed
 from compressor.phases import Phase
-from compressor.phases.arguments import check_seed
 from models import SharedResNet
 from recipes.audio import AudioFormat
 from recipes.command import Call, run

@@ -31,8 +31,8 @@ from torch.optim import SGD
 import compressor
 from compressor import Budget, Distill, FineTune, Int8, Result, Train, Unstructured
 from compressor.budget import Cost
+from compressor.inputs.arguments import check_seed
 from compressor.phases import Phase
-from compressor.phases.arguments import check_seed
 from models import BCResNetASC, FixedPCEN, GlobalFreqNorm, Normalised
 from recipes.audio import AudioFormat
 from recipes.command import Call, run

@@ -31,8 +31,8 @@ import compressor
 from compressor import Budget, Distill, FineTune, Int8, Prune, Result, Train
 from compressor.budget import Cost
 from compressor.errors import BudgetError, VerificationError
+from compressor.inputs.arguments import check_seed
 from compressor.phases import Phase
-from compressor.phases.arguments import check_seed
 from compressor.phases.filters.pruning import FilterPruning
 from compressor.phases.frequency.masks import AdmmMask, fisher
 from compressor.phases.frequency.phase import FrequencyMask

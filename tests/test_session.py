@@ -186,7 +186,7 @@ def test_embedding_is_undone_by_cutting() -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_wrong_cut_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of one layer shuffled while cutting: shapes and costs are right, outputs are not."""
-    from compressor import session as module  # noqa: PLC0415
+    from compressor.run import shrinking as module  # noqa: PLC0415
 
     session = Session(tiny(), budget=CAPS, prune=Prune(steps=steps), every=1)
     for _ in range(steps - 1):

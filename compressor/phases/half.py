@@ -16,8 +16,8 @@ from compressor.run.later import EntryBits
 from compressor.run.phase import Phase
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 SETTLED = "its weights are stored in 16 bits by Half(), which must be the last phase"
 
@@ -35,7 +35,7 @@ class Half(Phase):
     lowers = frozenset({"bytes"})
     final = fixed = stores_network = True
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether the model can be written as a network at all.
 
         Raises:
@@ -59,7 +59,7 @@ class Half(Phase):
         self.redo(training.session, {})
         training.refresh()
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Round the weights."""
         del change
         session.replace(halved(network(session.model, session.example)), settled=SETTLED)

@@ -34,8 +34,8 @@ from compressor.run.phase import Phase
 from compressor.wording import brief
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 SETTLED = "it trains for int8, which must be the last phase"
 
@@ -129,7 +129,7 @@ class Int8(Phase):
         """Quantisers put in, the epochs, and the conversion."""
         return self.epochs + 2
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether the model can be written as a network and has anything to round.
 
         Raises:
@@ -148,8 +148,7 @@ class Int8(Phase):
         session = training.session
         if part == 0:
             inputs = _inputs(training, self.batches)
-            session.unrounded = session.model
-            session.replace(self._prepared(session), settled=SETTLED)
+            self._prepare(session)
             calibrate(cast("Network", session.model), inputs)
             session.record({"grids": grids(session.model)})
             training.refresh()
@@ -160,11 +159,10 @@ class Int8(Phase):
             session.record({"large": _large(session.model)})
             training.refresh()
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Put quantisers in, or convert; values are filled in by the checkpoint."""
         if "grids" in change:
-            session.unrounded = session.model
-            session.replace(self._prepared(session), settled=SETTLED)
+            self._prepare(session)
             set_grids(session.model, change["grids"])
         else:
             self._convert(session)
@@ -197,7 +195,11 @@ class Int8(Phase):
         """Factor of the learning rate when the share `over` of the epochs is done."""
         return FineTune(epochs=max(self.epochs, 1), warmup=self.warmup).rate(over)
 
-    def _prepared(self, session: Session) -> Network:
+    def _prepare(self, session: Compression) -> None:
+        model = session.model
+        session.replace(self._prepared(session), settled=SETTLED, unrounded=model)
+
+    def _prepared(self, session: Compression) -> Network:
         whole = network(session.model, session.example)
         return prepare(
             whole,
@@ -219,7 +221,7 @@ class Int8(Phase):
             if number == self.epochs - 1:
                 training.recall_best()
 
-    def _convert(self, session: Session) -> None:
+    def _convert(self, session: Compression) -> None:
         session.replace(convert(cast("Network", session.model)), settled="it is made of integers")
 
 
@@ -261,7 +263,7 @@ def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple
     return seen
 
 
-def _check_loss(session: Session, prepared: Network, batch: Batch) -> None:
+def _check_loss(session: Compression, prepared: Network, batch: Batch) -> None:
     """Check that the loss works with a network in the place of the model.
 
     Raises:
@@ -278,7 +280,7 @@ def _check_loss(session: Session, prepared: Network, batch: Batch) -> None:
         ) from error
 
 
-def _check_shapes(session: Session, calls: Sequence[tuple[Tensor, ...]]) -> None:
+def _check_shapes(session: Compression, calls: Sequence[tuple[Tensor, ...]]) -> None:
     """Check that the data are as large as the example: integers are made for one size.
 
     Raises:

@@ -17,7 +17,6 @@ from compressor.allocation import Allocation, LogRetention, Objective, PowerMean
 from compressor.allocation.candidates import MARGIN
 from compressor.allocation.choices import Choice, choose_options
 from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
-from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure, restrict
@@ -34,8 +33,8 @@ from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 WAYS: tuple[tuple[str, Objective], ...] = (("uniform", LogRetention()), ("dual", PowerMean(1)))
 """How widths are chosen for every number of bits; see `compressor.allocation.candidates`."""
@@ -93,7 +92,7 @@ class Joint(Phase):
         if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
             raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether there is a cap on bytes that can be met.
 
         Nobody after `Joint` may make zeros (`compressor.phases.order` sees to that): it counts
@@ -104,15 +103,15 @@ class Joint(Phase):
             BudgetError: If there is none, or no structure meets the caps.
         """
         del earlier
-        if session.due is None or session.due.bytes is None:
+        if session.nothing_due or session.caps_due.bytes is None:
             raise BudgetError(
                 f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
                 "Budget(bytes='64KiB'), or use Prune()"
             )
         weights = coded_weights(session.model, rounded_later(session))
-        least = priced(footprint(session, session.later), weights, min(self.averages))
+        least = priced(footprint(session.stored), weights, min(self.averages))
         allocate(
-            session.graph, np.ones(session.graph.units), session.due, method="uniform",
+            session.graph, np.ones(session.graph.units), session.caps_due, method="uniform",
             floor=self.floor, round_to=self.round_to, costs={"bytes": least.form(session.graph)},
         )  # fmt: skip
 
@@ -131,18 +130,18 @@ class Joint(Phase):
         self._encode(session, sensitivity)
         training.refresh()
 
-    def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
+    def _encode(self, session: Compression, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""
         weights = coded_weights(session.model, rounded_later(session))
-        cap, left = cast("int", session.budget.bytes), footprint(session, session.later)
+        cap, left = cast("int", session.budget.bytes), footprint(session.stored)
         room = _room(left, weights, session.graph, session.graph.sizes, cap)
         codes = _codes(self, weights, session.graph, sensitivity, room)
         for name, code in codes.items():
             if code.density < 1:
                 session.masks[name] = _live(weights[name], code)
-            if code.bits < max(BITS):
-                session.bits[name] = code.bits
-        session.masks.hold(session.model)
+        few = {name: code.bits for name, code in codes.items() if code.bits < max(BITS)}
+        session.choose_bits(few)
+        session.hold()
 
 
 @dataclass(frozen=True)
@@ -163,16 +162,16 @@ class Mix:
 class _Measured:
     """Everything that is measured once, and the mixes made of it."""
 
-    def __init__(self, joint: Joint, session: Session, batches: Sequence[Batch]) -> None:
+    def __init__(self, joint: Joint, session: Compression, batches: Sequence[Batch]) -> None:
         self.joint, self.session, self.batches = joint, session, batches
-        self.caps = cast("Budget", session.due)
+        self.caps = session.caps_due
         self.names = rounded_later(session)
         self.weights = coded_weights(session.model, self.names)
         found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
-        self.scores = agreed(session, fisher(session.graph, tensors, found))
+        self.scores = agreed(session.fabric, fisher(session.graph, tensors, found))
         self._fisher = fisher_diagonal(self.weights, found)
-        self._footprint = footprint(session, session.later)
+        self._footprint = footprint(session.stored)
 
     def mixes(self) -> list[Mix]:
         """All that fit the caps: with many bits to a weight none may.
@@ -210,7 +209,7 @@ class _Measured:
                 weights[name].copy_(coded(weights[name], code, _out_dim(left, name)))
         loss = np.array(calibration_loss(small, self.batches, session.loss))
         named = replace(allocation, method=f"{bits:g} bits, {allocation.method}")
-        return Mix(named, form, float(agreed(session, loss)))
+        return Mix(named, form, float(agreed(session.fabric, loss)))
 
     def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
         """Mean squared gradients of the weights that a structure keeps."""
@@ -221,7 +220,7 @@ class _Measured:
         return coded_weights(small, self.names)
 
 
-def rounded_later(session: Session) -> frozenset[str]:
+def rounded_later(session: Compression) -> frozenset[str]:
     """Names of the weights that `Int8` will round, and that may be offered fewer bits."""
     return frozenset(rounded_weights(network(session.model, session.example)))
 

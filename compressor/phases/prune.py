@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compressor.allocation import DEFAULT, METHODS, Method, Objective
-from compressor.allocation.candidates import CANDIDATES, Candidate
+from compressor.allocation import METHODS, Method, Objective
 from compressor.allocation.objective import is_objective
 from compressor.errors import BudgetError
-from compressor.importance import Importance, fisher, frobenius, taylor
+from compressor.importance import Importance
 from compressor.inputs.losses import Distill, check_distill
 from compressor.inputs.settings import check_number, check_whole
+from compressor.run.choice import WidthChoice
 from compressor.run.phase import Phase
 from compressor.run.rates import constant
 from compressor.wording import brief
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 _LEAST_ONE = ("steps", "batches", "clips", "floor", "round_to")
 """Settings of `Prune` that are whole numbers of at least one."""
@@ -102,28 +102,28 @@ class Prune(Phase):
 
     @property
     def measures_gradients(self) -> bool:
-        """Yes, unless another importance was given."""
-        return not self.reachable and self.importance in (None, fisher, taylor)
+        """Whether the importance is one of gradients."""
+        return self.choice.measures_gradients
 
     @property
     def batches_in_train_mode(self) -> float:
         """Those of training, or on which candidates are recalibrated, where there are several."""
-        if self.trains or len(self.candidates(data=True)) == 1:
+        if self.trains or len(self.choice.candidates(data=True)) == 1:
             return super().batches_in_train_mode
         return self.batches
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:  # noqa: ARG002 - a Solver
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:  # noqa: ARG002
         """Find out whether any structure meets the caps.
 
         Raises:
             BudgetError: If none does, or a later phase meets all of them alone.
         """
-        if session.due is None:
+        if session.nothing_due:
             raise BudgetError(
                 f"Prune() has nothing to do: a later phase meets {session.budget} alone. Leave it "
                 "out, cap params or macs as well, or give the later phase an amount"
             )
-        session.check(self)
+        session.check(self.choice)
 
     @property
     def length(self) -> int:
@@ -131,19 +131,12 @@ class Prune(Phase):
         return self.steps + (self.steps - 1) * self.epochs
 
     @property
-    def reachable(self) -> bool:
-        """Whether scores depend on the structure tried, as in the 2022 report."""
-        return self.method == "threshold" and self.importance is None
-
-    def candidates(self, *, data: bool) -> tuple[Candidate, ...]:
-        """The ways to choose widths that are compared; a single one without data."""
-        if data and self.method is None and self.objective is None:
-            return CANDIDATES
-        return (Candidate(self.method or "dual", self.objective or DEFAULT),)
-
-    def scored_by(self, *, data: bool) -> Importance:
-        """The importance, with the default resolved."""
-        return self.importance or (fisher if data else frobenius)
+    def choice(self) -> WidthChoice:
+        """How widths are chosen."""
+        return WidthChoice(
+            self.method, self.objective, self.importance, self.floor, self.round_to, self.batches,
+            self.clips,
+        )  # fmt: skip
 
     def run(self, training: Training, part: int) -> None:
         """Shrink once, or train one epoch."""
@@ -151,7 +144,7 @@ class Prune(Phase):
         if part == 0 and self.trains:
             training.start(self.lr, self.weight_decay)
         if epoch == 0:
-            training.shrink(self, remaining=self.steps - done)
+            training.shrink(self.choice, remaining=self.steps - done)
         else:
             loss = training.distilled(self.distill)
             number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs

@@ -23,8 +23,8 @@ from compressor.run.rates import constant
 from compressor.surgery.masks import Masks
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Unstructured(Phase):
             number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
             training.epoch("Unstructured", number, total, loss, constant)
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether there is anything to prune, and whether that can be enough.
 
         Raises:
@@ -138,7 +138,7 @@ class Unstructured(Phase):
         if not any("params" in lowers(phase) for phase in earlier):
             self._wanted(session, tensors)
 
-    def prune(self, session: Session, state: dict[str, Any], *, remaining: int = 1) -> None:
+    def prune(self, session: Compression, state: dict[str, Any], *, remaining: int = 1) -> None:
         """Remove weights now: all that are to go with one removal remaining, else a part."""
         tensors = self._tensors(session)
         last = self._wanted(session, tensors)
@@ -147,9 +147,9 @@ class Unstructured(Phase):
         # Most weights go in the first removals, when the network can still make up for them.
         keep = last + round((first - last) * (1 - over) ** 3)
         mask(session.masks, tensors, keep, per_layer=self.per_layer)
-        session.masks.hold(session.model)
+        session.hold()
 
-    def _tensors(self, session: Session) -> dict[str, Tensor]:
+    def _tensors(self, session: Compression) -> dict[str, Tensor]:
         """What is pruned, by name."""
         tensors = weights(session.model, self.over)
         if tensors:
@@ -160,7 +160,7 @@ class Unstructured(Phase):
             "name the layers to prune, over=(torch.nn.Linear,) or the like"
         )
 
-    def _wanted(self, session: Session, tensors: Mapping[str, Tensor]) -> int:
+    def _wanted(self, session: Compression, tensors: Mapping[str, Tensor]) -> int:
         """How many weights are to stay in the end."""
         total = sum(w.numel() for w in tensors.values())
         if self.amount is not None:
@@ -169,7 +169,7 @@ class Unstructured(Phase):
         if session.budget.nonzero is not None:
             keep = session.budget.nonzero - _others(session.model, tensors)
         if session.budget.bytes is not None:
-            keep = min(keep, affordable(session, tensors))
+            keep = min(keep, affordable(session.stored, session.budget.bytes, tensors))
         if keep < len(tensors):
             others = _others(session.model, tensors)
             raise BudgetError(
@@ -182,7 +182,7 @@ class Unstructured(Phase):
         return min(keep, total)
 
     @staticmethod
-    def _check_caps(session: Session) -> None:
+    def _check_caps(session: Compression) -> None:
         if session.budget.nonzero is None and session.budget.bytes is None:
             raise BudgetError(
                 f"Unstructured() was to remove as many weights as the budget asks, and "

@@ -19,7 +19,7 @@ from compressor import storage
 from compressor.budget import Budget
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batches, tensors
-from compressor.run.training import all_tensors
+from compressor.inputs.tensors import all_tensors
 
 _OWN = frozenset((*vars(nn.Module()), "example_input_array"))
 """Attributes of a module that are told by other means. The example is told by its shape: its values

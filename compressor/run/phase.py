@@ -20,8 +20,8 @@ from compressor.network import Network
 from compressor.run.later import EntryBits, Later
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 KEYS = frozenset(field.name for field in fields(Budget))
 """What a phase can lower: the keys of a budget."""
@@ -83,7 +83,7 @@ class Phase(Later, ABC):
     def run(self, training: Training, part: int) -> None:
         """Do part number `part`, counted from 0."""
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out, before anything is trained, whether it can do what it will be asked for.
 
         Args:
@@ -94,7 +94,7 @@ class Phase(Later, ABC):
             BudgetError: If it cannot.
         """
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Make a change of structure again that it recorded by `session.record`.
 
         A resumed run calls it, on the model as it was before; tensors are filled in afterwards.
@@ -122,12 +122,12 @@ class Adapted(Phase):
         """Do its own part."""
         self.own.run(training, part)
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Its own check, if it has one that can be called."""
         if callable(getattr(self.own, "check", None)):
             self.own.check(session, earlier)
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Its own."""
         self.own.redo(session, change)
 

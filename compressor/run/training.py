@@ -1,10 +1,11 @@
-"""One training run: a session, the data, and the epoch loop that phases share."""
+"""One training run: a compression, the data, and the epoch loop that phases share."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,10 @@ from compressor.inputs import finite
 from compressor.inputs.batches import Batch, Batches, call
 from compressor.inputs.labels import IGNORED
 from compressor.inputs.losses import Distill, Loss
+from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.network import Network
+from compressor.run.choice import Chooses, WidthChoice
+from compressor.run.compression import Compression
 from compressor.run.history import Epoch
 from compressor.run.optimizers import OptimizerFactory, adamw, groups
 from compressor.run.progress import Bar
@@ -28,8 +32,7 @@ from compressor.wording import brief
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from compressor.phases.prune import Prune
-    from compressor.session import Session
+    from compressor.run.later import Later
 
 Validation = Batches | Callable[[nn.Module], float]
 """Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
@@ -52,7 +55,7 @@ class Training:
 
     def __init__(
         self,
-        session: Session,
+        session: Compression,
         data: Batches | None,
         *,
         val: Validation | None = None,
@@ -77,28 +80,56 @@ class Training:
         self._optimizer = session.optimizer
         self._set_up()
 
+    def begin(self, phase: int, later: Sequence[Later], *, part: int = 0) -> None:
+        """Come to a phase of the schedule, which has nothing to remember before its first part."""
+        self.session.begin(phase, later)
+        if part == 0:
+            self.state = {}
+
     def start(self, lr: float, weight_decay: float) -> None:
         """Begin a phase of training with a fresh optimiser."""
-        self.session.optimizer = self._factory(
-            groups(self.session.model), lr=lr, weight_decay=weight_decay
-        )
-        for group in self.session.optimizer.param_groups:
+        optimizer = self._factory(groups(self.session.model), lr=lr, weight_decay=weight_decay)
+        for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+        self.session.attach(optimizer)
         self.best = None
         self._set_up()
 
-    def resume(self, state: dict[str, Any] | None) -> None:
-        """Begin where an optimiser's state says; None where there was none."""
-        if state is None:
+    def snapshot(self) -> dict[str, Any]:
+        """What a run of the same call needs to go on from here: tensors and plain data."""
+        optimizer = self.session.optimizer
+        return {
+            **self.session.snapshot(),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+            "best": self.best,
+            "log": [dataclasses.asdict(epoch) for epoch in self.log],
+            "solver": self.state,
+        }
+
+    def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
+        """Become what a snapshot says; the arguments are those of `Compression.restore`.
+
+        Raises:
+            ValueError: If it is no snapshot of a run like this one.
+        """
+        self.session.restore(state, redo)
+        if state["optimizer"] is None:
             self._set_up()
         else:
             self.start(1.0, 0.0)  # both are in the state
-            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(state)
+            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(
+                state["optimizer"]
+            )
+        self.state = dict(state["solver"])
+        self.log = [Epoch(**epoch) for epoch in state["log"]]
+        self.best = state["best"]
+        if self.best is not None:
+            check_tensors(self.session.model, self.best[1])
 
-    def shrink(self, prune: Prune, *, remaining: int) -> None:
+    def shrink(self, choice: WidthChoice | Chooses, *, remaining: int) -> None:
         """Remove units; the optimiser follows."""
         self._bar.begin("Prune", None)
-        self.session.shrink(prune, remaining=remaining)
+        self.session.shrink(choice, remaining=remaining)
         self._set_up()
 
     def refresh(self) -> None:
@@ -108,6 +139,10 @@ class Training:
     def logged(self, **numbers: float) -> None:
         """Add numbers of a solver (residuals, a penalty) to the log of the epoch at hand."""
         self._numbers |= numbers
+
+    def amend(self, **numbers: float) -> None:
+        """Put what a solver says after an epoch into the epoch's entry of the log."""
+        self.log[-1] = dataclasses.replace(self.log[-1], extra=numbers)
 
     def batches(self, *, whole: bool = False) -> Iterator[Batch]:
         """The batches of one epoch.
@@ -263,7 +298,7 @@ class Training:
 
     def _step(self, batch: Batch, loss: Loss, where: str) -> float:
         """One step of the optimiser; returns the loss."""
-        value = loss(self.model, batch) + self.session.penalty()
+        value = loss(self.model, batch)
         number = check_value(value, f"at {where}", self._source(batch, loss))
         optimizer = cast("torch.optim.Optimizer", self._optimizer)
         optimizer.zero_grad()
@@ -272,7 +307,7 @@ class Training:
         else:
             self._fabric.backward(value)
         optimizer.step()
-        self.session.step()
+        self.session.hold()
         return number
 
     def _source(self, batch: Batch, loss: Loss) -> Callable[[], str]:
@@ -316,15 +351,3 @@ def _number(value: object) -> float:
         f"val(model) must return one number, higher is better, and it returns {brief(value)}, a "
         f"{type(value).__name__}: return a float such as the accuracy"
     )
-
-
-def all_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every distinct parameter and buffer by name, those outside the state dict included."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def fill(model: nn.Module, values: dict[str, Tensor]) -> None:
-    """Copy values into a model's parameters and buffers."""
-    with torch.no_grad():
-        for name, tensor in all_tensors(model).items():
-            tensor.copy_(values[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import cast
 
@@ -206,7 +207,7 @@ def test_bytes_are_planned_as_they_are_stored(name: str) -> None:
     schedule = [Int8(epochs=0, batches=1)]
     model = Mirror(build(), dims)
     session = Session(model, budget=Budget(bytes=10**6), example=example, prune=None)
-    bound = footprint(session, schedule)
+    bound = footprint(replace(session.stored, later=schedule))
     assert bound.entries["middle.weight"] == UNIT
     result = fit(
         model, [(example, torch.zeros(2, *[4] * dims).long())], budget=Budget(bytes=10**6),

@@ -16,7 +16,7 @@ from compressor.phases.filters.bank import banks
 from compressor.tracing.tracer import trace
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 Tensors = Mapping[str, Tensor]
 
@@ -45,7 +45,7 @@ def alive(graph: Graph, structure: Structure) -> dict[str, Tensor]:
 
 
 def fisher_metric(
-    session: Session, graph: Graph, batches: Sequence[Batch], clips: int
+    session: Compression, graph: Graph, batches: Sequence[Batch], clips: int
 ) -> dict[str, Tensor]:
     """The mean square of the gradient, averaged over every filter, of the weights' shapes."""
     sums: dict[str, Tensor] = {}
@@ -62,7 +62,7 @@ def fisher_metric(
     return metric
 
 
-def normalised(session: Session) -> frozenset[str]:
+def normalised(session: Compression) -> frozenset[str]:
     """The filters whose size says nothing: a normalisation with a scale of its own follows them."""
     graph = session.graph
     if graph.program is None:

@@ -12,10 +12,10 @@ from compressor.inputs.batches import Batch
 from compressor.phases.filters.energy import alive
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
-def hold(session: Session, graph: Graph, structure: Structure) -> None:
+def hold(session: Compression, graph: Graph, structure: Structure) -> None:
     """Mask every parameter that writes a unit that does not stay, and set it to zero."""
     named = dict(session.model.named_parameters())
     for name, stays in alive(graph, structure).items():
@@ -24,13 +24,13 @@ def hold(session: Session, graph: Graph, structure: Structure) -> None:
     session.masks.hold(session.model)
 
 
-def release(session: Session) -> None:
+def release(session: Compression) -> None:
     """Forget the masks under which everything lives, as after the removal of all else."""
     for name in [name for name, live in session.masks.items() if bool(live.all())]:
         del session.masks[name]
 
 
-def same_batches(session: Session, count: int) -> list[Batch]:
+def same_batches(session: Compression, count: int) -> list[Batch]:
     """The first batches that the data yield after a fixed seed; no random state moves.
 
     Losses that are to be compared over a whole phase are measured on the same batches, where the

@@ -22,15 +22,13 @@ from compressor.phases.filters.singles import Filters
 from compressor.phases.filters.strategies import PullToStructure, Strategy, SwitchOff, Walk
 from compressor.phases.filters.targets import Channels, Target
 from compressor.phases.prune import Prune
-from compressor.run.file_size import forms
 from compressor.run.phase import Phase
 from compressor.run.rates import constant, cosine
-from compressor.run.widths import allocated
 from compressor.wording import brief
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 STRATEGIES = ("oneshot", "gradual", "admm", "iht")
 GRANULARITIES = ("channels", "filters")
@@ -199,7 +197,7 @@ class FilterPruning(Phase):
         """The epochs and the removal, or what `Prune` has."""
         return self.epochs + 1 if self.strategy in _TRAINED else self.prune.length
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether the caps can be met.
 
         Raises:
@@ -208,14 +206,14 @@ class FilterPruning(Phase):
         if self.granularity == "channels":
             self.prune.check(session, earlier)
             return
-        if session.due is None:
+        if session.nothing_due:
             raise BudgetError(
                 f"FilterPruning() has nothing to do: a later phase meets {session.budget} alone. "
                 "Leave it out, or cap params or macs as well"
             )
         self._filters(session).check()
 
-    def redo(self, session: Session, change: Mapping[str, Any]) -> None:
+    def redo(self, session: Compression, change: Mapping[str, Any]) -> None:
         """Remove the same single filters again; channels are known to the checkpoint."""
         self._filters(session).redo(change)
 
@@ -270,8 +268,8 @@ class FilterPruning(Phase):
         """Choose the allocator by the data and write the first state; the loss of the start."""
         session = training.session
         if self.granularity == "channels":
-            caps = session.due or session.budget
-            allocation, _ = allocated(session, self.prune, caps, forms(session))
+            choice = self.prune.choice
+            allocation, _ = session.allocated(choice, session.caps_due, session.costs())
             found = [(c.method, c.objective) for c in self._candidates(session)]
             chosen = (allocation.method, allocation.objective)
             training.state["candidate"] = found.index(chosen) if chosen in found else 0
@@ -292,11 +290,11 @@ class FilterPruning(Phase):
         target: Target = self._filters(session)
         if self.granularity == "channels":
             candidate = self._candidates(session)[training.state["candidate"]]
-            target = Channels(session, self.prune, candidate)
+            target = Channels(session, self.prune.choice, candidate)
         return Walk(training, target, self.admm, self.updates)
 
-    def _candidates(self, session: Session) -> tuple[Candidate, ...]:
-        return self.prune.candidates(data=session.data is not None)
+    def _candidates(self, session: Compression) -> tuple[Candidate, ...]:
+        return self.prune.choice.candidates(data=session.data is not None)
 
-    def _filters(self, session: Session) -> Filters:
-        return Filters(session, self.prune, uniform=self.allocator != "threshold")
+    def _filters(self, session: Compression) -> Filters:
+        return Filters(session, self.prune.choice, uniform=self.allocator != "threshold")

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +27,16 @@ from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_n
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
-from compressor.phases.prune import Prune
 from compressor.run.cap_schedule import on_the_way
-from compressor.run.file_size import bound, footprint, forms, spent
+from compressor.run.choice import WidthChoice
+from compressor.run.file_size import bound, footprint
 from compressor.run.history import Shrink
 from compressor.run.widths import agreed
 from compressor.tracing.tracer import trace
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 SETTLED = (
     "single filters were removed, and the layers are narrower than the channels between them: "
@@ -52,13 +51,13 @@ class Filters:
 
     Attributes:
         session: Whose model it is.
-        prune: Settings of the importance.
+        choice: Settings of the importance.
         uniform: Whether filters are compared by their place in their own layer, which makes one
             width factor of the threshold, and not by their norms.
     """
 
-    session: Session
-    prune: Prune
+    session: Compression
+    choice: WidthChoice
     uniform: bool
 
     @property
@@ -69,7 +68,7 @@ class Filters:
     @property
     def caps(self) -> Budget:
         """What has to be met."""
-        return self.session.due or self.session.budget
+        return self.session.caps_due
 
     @cached_property
     def split(self) -> Split:
@@ -95,11 +94,11 @@ class Filters:
     @cached_property
     def least(self) -> Least:
         """What no layer may be without."""
-        return Least(self.reach, self.prune.floor)
+        return Least(self.reach, self.choice.floor)
 
     def first(self, remaining: int = 1) -> Structure:
         """The threshold on the importance of the present weights."""
-        caps = on_the_way(self.caps, spent(self.session, forms(self.session)), remaining)
+        caps = on_the_way(self.caps, self.session.spent(self.session.costs()), remaining)
         return self._fitted(self._importance(), caps)[0]
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
@@ -133,7 +132,7 @@ class Filters:
             session.record({"keep": torch.from_numpy(structure.keep.copy())})
         kept = int(structure.keep[self.split.free].sum())
         caps = self.caps
-        session.shrinks.append(
+        session.removed(
             Shrink(
                 caps=caps.caps,
                 reached={cap: getattr(reached, cap) for cap in caps.caps},
@@ -171,16 +170,16 @@ class Filters:
     @cached_property
     def costs(self) -> dict[str, Quadratic]:
         """Bytes as those of the file, where there is a cap on them."""
-        if not forms(self.session):
+        if not self.session.costs():
             return {}
-        return {"bytes": footprint(self.session, self.session.later).form(self.graph)}
+        return {"bytes": footprint(self.session.stored).form(self.graph)}
 
     def _threshold(self, ranking: Ranking, caps: Budget, extra: int) -> Structure:
         """The survivors, where a file holds `extra` bytes more than its form of cost says."""
         tighter = caps
         if extra:
             tighter = Budget(**(caps.caps | {"bytes": max(1, caps.caps["bytes"] - extra)}))
-        floor, costs, least = self.prune.floor, self.costs, self.least
+        floor, costs, least = self.choice.floor, self.costs, self.least
         try:
             found = threshold(self.reach, ranking, tighter, floor=floor, costs=costs, least=least)
         except BudgetError:
@@ -224,26 +223,19 @@ class Filters:
 
     def _file(self, structure: Structure) -> int:
         """Most bytes that the file of what a structure leaves can have in the end."""
-        small = SimpleNamespace(
-            model=self.smaller(structure),
-            example=self.session.example,
-            settled=SETTLED,
-            bits=self.session.bits,
-            graph=self.session.graph,
-            masks={},  # how many of the zeros are among what goes is not known
-        )
-        return bound(cast("Session", small), self.session.later)
+        # How many of the zeros are among what goes is not known.
+        return bound(replace(self.session.stored, model=self.smaller(structure), masks={}))
 
     def _importance(self) -> Ranking:
         """What the one-shot choice goes by."""
         session = self.session
-        if not self.uniform and self.prune.importance is None:
+        if not self.uniform and self.choice.importance is None:
             return self._norms(dict(session.model.named_parameters()))
-        batches = [] if session.data is None else list(islice(session.data, self.prune.batches))
-        measured = gradients(session.model, batches, session.loss, clips=self.prune.clips)
-        importance = self.prune.scored_by(data=session.data is not None)
+        batches = [] if session.data is None else list(islice(session.data, self.choice.batches))
+        measured = gradients(session.model, batches, session.loss, clips=self.choice.clips)
+        importance = self.choice.scored_by(data=session.data is not None)
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
-        scores = agreed(session, importance(self.graph, tensors, measured))
+        scores = agreed(session.fabric, importance(self.graph, tensors, measured))
         return fixed(self.split, ranks(self.split, scores) if self.uniform else scores)
 
     def _norms(self, tensors: Mapping[str, Tensor]) -> Ranking:

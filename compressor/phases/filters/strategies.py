@@ -33,11 +33,12 @@ from torch import Tensor
 
 from compressor.graph.structure import Structure
 from compressor.inputs.batches import Batch
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Admm, Best, State, start, tied, update
 from compressor.phases.admm.state import copied
 from compressor.phases.filters.energy import Tensors, alive, normalised, writers
-from compressor.phases.filters.targets import Target, loss_of
-from compressor.run.training import all_tensors, fill
+from compressor.phases.filters.targets import Target
+from compressor.run.widths import agreed_loss
 
 if TYPE_CHECKING:
     from compressor.run.training import Training
@@ -103,7 +104,9 @@ class Walk:
         training = self.training
         loss = math.inf
         if self.target.holds(structure):
-            loss = loss_of(training.session, self.target.smaller(structure), batches)
+            session = training.session
+            small = self.target.smaller(structure)
+            loss = agreed_loss(session.fabric, small, batches, session.loss)
         best = Best.of(training.state["best"]) if "best" in training.state else Best.none()
         keep = {"keep": torch.from_numpy(structure.keep.copy())}
         weights = all_tensors(training.session.model)

@@ -6,7 +6,7 @@ model, and how to remove the rest from a session for good. The strategies know n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -20,18 +20,14 @@ from compressor.budget import Budget
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius
-from compressor.inputs.batches import Batch
 from compressor.phases.filters.ranking import Floats
-from compressor.phases.prune import Prune
-from compressor.run.calibration import calibration_loss
 from compressor.run.cap_schedule import on_the_way
-from compressor.run.file_size import forms, spent
-from compressor.run.widths import agreed, allocated
+from compressor.run.choice import WidthChoice
 from compressor.surgery.cutting import shrink
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 
 class Target(Protocol):
@@ -63,24 +59,18 @@ class Target(Protocol):
         ...
 
 
-def loss_of(session: Session, model: nn.Module, batches: Sequence[Batch]) -> float:
-    """Calibration loss of a model, the same in every process."""
-    value = np.array(calibration_loss(model, batches, session.loss))
-    return float(agreed(session, value))
-
-
 @dataclass(frozen=True)
 class Channels:
     """Coupled channels: dense removal by the session's own road.
 
     Attributes:
         session: Whose model it is.
-        prune: Settings of the one-shot choice.
+        choice: Settings of the one-shot choice.
         candidate: How widths are chosen afterwards.
     """
 
-    session: Session
-    prune: Prune
+    session: Compression
+    choice: WidthChoice
     candidate: Candidate
 
     @property
@@ -91,24 +81,24 @@ class Channels:
     @property
     def caps(self) -> Budget:
         """What has to be met."""
-        return self.session.due or self.session.budget
+        return self.session.caps_due
 
     @cached_property
     def costs(self) -> dict[str, Quadratic]:
         """Bytes as those of the file, where there is a cap on them."""
-        return forms(self.session)
+        return self.session.costs()
 
     def first(self, remaining: int = 1) -> Structure:
         """What `Prune` would remove."""
-        caps = on_the_way(self.caps, spent(self.session, self.costs), remaining)
-        return allocated(self.session, self.prune, caps, self.costs)[0].structure
+        caps = on_the_way(self.caps, self.session.spent(self.costs), remaining)
+        return self.session.allocated(self.choice, caps, self.costs)[0].structure
 
     def nearest(self, tensors: Mapping[str, Tensor]) -> Structure:
         """`allocate` on the energies, each axis' mean 1, as it takes any other importance."""
         return allocate(
             self.graph, self._scores(tensors), self.caps,
             method=self.candidate.method, objective=self.candidate.objective,
-            floor=self.prune.floor, round_to=self.prune.round_to,
+            floor=self.choice.floor, round_to=self.choice.round_to,
             costs=self.costs,
         ).structure  # fmt: skip
 
@@ -121,17 +111,12 @@ class Channels:
         return shrink(self.session.model, self.graph, structure)
 
     def remove(self, training: Training, structure: Structure, name: str) -> None:
-        """Through `Session.shrink`, with a method that says what was chosen."""
-
-        def chosen(problem: Problem, graph: Graph, scores: object) -> Solution:  # noqa: ARG001
-            if graph.units != len(structure.keep):
-                return uniform(problem)  # a second time, where the file is still too large
-            return Solution(structure.widths, keep=structure.keep)
-
-        chosen.__name__ = name
-        floor, round_to = self.prune.floor, self.prune.round_to
-        how = Prune(chosen, importance=frobenius, floor=floor, round_to=round_to, batches=1)
-        training.shrink(how, remaining=1)
+        """Through `Compression.shrink`, with a method that says what was chosen."""
+        floor, round_to = self.choice.floor, self.choice.round_to
+        training.shrink(
+            WidthChoice(_Chosen(structure, name), None, frobenius, floor, round_to, batches=1),
+            remaining=1,
+        )
 
     def _scores(self, tensors: Mapping[str, Tensor]) -> Floats:
         energy = np.square(frobenius(self.graph, tensors, normalise=False))
@@ -139,3 +124,22 @@ class Channels:
             mean = energy[axis.units].mean() if axis.size else 0.0
             energy[axis.units] = energy[axis.units] / mean if mean > 0 else 1.0
         return energy
+
+
+class _Chosen:
+    """A method of `allocate` that takes a structure chosen before.
+
+    Attributes:
+        structure: Of the graph at hand.
+        __name__: What reports call the method.
+    """
+
+    def __init__(self, structure: Structure, name: str) -> None:
+        self.structure, self.__name__ = structure, name
+
+    def __call__(self, problem: Problem, graph: Graph, scores: object) -> Solution:
+        """The structure; one width factor where the file is still too large, of a graph cut by."""
+        del scores
+        if graph.units != len(self.structure.keep):
+            return uniform(problem)
+        return Solution(self.structure.widths, keep=self.structure.keep)

@@ -14,7 +14,7 @@ from compressor.phases.frequency.masks import MASK, Learned
 from compressor.phases.frequency.trace import RowGraph
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Learner:
     """
 
     by: Learned
-    session: Session
+    session: Compression
     graph: RowGraph
     state: dict[str, Any]
     mask: Tensor | None = None

@@ -21,7 +21,7 @@ from compressor.run.calibration import calibration_loss
 from compressor.surgery.cutting import take
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SessionRows:
     graph: RowGraph
 
     @staticmethod
-    def of(session: Session, dim: int) -> SessionRows:
+    def of(session: Compression, dim: int) -> SessionRows:
         """Trace the model's rows, once while its tensors keep their shapes."""
         model = session.model
         shapes = _shapes(model)
@@ -102,7 +102,7 @@ class SessionRows:
         return calibration_loss(Rows(smaller, rows, dim=self.graph.dim), batches, loss)
 
 
-def remove(session: Session, keep: Sequence[int], dim: int = 2) -> None:
+def remove(session: Compression, keep: Sequence[int], dim: int = 2) -> None:
     """Remove all rows but some from a session's model; masks of single weights follow.
 
     Args:

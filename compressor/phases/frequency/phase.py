@@ -16,6 +16,7 @@ from compressor.errors import BudgetError
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Best
 from compressor.phases.frequency.checks import check_rows, of_one_height
 from compressor.phases.frequency.gates import row_gradients
@@ -25,12 +26,11 @@ from compressor.phases.frequency.of_session import SessionRows, remove
 from compressor.phases.frequency.select import Rows
 from compressor.run.later import lowers
 from compressor.run.phase import Phase
-from compressor.run.training import all_tensors, fill
 from compressor.wording import brief
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 REMOVED, TUNED = "removed", "tuned"
 """What a phase remembers once rows are gone, and once it has trained without them."""
@@ -142,7 +142,7 @@ class FrequencyMask(Phase):
         """Factor of the learning rate when the share `over` of all epochs is done."""
         return 1 + over * (self.last / self.lr - 1)
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether model and loss run on so many rows, and whether that can be enough.
 
         Raises:
@@ -182,7 +182,7 @@ class FrequencyMask(Phase):
         elif part != removal:
             self._tune(training, part - (part > removal))
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Remove the same rows again."""
         remove(session, change["keep"], self.dim)
 
@@ -200,11 +200,11 @@ class FrequencyMask(Phase):
     def _epochs(self) -> int:
         return self.epochs + self.fine_tune
 
-    def _rows(self, session: Session) -> SessionRows:
+    def _rows(self, session: Compression) -> SessionRows:
         rows = SessionRows.of(session, self.dim)
         return replace(rows, graph=replace(rows.graph, gates={})) if self.on_input else rows
 
-    def _count(self, session: Session, rows: SessionRows) -> int:
+    def _count(self, session: Compression, rows: SessionRows) -> int:
         """How many rows to keep.
 
         Raises:
@@ -214,7 +214,7 @@ class FrequencyMask(Phase):
             if self.keep < rows.count:
                 rows.select(rows.seen[: self.keep])
             return min(self.keep, rows.count)
-        cap = None if session.due is None else session.due.macs
+        cap = None if session.nothing_due else session.caps_due.macs
         least = math.ceil(self.least * rows.count)
         return rows.count if cap is None else rows.within(cap, least)
 
@@ -238,19 +238,19 @@ class FrequencyMask(Phase):
             session.record({"keep": keep})
             training.refresh()
 
-    def _measured(self, session: Session, rows: SessionRows, scores: RowScores) -> Tensor:
+    def _measured(self, session: Compression, rows: SessionRows, scores: RowScores) -> Tensor:
         """The rows with the highest scores; among equals the first."""
         count = self._count(session, rows)
         if count == rows.count:
             return torch.ones(count, dtype=torch.bool)
         return _top(scores(self._gradients(session, rows)), count)
 
-    def _gradients(self, session: Session, rows: SessionRows) -> Tensor:
+    def _gradients(self, session: Compression, rows: SessionRows) -> Tensor:
         batches, model = self._batches(session), session.model
         with of_one_height(session, self.dim):
             return row_gradients(model, rows.graph, batches, session.loss, clips=self.clips)
 
-    def _batches(self, session: Session) -> list[Batch]:
+    def _batches(self, session: Compression) -> list[Batch]:
         return list(islice(session.data or (), self.batches))
 
     def _learn(self, training: Training, part: int) -> None:
@@ -275,7 +275,7 @@ class FrequencyMask(Phase):
         state["best"] = better.tree()
         numbers["calibration loss"] = better.loss
         # What an update says belongs to the epoch before it, which is in the log by now.
-        training.log[-1] = replace(training.log[-1], extra=numbers)
+        training.amend(**numbers)
         if self.settle is not None and self._still(state, chosen) >= self.settle:
             self._remove(training)
 
@@ -299,7 +299,7 @@ class FrequencyMask(Phase):
         state |= {"best": best.tree(), "chosen": start[MASK], "still": 0}
 
     def _better(
-        self, session: Session, rows: SessionRows, best: Best, update: int, mask: Tensor
+        self, session: Compression, rows: SessionRows, best: Best, update: int, mask: Tensor
     ) -> Best:
         """The better of the best so far and of what is there now, on the same batches."""
         batches, now = self._batches(session), all_tensors(session.model)

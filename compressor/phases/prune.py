@@ -10,23 +10,20 @@ from compressor.allocation import METHODS, Method, Objective
 from compressor.allocation.objective import is_objective
 from compressor.errors import BudgetError
 from compressor.importance import Importance
-from compressor.inputs.losses import Distill, check_distill
-from compressor.inputs.settings import check_number, check_whole
+from compressor.inputs.losses import Distill
+from compressor.inputs.settings import check_whole
+from compressor.phases.gradual import Gradual
 from compressor.run.choice import WidthChoice
 from compressor.run.phase import Phase
-from compressor.run.rates import constant
 from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.run.compression import Compression
     from compressor.run.training import Training
 
-_LEAST_ONE = ("steps", "batches", "clips", "floor", "round_to")
-"""Settings of `Prune` that are whole numbers of at least one."""
-
 
 @dataclass(frozen=True)
-class Prune(Phase):
+class Prune(Gradual):
     """Remove units until the budget is met, at once or in several shrinks with training between.
 
     Attributes:
@@ -71,10 +68,9 @@ class Prune(Phase):
         Raises:
             ValueError: If a number is out of range, or anything is of the wrong kind.
         """
-        least_one = {name: getattr(self, name) for name in _LEAST_ONE}
-        check_whole("Prune", 1, **least_one)
-        check_whole("Prune", epochs=self.epochs)
-        check_number("Prune", lr=self.lr, weight_decay=self.weight_decay)
+        whole = {name: getattr(self, name) for name in ("batches", "clips", "floor", "round_to")}
+        check_whole("Prune", 1, **whole)
+        self.check_steps()
         if self.importance is not None and not callable(self.importance):
             raise ValueError(
                 f"Prune(importance={brief(self.importance)}): must be a function (graph, tensors, "
@@ -90,15 +86,9 @@ class Prune(Phase):
             raise ValueError(
                 f"Prune(method={brief(self.method)}): no such method; there are {known}"
             )
-        check_distill("Prune", self.distill)
 
     lowers = frozenset({"params", "nonzero", "macs", "bytes"})
     cuts = True
-
-    @property
-    def trains(self) -> bool:
-        """Whether there are steps of an optimiser between shrinks."""
-        return self.steps > 1 and self.epochs > 0
 
     @property
     def measures_gradients(self) -> bool:
@@ -126,11 +116,6 @@ class Prune(Phase):
         session.check(self.choice)
 
     @property
-    def length(self) -> int:
-        """Every shrink, and every epoch between two of them."""
-        return self.steps + (self.steps - 1) * self.epochs
-
-    @property
     def choice(self) -> WidthChoice:
         """How widths are chosen."""
         return WidthChoice(
@@ -138,14 +123,6 @@ class Prune(Phase):
             self.clips,
         )  # fmt: skip
 
-    def run(self, training: Training, part: int) -> None:
-        """Shrink once, or train one epoch."""
-        done, epoch = divmod(part, 1 + self.epochs)
-        if part == 0 and self.trains:
-            training.start(self.lr, self.weight_decay)
-        if epoch == 0:
-            training.shrink(self.choice, remaining=self.steps - done)
-        else:
-            loss = training.distilled(self.distill)
-            number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
-            training.epoch("Prune", number, total, loss, constant)
+    def remove(self, training: Training, remaining: int) -> None:
+        """Shrink once."""
+        training.shrink(self.choice, remaining=remaining)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or 
 from compressor.errors import BudgetError
 from compressor.graph.graph import Weight
 from compressor.inputs.losses import Distill
-from compressor.inputs.settings import check_number, check_whole
+from compressor.inputs.settings import check_number
+from compressor.phases.gradual import Gradual
 from compressor.run.file_size import affordable
 from compressor.run.later import NOTHING, lowers
 from compressor.run.phase import Phase
-from compressor.run.rates import constant
 from compressor.surgery.masks import Masks
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Unstructured(Phase):
+class Unstructured(Gradual):
     """Set the smallest weights of all convolutions to zero, at once or gradually.
 
     Nothing becomes smaller in memory, and no MAC is saved on ordinary hardware: what falls is the
@@ -68,9 +68,7 @@ class Unstructured(Phase):
         Raises:
             ValueError: If a number is out of range, or anything is of the wrong kind.
         """
-        check_whole("Unstructured", 1, steps=self.steps)
-        check_whole("Unstructured", epochs=self.epochs)
-        check_number("Unstructured", lr=self.lr, weight_decay=self.weight_decay)
+        self.check_steps()
         if self.amount is not None:
             check_number("Unstructured", amount=self.amount)
             if self.amount >= 1:
@@ -103,28 +101,6 @@ class Unstructured(Phase):
         """Whether how much it removes is a matter of its settings alone."""
         return self.amount is not None
 
-    @property
-    def trains(self) -> bool:
-        """Whether there are steps of an optimiser between removals."""
-        return self.steps > 1 and self.epochs > 0
-
-    @property
-    def length(self) -> int:
-        """Every removal, and every epoch between two of them."""
-        return self.steps + (self.steps - 1) * self.epochs
-
-    def run(self, training: Training, part: int) -> None:
-        """Remove weights once, or train one epoch."""
-        done, epoch = divmod(part, 1 + self.epochs)
-        if part == 0 and self.trains:
-            training.start(self.lr, self.weight_decay)
-        if epoch == 0:
-            self.prune(training.session, training.state, remaining=self.steps - done)
-        else:
-            loss = training.distilled(self.distill)
-            number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
-            training.epoch("Unstructured", number, total, loss, constant)
-
     def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether there is anything to prune, and whether that can be enough.
 
@@ -138,11 +114,12 @@ class Unstructured(Phase):
         if not any("params" in lowers(phase) for phase in earlier):
             self._wanted(session, tensors)
 
-    def prune(self, session: Compression, state: dict[str, Any], *, remaining: int = 1) -> None:
-        """Remove weights now: all that are to go with one removal remaining, else a part."""
+    def remove(self, training: Training, remaining: int) -> None:
+        """Zero all weights that are to go with one removal remaining, else a part."""
+        session = training.session
         tensors = self._tensors(session)
         last = self._wanted(session, tensors)
-        first = max(state.setdefault("alive", _alive(tensors)), last)
+        first = max(training.state.setdefault("alive", _alive(tensors)), last)
         over = 1 - (remaining - 1) / self.steps
         # Most weights go in the first removals, when the network can still make up for them.
         keep = last + round((first - last) * (1 - over) ** 3)

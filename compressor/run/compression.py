@@ -150,6 +150,11 @@ class Compression(Shrinking):
         return Budget(**caps) if caps else self.budget
 
     @property
+    def due(self) -> Budget | None:
+        """Deprecated: `caps_due`, and None where `nothing_due`."""
+        return None if self.nothing_due else self.caps_due
+
+    @property
     def nothing_due(self) -> bool:
         """Whether later phases meet every cap alone."""
         return not self._caps_due()

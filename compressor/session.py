@@ -50,7 +50,7 @@ class Session(Compression):
     stays the same object and an optimiser given to the session follows.
 
     Attributes:
-        prune: How units are removed.
+        prune: Settings of the removals.
         every: Optimiser steps before each of the shrinks.
         optimizer: An optimiser over `model`'s parameters that is to follow; may be set at any time.
     """
@@ -135,8 +135,8 @@ class Session(Compression):
         """Remove units now, by the session's own settings where no others are given.
 
         Args:
-            choice: How they are chosen: `Prune(...)`.
-            remaining: How many shrinks lead to the budget, this one included.
+            choice: `Prune(...)`.
+            remaining: Number of shrinks that lead to the budget, this one included.
 
         Returns:
             What was done.
@@ -147,7 +147,7 @@ class Session(Compression):
         """Make any shrink that is still due, count the result anew and report.
 
         Args:
-            log: What training there was, for the report.
+            log: The epochs of training, for the report.
 
         Raises:
             VerificationError: If the result's cost is not what was predicted or over a cap.
@@ -193,7 +193,7 @@ def _check_stored(model: nn.Module, budget: object, bits: int | None, *, alone: 
         model: As given.
         budget: Its caps.
         bits: Those that a weight is said to be stored in; None where nothing is said.
-        alone: Whether the session itself removes units, and not `fit`.
+        alone: The session itself removes units.
 
     Raises:
         ValueError: If weights are stored in other bits than those.

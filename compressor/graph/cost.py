@@ -1,4 +1,4 @@
-"""What a structure costs by its graph, and what a model just traced costs."""
+"""Cost of a structure by its graph, and of a model just traced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cost_of(structure: Structure) -> Cost:
 
 
 def counted(model: nn.Module, graph: Graph) -> Cost:
-    """What `measure` says of a model just traced, without running it again.
+    """The cost that `measure` finds of a model just traced, without running it again.
 
     Tracing has measured it and holds the graph to that count; only zeros are left to count.
     """

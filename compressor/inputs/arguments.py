@@ -10,7 +10,7 @@ from pathlib import Path
 from compressor.wording import brief
 
 SEEDS = 2**64
-"""How many seeds torch's generators take."""
+"""The number of seeds that torch's generators take."""
 
 
 def check_functions(on_epoch: object, compiler: object, val: object = None) -> None:
@@ -39,11 +39,11 @@ def check_functions(on_epoch: object, compiler: object, val: object = None) -> N
 
 
 _GIVEN = {"on_epoch": "the log", "compiler": "the network", "val": "the model"}
-"""What functions that are passed to `fit` are called with."""
+"""The argument of functions that are passed to `fit`, by name."""
 
 
 def takes_one(function: object) -> bool:
-    """Whether something can be called with one argument, as far as its signature is known."""
+    """True if something can be called with one argument, as far as its signature is known."""
     if isinstance(function, type) or not callable(function):
         return True  # another matter
     try:

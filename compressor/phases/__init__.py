@@ -1,4 +1,4 @@
-"""What a schedule is made of: phases, each of which trains, removes, rounds or measures."""
+"""The phases of a schedule, each of which trains, removes, rounds or measures."""
 
 from compressor.phases.prune import Prune as Prune
 from compressor.phases.train import FineTune as FineTune
@@ -10,5 +10,5 @@ from compressor.run.rates import constant as constant
 from compressor.run.rates import cosine as cosine
 from compressor.run.training import Training as Training
 
-Plain = Phase
-"""Deprecated: the base of phases that lower nothing, which `Phase` is."""
+Plain = Solver = Phase
+"""Deprecated: names of what `Phase` is, the base of phases that lower nothing or something."""

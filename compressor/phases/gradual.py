@@ -18,11 +18,11 @@ class Gradual(Phase):
     """A phase that removes so often, and trains for so many epochs after every time but the last.
 
     Attributes:
-        steps: How often it removes.
+        steps: Number of removals.
         epochs: Epochs of training after every removal but the last.
         lr: Learning rate of those epochs.
         weight_decay: Weight decay of those epochs, on filters alone.
-        distill: What those epochs learn from the dense original, beside the targets.
+        distill: Settings of what those epochs learn from the dense original.
     """
 
     steps: int
@@ -49,7 +49,7 @@ class Gradual(Phase):
 
     @property
     def trains(self) -> bool:
-        """Whether there are steps of an optimiser between removals."""
+        """True with steps of an optimiser between removals."""
         return self.steps > 1 and self.epochs > 0
 
     @property

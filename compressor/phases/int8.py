@@ -121,7 +121,7 @@ class Int8(Phase):
 
     @property
     def trains(self) -> bool:
-        """Whether there are steps of an optimiser."""
+        """True with epochs."""
         return self.epochs > 0
 
     @property
@@ -226,7 +226,7 @@ class Int8(Phase):
 
 
 def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
-    """What the loss calls the model with on some batches."""
+    """The inputs that the loss calls the model with on some batches."""
     session = training.session
     found = _calls(session.model, session.loss, islice(training.batches(whole=True), batches))
     _check_shapes(session, found)
@@ -234,7 +234,7 @@ def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
 
 
 def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple[Tensor, ...]]:
-    """What the loss calls a model with, in eval mode.
+    """The inputs that the loss calls a model with, in eval mode.
 
     Raises:
         TrainingError: If the loss is not finite; names the batch and the layer.
@@ -297,6 +297,6 @@ def _check_shapes(session: Compression, calls: Sequence[tuple[Tensor, ...]]) -> 
 
 
 def _large(whole: nn.Module) -> dict[str, bool]:
-    """Which layers of integers add up in double precision, which no tensor says."""
+    """Layers of integers that add up in double precision, which no tensor says."""
     named = whole.named_modules()
     return {name: m.large for name, m in named if isinstance(m, (IntConv, IntLinear))}

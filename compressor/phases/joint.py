@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from compressor.run.training import Training
 
 WAYS: tuple[tuple[str, Objective], ...] = (("uniform", LogRetention()), ("dual", PowerMean(1)))
-"""How widths are chosen for every number of bits; see `compressor.allocation.candidates`."""
+"""Choices of widths for every number of bits; see `compressor.allocation.candidates`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Joint(Phase):
 
     Attributes:
         averages: Bits that a weight may take on average, mask included.
-        codes: What every tensor is offered.
+        codes: Densities and bits that every tensor is offered.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
         batches: Most batches that importance and losses are measured on.
@@ -270,7 +270,7 @@ def _out_dim(graph: Graph, name: str) -> int:
 
 
 def _live(weight: Tensor, code: Code) -> Tensor:
-    """Which weights a code keeps: the largest."""
+    """The weights that a code keeps: the largest."""
     order = torch.argsort(weight.abs().flatten(), descending=True, stable=True)
     live = torch.zeros(weight.numel(), dtype=torch.bool)
     live[order[: code.kept(weight.numel())].cpu()] = True

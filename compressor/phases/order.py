@@ -17,7 +17,7 @@ from compressor.run.phase import Phase, name_of
 Schedule = tuple[Phase, ...]
 
 Rule = Callable[[Schedule], tuple[str, Schedule] | None]
-"""What is wrong with a schedule and the schedule without that fault; None if nothing is."""
+"""The fault of a schedule and the schedule without it; None if it has none."""
 
 
 def check_order(phases: Sequence[Phase]) -> None:

@@ -92,7 +92,7 @@ class Prune(Gradual):
 
     @property
     def measures_gradients(self) -> bool:
-        """Whether the importance is one of gradients."""
+        """True where the importance is one of gradients."""
         return self.choice.measures_gradients
 
     @property
@@ -117,7 +117,7 @@ class Prune(Gradual):
 
     @property
     def choice(self) -> WidthChoice:
-        """How widths are chosen."""
+        """The choice of widths."""
         return WidthChoice(
             self.method, self.objective, self.importance, self.floor, self.round_to, self.batches,
             self.clips,

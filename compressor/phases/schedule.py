@@ -24,9 +24,9 @@ def phases_of(
 
     Args:
         schedule: As given to `fit`.
-        default: What None stands for.
-        data: Whether there is data.
-        val: Whether there is something to validate with.
+        default: The schedule that None stands for.
+        data: True where there is data.
+        val: True where there is something to validate with.
 
     Raises:
         ValueError: If it is no list of phases, or a phase lacks what it needs.
@@ -170,7 +170,7 @@ def _check_fixed(session: Compression, phases: Sequence[Phase]) -> None:
 
 
 def _unable(session: Compression, phases: Sequence[Phase], over: Sequence[str]) -> str:
-    """Why a schedule cannot meet some caps, and what could."""
+    """The reason why a schedule cannot meet some caps, and what could."""
     asked = (
         f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
     )
@@ -188,7 +188,7 @@ def _unable(session: Compression, phases: Sequence[Phase], over: Sequence[str]) 
 
 
 def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
-    """What is said of phases that do not say what they lower; nothing where all do."""
+    """Advice on phases that do not say what they lower; empty where all do."""
     names = dict.fromkeys(name_of(phase) for phase in phases if phase.undeclared)
     if not names:
         return ""

@@ -44,7 +44,7 @@ class Unstructured(Gradual):
         amount: Share of the weights to remove, of all that `over` names, those that are zero
             already included; None for as few as the budget's caps on `nonzero` and `bytes` ask.
         per_layer: Remove the same share of every tensor, instead of the smallest of all.
-        steps: How often weights are removed on the way to the amount.
+        steps: Number of removals on the way to the amount.
         epochs: Epochs of training after every removal but the last.
         lr: Learning rate of those epochs.
         weight_decay: Weight decay of those epochs, on filters alone.
@@ -87,7 +87,7 @@ class Unstructured(Gradual):
 
     @property
     def settles(self) -> frozenset[str]:
-        """What solvers before it can leave to it."""
+        """The caps that solvers before it can leave to it."""
         return self.lowers if self.amount is None else NOTHING
 
     def density_after(self, weight: Weight) -> Fraction:
@@ -98,7 +98,7 @@ class Unstructured(Gradual):
 
     @property
     def fixed(self) -> bool:
-        """Whether how much it removes is a matter of its settings alone."""
+        """True where its settings alone say how much it removes."""
         return self.amount is not None
 
     def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
@@ -127,7 +127,7 @@ class Unstructured(Gradual):
         session.hold()
 
     def _tensors(self, session: Compression) -> dict[str, Tensor]:
-        """What is pruned, by name."""
+        """The weights that are pruned, by name."""
         tensors = weights(session.model, self.over)
         if tensors:
             return tensors
@@ -138,7 +138,7 @@ class Unstructured(Gradual):
         )
 
     def _wanted(self, session: Compression, tensors: Mapping[str, Tensor]) -> int:
-        """How many weights are to stay in the end."""
+        """The number of weights that stay in the end."""
         total = sum(w.numel() for w in tensors.values())
         if self.amount is not None:
             return total - round(self.amount * total)
@@ -193,8 +193,8 @@ def mask(masks: Masks, tensors: Mapping[str, Tensor], keep: int, *, per_layer: b
     Args:
         masks: Where the masks are; they only shrink.
         tensors: Weights by name.
-        keep: How many are to live; at least one for each tensor.
-        per_layer: Whether every tensor keeps the same share.
+        keep: Number that live; at least one for each tensor.
+        per_layer: Every tensor keeps the same share.
     """
     sizes = [_score(masks, name, w) for name, w in tensors.items()]
     total = sum(len(s) for s in sizes)
@@ -207,7 +207,7 @@ def mask(masks: Masks, tensors: Mapping[str, Tensor], keep: int, *, per_layer: b
 
 
 def _share(size: int, keep: int, total: int) -> int:
-    """What one tensor keeps where ``keep`` of ``total`` stay: rounded down, never over the cap."""
+    """Entries of one tensor where ``keep`` of ``total`` stay: rounded down, never over the cap."""
     return math.floor(size * keep / total)
 
 

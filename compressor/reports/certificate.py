@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
-    """What a session has come to, with its report.
+    """The result of a compression, with its report.
 
     Args:
         session: Nothing is left to be removed.
-        log: What training there was.
+        log: The epochs of training.
 
     Raises:
         VerificationError: If the result's cost is not what was predicted or over a cap, or it holds
@@ -95,9 +95,9 @@ def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
 
     Args:
         content: Of the file.
-        after: What the report says.
-        model: What the model is called.
-        whole: Whether all parameters are in it as such; of integers only the weights are.
+        after: The cost that the report says.
+        model: Name of the model.
+        whole: All parameters are in it as such; of integers only the weights are.
 
     Raises:
         VerificationError: If they differ.
@@ -126,7 +126,7 @@ def _judged(session: Compression) -> tuple[Verdict | None, str]:
 
 
 def _kinds(model: nn.Module) -> str:
-    """What the numbers of a model's weights are; vectors, which may be others, are few."""
+    """Kinds of the numbers of a model's weights; vectors, which may be others, are few."""
     kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
     return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
@@ -169,8 +169,8 @@ def recount(
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
     Args:
-        after: What was measured.
-        model: What the model is called.
+        after: The cost that was measured.
+        model: Name of the model.
         predicted: By its graph; None where it has none.
         budget: The caps.
         file: Bytes of its file, which a cap on bytes then counts.
@@ -197,11 +197,11 @@ def recount(
 
 
 def rounded(model: nn.Module, before: Cost, macs: int) -> Cost:
-    """What a network of integers costs.
+    """Cost of a network of integers.
 
     Args:
         model: Its layers hold int8 weights, int32 biases and scales, all of them buffers.
-        before: What it cost in floating point. Its parameters are those that count: normalisation
+        before: Its cost in floating point. Its parameters are those that count: normalisation
             has since gone into scales and biases, of which there are fewer.
         macs: As measured on the integers.
     """

@@ -36,7 +36,7 @@ class Checkpoint:
 
     Attributes:
         directory: Where the files are.
-        identity: What makes the run this one and no other; see `compressor.run.identity`.
+        identity: Everything that tells this run from others; see `compressor.run.identity`.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Checkpoint:
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
-    """What differs between two entries of an identity, each difference in a few words."""
+    """The differences of two entries of an identity, each in a few words."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         if old != new:
             yield name if name in DIGESTS else f"{name} {_change(old, new)}"

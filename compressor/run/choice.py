@@ -1,4 +1,4 @@
-"""How the widths of a smaller model are chosen: settings, with their defaults resolved."""
+"""Settings of the choice of widths, with their defaults resolved."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from compressor.importance import Importance, fisher, frobenius, taylor
 
 @dataclass(frozen=True)
 class WidthChoice:
-    """How widths are chosen; see `compressor.Prune`, which has the same settings.
+    """The choice of widths; see `compressor.Prune`, which has the same settings.
 
     Attributes:
         method: See `compressor.allocate`.
-        objective: What is maximised.
+        objective: The value that is maximised.
         importance: Scores of units.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
@@ -34,12 +34,12 @@ class WidthChoice:
 
     @property
     def reachable(self) -> bool:
-        """Whether scores depend on the structure tried, as in the 2022 report."""
+        """True where scores depend on the structure tried, as in the 2022 report."""
         return self.method == "threshold" and self.importance is None
 
     @property
     def measures_gradients(self) -> bool:
-        """Whether the importance is one of gradients, given data."""
+        """True where the importance is one of gradients, given data."""
         return not self.reachable and self.importance in (None, fisher, taylor)
 
     def candidates(self, *, data: bool) -> tuple[Candidate, ...]:
@@ -54,9 +54,9 @@ class WidthChoice:
 
 
 class Chooses(Protocol):
-    """Settings that hold how widths are chosen, such as `compressor.Prune`."""
+    """Settings that hold a choice of widths, such as `compressor.Prune`."""
 
     @property
     def choice(self) -> WidthChoice:
-        """How widths are chosen."""
+        """The choice of widths."""
         ...

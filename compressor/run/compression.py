@@ -49,14 +49,14 @@ class Compression(Shrinking):
 
     Attributes:
         budget: The caps.
-        data: What importance is measured on, if anything.
+        data: Batches that importance is measured on, if there are any.
         loss: By which it is measured.
         fabric: The processes that have to agree, if there are several.
         changes: Changes of structure beside removed units, in order: (phase, record).
         phase: Number of the phase at hand, to which changes are attributed.
         later: The phases that follow it: caps that they meet alone are left to them.
-        no_file: Why no file can be written of the model; None where one can, or nobody asked.
-        shrinks: What every removal so far did.
+        no_file: The reason why no file can be written; None where one can, or nobody asked.
+        shrinks: A record of every removal so far.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Compression(Shrinking):
 
     @property
     def stored(self) -> Stored:
-        """What the file will be made of."""
+        """Everything that decides how long the file will be."""
         return Stored(
             self.model, self.example, self.graph, self.bits, self.masks, tuple(self.later)
         )
@@ -111,7 +111,7 @@ class Compression(Shrinking):
             return {}
 
     def spent(self, costs: Mapping[str, Quadratic]) -> Cost:
-        """What `model` costs, its bytes by their form, if there is one."""
+        """Cost of `model`, its bytes by their form, if there is one."""
         form = costs.get("bytes")
         if form is None:
             return self.cost
@@ -129,7 +129,7 @@ class Compression(Shrinking):
 
         Args:
             dense: The network.
-            trained: Whether its tensors are others than those of the model given.
+            trained: True where its tensors are others than those of the model given.
         """
         self._trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
@@ -156,7 +156,7 @@ class Compression(Shrinking):
 
     @property
     def nothing_due(self) -> bool:
-        """Whether later phases meet every cap alone."""
+        """True where later phases meet every cap alone."""
         return not self._caps_due()
 
     def _caps_due(self) -> dict[str, int]:
@@ -176,9 +176,9 @@ class Compression(Shrinking):
         """Remove units now.
 
         Args:
-            choice: How they are chosen, such as `Prune()`.
-            remaining: How many shrinks lead to the budget, this one included. With one left the
-                budget itself is met; with r, every cost over its cap is brought down to
+            choice: The choice of widths, such as `Prune()`.
+            remaining: Number of shrinks that lead to the budget, this one included. With one left
+                the budget itself is met; with r, every cost over its cap is brought down to
                 ``cost ** (1 - 1/r) * cap ** (1/r)``.
 
         Returns:
@@ -216,7 +216,7 @@ class Compression(Shrinking):
 
         Args:
             allocation: Whose structure is to stay.
-            caps: What it was to reach.
+            caps: Those it was to reach.
             tried: Loss of every way that was compared.
             costs: Forms of cost that took the place of the graph's own.
         """
@@ -240,7 +240,7 @@ class Compression(Shrinking):
         check_within(self.stored, self.caps_due, self.costs(), floor=floor, round_to=round_to)
 
     def snapshot(self) -> dict[str, Any]:
-        """What a run of the same call needs to go on from here: tensors and plain data."""
+        """Everything that the same call needs to go on from here: tensors and plain data."""
         return {
             "alive": torch.from_numpy(self.alive),
             "model": all_tensors(self.model),
@@ -252,7 +252,7 @@ class Compression(Shrinking):
         }
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
-        """Become what a snapshot says; nothing has happened yet.
+        """Take over a snapshot, before anything has happened.
 
         Args:
             state: The snapshot.

@@ -1,4 +1,4 @@
-"""How large the file of a model will be when its schedule is over: a bound, before any training.
+"""A bound on the file of a model when its schedule is over, before any training.
 
 A file (`compressor.network.file.container`) holds streams of numbers and a description of the
 network. What its numbers take is known from their count and kind alone, and deflating can only make
@@ -30,7 +30,7 @@ class NoFile:
     """There is no file of a model; a cap on bytes then counts its stored parameters.
 
     Attributes:
-        why: What stopped it.
+        why: The reason.
     """
 
     why: str
@@ -38,14 +38,14 @@ class NoFile:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file will be made of.
+    """Everything that decides how long a file will be.
 
     Attributes:
         model: As it is now.
         example: Its input.
         graph: Its graph, from which the number of every tensor's entries is known.
         bits: Bits per weight, by parameter, where they were chosen.
-        masks: Which entries live, by parameter, where some do not.
+        masks: Entries that live, by parameter, where some do not.
         later: The phases that are still to come.
     """
 
@@ -62,7 +62,7 @@ class Footprint:
     """A bound on the length of a file, in bytes, as a function of the widths.
 
     Attributes:
-        entries: What an entry of each tensor takes, in 256ths of a byte, by its name.
+        entries: Size of an entry of each tensor, in 256ths of a byte, by its name.
         const: Bytes that no width changes.
     """
 
@@ -111,7 +111,7 @@ def most_alive(stored: Stored) -> int:
 
 
 def affordable(stored: Stored, cap: int, names: Collection[str]) -> int:
-    """How many entries of some parameters can be other than zero under a cap on bytes.
+    """The number of entries of some parameters that can be other than zero under a cap on bytes.
 
     Every one of these tensors is counted as a mask and its other entries; one that is smaller
     without a mask has none, and takes less.
@@ -138,12 +138,12 @@ def sparse(bits: Fraction, share: Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class _End:
-    """What the later phases will leave of a model.
+    """The model as the later phases will leave it.
 
     Attributes:
         stored: The model as it is now.
         made: The network, in shape.
-        changes: What each phase makes of the size of an entry, in order.
+        changes: Change of the size of an entry by each phase, in order.
     """
 
     stored: Stored
@@ -168,7 +168,7 @@ class _End:
         return container.bound(self.made) - floor(saved)
 
     def entry(self, weight: Weight) -> int:
-        """What an entry will take, in 256ths of a byte."""
+        """Size of an entry at the end, in 256ths of a byte."""
         return ceil(self.bits(weight, self._density(weight)) * UNIT / 8)
 
     def bits(self, weight: Weight, density: Fraction) -> Fraction:

@@ -1,4 +1,4 @@
-"""What has happened so far, as plain data: removals of units, and epochs of training."""
+"""Removals of units and epochs of training so far, as plain data."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def shrink_of(
     difference: float | None,
     tried: Mapping[str, float],
 ) -> Shrink:
-    """What a shrink did, as plain data."""
+    """A shrink, as plain data."""
     return Shrink(
         caps=caps.caps,
         reached={name: getattr(reached, name) for name in caps.caps},

@@ -1,4 +1,4 @@
-"""What makes a run this one and no other, as plain data that is equal in every process."""
+"""The identity of a run, as plain data that is equal in every process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONGEST = 1000
 def identify(
     model: nn.Module, budget: Budget, schedule: Sequence[object], **others: object
 ) -> dict[str, Any]:
-    """What makes a run this one and no other, as plain data.
+    """Everything that tells a run from others, as plain data.
 
     Args:
         model: The original.
@@ -172,7 +172,7 @@ def _module(value: nn.Module, inside: tuple[int, ...]) -> str:
 
 
 def _behaviour(module: nn.Module) -> dict[str, str]:
-    """What one module of a network does and how it is to be trained, by setting."""
+    """The work of one module of a network and its training, by setting."""
     frozen = [n for n, p in module.named_parameters(recurse=False) if not p.requires_grad]
     flags = {"training": str(module.training), "frozen parameters": str(frozen)}
     return {"class": type(module).__qualname__, **flags, **_settings(module, (id(module),))}

@@ -1,4 +1,4 @@
-"""What phases still to come say of a cost: the caps they meet alone, and the file they leave."""
+"""Questions to phases still to come: the caps they meet alone, and the file they leave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EntryBits = Callable[[Weight, Fraction], Fraction]
 
 
 class Later:
-    """What is asked of a phase before its turn; by default it changes nothing.
+    """A phase before its turn; by default it changes nothing.
 
     Attributes:
         lowers: The keys of a budget that it can lower: of params, nonzero, macs and bytes.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compressor.run.training import Training
 
 KEYS = frozenset(field.name for field in fields(Budget))
-"""What a phase can lower: the keys of a budget."""
+"""The keys of a budget, which a phase can lower."""
 
 
 class Phase(Later, ABC):
@@ -35,24 +35,24 @@ class Phase(Later, ABC):
     subclass says what is otherwise than here, by attributes of the class or by properties.
 
     Attributes:
-        length: How many parts it has; a checkpoint is written after each.
-        cuts: Whether it removes units or rows, which is impossible after single filters.
-        leaves_uncut: Whether it leaves a model that cannot be cut any more.
-        trains: Whether it makes steps of an optimiser, given data.
+        length: Number of its parts; a checkpoint is written after each.
+        cuts: It removes units or rows, which is impossible after single filters.
+        leaves_uncut: It leaves a model that cannot be cut any more.
+        trains: It makes steps of an optimiser, given data.
         epochs: Passes over the data, for messages.
         lr: Learning rate that it trains with, and
         weight_decay: the weight decay: an optimiser is made with both before anything is run.
-        trains_dense: Whether it trains the dense network that others learn from.
-        select: Whether it returns the epoch with the best `val`.
-        needs: What it does that cannot be done without data, such as "Int8 chooses scales".
-        final: Whether no weight can change after it.
-        fixed: Whether how much it removes is a matter of its settings alone, and not of the caps.
-        stores_network: Whether it leaves a network of its own, which exists to be stored.
-        makes_zeros: Whether it sets single weights to zero.
-        divides_bytes: Whether it divides the bytes between width, density and bits.
-        rounds_weights: Whether it rounds weights to the bits that were chosen for them.
-        measures_gradients: Whether it measures units by gradients of the loss, given data.
-        undeclared: Whether it does not say what it lowers.
+        trains_dense: It trains the dense network that others learn from.
+        select: It returns the epoch with the best `val`.
+        needs: The part that cannot be done without data, such as "Int8 chooses scales".
+        final: No weight can change after it.
+        fixed: Its settings alone say how much it removes, and not the caps.
+        stores_network: It leaves a network of its own, which exists to be stored.
+        makes_zeros: It sets single weights to zero.
+        divides_bytes: It divides the bytes between width, density and bits.
+        rounds_weights: It rounds weights to the bits that were chosen for them.
+        measures_gradients: It measures units by gradients of the loss, given data.
+        undeclared: It does not say what it lowers.
     """
 
     length: int = 1
@@ -76,7 +76,7 @@ class Phase(Later, ABC):
 
     @property
     def batches_in_train_mode(self) -> float:
-        """How many batches it runs through BatchNorm in train mode, given data."""
+        """Number of batches that it runs through BatchNorm in train mode, given data."""
         return math.inf if self.trains else 0
 
     @abstractmethod
@@ -132,16 +132,16 @@ class Adapted(Phase):
         self.own.redo(session, change)
 
     def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
-        """What its `dry` makes of a network."""
+        """The network that its `dry` makes."""
         return self.own.dry(network, bits) if hasattr(self.own, "dry") else network
 
     def bits_after(self, network: Network) -> EntryBits:
-        """What its `stores` says."""
+        """Those that its `stores` says."""
         has = hasattr(self.own, "stores")
         return self.own.stores(network) if has else super().bits_after(network)
 
     def density_after(self, weight: Weight) -> Fraction:
-        """What its `keeps` says."""
+        """The share that its `keeps` says."""
         return self.own.keeps(weight) if hasattr(self.own, "keeps") else Fraction(1)
 
 
@@ -153,7 +153,7 @@ _SAID = (
 
 
 def is_phase(value: object) -> bool:
-    """Whether something is a phase, or has what one must have."""
+    """True for a phase, and for anything that has what one must have."""
     has = hasattr(value, "length") and callable(getattr(value, "run", None))
     return isinstance(value, Phase) or (has and not isinstance(value, type))
 
@@ -177,10 +177,10 @@ def adapted(value: Any) -> Phase:
 
 
 def as_written(phase: Phase) -> Any:
-    """What stands in the schedule as the caller wrote it."""
+    """The phase as the caller wrote it into the schedule."""
     return phase.own if isinstance(phase, Adapted) else phase
 
 
 def name_of(phase: Phase) -> str:
-    """What a phase is called in messages: its class."""
+    """The name of a phase in messages: its class."""
     return type(as_written(phase)).__name__

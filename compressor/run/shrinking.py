@@ -37,7 +37,7 @@ class Closed:
     """No unit can be removed any more.
 
     Attributes:
-        why: What the model has become.
+        why: The form that the model has taken.
     """
 
     why: str
@@ -54,18 +54,18 @@ class Shrinking:
         example: Its input, batch first.
         keep: Names of layers that lose no channel.
         release: Names of layers that may lose some though not trained.
-        checked: Whether every removal is verified.
+        checked: Every removal is verified.
         masks: Single weights that stay zero, by name of their parameter.
         bits: Bits per weight, by parameter, where quantisation is told them.
-        closed: Why no more units can be removed; None while they can.
+        closed: The reason why no more units can be removed; None while they can.
         unrounded: The model before it became a network of integers; None while it is not.
-        reported: What stays of the original, layer by layer, if it is not `structure`.
+        reported: The part of the original that is left, layer by layer, if not `structure`.
         optimizer: An optimiser over `model`'s parameters that is to follow.
         averages: Averaged copies of `model` that follow, see `average`.
         whole: Graph of the model given.
         before: Its cost.
         dense: Graph of the original.
-        within: What stands before the names of the model given in those of the original.
+        within: Prefix of the original's names before those of the model given.
         graph: Graph of `model` as it is now.
         alive: Numbers of the original's units that are left.
     """
@@ -104,7 +104,7 @@ class Shrinking:
 
     @property
     def structure(self) -> Structure:
-        """What is left of the original."""
+        """The part of the original that is left."""
         keep = np.zeros(self.dense.units, dtype=bool)
         keep[self.alive] = True
         return Structure(self.dense, keep)
@@ -153,10 +153,10 @@ class Shrinking:
         """Go on with another module in the place of `model`; no unit is removed afterwards.
 
         Args:
-            model: What is trained and returned from now on.
-            settled: Why no unit can be removed any more, for the message when one is to be.
-            left: What is left of the original layer by layer, where `structure` does not say it.
-            unrounded: What is rounded to integers, for counting.
+            model: The one that is trained and returned from now on.
+            settled: The reason why no unit can be removed any more, for messages.
+            left: The part of the original that is left, layer by layer, if not `structure`.
+            unrounded: The model that is rounded to integers, for counting.
         """
         self._become(model)
         self.closed = Closed(settled)

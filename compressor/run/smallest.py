@@ -1,4 +1,4 @@
-"""What is asked of a network when its bytes seem too many: the file of its smallest structure.
+"""The file of the smallest structure, for networks whose bytes seem too many.
 
 The bound on a file's length is exact for the network as it is; a description deflates to some bytes
 more or less at other widths. So before a cap on bytes is refused the smallest structure is made and
@@ -33,10 +33,10 @@ def allocated_within(
     floor: int,
     round_to: int,
 ) -> Allocation:
-    """What `choose` says of forms of cost, and where they refuse, of the smallest structure.
+    """The answer of `choose` to forms of cost, and where they refuse, to the smallest structure.
 
     Args:
-        stored: What the file will be made of.
+        stored: The model, its graph, and what decides how long the file will be.
         caps: The final ones.
         costs: Forms of cost; there is something to find out if bytes are among them.
         choose: Called with forms of cost.

@@ -42,14 +42,14 @@ Compiler = Callable[[nn.Module], nn.Module]
 
 
 class Training:
-    """What phases work with.
+    """The model, the data and the epoch loop that phases work with.
 
     Attributes:
         session: The model that shrinks.
         model: The same model, compiled if asked for and as Fabric wraps it; train and run this one.
         log: One entry per epoch.
         best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
-        state: What the phase at hand has to remember between its parts: tensors and plain data, as
+        state: The memory of the phase at hand between its parts: tensors and plain data, as
             `compressor.storage.flatten` takes them. In every checkpoint; empty when a phase begins.
     """
 
@@ -96,7 +96,7 @@ class Training:
         self._set_up()
 
     def snapshot(self) -> dict[str, Any]:
-        """What a run of the same call needs to go on from here: tensors and plain data."""
+        """Everything that the same call needs to go on from here: tensors and plain data."""
         optimizer = self.session.optimizer
         return {
             **self.session.snapshot(),
@@ -107,7 +107,7 @@ class Training:
         }
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
-        """Become what a snapshot says; the arguments are those of `Compression.restore`.
+        """Take over a snapshot; the arguments are those of `Compression.restore`.
 
         Raises:
             ValueError: If it is no snapshot of a run like this one.
@@ -139,10 +139,6 @@ class Training:
     def logged(self, **numbers: float) -> None:
         """Add numbers of a solver (residuals, a penalty) to the log of the epoch at hand."""
         self._numbers |= numbers
-
-    def amend(self, **numbers: float) -> None:
-        """Put what a solver says after an epoch into the epoch's entry of the log."""
-        self.log[-1] = dataclasses.replace(self.log[-1], extra=numbers)
 
     def batches(self, *, whole: bool = False) -> Iterator[Batch]:
         """The batches of one epoch.
@@ -183,9 +179,9 @@ class Training:
 
         Args:
             phase: Name for the log and for errors.
-            number: Which epoch of the phase, from 0.
-            total: How many the phase has.
-            loss: What to minimise.
+            number: Number of the epoch in the phase, from 0.
+            total: Epochs of the phase.
+            loss: The function to minimise.
             rate: Learning-rate factor by the share of the phase that is over.
             after: Called after every step of the optimiser.
 
@@ -341,7 +337,7 @@ class Training:
 
 
 def _number(value: object) -> float:
-    """What the caller's function returned, as a number."""
+    """The value that the caller's function returned, as a number."""
     try:
         if not isinstance(value, str):
             return float(cast("Any", value))

@@ -1,4 +1,4 @@
-"""Which units go next: scores, one or several allocations, and the choice among them."""
+"""The units to remove next: scores, one or several allocations, and the choice among them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def allocated(
 
     Args:
         stored: The model, which is measured and left as it is, its graph, and what becomes of it.
-        choice: How widths are chosen.
-        caps: What is to be reached.
+        choice: Settings.
+        caps: Those to reach now.
         costs: Forms of cost that take the place of the graph's own.
-        final: What is to be reached in the end.
-        data: What the model is measured on, if anything.
+        final: Those to reach in the end.
+        data: Batches that the model is measured on, if there are any.
         loss: By which it is measured.
         fabric: The processes that have to agree.
     """

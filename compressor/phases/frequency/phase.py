@@ -275,7 +275,7 @@ class FrequencyMask(Phase):
         state["best"] = better.tree()
         numbers["calibration loss"] = better.loss
         # What an update says belongs to the epoch before it, which is in the log by now.
-        training.amend(**numbers)
+        training.logged(**numbers)
         if self.settle is not None and self._still(state, chosen) >= self.settle:
             self._remove(training)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,23 @@ from compressor import (
     Train,
     Unstructured,
     fit,
+    trace,
 )
 from compressor.errors import BudgetError
+from compressor.graph.graph import Weight
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import cross_entropy
+from compressor.network import Network, network
 from compressor.phases import Phase
+from compressor.phases.half import halved
+from compressor.run.compression import Compression
 from compressor.run.later import lowers
 from compressor.run.phase import KEYS, adapted
 from compressor.run.training import Training
 from recipes import baselines, dcase2020, dcase2021, dcase2022, dcase_next
 from recipes.run_folder import RunFolder
 from recipes.stages import Stage
-from tests.helpers.tiny import loader, refuses, tiny
+from tests.helpers.tiny import equal, loader, refuses, tiny
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,62 @@ def test_the_base_of_phases_that_lower_nothing() -> None:
     )
     dense = fit(tiny(), budget=Budget(params=10_000), schedule=[Mine()])
     assert dense.report.before == dense.report.after
+
+
+@dataclass(frozen=True)
+class Sixteen:
+    """`Half` as it was written before there was a base class."""
+
+    length = 1
+    lowers = frozenset({"bytes"})
+    settles = frozenset[str]()
+    final = fixed = True
+
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
+        del earlier
+        network(session.model, session.example)
+
+    def dry(self, whole: Network, _: object) -> Network:
+        return halved(whole)
+
+    def stores(self, whole: Network) -> Any:
+        del whole
+        return lambda _, bits: min(bits, Fraction(16))
+
+    def run(self, training: Training, part: int) -> None:
+        del part
+        training.session.record({})
+        self.redo(training.session, {})
+        training.refresh()
+
+    def redo(self, session: Compression, change: Any) -> None:
+        del change
+        session.replace(halved(network(session.model, session.example)), settled="16 bits")
+
+
+def test_phases_that_derive_from_nothing_are_taken_as_they_are(tmp_path: Path) -> None:
+    caps = Budget(bytes=2_500)
+    theirs = fit(tiny(), budget=caps, schedule=[Prune(), Sixteen()], checkpoint=tmp_path)
+    again = fit(tiny(), budget=caps, schedule=[Prune(), Sixteen()], checkpoint=tmp_path)
+    ours = fit(tiny(), budget=caps, schedule=[Prune(), Half()])
+    assert theirs.report.files == ours.report.files == again.report.files
+    assert equal(theirs.model, ours.model)
+    with refuses("Sixteen.* after which no weight can change"):
+        fit(tiny(), budget=caps, schedule=[Sixteen(), Prune()])
+
+
+def test_what_they_leave_of_a_weight_is_counted_on() -> None:
+    class Third(Look):
+        def keeps(self, weight: Weight) -> Fraction:
+            return Fraction(1, 3) if weight.trainable else Fraction(1)
+
+    weight = next(iter(trace(tiny()).weights.values()))
+    assert adapted(Third()).density_after(weight) == Fraction(1, 3)
+    assert adapted(Third()).makes_zeros
+    assert adapted(Look()).density_after(weight) == 1
+    assert adapted(Look()).bits_after(network(tiny(), (torch.zeros(1, 1, 8, 8),)))(
+        weight, Fraction(7)
+    ) == Fraction(7)
 
 
 def recipes() -> dict[str, Callable[[RunFolder], Sequence[Phase]]]:

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from compressor.budget import Budget, required
-from compressor.errors import BudgetError, TraceError, TrainingError
+from compressor.errors import TrainingError
 from compressor.graph.keep import names_of
 from compressor.inputs import randomness
+from compressor.inputs.arguments import (
+    check_directory,
+    check_fabric,
+    check_functions,
+    check_seed,
+)
 from compressor.inputs.batches import Batch, Batches, split
 from compressor.inputs.checks import (
     SINGLE,
@@ -27,35 +33,29 @@ from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
 from compressor.network import Network
-from compressor.phases import FineTune, Phase, Prune, Recalibrate
-from compressor.phases.arguments import (
-    check_directory,
-    check_fabric,
-    check_functions,
-    check_given,
-    check_optimizer,
-    check_seed,
-    check_trainable,
-    differentiates,
-    measures,
-    normalises,
-    phases_of,
-)
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
-from compressor.phases.unstructured import Unstructured
-from compressor.reports.report import Epoch
+from compressor.phases.prune import Prune
+from compressor.phases.schedule import (
+    check_optimizer,
+    check_reachable,
+    check_trainable,
+    phases_of,
+)
+from compressor.phases.train import FineTune, Recalibrate
+from compressor.reports.certificate import certified
 from compressor.reports.result import Result
-from compressor.run import contract
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
-from compressor.run.file_size import bound, most_alive, most_bytes
+from compressor.run.compression import Compression
+from compressor.run.history import Epoch
 from compressor.run.identity import first_digest, identify
 from compressor.run.optimizers import OptimizerFactory, adamw
+from compressor.run.phase import Phase, as_written, name_of
 from compressor.run.progress import Bar
 from compressor.run.training import Compiler, Training, Validation
-from compressor.session import Session
+from compressor.run.unfinished import check_given
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -176,11 +176,11 @@ def fit(
             _check(model, batches, task, phases)
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
-        session = Session(
-            model, budget=budget, example=example, prune=None, data=batches and batches.whole,
+        session = Compression(
+            model, budget=budget, example=example, data=batches and batches.whole,
             loss=task, keep=keep, release=release, verify=verify, fabric=fabric,
         )  # fmt: skip
-        _check_reachable(session, phases)
+        check_reachable(session, phases)
         training = Training(
             session, batches, val=judge, optimizer=optimizer, fabric=fabric, compiler=compiler,
             bar=bar, on_epoch=on_epoch if first else None,
@@ -192,7 +192,7 @@ def fit(
             identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)
-        return session.finish(training.log)
+        return certified(session, training.log)
 
 
 def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
@@ -208,15 +208,13 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
     """Every part of every phase from where the checkpoint is, with a checkpoint after each."""
     first, part = (0, 0) if checkpoint is None else checkpoint.resume(training, phases)
     for number, phase in enumerate(phases[first:], start=first):
-        training.session.phase, training.session.later = number, phases[number + 1 :]
-        if part == 0:
-            training.state = {}
+        training.begin(number, phases[number + 1 :], part=part)
         for step in range(part, phase.length):
             try:
                 phase.run(training, step)
             except ValueError as error:
                 if too_few(error):
-                    raise TrainingError(f"{type(phase).__name__}: {SINGLE}") from error
+                    raise TrainingError(f"{name_of(phase)}: {SINGLE}") from error
                 raise
             if checkpoint is not None:
                 checkpoint.save(training, number, step + 1)
@@ -224,7 +222,7 @@ def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | N
     _put_modes_back(training.session)
 
 
-def _put_modes_back(session: Session) -> None:
+def _put_modes_back(session: Compression) -> None:
     """Give the result the modes of the model given; one that is data has nothing left to train."""
     if isinstance(session.model, Network):
         session.model.eval()
@@ -251,109 +249,20 @@ def _judge(
 def _check(model: nn.Module, batches: Batches, loss: Loss, phases: Sequence[Phase]) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
     batch = first_batch(batches)
+    measured = any(phase.measures_gradients for phase in phases)
     if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)
     else:
-        check_loss(model, batch, loss, differentiable=any(map(differentiates, phases)))
-    if any(map(measures, phases)):
+        differentiable = measured or any(phase.trains for phase in phases)
+        check_loss(model, batch, loss, differentiable=differentiable)
+    if measured:
         next(split(batch, 1), None)  # fails where batches cannot be cut
-    most = max(map(normalises, phases), default=0)
+    most = max((phase.batches_in_train_mode for phase in phases), default=0)
     check_single(model, batches, batch, loss, most)
 
 
-def _check_reachable(session: Session, phases: Sequence[Phase]) -> None:
-    """Find out before any training that the budget cannot be met at the end of it."""
-    _check_storable(session, phases)
-    for number, phase in enumerate(phases):
-        session.later = phases[number + 1 :]
-        contract.check(phase, session, phases[:number])
-    _check_fixed(session, phases)
-    able = contract.NOTHING.union(*map(contract.lowers, phases))
-    over = [name for name in session.budget.excess(session.cost) if name not in able]
-    if over:
-        raise BudgetError(_unable(session, phases, over))
-
-
-def _check_storable(session: Session, phases: Sequence[Phase]) -> None:
-    """Find out that what a schedule leaves cannot be written to a file, where one is wanted.
-
-    One is wanted where it has a cap, and where a phase leaves a network of its own, which exists
-    to be stored. A model that is no network at all is another matter: under a cap its stored
-    parameters are counted (`Session.fileless`), and phases that need a network say so.
-    """
-    rounding = [phase for phase in phases if hasattr(phase, "dry")]
-    if session.budget.bytes is None and not rounding:
-        return
-    try:
-        bound(session, phases)
-    except TraceError:
-        return
-    except ValueError as error:
-        asked = f"{type(rounding[-1]).__name__}()" if rounding else f"{session.budget}"
-        raise ValueError(
-            f"{asked} was asked of a {type(session.given).__name__} of which no file can be "
-            f"written: {error}"
-        ) from error
-
-
-def _check_fixed(session: Session, phases: Sequence[Phase]) -> None:
-    """Find out that phases which remove a fixed amount do not remove enough of it."""
-    session.later = phases
-    for name, cap in session.budget.caps.items():
-        solvers = [p for p in phases if name in contract.lowers(p)]
-        if name not in ("bytes", "nonzero") or not solvers:
-            continue
-        if not all(getattr(phase, "fixed", False) for phase in solvers):
-            continue
-        reached = most_bytes(session) if name == "bytes" else most_alive(session, phases)
-        if reached is not None and reached > cap:
-            amounts = [p for p in solvers if isinstance(p, Unstructured) and p.amount is not None]
-            other = ", or give Unstructured no amount" if amounts else ""
-            raise BudgetError(
-                f"{name} <= {cap:,} was asked of a {type(session.given).__name__}, and "
-                f"{_names(solvers)} can leave up to {reached:,}: put Prune() before "
-                f"{_names(solvers[:1])}{other}"
-            )
-
-
-def _unable(session: Session, phases: Sequence[Phase], over: Sequence[str]) -> str:
-    """Why a schedule cannot meet some caps, and what could."""
-    asked = (
-        f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
-    )
-    solvers = [phase for phase in phases if contract.lowers(phase)]
-    if not solvers:
-        why = "and no phase of the schedule removes anything: put Prune() into it"
-    else:
-        zeros = " (zeros count)" if "params" in over else ""
-        caps = " and ".join(over)
-        why = (
-            f"and {_names(solvers)} cannot lower {caps}{zeros}: put Prune() before "
-            f"{_names(solvers[:1])}"
-        )
-    return asked + why + _undeclared(phases, over)
-
-
-def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
-    """What is said of phases that do not say what they lower; nothing where all do."""
-    names = dict.fromkeys(type(phase).__name__ for phase in phases if contract.silent(phase))
-    if not names:
-        return ""
-    keys = ", ".join(map(repr, over))
-    return (
-        f". {', '.join(names)} {'says' if len(names) == 1 else 'say'} nothing of what is lowered, "
-        f"so nothing is counted on: a phase that does lower it has to say lowers = "
-        f"frozenset({{{keys}}})"
-    )
-
-
-def _names(phases: Sequence[Phase]) -> str:
-    """Phases by the names of their kinds, each once."""
-    return ", ".join(dict.fromkeys(type(phase).__name__ for phase in phases))
-
-
 def _identity(
-    session: Session,
+    session: Compression,
     phases: Sequence[Phase],
     batches: Batches | None,
     val: Validation | None,
@@ -363,7 +272,7 @@ def _identity(
     return identify(
         session.original,
         session.budget,
-        phases,
+        [as_written(phase) for phase in phases],
         example=[tuple(x.shape) for x in session.example],
         batches=None if batches is None else batches.length,
         val=val.length if judges else val,

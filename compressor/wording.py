@@ -13,6 +13,9 @@ from torch import Tensor
 LONGEST = 60
 """Characters of a text, number or small value that a message shows."""
 
+MOST = 3
+"""Differences of one kind that an error names."""
+
 _SHOWN = 4
 """Items of a container that are named."""
 
@@ -53,6 +56,12 @@ def kind(value: object, depth: int = 0) -> str:
 def line(error: BaseException) -> str:
     """The first line of what an error says; empty where it says nothing."""
     return next(iter(str(error).strip().splitlines()), "")
+
+
+def first_few(texts: list[str], what: str) -> list[str]:
+    """The first few of several texts, and how many more there are."""
+    more = [f"{len(texts) - MOST} {what}"] if len(texts) > MOST else []
+    return texts[:MOST] + more
 
 
 def _a(value: object) -> str:

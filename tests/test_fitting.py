@@ -248,14 +248,6 @@ def test_importance_is_an_argument() -> None:
 # --- the pieces of training ---
 
 
-def test_the_penalty_of_a_session_is_part_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    schedule = [Prune(), FineTune(epochs=1)]
-    plain = fit(tiny(), loader(), budget=CAPS, schedule=schedule).report.log[0].loss
-    monkeypatch.setattr(compressor.Session, "penalty", lambda _: torch.tensor(5.0))
-    more = fit(tiny(), loader(), budget=CAPS, schedule=schedule).report.log[0].loss
-    assert more == pytest.approx(plain + 5)
-
-
 def test_recalibration_is_the_plain_average_and_leaves_the_rest() -> None:
     model = tiny(dropout=0.5)
     model.norm.momentum = 0.3

@@ -20,10 +20,11 @@ from compressor.graph.structure import Structure
 from compressor.network import to_network
 from compressor.network.file.container import pack
 from compressor.phases import Prune
-from compressor.run.descent import embed, on_the_way
+from compressor.run.cap_schedule import on_the_way
 from compressor.run.optimizers import follow
 from compressor.session import Session
 from compressor.surgery.cutting import Cut, cut
+from compressor.surgery.embedding import embed
 from tests.helpers.tiny import Tied, TwoInputs, equal, loader, scenes, tiny
 
 CAPS = Budget(params=500, macs="25k")
@@ -185,7 +186,7 @@ def test_embedding_is_undone_by_cutting() -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_wrong_cut_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of one layer shuffled while cutting: shapes and costs are right, outputs are not."""
-    from compressor import session as module  # noqa: PLC0415
+    from compressor.run import shrinking as module  # noqa: PLC0415
 
     session = Session(tiny(), budget=CAPS, prune=Prune(steps=steps), every=1)
     for _ in range(steps - 1):

@@ -26,7 +26,6 @@ from compressor import Budget, FineTune, Half, Int8, Joint, Prune, Recalibrate, 
 from compressor.inputs.copies import private_copy
 from compressor.network.file import container
 from compressor.phases import Phase
-from compressor.run.contract import Plain
 from compressor.run.training import Training
 from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy
@@ -36,7 +35,7 @@ RECORDS = Path(__file__).with_suffix(".jsonl")
 
 
 @dataclass(frozen=True)
-class Look(Plain):
+class Look(Phase):
     """A phase that changes nothing, and keeps the network as it is at this point."""
 
     seen: list[nn.Module] = field(default_factory=list[nn.Module], compare=False)

@@ -112,3 +112,22 @@ def restrict(structure: Structure) -> Graph:
         activations={},
         program=None,
     )
+
+
+def check_same_axes(name: str, before: Graph, after: Graph) -> None:
+    """Check that a change of the input left the axes of channels as they were.
+
+    Args:
+        name: Of the model, for the message.
+        before: Its graph.
+        after: That of the changed one.
+
+    Raises:
+        ValueError: If it did not.
+    """
+    if [axis.size for axis in before.axes] != [axis.size for axis in after.axes]:
+        raise ValueError(
+            f"a change of the input makes another network of the {name}: its {len(before.axes)} "
+            f"axes of channels become {len(after.axes)}, of {after.units:,} instead of "
+            f"{before.units:,} units. Change the input before compressing"
+        )

@@ -168,3 +168,13 @@ class Distill:
         wanted = functional.log_softmax(target / self.temperature, dim=1)
         each = functional.kl_div(soft, wanted, reduction="none", log_target=True).sum(1)
         return each.mean() * self.temperature**2
+
+
+def check_distill(owner: str, distill: object) -> None:
+    """Check that the setting `distill` of a phase is what it should be.
+
+    Raises:
+        ValueError: If it is neither None nor a `Distill`.
+    """
+    if distill is not None and not isinstance(distill, Distill):
+        raise ValueError(f"{owner}(distill={brief(distill)}): must be Distill(), or None")

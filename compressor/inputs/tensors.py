@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from compressor.wording import first_few
+
 
 def leaves(value: Any) -> Iterator[Any]:
     """Everything in nested tuples, lists and dictionaries, in order."""
@@ -47,3 +49,17 @@ def fill(model: nn.Module, values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in all_tensors(model).items():
             tensor.copy_(values[name])
+
+
+def check_tensors(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Check that tensors are those of a model: copying would spread a smaller one without a word.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    own = {name: (t.shape, t.dtype) for name, t in all_tensors(model).items()}
+    found = {name: (t.shape, t.dtype) for name, t in values.items()}
+    if own != found:
+        wrong = [name for name in own | found if own.get(name) != found.get(name)]
+        named = ", ".join(first_few(wrong, "more"))
+        raise ValueError(f"{named}: other tensors than the model's")

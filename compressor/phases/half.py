@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight, to_network
 from compressor.network.steps import mapped
+from compressor.run.later import EntryBits
+from compressor.run.phase import Phase
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
-    from compressor.run.file_size import Stored
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 SETTLED = "its weights are stored in 16 bits by Half(), which must be the last phase"
 
 
 @dataclass(frozen=True)
-class Half:
+class Half(Phase):
     """Store parameters and running statistics as 16-bit floating point numbers.
 
     The 2020 report (section 3.3) and the 2021 one (section 2.3, for all that is no convolution)
@@ -33,11 +33,9 @@ class Half:
     """
 
     lowers = frozenset({"bytes"})
-    settles = frozenset[str]()
-    final = fixed = True
-    length = 1
+    final = fixed = stores_network = True
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether the model can be written as a network at all.
 
         Raises:
@@ -46,11 +44,11 @@ class Half:
         del earlier
         to_network(session.model, session.example)
 
-    def dry(self, whole: Network, session: Session) -> Network:  # noqa: ARG002
+    def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:  # noqa: ARG002
         """The same network on weights of 16 bits."""
-        return halved(whole)
+        return halved(network)
 
-    def stores(self, whole: Network) -> Stored:  # noqa: ARG002
+    def bits_after(self, network: Network) -> EntryBits:  # noqa: ARG002
         """Two bytes, or fewer."""
         return lambda _, bits: min(bits, Fraction(16))
 
@@ -61,7 +59,7 @@ class Half:
         self.redo(training.session, {})
         training.refresh()
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Round the weights."""
         del change
         session.replace(halved(to_network(session.model, session.example)), settled=SETTLED)

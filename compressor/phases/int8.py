@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -18,30 +18,30 @@ from compressor.inputs.checks import check_loss
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.finite import is_finite, not_finite, on
 from compressor.inputs.labels import all_ignored
-from compressor.inputs.losses import Distill, Loss
+from compressor.inputs.losses import Distill, Loss, check_distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.network import Network, to_network
 from compressor.network.integer import IntConv, IntLinear
-from compressor.phases import FineTune
+from compressor.phases.train import FineTune
 from compressor.quantization.conversion import convert
 from compressor.quantization.layers import ActivationQuantiser, Mode
 from compressor.quantization.preparation import calibrate, grids, prepare, set_grids
 from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
 from compressor.quantization.signs import never_negative
+from compressor.run.later import EntryBits
+from compressor.run.phase import Phase
 from compressor.wording import brief
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
-    from compressor.run.file_size import Stored
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 SETTLED = "it trains for int8, which must be the last phase"
 
 
 @dataclass(frozen=True)
-class Int8:
+class Int8(Phase):
     """Quantisation-aware training, then conversion to integers; nothing can follow.
 
     The model becomes a `compressor.network.Network`. First quantisers are put into it and their
@@ -99,8 +99,7 @@ class Int8:
     select: bool = False
 
     lowers = frozenset({"bytes"})
-    settles = frozenset[str]()
-    final = fixed = True
+    final = fixed = stores_network = rounds_weights = True
     needs = "Int8 chooses scales"
 
     def __post_init__(self) -> None:
@@ -113,8 +112,7 @@ class Int8:
         check_whole("Int8", 1, batches=self.batches)
         numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
         check_number("Int8", **numbers)
-        if self.distill is not None and not isinstance(self.distill, Distill):
-            raise ValueError(f"Int8(distill={brief(self.distill)}): must be Distill(), or None")
+        check_distill("Int8", self.distill)
         if not isinstance(self.preset, Preset):
             raise ValueError(
                 f"Int8(preset={brief(self.preset)}): must be compressor.quantization.presets.ORT, "
@@ -123,7 +121,7 @@ class Int8:
 
     @property
     def trains(self) -> bool:
-        """Whether there are steps of an optimiser."""
+        """True with epochs."""
         return self.epochs > 0
 
     @property
@@ -131,7 +129,7 @@ class Int8:
         """Quantisers put in, the epochs, and the conversion."""
         return self.epochs + 2
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether the model can be written as a network and has anything to round.
 
         Raises:
@@ -150,8 +148,7 @@ class Int8:
         session = training.session
         if part == 0:
             inputs = _inputs(training, self.batches)
-            session.unrounded = session.model
-            session.replace(self._prepared(session), settled=SETTLED)
+            self._prepare(session)
             calibrate(cast("Network", session.model), inputs)
             session.record({"grids": grids(session.model)})
             training.refresh()
@@ -162,31 +159,30 @@ class Int8:
             session.record({"large": _large(session.model)})
             training.refresh()
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Put quantisers in, or convert; values are filled in by the checkpoint."""
         if "grids" in change:
-            session.unrounded = session.model
-            session.replace(self._prepared(session), settled=SETTLED)
+            self._prepare(session)
             set_grids(session.model, change["grids"])
         else:
             self._convert(session)
             for name, large in change["large"].items():
                 cast("IntConv", session.model.get_submodule(name)).large = large
 
-    def dry(self, whole: Network, session: Session) -> Network:
+    def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
-        prepared = prepare(whole, self.preset, fold_bands=self.fold_bands, bits=session.bits)
+        prepared = prepare(network, self.preset, fold_bands=self.fold_bands, bits=bits)
         for step in prepared.steps:
-            called = prepared.called(step)
+            called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
             if isinstance(called, ActivationQuantiser):
                 positive = never_negative(prepared, step.args[0])
                 called.grid = self.preset.unsigned if positive else self.preset.signed
                 called.mode = Mode.FAKE
         return convert(prepared)
 
-    def stores(self, whole: Network) -> Stored:
+    def bits_after(self, network: Network) -> EntryBits:
         """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""
-        rounded = rounded_weights(whole)
+        rounded = rounded_weights(network)
 
         def bits(weight: Weight, before: Fraction) -> Fraction:
             if weight.name in rounded:
@@ -199,7 +195,11 @@ class Int8:
         """Factor of the learning rate when the share `over` of the epochs is done."""
         return FineTune(epochs=max(self.epochs, 1), warmup=self.warmup).rate(over)
 
-    def _prepared(self, session: Session) -> Network:
+    def _prepare(self, session: Compression) -> None:
+        model = session.model
+        session.replace(self._prepared(session), settled=SETTLED, unrounded=model)
+
+    def _prepared(self, session: Compression) -> Network:
         whole = to_network(session.model, session.example)
         return prepare(
             whole,
@@ -221,12 +221,12 @@ class Int8:
             if number == self.epochs - 1:
                 training.recall_best()
 
-    def _convert(self, session: Session) -> None:
+    def _convert(self, session: Compression) -> None:
         session.replace(convert(cast("Network", session.model)), settled="it is made of integers")
 
 
 def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
-    """What the loss calls the model with on some batches."""
+    """The inputs that the loss calls the model with on some batches."""
     session = training.session
     found = _calls(session.model, session.loss, islice(training.batches(whole=True), batches))
     _check_shapes(session, found)
@@ -234,7 +234,7 @@ def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
 
 
 def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple[Tensor, ...]]:
-    """What the loss calls a model with, in eval mode.
+    """The inputs that the loss calls a model with, in eval mode.
 
     Raises:
         TrainingError: If the loss is not finite; names the batch and the layer.
@@ -263,7 +263,7 @@ def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple
     return seen
 
 
-def _check_loss(session: Session, prepared: Network, batch: Batch) -> None:
+def _check_loss(session: Compression, prepared: Network, batch: Batch) -> None:
     """Check that the loss works with a network in the place of the model.
 
     Raises:
@@ -280,7 +280,7 @@ def _check_loss(session: Session, prepared: Network, batch: Batch) -> None:
         ) from error
 
 
-def _check_shapes(session: Session, calls: Sequence[tuple[Tensor, ...]]) -> None:
+def _check_shapes(session: Compression, calls: Sequence[tuple[Tensor, ...]]) -> None:
     """Check that the data are as large as the example: integers are made for one size.
 
     Raises:
@@ -297,6 +297,6 @@ def _check_shapes(session: Session, calls: Sequence[tuple[Tensor, ...]]) -> None
 
 
 def _large(whole: nn.Module) -> dict[str, bool]:
-    """Which layers of integers add up in double precision, which no tensor says."""
+    """Layers of integers that add up in double precision, which no tensor says."""
     named = whole.named_modules()
     return {name: m.large for name, m in named if isinstance(m, (IntConv, IntLinear))}

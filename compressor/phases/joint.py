@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from compressor.allocation import Allocation, LogRetention, Objective, PowerMean
 from compressor.allocation.candidates import MARGIN
 from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
 from compressor.allocation.knapsack import choose_options
-from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure, restrict
@@ -29,21 +28,21 @@ from compressor.network import to_network
 from compressor.quantization.rounded import rounded_weights
 from compressor.run.calibration import calibration_loss
 from compressor.run.file_size import UNIT, Footprint, footprint
+from compressor.run.phase import Phase
 from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masks import largest
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 WAYS: tuple[tuple[str, Objective], ...] = (("uniform", LogRetention()), ("dual", PowerMean(1)))
-"""How widths are chosen for every number of bits; see `compressor.allocation.candidates`."""
+"""Choices of widths for every number of bits; see `compressor.allocation.candidates`."""
 
 
 @dataclass(frozen=True)
-class Joint:
+class Joint(Phase):
     """Choose width, density and bits together; `Int8` has to end the schedule.
 
     A byte can be spent on more channels, on more weights of a channel, or on more bits of a weight.
@@ -58,7 +57,7 @@ class Joint:
 
     Attributes:
         averages: Bits that a weight may take on average, mask included.
-        codes: What every tensor is offered.
+        codes: Densities and bits that every tensor is offered.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
         batches: Most batches that importance and losses are measured on.
@@ -73,9 +72,7 @@ class Joint:
     clips: int = 4
 
     lowers = frozenset({"params", "nonzero", "macs", "bytes"})
-    settles = frozenset[str]()
-    cuts = True
-    length = 1
+    cuts = divides_bytes = True
     needs = "Joint measures the loss of every mix"
 
     def __post_init__(self) -> None:
@@ -96,7 +93,7 @@ class Joint:
         if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
             raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether there is a cap on bytes that can be met.
 
         Nobody after `Joint` may make zeros (`compressor.phases.order` sees to that): it counts
@@ -107,15 +104,15 @@ class Joint:
             BudgetError: If there is none, or no structure meets the caps.
         """
         del earlier
-        if session.due is None or session.due.bytes is None:
+        if session.nothing_due or session.caps_due.bytes is None:
             raise BudgetError(
                 f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
                 "Budget(bytes='64KiB'), or use Prune()"
             )
         weights = coded_weights(session.model, rounded_later(session))
-        least = priced(footprint(session, session.later), weights, min(self.averages))
+        least = priced(footprint(session.stored), weights, min(self.averages))
         allocate(
-            session.graph, np.ones(session.graph.units), session.due, method="uniform",
+            session.graph, np.ones(session.graph.units), session.caps_due, method="uniform",
             floor=self.floor, round_to=self.round_to, costs={"bytes": least.form(session.graph)},
         )  # fmt: skip
 
@@ -134,21 +131,18 @@ class Joint:
         self._encode(session, sensitivity)
         training.refresh()
 
-    def redo(self, session: Session, change: Any) -> None:
-        """Nothing: a checkpoint holds units, masks and bits."""
-
-    def _encode(self, session: Session, sensitivity: Mapping[str, Tensor]) -> None:
+    def _encode(self, session: Compression, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""
         weights = coded_weights(session.model, rounded_later(session))
-        cap, left = cast("int", session.budget.bytes), footprint(session, session.later)
+        cap, left = cast("int", session.budget.bytes), footprint(session.stored)
         room = _room(left, weights, session.graph, session.graph.sizes, cap)
         codes = _codes(self, weights, session.graph, sensitivity, room)
         for name, code in codes.items():
             if code.density < 1:
                 session.masks[name] = _live(weights[name], code)
-            if code.bits < max(BITS):
-                session.bits[name] = code.bits
-        session.masks.hold(session.model)
+        few = {name: code.bits for name, code in codes.items() if code.bits < max(BITS)}
+        session.choose_bits(few)
+        session.hold()
 
 
 @dataclass(frozen=True)
@@ -169,16 +163,16 @@ class Mix:
 class _Measured:
     """Everything that is measured once, and the mixes made of it."""
 
-    def __init__(self, joint: Joint, session: Session, batches: Sequence[Batch]) -> None:
+    def __init__(self, joint: Joint, session: Compression, batches: Sequence[Batch]) -> None:
         self.joint, self.session, self.batches = joint, session, batches
-        self.caps = cast("Budget", session.due)
+        self.caps = session.caps_due
         self.names = rounded_later(session)
         self.weights = coded_weights(session.model, self.names)
         found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
-        self.scores = agreed(session, fisher(session.graph, tensors, found))
+        self.scores = agreed(session.fabric, fisher(session.graph, tensors, found))
         self._fisher = fisher_diagonal(self.weights, found)
-        self._footprint = footprint(session, session.later)
+        self._footprint = footprint(session.stored)
 
     def mixes(self) -> list[Mix]:
         """All that fit the caps: with many bits to a weight none may.
@@ -216,7 +210,7 @@ class _Measured:
                 weights[name].copy_(coded(weights[name], code, _out_dim(left, name)))
         loss = np.array(calibration_loss(small, self.batches, session.loss))
         named = replace(allocation, method=f"{bits:g} bits, {allocation.method}")
-        return Mix(named, form, float(agreed(session, loss)))
+        return Mix(named, form, float(agreed(session.fabric, loss)))
 
     def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
         """Mean squared gradients of the weights that a structure keeps."""
@@ -227,7 +221,7 @@ class _Measured:
         return coded_weights(small, self.names)
 
 
-def rounded_later(session: Session) -> frozenset[str]:
+def rounded_later(session: Compression) -> frozenset[str]:
     """Names of the weights that `Int8` will round, and that may be offered fewer bits."""
     return frozenset(rounded_weights(to_network(session.model, session.example)))
 
@@ -277,5 +271,5 @@ def _out_dim(graph: Graph, name: str) -> int:
 
 
 def _live(weight: Tensor, code: Code) -> Tensor:
-    """Which weights a code keeps: the largest."""
+    """The weights that a code keeps: the largest."""
     return largest(weight.abs(), code.kept(weight.numel())).cpu()

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-from compressor.phases import FineTune, Phase, Train
-from compressor.phases.filters import FilterPruning
 from compressor.phases.int8 import Int8
-from compressor.phases.joint import Joint
-from compressor.run import contract
+from compressor.phases.train import FineTune
+from compressor.run.phase import Phase, name_of
 
 Schedule = tuple[Phase, ...]
 
 Rule = Callable[[Schedule], tuple[str, Schedule] | None]
-"""What is wrong with a schedule and the schedule without that fault; None if nothing is."""
+"""The fault of a schedule and the schedule without it; None if it has none."""
 
 
 def check_order(phases: Sequence[Phase]) -> None:
@@ -32,7 +30,7 @@ def check_order(phases: Sequence[Phase]) -> None:
     found = broken(given)
     if found is not None:
         wrong, _ = found
-        right = ", ".join(type(phase).__name__ for phase in mended(given))
+        right = ", ".join(name_of(phase) for phase in mended(given))
         raise ValueError(f"{wrong}. In order, with your settings: {right}")
 
 
@@ -50,10 +48,10 @@ def mended(phases: Schedule) -> Schedule:
 
 def _one_end(phases: Schedule) -> tuple[str, Schedule] | None:
     """Only one phase can fix every weight."""
-    ends = [n for n, phase in enumerate(phases) if contract.final(phase)]
+    ends = [n for n, phase in enumerate(phases) if phase.final]
     if len(ends) < 2:
         return None
-    kept = next((n for n in ends if isinstance(phases[n], Int8)), ends[-1])
+    kept = next((n for n in ends if phases[n].rounds_weights), ends[-1])
     wrong = (
         f"the schedule has {' and '.join(_name(phases[n]) for n in ends)}, after each of which no "
         "weight can change, so that only one of them can be in it, at the end: leave the others out"
@@ -64,7 +62,7 @@ def _one_end(phases: Schedule) -> tuple[str, Schedule] | None:
 def _end_last(phases: Schedule) -> tuple[str, Schedule] | None:
     """Nothing comes after a phase that fixes every weight."""
     for number, phase in enumerate(phases[:-1]):
-        if contract.final(phase):
+        if phase.final:
             following = _name(phases[number + 1])
             wrong = (
                 f"schedule[{number}] is {_name(phase)}, after which no weight can change, and "
@@ -76,10 +74,10 @@ def _end_last(phases: Schedule) -> tuple[str, Schedule] | None:
 
 def _train_first(phases: Schedule) -> tuple[str, Schedule] | None:
     """The dense network is trained before anything else, once."""
-    late = next((n for n, phase in enumerate(phases) if n and isinstance(phase, Train)), 0)
+    late = next((n for n, phase in enumerate(phases) if n and phase.trains_dense), 0)
     if not late:
         return None
-    train, twice = phases[late], isinstance(phases[0], Train)
+    train, twice = phases[late], phases[0].trains_dense
     moved = (train, *_without(phases, [late]))
     again = (*phases[:late], _tuned(train), *phases[late + 1 :])
     return (
@@ -92,7 +90,7 @@ def _train_first(phases: Schedule) -> tuple[str, Schedule] | None:
 
 def _joint_once(phases: Schedule) -> tuple[str, Schedule] | None:
     """The bytes are divided once."""
-    joints = [n for n, phase in enumerate(phases) if isinstance(phase, Joint)]
+    joints = [n for n, phase in enumerate(phases) if phase.divides_bytes]
     if len(joints) < 2:
         return None
     return (
@@ -103,8 +101,8 @@ def _joint_once(phases: Schedule) -> tuple[str, Schedule] | None:
 
 def _zeros_before_joint(phases: Schedule) -> tuple[str, Schedule] | None:
     """Nobody after `Joint` makes zeros whose bytes it has spent."""
-    joint = next((n for n, phase in enumerate(phases) if isinstance(phase, Joint)), len(phases))
-    late = [n for n in range(joint, len(phases)) if hasattr(phases[n], "keeps")]
+    joint = next((n for n, phase in enumerate(phases) if phase.divides_bytes), len(phases))
+    late = [n for n in range(joint, len(phases)) if phases[n].makes_zeros]
     if not late:
         return None
     wrong = (
@@ -116,10 +114,10 @@ def _zeros_before_joint(phases: Schedule) -> tuple[str, Schedule] | None:
 
 def _joint_rounds(phases: Schedule) -> tuple[str, Schedule] | None:
     """Bits are chosen for a phase that rounds to them."""
-    kinds = {type(phase) for phase in phases}
-    if Joint not in kinds or Int8 in kinds:
+    divided = any(phase.divides_bytes for phase in phases)
+    if not divided or any(phase.rounds_weights for phase in phases):
         return None
-    others = [n for n, phase in enumerate(phases) if contract.final(phase)]
+    others = [n for n, phase in enumerate(phases) if phase.final]
     place = (
         f"put it in the place of {_name(phases[others[0]])}"
         if others
@@ -133,8 +131,8 @@ def _joint_rounds(phases: Schedule) -> tuple[str, Schedule] | None:
 
 def _filters_last(phases: Schedule) -> tuple[str, Schedule] | None:
     """Nothing is cut after single filters."""
-    first = next((n for n, phase in enumerate(phases) if _leaves_uncut(phase)), len(phases))
-    late = [n for n in range(first + 1, len(phases)) if getattr(phases[n], "cuts", False)]
+    first = next((n for n, phase in enumerate(phases) if phase.leaves_uncut), len(phases))
+    late = [n for n in range(first + 1, len(phases)) if phases[n].cuts]
     if not late:
         return None
     following = phases[late[0]]
@@ -143,7 +141,7 @@ def _filters_last(phases: Schedule) -> tuple[str, Schedule] | None:
         "layers narrower than the channels between them, so that nothing else can be cut, "
         "neither channels nor rows: "
     )
-    if _leaves_uncut(following):
+    if following.leaves_uncut:
         return f"{cut}leave one of the two out", _without(phases, [late[0]])
     rest = _without(phases, [late[0]])
     return (
@@ -168,10 +166,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _leaves_uncut(phase: Phase) -> bool:
-    return isinstance(phase, FilterPruning)
-
-
 def _tuned(train: Phase) -> FineTune:
     """A fine-tune with the settings of a training of the dense network."""
     return FineTune(**{field.name: getattr(train, field.name) for field in fields(FineTune)})
@@ -182,4 +176,4 @@ def _without(phases: Schedule, numbers: Sequence[int]) -> Schedule:
 
 
 def _name(phase: Phase) -> str:
-    return f"{type(phase).__name__}()"
+    return f"{name_of(phase)}()"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +15,20 @@ from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or 
 from compressor.errors import BudgetError
 from compressor.graph.graph import Weight
 from compressor.inputs.losses import Distill
-from compressor.inputs.settings import check_number, check_whole
-from compressor.phases import Phase, constant
-from compressor.run import contract
+from compressor.inputs.settings import check_number
+from compressor.phases.gradual import Gradual
 from compressor.run.file_size import affordable
+from compressor.run.later import NOTHING, lowers
+from compressor.run.phase import Phase
 from compressor.surgery.masks import Masks, largest
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 
 @dataclass(frozen=True)
-class Unstructured:
+class Unstructured(Gradual):
     """Set the smallest weights of all convolutions to zero, at once or gradually.
 
     Nothing becomes smaller in memory, and no MAC is saved on ordinary hardware: what falls is the
@@ -43,7 +44,7 @@ class Unstructured:
         amount: Share of the weights to remove, of all that `over` names, those that are zero
             already included; None for as few as the budget's caps on `nonzero` and `bytes` ask.
         per_layer: Remove the same share of every tensor, instead of the smallest of all.
-        steps: How often weights are removed on the way to the amount.
+        steps: Number of removals on the way to the amount.
         epochs: Epochs of training after every removal but the last.
         lr: Learning rate of those epochs.
         weight_decay: Weight decay of those epochs, on filters alone.
@@ -67,9 +68,7 @@ class Unstructured:
         Raises:
             ValueError: If a number is out of range, or anything is of the wrong kind.
         """
-        check_whole("Unstructured", 1, steps=self.steps)
-        check_whole("Unstructured", epochs=self.epochs)
-        check_number("Unstructured", lr=self.lr, weight_decay=self.weight_decay)
+        self.check_steps()
         if self.amount is not None:
             check_number("Unstructured", amount=self.amount)
             if self.amount >= 1:
@@ -83,17 +82,15 @@ class Unstructured:
                 "(torch.nn.Conv2d, torch.nn.Linear)"
             )
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """Non-zero parameters, and the bytes of a file that stores no zeros."""
-        return frozenset({"nonzero", "bytes"})
+    lowers = frozenset({"nonzero", "bytes"})
+    makes_zeros = True
 
     @property
     def settles(self) -> frozenset[str]:
-        """What solvers before it can leave to it."""
-        return self.lowers if self.amount is None else frozenset()
+        """The caps that solvers before it can leave to it."""
+        return self.lowers if self.amount is None else NOTHING
 
-    def keeps(self, weight: Weight) -> Fraction:
+    def density_after(self, weight: Weight) -> Fraction:
         """The share that is left of a filter; a bound on a file's length counts on it."""
         every = self.over == (_ConvNd,)  # of which kind a weight is read, is not known here
         pruned = self.amount is not None and every and len(weight.dims) > 2
@@ -101,35 +98,10 @@ class Unstructured:
 
     @property
     def fixed(self) -> bool:
-        """Whether how much it removes is a matter of its settings alone."""
+        """True where its settings alone say how much it removes."""
         return self.amount is not None
 
-    @property
-    def trains(self) -> bool:
-        """Whether there are steps of an optimiser between removals."""
-        return self.steps > 1 and self.epochs > 0
-
-    @property
-    def length(self) -> int:
-        """Every removal, and every epoch between two of them."""
-        return self.steps + (self.steps - 1) * self.epochs
-
-    def run(self, training: Training, part: int) -> None:
-        """Remove weights once, or train one epoch."""
-        done, epoch = divmod(part, 1 + self.epochs)
-        if part == 0 and self.trains:
-            training.start(self.lr, self.weight_decay)
-        if epoch == 0:
-            self.prune(training.session, training.state, remaining=self.steps - done)
-        else:
-            loss = training.distilled(self.distill)
-            number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
-            training.epoch("Unstructured", number, total, loss, constant)
-
-    def redo(self, session: Session, change: Any) -> None:
-        """Nothing: a checkpoint holds the masks themselves."""
-
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether there is anything to prune, and whether that can be enough.
 
         Raises:
@@ -139,22 +111,23 @@ class Unstructured:
         tensors = self._tensors(session)
         if self.amount is None:
             self._check_caps(session)
-        if not any("params" in contract.lowers(phase) for phase in earlier):
+        if not any("params" in lowers(phase) for phase in earlier):
             self._wanted(session, tensors)
 
-    def prune(self, session: Session, state: dict[str, Any], *, remaining: int = 1) -> None:
-        """Remove weights now: all that are to go with one removal remaining, else a part."""
+    def remove(self, training: Training, remaining: int) -> None:
+        """Zero all weights that are to go with one removal remaining, else a part."""
+        session = training.session
         tensors = self._tensors(session)
         last = self._wanted(session, tensors)
-        first = max(state.setdefault("alive", _alive(tensors)), last)
+        first = max(training.state.setdefault("alive", _alive(tensors)), last)
         over = 1 - (remaining - 1) / self.steps
         # Most weights go in the first removals, when the network can still make up for them.
         keep = last + round((first - last) * (1 - over) ** 3)
         mask(session.masks, tensors, keep, per_layer=self.per_layer)
-        session.masks.hold(session.model)
+        session.hold()
 
-    def _tensors(self, session: Session) -> dict[str, Tensor]:
-        """What is pruned, by name."""
+    def _tensors(self, session: Compression) -> dict[str, Tensor]:
+        """The weights that are pruned, by name."""
         tensors = weights(session.model, self.over)
         if tensors:
             return tensors
@@ -164,8 +137,8 @@ class Unstructured:
             "name the layers to prune, over=(torch.nn.Linear,) or the like"
         )
 
-    def _wanted(self, session: Session, tensors: Mapping[str, Tensor]) -> int:
-        """How many weights are to stay in the end."""
+    def _wanted(self, session: Compression, tensors: Mapping[str, Tensor]) -> int:
+        """The number of weights that stay in the end."""
         total = sum(w.numel() for w in tensors.values())
         if self.amount is not None:
             return total - round(self.amount * total)
@@ -173,7 +146,7 @@ class Unstructured:
         if session.budget.nonzero is not None:
             keep = session.budget.nonzero - _others(session.model, tensors)
         if session.budget.bytes is not None:
-            keep = min(keep, affordable(session, tensors))
+            keep = min(keep, affordable(session.stored, session.budget.bytes, tensors))
         if keep < len(tensors):
             others = _others(session.model, tensors)
             raise BudgetError(
@@ -186,7 +159,7 @@ class Unstructured:
         return min(keep, total)
 
     @staticmethod
-    def _check_caps(session: Session) -> None:
+    def _check_caps(session: Compression) -> None:
         if session.budget.nonzero is None and session.budget.bytes is None:
             raise BudgetError(
                 f"Unstructured() was to remove as many weights as the budget asks, and "
@@ -220,8 +193,8 @@ def mask(masks: Masks, tensors: Mapping[str, Tensor], keep: int, *, per_layer: b
     Args:
         masks: Where the masks are; they only shrink.
         tensors: Weights by name.
-        keep: How many are to live; at least one for each tensor.
-        per_layer: Whether every tensor keeps the same share.
+        keep: Number that live; at least one for each tensor.
+        per_layer: Every tensor keeps the same share.
     """
     sizes = [_score(masks, name, w) for name, w in tensors.items()]
     total = sum(len(s) for s in sizes)
@@ -234,7 +207,7 @@ def mask(masks: Masks, tensors: Mapping[str, Tensor], keep: int, *, per_layer: b
 
 
 def _share(size: int, keep: int, total: int) -> int:
-    """What one tensor keeps where ``keep`` of ``total`` stay: rounded down, never over the cap."""
+    """Entries of one tensor where ``keep`` of ``total`` stay: rounded down, never over the cap."""
     return math.floor(size * keep / total)
 
 

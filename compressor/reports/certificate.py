@@ -6,51 +6,51 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import measure
-from compressor.errors import CountError, VerificationError
+from compressor.errors import CountError, TraceError, VerificationError
+from compressor.graph.cost import cost_of
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.inputs.tensors import named_tensors
+from compressor.network import to_network
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
-from compressor.reports.facts import Epoch, verdicts, versions
+from compressor.reports.facts import verdicts, versions
 from compressor.reports.kept import layers
 from compressor.reports.report import Report
 from compressor.reports.result import Result
 from compressor.rules import Verdict, rule_of
-from compressor.run.descent import cost
-from compressor.run.file_size import files
-
-if TYPE_CHECKING:
-    from compressor.session import Session
+from compressor.run.compression import Compression
+from compressor.run.file_size import NoFile
+from compressor.run.history import Epoch
 
 
-def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
-    """What a session has come to, with its report.
+def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
+    """The result of a compression, with its report.
 
     Args:
         session: Nothing is left to be removed.
-        log: What training there was.
+        log: The epochs of training.
 
     Raises:
         VerificationError: If the result's cost is not what was predicted or over a cap, or it holds
             or answers NaN or infinity where the model given did not.
     """
     dense, structure, name = session.dense, session.structure, type(session.given).__name__
-    contents = files(session)
-    sizes = (len(contents[0]), len(contents[1])) if contents else None
-    expected = None if session.settled else cost(structure)
-    left = session.left or structure
+    session.averages.end(session.model)
+    contents = _files(session)
+    sizes = None if isinstance(contents, NoFile) else (len(contents[0]), len(contents[1]))
+    expected = None if session.closed else cost_of(structure)
+    left = session.reported or structure
     after = _counted(session)
     fine = check_result(session.model, session.given, session.example)
     recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
-    if contents:
+    if not isinstance(contents, NoFile):
         _read_back(contents[1], after, name, whole=session.unrounded is None)
     verdict, unjudged = _judged(session)
     report = Report(
@@ -60,7 +60,7 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         after=after,
         files=sizes,
         accounted=_accounted(session),
-        fileless=session.fileless,
+        fileless=contents.why if isinstance(contents, NoFile) else "",
         verdict=verdict,
         unjudged=unjudged,
         stored=_kinds(session.model),
@@ -72,8 +72,20 @@ def certified(session: Session, log: Sequence[Epoch] = ()) -> Result:
         versions=versions(),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
-    whole = not (session.settled or session.within)
+    whole = not (session.closed or session.within)
     return Result(session.model, report, structure, session.example, whole, fine)
+
+
+def _files(session: Compression) -> tuple[bytes, bytes] | NoFile:
+    """The files of the model given and of the model now; none where bytes have no cap."""
+    if session.budget.bytes is None or session.no_file is not None:
+        return session.no_file or NoFile("")
+    try:
+        before = to_network(session.given, session.example)
+        after = to_network(session.model, session.example)
+    except TraceError as error:
+        return NoFile(str(error))
+    return container.pack(before), container.pack(after)
 
 
 def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
@@ -81,15 +93,15 @@ def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
 
     Args:
         content: Of the file.
-        after: What the report says.
-        model: What the model is called.
-        whole: Whether all parameters are in it as such; of integers only the weights are.
+        after: The cost that the report says.
+        model: Name of the model.
+        whole: All parameters are in it as such; of integers only the weights are.
 
     Raises:
         VerificationError: If they differ.
     """
-    network = container.unpack(content, memory=math.inf)  # our own, whatever it takes
-    macs, (params, alive) = multiply_accumulates(network), entries(network)
+    stored = container.unpack(content, memory=math.inf)  # our own, whatever it takes
+    macs, (params, alive) = multiply_accumulates(stored), entries(stored)
     wrong = [f"{macs:,} MACs instead of {after.macs:,}"] if macs not in (None, after.macs) else []
     if (params, alive) != (after.params, after.nonzero) if whole else params > after.params:
         wrong.append(f"{params:,} parameters ({alive:,} non-zero) for {after}")
@@ -100,7 +112,7 @@ def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
         )
 
 
-def _judged(session: Session) -> tuple[Verdict | None, str]:
+def _judged(session: Compression) -> tuple[Verdict | None, str]:
     """The verdict of the rule that the budget is, if it is one, or why there is none."""
     rule = session.budget.rule
     if rule is None:
@@ -112,12 +124,12 @@ def _judged(session: Session) -> tuple[Verdict | None, str]:
 
 
 def _kinds(model: nn.Module) -> str:
-    """What the numbers of a model's weights are; vectors, which may be others, are few."""
+    """Kinds of the numbers of a model's weights; vectors, which may be others, are few."""
     kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
     return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
-def _accounted(session: Session) -> tuple[int, int]:
+def _accounted(session: Compression) -> tuple[int, int]:
     """Bytes of the non-zero entries, and of all entries, at the bits they are stored with.
 
     Of a network of integers its scales and biases count beside its weights; positions of zeros, and
@@ -135,13 +147,13 @@ def _accounted(session: Session) -> tuple[int, int]:
     return -(-alive // 8), -(-sum(t.numel() * b for t, b in zip(tensors, bits, strict=True)) // 8)
 
 
-def _named(session: Session, tensors: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+def _named(session: Compression, tensors: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
     """Tensors with the names they have in the session's model."""
     names = {id(t): name for name, t in named_tensors(session.model)}
     return [(names.get(id(t), ""), t) for t in tensors]
 
 
-def _counted(session: Session) -> Cost:
+def _counted(session: Compression) -> Cost:
     """The result counted anew; one of integers, whose layers hold no parameters, by its own."""
     found = measure(session.model, session.example)
     if session.unrounded is None:
@@ -155,8 +167,8 @@ def recount(
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
     Args:
-        after: What was measured.
-        model: What the model is called.
+        after: The cost that was measured.
+        model: Name of the model.
         predicted: By its graph; None where it has none.
         budget: The caps.
         file: Bytes of its file, which a cap on bytes then counts.
@@ -183,11 +195,11 @@ def recount(
 
 
 def rounded(model: nn.Module, before: Cost, macs: int) -> Cost:
-    """What a network of integers costs.
+    """Cost of a network of integers.
 
     Args:
         model: Its layers hold int8 weights, int32 biases and scales, all of them buffers.
-        before: What it cost in floating point. Its parameters are those that count: normalisation
+        before: Its cost in floating point. Its parameters are those that count: normalisation
             has since gone into scales and biases, of which there are fewer.
         macs: As measured on the integers.
     """

@@ -15,66 +15,14 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
-from compressor.counting.measuring import Example
+from compressor.inputs.example import Example
 from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
+from compressor.run.history import Epoch, Shrink
 
 Verdicts = Mapping[str, tuple[Count, Count]]
 """What each counter says of the original and of the result."""
-
-
-@dataclass(frozen=True)
-class Shrink:
-    """One removal of units.
-
-    Attributes:
-        caps: What this shrink had to reach; the budget itself for the last one.
-        reached: What it reached, by the same names.
-        method: How the widths were chosen, and by which objective.
-        value: Objective of the structure chosen.
-        bound: Proven upper bound on that objective under these caps; None if none was computed.
-        gap: Relative distance of the two; None if there is no bound.
-        binding: Caps that stop anything larger.
-        unused: Share of each cap left over.
-        prices: What 1 % more of each cap would add to the objective.
-        difference: Largest difference between the outputs of the masked and of the shrunk model;
-            None if that was not checked.
-        tried: Loss before any training of every way that was compared; empty if there was one.
-    """
-
-    caps: Mapping[str, int]
-    reached: Mapping[str, int]
-    method: str
-    value: float
-    bound: float | None
-    gap: float | None
-    binding: tuple[str, ...]
-    unused: Mapping[str, float]
-    prices: Mapping[str, float]
-    difference: float | None
-    tried: Mapping[str, float] = field(default_factory=dict[str, float])
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the data.
-
-    Attributes:
-        phase: Name of the phase.
-        epoch: Its number in the phase, from 1.
-        loss: Mean loss.
-        accuracy: What `val` gave; None without one.
-        seconds: Duration.
-        extra: What a solver had to say: residuals, flips, a penalty.
-    """
-
-    phase: str
-    epoch: int
-    loss: float
-    accuracy: float | None
-    seconds: float
-    extra: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,32 +8,24 @@ data, the schedule) is not stored but identified, so that a run is never resumed
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from compressor import storage
 from compressor.errors import ResumeError
 from compressor.inputs import randomness
-from compressor.inputs.tensors import all_tensors, fill
-from compressor.phases import Phase, Solver
-from compressor.reports.report import Epoch, Shrink
+from compressor.run.identity import placeless
+from compressor.run.phase import Phase
 from compressor.run.training import Training
-from compressor.wording import line
+from compressor.wording import first_few, line
 
 NAME = "checkpoint"
 DIGESTS = ("initial weights", "first batch", "first batch of val")
 """Entries of an identity that are too long, or say too little, to be printed."""
-
-MOST = 3
-"""Differences of one kind that an error names."""
 
 SHOWN = 200
 """Characters of a value that an error shows, from shortly before where two values part."""
@@ -44,7 +36,7 @@ class Checkpoint:
 
     Attributes:
         directory: Where the files are.
-        identity: What makes the run this one and no other; see `compressor.run.identity`.
+        identity: Everything that tells this run from others; see `compressor.run.identity`.
     """
 
     def __init__(
@@ -70,24 +62,12 @@ class Checkpoint:
 
     def save(self, training: Training, phase: int, part: int) -> None:
         """Write the state: the next thing to do is `part` of `phase`."""
-        session = training.session
         if not self._writes:
             return
-        optimizer = session.optimizer
         state = {
             "position": (phase, part),
-            "alive": torch.from_numpy(session.alive),
-            "model": all_tensors(session.model),
-            "optimizer": None if optimizer is None else optimizer.state_dict(),
-            "best": training.best,
+            **training.snapshot(),
             "random": randomness.capture(*self._loaders),
-            "log": [dataclasses.asdict(epoch) for epoch in training.log],
-            "shrinks": [dataclasses.asdict(shrink) for shrink in session.shrinks],
-            "masks": dict(session.masks),
-            "bits": dict(session.bits),
-            "changes": list(session.changes),
-            "solver": training.state,
-            "teacher": all_tensors(session.teacher) if session.taught else None,
         }
         tensors: dict[str, torch.Tensor] = {}
         plain = storage.flatten(state, tensors)
@@ -132,28 +112,11 @@ class Checkpoint:
         self, training: Training, phases: Sequence[Phase], state: dict[str, Any]
     ) -> tuple[int, int]:
         """Make a run what a state says; returns the next phase and part."""
-        session, (phase, part) = training.session, state["position"]
+        phase, part = state["position"]
         if not (0 <= phase < len(phases) and 0 <= part <= phases[phase].length):
             raise ValueError(f"part {part} of phase {phase} is not in a schedule of {len(phases)}")
-        if state["teacher"] is not None:
-            session.teach(session.given, trained=True)
-            _filled(session.teacher, state["teacher"])
-        session.jump(
-            _alive(state["alive"], session.dense.units), list(map(_shrink, state["shrinks"]))
-        )
-        for number, change in state["changes"]:
-            cast("Solver", phases[number]).redo(session, change)
-        session.changes = list(state["changes"])
-        session.masks.restore(state["masks"])
-        session.bits = dict(state["bits"])
-        training.resume(state["optimizer"])
-        _filled(session.model, state["model"])
-        training.state = dict(state["solver"])
-        training.log = [Epoch(**epoch) for epoch in state["log"]]
-        training.best = state["best"]
-        if training.best is not None:
-            _check_tensors(session.model, training.best[1])
-        _check_masks(session.model, session.masks)
+        session = training.session
+        training.restore(state, lambda number, change: phases[number].redo(session, change))
         randomness.put_back(state["random"], *self._loaders)
         return phase, part
 
@@ -162,8 +125,10 @@ class Checkpoint:
         wrong: list[str] = []
         for name in dict.fromkeys((*self.identity, *then)):
             old, new = then.get(name), self.identity.get(name)
+            if placeless(old) == placeless(new):
+                continue
             found = list(_differences(name, old, new))
-            wrong += _first(found, f"more of the {name}")
+            wrong += first_few(found, f"more of the {name}")
         if wrong:
             raise ResumeError(
                 f"{self.directory} holds a checkpoint of another run. What differs: "
@@ -172,7 +137,7 @@ class Checkpoint:
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
-    """What differs between two entries of an identity, each difference in a few words."""
+    """The differences of two entries of an identity, each in a few words."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         if old != new:
             yield name if name in DIGESTS else f"{name} {_change(old, new)}"
@@ -187,7 +152,7 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
                 for setting in dict.fromkeys((*one, *two))
                 if one.get(setting) != two.get(setting)
             ]
-            yield f"{place}: {', '.join(_first(changes, 'more'))}"
+            yield f"{place}: {', '.join(first_few(changes, 'more'))}"
         elif one != two:
             yield f"{place} {_change(one, two)}"
 
@@ -203,56 +168,3 @@ def _change(old: object, new: object) -> str:
         for text, end in zip(texts, ends, strict=True)
     ]
     return f"was {shown[0]} and is now {shown[1]}"
-
-
-def _first(texts: list[str], what: str) -> list[str]:
-    """The first few of several texts, and how many more there are."""
-    more = [f"{len(texts) - MOST} {what}"] if len(texts) > MOST else []
-    return texts[:MOST] + more
-
-
-def _filled(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
-    _check_tensors(model, values)
-    fill(model, dict(values))
-
-
-def _check_tensors(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
-    """Check that tensors are those of a model: copying would spread a smaller one without a word.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    own = {name: (t.shape, t.dtype) for name, t in all_tensors(model).items()}
-    found = {name: (t.shape, t.dtype) for name, t in values.items()}
-    if own != found:
-        wrong = [name for name in own | found if own.get(name) != found.get(name)]
-        raise ValueError(f"{', '.join(_first(wrong, 'more'))}: other tensors than the model's")
-
-
-def _check_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-    own = dict(model.named_parameters())
-    for name, mask in masks.items():
-        if name not in own or mask.shape != own[name].shape or mask.dtype != torch.bool:
-            raise ValueError(f"{name}: a mask {tuple(mask.shape)} {mask.dtype} that fits nothing")
-
-
-def _alive(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
-    """Numbers of the units that are left, checked.
-
-    Raises:
-        ValueError: If they are none.
-    """
-    alive = numbers.numpy()
-    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
-    if (
-        not rising
-        or bool(units) != bool(alive.size)
-        or bool(((alive < 0) | (alive >= units)).any())
-    ):
-        raise ValueError(f"the units left are no rising numbers below {units}")
-    return alive
-
-
-def _shrink(data: dict[str, Any]) -> Shrink:
-    changed: dict[str, Any] = {"binding": tuple(data["binding"])}
-    return Shrink(**(data | changed))

@@ -1,56 +1,60 @@
-"""How large the file of a model will be when its schedule is over: a bound, before any training.
+"""A bound on the file of a model when its schedule is over, before any training.
 
 A file (`compressor.network.file.container`) holds streams of numbers and a description of the
 network. What its numbers take is known from their count and kind alone, and deflating can only make
 it less; so there is a bound that no training changes, and that is a function of the widths. Later
-phases say what they make of a network (`dry`, in shape) and of the size of an entry (`stores`).
+phases say what they make of a network, in shape, and of the size of an entry (`run.later`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, prod
-from typing import TYPE_CHECKING, Protocol, cast
 
-from compressor.budget import Cost
-from compressor.errors import TraceError
+from torch import Tensor, nn
+
 from compressor.graph.graph import Graph, Quadratic, Weight
 from compressor.inputs.tensors import named_tensors
 from compressor.network import Network, to_network
 from compressor.network.file import container
-
-if TYPE_CHECKING:
-    from compressor.phases import Phase
-    from compressor.session import Session
+from compressor.run.later import EntryBits, Later
 
 UNIT = 256
 """Parts of a byte that an entry's size is counted in: a quarter of 8 bits is no whole byte."""
 
 
-Stored = Callable[[Weight, Fraction], Fraction]
-"""Bits that an entry of a tensor takes, on average, if it took so many before."""
+@dataclass(frozen=True)
+class NoFile:
+    """There is no file of a model; a cap on bytes then counts its stored parameters.
+
+    Attributes:
+        why: The reason.
+    """
+
+    why: str
 
 
-class Storing(Protocol):
-    """What `bytes` caps ask of a phase that changes how a network is stored."""
+@dataclass(frozen=True)
+class Stored:
+    """Everything that decides how long a file will be.
 
-    def dry(self, whole: Network, session: Session) -> Network:
-        """What it will make of a network, with any values: only kinds and counts matter."""
-        ...
+    Attributes:
+        model: As it is now.
+        example: Its input.
+        graph: Its graph, from which the number of every tensor's entries is known.
+        bits: Bits per weight, by parameter, where they were chosen.
+        masks: Entries that live, by parameter, where some do not.
+        later: The phases that are still to come.
+    """
 
-    def stores(self, whole: Network) -> Stored:
-        """What an entry of a tensor takes after it has been applied to a network."""
-        ...
-
-
-class Sparing(Protocol):
-    """What they ask of a phase that makes zeros."""
-
-    def keeps(self, weight: Weight) -> Fraction:
-        """The share of a tensor's entries that it leaves, on average over the tensors."""
-        ...
+    model: nn.Module
+    example: tuple[Tensor, ...]
+    graph: Graph
+    bits: Mapping[str, int]
+    masks: Mapping[str, Tensor]
+    later: Sequence[Later] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Footprint:
     """A bound on the length of a file, in bytes, as a function of the widths.
 
     Attributes:
-        entries: What an entry of each tensor takes, in 256ths of a byte, by its name.
+        entries: Size of an entry of each tensor, in 256ths of a byte, by its name.
         const: Bytes that no width changes.
     """
 
@@ -74,107 +78,40 @@ class Footprint:
         return ceil(Fraction(self.form(graph)(graph.sizes), UNIT))
 
 
-def footprint(session: Session, phases: Sequence[Phase]) -> Footprint:
-    """The bound for a session's model at the end of some phases; exact for the model as it is.
-
-    Args:
-        session: Its model has a graph, from which the number of every tensor's entries is known.
-        phases: Those that are still to come.
+def footprint(stored: Stored) -> Footprint:
+    """The bound for a model at the end of the later phases; exact for the model as it is.
 
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
-    graph, end = session.graph, _end(session, phases)
-    entries = {w.name: _entry(session, w, end) for w in graph.weights.values()}
+    end, graph = _End.of(stored), stored.graph
+    entries = {w.name: end.entry(w) for w in graph.weights.values()}
     counted = sum(
         size * prod(dim.size for dim in graph.weights[name].dims) for name, size in entries.items()
     )
-    whole = _bound(session, end)
-    return Footprint(entries, max(ceil(whole - Fraction(counted, UNIT)), 0))
+    return Footprint(entries, max(ceil(end.bound() - Fraction(counted, UNIT)), 0))
 
 
-def forms(session: Session) -> dict[str, Quadratic]:
-    """Forms of cost that take the place of a graph's own: bytes are those of the file.
-
-    There are none where bytes have no cap, are left to later phases, or no file can be written
-    (`Session.fileless` then says why); a cap on bytes then counts the stored parameters.
-    """
-    if session.due is None or session.due.bytes is None or session.fileless:
-        return {}
-    try:
-        return {"bytes": footprint(session, session.later).form(session.graph)}
-    except TraceError as error:
-        session.fileless = str(error)
-        return {}
-
-
-def spent(session: Session, costs: Mapping[str, Quadratic]) -> Cost:
-    """What a session's model costs, its bytes by their form, if there is one."""
-    form = costs.get("bytes")
-    if form is None:
-        return session.cost
-    return replace(session.cost, bytes=ceil(Fraction(form(session.graph.sizes), form.unit)))
-
-
-def bound(session: Session, phases: Sequence[Phase]) -> int:
-    """Most bytes that the file of a session's model can have at the end of some phases.
+def bound(stored: Stored) -> int:
+    """Most bytes that the file of a model can have at the end of the later phases.
 
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
-    return _bound(session, _end(session, phases))
+    return _End.of(stored).bound()
 
 
-@dataclass(frozen=True)
-class _End:
-    """What some phases will leave of a session's model.
-
-    Attributes:
-        made: The network, in shape.
-        stored: What each phase makes of the size of an entry, in order.
-        sparing: Those of them that make zeros.
-    """
-
-    made: Network
-    stored: tuple[Stored, ...]
-    sparing: tuple[Sparing, ...]
-
-
-def _end(session: Session, phases: Sequence[Phase]) -> _End:
-    made, stored = to_network(session.model, session.example), list[Stored]()
-    for phase in phases:
-        if hasattr(phase, "stores"):  # by what it is given, so before it is changed
-            stored.append(cast("Storing", phase).stores(made))
-        if hasattr(phase, "dry"):
-            made = cast("Storing", phase).dry(made, session)
-    sparing = tuple(cast("Sparing", phase) for phase in phases if hasattr(phase, "keeps"))
-    return _End(made, tuple(stored), sparing)
-
-
-def _bound(session: Session, end: _End) -> int:
-    return container.bound(end.made) - floor(_saved(session, end))
-
-
-def most_bytes(session: Session) -> int | None:
-    """Most bytes of the file that a schedule, none of whose phases looks at the cap, will leave."""
-    try:
-        return bound(session, session.later)
-    except TraceError as error:
-        session.fileless = str(error)
-        return None
-
-
-def most_alive(session: Session, phases: Sequence[Phase]) -> int:
-    """Most non-zero parameters that it will leave."""
+def most_alive(stored: Stored) -> int:
+    """Most non-zero parameters that phases none of which looks at the cap will leave."""
     total = Fraction()
-    for weight in session.graph.weights.values():
-        shares = [cast("Sparing", p).keeps(weight) for p in phases if hasattr(p, "keeps")]
-        total += weight.trainable * _size(session, weight) * min((Fraction(1), *shares))
+    for weight in stored.graph.weights.values():
+        shares = [phase.density_after(weight) for phase in stored.later]
+        total += weight.trainable * _size(stored, weight) * min((Fraction(1), *shares))
     return round(total)
 
 
-def affordable(session: Session, names: Collection[str]) -> int:
-    """How many entries of some parameters can be other than zero under the cap on bytes.
+def affordable(stored: Stored, cap: int, names: Collection[str]) -> int:
+    """The number of entries of some parameters that can be other than zero under a cap on bytes.
 
     Every one of these tensors is counted as a mask and its other entries; one that is smaller
     without a mask has none, and takes less.
@@ -182,33 +119,16 @@ def affordable(session: Session, names: Collection[str]) -> int:
     Raises:
         TraceError: If the model cannot be written as a network, so that there is no file.
     """
-    cap, end = cast("int", session.budget.bytes), _end(session, session.later)
-    whole = container.bound(end.made)
-    weights = [w for w in session.graph.weights.values() if w.name in names]
-    sizes = {w.name: _size(session, w) for w in weights}
-    bits = {w.name: _bits(session, w, end, Fraction(1)) for w in weights}
+    end = _End.of(stored)
+    weights = [w for w in stored.graph.weights.values() if w.name in names]
+    sizes = {w.name: _size(stored, w) for w in weights}
+    bits = {w.name: end.bits(w, end.least_density(w)) for w in weights}
     dense = sum(sizes[name] * bits[name] for name in sizes)
-    room = 8 * (cap - whole) + dense
+    room = 8 * (cap - container.bound(end.made)) + dense
     if dense <= room:
         return sum(sizes.values())
     masks = sum(8 * ceil(Fraction(size, 8)) for size in sizes.values())
     return max(floor((room - masks) / max(bits.values())), 0)
-
-
-def files(session: Session) -> tuple[bytes, bytes] | None:
-    """The files of the model given and of the model now, under a cap on bytes.
-
-    None where there is no such cap, or no file (`Session.fileless` then says why).
-    """
-    if session.budget.bytes is None or session.fileless:
-        return None
-    try:
-        before = to_network(session.given, session.example)
-        after = to_network(session.model, session.example)
-    except TraceError as error:
-        session.fileless = str(error)
-        return None
-    return container.pack(before), container.pack(after)
 
 
 def sparse(bits: Fraction, share: Fraction) -> Fraction:
@@ -216,37 +136,61 @@ def sparse(bits: Fraction, share: Fraction) -> Fraction:
     return min(bits, share * bits + 1)
 
 
-def _entry(session: Session, weight: Weight, end: _End) -> int:
-    """What an entry will take, in 256ths of a byte."""
-    return ceil(_bits(session, weight, end, _share(session, weight)) * UNIT / 8)
+@dataclass(frozen=True)
+class _End:
+    """The model as the later phases will leave it.
+
+    Attributes:
+        stored: The model as it is now.
+        made: The network, in shape.
+        changes: Change of the size of an entry by each phase, in order.
+    """
+
+    stored: Stored
+    made: Network
+    changes: tuple[EntryBits, ...]
+
+    @staticmethod
+    def of(stored: Stored) -> _End:
+        """Have every phase say what it makes of the network before it."""
+        made, changes = to_network(stored.model, stored.example), list[EntryBits]()
+        for phase in stored.later:
+            changes.append(phase.bits_after(made))  # by what it is given, so before it is changed
+            made = phase.network_after(made, stored.bits)
+        return _End(stored, made, tuple(changes))
+
+    def bound(self) -> int:
+        """The network's own, less what zeros save, masked by now or made by the phases."""
+        saved = Fraction()
+        for weight in self.stored.graph.weights.values():
+            less = self.bits(weight, Fraction(1)) - self.bits(weight, self._density(weight))
+            saved += _size(self.stored, weight) * less / 8
+        return container.bound(self.made) - floor(saved)
+
+    def entry(self, weight: Weight) -> int:
+        """Size of an entry at the end, in 256ths of a byte."""
+        return ceil(self.bits(weight, self._density(weight)) * UNIT / 8)
+
+    def bits(self, weight: Weight, density: Fraction) -> Fraction:
+        """Bits of an entry at the end, where a share of them is not zero."""
+        bits = Fraction(8 * weight.itemsize)
+        for changed in self.changes:
+            bits = changed(weight, bits)
+        return sparse(min(bits, Fraction(self.stored.bits.get(weight.name, bits))), density)
+
+    def least_density(self, weight: Weight) -> Fraction:
+        """The share of entries that the phases leave."""
+        shares = (phase.density_after(weight) for phase in self.stored.later)
+        return min((Fraction(1), *shares))
+
+    def _density(self, weight: Weight) -> Fraction:
+        """The share that they and the masks leave."""
+        live = self.stored.masks.get(weight.name)
+        held = 1 if live is None else Fraction(int(live.sum()), max(live.numel(), 1))
+        return min(Fraction(held), self.least_density(weight))
 
 
-def _saved(session: Session, end: _End) -> Fraction:
-    """Bytes that zeros save, those that are masked and those that later phases will make."""
-    whole, saved = replace(end, sparing=()), Fraction()
-    for weight in session.graph.weights.values():
-        size = _size(session, weight)
-        dense = _bits(session, weight, whole, Fraction(1))
-        saved += size * (dense - _bits(session, weight, end, _share(session, weight))) / 8
-    return saved
-
-
-def _size(session: Session, weight: Weight) -> int:
+def _size(stored: Stored, weight: Weight) -> int:
     """Entries of a tensor as it is now: slim layers have fewer than their graph says."""
-    now = dict(named_tensors(session.model)).get(weight.name)
+    now = dict(named_tensors(stored.model)).get(weight.name)
     return 0 if now is None else now.numel()
-
-
-def _bits(session: Session, weight: Weight, end: _End, share: Fraction) -> Fraction:
-    """Bits of an entry at the end, where a share of them is not zero."""
-    bits = Fraction(8 * weight.itemsize)
-    for stored in end.stored:
-        bits = stored(weight, bits)
-    share = min((share, *(phase.keeps(weight) for phase in end.sparing)))
-    return sparse(min(bits, Fraction(session.bits.get(weight.name, bits))), share)
-
-
-def _share(session: Session, weight: Weight) -> Fraction:
-    """The share of a parameter's entries that no mask holds at zero."""
-    live = session.masks.get(weight.name)
-    return Fraction(1) if live is None else Fraction(int(live.sum()), max(live.numel(), 1))

@@ -1,4 +1,4 @@
-"""What makes a run this one and no other, as plain data that is equal in every process."""
+"""The identity of a run, as plain data that is equal in every process."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _OWN = frozenset((*vars(nn.Module()), "example_input_array"))
 """Attributes of a module that are told by other means. The example is told by its shape: its values
 are often drawn at random, and decide nothing."""
 
+_PLACE = re.compile(r"\bcompressor\.(?:\w+\.)*(\w+)")
+
 LONGEST = 1000
 """Characters of a module's setting that are kept; longer ones are told by their digest."""
 
@@ -32,7 +34,7 @@ LONGEST = 1000
 def identify(
     model: nn.Module, budget: Budget, schedule: Sequence[object], **others: object
 ) -> dict[str, Any]:
-    """What makes a run this one and no other, as plain data.
+    """Everything that tells a run from others, as plain data.
 
     Args:
         model: The original.
@@ -74,6 +76,21 @@ def describe(value: object) -> str:
     Objects of other classes are named by their class, as what they hold may change while they work.
     """
     return _describe(value, ())
+
+
+def placeless(value: Any) -> Any:
+    """A part of an identity in which functions of this library are named without their module.
+
+    Where they are defined differs from version to version, and decides nothing.
+    """
+    if isinstance(value, str):
+        return _PLACE.sub(r"compressor.\1", value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value).items()
+        return {name: placeless(part) for name, part in items}
+    if isinstance(value, (list, tuple)):
+        return [placeless(part) for part in cast("Sequence[Any]", value)]
+    return value
 
 
 def _describe(value: object, within: tuple[int, ...]) -> str:
@@ -155,7 +172,7 @@ def _module(value: nn.Module, inside: tuple[int, ...]) -> str:
 
 
 def _behaviour(module: nn.Module) -> dict[str, str]:
-    """What one module of a network does and how it is to be trained, by setting."""
+    """The work of one module of a network and its training, by setting."""
     frozen = [n for n, p in module.named_parameters(recurse=False) if not p.requires_grad]
     flags = {"training": str(module.training), "frozen parameters": str(frozen)}
     return {"class": type(module).__qualname__, **flags, **_settings(module, (id(module),))}

@@ -86,7 +86,7 @@ def _small(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _needs_closure(optimizer: object) -> bool:
-    """Whether each step asks for a function that computes the loss again."""
+    """True where each step asks for a function that computes the loss again."""
     step = getattr(optimizer, "step", None)
     closure = None if step is None else inspect.signature(step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
@@ -100,7 +100,7 @@ def _no_closure(name: str) -> ValueError:
 
 
 def _unmade(name: str, error: Exception) -> str:
-    """Why an optimiser cannot be made, and how it can."""
+    """The reason why an optimiser cannot be made, and how it can."""
     for missing in ("weight_decay", "lr"):
         if isinstance(error, TypeError) and f"argument '{missing}'" in str(error):
             return (
@@ -167,7 +167,7 @@ def _rename(optimizer: Optimizer, new: Mapping[int, nn.Parameter]) -> None:
 
 
 def _follows(value: object, old: Tensor) -> bool:
-    """Whether a piece of state can be carried over."""
+    """True for a piece of state that can be carried over."""
     return not isinstance(value, Tensor) or value.shape == old.shape or value.numel() == 1
 
 

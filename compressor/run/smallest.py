@@ -1,4 +1,4 @@
-"""What is asked of a network when its bytes seem too many: the file of its smallest structure.
+"""The file of the smallest structure, for networks whose bytes seem too many.
 
 The bound on a file's length is exact for the network as it is; a description deflates to some bytes
 more or less at other widths. So before a cap on bytes is refused the smallest structure is made and
@@ -7,39 +7,37 @@ its bound taken, and what a refusal names can be reached.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compressor.allocation import Allocation, allocate
 from compressor.allocation.problem import Integers, allowed_widths
+from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import restrict, top
-from compressor.run.file_size import UNIT, bound
+from compressor.run.file_size import UNIT, Stored, bound
 from compressor.surgery.cutting import shrink
-
-if TYPE_CHECKING:
-    from compressor.session import Session
 
 Allocate = Callable[[Mapping[str, Quadratic]], Allocation]
 
 
 def allocated_within(
-    session: Session,
+    stored: Stored,
+    caps: Budget,
     costs: Mapping[str, Quadratic],
     choose: Allocate,
     *,
     floor: int,
     round_to: int,
 ) -> Allocation:
-    """What `choose` says of forms of cost, and where they refuse, of the smallest structure.
+    """The answer of `choose` to forms of cost, and where they refuse, to the smallest structure.
 
     Args:
-        session: Whose model is to shrink.
+        stored: The model, its graph, and what decides how long the file will be.
+        caps: The final ones.
         costs: Forms of cost; there is something to find out if bytes are among them.
         choose: Called with forms of cost.
         floor: Fewest units of an axis.
@@ -51,33 +49,38 @@ def allocated_within(
     try:
         return choose(costs)
     except BudgetError:
-        if "bytes" not in costs or len(session.masks) or session.bits:
+        if "bytes" not in costs or stored.masks or stored.bits:
             raise
-    widths = _smallest(session.graph, floor, round_to)
+    widths = _smallest(stored.graph, floor, round_to)
     form = costs["bytes"]
     # Nothing but the smallest structure is within: for any other the form would be a guess again.
-    least = max(_bytes(session, widths), session.budget.caps["bytes"])
+    least = max(_bytes(stored, widths), caps.caps["bytes"])
     const = form.const + least * UNIT - form(widths)
     return choose({**costs, "bytes": replace(form, const=max(const, 0))})
 
 
 def check_within(
-    session: Session, costs: Mapping[str, Quadratic], *, floor: int, round_to: int
+    stored: Stored,
+    caps: Budget,
+    costs: Mapping[str, Quadratic],
+    *,
+    floor: int,
+    round_to: int,
 ) -> None:
-    """Find out whether a session's caps can be met at all, whatever the importance.
+    """Find out whether caps can be met at all, whatever the importance.
 
     Raises:
         BudgetError: If they cannot.
     """
-    caps, scores = session.due or session.budget, np.ones(session.graph.units)
+    scores = np.ones(stored.graph.units)
 
     def anyhow(forms: Mapping[str, Quadratic]) -> Allocation:
         return allocate(
-            session.graph, scores, caps, method="uniform", floor=floor, round_to=round_to,
+            stored.graph, scores, caps, method="uniform", floor=floor, round_to=round_to,
             costs=forms,
         )  # fmt: skip
 
-    allocated_within(session, costs, anyhow, floor=floor, round_to=round_to)
+    allocated_within(stored, caps, costs, anyhow, floor=floor, round_to=round_to)
 
 
 def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
@@ -89,10 +92,9 @@ def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
     return np.array(list(first), dtype=np.int64)
 
 
-def _bytes(session: Session, widths: Integers) -> int:
+def _bytes(stored: Stored, widths: Integers) -> int:
     """Most bytes that the file can have with these widths, at the end of the later phases."""
-    structure = top(session.graph, np.ones(session.graph.units), widths)
-    twin = copy.copy(session)
-    twin.model = shrink(session.model, session.graph, structure)
-    twin.graph = restrict(structure)
-    return bound(twin, session.later)
+    graph = stored.graph
+    structure = top(graph, np.ones(graph.units), widths)
+    small = shrink(stored.model, graph, structure)
+    return bound(replace(stored, model=small, graph=restrict(structure)))

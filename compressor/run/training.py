@@ -1,10 +1,11 @@
-"""One training run: a session, the data, and the epoch loop that phases share."""
+"""One training run: a compression, the data, and the epoch loop that phases share."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,18 +19,20 @@ from compressor.inputs.batches import Batch, Batches, call
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import IGNORED
 from compressor.inputs.losses import Distill, Loss
-from compressor.inputs.tensors import all_tensors, fill
+from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.network import Network
-from compressor.reports.report import Epoch
+from compressor.run.choice import Chooses, WidthChoice
+from compressor.run.compression import Compression
+from compressor.run.history import Epoch
 from compressor.run.optimizers import OptimizerFactory, adamw, groups
 from compressor.run.progress import Bar
+from compressor.run.rates import Decay
 from compressor.wording import brief
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from compressor.phases import Decay, Prune
-    from compressor.session import Session
+    from compressor.run.later import Later
 
 Validation = Batches | Callable[[nn.Module], float]
 """Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
@@ -39,20 +42,20 @@ Compiler = Callable[[nn.Module], nn.Module]
 
 
 class Training:
-    """What phases work with.
+    """The model, the data and the epoch loop that phases work with.
 
     Attributes:
         session: The model that shrinks.
         model: The same model, compiled if asked for and as Fabric wraps it; train and run this one.
         log: One entry per epoch.
         best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
-        state: What the phase at hand has to remember between its parts: tensors and plain data, as
+        state: The memory of the phase at hand between its parts: tensors and plain data, as
             `compressor.storage.flatten` takes them. In every checkpoint; empty when a phase begins.
     """
 
     def __init__(
         self,
-        session: Session,
+        session: Compression,
         data: Batches | None,
         *,
         val: Validation | None = None,
@@ -77,28 +80,56 @@ class Training:
         self._optimizer = session.optimizer
         self._set_up()
 
+    def begin(self, phase: int, later: Sequence[Later], *, part: int = 0) -> None:
+        """Come to a phase of the schedule, which has nothing to remember before its first part."""
+        self.session.begin(phase, later)
+        if part == 0:
+            self.state = {}
+
     def start(self, lr: float, weight_decay: float) -> None:
         """Begin a phase of training with a fresh optimiser."""
-        self.session.optimizer = self._factory(
-            groups(self.session.model), lr=lr, weight_decay=weight_decay
-        )
-        for group in self.session.optimizer.param_groups:
+        optimizer = self._factory(groups(self.session.model), lr=lr, weight_decay=weight_decay)
+        for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+        self.session.attach(optimizer)
         self.best = None
         self._set_up()
 
-    def resume(self, state: dict[str, Any] | None) -> None:
-        """Begin where an optimiser's state says; None where there was none."""
-        if state is None:
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that the same call needs to go on from here: tensors and plain data."""
+        optimizer = self.session.optimizer
+        return {
+            **self.session.snapshot(),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+            "best": self.best,
+            "log": [dataclasses.asdict(epoch) for epoch in self.log],
+            "solver": self.state,
+        }
+
+    def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
+        """Take over a snapshot; the arguments are those of `Compression.restore`.
+
+        Raises:
+            ValueError: If it is no snapshot of a run like this one.
+        """
+        self.session.restore(state, redo)
+        if state["optimizer"] is None:
             self._set_up()
         else:
             self.start(1.0, 0.0)  # both are in the state
-            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(state)
+            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(
+                state["optimizer"]
+            )
+        self.state = dict(state["solver"])
+        self.log = [Epoch(**epoch) for epoch in state["log"]]
+        self.best = state["best"]
+        if self.best is not None:
+            check_tensors(self.session.model, self.best[1])
 
-    def shrink(self, prune: Prune, *, remaining: int) -> None:
+    def shrink(self, choice: WidthChoice | Chooses, *, remaining: int) -> None:
         """Remove units; the optimiser follows."""
         self._bar.begin("Prune", None)
-        self.session.shrink(prune, remaining=remaining)
+        self.session.shrink(choice, remaining=remaining)
         self._set_up()
 
     def refresh(self) -> None:
@@ -148,9 +179,9 @@ class Training:
 
         Args:
             phase: Name for the log and for errors.
-            number: Which epoch of the phase, from 0.
-            total: How many the phase has.
-            loss: What to minimise.
+            number: Number of the epoch in the phase, from 0.
+            total: Epochs of the phase.
+            loss: The function to minimise.
             rate: Learning-rate factor by the share of the phase that is over.
             after: Called after every step of the optimiser.
 
@@ -263,7 +294,7 @@ class Training:
 
     def _step(self, batch: Batch, loss: Loss, where: str) -> float:
         """One step of the optimiser; returns the loss."""
-        value = loss(self.model, batch) + self.session.penalty()
+        value = loss(self.model, batch)
         number = check_value(value, f"at {where}", self._source(batch, loss))
         optimizer = cast("torch.optim.Optimizer", self._optimizer)
         optimizer.zero_grad()
@@ -272,7 +303,7 @@ class Training:
         else:
             self._fabric.backward(value)
         optimizer.step()
-        self.session.step()
+        self.session.hold()
         return number
 
     def _source(self, batch: Batch, loss: Loss) -> Callable[[], str]:
@@ -306,7 +337,7 @@ class Training:
 
 
 def _number(value: object) -> float:
-    """What the caller's function returned, as a number."""
+    """The value that the caller's function returned, as a number."""
     try:
         if not isinstance(value, str):
             return float(cast("Any", value))

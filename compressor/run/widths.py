@@ -1,15 +1,15 @@
-"""Which units a session removes next: scores, one or several allocations, and the choice."""
+"""The units to remove next: scores, one or several allocations, and the choice among them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compressor.allocation import Allocation, allocate
 from compressor.allocation.candidates import Candidate, choose
@@ -19,69 +19,79 @@ from compressor.graph.structure import Structure
 from compressor.importance import Scores, gradients
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
-from compressor.phases import Prune
+from compressor.inputs.losses import Loss
 from compressor.run.calibration import calibration_loss
+from compressor.run.choice import WidthChoice
+from compressor.run.file_size import Stored
 from compressor.run.smallest import allocated_within
 from compressor.surgery.cutting import shrink
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from lightning_fabric import Fabric
+    from torch import nn
 
 
 def allocated(
-    session: Session, prune: Prune, caps: Budget, forms: Mapping[str, Quadratic]
+    stored: Stored,
+    choice: WidthChoice,
+    caps: Budget,
+    costs: Mapping[str, Quadratic],
+    *,
+    final: Budget,
+    data: Iterable[Batch] | None,
+    loss: Loss,
+    fabric: Fabric | None,
 ) -> tuple[Allocation, Mapping[str, float]]:
     """The allocation, and the loss of every candidate where there were several.
 
     Args:
-        session: Its model is measured, and left as it is.
-        prune: How widths are chosen.
-        caps: What is to be reached.
-        forms: Forms of cost that take the place of the graph's own.
+        stored: The model, which is measured and left as it is, its graph, and what becomes of it.
+        choice: Settings.
+        caps: Those to reach now.
+        costs: Forms of cost that take the place of the graph's own.
+        final: Those to reach in the end.
+        data: Batches that the model is measured on, if there are any.
+        loss: By which it is measured.
+        fabric: The processes that have to agree.
     """
-    batches = [] if session.data is None else list(islice(session.data, prune.batches))
-    scores = measured(session, prune, batches)
-    floor, round_to = prune.floor, prune.round_to
+    batches = [] if data is None else list(islice(data, choice.batches))
+    model, graph = stored.model, stored.graph
+    importance = choice.scored_by(data=data is not None)
+    tensors = {name: p.detach() for name, p in model.named_parameters()}
+    with randomness.preserved():  # a model may draw in eval mode
+        found = gradients(model, batches, loss, clips=choice.clips)
+        scores = agreed(fabric, importance(graph, tensors, found))
+    floor, round_to = choice.floor, choice.round_to
 
     def by(way: Candidate, costs: Mapping[str, Quadratic]) -> Allocation:
         return allocate(
-            session.graph, scores, caps, method=way.method, objective=way.objective,
+            graph, scores, caps, method=way.method, objective=way.objective,
             floor=floor, round_to=round_to, costs=costs,
         )  # fmt: skip
 
-    found = [
-        allocated_within(session, forms, partial(by, way), floor=floor, round_to=round_to)
-        for way in prune.candidates(data=bool(batches))
-    ]
-    chosen, losses = choose(found, partial(_loss, session, batches))
-    names = [allocation.name for allocation in found]
+    def allocation(way: Candidate) -> Allocation:
+        how = partial(by, way)
+        return allocated_within(stored, final, costs, how, floor=floor, round_to=round_to)
+
+    def judged(structure: Structure) -> float:
+        return agreed_loss(fabric, shrink(model, graph, structure), batches, loss)
+
+    allocations = [allocation(way) for way in choice.candidates(data=bool(batches))]
+    chosen, losses = choose(allocations, judged)
+    names = [allocation.name for allocation in allocations]
     return chosen, dict(zip(names, losses, strict=True)) if losses else {}
 
 
-def measured(session: Session, prune: Prune, batches: Sequence[Batch]) -> Scores:
-    """One score per unit, the same in every process."""
-    importance = prune.scored_by(data=session.data is not None)
-    with randomness.preserved():  # a model may draw in eval mode
-        found = gradients(session.model, batches, session.loss, clips=prune.clips)
-        scores = importance(session.graph, _tensors(session.model), found)
-    return agreed(session, scores)
-
-
-def agreed(session: Session, values: Scores) -> Scores:
+def agreed(fabric: Fabric | None, values: Scores) -> Scores:
     """The mean over all processes."""
-    fabric = session.fabric
     if fabric is None or fabric.world_size == 1:
         return values
     mine = fabric.to_device(torch.from_numpy(values))
     return cast("Tensor", fabric.all_reduce(mine, reduce_op="mean")).cpu().numpy()
 
 
-def _loss(session: Session, batches: Sequence[Batch], structure: Structure) -> float:
-    """Loss of what a structure leaves, the same in every process."""
-    small = shrink(session.model, session.graph, structure)
-    loss = np.array(calibration_loss(small, batches, session.loss))
-    return float(agreed(session, loss))
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters()}
+def agreed_loss(
+    fabric: Fabric | None, model: nn.Module, batches: Sequence[Batch], loss: Loss
+) -> float:
+    """Calibration loss of a model, the same in every process."""
+    return float(agreed(fabric, np.array(calibration_loss(model, batches, loss))))

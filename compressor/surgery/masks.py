@@ -67,3 +67,14 @@ class Masks(UserDict[str, Tensor]):
     def restore(self, live: Mapping[str, Tensor]) -> None:
         """Take over the masks that a checkpoint holds."""
         self.data = {name: mask.bool() for name, mask in live.items()}
+
+    def check(self, model: nn.Module) -> None:
+        """Check that the masks are those of a model's parameters.
+
+        Raises:
+            ValueError: If one fits none.
+        """
+        own = dict(model.named_parameters())
+        for name, mask in self.items():
+            if name not in own or mask.shape != own[name].shape:
+                raise ValueError(f"{name}: a mask {tuple(mask.shape)} that fits nothing")

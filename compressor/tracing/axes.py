@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Units, Weight
-from compressor.graph.program import first_names, named_tensors
+from compressor.inputs.tensors import first_names, named_tensors
 from compressor.tracing.couplings import FIXED, Ids
 from compressor.tracing.flow import Flow
 from compressor.tracing.labels import Label

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from compressor.reports.report import Epoch
+from compressor.run.history import Epoch
 from compressor.storage import read_json, sealed, write_bytes
 
 PACKAGES = ("torch", "numpy", "compressor-nn", "lightning-fabric", "onnx", "onnxruntime", "soxr")

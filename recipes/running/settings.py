@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.phases.arguments import check_seed
+from compressor.inputs.arguments import check_seed
 from recipes.data.audio import AudioFormat
 from recipes.features.logmel import MelSettings
 from recipes.running.scene_data import DataSpec

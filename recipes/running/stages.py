@@ -18,8 +18,8 @@ from compressor.errors import CountError
 from compressor.inputs.copies import private_copy
 from compressor.network import Network, to_network
 from compressor.network.file import container
+from compressor.phases import Phase
 from compressor.rules import of_year
-from compressor.run.contract import Plain
 from compressor.storage import read_json, sealed, write_bytes
 from recipes.running.run_folder import RunFolder, differences, plain
 
@@ -54,7 +54,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Stage(Plain):
+class Stage(Phase):
     """A phase that changes nothing and keeps the network as it is at this point of a schedule.
 
     The network travels to the end of the run by disk and not as a value: a run that is killed
@@ -69,8 +69,6 @@ class Stage(Plain):
     name: str
     folder: Path
     year: int
-
-    length = 1
 
     def run(self, training: Training, part: int) -> None:
         """Write the network and what it costs, without touching the one that is trained."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from compressor import Budget, Prune, Train, fit, measure
 from compressor.budget import Cost
-from compressor.reports.report import Epoch
+from compressor.run.history import Epoch
 from recipes.data.audio import AudioFormat
 from recipes.data.listing import Listing
 from recipes.features.logmel import MelSettings

@@ -40,7 +40,7 @@ from compressor.inputs.losses import cross_entropy
 from compressor.network.file import container
 from compressor.phases import Phase
 from compressor.phases.frequency.masks import AdmmMask
-from compressor.run.contract import lowers
+from compressor.run.later import lowers
 from tests.helpers.cases import PROFILE
 from tests.helpers.tiny import equal, loader, tiny
 

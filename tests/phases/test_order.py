@@ -23,10 +23,10 @@ from compressor import (
     fit,
 )
 from compressor.errors import BudgetError
-from compressor.fitting import _check_reachable
 from compressor.inputs.batches import Batches
 from compressor.phases import Phase
 from compressor.phases.order import broken, check_order, mended
+from compressor.phases.schedule import check_reachable
 from tests.helpers.tiny import loader, refuses, tiny
 
 PHASES: tuple[Phase, ...] = (
@@ -107,9 +107,8 @@ BUDGETS = [Budget(bytes=9_000), Budget(nonzero=900), Budget(macs=40_000, params=
 
 def refusal(session: Session, schedule: list[Phase]) -> str:
     """What stops a schedule from meeting the session's caps; empty for nothing."""
-    session.later = ()
     try:
-        _check_reachable(session, schedule)
+        check_reachable(session, schedule)
     except BudgetError as error:
         return str(error)
     return ""

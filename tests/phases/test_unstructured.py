@@ -15,6 +15,7 @@ from compressor import Budget, BudgetError, FineTune, Half, Prune, Session, Unst
 from compressor.network import to_network
 from compressor.network.file import container
 from compressor.phases.unstructured import mask, weights
+from compressor.run.training import Training
 from compressor.surgery.masks import Masks
 from models import BCResNetASC, SharedResNet
 from tests.helpers.random_nets import drawn
@@ -147,7 +148,7 @@ def test_pruning_again_changes_nothing() -> None:
 
 def test_a_session_holds_masks_while_units_go() -> None:
     session = Session(stirred(tiny()), budget=Budget(params=600), prune=None)
-    Unstructured(amount=0.6).prune(session, {})
+    Unstructured(amount=0.6).run(Training(session, None), 0)
     before = {n: live.clone() for n, live in session.masks.items()}
     session.shrink()
     for name, p in session.model.named_parameters():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compressor import Session
 from compressor.network import Network, Weight, to_network
 from compressor.network.file import container
 from compressor.network.integer import IntConv, IntLinear, IntMean, Requantise, Scale
@@ -84,8 +82,7 @@ def test_every_step_computes_what_was_trained(name: str, *, fold_bands: bool) ->
 @pytest.mark.parametrize("name", quick(*NETS))
 def test_the_description_is_known_before_any_value_was_seen(name: str, preset: Preset) -> None:
     """Who is told of which grid does not depend on values; a grid itself may, by a digit or two."""
-    session = cast("Session", SimpleNamespace(bits={}))
-    planned = Int8(preset=preset).dry(bare(name), session)
+    planned = Int8(preset=preset).network_after(bare(name), {})
     made = convert(calibrated(bare(name), preset))
     assert len(container.pack(made)) <= container.bound(planned)
     assert abs(container.bound(planned) - container.bound(made)) <= 2

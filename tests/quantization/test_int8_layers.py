@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import cast
 
@@ -149,7 +150,7 @@ def test_one_answer_for_plan_training_file_and_reference(name: str) -> None:
     assert frozenset(rounded_weights(whole)) == frozenset(rounded_weights(prepared)) == wanted
     stored = {key for key, t in integers.state_dict().items() if t.dtype == torch.int8}
     assert stored == wanted
-    planned = Int8().stores(whole)
+    planned = Int8().bits_after(whole)
     for key, tensor in whole.named_parameters():
         one = Stored(key, (), tensor.element_size(), out_dim=0)
         assert planned(one, Fraction(32)) == (8 if key in wanted else 32)
@@ -206,7 +207,7 @@ def test_bytes_are_planned_as_they_are_stored(name: str) -> None:
     schedule = [Int8(epochs=0, batches=1)]
     model = Mirror(build(), dims)
     session = Session(model, budget=Budget(bytes=10**6), example=example, prune=None)
-    bound = footprint(session, schedule)
+    bound = footprint(replace(session.stored, later=schedule))
     assert bound.entries["middle.weight"] == UNIT
     result = fit(
         model, [(example, torch.zeros(2, *[4] * dims).long())], budget=Budget(bytes=10**6),

@@ -123,6 +123,18 @@ def test_another_run_is_refused_saying_what_differs(
         call(kept, **change)
 
 
+def test_a_run_goes_on_in_a_version_that_keeps_its_functions_elsewhere(
+    finished: tuple[Path, Result], kept: Path
+) -> None:
+    tensors, data = storage.read(kept, "checkpoint")
+    for now, then in {"run.rates.cosine": "phases.cosine", "run.optimizers": "optimizers"}.items():
+        text = json.dumps(data["identity"])
+        assert now in text
+        data["identity"] = json.loads(text.replace(now, then))
+    storage.write(kept, "checkpoint", tensors, data)
+    assert same_run(finished[1], call(kept))
+
+
 def test_another_model_or_other_data_is_refused(tmp_path: Path) -> None:
     schedule = [Prune()]
     fit(tiny(), loader(), budget=CAPS, schedule=schedule, checkpoint=tmp_path)
@@ -376,5 +388,5 @@ def test_descriptions_are_the_same_in_every_process() -> None:
     assert describe(Pulled(3)) == "tests.run.test_checkpoint.Pulled"
     text = describe(SCHEDULE)
     assert " at 0x" not in text
-    assert "decay=compressor.phases.cosine" in text
+    assert "decay=compressor.run.rates.cosine" in text
     assert "distill=Distill(temperature=3.0, weight=0.7)" in text

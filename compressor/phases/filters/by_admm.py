@@ -26,11 +26,11 @@ from torch import Tensor
 from compressor.graph.structure import Structure
 from compressor.importance import Tensors, writers
 from compressor.inputs.batches import Batch
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Admm, Best, State, start, tied, update
-from compressor.phases.filters.batches import loss_of
 from compressor.phases.filters.metric import alive
 from compressor.phases.filters.singles import Filters
-from compressor.run.training import all_tensors, fill
+from compressor.run.widths import agreed_loss
 
 if TYPE_CHECKING:
     from compressor.run.training import Training
@@ -120,7 +120,8 @@ class AdmmOnFilters:
         training = self.training
         loss = math.inf
         if self.filters.holds(structure):
-            loss = loss_of(training.session, self.filters.smaller(structure), batches)
+            session, small = training.session, self.filters.smaller(structure)
+            loss = agreed_loss(session.fabric, small, batches, session.loss)
         best = Best.of(training.state["best"]) if "best" in training.state else Best.none()
         keep = {"keep": torch.from_numpy(structure.keep.copy())}
         weights = all_tensors(training.session.model)

@@ -14,7 +14,7 @@ from compressor.importance import gradients, squared, writers
 from compressor.inputs.batches import Batch
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
 def alive(graph: Graph, structure: Structure) -> dict[str, Tensor]:
@@ -28,7 +28,7 @@ def alive(graph: Graph, structure: Structure) -> dict[str, Tensor]:
 
 
 def fisher_metric(
-    session: Session, graph: Graph, batches: Sequence[Batch], clips: int
+    session: Compression, graph: Graph, batches: Sequence[Batch], clips: int
 ) -> dict[str, Tensor]:
     """The mean square of the gradient, averaged over every filter, of the weights' shapes."""
     writing, named = writers(graph), dict(session.model.named_parameters())

@@ -23,18 +23,18 @@ import numpy as np
 
 from compressor.budget import Budget, Cost
 from compressor.errors import BudgetError
+from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.ranking import Floats, Ranking, fixed
 from compressor.phases.filters.uncoupled import Bools, Split
-from compressor.run.descent import cost
 
 Price = Callable[[Structure], Cost]
 """What a structure costs."""
 
 
 def threshold(
-    least: Least, ranking: Ranking, budget: Budget, price: Price = cost
+    least: Least, ranking: Ranking, budget: Budget, price: Price = cost_of
 ) -> tuple[Structure, float]:
     """The lowest threshold whose survivors meet every cap.
 

@@ -11,17 +11,19 @@ from compressor.errors import BudgetError
 from compressor.importance import Importance, frobenius
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
-from compressor.phases import Phase, Prune, cosine
 from compressor.phases.admm import Admm
 from compressor.phases.filters.batches import same_batches
 from compressor.phases.filters.by_admm import AdmmOnFilters
 from compressor.phases.filters.metric import fisher_metric
 from compressor.phases.filters.singles import Filters
+from compressor.phases.prune import Prune
+from compressor.run.phase import Phase
+from compressor.run.rates import cosine
 from compressor.wording import brief
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 CHOICES = {
     "strategy": ("oneshot", "admm"),
@@ -41,7 +43,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True)
-class FilterPruning:
+class FilterPruning(Phase):
     """Remove single output filters until the budget is met, with all that then serves nothing.
 
     A filter goes with what nothing reaches or reads any more, as in section 2.3 of the 2022 report
@@ -111,10 +113,10 @@ class FilterPruning:
             raise ValueError(
                 f"FilterPruning(admm={brief(self.admm)}): must be compressor.phases.admm.Admm()"
             )
-        _ = self.prune  # which checks what it takes over
+        _ = self._prune  # which checks what it takes over
 
     @property
-    def prune(self) -> Prune:
+    def _prune(self) -> Prune:
         """What it has in common with `Prune`: what is measured, and on what."""
         return Prune(
             method="uniform",
@@ -131,17 +133,13 @@ class FilterPruning:
         """Whether filters are compared by raw norms over the inputs still reachable."""
         return self.allocator == "threshold" and self.importance is None
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """Every cost: filters are really removed."""
-        return self.prune.lowers
+    lowers = Prune.lowers
+    cuts = leaves_uncut = True
 
     @property
-    def settles(self) -> frozenset[str]:
-        """Nothing, as with `Prune`."""
-        return self.prune.settles
-
-    cuts = True
+    def measures_gradients(self) -> bool:
+        """True where the importance is one of gradients."""
+        return self._prune.measures_gradients
 
     @property
     def trains(self) -> bool:
@@ -153,20 +151,20 @@ class FilterPruning:
         """The epochs and the removal."""
         return self.epochs + 1 if self.trains else 1
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:  # noqa: ARG002 - a Solver
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:  # noqa: ARG002
         """Find out whether the caps can be met.
 
         Raises:
             BudgetError: If they cannot, or a later phase meets all of them alone.
         """
-        if session.due is None:
+        if session.nothing_due:
             raise BudgetError(
                 f"FilterPruning() has nothing to do: a later phase meets {session.budget} alone. "
                 "Leave it out, or cap params or macs as well"
             )
         self._filters(session).check()
 
-    def redo(self, session: Session, change: Mapping[str, Any]) -> None:
+    def redo(self, session: Compression, change: Mapping[str, Any]) -> None:
         """Remove the same filters again."""
         self._filters(session).redo(change)
 
@@ -193,5 +191,6 @@ class FilterPruning:
         # After the epoch: what is logged before it would stand in the last phase's entry.
         training.logged(**{name: loss for name, loss in found.items() if math.isfinite(loss)})
 
-    def _filters(self, session: Session) -> Filters:
-        return Filters(session, self.prune, uniform=self.allocator != "threshold", raw=self._raw)
+    def _filters(self, session: Compression) -> Filters:
+        uniform = self.allocator != "threshold"
+        return Filters(session, self._prune.choice, uniform=uniform, raw=self._raw)

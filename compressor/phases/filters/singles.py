@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +14,12 @@ from torch import Tensor, nn
 from compressor.budget import Budget, Cost
 from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
+from compressor.graph.cost import cost_of
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
-from compressor.phases import Prune
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
 from compressor.phases.filters.one_threshold import threshold, within
@@ -28,15 +27,15 @@ from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_n
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
-from compressor.reports.report import Shrink
-from compressor.run.descent import cost
-from compressor.run.file_size import bound, footprint, forms
+from compressor.run.choice import WidthChoice
+from compressor.run.file_size import bound, footprint
+from compressor.run.history import Shrink
 from compressor.run.widths import agreed
 from compressor.tracing.tracer import trace
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 SETTLED = (
     "single filters were removed, and the layers are narrower than the channels between them: "
@@ -51,14 +50,14 @@ class Filters:
 
     Attributes:
         session: Whose model it is.
-        prune: Settings of the importance.
+        choice: Settings of the importance.
         uniform: Whether filters are compared by their place in their own layer, which makes one
             width factor of the threshold, and not by their norms.
         raw: Whether the one-shot choice goes by norms over the inputs still reachable.
     """
 
-    session: Session
-    prune: Prune
+    session: Compression
+    choice: WidthChoice
     uniform: bool
     raw: bool
 
@@ -70,7 +69,7 @@ class Filters:
     @property
     def caps(self) -> Budget:
         """What has to be met."""
-        return self.session.due or self.session.budget
+        return self.session.caps_due
 
     @cached_property
     def split(self) -> Split:
@@ -91,7 +90,7 @@ class Filters:
     @cached_property
     def least(self) -> Least:
         """What no layer may be without."""
-        return Least(Reach(self.split), self.prune.floor)
+        return Least(Reach(self.split), self.choice.floor)
 
     def first(self) -> Structure:
         """The threshold on the importance of the present weights."""
@@ -128,7 +127,7 @@ class Filters:
             session.record({"keep": torch.from_numpy(structure.keep.copy())})
         kept = int(structure.keep[self.split.free].sum())
         caps = self.caps
-        session.shrinks.append(
+        session.removed(
             Shrink(
                 caps=caps.caps,
                 reached={cap: getattr(reached, cap) for cap in caps.caps},
@@ -168,13 +167,13 @@ class Filters:
     @cached_property
     def form(self) -> Quadratic | None:
         """Bytes of the file, where there is a cap on them."""
-        if not forms(self.session):
+        if not self.session.costs():
             return None
-        return footprint(self.session, self.session.later).form(self.graph)
+        return footprint(self.session.stored).form(self.graph)
 
     def _price(self, structure: Structure, extra: int = 0) -> Cost:
         """What a structure costs, where its file holds `extra` bytes more than its form says."""
-        found, form = cost(structure), self.form
+        found, form = cost_of(structure), self.form
         if form is None:
             return found
         return replace(found, bytes=-(-form(structure.widths) // form.unit) + extra)
@@ -195,7 +194,7 @@ class Filters:
         """
 
         def price(structure: Structure) -> Cost:
-            found = cost(structure)
+            found = cost_of(structure)
             return found if self.form is None else replace(found, bytes=self._file(structure))
 
         return within(self.least, self.caps, price)
@@ -221,26 +220,19 @@ class Filters:
 
     def _file(self, structure: Structure) -> int:
         """Most bytes that the file of what a structure leaves can have in the end."""
-        small = SimpleNamespace(
-            model=self.smaller(structure),
-            example=self.session.example,
-            settled=SETTLED,
-            bits=self.session.bits,
-            graph=self.session.graph,
-            masks={},  # how many of the zeros are among what goes is not known
-        )
-        return bound(cast("Session", small), self.session.later)
+        # How many of the zeros are among what goes is not known.
+        return bound(replace(self.session.stored, model=self.smaller(structure), masks={}))
 
     def _importance(self) -> Ranking:
         """What the one-shot choice goes by."""
         session = self.session
         if self.raw:
             return self._norms(dict(session.model.named_parameters()))
-        batches = [] if session.data is None else list(islice(session.data, self.prune.batches))
-        measured = gradients(session.model, batches, session.loss, clips=self.prune.clips)
-        importance = self.prune.scored_by(data=session.data is not None)
+        batches = [] if session.data is None else list(islice(session.data, self.choice.batches))
+        measured = gradients(session.model, batches, session.loss, clips=self.choice.clips)
+        importance = self.choice.scored_by(data=session.data is not None)
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
-        scores = agreed(session, importance(self.graph, tensors, measured))
+        scores = agreed(session.fabric, importance(self.graph, tensors, measured))
         return fixed(self.split, ranks(self.split, scores) if self.uniform else scores)
 
     def _norms(self, tensors: Mapping[str, Tensor]) -> Ranking:
@@ -256,7 +248,7 @@ def _recounted(small: nn.Module, structure: Structure, example: Example) -> None
     Raises:
         VerificationError: If it costs anything else.
     """
-    predicted, found = cost(structure), measure(small, example)
+    predicted, found = cost_of(structure), measure(small, example)
     if (predicted.params, predicted.macs) != (found.params, found.macs):
         raise VerificationError(
             f"the slim {type(small).__name__} was counted anew and has {found}, where its graph "

@@ -13,11 +13,11 @@ from compressor.inputs.batches import Batches
 from compressor.inputs.checks import check_loss, first_batch
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
 @contextmanager
-def of_one_height(session: Session, dim: int) -> Generator[None]:
+def of_one_height(session: Compression, dim: int) -> Generator[None]:
     """While inside, a session's model refuses inputs with more or fewer rows than its example.
 
     Rows are removed by number, and a factor stands at every one of them; in a longer input the
@@ -31,7 +31,7 @@ def of_one_height(session: Session, dim: int) -> Generator[None]:
         handle.remove()
 
 
-def check_rows(session: Session, smaller: nn.Module, dim: int) -> None:
+def check_rows(session: Compression, smaller: nn.Module, dim: int) -> None:
     """Find out with the first batch whether the loss works with a model that lost rows.
 
     Args:

@@ -16,7 +16,7 @@ from compressor.phases.frequency.masks import MASK, Learned
 from compressor.phases.frequency.trace import RowGraph
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Learner:
     """
 
     by: Learned
-    session: Session
+    session: Compression
     graph: RowGraph
     state: dict[str, Any]
     mask: Tensor | None = None

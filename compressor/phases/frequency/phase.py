@@ -25,14 +25,14 @@ from compressor.phases.frequency.learning import Learner, Search
 from compressor.phases.frequency.masks import MASK, Learned, Moment, RowScores, fisher
 from compressor.phases.frequency.removal import SessionRows, remove
 from compressor.phases.frequency.select import Rows
-from compressor.run import contract
+from compressor.run.later import lowers
+from compressor.run.phase import Phase
 from compressor.surgery.masks import largest
 from compressor.wording import brief
 
 if TYPE_CHECKING:
-    from compressor.phases import Phase
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
-    from compressor.session import Session
 
 REMOVED, TUNED = "removed", "tuned"
 """What a phase remembers once rows are gone, and once it has trained without them."""
@@ -42,7 +42,7 @@ UNKNOWN = 100
 
 
 @dataclass(frozen=True)
-class FrequencyMask:
+class FrequencyMask(Phase):
     """Keep some rows of the input (mel bands) and remove the others.
 
     Source: the 2022 report of the FAU, section 2.2: ``min f(w * X) subject to card(w) <= C`` by
@@ -126,16 +126,8 @@ class FrequencyMask:
                 f"FrequencyMask(by={brief(self.by)}, epochs=0): a mask that is learned needs epochs"
             )
 
-    @property
-    def lowers(self) -> frozenset[str]:
-        """MACs. Parameters fall only where a layer reads rows one by one, and then by little."""
-        return frozenset({"macs"})
-
-    @property
-    def settles(self) -> frozenset[str]:
-        """Nothing: fewer rows may not be enough."""
-        return frozenset()
-
+    # Parameters fall only where a layer reads rows one by one, and then by little.
+    lowers = frozenset({"macs"})
     cuts = True
 
     @property
@@ -152,7 +144,7 @@ class FrequencyMask:
         """Factor of the learning rate when the share `over` of all epochs is done."""
         return 1 + over * (self.last / self.lr - 1)
 
-    def check(self, session: Session, earlier: Sequence[Phase]) -> None:
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether model and loss run on so many rows, and whether that can be enough.
 
         Raises:
@@ -174,7 +166,7 @@ class FrequencyMask:
         cap, left = session.budget.macs, rows.macs(count)
         if cap is None or left <= cap:
             return
-        if not any("macs" in contract.lowers(phase) for phase in others):
+        if not any("macs" in lowers(phase) for phase in others):
             raise BudgetError(
                 f"{session.budget} was asked of a {type(session.given).__name__} that has "
                 f"{left:,} MACs with {count} of its {rows.count} rows: put Prune() after "
@@ -192,7 +184,7 @@ class FrequencyMask:
         elif part != learned:
             self._tune(training, part - (part > learned))
 
-    def redo(self, session: Session, change: Any) -> None:
+    def redo(self, session: Compression, change: Any) -> None:
         """Remove the same rows again."""
         remove(session, change["keep"], self.dim)
 
@@ -210,11 +202,11 @@ class FrequencyMask:
     def _epochs(self) -> int:
         return self.epochs + self.fine_tune
 
-    def _rows(self, session: Session) -> SessionRows:
+    def _rows(self, session: Compression) -> SessionRows:
         rows = SessionRows.of(session, self.dim)
         return replace(rows, graph=replace(rows.graph, gates={})) if self.on_input else rows
 
-    def _count(self, session: Session, rows: SessionRows) -> int:
+    def _count(self, session: Compression, rows: SessionRows) -> int:
         """How many rows to keep.
 
         Raises:
@@ -224,7 +216,7 @@ class FrequencyMask:
             if self.keep < rows.count:
                 rows.select(rows.seen[: self.keep])
             return min(self.keep, rows.count)
-        cap = None if session.due is None else session.due.macs
+        cap = None if session.nothing_due else session.caps_due.macs
         least = math.ceil(self.least * rows.count)
         return rows.count if cap is None else rows.within(cap, least)
 
@@ -248,19 +240,19 @@ class FrequencyMask:
             session.record({"keep": keep})
             training.refresh()
 
-    def _measured(self, session: Session, rows: SessionRows, scores: RowScores) -> Tensor:
+    def _measured(self, session: Compression, rows: SessionRows, scores: RowScores) -> Tensor:
         """The rows with the highest scores; among equals the first."""
         count = self._count(session, rows)
         if count == rows.count:
             return torch.ones(count, dtype=torch.bool)
         return largest(scores(self._gradients(session, rows)), count)
 
-    def _gradients(self, session: Session, rows: SessionRows) -> Tensor:
+    def _gradients(self, session: Compression, rows: SessionRows) -> Tensor:
         batches, model = self._batches(session), session.model
         with of_one_height(session, self.dim):
             return row_gradients(model, rows.graph, batches, session.loss, clips=self.clips)
 
-    def _batches(self, session: Session) -> list[Batch]:
+    def _batches(self, session: Compression) -> list[Batch]:
         return list(islice(session.data or (), self.batches))
 
     def _learn(self, training: Training, part: int) -> None:
@@ -287,11 +279,11 @@ class FrequencyMask:
         training.state |= search.tree()
         numbers["calibration loss"] = search.best.loss
         # What an update says belongs to the epoch before it, which is in the log by now.
-        training.log[-1] = replace(training.log[-1], extra=numbers)
+        training.logged(**numbers)
         if self.settle is not None and search.still >= self.settle:
             self._remove(training)
 
-    def _begin(self, session: Session, rows: SessionRows, by: Learned) -> dict[str, Any]:
+    def _begin(self, session: Compression, rows: SessionRows, by: Learned) -> dict[str, Any]:
         """The first mask: what the Fisher scores choose at once. Empty where no row has to go."""
         count = self._count(session, rows)
         if count == rows.count:
@@ -303,7 +295,7 @@ class FrequencyMask:
         return Search(best, mask, 0, by.begin(saliency, count, steps)).tree()
 
     def _better(
-        self, session: Session, rows: SessionRows, best: Best, update: int, mask: Tensor
+        self, session: Compression, rows: SessionRows, best: Best, update: int, mask: Tensor
     ) -> Best:
         """The better of the best so far and of what is there now, on the same batches."""
         batches, now = self._batches(session), all_tensors(session.model)

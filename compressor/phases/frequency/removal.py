@@ -21,7 +21,7 @@ from compressor.run.calibration import calibration_loss
 from compressor.surgery.cutting import take
 
 if TYPE_CHECKING:
-    from compressor.session import Session
+    from compressor.run.compression import Compression
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SessionRows:
     graph: RowGraph
 
     @staticmethod
-    def of(session: Session, dim: int) -> SessionRows:
+    def of(session: Compression, dim: int) -> SessionRows:
         """Trace the model's rows, once while its tensors keep their shapes."""
         network, short, seen = inside(session.model, session.example, dim)
         shapes = _shapes(network)
@@ -93,7 +93,7 @@ class SessionRows:
         return calibration_loss(Rows(smaller, rows, dim=self.graph.dim), batches, loss)
 
 
-def remove(session: Session, keep: Sequence[int], dim: int = 2) -> None:
+def remove(session: Compression, keep: Sequence[int], dim: int = 2) -> None:
     """Remove all rows but some from a session's model; masks of single weights follow.
 
     Args:

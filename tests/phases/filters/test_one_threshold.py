@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from compressor import Budget, measure, trace
 from compressor.errors import BudgetError
+from compressor.graph.cost import cost_of
 from compressor.importance import frobenius
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
@@ -19,7 +20,6 @@ from compressor.phases.filters.one_threshold import smallest, survivors, thresho
 from compressor.phases.filters.ranking import fixed, ranks, reachable_norms
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.uncoupled import split
-from compressor.run.descent import cost
 from compressor.tracing.trial import randomised
 from models import BCResNetASC
 from tests.helpers.filter_nets import Chain, empty, inputs_of, network, slimmed
@@ -70,7 +70,7 @@ def test_on_a_chain_it_is_the_report_s_routine(seed: int) -> None:
     for place, alive in enumerate(kept):
         assert (np.flatnonzero(chosen.keep[parts.of(place)]) == alive).all()
     params, macs = cost_by_hand(kept)
-    assert (params, macs) == (cost(chosen).params, cost(chosen).macs)
+    assert (params, macs) == (cost_of(chosen).params, cost_of(chosen).macs)
     if good == sorted(good):  # monotone: then it is the lowest threshold that fits
         assert limit == pytest.approx(limits[good.index(True)], rel=1e-12)
 
@@ -96,8 +96,8 @@ def test_caps_are_met_or_refused_with_the_smallest_cost(
         ranking = fixed(parts, ranks(parts, frobenius(parts.graph, tensors)))
     whole = measure(model, inputs_of(model))
     caps = Budget(params=max(1, int(params * whole.params)), macs=max(1, int(macs * whole.macs)))
-    found = [cost(structure) for structure in smallest(Least(reach))]
-    found.append(cost(survivors(Least(reach), ranking, math.inf)))
+    found = [cost_of(structure) for structure in smallest(Least(reach))]
+    found.append(cost_of(survivors(Least(reach), ranking, math.inf)))
     if all(caps.excess(least) for least in found):
         with pytest.raises(BudgetError, match="cannot be reached") as refused:
             threshold(Least(reach), ranking, caps)
@@ -116,7 +116,7 @@ def test_caps_are_met_or_refused_with_the_smallest_cost(
 def test_the_search_ends_between_a_threshold_that_fits_and_one_that_does_not(name: str) -> None:
     model, parts, reach = network(name)
     ranking = reachable_norms(parts, dict(model.named_parameters()))
-    whole = cost(reach.closed(np.ones(parts.graph.units, dtype=bool)))
+    whole = cost_of(reach.closed(np.ones(parts.graph.units, dtype=bool)))
     everything = np.ones(parts.coupled.units, dtype=bool)
     limits = [-math.inf, math.inf]
     for place, numbers in enumerate(parts.numbers):
@@ -126,8 +126,8 @@ def test_the_search_ends_between_a_threshold_that_fits_and_one_that_does_not(nam
         caps = Budget(params=int(share * whole.params))
         chosen, limit = threshold(Least(reach), ranking, caps)
         place = limits.index(limit)
-        assert caps.allows(cost(survivors(Least(reach), ranking, limits[place])))
-        assert not caps.allows(cost(survivors(Least(reach), ranking, limits[place - 1])))
+        assert caps.allows(cost_of(survivors(Least(reach), ranking, limits[place])))
+        assert not caps.allows(cost_of(survivors(Least(reach), ranking, limits[place - 1])))
         assert chosen == survivors(Least(reach), ranking, limit)
 
 
@@ -184,6 +184,6 @@ def test_published_networks_at_half_their_cost(name: str) -> None:
     ranking = fixed(parts, ranks(parts, frobenius(parts.graph, dict(model.named_parameters()))))
     chosen, _ = threshold(Least(Reach(parts)), ranking, caps)
     slim = slimmed(model, parts, chosen)
-    assert cost(chosen).macs == measure(slim).macs
+    assert cost_of(chosen).macs == measure(slim).macs
     assert caps.params * 0.97 < measure(slim).params <= caps.params
     assert verify(model, parts, chosen, slim, inputs_of(model)) < 1e-11

@@ -13,6 +13,7 @@ from torch import nn
 
 from compressor import Budget, Cost, fit, measure, trace
 from compressor.errors import BudgetError
+from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius
 from compressor.phases.filters import FilterPruning
@@ -22,7 +23,6 @@ from compressor.phases.filters.one_threshold import smallest, survivors, thresho
 from compressor.phases.filters.ranking import Ranking, fixed, ranks, reachable_norms
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.uncoupled import Split, split
-from compressor.run.descent import cost
 from tests.helpers.cases import cases
 from tests.helpers.filter_nets import empty, inputs_of, slimmed
 from tests.helpers.random_nets import drawn
@@ -62,7 +62,7 @@ def check(model: nn.Module, parts: Split, structure: Structure, caps: Budget) ->
     slim = slimmed(model, parts, structure)
     counted = measure(slim, inputs_of(model))
     assert caps.allows(counted)
-    assert (counted.params, counted.macs) == (cost(structure).params, cost(structure).macs)
+    assert (counted.params, counted.macs) == (cost_of(structure).params, cost_of(structure).macs)
     assert all(p.numel() for p in slim.parameters())
     assert verify(model, parts, structure, slim, inputs_of(model)) < 1e-9
 
@@ -119,11 +119,11 @@ def test_a_layer_gets_back_what_it_cannot_do_without_and_nothing_more(seed: int)
 def test_a_budget_that_the_smallest_structure_meets_is_met_whatever_the_weights(seed: int) -> None:
     _model, parts, reach = parted(seed)
     for structure in itertools.islice(smallest(Least(reach)), 3):
-        caps = Budget(params=cost(structure).params, macs=cost(structure).macs)
+        caps = Budget(params=cost_of(structure).params, macs=cost_of(structure).macs)
         for draw in range(3):
             scores = np.random.default_rng(draw).random(parts.graph.units)
             chosen, _ = threshold(Least(reach), fixed(parts, scores), caps)
-            assert caps.allows(cost(chosen))
+            assert caps.allows(cost_of(chosen))
             least = survivors(Least(reach), fixed(parts, scores), math.inf)
             assert Least(reach).met(least)
 

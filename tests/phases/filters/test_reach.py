@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compressor import trace
+from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure, full
 from compressor.phases.filters.bank import banks
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.uncoupled import split
-from compressor.run.descent import cost
 from models import BCResNet, BCResNetASC, SharedResNet
 from tests.helpers.filter_nets import NETS, empty, network
 from tests.helpers.tiny import Tiny, tiny
@@ -36,7 +36,7 @@ def test_with_every_filter_everything_is_reached_and_costs_what_the_coupled_grap
     _, parts, reach = network(name)
     whole = reach.closed(np.ones(parts.graph.units, dtype=bool))
     assert whole.keep.all()
-    assert cost(whole) == cost(full(parts.coupled))
+    assert cost_of(whole) == cost_of(full(parts.coupled))
     assert not empty(reach, whole)
 
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from compressor import measure, trace
 from compressor.errors import VerificationError
-from compressor.graph.program import named_tensors
+from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure
+from compressor.inputs.tensors import named_tensors
 from compressor.phases.filters.masking import MaskedFilters, verify
 from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import Slim, ports
 from compressor.phases.filters.uncoupled import split
-from compressor.run.descent import cost
 from compressor.tracing.trial import randomised
 from models import BCResNetASC
 from tests.helpers.filter_nets import NETS, empty, inputs_of, network, slimmed
@@ -47,7 +47,7 @@ def test_a_slim_model_is_the_masked_one_and_costs_what_was_predicted(
     assert verify(model, parts, structure, slim, inputs_of(model)) < (
         1e-6 if name == "gru" else 1e-11
     )
-    predicted, counted = cost(structure), measure(slim, inputs_of(model))
+    predicted, counted = cost_of(structure), measure(slim, inputs_of(model))
     assert (counted.params, counted.macs, counted.bytes) == (
         predicted.params,
         predicted.macs,
@@ -67,7 +67,7 @@ def test_whatever_filters_go(name: str, seed: int, share: float) -> None:
     structure = drawn(reach, seed, share)
     slim = slimmed(model, parts, structure)
     assert verify(model, parts, structure, slim, inputs_of(model)) < 1e-11
-    assert measure(slim, inputs_of(model)).params == cost(structure).params
+    assert measure(slim, inputs_of(model)).params == cost_of(structure).params
 
 
 def test_in_float64_to_twelve_digits_and_in_float32_to_six() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,17 +26,23 @@ from compressor import (
     Train,
     Unstructured,
     fit,
+    trace,
 )
 from compressor.errors import BudgetError
+from compressor.graph.graph import Weight
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import cross_entropy
+from compressor.network import Network, to_network
 from compressor.phases import Phase
-from compressor.run.contract import KEYS, Plain, lowers, settles, silent
+from compressor.phases.half import halved
+from compressor.run.compression import Compression
+from compressor.run.later import lowers
+from compressor.run.phase import KEYS, adapted
 from compressor.run.training import Training
-from recipes import baselines, dcase2020, dcase2021, dcase2022
+from recipes import baselines, dcase2020, dcase2021, dcase2022, dcase_next
 from recipes.running.run_folder import RunFolder
 from recipes.running.stages import Stage
-from tests.helpers.tiny import loader, refuses, tiny
+from tests.helpers.tiny import equal, loader, refuses, tiny
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def refused(schedule: Sequence[Phase], **caps: Any) -> str:
     return str(error.value)
 
 
-SILENT: list[Callable[[Path], Phase]] = [
+SILENT: list[Callable[[Path], Any]] = [
     lambda _: Look(),
     lambda folder: Stage("dense", folder, 2022),
     lambda _: Recalibrate(),
@@ -123,10 +131,11 @@ def test_what_a_phase_settles_it_lowers() -> None:
     class Settles(Look):
         settles = frozenset({"nonzero"})
 
-    assert lowers(Settles()) == settles(Settles()) == {"nonzero"}
-    assert silent(Settles())
-    assert not silent(FineTune())
-    assert lowers(Look()) == lowers(FineTune()) == frozenset()
+    settles = adapted(Settles())
+    assert lowers(settles) == settles.settles == {"nonzero"}
+    assert settles.undeclared
+    assert not FineTune().undeclared
+    assert lowers(adapted(Look())) == lowers(FineTune()) == frozenset()
 
 
 @pytest.mark.parametrize("said", ["params", frozenset({"parameters"}), 3, (None,)])
@@ -141,9 +150,7 @@ def test_what_is_no_set_of_caps_is_refused(said: object) -> None:
 
 def test_the_base_of_phases_that_lower_nothing() -> None:
     @dataclass(frozen=True)
-    class Mine(Plain):
-        length = 1
-
+    class Mine(Phase):
         def run(self, training: Training, part: int) -> None:
             pass
 
@@ -154,6 +161,62 @@ def test_the_base_of_phases_that_lower_nothing() -> None:
     assert dense.report.before == dense.report.after
 
 
+@dataclass(frozen=True)
+class Sixteen:
+    """`Half` as it was written before there was a base class."""
+
+    length = 1
+    lowers = frozenset({"bytes"})
+    settles = frozenset[str]()
+    final = fixed = True
+
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
+        del earlier
+        to_network(session.model, session.example)
+
+    def dry(self, whole: Network, _: object) -> Network:
+        return halved(whole)
+
+    def stores(self, whole: Network) -> Any:
+        del whole
+        return lambda _, bits: min(bits, Fraction(16))
+
+    def run(self, training: Training, part: int) -> None:
+        del part
+        training.session.record({})
+        self.redo(training.session, {})
+        training.refresh()
+
+    def redo(self, session: Compression, change: Any) -> None:
+        del change
+        session.replace(halved(to_network(session.model, session.example)), settled="16 bits")
+
+
+def test_phases_that_derive_from_nothing_are_taken_as_they_are(tmp_path: Path) -> None:
+    caps = Budget(bytes=2_500)
+    theirs = fit(tiny(), budget=caps, schedule=[Prune(), Sixteen()], checkpoint=tmp_path)
+    again = fit(tiny(), budget=caps, schedule=[Prune(), Sixteen()], checkpoint=tmp_path)
+    ours = fit(tiny(), budget=caps, schedule=[Prune(), Half()])
+    assert theirs.report.files == ours.report.files == again.report.files
+    assert equal(theirs.model, ours.model)
+    with refuses("Sixteen.* after which no weight can change"):
+        fit(tiny(), budget=caps, schedule=[Sixteen(), Prune()])
+
+
+def test_what_they_leave_of_a_weight_is_counted_on() -> None:
+    class Third(Look):
+        def keeps(self, weight: Weight) -> Fraction:
+            return Fraction(1, 3) if weight.trainable else Fraction(1)
+
+    weight = next(iter(trace(tiny()).weights.values()))
+    assert adapted(Third()).density_after(weight) == Fraction(1, 3)
+    assert adapted(Third()).makes_zeros
+    assert adapted(Look()).density_after(weight) == 1
+    assert adapted(Look()).bits_after(to_network(tiny(), (torch.zeros(1, 1, 8, 8),)))(
+        weight, Fraction(7)
+    ) == Fraction(7)
+
+
 def recipes() -> dict[str, Callable[[RunFolder], Sequence[Phase]]]:
     """The schedule of every recipe, with the settings of its `--fast`."""
     found: dict[str, Callable[[RunFolder], Sequence[Phase]]] = {
@@ -161,9 +224,13 @@ def recipes() -> dict[str, Callable[[RunFolder], Sequence[Phase]]]:
         "2021": partial(dcase2021.schedule, dcase2021.fast(dcase2021.Config())),
         "esc50": lambda _: [Prune(), Recalibrate(), FineTune(epochs=1)],
     }
-    config = dcase2022.fast(dcase2022.Config())
-    rows = replace(config.rows, keep=4)
-    found["2022"] = partial(dcase2022.schedule, replace(config, rows=rows))
+    systems = {
+        "2022": dcase2022.fast(dcase2022.Config()),
+        "next": dcase_next.fast(dcase_next.Config()).system,
+    }
+    for name, config in systems.items():
+        rows = replace(config.rows, keep=4)
+        found[name] = partial(dcase2022.schedule, replace(config, rows=rows))
     for year, published in baselines.BASELINES.items():
         found[f"baseline {year}"] = lambda run, year=year, last=published.phases: [
             Train(epochs=1), Stage("dense", run.stages, year), *last,
@@ -186,3 +253,30 @@ def test_every_recipe_refuses_a_cap_that_it_cannot_meet(
 @pytest.mark.parametrize("solver", [Prune(), FilterPruning("admm")])
 def test_a_solver_that_lowers_everything_refuses_what_no_structure_meets(solver: Phase) -> None:
     refused([FineTune(1), Look(), solver], macs=3)
+
+
+SOURCES = sorted((Path(__file__).parents[2] / "compressor").rglob("*.py"))
+PHASES = {"phase", "phases", "solver", "solvers", "following"}
+"""What phases are called where they are asked."""
+
+
+def asks(tree: ast.AST) -> Iterator[str]:
+    """Where a phase is asked by `hasattr`, `getattr`, or the name of its class."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[asked, *_]):
+                pass
+            case ast.Attribute(
+                value=ast.Call(func=ast.Name(id="type"), args=[asked]), attr="__name__"
+            ):
+                pass
+            case _:
+                continue
+        if ast.unparse(asked).partition("[")[0] in PHASES:
+            yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+def test_no_phase_is_asked_by_name() -> None:
+    found = {path.name: list(asks(ast.parse(path.read_text()))) for path in SOURCES}
+    assert {name: places for name, places in found.items() if places} == {}
+    assert list(asks(ast.parse("getattr(phase, 'x'), type(phases[0]).__name__"))) != []

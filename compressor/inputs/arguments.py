@@ -1,0 +1,126 @@
+"""Arguments of `fit` and `Session` that are checked by themselves, before anything is run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from pathlib import Path
+
+from compressor.wording import brief
+
+SEEDS = 2**64
+"""The number of seeds that torch's generators take."""
+
+
+def check_functions(on_epoch: object, compiler: object, val: object = None) -> None:
+    """Check that the watcher of epochs, the compiler and a function `val` can be called.
+
+    Raises:
+        ValueError: If one cannot.
+    """
+    functions = {"on_epoch": on_epoch, "compiler": compiler, "val": val}
+    for name, function in functions.items():
+        if not takes_one(function):
+            raise ValueError(
+                f"{name}={brief(function)} does not take one argument, and fit calls it with "
+                f"{_GIVEN[name]} alone: functools.partial fills in the others"
+            )
+    if on_epoch is not None and not callable(on_epoch):
+        raise ValueError(
+            f"on_epoch={brief(on_epoch)} is a {type(on_epoch).__name__}: pass a function of the "
+            "log, a sequence of compressor.reports.report.Epoch"
+        )
+    if compiler is not None and not callable(compiler):
+        raise ValueError(
+            f"compiler={brief(compiler)} is a {type(compiler).__name__}: pass a function of the "
+            "network that returns a faster one, such as torch.compile"
+        )
+
+
+_GIVEN = {"on_epoch": "the log", "compiler": "the network", "val": "the model"}
+"""The argument of functions that are passed to `fit`, by name."""
+
+
+def takes_one(function: object) -> bool:
+    """True if something can be called with one argument, as far as its signature is known."""
+    if isinstance(function, type) or not callable(function):
+        return True  # another matter
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature, as some that are written in C
+        return True
+    return True
+
+
+def check_follower(optimizer: object) -> None:
+    """Check that the optimiser given to a session is one, or None.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    made = hasattr(optimizer, "param_groups") and not isinstance(optimizer, type)
+    if optimizer is not None and not made:
+        raise ValueError(
+            f"Session(optimizer={brief(optimizer)}): must be an optimiser built on the model "
+            "given, such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
+        )
+
+
+def check_fabric(fabric: object) -> None:
+    """Check that `fabric=` is one, or None.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    known = all(hasattr(fabric, name) for name in ("to_device", "setup", "backward", "autocast"))
+    if fabric is not None and (isinstance(fabric, type) or not known):
+        raise ValueError(
+            f"fabric={brief(fabric)} is no Fabric: pass lightning_fabric.Fabric(...), or "
+            "None; it comes with pip install 'compressor-nn[fabric]'"
+        )
+
+
+def check_seed(seed: object) -> None:
+    """Check that a seed is one.
+
+    Raises:
+        ValueError: If it is no whole number from 0 to 2**64 - 1.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < SEEDS:
+        raise ValueError(f"fit(seed={brief(seed)}): must be a whole number from 0 to 2**64 - 1")
+
+
+def check_directory(path: str | os.PathLike[str]) -> None:
+    """Make sure that `checkpoint=` is a directory that files can be written to.
+
+    Raises:
+        ValueError: If it is empty, a file, or below a file, or nothing can be written there.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(f"checkpoint={path!r} names no directory: pass one, or None for none")
+    folder = Path(path)
+    try:
+        _check_no_file(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} cannot be written to ({error.strerror or error}): pass "
+            "another path, or None for no checkpoint"
+        ) from error
+
+
+def _check_no_file(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            below = "" if place == folder else f" lies below {str(place)!r}, which"
+            raise ValueError(
+                f"checkpoint={str(folder)!r}{below} is a file, and a checkpoint is a directory of "
+                "several: pass another path"
+            )

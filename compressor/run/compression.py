@@ -1,0 +1,296 @@
+"""A compression under way: what is to be reached, what has been removed, and what comes next.
+
+This is the state that `fit` and solvers work on, and nobody writes its attributes but itself. What
+a stopped run needs to go on it says and takes up again by itself (`snapshot`, `restore`). It checks
+no argument: who makes one has done so (`compressor.fit`, `compressor.Session`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from fractions import Fraction
+from math import ceil
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compressor.allocation import Allocation
+from compressor.budget import Budget, Cost
+from compressor.errors import TraceError
+from compressor.graph.graph import Quadratic
+from compressor.graph.program import example_of
+from compressor.graph.structure import Structure
+from compressor.inputs.batches import Batch
+from compressor.inputs.checks import example_given
+from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Example
+from compressor.inputs.losses import Loss, cross_entropy
+from compressor.inputs.tensors import all_tensors, check_tensors, fill
+from compressor.run.cap_schedule import on_the_way
+from compressor.run.choice import Chooses, WidthChoice
+from compressor.run.file_size import NoFile, Stored, bound, footprint
+from compressor.run.history import Shrink, shrink_of
+from compressor.run.later import Later
+from compressor.run.shrinking import Shrinking
+from compressor.run.smallest import check_within
+from compressor.run.widths import allocated
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Compression(Shrinking):
+    """A model on its way under a budget.
+
+    Attributes:
+        budget: The caps.
+        data: Batches that importance is measured on, if there are any.
+        loss: By which it is measured.
+        fabric: The processes that have to agree, if there are several.
+        changes: Changes of structure beside removed units, in order: (phase, record).
+        phase: Number of the phase at hand, to which changes are attributed.
+        later: The phases that follow it: caps that they meet alone are left to them.
+        no_file: The reason why no file can be written; None where one can, or nobody asked.
+        shrinks: A record of every removal so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        budget: Budget,
+        example: Example | None = None,
+        data: Iterable[Batch] | None = None,
+        loss: Loss = cross_entropy,
+        keep: Sequence[str] = (),
+        release: Sequence[str] = (),
+        verify: bool = True,
+        fabric: Fabric | None = None,
+    ) -> None:
+        """Trace the model; the arguments are those of `compressor.Session`, checked.
+
+        Raises:
+            TraceError: If the model cannot be written as a graph.
+            ValueError: If there is no example, or names are those of no layers.
+        """
+        shown = example_of(model, example_given(model, example, data, loss))
+        super().__init__(model, shown, keep=keep, release=release, verify=verify)
+        self.budget, self.data, self.loss, self.fabric = budget, data, loss, fabric
+        self.changes: list[tuple[int, Any]] = []
+        self.phase = 0
+        self.later: Sequence[Later] = ()
+        self.no_file: NoFile | None = None
+        self.shrinks: list[Shrink] = []
+        self._teacher: nn.Module | None = None
+        self._trained = False
+
+    @property
+    def stored(self) -> Stored:
+        """Everything that decides how long the file will be."""
+        return Stored(
+            self.model, self.example, self.graph, self.bits, self.masks, tuple(self.later)
+        )
+
+    def costs(self) -> dict[str, Quadratic]:
+        """Forms of cost that take the place of the graph's own: bytes are those of the file.
+
+        There are none where bytes have no cap, are left to later phases, or no file can be written
+        (`no_file`); a cap on bytes then counts the stored parameters.
+        """
+        if self.nothing_due or self.caps_due.bytes is None or self.no_file is not None:
+            return {}
+        try:
+            return {"bytes": footprint(self.stored).form(self.graph)}
+        except TraceError as error:
+            self.no_file = NoFile(str(error))
+            return {}
+
+    def spent(self, costs: Mapping[str, Quadratic]) -> Cost:
+        """Cost of `model`, its bytes by their form, if there is one."""
+        form = costs.get("bytes")
+        if form is None:
+            return self.cost
+        return replace(self.cost, bytes=ceil(Fraction(form(self.graph.sizes), form.unit)))
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The dense network, in eval mode, without gradients."""
+        if self._teacher is None:
+            self.teach(self.given)
+        return cast("nn.Module", self._teacher)
+
+    def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
+        """Make a copy of a dense network the teacher.
+
+        Args:
+            dense: The network.
+            trained: True where its tensors are others than those of the model given.
+        """
+        self._trained = trained
+        self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
+
+    def begin(self, phase: int, later: Sequence[Later]) -> None:
+        """Come to a phase of the schedule.
+
+        Args:
+            phase: Its number.
+            later: Those that follow it.
+        """
+        self.phase, self.later = phase, later
+
+    @property
+    def caps_due(self) -> Budget:
+        """The caps that the phase at hand has to meet; all of them if later ones meet all alone."""
+        caps = self._caps_due()
+        return Budget(**caps) if caps else self.budget
+
+    @property
+    def due(self) -> Budget | None:
+        """Deprecated: `caps_due`, and None where `nothing_due`."""
+        return None if self.nothing_due else self.caps_due
+
+    @property
+    def nothing_due(self) -> bool:
+        """True where later phases meet every cap alone."""
+        return not self._caps_due()
+
+    def _caps_due(self) -> dict[str, int]:
+        settled = frozenset[str]().union(*(phase.settles for phase in self.later))
+        return {name: cap for name, cap in self.budget.caps.items() if name not in settled}
+
+    def record(self, change: Any) -> None:
+        """Remember a change of structure for a resumed run.
+
+        Args:
+            change: Tensors and plain data, as `compressor.storage.flatten` takes them: what the
+                phase's ``redo(session, change)`` needs to make it again.
+        """
+        self.changes.append((self.phase, change))
+
+    def shrink(self, choice: WidthChoice | Chooses | None = None, *, remaining: int = 1) -> Shrink:
+        """Remove units now.
+
+        Args:
+            choice: The choice of widths, such as `Prune()`.
+            remaining: Number of shrinks that lead to the budget, this one included. With one left
+                the budget itself is met; with r, every cost over its cap is brought down to
+                ``cost ** (1 - 1/r) * cap ** (1/r)``.
+
+        Returns:
+            What was done.
+        """
+        self._check_open("units cannot be removed")
+        choice = choice or WidthChoice()
+        how = choice if isinstance(choice, WidthChoice) else choice.choice
+        costs = self.costs()
+        caps = on_the_way(self.caps_due, self.spent(costs), remaining)
+        allocation, tried = self.allocated(how, caps, costs)
+        self.remove(allocation, caps, tried, costs)
+        if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
+            # The form is exact for the widths before alone.
+            return self.shrink(how)
+        return self.shrinks[-1]
+
+    def allocated(
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Quadratic]
+    ) -> tuple[Allocation, Mapping[str, float]]:
+        """The units to keep under some caps, and the loss of every way that was compared."""
+        return allocated(
+            self.stored, choice, caps, costs,
+            final=self.budget, data=self.data, loss=self.loss, fabric=self.fabric,
+        )  # fmt: skip
+
+    def remove(
+        self,
+        allocation: Allocation,
+        caps: Budget,
+        tried: Mapping[str, float] = MappingProxyType({}),
+        costs: Mapping[str, Quadratic] = MappingProxyType({}),
+    ) -> None:
+        """Remove what an allocation for `graph` does not keep, and record it.
+
+        Args:
+            allocation: Whose structure is to stay.
+            caps: Those it was to reach.
+            tried: Loss of every way that was compared.
+            costs: Forms of cost that took the place of the graph's own.
+        """
+        self._check_open("units cannot be removed")
+        structure, difference = allocation.structure, None
+        if not structure.keep.all():
+            difference = self._cut_checked(structure)
+        self.removed(shrink_of(caps, self.spent(costs), allocation, difference, tried))
+
+    def removed(self, what: Shrink) -> None:
+        """Remember a removal for the report."""
+        self.shrinks.append(what)
+
+    def check(self, choice: WidthChoice) -> None:
+        """Find out whether the budget can be met at all, whatever the importance.
+
+        Raises:
+            BudgetError: If it cannot.
+        """
+        floor, round_to = choice.floor, choice.round_to
+        check_within(self.stored, self.caps_due, self.costs(), floor=floor, round_to=round_to)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that the same call needs to go on from here: tensors and plain data."""
+        return {
+            "alive": torch.from_numpy(self.alive),
+            "model": all_tensors(self.model),
+            "shrinks": [asdict(shrink) for shrink in self.shrinks],
+            "masks": dict(self.masks),
+            "bits": dict(self.bits),
+            "changes": list(self.changes),
+            "teacher": all_tensors(self.teacher) if self._trained else None,
+        }
+
+    def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
+        """Take over a snapshot, before anything has happened.
+
+        Args:
+            state: The snapshot.
+            redo: Makes a change of structure again: called with the number of its phase and the
+                record.
+
+        Raises:
+            ValueError: If it is no snapshot of a run with this model.
+        """
+        if state["teacher"] is not None:
+            self.teach(self.given, trained=True)
+            check_tensors(self.teacher, state["teacher"])
+            fill(self.teacher, state["teacher"])
+        keep = np.isin(self.alive, alive_units(state["alive"], self.dense.units))
+        if not keep.all():
+            self._cut(Structure(self.graph, keep))
+        self.shrinks = [
+            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
+            for shrink in state["shrinks"]
+        ]
+        for number, change in state["changes"]:
+            redo(number, change)
+        self.changes, self.bits = list(state["changes"]), dict(state["bits"])
+        self.masks.restore(state["masks"])
+        self.masks.check(self.model)
+        check_tensors(self.model, state["model"])
+        fill(self.model, state["model"])
+
+
+def alive_units(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
+    """Numbers of the units that are left, checked.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    alive = numbers.numpy()
+    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
+    within = bool(((alive >= 0) & (alive < units)).all())
+    if not rising or bool(units) != bool(alive.size) or not within:
+        raise ValueError(f"the units left are no rising numbers below {units}")
+    return alive

@@ -1,0 +1,85 @@
+"""Removals of units and epochs of training so far, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compressor.allocation import Allocation
+from compressor.budget import Budget, Cost
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """One removal of units.
+
+    Attributes:
+        caps: What this shrink had to reach; the budget itself for the last one.
+        reached: What it reached, by the same names.
+        method: How the widths were chosen, and by which objective.
+        value: Objective of the structure chosen.
+        bound: Proven upper bound on that objective under these caps; None if none was computed.
+        gap: Relative distance of the two; None if there is no bound.
+        binding: Caps that stop anything larger.
+        unused: Share of each cap left over.
+        prices: What 1 % more of each cap would add to the objective.
+        difference: Largest difference between the outputs of the masked and of the shrunk model;
+            None if that was not checked.
+        tried: Loss before any training of every way that was compared; empty if there was one.
+    """
+
+    caps: Mapping[str, int]
+    reached: Mapping[str, int]
+    method: str
+    value: float
+    bound: float | None
+    gap: float | None
+    binding: tuple[str, ...]
+    unused: Mapping[str, float]
+    prices: Mapping[str, float]
+    difference: float | None
+    tried: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data.
+
+    Attributes:
+        phase: Name of the phase.
+        epoch: Its number in the phase, from 1.
+        loss: Mean loss.
+        accuracy: What `val` gave; None without one.
+        seconds: Duration.
+        extra: What a solver had to say: residuals, flips, a penalty.
+    """
+
+    phase: str
+    epoch: int
+    loss: float
+    accuracy: float | None
+    seconds: float
+    extra: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+def shrink_of(
+    caps: Budget,
+    reached: Cost,
+    allocation: Allocation,
+    difference: float | None,
+    tried: Mapping[str, float],
+) -> Shrink:
+    """A shrink, as plain data."""
+    return Shrink(
+        caps=caps.caps,
+        reached={name: getattr(reached, name) for name in caps.caps},
+        method=allocation.name,
+        value=allocation.value,
+        bound=allocation.bound,
+        gap=allocation.gap,
+        binding=tuple(allocation.binding),
+        unused=dict(allocation.unused),
+        prices=dict(allocation.prices),
+        difference=difference,
+        tried=dict(tried),
+    )

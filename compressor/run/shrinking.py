@@ -1,0 +1,224 @@
+"""A copy of a model that loses units, and all that follows it when it does.
+
+Units are removed physically and in place: `model` stays the same object, and masks, an optimiser
+and averaged copies are cut with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.budget import Cost
+from compressor.counting.measuring import measure
+from compressor.graph.cost import cost_of, counted
+from compressor.graph.keep import names_of
+from compressor.graph.structure import Structure, check_same_axes, full, restrict
+from compressor.inputs.copies import private_copy
+from compressor.run.optimizers import follow
+from compressor.surgery.averages import Averaged, Averages
+from compressor.surgery.cutting import cut, shrink
+from compressor.surgery.embedding import embed
+from compressor.surgery.masks import Masks
+from compressor.surgery.proof import verify
+from compressor.tracing.tracer import trace
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Closed:
+    """No unit can be removed any more.
+
+    Attributes:
+        why: The form that the model has taken.
+    """
+
+    why: str
+
+
+class Shrinking:
+    """A model that shrinks.
+
+    Attributes:
+        given: The model as given; never touched.
+        original: The same, or what a change of its input has made of it (see `transform`): what
+            `structure` is a part of.
+        model: The model that shrinks; train this one.
+        example: Its input, batch first.
+        keep: Names of layers that lose no channel.
+        release: Names of layers that may lose some though not trained.
+        checked: Every removal is verified.
+        masks: Single weights that stay zero, by name of their parameter.
+        bits: Bits per weight, by parameter, where quantisation is told them.
+        closed: The reason why no more units can be removed; None while they can.
+        unrounded: The model before it became a network of integers; None while it is not.
+        reported: The part of the original that is left, layer by layer, if not `structure`.
+        optimizer: An optimiser over `model`'s parameters that is to follow.
+        averages: Averaged copies of `model` that follow, see `average`.
+        whole: Graph of the model given.
+        before: Its cost.
+        dense: Graph of the original.
+        within: Prefix of the original's names before those of the model given.
+        graph: Graph of `model` as it is now.
+        alive: Numbers of the original's units that are left.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: tuple[Tensor, ...],
+        *,
+        keep: Sequence[str] = (),
+        release: Sequence[str] = (),
+        verify: bool = True,
+    ) -> None:
+        """Trace the model and copy it.
+
+        Raises:
+            TraceError: If the model cannot be written as a graph.
+        """
+        self.given = self.original = model
+        self.example, self.checked = example, verify
+        self.keep, self.release = names_of(keep), names_of(release, "release")
+        self.dense = self.graph = trace(
+            model, self.example, keep=self.keep, release=self.release, check=verify
+        )
+        self.whole, self.before = self.dense, counted(model, self.dense)
+        self.within = ""
+        self.model = private_copy(model)
+        self.averages = Averages(self.model)
+        self.masks = Masks()
+        self.bits: dict[str, int] = {}
+        self.closed: Closed | None = None
+        self.reported: Structure | None = None
+        self.unrounded: nn.Module | None = None
+        self.alive: NDArray[np.int64] = np.arange(self.dense.units)
+        self.optimizer: Optimizer | None = None
+
+    @property
+    def structure(self) -> Structure:
+        """The part of the original that is left."""
+        keep = np.zeros(self.dense.units, dtype=bool)
+        keep[self.alive] = True
+        return Structure(self.dense, keep)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of `model`: by its graph, with no weight taken for zero, while it has one."""
+        return measure(self.model, self.example) if self.closed else cost_of(full(self.graph))
+
+    def transform(self, change: Callable[[nn.Module], nn.Module], *, within: str) -> None:
+        """Change what the network works on (the rows of its input, say), and trace it anew.
+
+        The same is done to the original, so that what was removed so far stays removed and every
+        later removal can still be checked against it. Units keep their numbers.
+
+        Args:
+            change: Maps the original, and the smaller model likewise, to a changed copy of it. It
+                must keep the axes of units, and the order of the parameters.
+            within: Name of the submodule of that copy under which all old names are found.
+
+        Raises:
+            ValueError: If units cannot be removed any more, or the axes are not the same.
+        """
+        self._check_open("the input cannot be changed")
+        original, model = change(self.original), change(self.model)
+        names = ([f"{within}.{n}" for n in part] for part in (self.keep, self.release))
+        self.keep, self.release = map(tuple, names)
+        dense = trace(
+            original, self.example, keep=self.keep, release=self.release, check=self.checked
+        )
+        check_same_axes(type(self.given).__name__, self.dense, dense)
+        keep = self.structure.keep
+        self.original, self.dense = original, dense
+        self.within = f"{within}.{self.within}"
+        self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
+        self._become(model)
+
+    def replace(
+        self,
+        model: nn.Module,
+        *,
+        settled: str,
+        left: Structure | None = None,
+        unrounded: nn.Module | None = None,
+    ) -> None:
+        """Go on with another module in the place of `model`; no unit is removed afterwards.
+
+        Args:
+            model: The one that is trained and returned from now on.
+            settled: The reason why no unit can be removed any more, for messages.
+            left: The part of the original that is left, layer by layer, if not `structure`.
+            unrounded: The model that is rounded to integers, for counting.
+        """
+        self._become(model)
+        self.closed = Closed(settled)
+        self.reported, self.unrounded = left or self.reported, unrounded or self.unrounded
+
+    def choose_bits(self, bits: Mapping[str, int]) -> None:
+        """Tell quantisation to how many bits it is to round the weights of some parameters."""
+        self.bits |= bits
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Let an optimiser over the parameters of `model` follow them."""
+        self.optimizer = optimizer
+
+    def average(self, averaged: Averaged) -> Averaged:
+        """Let an averaged copy of `model` (EMA, SWA) follow (`compressor.surgery.averages`)."""
+        self.averages.add(averaged, self.model)
+        return averaged
+
+    def hold(self) -> None:
+        """Set masked weights to zero, as after every step of an optimiser."""
+        self.masks.hold(self.model)
+
+    def _become(self, model: nn.Module) -> None:
+        """Another module in the place of `model`; masks follow by order of the parameters."""
+        before, after = ([n for n, _ in m.named_parameters()] for m in (self.model, model))
+        same = len(before) == len(after)
+        names = dict(zip(before, after, strict=True)) if same else {name: name for name in after}
+        self.masks.rename(names)
+        self.bits = {names[name]: bits for name, bits in self.bits.items() if name in names}
+        self.averages.end(self.model, replaced=True)
+        self.averages, self.model, self.optimizer = Averages(model), model, None
+
+    def _check_open(self, what: str) -> None:
+        if self.closed:
+            raise ValueError(f"{what}: {self.closed.why}")
+
+    def _cut_checked(self, structure: Structure) -> float | None:
+        """Remove what a structure does not keep; the difference that was found, if looked for."""
+        self.averages.check()
+        difference = self._verify(structure) if self.checked else None
+        self._cut(structure)
+        return difference
+
+    def _verify(self, structure: Structure) -> float:
+        """Compare what `structure` leaves of the model with the masked original, full size.
+
+        The original's operations are run on the present weights, put back where they came from.
+        """
+        smaller = shrink(self.model, self.graph, structure)
+        if self.graph is self.dense:
+            return verify(self.model, self.graph, structure, smaller, self.example)
+        large = embed(self.original, self.structure, self.model)
+        keep = np.zeros(self.dense.units, dtype=bool)
+        keep[self.alive[structure.keep]] = True
+        return verify(large, self.dense, Structure(self.dense, keep), smaller, self.example)
+
+    def _cut(self, structure: Structure) -> None:
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        cuts = cut(self.model, self.graph, structure)
+        self.masks.cut(names, cuts)
+        if self.optimizer is not None:
+            follow(self.optimizer, cuts)
+        self.averages.cut(self.graph, structure)
+        self.alive = self.alive[structure.keep]
+        self.graph = restrict(structure)

@@ -1,0 +1,26 @@
+"""A smaller model's weights put back into the places they were cut from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.inputs.tensors import named_tensors
+
+
+def embed(original: nn.Module, structure: Structure, model: nn.Module) -> nn.Module:
+    """A copy of the original with a smaller model's weights in the places they were cut from."""
+    large = private_copy(original)
+    targets, sources = dict(named_tensors(large)), dict(named_tensors(model))
+    for name, weight in structure.graph.weights.items():
+        places = [np.flatnonzero(dim.alive(structure.keep)) for dim in weight.dims]
+        target, source = targets[name].detach(), sources[name].detach()
+        if places:
+            where = tuple(torch.from_numpy(p).to(target.device) for p in np.ix_(*places))
+            target[where] = source
+        else:
+            target.copy_(source)
+    return large

@@ -18,6 +18,7 @@ from compressor.fitting import fit
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.losses import Criterion, Distill
+from compressor.moved import answer_to_old_names
 from compressor.phases import FineTune, Prune, Recalibrate, Train
 from compressor.phases.filters import FilterPruning
 from compressor.phases.frequency.phase import FrequencyMask
@@ -67,3 +68,5 @@ __all__ = [
     "shrink",
     "trace",
 ]
+
+answer_to_old_names()

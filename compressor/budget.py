@@ -32,6 +32,10 @@ _SHARE = (
 _AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*")
 
 
+RESOURCES = ("params", "nonzero", "macs", "bytes")
+"""The fields of `Cost`, each of which a `Budget` can cap."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a network costs.
@@ -115,7 +119,7 @@ class Budget:
     @property
     def caps(self) -> dict[str, int]:
         """The caps that were given, by name."""
-        values = {name: getattr(self, name) for name in ("params", "nonzero", "macs", "bytes")}
+        values = {name: getattr(self, name) for name in RESOURCES}
         return {name: cap for name, cap in values.items() if cap is not None}
 
     def of(self, rule: Limits) -> Budget:

@@ -3,11 +3,11 @@
 session = Session(model, budget=budget, prune=Prune(steps=5), every=200, data=loader)
 optimizer = session.optimizer = torch.optim.AdamW(session.model.parameters())
 for inputs, targets in loader:
-loss = cross_entropy(session.model(inputs), targets)
-optimizer.zero_grad()
-loss.backward()
-optimizer.step()
-session.step()
+    loss = cross_entropy(session.model(inputs), targets)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    session.step()
 result = session.finish()
 """
 

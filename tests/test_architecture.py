@@ -5,25 +5,25 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.arrows import (
+    Arrow,
+    arrows,
+    circles,
+    defined,
+    imported,
+    late_imports,
+    modules,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES = 400
 PACKAGES = ("compressor", "models", "recipes")
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 """Modules that run code found in a file."""
-RECIPE_ROOMS = (
-    *("files", "data", "scenes", "features", "training", "judging", "submission", "running"),
-    *("evaluate", "sweeps"),
-)
-"""Rooms of `recipes`, each of which uses those before it alone. `evaluate` is a command that sweeps
-make use of; the other commands and the recipes use all rooms, and no room uses them."""
-OPTIONAL = {"lightning_fabric", "onnxruntime", "optuna", "ray"}
-"""Packages of the recipes' extras, imported where they are needed."""
 
 
 def sources(package: str) -> list[Path]:
@@ -81,13 +81,13 @@ def test_recipes_import_neither_tests_nor_benchmarks() -> None:
         assert not imports(parsed(path)) & {"tests", "benchmarks"}, path.name
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
 def test_no_file_is_too_long(package: str) -> None:
     lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in sources(package)}
     assert not {name: n for name, n in lengths.items() if n > MOST_LINES}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
 def test_nothing_is_unpickled(package: str) -> None:
     assert not {p.name: found for p in sources(package) if (found := unpicklings(parsed(p)))}
 
@@ -117,91 +117,104 @@ def test_no_path_of_one_machine() -> None:
     assert not [p.name for p in texts if machine.search(p.read_text(encoding="utf-8"))]
 
 
-# ----------------------------------------------------------------------------- the rooms of recipes
+ROOMS = {
+    "compressor": (
+        *("errors", "wording", "budget", "storage", "inputs", "graph", "counting", "surgery"),
+        *("tracing", "importance", "allocation", "network", "rules", "quantization", "export"),
+        *("run", "phases", "reports", "session", "fitting", "moved"),
+    ),
+    "recipes": (
+        *("files", "data", "scenes", "features", "training", "judging", "submission", "running"),
+        *("evaluate", "sweeps"),
+    ),
+    "benchmarks": ("common", "allocation", "counting", "accuracy", "int8", "speed"),
+}
+"""Rooms and loose modules, by package: each imports from those before it alone. What is not listed
+(recipes, most commands) imports from all of them, and none of them from it."""
+
+OPTIONAL = {
+    *("cvxpy", "executorch", "fcntl", "fvcore", "highspy", "lightning_fabric", "matplotlib"),
+    *("msvcrt", "onnx", "onnxruntime", "optuna", "pandas", "ray", "thop", "torchao"),
+}
+"""Packages imported where they are needed: not every machine has them, or they are slow."""
 
 
-def module(path: Path) -> str:
-    """The name by which a file is imported."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def room(module: str) -> str:
+    """The room or loose module of its package that a module belongs to."""
+    return module.split(".")[1] if "." in module else ""
 
 
-def arrows(package: str) -> dict[str, set[str]]:
-    """Modules of a package by the modules that import them, for the type checker alone or not."""
-    paths = sources(package)
-    names = {module(path) for path in paths}
-    found: dict[str, set[str]] = {}
-    for path in paths:
-        used: set[str] = set()
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.Import):
-                used |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                assert not node.level, f"{path} imports relatively"
-                used |= {f"{node.module}.{alias.name}" for alias in node.names}
-                used.add(str(node.module))
-        found[module(path)] = used & names - {package, module(path)}
-    return found
-
-
-def room(name: str) -> int:
-    """Place of a module's room in the order; of a recipe and of other commands the last."""
-    inside = name.split(".")[1]
-    return RECIPE_ROOMS.index(inside) if inside in RECIPE_ROOMS else len(RECIPE_ROOMS)
-
-
-def backward(found: dict[str, set[str]]) -> list[str]:
-    """Arrows from a room to a later one."""
+def backwards(package: str, found: list[Arrow]) -> list[str]:
+    """Arrows from a room to a later one; the package itself takes from all of them."""
+    place = {name: n for n, name in enumerate(ROOMS[package])}
+    last = len(place)
     return [
-        f"{user} uses {used}"
-        for user, targets in found.items()
-        for used in targets
-        if user != "recipes" and room(used) > room(user)
+        f"{a.source} -> {a.target}"
+        for a in found
+        if room(a.source)
+        and (
+            not room(a.target) or place.get(room(a.target), last) > place.get(room(a.source), last)
+        )
     ]
 
 
-def late_imports(tree: ast.AST) -> Iterator[str]:
-    """What functions of a syntax tree import."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for inside in ast.walk(node):
-                if isinstance(inside, ast.Import | ast.ImportFrom):
-                    yield from sorted(imports(inside))
+def test_compressor_has_few_rooms_and_fewer_loose_modules() -> None:
+    names = modules("compressor")
+    rooms = {room(name) for name, path in names.items() if path.parent != ROOT / "compressor"}
+    loose = {room(name) for name in names} - rooms - {""}
+    assert rooms | loose == set(ROOMS["compressor"])
+    assert len(rooms) <= 13
+    assert len(loose) <= 8
 
 
-def test_no_room_of_recipes_uses_a_later_one() -> None:
-    assert not backward(arrows("recipes"))
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_folder_is_a_room_and_says_what_it_is_for(package: str) -> None:
+    files = [path for path in modules(package).values() if path.parent != ROOT / package]
+    assert all(path.relative_to(ROOT / package).parts[0] in ROOMS[package] for path in files)
+    for folder in {path.parent for path in files}:
+        assert ast.get_docstring(parsed(folder / "__init__.py")), folder
 
 
-def test_an_arrow_back_is_found() -> None:
-    assert backward({"recipes.data.audio": {"recipes.training.loop"}})
-    assert backward({"recipes.running.stages": {"recipes.esc50"}})
-    assert not backward({"recipes.training.loop": {"recipes.data.audio"}})
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_arrow_runs_back(package: str) -> None:
+    assert not backwards(package, arrows(package))
 
 
-def test_no_files_of_recipes_import_each_other_in_a_circle() -> None:
-    assert [*TopologicalSorter(arrows("recipes")).static_order()]
-    with pytest.raises(CycleError):
-        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+def test_an_arrow_that_runs_back_is_seen() -> None:
+    up = Arrow("compressor.graph.graph", "compressor.run.training", late=False)
+    assert backwards("compressor", [up]) == ["compressor.graph.graph -> compressor.run.training"]
+    assert not backwards("compressor", [Arrow(up.target, up.source, late=False)])
+    assert backwards("recipes", [Arrow("recipes.running.stages", "recipes.esc50", late=False)])
 
 
-def test_every_folder_of_recipes_is_a_room_and_says_what_for() -> None:
-    for folder in (path for path in (ROOT / "recipes").iterdir() if [*path.glob("*.py")]):
-        assert folder.name in RECIPE_ROOMS, f"{folder.name} has no place in the order"
-        text = (folder / "__init__.py").read_text(encoding="utf-8")
-        assert text.count("\n") == 1, f"{folder.name}: one line of purpose, and no imports"
-        assert ast.get_docstring(ast.parse(text))
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_circle_of_files(package: str) -> None:
+    assert not circles(arrows(package))
 
 
-def test_recipes_import_inside_functions_what_is_optional_alone() -> None:
-    for path in sources("recipes"):
-        late = {*late_imports(parsed(path))} - OPTIONAL
-        assert not late, f"{path.name} imports {late} inside a function"
-    assert [*late_imports(ast.parse("def f():\n    import numpy"))] == ["numpy"]
+def test_a_circle_is_seen() -> None:
+    chain = [Arrow(a, b, late=False) for a, b in ("ab", "bc", "cb", "cd")]
+    assert circles(chain) == ["b", "c"]
 
 
-def test_no_module_of_recipes_has_the_name_of_what_it_defines() -> None:
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    for path in sources("recipes"):
-        defined = {node.name for node in parsed(path).body if isinstance(node, kinds)}
-        assert path.stem not in defined, f"{path} is also something in it"
+@pytest.mark.parametrize("package", ROOMS)
+def test_functions_import_optional_packages_alone(package: str) -> None:
+    found = {name: taken - OPTIONAL for name, taken in late_imports(package).items()}
+    assert not {name: taken for name, taken in found.items() if taken}
+
+
+def test_an_import_inside_a_function_is_seen() -> None:
+    tree = ast.parse("import torch\ndef f():\n    import numpy")
+    assert [*imported(tree)] == [("torch", False), ("numpy", True)]
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_module_has_the_name_of_what_it_defines(package: str) -> None:
+    """Else ``from package import x`` gives the one or the other, by what was imported before."""
+    named = {name: defined(path) for name, path in modules(package).items()}
+    assert not [name for name, found in named.items() if name.split(".")[-1] in found]
+
+
+def test_benchmarks_import_nothing_from_tests() -> None:
+    for path in sources("benchmarks"):
+        assert "tests" not in imports(parsed(path)), path

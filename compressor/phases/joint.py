@@ -71,7 +71,7 @@ class Joint(Phase):
     batches: int = 16
     clips: int = 4
 
-    lowers = frozenset({"params", "nonzero", "macs", "bytes"})
+    lowers = frozenset(RESOURCES)
     cuts = divides_bytes = True
     needs = "Joint measures the loss of every mix"
 

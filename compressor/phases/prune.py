@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from compressor.allocation import METHODS, Method, Objective, no_method
 from compressor.allocation.objective import is_objective
+from compressor.budget import RESOURCES
 from compressor.errors import BudgetError
 from compressor.importance import Importance
 from compressor.inputs.losses import Distill
@@ -82,7 +83,7 @@ class Prune(Gradual):
         if not callable(self.method) and self.method not in (None, *METHODS):
             raise ValueError(f"Prune(method={brief(self.method)}): {no_method(self.method)}")
 
-    lowers = frozenset({"params", "nonzero", "macs", "bytes"})
+    lowers = frozenset(RESOURCES)
     cuts = True
 
     @property

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
+from compressor.counting.cost import cost_of
 from compressor.counting.measuring import measure
 from compressor.errors import CountError, TraceError, VerificationError
-from compressor.graph.cost import cost_of
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.inputs.tensors import named_tensors

@@ -117,8 +117,7 @@ def _compared(tried: Mapping[str, float], taken: str) -> str:
 def _costs(report: Facts) -> Grid:
     filed = report.files is not None
     pairs = {
-        name: (getattr(report.before, name), getattr(report.after, name))
-        for name in ("params", "nonzero", "macs", "bytes")
+        name: (getattr(report.before, name), getattr(report.after, name)) for name in RESOURCES
     }
     rows = [
         _cost(report, name, pair, "" if filed and name == "bytes" else name)

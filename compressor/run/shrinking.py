@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.budget import Cost
+from compressor.counting.cost import cost_of, counted
 from compressor.counting.measuring import measure
-from compressor.graph.cost import cost_of, counted
 from compressor.graph.keep import names_of
 from compressor.graph.structure import Structure, check_same_axes, full, restrict
 from compressor.inputs.copies import private_copy

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from compressor.budget import Budget, Cost
+from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError
-from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.ranking import Floats, Ranking, fixed

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.budget import Budget, Cost
+from compressor.counting.cost import cost_of
 from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
-from compressor.graph.cost import cost_of
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor import Budget, measure, trace
+from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError
-from compressor.graph.cost import cost_of
 from compressor.importance import frobenius
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify

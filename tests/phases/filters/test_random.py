@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from compressor import Budget, Cost, fit, measure, trace
+from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError
-from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius
 from compressor.phases.filters import FilterPruning

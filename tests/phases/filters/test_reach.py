@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compressor import trace
-from compressor.graph.cost import cost_of
+from compressor.counting.cost import cost_of
 from compressor.graph.structure import Structure, full
 from compressor.phases.filters.bank import banks
 from compressor.phases.filters.reach import Reach

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compressor import measure, trace
+from compressor.counting.cost import cost_of
 from compressor.errors import VerificationError
-from compressor.graph.cost import cost_of
 from compressor.graph.structure import Structure
 from compressor.inputs.tensors import named_tensors
 from compressor.phases.filters.masking import MaskedFilters, verify

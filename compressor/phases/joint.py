@@ -17,6 +17,7 @@ from compressor.allocation import Allocation, LogRetention, Objective, PowerMean
 from compressor.allocation.candidates import MARGIN
 from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagonal, tables
 from compressor.allocation.knapsack import choose_options
+from compressor.budget import RESOURCES
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import Structure, restrict

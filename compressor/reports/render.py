@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from compressor.budget import RESOURCES
 from compressor.reports.facts import Facts
 from compressor.reports.kept import Layer
 from compressor.rules import Verdict

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from compressor.budget import Budget
+from compressor.budget import RESOURCES
 from compressor.graph.graph import Weight
 from compressor.network import Network
 from compressor.run.later import EntryBits, Later
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from compressor.run.compression import Compression
     from compressor.run.training import Training
 
-KEYS = frozenset(field.name for field in fields(Budget))
+KEYS = frozenset(RESOURCES)
 """The keys of a budget, which a phase can lower."""
 
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 
 from compressor.budget import Budget, required
 from compressor.inputs.arguments import check_fabric, check_follower
@@ -116,13 +116,6 @@ class Session(Compression):
             self.attach(optimizer)
         if prune is not None and every is None:
             self.shrink()
-
-    def penalty(self) -> Tensor:
-        """Zero, as pruning pulls at no weight while training.
-
-        Deprecated: nothing has to be added to the loss.
-        """
-        return next(self.model.parameters()).new_zeros(())
 
     def step(self) -> None:
         """Say that the optimiser made a step: zeros stay zero, units go when it is time."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
@@ -171,6 +171,13 @@ class Compression(Shrinking):
                 phase's ``redo(session, change)`` needs to make it again.
         """
         self.changes.append((self.phase, change))
+
+    def penalty(self) -> Tensor:
+        """Zero, as pruning pulls at no weight while training.
+
+        Deprecated: nothing has to be added to the loss.
+        """
+        return next(self.model.parameters()).new_zeros(())
 
     def shrink(self, choice: WidthChoice | Chooses | None = None, *, remaining: int = 1) -> Shrink:
         """Remove units now.

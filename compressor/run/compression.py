@@ -33,7 +33,7 @@ from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.run.cap_schedule import on_the_way
 from compressor.run.choice import Chooses, WidthChoice
-from compressor.run.file_size import NoFile, Stored, bound, footprint
+from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
 from compressor.run.history import Shrink, shrink_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
@@ -86,6 +86,7 @@ class Compression(Shrinking):
         self.later: Sequence[Later] = ()
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
+        self._captured = Captured()
         self._teacher: nn.Module | None = None
         self._trained = False
 
@@ -93,8 +94,9 @@ class Compression(Shrinking):
     def stored(self) -> Stored:
         """Everything that decides how long the file will be."""
         return Stored(
-            self.model, self.example, self.graph, self.bits, self.masks, tuple(self.later)
-        )
+            self.model, self.example, self.graph, self.bits, self.masks, tuple(self.later),
+            self._captured,
+        )  # fmt: skip
 
     def costs(self) -> dict[str, Quadratic]:
         """Forms of cost that take the place of the graph's own: bytes are those of the file.
@@ -153,6 +155,21 @@ class Compression(Shrinking):
     def due(self) -> Budget | None:
         """Deprecated: `caps_due`, and None where `nothing_due`."""
         return None if self.nothing_due else self.caps_due
+
+    @property
+    def settled(self) -> str:
+        """Deprecated: why `closed`; empty while units can be removed."""
+        return "" if self.closed is None else self.closed.why
+
+    @property
+    def fileless(self) -> str:
+        """Deprecated: why there is `no_file`; empty where there is one, or nobody asked."""
+        return "" if self.no_file is None else self.no_file.why
+
+    @property
+    def left(self) -> Structure | None:
+        """Deprecated: `reported`."""
+        return self.reported
 
     @property
     def nothing_due(self) -> bool:

@@ -9,7 +9,7 @@ phases say what they make of a network, in shape, and of the size of an entry (`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor, prod
 
@@ -36,6 +36,28 @@ class NoFile:
     why: str
 
 
+class Captured:
+    """The network of a model, exported once while its tensors keep their shapes.
+
+    A bound asks for kinds and counts of numbers, which are the same whatever is trained.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is exported yet."""
+        self._known: tuple[nn.Module, object, Network] | None = None
+
+    def of(self, model: nn.Module, example: tuple[Tensor, ...]) -> Network:
+        """The network; not to be changed.
+
+        Raises:
+            TraceError: If the model cannot be written as one.
+        """
+        kinds = [(name, t.shape, t.dtype) for name, t in named_tensors(model)]
+        if self._known is None or self._known[0] is not model or self._known[1] != kinds:
+            self._known = (model, kinds, to_network(model, example))
+        return self._known[2]
+
+
 @dataclass(frozen=True)
 class Stored:
     """Everything that decides how long a file will be.
@@ -47,6 +69,7 @@ class Stored:
         bits: Bits per weight, by parameter, where they were chosen.
         masks: Entries that live, by parameter, where some do not.
         later: The phases that are still to come.
+        captured: The network of the model, where it was exported before.
     """
 
     model: nn.Module
@@ -55,6 +78,7 @@ class Stored:
     bits: Mapping[str, int]
     masks: Mapping[str, Tensor]
     later: Sequence[Later] = ()
+    captured: Captured = field(default_factory=Captured)
 
 
 @dataclass(frozen=True)
@@ -153,7 +177,7 @@ class _End:
     @staticmethod
     def of(stored: Stored) -> _End:
         """Have every phase say what it makes of the network before it."""
-        made, changes = to_network(stored.model, stored.example), list[EntryBits]()
+        made, changes = stored.captured.of(stored.model, stored.example), list[EntryBits]()
         for phase in stored.later:
             changes.append(phase.bits_after(made))  # by what it is given, so before it is changed
             made = phase.network_after(made, stored.bits)

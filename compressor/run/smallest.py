@@ -18,7 +18,7 @@ from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Quadratic
 from compressor.graph.structure import restrict, top
-from compressor.run.file_size import UNIT, Stored, bound
+from compressor.run.file_size import UNIT, Captured, Stored, bound
 from compressor.surgery.cutting import shrink
 
 Allocate = Callable[[Mapping[str, Quadratic]], Allocation]
@@ -97,4 +97,5 @@ def _bytes(stored: Stored, widths: Integers) -> int:
     graph = stored.graph
     structure = top(graph, np.ones(graph.units), widths)
     small = shrink(stored.model, graph, structure)
-    return bound(replace(stored, model=small, graph=restrict(structure)))
+    at_least = replace(stored, model=small, graph=restrict(structure), captured=Captured())
+    return bound(at_least)

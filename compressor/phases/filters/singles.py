@@ -28,7 +28,7 @@ from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.run.choice import WidthChoice
-from compressor.run.file_size import bound, footprint
+from compressor.run.file_size import Captured, bound, footprint
 from compressor.run.history import Shrink
 from compressor.run.widths import agreed
 from compressor.tracing.tracer import trace
@@ -221,7 +221,8 @@ class Filters:
     def _file(self, structure: Structure) -> int:
         """Most bytes that the file of what a structure leaves can have in the end."""
         # How many of the zeros are among what goes is not known.
-        return bound(replace(self.session.stored, model=self.smaller(structure), masks={}))
+        small = self.smaller(structure)
+        return bound(replace(self.session.stored, model=small, masks={}, captured=Captured()))
 
     def _importance(self) -> Ranking:
         """What the one-shot choice goes by."""

@@ -166,14 +166,9 @@ def writers(graph: Graph) -> dict[str, tuple[Weight, int]]:
 
 
 def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tensor], int]:
-    """Sums of squared gradients, entry by entry, in float64: the Fisher diagonal times a count.
+    """Sums of squared gradients of the parameters `names`, entry by entry, in float64.
 
-    Args:
-        gradients: One mapping from name to gradient per micro-batch.
-        names: Of the parameters wanted.
-
-    Returns:
-        The sums by name, and how many micro-batches there were.
+    The Fisher diagonal times the number of micro-batches, which is returned beside them.
     """
     sums, count = dict[str, Tensor](), 0
     for count, gradient in enumerate(gradients, start=1):  # noqa: B007 - needed after

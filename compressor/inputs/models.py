@@ -61,17 +61,14 @@ def check_own_code(model: nn.Module) -> None:
             f"the model is a {name}, which has no forward(): pass one that runs its layers, such "
             "as torch.nn.Sequential(*layers)"
         )
-    packed = next((name for name, m in model.named_modules() if _is_packed(m)), None)
+    held = ((name, value) for name, m in model.named_modules() for value in vars(m).values())
+    packed = next((name for name, value in held if isinstance(value, torch.ScriptObject)), None)
     if packed is not None:
         raise ValueError(
             f"the layer {packed!r} of the {name} is quantised already, with weights that PyTorch "
             "has packed and nothing can cut: pass the network in floating point, and Int8() in "
             "the schedule"
         )
-
-
-def _is_packed(module: nn.Module) -> bool:
-    return any(isinstance(value, torch.ScriptObject) for value in vars(module).values())
 
 
 def suggested(model: nn.Module) -> str:
@@ -116,7 +113,6 @@ def _zeros(module: nn.Module) -> str:
 
 
 def _named(value: object) -> str:
-    """The thing given, as the subject of a sentence."""
     if isinstance(value, (str, int, float)):
         return f"{brief(value)} is a {type(value).__name__}"
     return f"this is {kind(value) if value is not None else 'None'}"

@@ -24,11 +24,7 @@ PAIRED = (
 
 
 def check_source(source: object, name: str = "data") -> None:
-    """Check that something can be read as batches, again and again.
-
-    Args:
-        source: As given for `data` or `val`.
-        name: What it is called in errors.
+    """Check that something given for `data` or `val` can be read as batches, again and again.
 
     Raises:
         ValueError: If it cannot; says what to write instead.

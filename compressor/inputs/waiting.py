@@ -23,12 +23,7 @@ _WORK = cast("Any", thread)._WorkItem.run.__code__  # noqa: SLF001 - written now
 
 
 def waits(one: int, other: int) -> bool:
-    """True if a thread waits for another, or for one that waits for it.
-
-    Args:
-        one: Number of the thread that may wait.
-        other: Of the thread that it may wait for.
-    """
+    """True if thread number `one` waits for thread number `other`, or for one that waits for it."""
     stacks = sys._current_frames()  # noqa: SLF001 - the only way to see another thread's
     works = {id(made): number for number in stacks for made in _made(stacks[number])}
     seen, open_ = set[int](), [one]

@@ -1,9 +1,8 @@
 """What other counters say of a model: torchinfo (hence NeSsi and the challenge), fvcore, thop.
 
-They disagree with each other by up to 11 % on one network, so a number without its counter says
-little; `docs/counting.md` has the table. The torchinfo 1.8 rule is computed here, from a list of
-the calls a network makes. fvcore and thop are called where they are installed. All of them run a
-copy of the model for one input, in eval mode.
+They disagree by up to 11 % on one network (`docs/counting.md`). The torchinfo 1.8 rule is computed
+here, from a list of the calls a network makes. fvcore and thop are called where they are installed.
+All of them run a copy of the model for one input, in eval mode.
 """
 
 from __future__ import annotations
@@ -147,10 +146,9 @@ def record_calls(
 ) -> list[Call]:
     """Run a copy of `model` for one input and list the calls of its modules, in order.
 
-    Arguments and errors as in `torchinfo_count`.
-
     A module registered under several names has the last one and its depth. Containers that are
-    never called themselves (ModuleList) are listed before their first called content.
+    never called themselves (ModuleList) are listed before their first called content. Arguments
+    and errors as in `torchinfo_count`.
     """
     return _recorded(model, example, masks=masks).calls()
 
@@ -168,18 +166,15 @@ class _Recorder:
     def __init__(self, model: nn.Module, *, masks: bool) -> None:
         self.model = model
         self.masks = masks
-        self.names: dict[nn.Module, str] = {}
-        self.parents: dict[nn.Module, tuple[nn.Module, ...]] = {}
-        self._place(model, "", ())
+        named = model.named_modules(remove_duplicate=False)
+        self.names = {module: name for name, module in named}  # the last one of several
         self.heard: list[nn.Module] = []
         self.outputs: list[tuple[int, ...] | None] = []
 
-    def _place(self, module: nn.Module, name: str, parents: tuple[nn.Module, ...]) -> None:
-        self.names[module] = name
-        self.parents[module] = parents
-        for key, child in module._modules.items():  # noqa: SLF001 - named_children drops repeats
-            if child is not None:
-                self._place(child, f"{name}.{key}".lstrip("."), (*parents, module))
+    def _parents(self, module: nn.Module) -> list[nn.Module]:
+        """What a module lies in, from the outside in, the model excluded."""
+        parts = self.names[module].split(".")
+        return [self.model.get_submodule(".".join(parts[:n])) for n in range(1, len(parts))]
 
     @contextmanager
     def listening(self) -> Generator[None]:
@@ -207,7 +202,7 @@ class _Recorder:
         lines: list[tuple[nn.Module, tuple[int, ...] | None]] = []
         inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
         for module, output in zip(self.heard, self.outputs, strict=True):
-            parents = self.parents[module][1:]
+            parents = self._parents(module)
             for depth, parent in enumerate(parents):
                 if inside[depth : depth + 1] != [parent]:
                     lines.append((parent, None))
@@ -232,23 +227,15 @@ class _Recorder:
             else:
                 repeated = module in seen
                 seen.add(module)
-            calls.append(self._line(module, output, repeated=repeated))
+            name = self.names[module]
+            depth = name.count(".") + 1 if name else 0
+            leaf = not any(module.children())  # an empty Sequential is false, hence no child
+            sizes = tuple(_parameter_sizes(module, masks=self.masks))
+            calls.append(Call(name, type(module).__name__, depth, leaf, repeated, sizes, output))
         return calls
-
-    def _line(self, module: nn.Module, output: tuple[int, ...] | None, *, repeated: bool) -> Call:
-        return Call(
-            module=self.names[module],
-            module_type=type(module).__name__,
-            depth=len(self.parents[module]),
-            leaf=not any(module.children()),  # an empty Sequential is false, hence no child
-            repeated=repeated,
-            parameters=tuple(_parameter_sizes(module, masks=self.masks)),
-            output=output,
-        )
 
 
 def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, int]]:
-    """Name and entries of every parameter of `module` and its children."""
     for name, parameter in module.named_parameters():
         holder, _, own_name = name.rpartition(".")
         mask = mask_of(module.get_submodule(holder), own_name)
@@ -258,19 +245,13 @@ def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, i
             yield name.removesuffix("_orig"), int(mask.sum()) if masks else parameter.numel()
 
 
-def _shape(output: Any) -> tuple[int, ...]:
-    """Shape of the tensor that stands for `output`: the last of a dict, the first of a sequence."""
-    if isinstance(output, Mapping) and output:
-        return _first_shape(list(output.values())[-1])
-    return _first_shape(output)
-
-
-def _first_shape(output: Any) -> tuple[int, ...]:
+def _shape(output: Any, start: int = -1) -> tuple[int, ...]:
+    """Shape of the tensor that stands for `output`: the last of a dict, the first within."""
     if isinstance(output, Tensor):
         return tuple(output.shape)
     if isinstance(output, Mapping):
-        return _first_shape(list(output.values()))
-    return _first_shape(output[0]) if isinstance(output, (list, tuple)) and output else ()
+        output = list(output.values())[start:]
+    return _shape(output[0], 0) if isinstance(output, (list, tuple)) and output else ()
 
 
 def thop_count(model: nn.Module, example: Example | None = None) -> Count | None:
@@ -296,10 +277,8 @@ def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | No
     if fvcore is None:
         return None
     scratch = private_copy(model).eval()
-    with (
-        quiet(),
-        randomness.preserved(),
-    ):  # with gradients, as it is run by default: without, attention is fused and lost
+    # With gradients, as it is run by default: without, attention is fused and lost.
+    with quiet(), randomness.preserved():
         analysis = fvcore.FlopCountAnalysis(scratch, one_input(model, example))
         analysis = analysis.unsupported_ops_warnings(enabled=False)
         macs = analysis.uncalled_modules_warnings(enabled=False).total()

@@ -95,9 +95,8 @@ class ActivationQuantiser(nn.Module):
         if self.histogram is None:
             raise ValueError("an activation quantiser can settle after observe() alone")
         self.grid = self.preset.signed if self.histogram.signed else self.preset.unsigned
-        scale = self.histogram.scale(self.grid.steps[1])
         with torch.no_grad():
-            self.log_scale.copy_(scale.log2())
+            self.log_scale.copy_(self.histogram.scale(self.grid.steps[1]).log2())
         self.histogram = None
         self.mode = Mode.FAKE
 
@@ -113,9 +112,8 @@ class ActivationQuantiser(nn.Module):
 
     def extra_repr(self) -> str:
         """Text for `print(network)`."""
-        return (
-            f"{self.mode.name.lower()}, {self.grid.low} to {self.grid.high}, zero {self.grid.zero}"
-        )
+        grid = self.grid
+        return f"{self.mode.name.lower()}, {grid.low} to {grid.high}, zero {grid.zero}"
 
 
 class WeightQuantiser(nn.Module):

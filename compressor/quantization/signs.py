@@ -25,9 +25,7 @@ _JOINING = (aten.add, aten.mul, aten.cat)
 def never_negative(network: Network, value: Value) -> bool:
     """True if a result cannot be negative, whatever the inputs and weights are.
 
-    Args:
-        network: Prepared or not.
-        value: A result; of anything else nothing is known.
+    The network may be prepared or not; of a value that is no result nothing is known.
     """
     seen: set[str] = set()
     waiting = [value]

@@ -171,8 +171,8 @@ class Result(Compressed):
     ) -> None:
         """Write an ExecuTorch program (.pte) for phones, run by XNNPACK; a batch of one.
 
-        What runs as integers is said in `compressor.export.executorch.write`. Arguments and errors as
-        in `export`, on any path; a front end must do without Fourier transforms. Needs the extra
+        What runs as integers is said in `compressor.export.executorch.write`. Arguments and errors
+        as in `export`, on any path; a front end must do without Fourier transforms. Needs the extra
         ``executorch``.
         """
         executorch.write(self.network, path, front_end, waveform)

@@ -1,9 +1,9 @@
 """The tensors that are weights while a model runs: parameters, and what is made of these alone.
 
-An operation that PyTorch's counter has no formula for costs no multiply-accumulates here as long as
-no weight goes into it: a Fourier transform of a signal, a sort, a non-maximum suppression. With a
-weight it would be a layer that nobody counts. A tensor in which anything of the input is mixed is a
-signal, whatever weights it was multiplied with: those products have been counted.
+An operation without a formula in PyTorch's counter costs no multiply-accumulates here as long as no
+weight goes into it (a sort, a Fourier transform of a signal); with one it would be a layer that
+nobody counts. A tensor in which anything of the input is mixed is a signal, whatever weights it was
+multiplied with: those products have been counted.
 """
 
 from __future__ import annotations

@@ -178,12 +178,8 @@ SINGLE = (
 def check_single(model: nn.Module, data: Batches, batch: Batch, loss: Loss, most: float) -> None:
     """Check that a model in train mode can do with a batch of one example, if there will be one.
 
-    Args:
-        model: A copy of it is run.
-        data: Its first batch of one is looked for where it knows its length.
-        batch: The first batch, from which one example is taken.
-        loss: Called as ``loss(model, batch)``.
-        most: How many batches are run in train mode.
+    A copy of the model takes the loss on one example of `batch`, the first one, where `data` knows
+    its length and has a batch of one among the `most` that are run in train mode.
 
     Raises:
         ValueError: If there will be one, and a BatchNorm cannot do with it.

@@ -1,9 +1,8 @@
 """A thread that waits for another to end, by what both are in the middle of.
 
-A thread that holds a lock and waits, in somebody's own code, for a thread that wants the lock never
-goes on. Which thread waits for which Python writes down nowhere but in their stacks: in `join` of a
-thread, or in what asks a future for its result. Other ways to wait (an event, a queue) name no
-thread and are not seen.
+A thread that holds a lock and waits, in somebody's own code, for one that wants the lock never goes
+on. Only stacks say who waits for whom: in `join` of a thread, or in what asks a future for its
+result. Other ways to wait (an event, a queue) name no thread and are not seen.
 """
 
 from __future__ import annotations

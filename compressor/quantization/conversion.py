@@ -108,9 +108,8 @@ def _layer(
     else:
         made = (IntTransposed if groups else IntConv)(moves, integers, input_scale)
     module = rewrite.add(f"{PLACE}.{part.step}", made)
-    rewrite.replace(
-        part.steps, Step(part.end, module, (step.args[0], Weight(name)), {}, step.module)
-    )
+    args = (step.args[0], Weight(name))
+    rewrite.replace(part.steps, Step(part.end, module, args, {}, step.module))
     return replace(integers, weight=swapped(integers.weight, groups).contiguous())
 
 
@@ -119,8 +118,8 @@ def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
     channels = network.shapes[part.source][1]
     whole = affine(network, part.links, channels)
     module = rewrite.add(f"{PLACE}.{part.end}", Scale(whole.gain, whole.shift))
-    origin = network.step(part.end).module
-    rewrite.replace(part.steps, Step(part.end, module, (Ref(part.source),), {}, origin))
+    owner = network.step(part.end).module
+    rewrite.replace(part.steps, Step(part.end, module, (Ref(part.source),), {}, owner))
 
 
 def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:

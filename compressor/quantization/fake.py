@@ -70,13 +70,8 @@ def fake_quantise_weight(weight: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
 def swapped(weight: Tensor, groups: int) -> Tensor:
     """A weight with its outputs first from one with its inputs first, and the other way round.
 
-    Args:
-        weight: (inputs, outputs / groups, ...), as transposed convolutions have it, or (outputs,
-            inputs / groups, ...).
-        groups: Groups of channels; 0 for a weight that has its outputs first anyway.
-
-    Returns:
-        The other of the two; with no groups, `weight` itself.
+    One is (inputs, outputs / groups, ...), as transposed convolutions have it, the other (outputs,
+    inputs / groups, ...). With 0 groups `weight` has its outputs first anyway, and is returned.
     """
     if not groups:
         return weight

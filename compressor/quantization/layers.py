@@ -1,8 +1,7 @@
 """Additions of int8 training to a network: a module for every activation and one for all weights.
 
-Neither holds anything of the network's own: a convolution stays a convolution on its own
-parameters, which keep their names, may be shared, and may be pruned (zeros stay zeros); batch
-normalisation stays live. Only the values in between are rounded.
+Neither holds anything of the network's own: a convolution keeps its parameters, which may be shared
+or pruned (zeros stay zeros), and batch normalisation stays live.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ def _has_kernel(network: Network, step: Step, called: IntConv | IntLinear) -> bo
         return False
     if isinstance(called, IntLinear) and len(network.shapes[step.name]) != 2:
         return False
-    weight = network.tensor(cast("Weight", step.args[1]))
-    return not wraps(network, step, called, weight)
+    return not wraps(network, step, called, network.tensor(cast("Weight", step.args[1])))
 
 
 def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step, place: str) -> None:

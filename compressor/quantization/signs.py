@@ -27,8 +27,7 @@ def never_negative(network: Network, value: Value) -> bool:
 
     The network may be prepared or not; of a value that is no result nothing is known.
     """
-    seen: set[str] = set()
-    waiting = [value]
+    seen, waiting = set[str](), [value]
     while waiting:
         step = network.producer(waiting.pop())
         if step is None:

@@ -36,11 +36,8 @@ def layers(
 ) -> tuple[Layer, ...]:
     """One row for every module that holds a parameter or applies one.
 
-    Args:
-        model: The original, asked for the classes of its modules alone.
-        before: All of it.
-        after: What stays, of the same graph or of one whose names have `within` before them.
-        within: Such as ``"network."``.
+    The original, `model`, is asked for the classes of its modules alone; `after`, what stays of it,
+    may be of a graph whose names have `within` before them, such as ``"network."``.
     """
     old, new = _Counts(before), _Counts(after, within)
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}

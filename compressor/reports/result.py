@@ -321,20 +321,18 @@ def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, 
 def stored(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model's state dict, every tied one once, under its first name."""
     first = first_names(model)
-    state = {name: value for name, value in model.state_dict().items() if not _is_extra(name)}
-    return {name: state[name] for name in state if first.get(name, name) == name}
-
-
-def _is_extra(name: str) -> bool:
-    return name.rpartition(".")[2] == EXTRA
+    state = model.state_dict().items()
+    plain = {name: value for name, value in state if name.rpartition(".")[2] != EXTRA}
+    return {name: value for name, value in plain.items() if first.get(name, name) == name}
 
 
 def _extras(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Extra state by module as plain data, its tensors moved into `tensors`."""
     found: dict[str, Any] = {}
     for name, value in model.state_dict().items():
-        if _is_extra(name):
-            module, inside = name.rpartition(".")[0], dict[str, Tensor]()
+        module, _, last = name.rpartition(".")
+        if last == EXTRA:
+            inside = dict[str, Tensor]()
             try:
                 found[module] = storage.flatten(value, inside, f"{EXTRA}/{module}")
             except TypeError as error:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import ModuleType
@@ -66,6 +65,10 @@ class Call:
     output: tuple[int, ...] | None
 
 
+_Line = tuple[nn.Module, tuple[int, ...] | None]
+"""A module and the shape of what it returned; None where it was not called."""
+
+
 def torchinfo_count(
     model: nn.Module | Compressed, example: Example | None = None, *, masks: bool = True
 ) -> Count:
@@ -85,9 +88,9 @@ def torchinfo_count(
         ValueError: If there is no example.
     """
     model, example = opened(model, example)
-    recorder = _recorded(model, example, masks=masks)
-    calls = recorder.calls()
-    inside = [module for module in recorder.heard if isinstance(module, Network)]
+    calls = record_calls(model, example, masks=masks)
+    called = [model.get_submodule(call.module) for call in calls if call.output is not None]
+    inside = [module for module in called if isinstance(module, Network)]
     stored = {id(s.tensor): s for network in inside for s in network.stored()}.values()
     # Its parameters are in the list as those of any container; what integers hold is not.
     held = (s.tensor for s in stored if s.role in COUNTED)
@@ -127,18 +130,13 @@ def torchinfo_params(calls: Sequence[Call]) -> int:
     between two modules may count twice, as it does there.
     """
     own = [0] * len(calls)
-    for index in reversed(range(len(calls))):
-        own[index] = sum(size for _, size in calls[index].parameters)
-        if not calls[index].leaf:
-            below = _below(calls, index)
-            own[index] -= sum(own[line] for line in below if not calls[line].repeated)
+    for index, call in reversed([*enumerate(calls)]):
+        own[index] = sum(size for _, size in call.parameters)
+        for line in () if call.leaf else range(index + 1, len(calls)):
+            if calls[line].depth <= call.depth:
+                break  # the lines before lie in this one
+            own[index] -= 0 if calls[line].repeated else own[line]
     return sum(max(n, 0) for n, call in zip(own, calls, strict=True) if not call.repeated)
-
-
-def _below(calls: Sequence[Call], index: int) -> range:
-    """The lines that lie in line `index`: those after it up to the next that is not deeper."""
-    ends = (i for i in range(index + 1, len(calls)) if calls[i].depth <= calls[index].depth)
-    return range(index + 1, next(ends, len(calls)))
 
 
 def record_calls(
@@ -150,89 +148,53 @@ def record_calls(
     never called themselves (ModuleList) are listed before their first called content. Arguments
     and errors as in `torchinfo_count`.
     """
-    return _recorded(model, example, masks=masks).calls()
+    scratch = private_copy(model).eval()
+    named = scratch.named_modules(remove_duplicate=False)
+    names = {module: name for name, module in named}  # the last one of several
+    heard, last = list[_Line](), dict[nn.Module, int]()
+
+    def before(module: nn.Module, _: object) -> None:
+        last[module] = len(heard)
+        heard.append((module, None))
+
+    def after(module: nn.Module, _: object, output: object) -> None:
+        heard[last[module]] = (module, _shape(output))
+
+    for module in names:
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+    with randomness.preserved(), torch.no_grad():
+        run(scratch, one_input(model, example))
+    lines = _lines(scratch, names, heard)
+    called, seen = {module for module, _ in heard}, set[nn.Module]()
+    entered = Counter(module for module, output in lines if output is None)
+    calls: list[Call] = []
+    for module, output in lines:
+        # Parameters count once: at the first call of a module; of a container that is only entered
+        # at no line as soon as there are two of them (torchinfo lists one object twice).
+        again = module in seen if output is not None else module in called or entered[module] > 1
+        seen |= {module} if output is not None else set()
+        depth = names[module].count(".") + 1 if names[module] else 0
+        leaf = not any(module.children())  # an empty Sequential is false, hence no child
+        sizes = tuple(_parameter_sizes(module, masks=masks))
+        calls.append(Call(names[module], type(module).__name__, depth, leaf, again, sizes, output))
+    return calls
 
 
-def _recorded(model: nn.Module, example: Example | None, *, masks: bool) -> _Recorder:
-    recorder = _Recorder(private_copy(model).eval(), masks=masks)
-    with randomness.preserved(), torch.no_grad(), recorder.listening():
-        run(recorder.model, one_input(model, example))
-    return recorder
-
-
-class _Recorder:
-    """Listens to a model and turns what it heard into a call list."""
-
-    def __init__(self, model: nn.Module, *, masks: bool) -> None:
-        self.model = model
-        self.masks = masks
-        named = model.named_modules(remove_duplicate=False)
-        self.names = {module: name for name, module in named}  # the last one of several
-        self.heard: list[nn.Module] = []
-        self.outputs: list[tuple[int, ...] | None] = []
-
-    def _parents(self, module: nn.Module) -> list[nn.Module]:
-        """What a module lies in, from the outside in, the model excluded."""
-        parts = self.names[module].split(".")
-        return [self.model.get_submodule(".".join(parts[:n])) for n in range(1, len(parts))]
-
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """Hear every call of every module."""
-        last: dict[nn.Module, int] = {}
-
-        def before(module: nn.Module, _: object) -> None:
-            last[module] = len(self.heard)
-            self.heard.append(module)
-            self.outputs.append(None)
-
-        def after(module: nn.Module, _: object, output: object) -> None:
-            self.outputs[last[module]] = _shape(output)
-
-        handles = [module.register_forward_pre_hook(before) for module in self.names]
-        handles += [module.register_forward_hook(after) for module in self.names]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def calls(self) -> list[Call]:
-        """The call list: what was heard, each after the containers it lies in."""
-        lines: list[tuple[nn.Module, tuple[int, ...] | None]] = []
-        inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
-        for module, output in zip(self.heard, self.outputs, strict=True):
-            parents = self._parents(module)
-            for depth, parent in enumerate(parents):
-                if inside[depth : depth + 1] != [parent]:
-                    lines.append((parent, None))
-                    inside[depth:] = [parent]
-            lines.append((module, output))
-            inside[len(parents) :] = [] if module is self.model else [module]
-        return self._numbered(lines)
-
-    def _numbered(self, lines: list[tuple[nn.Module, tuple[int, ...] | None]]) -> list[Call]:
-        """Turn lines into calls, marking those whose parameters are not to be counted again.
-
-        Of a called module that is every call but the first; of a container that is only entered,
-        every line as soon as there are two of them (torchinfo lists one object twice).
-        """
-        called = set(self.heard)
-        entered = Counter(module for module, output in lines if output is None)
-        seen: set[nn.Module] = set()
-        calls: list[Call] = []
-        for module, output in lines:
-            if output is None:
-                repeated = module in called or entered[module] > 1
-            else:
-                repeated = module in seen
-                seen.add(module)
-            name = self.names[module]
-            depth = name.count(".") + 1 if name else 0
-            leaf = not any(module.children())  # an empty Sequential is false, hence no child
-            sizes = tuple(_parameter_sizes(module, masks=self.masks))
-            calls.append(Call(name, type(module).__name__, depth, leaf, repeated, sizes, output))
-        return calls
+def _lines(model: nn.Module, names: Mapping[nn.Module, str], heard: Iterable[_Line]) -> list[_Line]:
+    """What was heard, each after the containers it lies in."""
+    lines: list[_Line] = []
+    inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
+    for module, output in heard:
+        parts = names[module].split(".")
+        parents = [model.get_submodule(".".join(parts[:n])) for n in range(1, len(parts))]
+        for depth, parent in enumerate(parents):
+            if inside[depth : depth + 1] != [parent]:
+                lines.append((parent, None))
+                inside[depth:] = [parent]
+        lines.append((module, output))
+        inside[len(parents) :] = [] if module is model else [module]
+    return lines
 
 
 def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, int]]:

@@ -194,11 +194,7 @@ class Limits:
 
     @property
     def budget(self) -> Budget:
-        """The caps as a `Budget` that knows whose they are.
-
-        Raises:
-            BudgetError: If there is no cap.
-        """
+        """The caps as a `Budget` that knows whose they are; a BudgetError if there is none."""
         caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
         return caps.of(self)
 
@@ -212,11 +208,7 @@ class Limits:
 
 
 def of_year(year: int) -> Limits:
-    """The limits of `year`.
-
-    Raises:
-        BudgetError: If there was no such challenge, or it is not known here.
-    """
+    """The limits of `year`; a BudgetError if there was no such challenge, or it is not known."""
     for rule in YEARS:
         if rule.year == year:
             return rule
@@ -241,7 +233,6 @@ def required(budget: object, caller: str) -> Budget:
 
 
 def _cap(name: str, amount: object) -> int:
-    """The integer cap that `amount` stands for."""
     asked = f"Budget({name}={brief(amount)})"
     value = _parse(name, amount) if isinstance(amount, str) else _number(asked, amount)
     if value < 1:

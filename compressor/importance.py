@@ -90,18 +90,9 @@ def fisher(
     score is the sum over W of the mean over m of ``s^2``. Theis et al. 2018 (arXiv:1801.05787),
     equation 8, with weights in the place of activations and micro-batches in that of examples.
 
-    Args:
-        graph: The network as coupled axes.
-        tensors: Weights by name.
-        gradients: One mapping from name to gradient per micro-batch; a weight that is missing
-            counts as having no gradient. `gradients` in this module makes them.
-        normalise: Divide by the mean of the unit's axis.
-
-    Returns:
-        Scores of shape (units,).
-
-    Raises:
-        ValueError: If there is no gradient at all, or a score is not finite.
+    Arguments, result and errors as in `frobenius`, but for `gradients`: at least one mapping from
+    name to gradient per micro-batch, as `gradients` in this module makes them; a weight that is
+    missing counts as having no gradient.
     """
     return _finish(graph, _saliency(graph, tensors, gradients, torch.square), normalise=normalise)
 
@@ -166,14 +157,9 @@ def writers(graph: Graph) -> dict[str, tuple[Weight, int]]:
 
 
 def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tensor], int]:
-    """Sums of squared gradients, entry by entry, in float64: the Fisher diagonal times a count.
+    """Sums of squared gradients of the parameters `names`, entry by entry, in float64.
 
-    Args:
-        gradients: One mapping from name to gradient per micro-batch.
-        names: Of the parameters wanted.
-
-    Returns:
-        The sums by name, and how many micro-batches there were.
+    The Fisher diagonal times the number of micro-batches, which is returned beside them.
     """
     sums, count = dict[str, Tensor](), 0
     for count, gradient in enumerate(gradients, start=1):  # noqa: B007 - needed after
@@ -208,15 +194,10 @@ def _gradient(model: nn.Module, batch: Batch, loss: Loss, where: str) -> dict[st
 
 
 def check_value(value: Tensor, where: str, source: Callable[[], str] | None = None) -> float:
-    """The loss as a number, checked to be finite and to have a gradient.
+    """The loss `value` as a number, or a TrainingError if it is not finite or has no gradient.
 
-    Args:
-        value: A tensor with one number.
-        where: Where in a run it came up, for the message.
-        source: Says which layer a number that is not finite comes from.
-
-    Raises:
-        TrainingError: If it is not.
+    For the message `where` says when in a run it came up, and `source` which layer a number that is
+    not finite comes from.
     """
     number = float(value.detach())
     if not math.isfinite(number):

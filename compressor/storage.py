@@ -2,10 +2,8 @@
 
 A record named "state" is two files: ``state.json`` holds plain data and names the tensor file
 ``state-<digest>.safetensors``. The tensors are written first and the JSON is put in place last, in
-one step, so that a reader finds the old record or the new one and never a mixture, even when the
-writer is killed at any moment. The JSON carries a checksum of its own content beside that of the
-tensors, as every JSON file does that a run reads again: `sealed` writes them, `read_json` reads
-them.
+one step: whenever the writer is killed, a reader finds the old record or the new one. The JSON
+carries a checksum of itself beside that of the tensors (`sealed`, `read_json`).
 """
 
 from __future__ import annotations
@@ -83,11 +81,7 @@ def read(directory: Path, name: str) -> tuple[dict[str, Tensor], Plain]:
 
 
 def path_of(given: object) -> Path:
-    """What was given as the place of a file or directory, as a path.
-
-    Raises:
-        ValueError: If it is empty or none.
-    """
+    """The path of a file or directory that was given; a ValueError if that is empty or none."""
     if not isinstance(given, (str, os.PathLike)) or not os.fspath(cast("str", given)):
         raise ValueError(f"{brief(given)} names no file or directory: pass a path")
     return Path(cast("str", given))
@@ -103,8 +97,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         if path.exists() and not path.is_file():
+            thing = "a directory" if path.is_dir() else "no regular file"
             raise ValueError(
-                f"{path} is {_thing(path)} and cannot be replaced by a file: choose another path"
+                f"{path} is {thing} and cannot be replaced by a file: choose another path"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, part, content)
@@ -128,10 +123,6 @@ def _replace(path: Path, part: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-
-
-def _thing(path: Path) -> str:
-    return "a directory" if path.is_dir() else "no regular file"
 
 
 _REMEDIES = {
@@ -160,11 +151,7 @@ def remedy(error: OSError, path: Path) -> str:
 
 
 def sealed(data: Mapping[str, Plain]) -> bytes:
-    """A JSON object with a checksum of its content, as text for a file.
-
-    Args:
-        data: Plain data; without an entry of the name `CHECKSUM`.
-    """
+    """A JSON object of plain data with a checksum of its content, as text for a file."""
     content = json.loads(json.dumps(data))
     return json.dumps({CHECKSUM: _checksum(content), **content}, indent=1).encode() + b"\n"
 
@@ -251,7 +238,6 @@ def numbers(values: Mapping[str, Tensor]) -> str:
 
 
 def _record(path: Path) -> dict[str, Plain]:
-    """The JSON file's content, with what `read` relies on checked."""
     found = read_json(path)
     if not {"format", "tensors", "sha256", "data"} <= found.keys():
         raise damaged(path, "it is not a record of this library")

@@ -16,15 +16,11 @@ LONGEST = 60
 MOST = 3
 """Differences of one kind that an error names."""
 
-_SHOWN = 4
-"""Items of a container that are named."""
-
 
 def brief(value: object) -> str:
     """A value in a few words: numbers and texts as they are, everything else by its kind.
 
-    A message shows what was given so that its reader finds the place in the code. A loader, a model
-    or a tensor in full would bury the sentence that says what to do.
+    In full, a loader, a model or a tensor would bury the sentence that says what to do.
     """
     if value is None or isinstance(value, (str, bytes, Number)):
         return _shortened(value)
@@ -44,11 +40,11 @@ def kind(value: object, depth: int = 0) -> str:
         return f"a {type(value).__name__}"
     if isinstance(value, Mapping):
         keys = cast("Mapping[object, object]", value)
-        return f"{_a(keys)} with {_listed(map(brief, keys), len(keys))}"
+        return f"{_a(keys)} with {listed(map(brief, keys), len(keys))}"
     if isinstance(value, (tuple, list)):
         items = cast("list[object]", value)
         inside = (kind(item, depth + 1) for item in items)
-        what = f" ({_listed(inside, len(items))})" if items and not depth else ""
+        what = f" ({listed(inside, len(items))})" if items and not depth else ""
         return f"{_a(items)} of {len(items)}{what}"
     return _a(value)
 
@@ -70,9 +66,10 @@ def _a(value: object) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _listed(words: Iterable[str], count: int) -> str:
-    shown = ", ".join(islice(words, _SHOWN)) or "nothing"
-    return f"{shown} and {count - _SHOWN} more" if count > _SHOWN else shown
+def listed(words: Iterable[str], count: int, most: int = 4) -> str:
+    """The first of `count` words, and how many more there are."""
+    shown = ", ".join(islice(words, most)) or "nothing"
+    return f"{shown} and {count - most} more" if count > most else shown
 
 
 def _shortened(value: object) -> str:

@@ -129,10 +129,10 @@ def allocate(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
     name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
-    if problem.fits(problem.largest):
-        value = problem.value(problem.largest)
-        prices = dict.fromkeys(problem.resources, 0.0)
-        solution = Solution(problem.largest, value, prices)
+    widths = problem.largest
+    if problem.fits(widths):
+        free = dict.fromkeys(problem.resources, 0.0)
+        solution = Solution(widths, problem.value(widths), free)
     else:
         solution = chosen(problem, graph, array)
     return _finish(problem, graph, array, solution, name, objective)

@@ -1,9 +1,8 @@
 """Which of several allocations to take: a loss measured on data decides, before any training.
 
-No objective is best everywhere. On real audio one width factor (`uniform`) is hard to beat where a
-whole network hangs on few trunks, and far from the best where inner layers are free; which of the
-two a network is shows in the loss right after pruning, once BatchNorm has seen the new statistics.
-`benchmarks/accuracy/objectives.md` has the numbers.
+On real audio one width factor (`uniform`) is hard to beat where a whole network hangs on few
+trunks, and far from the best where inner layers are free. Which of the two a network is shows in
+the loss after pruning with new BatchNorm statistics (`benchmarks/accuracy/objectives.md`).
 """
 
 from __future__ import annotations
@@ -12,15 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compressor.allocation import (
-    DEFAULT,
-    Allocation,
-    LogRetention,
-    Method,
-    Mix,
-    Objective,
-    PowerMean,
-)
+from compressor.allocation import DEFAULT, Allocation, Method, Objective
+from compressor.allocation.objective import LogRetention, Mix, PowerMean
 from compressor.graph.structure import Structure
 
 
@@ -53,14 +45,10 @@ fine-tuning says little where it differs little."""
 def choose(
     allocations: Sequence[Allocation], loss: Callable[[Structure], float]
 ) -> tuple[Allocation, tuple[float, ...]]:
-    """The allocation with the least loss, or the first if none is clearly better.
+    """The allocation with the least loss, or the first if none is clearly better; all losses.
 
-    Args:
-        allocations: At least one.
-        loss: Measures a structure; not called where there is nothing to choose.
-
-    Returns:
-        The allocation and the loss of every one; no losses where there was nothing to choose.
+    `loss` measures a structure; where there is nothing to choose it is not called, and there are no
+    losses.
     """
     first, *others = allocations
     if all(other.structure == first.structure for other in others):

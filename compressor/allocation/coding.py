@@ -57,11 +57,8 @@ recovers, and an additive loss would send some there."""
 def coded(weight: Tensor, code: Code, out_dim: int = 0) -> Tensor:
     """A tensor as its code leaves it: the largest weights, rounded by channel.
 
-    Args:
-        weight: Of shape (out, in, ...) for ``out_dim=0``.
-        code: Density and bits.
-        out_dim: The dimension of the channels that the layer writes, each of which has a scale:
-            its largest magnitude over the largest integer.
+    Each channel that the layer writes, along `out_dim` (0 for (out, in, ...)), has a scale: its
+    largest magnitude over the largest integer.
     """
     live = largest(weight.detach().abs(), code.kept(weight.numel()))
     return rounded(torch.where(live, weight.detach(), 0), code.bits, out_dim)
@@ -72,17 +69,12 @@ def rounded(weight: Tensor, bits: int, out_dim: int = 0) -> Tensor:
     most = 2 ** (bits - 1) - 1
     others = [d for d in range(weight.ndim) if d != out_dim]
     scale = weight.abs().amax(others, keepdim=True) / most
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    scale = torch.where(scale > 0, scale, 1.0)
     return (weight / scale).round().clamp(-most, most) * scale
 
 
 def fisher_diagonal(names: Iterable[str], gradients: Gradients) -> dict[str, Tensor]:
-    """Mean over micro-batches of the squared gradient, entry by entry, in float64.
-
-    Args:
-        names: Of the parameters wanted.
-        gradients: One mapping from name to gradient per micro-batch.
-    """
+    """Mean over micro-batches of squared gradients, entry by entry, in float64, by name."""
     sums, count = squared(gradients, frozenset(names))
     return {name: total / count for name, total in sums.items()}
 
@@ -94,8 +86,7 @@ def tables(
     codes: Sequence[Code] = CODES,
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
     """What every code costs (bits) and loses for every tensor, in the order of `weights`."""
-    costs: list[NDArray[np.int64]] = []
-    losses: list[NDArray[np.float64]] = []
+    costs, losses = list[NDArray[np.int64]](), list[NDArray[np.float64]]()
     for name, weight in weights.items():
         sensitivity = fisher.get(name, torch.zeros_like(weight)).double()
         wide = weight.detach().double()

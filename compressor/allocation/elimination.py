@@ -45,30 +45,12 @@ class Step:
     products: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """An elimination order.
-
-    Attributes:
-        steps: In order.
-        work: Table entries that it looks at, in all.
-    """
-
-    steps: tuple[Step, ...]
-    work: int
+Plan = Sequence[Step]
+"""An elimination order."""
 
 
 def plan(sizes: Sequence[int], pairs: Iterable[tuple[int, int]], limit: int) -> Plan | None:
-    """Choose an order by least work, one axis at a time.
-
-    Args:
-        sizes: Number of places of each axis.
-        pairs: The axes that form products.
-        limit: Most work allowed.
-
-    Returns:
-        The plan, or None if the work would exceed the limit.
-    """
+    """An order by least work, one axis at a time; None if its work would exceed the limit."""
     tied: list[set[int]] = [set() for _ in sizes]
     for i, j in pairs:
         tied[i].add(j)
@@ -91,7 +73,7 @@ def plan(sizes: Sequence[int], pairs: Iterable[tuple[int, int]], limit: int) -> 
             scopes[len(steps)] = frozenset(scope)
         steps.append(Step(axis, scope, tables, products))
         costs.update({g: _work(g, sizes, tied, scopes) for g in scope})
-    return Plan(tuple(steps), total)
+    return steps
 
 
 def _work(
@@ -123,12 +105,6 @@ class Inner:
         found = self.products.get((i, j))
         return self.products[j, i] if found is None else found
 
-    def value(self, places: Integers) -> float:
-        """The objective at these places."""
-        v = [float(w[k]) for w, k in zip(self.widths, places, strict=True)]
-        unary = sum(float(u[k]) for u, k in zip(self.unary, places, strict=True))
-        return unary - sum(c * v[i] * v[j] for (i, j), c in self.products.items())
-
 
 def maximise(inner: Inner, order: Plan) -> tuple[float, Integers]:
     """The maximum and the places that attain it."""
@@ -136,13 +112,12 @@ def maximise(inner: Inner, order: Plan) -> tuple[float, Integers]:
     tables: dict[int, Floats] = {}
     hulls: dict[int, Conjugate] = {}
     total = 0.0
-    for number, step in enumerate(order.steps):
+    for number, step in enumerate(order):
         if step.tables:
             message = _from_tables(inner, order, step, unary[step.axis], tables)
         else:
-            hull = conjugate(inner.widths[step.axis], unary[step.axis])
-            hulls[number] = hull
-            message = hull(_price(inner, step))
+            hulls[number] = conjugate(inner.widths[step.axis], unary[step.axis])
+            message = hulls[number](_price(inner, step))
         if len(step.scope) > 1:
             tables[number] = message
         elif step.scope:
@@ -162,7 +137,6 @@ def _price(inner: Inner, step: Step) -> Floats:
 
 
 def _along(values: Floats, axis: int, scope: Sequence[int]) -> Floats:
-    """Values of one axis, shaped to broadcast over the grid of `scope`."""
     shape = [1] * len(scope)
     shape[scope.index(axis)] = -1
     return values.reshape(shape)
@@ -174,7 +148,7 @@ def _from_tables(
     """The maximum over the step's axis of everything that holds it, over the grid of its scope."""
     grid = (step.axis, *step.scope)
     parts = [_along(unary, step.axis, grid)]
-    parts += [_spread(tables[n], order.steps[n].scope, grid) for n in step.tables]
+    parts += [_spread(tables[n], order[n].scope, grid) for n in step.tables]
     own = inner.widths[step.axis]
     for axis in step.products:
         slope = inner.product(step.axis, axis) * inner.widths[axis]
@@ -184,21 +158,12 @@ def _from_tables(
         return sum(parts[1:], parts[0]).max()
     sizes = [len(inner.widths[g]) for g in step.scope]
     rows = max(1, BLOCK // max(1, len(own) * prod(sizes[1:])))
-    pieces = [
-        _maximum([_slice(part, start, start + rows) for part in parts])
-        for start in range(0, sizes[0], rows)
-    ]
+    pieces: list[Floats] = []
+    for start in range(0, sizes[0], rows):
+        # Rows of the second dimension; all of it where it is broadcast.
+        cut = [part if part.shape[1] == 1 else part[:, start : start + rows] for part in parts]
+        pieces.append(sum(cut[1:], cut[0]).max(axis=0))
     return np.broadcast_to(np.concatenate(pieces), sizes)
-
-
-def _maximum(parts: list[Floats]) -> Floats:
-    """Add the parts, smallest first, and take the maximum over the first axis."""
-    return sum(parts[1:], parts[0]).max(axis=0)
-
-
-def _slice(part: Floats, start: int, stop: int) -> Floats:
-    """Rows of the second dimension; all of it where it is broadcast."""
-    return part if part.shape[1] == 1 else part[:, start:stop]
 
 
 def _spread(table: Floats, scope: Sequence[int], grid: Sequence[int]) -> Floats:
@@ -217,19 +182,17 @@ def _trace_back(
 ) -> Integers:
     """Choose the place of every axis, last eliminated first, given the later ones."""
     places = np.zeros(len(unary), dtype=np.int64)
-    for number in range(len(order.steps) - 1, -1, -1):
-        step = order.steps[number]
-        price = np.array(
-            sum(inner.product(step.axis, j) * inner.widths[j][places[j]] for j in step.products),
-            dtype=np.float64,
-        )
+    for number, step in reversed([*enumerate(order)]):
+        others = step.products
+        paid = sum(inner.product(step.axis, j) * inner.widths[j][places[j]] for j in others)
+        price = np.array(paid, dtype=np.float64)
         if number in hulls:
             hull = hulls[number]
             places[step.axis] = hull.corners[hull.place(price)]
             continue
         height = unary[step.axis] - price * inner.widths[step.axis]
         for table in step.tables:
-            scope = order.steps[table].scope
+            scope = order[table].scope
             where = tuple(slice(None) if g == step.axis else places[g] for g in scope)
             height = height + tables[table][where]
         places[step.axis] = int(height.argmax())

@@ -43,17 +43,10 @@ class State:
         slack = forms.caps - forms.cost(widths)
         return State(forms, places.copy(), widths, forms.marginal(widths), slack)
 
-    @property
-    def feasible(self) -> bool:
-        """Whether every cap is met."""
-        return bool((self.slack >= 0).all())
-
     def steps(self, by: int) -> tuple[Integers, Floats, Integers]:
         """Moving each axis alone by `by` levels, as far as its range allows.
 
-        Returns:
-            Change of width (F,), of objective (F,), of cost (R, F); all zero for an axis at its
-            end.
+        Change of width (F,), of objective (F,), of cost (R, F); all zero for an axis at its end.
         """
         forms = self.forms
         here = forms.starts + self.places
@@ -83,17 +76,15 @@ def fill(state: State, prices: Floats) -> None:
         prices: Price of a unit of each cost, shape (R,); all zero to go by what is left of each.
     """
     while True:
-        steps, gains, change = state.steps(1)
-        if not _fitting(state, steps, change).any():
-            return
-        stride = _stride(state.slack, change)
-        if stride > 1:
-            steps, gains, change = state.steps(stride)
+        stride, (steps, gains, change) = 1, state.steps(1)
         fits = _fitting(state, steps, change)
         if not fits.any():
-            stride = 1
-            steps, gains, change = state.steps(1)
-            fits = _fitting(state, steps, change)
+            return
+        if (large := _stride(state.slack, change)) > 1:
+            moves = state.steps(large)
+            few = _fitting(state, moves[0], moves[2])
+            if few.any():
+                stride, (steps, gains, change), fits = large, moves, few
         scarce = prices if prices.any() else 1.0 / np.maximum(state.slack, 1)
         worth = np.where(fits, gains / np.maximum(scarce @ change, TINY), -1.0)
         axis = int(worth.argmax())
@@ -122,8 +113,7 @@ def trim(state: State, prices: Floats) -> None:
 
     Only savings in the caps that are exceeded count. The smallest widths must meet every cap.
     """
-    while not state.feasible:
-        over = state.slack < 0
+    while (over := state.slack < 0).any():
         steps, gains, change = state.steps(-1)
         stride = _stride(np.maximum(-state.slack, 0)[over], change[over])
         if stride > 1:
@@ -139,14 +129,8 @@ def trim(state: State, prices: Floats) -> None:
 def exchange(state: State, prices: Floats, *, reach: int, limit: int) -> int:
     """Narrow one axis and widen another while that gains and fits; fill after each exchange.
 
-    Args:
-        state: A point that meets every cap; changed in place.
-        prices: For filling.
-        reach: Most levels that either axis is moved at once.
-        limit: Most exchanges.
-
-    Returns:
-        How many exchanges were made.
+    The point, which meets every cap, is changed in place; either axis moves by at most `reach`
+    levels at once. Returns how many exchanges were made, at most `limit`.
     """
     moves = [(down, up) for down in range(1, reach + 1) for up in range(1, reach + 1)]
     for done in range(limit):
@@ -189,6 +173,5 @@ def blocked(problem: Problem, widths: Integers) -> tuple[str, ...]:
     if not len(forms.free):
         return ()
     state = State.at(forms, forms.nearest(widths[forms.free]))
-    _, _, change = state.steps(1)
-    stopped = np.flatnonzero((change > state.slack[:, None]).any(axis=1))
-    return tuple(problem.resources[r] for r in stopped.tolist())
+    stopped = (state.steps(1)[2] > state.slack[:, None]).any(axis=1)
+    return tuple(problem.resources[r] for r in np.flatnonzero(stopped).tolist())

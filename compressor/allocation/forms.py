@@ -47,7 +47,7 @@ class Forms:
     @cached_property
     def caps(self) -> Integers:
         """The caps, shape (R,)."""
-        return self.problem.limits
+        return np.array([*self.problem.caps.values()], dtype=np.int64)
 
     @cached_property
     def counts(self) -> Integers:
@@ -72,13 +72,10 @@ class Forms:
     @cached_property
     def couplings(self) -> tuple[sparse.csr_array, ...]:
         """For each resource the symmetric matrix of pair coefficients, shape (F, F)."""
-        size = len(self.free)
-        i, j = self.ends[:, 0], self.ends[:, 1]
-        rows, columns = np.concatenate((i, j)), np.concatenate((j, i))
-        return tuple(
-            sparse.csr_array((np.concatenate((c, c)), (rows, columns)), shape=(size, size))
-            for c in self.coefs
-        )
+        i, j = self.ends.T
+        both, shape = (np.concatenate((i, j)), np.concatenate((j, i))), (len(self.free),) * 2
+        parts = (np.concatenate((c, c)) for c in self.coefs)
+        return tuple(sparse.csr_array((part, both), shape=shape) for part in parts)
 
     @cached_property
     def cross(self) -> Integers | None:
@@ -90,8 +87,9 @@ class Forms:
     @cached_property
     def neighbours(self) -> tuple[tuple[Integers, Integers], ...]:
         """For each axis the axes it forms pairs with, and their coefficients, shape (R, degree)."""
-        order = np.argsort(np.concatenate((self.ends[:, 0], self.ends[:, 1])), kind="stable")
-        others = np.concatenate((self.ends[:, 1], self.ends[:, 0]))[order]
+        i, j = self.ends.T
+        order = np.argsort(np.concatenate((i, j)), kind="stable")
+        others = np.concatenate((j, i))[order]
         coefs = np.concatenate((self.coefs, self.coefs), axis=1)[:, order]
         degrees = np.bincount(self.ends.ravel(), minlength=len(self.free))
         stops = np.cumsum(degrees)
@@ -117,7 +115,7 @@ class Forms:
     def cost(self, widths: Integers) -> Integers:
         """Exact cost at these free widths, shape (R,)."""
         unary = self.linear @ widths + self.own @ (widths * widths)
-        i, j = self.ends[:, 0], self.ends[:, 1]
+        i, j = self.ends.T
         return self.const + unary + self.coefs @ (widths[i] * widths[j])
 
     def change(self, widths: Integers, marginal: Integers, steps: Integers) -> Integers:
@@ -132,10 +130,9 @@ class Forms:
 
     def nearest(self, widths: NDArray[np.float64] | Integers) -> Integers:
         """Places of the largest levels that are not above these free widths."""
-        places = np.empty(len(self.free), dtype=np.int64)
-        for k, g in enumerate(self.free):
-            places[k] = np.searchsorted(self.problem.levels[g], widths[k], side="right") - 1
-        return np.maximum(places, 0)
+        pairs = zip((self.problem.levels[g] for g in self.free), widths, strict=True)
+        places = [np.searchsorted(levels, width, side="right") - 1 for levels, width in pairs]
+        return np.maximum(np.array(places, dtype=np.int64), 0)
 
 
 def compile_forms(problem: Problem) -> Forms:

@@ -25,10 +25,8 @@ def choose_options(
 ) -> tuple[int, ...]:
     """Choose one option for every tensor; their numbers.
 
-    Args:
-        costs: For each tensor what its options cost, whole numbers of at least 0.
-        losses: For each tensor what its options lose, finite.
-        cap: Most that all may cost.
+    For each tensor `costs` has what its options cost, whole numbers of at least 0, and `losses`
+    what they lose, finite; together they may cost `cap`.
 
     Raises:
         BudgetError: If the cheapest options cost more than the cap.
@@ -54,9 +52,7 @@ def _hull(cost: Integers, loss: Floats) -> list[int]:
     for k in order:
         if hull and loss[k] >= loss[hull[-1]]:
             continue
-        while len(hull) > 1 and _slope(cost, loss, hull[-2], hull[-1]) <= _slope(
-            cost, loss, hull[-1], k
-        ):
+        while len(hull) > 1 and _slope(cost, loss, *hull[-2:]) <= _slope(cost, loss, hull[-1], k):
             hull.pop()
         hull.append(k)
     return hull

@@ -49,11 +49,7 @@ SMALL = 64
 
 
 def dual(problem: Problem, effort: Effort = DEFAULT) -> Solution:
-    """Solve the integer program nearly, and bound what is missing.
-
-    Args:
-        problem: Its smallest widths must fit all caps.
-        effort: How hard to try.
+    """Solve the integer program, whose smallest widths must fit, nearly; bound what is missing.
 
     Returns:
         Widths that fit, a bound that no fitting widths exceed, and prices: the objective that one
@@ -91,8 +87,9 @@ def _hard(forms: Forms, effort: Effort) -> tuple[Dual, State]:
     smallest, start = _start(forms)
     rough = Stopping(effort.precision * scale, patience=6)
     crude = minimise(LogWidths(forms).oracle(), smallest, start, rough)
-    ends = [crude.seen[-1].places, min(crude.seen, key=_violation).places]
-    responses = [describe(forms, respond(forms, crude.prices, places)) for places in ends]
+    nearest = min(crude.seen, key=lambda point: abs(float(point.excess.max())))  # to the caps
+    ends = (crude.seen[-1], nearest)
+    responses = [describe(forms, respond(forms, crude.prices, end.places)) for end in ends]
     point = best_point(forms, (*crude.seen[-3:], *responses, smallest), crude.prices)
     enough = forms.gain(point.places) + effort.enough * scale
     order = make_plan(forms, forms.counts, effort.exact_work) if crude.bound > enough else None
@@ -106,19 +103,8 @@ def _hard(forms: Forms, effort: Effort) -> tuple[Dual, State]:
     return Dual(bound, fine.prices, fine.seen, crude.evaluations + fine.evaluations), best
 
 
-def _violation(point: Seen) -> float:
-    """By how much a point misses the tightest cap, on either side."""
-    return abs(float(point.excess.max()))
-
-
 def best_point(forms: Forms, seen: Iterable[Seen], y: Floats) -> State:
-    """The best feasible point near the given ones.
-
-    Args:
-        forms: The problem.
-        seen: Points, feasible or not.
-        y: Prices of the caps; those nearest to the maximum at these prices are tried.
-    """
+    """The best feasible point near those seen that come nearest to the maximum at prices y."""
     small = len(forms.free) <= SMALL
     ranked = sorted(seen, key=lambda point: y @ point.excess - point.gain)
     distinct = {point.places.tobytes(): point for point in reversed(ranked)}

@@ -29,11 +29,7 @@ STILL = 1e-4
 
 
 class LogWidths:
-    """The bound above, with the last x0 as the start of the next search.
-
-    Args:
-        forms: The problem.
-    """
+    """The bound above, with the last x0 as the start of the next search."""
 
     def __init__(self, forms: Forms) -> None:
         """Lay the levels out as a matrix, one row per free axis."""
@@ -70,8 +66,7 @@ class LogWidths:
         for _ in range(ROUNDS):
             curvature = own + self._marginal(prices, w) / (2 * w)
             height = self._gains - linear[:, None] * self._widths
-            height -= curvature[:, None] * self._squares
-            new = self._peak(height)
+            new = self._peak(height - curvature[:, None] * self._squares)
             moved = float(np.abs(np.log(new / w)).max())
             w = new
             if moved <= STILL:
@@ -94,17 +89,13 @@ class LogWidths:
 
     def _marginal(self, prices: Floats, w: Floats) -> Floats:
         """What one more unit of each axis costs through its products."""
-        pair = prices @ self._forms.coefs
-        i, j = self._forms.ends[:, 0], self._forms.ends[:, 1]
-        size = len(w)
-        there: Floats = np.bincount(i, pair * w[j], size).astype(np.float64)
-        return there + np.bincount(j, pair * w[i], size)
+        pair, (i, j) = prices @ self._forms.coefs, self._forms.ends.T
+        there: Floats = np.bincount(i, pair * w[j], len(w)).astype(np.float64)
+        return there + np.bincount(j, pair * w[i], len(w))
 
     def _bound(self, y: Floats, w: Floats) -> float:
-        """The bound of the head of this file with ``x0 = log w``."""
-        forms = self._forms
-        prices = y / forms.caps
-        linear, own = prices @ forms.linear, prices @ forms.own
+        prices = y / self._forms.caps
+        linear, own = prices @ self._forms.linear, prices @ self._forms.own
         slope = w * (linear + self._marginal(prices, w) + 2 * own * w)
         best = (self._gains - slope[:, None] * self._logs).max(axis=1).sum()
         return float(best + slope @ np.log(w) - y @ self._excess(w))
@@ -112,7 +103,7 @@ class LogWidths:
     def _excess(self, w: Floats) -> Floats:
         """Cost at any real widths as a part of the caps, less one, shape (R,)."""
         forms = self._forms
-        i, j = forms.ends[:, 0], forms.ends[:, 1]
+        i, j = forms.ends.T
         cost = forms.const + forms.linear @ w + forms.own @ (w * w) + forms.coefs @ (w[i] * w[j])
         return cost / forms.caps - 1.0
 

@@ -68,7 +68,6 @@ def exact(problem: Problem, *, seconds: float = 120.0, relative_gap: float = 1e-
 
 
 def _cvxpy() -> Any:
-    """The modelling library, or a message that says how to get it."""
     try:
         import cvxpy  # noqa: PLC0415 - an extra, needed here alone
     except ImportError as error:
@@ -80,13 +79,7 @@ def _cvxpy() -> Any:
 
 
 class _Program:
-    """The mixed-integer program of one problem.
-
-    Args:
-        forms: The problem.
-        caps: Caps to keep, shape (R,).
-        cvxpy: The modelling library.
-    """
+    """The mixed-integer program of one problem under caps of shape (R,)."""
 
     def __init__(self, forms: Forms, caps: Floats, cvxpy: Any) -> None:
         self._forms, self._cvxpy = forms, cvxpy
@@ -146,11 +139,8 @@ class _Program:
             self._rules.append(gain <= offsets + slopes * self._width[axis])
         else:
             chosen = self._cvxpy.Variable(len(levels), boolean=True)
-            self._rules += [
-                self._cvxpy.sum(chosen) == 1,
-                levels @ chosen == self._width[axis],
-                gain == gains @ chosen,
-            ]
+            self._rules += [self._cvxpy.sum(chosen) == 1, levels @ chosen == self._width[axis]]
+            self._rules.append(gain == gains @ chosen)
         return gain
 
     def _add_caps(self, caps: Floats) -> None:

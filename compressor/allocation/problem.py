@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +70,6 @@ class Problem:
         """The largest allowed widths."""
         return np.array([levels[-1] for levels in self.levels], dtype=np.int64)
 
-    @cached_property
-    def limits(self) -> Integers:
-        """The caps as an array."""
-        return np.array([self.caps[r] for r in self.resources], dtype=np.int64)
-
     def spent(self, widths: Integers) -> dict[str, int]:
         """Exact cost by resource, in Python integers."""
         return {name: cost(widths) for name, cost in self.costs.items()}
@@ -90,11 +84,7 @@ class Problem:
         return {name: (cap - spent[name]) / cap for name, cap in self.caps.items()}
 
     def value(self, widths: Integers) -> float:
-        """Objective at these widths.
-
-        Raises:
-            ValueError: If a width is not allowed.
-        """
+        """Objective at these widths; a ValueError if one is not allowed."""
         total = 0.0
         for levels, gains, width in zip(self.levels, self.gains, widths, strict=True):
             place = int(np.searchsorted(levels, width))

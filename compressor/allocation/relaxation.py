@@ -34,29 +34,19 @@ def make_plan(forms: Forms, sizes: Integers, limit: int) -> Plan | None:
 def exact_oracle(forms: Forms, order: Plan) -> Oracle:
     """D itself, by elimination on all levels."""
     levels = np.split(np.arange(len(forms.widths)), forms.starts[1:])
-    widths = [forms.widths[s].astype(np.float64) for s in levels]
-    gains = [forms.gains[s] for s in levels]
+    points = [(forms.gains[s], forms.widths[s].astype(np.float64)) for s in levels]
+    ends = [(i, j) for i, j in forms.ends.tolist()]
 
     def evaluate(y: Floats) -> tuple[float, Seen]:
-        inner = inner_problem(forms, y, widths, gains)
-        value, places = maximise(inner, order)
-        return value + constant(forms, y), describe(forms, places)
+        prices = y / forms.caps
+        rates = zip(points, prices @ forms.linear, prices @ forms.own, strict=True)
+        unary = [gain - (a + b * w) * w for (gain, w), a, b in rates]
+        pairs = dict(zip(ends, (prices @ forms.coefs).tolist(), strict=True))
+        value, places = maximise(Inner([w for _, w in points], unary, pairs), order)
+        constant = float(y.sum() - prices @ forms.const)  # what no width changes
+        return value + constant, describe(forms, places)
 
     return evaluate
-
-
-def constant(forms: Forms, y: Floats) -> float:
-    """The part of the Lagrangian that no width changes."""
-    return float(y.sum() - (y / forms.caps) @ forms.const)
-
-
-def inner_problem(forms: Forms, y: Floats, widths: list[Floats], gains: list[Floats]) -> Inner:
-    """The inner problem at prices y for these points of each axis."""
-    prices = y / forms.caps
-    linear, own, pair = prices @ forms.linear, prices @ forms.own, prices @ forms.coefs
-    unary = [g - (a + b * w) * w for g, w, a, b in zip(gains, widths, linear, own, strict=True)]
-    ends = [(i, j) for i, j in forms.ends.tolist()]
-    return Inner(widths, unary, dict(zip(ends, pair.tolist(), strict=True)))
 
 
 def respond(forms: Forms, y: Floats, places: Integers, sweeps: int = SWEEPS) -> Integers:

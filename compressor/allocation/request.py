@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ from compressor.errors import BudgetError
 from compressor.graph.graph import OUTPUT, Graph, Quadratic
 from compressor.graph.keep import named
 from compressor.inputs.settings import check_whole
+from compressor.wording import listed
 
 FORMS = {"params": "params", "nonzero": "params", "macs": "macs", "bytes": "bytes"}
 """The cost form behind every cap.
@@ -38,17 +40,7 @@ def make_problem(
     keep: Iterable[str],
     costs: Mapping[str, Quadratic] = MappingProxyType({}),
 ) -> Problem:
-    """The integer program for one request.
-
-    Args:
-        graph: The network as coupled axes.
-        scores: One per unit, checked.
-        budget: The caps.
-        objective: What to maximise.
-        floor: Fewest units of an axis.
-        round_to: Widths are multiples of it, or full.
-        keep: Names of axes or layers that stay whole.
-        costs: Forms that take the place of the graph's own, by cap.
+    """The integer program for one request; arguments as in `allocate`, the scores checked.
 
     Raises:
         ValueError: If `floor` or `round_to` is not a positive integer, or a name is unknown.
@@ -117,8 +109,7 @@ def _whole(graph: Graph, keep: Iterable[str]) -> set[int]:
     holders: list[set[str]] = [set() for _ in graph.axes]
     known = set(graph.frozen)
     for weight in graph.weights.values():
-        for name in (weight.name, *weight.aliases):
-            known.add(_module(name))
+        known.update(map(_module, (weight.name, *weight.aliases)))
         if weight.dims:
             owner = weight.dims[weight.out_dim or 0].owner
             for axis in np.unique(graph.axis_of[owner[owner >= 0]]).tolist():
@@ -132,19 +123,16 @@ def _whole(graph: Graph, keep: Iterable[str]) -> set[int]:
 
 
 def _module(weight: str) -> str:
-    """The module that holds a weight."""
     return weight.rpartition(".")[0]
 
 
 def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> str:
     """Why even the smallest structure is too large, and what to do about it."""
-    smallest = problem.smallest
-    spent = problem.spent(smallest)
-    reasons = list[str]()
+    spent, reasons = problem.spent(problem.smallest), list[str]()
     for name, cap in problem.caps.items():
         if spent[name] > cap:
             unit = problem.costs[name].unit
-            layer, part = _dearest(graph, name, smallest)
+            layer, part = _dearest(graph, name, problem.smallest)
             where = f", {part:,} of them in {layer}" if unit == 1 else ""
             reasons.append(
                 f"{name} <= {cap // unit:,} cannot be reached: the smallest structure has "
@@ -155,46 +143,30 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
         for a, levels in zip(graph.axes, problem.levels, strict=True)
         if len(levels) == 1 and levels[0] > floor
     ]
-    settings = [f"floor={floor}"]
-    settings += [f"round_to={round_to}"] if round_to > 1 else []
-    held = _held(graph)
+    settings = [f"floor={floor}", *([f"round_to={round_to}"] if round_to > 1 else [])]
+    held = [(layer, why) for layer, why in graph.frozen.items() if why != OUTPUT]
     none = [] if held else ["no frozen axes" if graph.axes else "no layer but the output"]
-    settings += [f"frozen axes: {_some(whole)}"] if whole else none
+    settings += [f"frozen axes: {listed(whole, len(whole), 5)}"] if whole else none
     settings += [f"{layer} stays whole: {why}" for layer, why in held[:3]]
-    advice = ["Raise the budget"]
-    advice += ["lower floor"] if floor > 1 else []
-    advice += ["lower round_to"] if round_to > 1 else []
-    advice += ["keep fewer layers whole"] if whole else []
-    last = advice.pop()
+    ways = {"lower floor": floor > 1, "lower round_to": round_to > 1}
+    ways |= {"keep fewer layers whole": bool(whole)}
+    *advice, last = ["Raise the budget", *(way for way, helps in ways.items() if helps)]
     what = f"{', '.join(advice)} or {last}" if advice else last
     return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."
 
 
-def _held(graph: Graph) -> list[tuple[str, str]]:
-    """Layers that stay whole for another reason than that they are the output."""
-    return [(layer, why) for layer, why in graph.frozen.items() if why != OUTPUT]
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
-
-
 def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
     """What a sentence calls the layer that costs most at these widths, and how much."""
-    spent: dict[str, int] = {}
+    spent = Counter[str]()
     if FORMS[resource] == "macs":
         for site in graph.sites:
-            cost = site.positions * _entries(graph, site.weight, widths)
-            spent[site.module] = spent.get(site.module, 0) + cost
+            spent[site.module] += site.positions * _entries(graph, site.weight, widths)
         spent[WEIGHTLESS] = graph.const_macs
     else:
         for weight in graph.weights.values():
             size = weight.itemsize if resource == "bytes" else 1
             cost = size * _entries(graph, weight.name, widths) if weight.trainable else 0
-            layer = _module(weight.name)
-            spent[layer] = spent.get(layer, 0) + cost
+            spent[_module(weight.name)] += cost
     layer = max(spent, key=lambda name: spent[name])
     named = {"": "the model itself", WEIGHTLESS: WEIGHTLESS}.get(layer, repr(layer))
     return named, spent[layer]
@@ -203,7 +175,6 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
 def _entries(graph: Graph, weight: str, widths: Integers) -> int:
     """How many entries of a weight are left at these widths."""
     total = 1
-    for dim in graph.weights[weight].dims:
-        const, per_unit = graph.affine(dim)
+    for const, per_unit in map(graph.affine, graph.weights[weight].dims):
         total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())
     return total

@@ -1,9 +1,9 @@
 """The tensors that are weights while a model runs: parameters, and what is made of these alone.
 
-An operation that PyTorch's counter has no formula for costs no multiply-accumulates here as long as
-no weight goes into it: a Fourier transform of a signal, a sort, a non-maximum suppression. With a
-weight it would be a layer that nobody counts. A tensor in which anything of the input is mixed is a
-signal, whatever weights it was multiplied with: those products have been counted.
+An operation without a formula in PyTorch's counter costs no multiply-accumulates here as long as no
+weight goes into it (a sort, a Fourier transform of a signal); with one it would be a layer that
+nobody counts. A tensor in which anything of the input is mixed is a signal, whatever weights it was
+multiplied with: those products have been counted.
 """
 
 from __future__ import annotations
@@ -42,26 +42,16 @@ class Origins:
 
     def follow(self, op: OpOverload, given: object, made: object) -> None:
         """Note what an operation made, or wrote into, of what it was given."""
+        name = op._opname  # noqa: SLF001 - what an operation is called is written nowhere else
+        given = () if name.endswith("_like") or name.startswith("new_") else given  # shape alone
         sources = [x for x in leaves(given) if isinstance(x, Tensor)]
-        if _names_shape(op):
-            sources = []
-        elif any(id(x) not in self.weights and id(x) not in self.constants for x in sources):
-            for result in leaves(made):
-                self._forget(result)
-            return
-        place = self.weights if any(id(x) in self.weights for x in sources) else self.constants
+        if any(id(x) not in self.weights and id(x) not in self.constants for x in sources):
+            place = None  # a signal, which what an operation in place wrote into is as well
+        else:
+            held = any(id(x) in self.weights for x in sources)
+            place = self.weights if held else self.constants
         for result in leaves(made):
-            if isinstance(result, Tensor):
-                self._forget(result)
+            self.weights.pop(id(result), None)
+            self.constants.pop(id(result), None)
+            if place is not None and isinstance(result, Tensor):
                 place[id(result)] = result
-
-    def _forget(self, tensor: object) -> None:
-        """Forget a tensor that an operation in place has mixed with a signal: it is one."""
-        self.weights.pop(id(tensor), None)
-        self.constants.pop(id(tensor), None)
-
-
-def _names_shape(op: OpOverload) -> bool:
-    """True if an operation takes no more of its tensor than shape and type."""
-    name = op._opname  # noqa: SLF001 - what an operation is called is written nowhere else
-    return name.endswith("_like") or name.startswith("new_")

@@ -65,11 +65,7 @@ class Batches:
         return whole
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of one epoch.
-
-        Raises:
-            TrainingError: If a label is not one of the classes.
-        """
+        """The batches of one epoch; a TrainingError if a label is not one of the classes."""
         for number, batch in enumerate(self._loader, start=1):
             if self.classes is not None:
                 check_labels(batch[1], self.classes, f"batch {number} of {self.name}")
@@ -170,7 +166,6 @@ def _part(batch: Batch, where: slice, length: int) -> Batch:
 
 
 def _like(batch: Batch, parts: dict[Any, Batch]) -> Batch:
-    """A container as `batch`, with other content."""
     kind = cast("Any", type(batch))
     if isinstance(batch, Mapping):
         return kind(parts)

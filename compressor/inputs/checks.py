@@ -20,11 +20,7 @@ from compressor.wording import kind, line
 
 
 def first_batch(data: Batches) -> Batch:
-    """The first batch of a loader; no random state moves.
-
-    Raises:
-        ValueError: If the loader is empty, or fails.
-    """
+    """The first batch of a loader, or a ValueError if there is none; no random state moves."""
     try:
         with randomness.preserved(data.source):
             for batch in data:
@@ -44,11 +40,7 @@ def first_batch(data: Batches) -> Batch:
 def example_given(
     model: nn.Module, example: Example | None, data: Iterable[Batch] | None, loss: Loss
 ) -> Example | None:
-    """The example as given, else the model's own (None), else one from the data.
-
-    Raises:
-        ValueError: As `shown`.
-    """
+    """The example as given, else the model's own (None), else one from the data by `shown`."""
     own: object = getattr(model, "example_input_array", None)
     if example is not None or own is not None or data is None:
         return example
@@ -58,13 +50,7 @@ def example_given(
 def shown(model: nn.Module, data: Iterable[Batch], loss: Loss) -> tuple[Tensor, ...]:
     """An example input from the data: what the loss calls the model with on their first batch.
 
-    Args:
-        model: A copy of it is run, in eval mode.
-        data: A loader.
-        loss: Called as ``loss(model, batch)``.
-
-    Returns:
-        Positional arguments, one or several, with the whole batch.
+    A copy of the model is run, in eval mode. One or several positional arguments, the whole batch.
 
     Raises:
         ValueError: If the loss fails, does not call the model, or with anything but tensors.
@@ -95,18 +81,16 @@ def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
     Args:
         model: A copy of it is run, so that its buffers and whatever it caches stay as they are.
         batch: A pair (inputs, targets).
-        name: Where the batch comes from: ``"data"``, or ``"val"``, on which accuracy alone is
-            measured, so that any type of integer will do for its labels.
+        name: Where it comes from: ``"data"``, or ``"val"``, on which accuracy alone is measured, so
+            that any type of integer will do for its labels.
 
     Raises:
         ValueError: If the batch is no pair (inputs, targets), its inputs have another data type or
             device than the model, the model does not run on them, or the targets do not fit.
     """
-    instead = (
-        "loss=, a function of the model and the batch"
-        if name == "data"
-        else "val as a function of the model"
-    )
+    train = name == "data"
+    instead = "loss=, a function of the model and the batch"
+    instead = instead if train else "val as a function of the model"
     inputs, targets = _pair(batch, name, instead)
     _check_place(model, inputs, name)
     with torch.no_grad(), randomness.preserved():
@@ -119,10 +103,9 @@ def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
                 f"batch first{converting(inputs)}"
             ) from error
     if not isinstance(logits, Tensor) or logits.ndim < 2:
-        what = "cross entropy" if name == "data" else "accuracy"
         raise ValueError(
-            f"{what} needs logits (batch, classes, ...) and the model returns "
-            f"{kind(logits)}: pass {instead}"
+            f"{'cross entropy' if train else 'accuracy'} needs logits (batch, classes, ...) and "
+            f"the model returns {kind(logits)}: pass {instead}"
         )
     _check_targets(logits, targets, name)
     return logits.shape[1]
@@ -195,12 +178,8 @@ SINGLE = (
 def check_single(model: nn.Module, data: Batches, batch: Batch, loss: Loss, most: float) -> None:
     """Check that a model in train mode can do with a batch of one example, if there will be one.
 
-    Args:
-        model: A copy of it is run.
-        data: Its first batch of one is looked for where it knows its length.
-        batch: The first batch, from which one example is taken.
-        loss: Called as ``loss(model, batch)``.
-        most: How many batches are run in train mode.
+    A copy of the model takes the loss on one example of `batch`, the first one, where `data` knows
+    its length and has a batch of one among the `most` that are run in train mode.
 
     Raises:
         ValueError: If there will be one, and a BatchNorm cannot do with it.
@@ -253,7 +232,6 @@ def _check_place(model: nn.Module, inputs: Any, name: str) -> None:
 
 
 def _check_targets(logits: Tensor, targets: Tensor, name: str) -> None:
-    classes = logits.shape[1]
     if targets.is_floating_point() and targets.shape == logits.shape:
         return  # probabilities
     wanted = (logits.shape[0], *logits.shape[2:])
@@ -266,7 +244,7 @@ def _check_targets(logits: Tensor, targets: Tensor, name: str) -> None:
             f"{wanted}, or probabilities of the logits' shape: "
             f"{labelling(targets, wanted, train=train)}"
         )
-    check_labels(targets, classes, f"the first batch of {name}", ValueError)
+    check_labels(targets, logits.shape[1], f"the first batch of {name}", ValueError)
     if train and all_ignored((None, targets)):
         raise ValueError(
             f"all {targets.numel()} labels of the first batch are {IGNORED}, which cross entropy "

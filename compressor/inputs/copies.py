@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressor.errors import CountError
 from compressor.inputs.functions import enclosed, foreign
+from compressor.inputs.tensors import all_tensors
 from compressor.wording import line
 
 
@@ -30,8 +31,8 @@ def private_copy(model: nn.Module) -> nn.Module:
         twin = copy.deepcopy(model, _empty(model))
     except Exception:  # noqa: BLE001 - most likely a computed tensor
         twin = _detached(model)
-    mine = {id(tensor) for _, tensor in _named(model)}
-    shared = [name for name, tensor in _named(twin) if id(tensor) in mine]
+    mine = set(map(id, all_tensors(model).values()))
+    shared = [name for name, tensor in all_tensors(twin).items() if id(tensor) in mine]
     if shared:
         raise CountError(
             f"copy.deepcopy({type(model).__name__}) shares {shared[0]!r} with the original, which "
@@ -42,10 +43,9 @@ def private_copy(model: nn.Module) -> nn.Module:
 
 
 def _refuse_closures(model: nn.Module) -> None:
-    """A function kept on a module that means a module by name still means that one in a copy.
+    """Refuse (CountError) a function kept on a module that means a module by its name.
 
-    Raises:
-        CountError: Names it.
+    In a copy it would still mean the original's.
     """
     mine = {module for module in model.modules() if any(True for _ in module.parameters())}
     for name, module in model.named_modules():
@@ -72,11 +72,6 @@ def _owners(function: FunctionType) -> Iterator[nn.Module]:
             yield owner
 
 
-def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
-
-
 def _detached(model: nn.Module) -> nn.Module:
     """A copy in which computed tensors have no history."""
     try:
@@ -95,7 +90,6 @@ def _empty(model: nn.Module) -> dict[int, Any]:
 
 
 def _computed(model: nn.Module) -> dict[int, Any]:
-    """Copies of the tensors that have a history."""
     held = (tensor for module in model.modules() for tensor in _tensors(vars(module), set()))
     return {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
 

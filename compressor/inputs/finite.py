@@ -1,10 +1,8 @@
 """Numbers that are not finite, found where they arise and named: the batch, and the layer.
 
-One NaN in one batch goes through a mean, a maximum or a running statistic into everything that is
-computed of it later, in silence: comparisons with NaN are false, and `argmax` of it is a class. So
-what is measured on data is checked batch by batch, and what is returned is checked as a whole.
-Masks of minus infinity and the like are some models' own: what the model given already held, or
-already answered, is not held against its result.
+One NaN goes on in silence: comparisons with it are false, and `argmax` of it is a class. So what is
+measured on data is checked batch by batch, and what is returned as a whole. What the model given
+already held or answered (masks of minus infinity) is not held against its result.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from compressor.inputs.batches import Batch, tensors
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.tensors import named_tensors
+from compressor.wording import listed
 
 Call = Callable[[nn.Module], object]
 """Runs a model on something."""
@@ -45,30 +44,18 @@ def odd(model: nn.Module) -> list[str]:
 def where(model: nn.Module, run: Call, batch: Batch = ()) -> str:
     """The origin of a number that is not finite, as the end of a sentence.
 
-    Args:
-        model: A copy of it is run, in eval mode.
-        run: What it is run on.
-        batch: The same as data, which may hold such numbers itself.
+    A copy of the model is run as it was, in eval mode; the batch may hold such numbers itself.
     """
     if not all(map(is_finite, tensors(batch))):
         said = "the batch itself holds NaN or infinity, and the first layer that gives it on is "
     else:
         said = "the first layer to give NaN or infinity is "
-    layer = _layer(model, run)
-    if layer is None:
-        return f"{said}none of its modules: look at the loss, and at a teacher"
-    name, kind = layer
-    return f"{said}{name!r}, a {kind}"
-
-
-def _layer(model: nn.Module, run: Call) -> tuple[str, str] | None:
-    """Name and kind of the first module, in order of execution, whose output is not finite."""
-    scratch, found = private_copy(model), list[tuple[str, str]]()
+    scratch, found = private_copy(model), list[str]()  # the modules, in order of execution
 
     def look(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: object, output: object) -> None:
             if not found and not all(map(is_finite, tensors(output))):
-                found.append((name or "the model", type(module).__name__))
+                found.append(f"{name or 'the model'!r}, a {type(module).__name__}")
 
         return hook
 
@@ -76,19 +63,11 @@ def _layer(model: nn.Module, run: Call) -> tuple[str, str] | None:
         module.register_forward_hook(look(name))
     with suppress(Exception), evaluating(scratch), torch.no_grad(), randomness.preserved():
         run(scratch)  # it serves to explain another error
-    return found[0] if found else None
+    return said + (found or ["none of its modules: look at the loss, and at a teacher"])[0]
 
 
 def not_finite(model: nn.Module, run: Call, what: str, at: str, batch: Batch = ()) -> TrainingError:
-    """The error for a number that is not finite.
-
-    Args:
-        model: Whose run it came up in.
-        run: That run.
-        what: The number: "the loss".
-        at: When, and on which batch.
-        batch: The batch.
-    """
+    """The error for `what` ("the loss"), not finite in a run of a model `at` a time, on a batch."""
     return TrainingError(
         f"{what} is not finite {at}: {where(model, run, batch)}. Look for NaN or infinity in the "
         "data and in the weights; in training, lower the learning rate. Nothing was returned"
@@ -115,19 +94,13 @@ def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def _named(names: list[str]) -> str:
+    return listed(map(repr, names), len(names), 3)
+
+
 def check_tensors(model: nn.Module, given: nn.Module, at: str) -> None:
-    """Check that the tensors of a model in training are finite where they were at first.
-
-    Args:
-        model: The model.
-        given: What it was made of.
-        at: When.
-
-    Raises:
-        TrainingError: If one is not; names them.
-    """
-    wrong = spoilt(model, given)
-    if wrong:
+    """Raise a TrainingError if tensors of a model are not finite that were in the one given."""
+    if wrong := spoilt(model, given):
         raise TrainingError(
             f"{_named(wrong)} of the {type(model).__name__} hold NaN or infinity {at}: look for "
             "NaN or infinity in the data, or lower the learning rate. A checkpoint, if there is "
@@ -137,11 +110,6 @@ def check_tensors(model: nn.Module, given: nn.Module, at: str) -> None:
 
 def check_result(model: nn.Module, given: nn.Module, example: tuple[Tensor, ...]) -> bool:
     """Hold a result to what the model given was: finite in tensors, and in outputs on its example.
-
-    Args:
-        model: The result.
-        given: What it was made of.
-        example: One input.
 
     Returns:
         Whether both are finite in all tensors and in their outputs.
@@ -174,19 +142,9 @@ def answers(model: nn.Module, example: tuple[Tensor, ...]) -> bool:
 
 
 def check_stored(model: nn.Module) -> None:
-    """Check before it is written that a model, which was finite, still is.
-
-    Raises:
-        VerificationError: If a tensor is not; names them.
-    """
+    """Raise a VerificationError before a tensor is written that is not finite any more."""
     if wrong := odd(model):
         raise VerificationError(
             f"{_named(wrong)} hold NaN or infinity, and the model was finite when it was "
             "compressed: what was done to it since has spoilt it. Nothing was written"
         )
-
-
-def _named(names: list[str]) -> str:
-    """Some names, and how many more there are."""
-    shown = ", ".join(map(repr, names[:3]))
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

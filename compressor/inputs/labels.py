@@ -15,16 +15,13 @@ IGNORED = -100
 def check_labels(
     targets: Tensor, classes: int, where: str, error: type[Exception] = TrainingError
 ) -> None:
-    """Check that integer labels lie in 0 ... classes - 1 (or are `IGNORED`).
+    """Raise `error` unless integer labels lie in 0 ... classes - 1 (or are `IGNORED`).
 
     Args:
         targets: Labels of any shape; probabilities are not looked at.
         classes: How many classes there are.
         where: Which labels these are, for the message.
         error: What to raise.
-
-    Raises:
-        Exception: `error`, if one does not.
     """
     if targets.is_floating_point() or not targets.numel():
         return
@@ -40,8 +37,7 @@ def check_labels(
 def all_ignored(batch: object) -> bool:
     """True if a batch is a pair whose labels are all `IGNORED`: its cross entropy is 0 / 0."""
     pair = cast("list[Any]", batch) if isinstance(batch, (tuple, list)) else []
-    if len(pair) != 2 or not isinstance(pair[1], Tensor):
+    targets: object = pair[1] if len(pair) == 2 else None
+    if not isinstance(targets, Tensor) or targets.is_floating_point() or not targets.numel():
         return False
-    targets = pair[1]
-    counts = not targets.is_floating_point() and targets.numel() > 0
-    return counts and bool((targets == IGNORED).all())
+    return bool((targets == IGNORED).all())

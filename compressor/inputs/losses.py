@@ -23,9 +23,7 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """Cross entropy of ``model(inputs)``, logits (batch, classes, ...), against the targets.
 
-    Args:
-        model: Maps inputs to logits.
-        batch: A pair (inputs, targets); several inputs come as ``((x1, x2), targets)``.
+    A batch is a pair (inputs, targets); several inputs come as ``((x1, x2), targets)``.
     """
     inputs, targets = batch
     return functional.cross_entropy(call(model, inputs), targets)
@@ -43,11 +41,7 @@ class Criterion:
     function: Callable[[Any, Any], Tensor]
 
     def __post_init__(self) -> None:
-        """Check that it can be called.
-
-        Raises:
-            ValueError: If it cannot, or is a class.
-        """
+        """Raise a ValueError if it cannot be called, or is a class."""
         if isinstance(self.function, type) or not callable(self.function):
             raise ValueError(
                 f"Criterion({brief(self.function)}): must be a function of outputs and targets, "
@@ -108,11 +102,7 @@ class Distill:
     weight: float = 0.7
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: If one is no number, or out of range.
-        """
+        """Raise a ValueError if one is no number, or out of range."""
         check_number("Distill", temperature=self.temperature, weight=self.weight)
         if self.temperature <= 0 or not 0 <= self.weight <= 1:
             raise ValueError(f"{self}: temperature must be positive and weight between 0 and 1")
@@ -120,12 +110,8 @@ class Distill:
     def of(self, task: Loss, teacher: Callable[..., Any]) -> Loss:
         """The task's loss with the teacher's term added.
 
-        The teacher is shown exactly what the student was called with inside `task`, whatever
-        augmentation or mixing happens there.
-
-        Args:
-            task: The loss without a teacher.
-            teacher: Maps the same inputs to the logits to imitate.
+        The teacher, which maps the same inputs to the logits to imitate, is shown exactly what the
+        student was called with inside `task`, whatever augmentation or mixing happens there.
         """
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -150,11 +136,7 @@ class Distill:
         return loss
 
     def divergence(
-        self,
-        student: Tensor,
-        teacher: Callable[..., Any],
-        *args: Any,
-        **kwargs: Any,
+        self, student: Tensor, teacher: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
         """``T^2 * KL`` between the softened logits (batch, classes, ...), mean over the batch."""
         if not isinstance(student, Tensor) or student.ndim < 2:

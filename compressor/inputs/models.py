@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ def check_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"a model is needed, an instance of torch.nn.Module, and {_named(model)}"
-            f"{_remedy(model)}"
+            f"{next(advice for kinds, advice in _REMEDIES if isinstance(model, kinds))}"
         )
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
@@ -61,17 +61,14 @@ def check_own_code(model: nn.Module) -> None:
             f"the model is a {name}, which has no forward(): pass one that runs its layers, such "
             "as torch.nn.Sequential(*layers)"
         )
-    packed = next((name for name, m in model.named_modules() if _is_packed(m)), None)
+    held = ((name, value) for name, m in model.named_modules() for value in vars(m).values())
+    packed = next((name for name, value in held if isinstance(value, torch.ScriptObject)), None)
     if packed is not None:
         raise ValueError(
             f"the layer {packed!r} of the {name} is quantised already, with weights that PyTorch "
             "has packed and nothing can cut: pass the network in floating point, and Int8() in "
             "the schedule"
         )
-
-
-def _is_packed(module: nn.Module) -> bool:
-    return any(isinstance(value, torch.ScriptObject) for value in vars(module).values())
 
 
 def suggested(model: nn.Module) -> str:
@@ -116,25 +113,18 @@ def _zeros(module: nn.Module) -> str:
 
 
 def _named(value: object) -> str:
-    """The thing given, as the subject of a sentence."""
     if isinstance(value, (str, int, float)):
         return f"{brief(value)} is a {type(value).__name__}"
     return f"this is {kind(value) if value is not None else 'None'}"
 
 
-def _remedy(value: object) -> str:
-    """Advice on a thing that is no model; empty where nothing is known."""
-    if isinstance(value, (str, os.PathLike)):
-        return (
-            ": a path. Build the model and load its weights, or compressor.load(path) for a file "
-            "of Result.write"
-        )
-    if isinstance(value, Mapping):
-        return ": if it is a state dict, build the model and call model.load_state_dict with it"
-    if isinstance(value, ExportedProgram):
-        return ": pass the module that it was exported from, or its module()"
-    if isinstance(value, (Budget, DataLoader, Dataset, Tensor)):
-        return ": the order is fit(model, loader, budget=...)"
-    if callable(value):
-        return ": if it builds a model, call it; if it is one, make it a torch.nn.Module"
-    return ": pass the model itself, result.model of a Result, models[0] of a list"
+_PATH = ": a path. Build the model and load its weights, or compressor.load(path)"
+_REMEDIES: tuple[tuple[Any, str], ...] = (
+    ((str, os.PathLike), f"{_PATH} for a file of Result.write"),
+    (Mapping, ": if it is a state dict, build the model and call model.load_state_dict with it"),
+    (ExportedProgram, ": pass the module that it was exported from, or its module()"),
+    ((Budget, DataLoader, Dataset, Tensor), ": the order is fit(model, loader, budget=...)"),
+    (Callable, ": if it builds a model, call it; if it is one, make it a torch.nn.Module"),
+    (object, ": pass the model itself, result.model of a Result, models[0] of a list"),
+)
+"""Advice on things that are no model, by their class."""

@@ -1,11 +1,10 @@
 """State of the whole process, used by one thread at a time and left as it was found.
 
-PyTorch keeps its random generators, its switches (which library runs a convolution), the state of
-`torch.export`, Python its warning filters and log levels once in a process, for all threads. A
-thread that changes one for a while and puts it back does so under another thread's feet, and two of
-them put back what the other had set. So everything here that reads or changes such a thing holds
-one lock, which the thread that holds it may take again, and what is switched off while integers are
-added up, where nobody should wait, is counted instead.
+Random generators, PyTorch's switches (which library runs a convolution), the state of
+`torch.export`, Python's warning filters and log levels exist once in a process. Two threads that
+change one for a while put back what the other had set. So everything here that reads or changes
+such a thing holds one lock, which its thread may take again; what is switched off while integers
+are added up, where nobody should wait, is counted instead.
 """
 
 from __future__ import annotations
@@ -28,21 +27,12 @@ from compressor.inputs.waiting import waits
 
 @dataclass
 class _Turn:
-    """Whose turn it is.
-
-    Attributes:
-        lock: Held by the thread whose turn it is.
-        depth: How often that thread has taken it.
-        holder: Number of that thread; 0 while it is nobody's.
-    """
-
     lock: Any = field(default_factory=threading.RLock)
-    depth: int = 0
-    holder: int = 0
+    depth: int = 0  # how often the thread that holds the lock has taken it
+    holder: int = 0  # its number; 0 for none
 
 
-_turns = [_Turn()]
-"""The one of this process."""
+_turns = [_Turn()]  # the one of this process
 
 _LOOK = 0.5
 """Seconds between two looks at whether waiting has an end."""
@@ -82,32 +72,19 @@ def exclusive() -> Generator[None]:
                 "thread that fit runs in, or in a process of its own"
             )
     try:
-        before = None if turn.depth else _switches()
+        before = {} if turn.depth else {name: read() for name, (read, _) in _SWITCHES.items()}
         turn.depth, turn.holder = turn.depth + 1, me
         try:
             yield
         finally:
             turn.depth -= 1
-            if before is not None:
-                _put_back(before)
+            for name, value in before.items():
+                read, switch = _SWITCHES[name]
+                if read() != value:
+                    switch(value)
     finally:
         turn.holder = me if turn.depth else 0
         turn.lock.release()
-
-
-def _put_back(before: dict[str, Any]) -> None:
-    now = _switches()
-    for name, value in before.items():
-        if now[name] != value:
-            _SWITCHES[name][1](value)
-
-
-def _switches() -> dict[str, Any]:
-    return {name: read() for name, (read, _) in _SWITCHES.items()}
-
-
-def _deterministic(value: tuple[bool, bool]) -> None:
-    torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
 
 def _attribute(module: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], object]]:
@@ -123,7 +100,7 @@ _SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),
         ),
-        _deterministic,
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
     ),
     "mkldnn": _attribute(mkldnn, "enabled"),
     "cudnn": _attribute(cudnn, "enabled"),

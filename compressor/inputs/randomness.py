@@ -1,8 +1,7 @@
 """Random states: seeded, captured and put back, so that a run is a function of its arguments.
 
-The global generators are those of the process, and what users' modules, samplers and augmentations
-draw from. A run that seeds them has them to itself until it has put them back
-(`compressor.inputs.process`): other threads wait.
+Users' modules, samplers and augmentations draw from the global generators of the process. A run
+that seeds them has them to itself until it has put them back (`process`): other threads wait.
 """
 
 from __future__ import annotations

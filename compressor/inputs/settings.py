@@ -11,16 +11,7 @@ from compressor.wording import brief
 
 
 def check_whole(owner: str, least: int = 0, **values: object) -> None:
-    """Check that settings are whole numbers of at least `least`.
-
-    Args:
-        owner: What they are settings of, for the message.
-        least: The smallest that is allowed.
-        values: The settings by name.
-
-    Raises:
-        ValueError: If one is not.
-    """
+    """Raise a ValueError unless `values`, settings of `owner`, are whole and at least `least`."""
     for name, value in values.items():
         if _is_a(Integral, value) and operator.index(cast("int", value)) >= least:
             continue
@@ -30,7 +21,7 @@ def check_whole(owner: str, least: int = 0, **values: object) -> None:
 
 
 def check_number(owner: str, least: float = 0, **values: object) -> None:
-    """Check that settings are finite numbers of at least `least`; as `check_whole` otherwise."""
+    """The same for finite numbers."""
     for name, value in values.items():
         if _is_a(Real, value) and least <= float(cast("float", value)) < math.inf:
             continue
@@ -38,5 +29,5 @@ def check_number(owner: str, least: float = 0, **values: object) -> None:
 
 
 def _is_a(kind: type, value: object) -> bool:
-    """True if a value is a number of some kind, of Python or numpy; True and False are none."""
+    """True and False are no numbers."""
     return isinstance(value, kind) and not isinstance(value, bool)

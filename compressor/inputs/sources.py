@@ -24,11 +24,7 @@ PAIRED = (
 
 
 def check_source(source: object, name: str = "data") -> None:
-    """Check that something can be read as batches, again and again.
-
-    Args:
-        source: As given for `data` or `val`.
-        name: What it is called in errors.
+    """Check that something given for `data` or `val` can be read as batches, again and again.
 
     Raises:
         ValueError: If it cannot; says what to write instead.
@@ -41,24 +37,20 @@ def check_source(source: object, name: str = "data") -> None:
 
 def _advice(source: Any, name: str) -> str:
     """The fault of a source and its remedy; empty where there is none."""
-    advice: str | None = None
-    if isinstance(source, type):
-        advice = ": make one of it"
-    elif isinstance(source, Budget):
-        advice = ", which goes by its name: fit(model, loader, budget=Budget(...))"
-    elif isinstance(source, nn.Module):
-        advice = ", a model, which is the first argument: fit(model, loader, budget=...)"
-    elif isinstance(source, (str, bytes, PurePath)):
-        advice = ", a path or name: load what it stands for, and pass a DataLoader of it"
-    elif isinstance(source, (Tensor, np.ndarray)):
-        made = "" if isinstance(source, Tensor) else ", made tensors by torch.from_numpy,"
-        advice = f": its rows are no batches. Pass inputs and targets{made} as {PAIRED}"
-    elif isinstance(source, Mapping):
-        advice = (
-            ", of which only the keys would be read: pass a list of batches, [batch], or for "
-            f"tensors of inputs and targets {PAIRED}"
-        )
-    return _advice_on_reading(source, name) if advice is None else advice
+    made = "" if isinstance(source, Tensor) else ", made tensors by torch.from_numpy,"
+    path = ", a path or name: load what it stands for, and pass a DataLoader of it"
+    rows = f": its rows are no batches. Pass inputs and targets{made} as {PAIRED}"
+    keys = ", of which only the keys would be read: pass a list of batches, [batch], or for"
+    known: tuple[tuple[Any, str], ...] = (
+        (type, ": make one of it"),
+        (Budget, ", which goes by its name: fit(model, loader, budget=Budget(...))"),
+        (nn.Module, ", a model, which is the first argument: fit(model, loader, budget=...)"),
+        (str | bytes | PurePath, path),
+        (Tensor | np.ndarray, rows),
+        (Mapping, f"{keys} tensors of inputs and targets {PAIRED}"),
+    )
+    found = (advice for kinds, advice in known if isinstance(source, kinds))
+    return next(found, None) or _advice_on_reading(source, name)
 
 
 def _advice_on_reading(source: Any, name: str) -> str:

@@ -1,9 +1,8 @@
 """A thread that waits for another to end, by what both are in the middle of.
 
-A thread that holds a lock and waits, in somebody's own code, for a thread that wants the lock never
-goes on. Which thread waits for which Python writes down nowhere but in their stacks: in `join` of a
-thread, or in what asks a future for its result. Other ways to wait (an event, a queue) name no
-thread and are not seen.
+A thread that holds a lock and waits, in somebody's own code, for one that wants the lock never goes
+on. Only stacks say who waits for whom: in `join` of a thread, or in what asks a future for its
+result. Other ways to wait (an event, a queue) name no thread and are not seen.
 """
 
 from __future__ import annotations
@@ -23,12 +22,7 @@ _WORK = cast("Any", thread)._WorkItem.run.__code__  # noqa: SLF001 - written now
 
 
 def waits(one: int, other: int) -> bool:
-    """True if a thread waits for another, or for one that waits for it.
-
-    Args:
-        one: Number of the thread that may wait.
-        other: Of the thread that it may wait for.
-    """
+    """True if thread number `one` waits for thread number `other`, or for one that waits for it."""
     stacks = sys._current_frames()  # noqa: SLF001 - the only way to see another thread's
     works = {id(made): number for number in stacks for made in _made(stacks[number])}
     seen, open_ = set[int](), [one]

@@ -13,7 +13,6 @@ from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.grid import Integers
 from compressor.network.integer import (
-    Geometry,
     IntConv,
     IntLinear,
     IntMean,
@@ -22,12 +21,7 @@ from compressor.network.integer import (
     Scale,
 )
 from compressor.network.steps import Value
-from compressor.quantization.chains import (
-    Layer,
-    Scaling,
-    affine,
-    layers,
-)
+from compressor.quantization.chains import Layer, Scaling, affine, layers
 from compressor.quantization.fake import WEIGHT_LIMIT, swapped
 from compressor.quantization.folding import fold
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
@@ -57,7 +51,14 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
     Raises:
         ValueError: If the network was not prepared and calibrated.
     """
-    _check(network)
+    each = quantisers(network)
+    if not each:
+        raise ValueError("convert: the network has no quantisers: prepare, calibrate and train it")
+    if waiting := [name for name, made in each.items() if made.mode is not Mode.FAKE]:
+        raise ValueError(
+            f"convert: {len(waiting)} of {len(each)} quantisers have no scale yet, {waiting[0]!r} "
+            "first: calibrate the network"
+        )
     rewrite, weights = Rewrite(network), dict[str, Tensor]()
     with torch.no_grad():
         found = layers(network)
@@ -74,29 +75,11 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
     return rounded_once(built, PLACE).to(next(network.parameters()).device).eval()
 
 
-def feeding(network: Network, value: Value) -> ActivationQuantiser:
-    """The quantiser on whose grid a value stands.
-
-    Raises:
-        ValueError: If it stands on none.
-    """
+def _feeding(network: Network, value: Value) -> ActivationQuantiser | None:
+    """The quantiser on whose grid a value stands."""
     step = network.producer(Ref(origin(network, value))) if isinstance(value, Ref) else None
     called = network.called(step)
-    if not isinstance(called, ActivationQuantiser):
-        raise ValueError(f"convert: no quantiser rounds {value}: was the network prepared?")
-    return called
-
-
-def _check(network: Network) -> None:
-    each = quantisers(network)
-    if not each:
-        raise ValueError("convert: the network has no quantisers: prepare, calibrate and train it")
-    waiting = [name for name, quantiser in each.items() if quantiser.mode is not Mode.FAKE]
-    if waiting:
-        raise ValueError(
-            f"convert: {len(waiting)} of {len(each)} quantisers have no scale yet, {waiting[0]!r} "
-            "first: calibrate the network"
-        )
+    return called if isinstance(called, ActivationQuantiser) else None
 
 
 def _layer(
@@ -105,7 +88,11 @@ def _layer(
     """Put an integer layer in the place of a layer and what goes into its scales."""
     step = network.step(part.step)
     name = cast("str", weight_name(network, step))
-    quantiser, moves = feeding(network, step.args[0]), _moves(network, step)
+    quantiser = _feeding(network, step.args[0])
+    if quantiser is None:
+        raise ValueError(f"convert: no quantiser rounds {step.args[0]}: was the network prepared?")
+    moves = None if packet(step) is aten.linear else geometry(network, step)
+    called = network.called(network.producer(step.args[1]))
     groups = moves.groups if moves is not None and moves.more is not None else 0
     weight = swapped(network.tensor(name).cpu(), groups)
     input_scale = quantiser.scale.cpu().float()
@@ -114,7 +101,7 @@ def _layer(
         affine(network, part.links, weight.shape[0], step.argument("bias")),
         input_scale,
         max(abs(end) for end in quantiser.grid.steps),
-        limit=_limit(network, step),
+        limit=called.limit if isinstance(called, WeightQuantiser) else WEIGHT_LIMIT,
         sixteen=sixteen,
         float_bias=float_bias,
     )
@@ -123,21 +110,9 @@ def _layer(
     else:
         made = (IntTransposed if groups else IntConv)(moves, integers, input_scale)
     module = rewrite.add(f"{PLACE}.{part.step}", made)
-    rewrite.replace(
-        part.steps, Step(part.end, module, (step.args[0], Weight(name)), {}, step.module)
-    )
+    args = (step.args[0], Weight(name))
+    rewrite.replace(part.steps, Step(part.end, module, args, {}, step.module))
     return replace(integers, weight=swapped(integers.weight, groups).contiguous())
-
-
-def _moves(network: Network, step: Step) -> Geometry | None:
-    """The moves of a convolution; None for a matrix product."""
-    return None if packet(step) is aten.linear else geometry(network, step)
-
-
-def _limit(network: Network, step: Step) -> int:
-    """The largest integer that the weight of a layer was trained with."""
-    called = network.called(network.producer(step.args[1]))
-    return called.limit if isinstance(called, WeightQuantiser) else WEIGHT_LIMIT
 
 
 def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
@@ -145,8 +120,8 @@ def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
     channels = network.shapes[part.source][1]
     whole = affine(network, part.links, channels)
     module = rewrite.add(f"{PLACE}.{part.end}", Scale(whole.gain, whole.shift))
-    origin = network.step(part.end).module
-    rewrite.replace(part.steps, Step(part.end, module, (Ref(part.source),), {}, origin))
+    owner = network.step(part.end).module
+    rewrite.replace(part.steps, Step(part.end, module, (Ref(part.source),), {}, owner))
 
 
 def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
@@ -157,21 +132,9 @@ def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
         rewrite.edit(step.name, op=module)
     elif operation_of(step.op).kind is Kind.DROPOUT:
         rewrite.redirect(step.name, cast("Ref", step.args[0]).name)
-    elif window(network, step) is not None and _rounded(network, step.args[0]):
-        size, stride = cast("tuple[tuple[int, ...], tuple[int, ...]]", window(network, step))
-        mean = IntMean(size, stride, feeding(network, step.args[0]).scale)
-        rewrite.edit(
-            step.name, op=rewrite.add(f"{PLACE}.{step.name}", mean), args=step.args[:1], kwargs={}
-        )
-
-
-def _rounded(network: Network, value: Value) -> bool:
-    """True if a value stands on a grid."""
-    try:
-        feeding(network, value)
-    except ValueError:
-        return False
-    return True
+    elif (moved := window(network, step)) and (source := _feeding(network, step.args[0])):
+        module = rewrite.add(f"{PLACE}.{step.name}", IntMean(*moved, source.scale))
+        rewrite.edit(step.name, op=module, args=step.args[:1], kwargs={})
 
 
 def _store(network: Network, name: str, weight: Tensor) -> None:

@@ -36,16 +36,9 @@ class CountedGroups(nn.Module):
         self.geometry, self.kernel = geometry, kernel
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        """Convolve.
+        """Convolve (batch, groups x channels, ...) to (batch, groups x outputs, ...).
 
-        Args:
-            x: (batch, groups x channels, ...).
-            weight: (groups x outputs, channels, kernel...).
-            bias: (groups x outputs,), or none.
-            groups: Groups of channels.
-
-        Returns:
-            (batch, groups x outputs, ...).
+        The weight is (groups x outputs, channels, kernel...), the bias (groups x outputs,) or none.
         """
         g, dims = self.geometry, len(self.kernel)
         size = g.size(tuple(x.shape[2:]), self.kernel)
@@ -70,14 +63,10 @@ def counted_groups(network: Network, step: Step) -> CountedGroups | None:
     """The stand-in of a convolution whose groups are a result; None for any other step."""
     if packet(step) not in _CONVOLUTIONS or not isinstance(step.argument("groups"), Ref):
         return None
-    kernel = _shape(network, step.argument("weight"))[2:]
+    weight: Value = step.argument("weight")
+    stored = isinstance(weight, Weight)
+    kernel = tuple(network.tensor(weight).shape if stored else network.shapes[weight.name])[2:]
     geometry = moves(step, kernel)
     if geometry is None or len(network.shapes[step.name]) != len(kernel) + 2:
         return None
     return CountedGroups(geometry, kernel)
-
-
-def _shape(network: Network, value: Value) -> tuple[int, ...]:
-    if isinstance(value, Weight):
-        return tuple(network.tensor(value).shape)
-    return network.shapes[value.name]

@@ -2,9 +2,8 @@
 
 One rule holds in training, in the integer reference and in ONNX (QuantizeLinear, opset 13): a value
 x stands on step ``round(x / scale)``, halves to even, limited to the grid. PyTorch's own fused
-``fake_quantize_*`` multiply by the reciprocal instead, which moves some halves, and take 3 to 4 ns
-an entry on one CPU thread; four vectorised passes over one new tensor take 0.7, and the backward
-pass is one more.
+``fake_quantize_*`` multiply by the reciprocal, which moves some halves, and take 3 to 4 ns an entry
+on one CPU thread; four vectorised passes over one new tensor take 0.7, and the backward is a fifth.
 
 Scales and steps are single precision at least, whatever comes in: with bfloat16's 8 bits neither
 255.5 nor most scales exist. What goes out has the type of what came in.
@@ -47,8 +46,7 @@ def weight_scale(weight: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
 
     A channel of zeros has scale 1, as any would do.
     """
-    largest = wide(weight.detach()).abs().flatten(1).amax(dim=1)
-    scale = largest / limit
+    scale = wide(weight.detach()).abs().flatten(1).amax(dim=1) / limit
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
@@ -57,8 +55,7 @@ def weight_steps(weight: Tensor, scale: Tensor, limit: int = WEIGHT_LIMIT) -> Te
 
     Zeros stay zeros, so that a pruned weight stays pruned.
     """
-    each = scale.view(-1, *[1] * (weight.dim() - 1))
-    steps = wide(weight.detach()) / each
+    steps = wide(weight.detach()) / scale.view(-1, *[1] * (weight.dim() - 1))
     return steps.round_().clamp_(-limit, limit)
 
 
@@ -73,13 +70,8 @@ def fake_quantise_weight(weight: Tensor, limit: int = WEIGHT_LIMIT) -> Tensor:
 def swapped(weight: Tensor, groups: int) -> Tensor:
     """A weight with its outputs first from one with its inputs first, and the other way round.
 
-    Args:
-        weight: (inputs, outputs / groups, ...), as transposed convolutions have it, or (outputs,
-            inputs / groups, ...).
-        groups: Groups of channels; 0 for a weight that has its outputs first anyway.
-
-    Returns:
-        The other of the two; with no groups, `weight` itself.
+    One is (inputs, outputs / groups, ...), as transposed convolutions have it, the other (outputs,
+    inputs / groups, ...). With 0 groups `weight` has its outputs first anyway, and is returned.
     """
     if not groups:
         return weight
@@ -87,8 +79,6 @@ def swapped(weight: Tensor, groups: int) -> Tensor:
 
 
 class _Activation(Function):
-    """Fake quantisation of a whole tensor."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
         result = quantised(x, scale, grid)
@@ -126,8 +116,6 @@ def _between(gradient: Tensor, x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
 
 
 class _Weight(Function):
-    """Fake quantisation of every output channel."""
-
     @staticmethod
     def forward(ctx: Any, weight: Tensor, limit: int) -> Tensor:  # noqa: ARG004 - nothing to keep
         scale = weight_scale(weight, limit)

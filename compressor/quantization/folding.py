@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compressor.inputs.finite import is_finite
 from compressor.network.grid import EXACT, Integers
 from compressor.quantization.fake import WEIGHT_LIMIT, weight_scale, weight_steps
 
@@ -22,8 +23,7 @@ WHOLE = (1 << 31) - 1
 _LARGEST_BIAS = 1 << 30
 """Half of what 32 bits hold: the other half is left for the sums."""
 
-_NOTHING = 2.0**-24
-"""Gain that stands for none."""
+_NOTHING = 2.0**-24  # gain that stands for none
 
 _DEAD_BIAS = 1 << 22
 """Bias of a channel without weights, which then has 22 bits and is exact in single precision."""
@@ -96,7 +96,7 @@ def fold(
     Raises:
         ValueError: If a weight, gain or shift is infinite or not a number.
     """
-    if not all(bool(torch.isfinite(t).all()) for t in (weight, affine.gain, affine.shift)):
+    if not all(map(is_finite, (weight, affine.gain, affine.shift))):
         raise ValueError(
             "convert: a weight or the normalisation behind it is infinite or not a number, and has "
             "no integers: training diverged. Lower the learning rate, or go back to a checkpoint"
@@ -104,11 +104,11 @@ def fold(
     scales = weight_scale(weight, limit)
     steps = weight_steps(weight, scales, limit)
     sums = steps.abs().flatten(1).sum(dim=1)  # whole numbers, far below 2^24 each
-    each = scales.double().reshape(-1, *[1] * (affine.gain.dim() - 1)) * affine.gain
-    live = (sums > 0).reshape(-1, *[1] * (each.dim() - 1)).expand_as(each)
+    column = (-1, *[1] * (affine.gain.dim() - 1))
+    plain = scales.double().reshape(column)
+    each, live = plain * affine.gain, (sums > 0).reshape(column)
     # What a gain of zero switches off may not come through: next to nothing is left of it.
-    nothing = _NOTHING * scales.double().reshape(-1, *[1] * (each.dim() - 1)).expand_as(each)
-    each = torch.where(live & (each == 0), nothing, each)
+    each = torch.where(live & (each == 0), _NOTHING * plain, each)
     scale = _raised(each, affine.shift / input_scale.double(), live).float()
     scale = sixteen_bits(scale) if sixteen else scale
     unit = (input_scale.float() * scale.abs()).double()
@@ -136,19 +136,14 @@ def sixteen_bits(scale: Tensor) -> Tensor:
     """Numbers rounded so that float16 holds each, times one power of two for all.
 
     The power is such that the largest is between 2^14 and 2^15: numbers down to 2^-29 of it keep 11
-    bits. None becomes zero.
-
-    Args:
-        scale: Any shape, no zeros; float32.
+    bits. Any shape, float32; no zeros come in or out.
     """
     _, exponent = torch.frexp(scale.abs().max())
     power = torch.exp2(15.0 - exponent)
     scaled = scale * power
     least = torch.finfo(torch.float16).smallest_normal
-    half = torch.where(
-        scaled.abs() < least, torch.copysign(scaled.new_tensor(least), scaled), scaled
-    )
-    return half.half().float() / power
+    scaled = torch.copysign(scaled.abs().clamp(min=least), scaled)
+    return scaled.half().float() / power
 
 
 def _raised(scale: Tensor, shift: Tensor, live: Tensor) -> Tensor:
@@ -158,8 +153,7 @@ def _raised(scale: Tensor, shift: Tensor, live: Tensor) -> Tensor:
     """
     limit = torch.where(live, float(_LARGEST_BIAS), float(_DEAD_BIAS))
     needed = shift.abs() / limit
-    wanted = torch.where(live, scale.abs(), torch.zeros_like(scale))
-    size = torch.maximum(wanted, needed)
+    size = torch.maximum(torch.where(live, scale.abs(), 0.0), needed)
     # Both nothing: nothing comes out, whatever is chosen; a millionth of the others' scale.
     spare = size.max() * 2.0**-20
     size = torch.where(size > 0, size, torch.where(spare > 0, spare, 1.0))

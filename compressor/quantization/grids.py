@@ -12,13 +12,10 @@ from compressor.quantization.place import origin
 
 
 def wraps(network: Network, step: Step, module: IntConv | IntLinear, weight: Tensor) -> bool:
-    """True if the sums of a layer may leave what the 32 bits of an integer kernel hold.
+    """True if sums of a layer may leave what the 32 bits of an integer kernel hold.
 
-    Args:
-        network: The integer reference.
-        step: Calls the layer.
-        module: The layer, not a transposed convolution.
-        weight: Its int8 weight, (outputs, ...).
+    The step of the integer reference calls the layer, `module`, no transposed convolution, on its
+    int8 weight, (outputs, ...).
     """
     grid = grid_of(network, step.args[0])
     largest = 255 if grid is None else max(abs(end) for end in grid.grid.steps)

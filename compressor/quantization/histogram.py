@@ -24,14 +24,10 @@ class Histogram(nn.Module):
     All state is in buffers.
     """
 
-    counts: Tensor
-    """Values in each bin, (2048,), whole numbers."""
-    top: Tensor
-    """Upper end of the last bin, 0 before the first value."""
-    largest: Tensor
-    """Largest magnitude."""
-    least: Tensor
-    """Smallest value, at most 0."""
+    counts: Tensor  # values in each bin, (2048,), whole numbers
+    top: Tensor  # upper end of the last bin, 0 before the first value
+    largest: Tensor  # magnitude
+    least: Tensor  # value, at most 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,12 +85,8 @@ class Histogram(nn.Module):
     def errors(self, scales: Tensor, high: int) -> Tensor:
         """Mean squared error for each of some scales, values being spread evenly in their bins.
 
-        Args:
-            scales: (candidates,).
-            high: Largest step.
-
-        Returns:
-            (candidates,) in units of the values' square.
+        Scales and result are (candidates,), the result in units of the values' square; `high` is
+        the largest step.
         """
         ends = torch.linspace(0, 1, BINS + 1, dtype=torch.float64, device=self.top.device)
         summed = _summed(ends * self.top / scales[:, None], high)

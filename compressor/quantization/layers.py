@@ -1,8 +1,7 @@
 """Additions of int8 training to a network: a module for every activation and one for all weights.
 
-Neither holds anything of the network's own: a convolution stays a convolution on its own
-parameters, which keep their names, may be shared, and may be pruned (zeros stay zeros); batch
-normalisation stays live. Only the values in between are rounded.
+Neither holds anything of the network's own: a convolution keeps its parameters, which may be shared
+or pruned (zeros stay zeros), and batch normalisation stays live.
 """
 
 from __future__ import annotations
@@ -95,9 +94,8 @@ class ActivationQuantiser(nn.Module):
         if self.histogram is None:
             raise ValueError("an activation quantiser can settle after observe() alone")
         self.grid = self.preset.signed if self.histogram.signed else self.preset.unsigned
-        scale = self.histogram.scale(self.grid.steps[1])
         with torch.no_grad():
-            self.log_scale.copy_(scale.log2())
+            self.log_scale.copy_(self.histogram.scale(self.grid.steps[1]).log2())
         self.histogram = None
         self.mode = Mode.FAKE
 
@@ -113,9 +111,8 @@ class ActivationQuantiser(nn.Module):
 
     def extra_repr(self) -> str:
         """Text for `print(network)`."""
-        return (
-            f"{self.mode.name.lower()}, {self.grid.low} to {self.grid.high}, zero {self.grid.zero}"
-        )
+        grid = self.grid
+        return f"{self.mode.name.lower()}, {grid.low} to {grid.high}, zero {grid.zero}"
 
 
 class WeightQuantiser(nn.Module):

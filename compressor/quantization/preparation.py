@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
 
@@ -17,7 +17,7 @@ from compressor.quantization.layers import ActivationQuantiser, WeightQuantiser
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
-from compressor.quantization.rounded import Layout, rounded_weights, weight_name
+from compressor.quantization.rounded import rounded_weights, weight_name
 
 aten = torch.ops.aten
 
@@ -108,7 +108,13 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
     with evaluating(network):
         for count, inputs in enumerate(batches, start=1):
             network(*inputs)
-            _check_seen(each, count)
+            for name, quantiser in each.items():
+                if not quantiser.finite:
+                    raise ValueError(
+                        f"calibrate: {name.removeprefix(f'{PLACE}.')}: an activation was infinite "
+                        f"or not a number on batch {count} of data, of which scales are chosen: "
+                        "look for NaN or infinity in the batch, or calibrate a trained network"
+                    )
     if not count:
         raise ValueError("calibrate: there are no batches to choose scales from")
     for name, quantiser in each.items():
@@ -116,21 +122,6 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
             quantiser.settle()
         except ValueError as error:
             raise ValueError(f"calibrate: {name.removeprefix(f'{PLACE}.')}: {error}") from error
-
-
-def _check_seen(each: Mapping[str, ActivationQuantiser], number: int) -> None:
-    """Check what quantisers have seen by now.
-
-    Raises:
-        ValueError: If a value was not finite; names the batch and the activation.
-    """
-    for name, quantiser in each.items():
-        if not quantiser.finite:
-            raise ValueError(
-                f"calibrate: {name.removeprefix(f'{PLACE}.')}: an activation was infinite or not a "
-                f"number on batch {number} of data, of which scales are chosen: look for NaN or "
-                "infinity in the batch, or calibrate a trained network"
-            )
 
 
 def _explicit(network: Network) -> Network:
@@ -157,46 +148,35 @@ def _round_weights(
 
     A weight that several share is rounded once.
     """
-    modules: dict[tuple[int, Layout], str] = {}
-    layouts = rounded_weights(network)
+    modules: dict[tuple[int, int], str] = {}
+    groups = rounded_weights(network)
     rounded: dict[str, Ref] = {}
     for part in layers:
         step = network.step(part.step)
         name = cast("str", weight_name(network, step))
         if name not in rounded:
-            kind = (min(bits.get(name, most), most), layouts[name])
+            kind = (min(bits.get(name, most), most), groups[name])
             if kind not in modules:
-                modules[kind] = _rounding(rewrite, *kind)
+                transposed = f"_transposed_{kind[1]}" if kind[1] else ""
+                place = f"{PLACE}.weights_{kind[0]}{transposed}"
+                modules[kind] = rewrite.add(place, WeightQuantiser(*kind))
             call = Step(f"{step.name}_weight", modules[kind], (Weight(name),), {}, step.module)
             rounded[name] = rewrite.insert_before(step.name, call)
         rewrite.edit(step.name, args=(step.args[0], rounded[name], *step.args[2:]))
 
 
-def _rounding(rewrite: Rewrite, bits: int, layout: Layout) -> str:
-    """Name of a new module that rounds weights of a layout."""
-    groups = layout.groups
-    name = f"{PLACE}.weights_{bits}" + (f"_transposed_{groups}" if groups else "")
-    return rewrite.add(name, WeightQuantiser(bits, groups))
-
-
 def _warn_if_untrained(network: Network) -> None:
     """Warn if a batch normalisation has the statistics that it began with."""
-    fresh = next(_fresh(network), None)
-    if fresh is not None:
-        warnings.warn(
-            f"calibrate: the statistics of {fresh!r} are those of a network that was never "
-            "trained. Scales chosen now will not fit what training leads to, and it may diverge: "
-            "train in floating point first",
-            stacklevel=4,
-        )
-
-
-def _fresh(network: Network) -> Iterator[str]:
-    """Names of batch normalisations that have seen no batch."""
     for step in network.steps:
         mean = step.argument("running_mean") if packet(step) is aten.batch_norm else None
         if not isinstance(mean, Weight):
             continue
         variance = network.tensor(step.argument("running_var"))
         if bool((network.tensor(mean) == 0).all() and (variance == 1).all()):
-            yield mean.name.rpartition(".")[0]
+            warnings.warn(
+                f"calibrate: the statistics of {mean.name.rpartition('.')[0]!r} are those of a "
+                "network that was never trained. Scales chosen now will not fit what training "
+                "leads to, and it may diverge: train in floating point first",
+                stacklevel=4,
+            )
+            return

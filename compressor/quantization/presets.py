@@ -33,11 +33,7 @@ class Preset:
     weight_bits: int = 8
 
     def __post_init__(self) -> None:
-        """Check the bits.
-
-        Raises:
-            ValueError: If they are out of range.
-        """
+        """Raise a ValueError for bits that are out of range."""
         check_whole("Preset", 2, weight_bits=self.weight_bits)
         if self.weight_bits > 8:
             raise ValueError(f"Preset(weight_bits={self.weight_bits}): at most 8 bits are stored")

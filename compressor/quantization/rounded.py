@@ -9,7 +9,6 @@ serves all. Any other weight stays in floating point, in training, in the file a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from compressor.graph.kinds import Kind
@@ -23,37 +22,28 @@ from compressor.quantization.layers import WeightQuantiser
 _WEIGHTED = (Kind.LINEAR, Kind.CONVOLUTION, Kind.TRANSPOSED)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Place of the output channels in a weight.
-
-    Attributes:
-        groups: Of a transposed convolution, whose weight is (inputs, outputs / groups, kernel...);
-            0 for a weight (outputs, ...).
-    """
-
-    groups: int = 0
-
-
-def rounded_weights(network: Network) -> dict[str, Layout]:
+def rounded_weights(network: Network) -> dict[str, int]:
     """The parameters that int8 training rounds and the file holds as integers, by name.
 
     Args:
         network: Prepared for int8 or not.
+
+    Returns:
+        The groups of a transposed convolution, whose weight is (inputs, outputs / groups,
+        kernel...); 0 for a weight (outputs, ...).
     """
-    readers: dict[str, list[Layout | None]] = {}
+    readers: dict[str, list[int | None]] = {}
     for step in network.steps:
         name = weight_name(network, step)
-        layout = None if name is None else _layout(network, step, name)
+        groups = None if name is None else _groups(network, step, name)
         for read in _read(network, step):
             # A layer that reads its weight a second time, as its bias, reads it as something else.
             once = read == name and step.weights.count(read) <= 1
-            readers.setdefault(read, []).append(layout if once else None)
+            readers.setdefault(read, []).append(groups if once else None)
     returned = {leaf.name for leaf in leaves(network.outputs) if isinstance(leaf, Weight)}
-    found: dict[str, Layout] = {}
-    for name, layouts in readers.items():
-        first = layouts[0]
-        if first is not None and name not in returned and layouts.count(first) == len(layouts):
+    found: dict[str, int] = {}
+    for name, (first, *others) in readers.items():
+        if first is not None and name not in returned and set(others) <= {first}:
             found[name] = first
     return found
 
@@ -108,36 +98,33 @@ def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None
 
 def channels_last(network: Network, step: Step) -> bool:
     """True if the channels of a layer's result are not its second dimension."""
-    shape, weight = (
-        network.shapes[step.name],
-        network.tensor(cast("str", weight_name(network, step))),
-    )
-    if operation_of(step.op).kind is Kind.LINEAR:
-        return len(shape) != 2
-    return len(shape) != weight.dim()  # without a batch channels come first
+    weight = network.tensor(cast("str", weight_name(network, step)))
+    # Without a batch the channels of a convolution come first.
+    dims = 2 if operation_of(step.op).kind is Kind.LINEAR else weight.dim()
+    return len(network.shapes[step.name]) != dims
 
 
-def _layout(network: Network, step: Step, name: str) -> Layout | None:
-    """The layout of a layer's weight; None where the layer has no integer form."""
+def _groups(network: Network, step: Step, name: str) -> int | None:
+    """The layout of a layer's weight (`rounded_weights`); None where it has no integer form."""
     weight, bias = network.tensor(name), step.argument("bias")
     if not isinstance(step.argument("input"), Ref) or not isinstance(bias, Weight | None):
         return None
     if not weight.is_floating_point() or weight.dim() < 2:
         return None
     if operation_of(step.op).kind is Kind.LINEAR:
-        return Layout()
+        return 0
     found = geometry(network, step)
     if found is None:
         return None
-    return Layout() if found.more is None else Layout(found.groups)
+    return 0 if found.more is None else found.groups
 
 
 def _read(network: Network, step: Step) -> tuple[str, ...]:
     """The parameters that a step reads, itself or rounded; what rounds them reads none."""
     if rounds_weights(network, step):
         return ()
-    name = weight_name(network, step)
-    return tuple(dict.fromkeys((*step.weights, *(() if name is None else (name,)))))
+    names = dict.fromkeys((*step.weights, weight_name(network, step)))
+    return tuple(name for name in names if name is not None)
 
 
 def _named_padding(

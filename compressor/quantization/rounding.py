@@ -1,10 +1,9 @@
 """Rounding in the integer reference as runtimes do it: once, from the whole sum to the next grid.
 
-A runtime's kernel does not make the number that a layer's sum stands for and then look for its
-step; it multiplies the sum by one factor, ``input scale * weight scale / output scale`` in single
-precision, and rounds. The two ways differ where a sum falls within a millionth of a half: once in
-some 100,000 values, which is several in every clip. So layers and sums whose result goes to a grid
-are told the grid, and the reference is the file's to the last step.
+A runtime's kernel multiplies a layer's sum by one factor, ``input scale * weight scale / output
+scale`` in single precision, and rounds. Making the number that the sum stands for, and then looking
+for its step, differs once in some 100,000 values, several in every clip. So layers and sums whose
+result goes to a grid are told the grid, and the reference is the file's to the last step.
 
 Source: ONNX Runtime 1.31, `QLinearConv` (output scale, MlasRequantizeOutput) and `QLinearAdd`
 (MlasQLinearAdd: one fused multiplication and addition for each of the two).
@@ -26,11 +25,9 @@ aten = torch.ops.aten
 
 
 def rounded_once(network: Network, place: str) -> Network:
-    """The same network, its layers and sums told the grids that their results go to.
+    """The same network of integers, its layers and sums told the grids that their results go to.
 
-    Args:
-        network: Of integer layers, converted.
-        place: Branch of the network that holds them.
+    `place` is the branch of the network that holds them.
     """
     rewrite = Rewrite(network)
     for step in network.steps:
@@ -51,8 +48,7 @@ def _has_kernel(network: Network, step: Step, called: IntConv | IntLinear) -> bo
         return False
     if isinstance(called, IntLinear) and len(network.shapes[step.name]) != 2:
         return False
-    weight = network.tensor(cast("Weight", step.args[1]))
-    return not wraps(network, step, called, weight)
+    return not wraps(network, step, called, network.tensor(cast("Weight", step.args[1])))
 
 
 def _sum(network: Network, rewrite: Rewrite, step: Step, target: Step, place: str) -> None:
@@ -84,5 +80,4 @@ def _target(network: Network, step: Step) -> Step | None:
 
 
 def _scale(step: Step) -> Weight:
-    """The scale of the grid that a step moves to."""
     return Weight(f"{step.op}.scale")

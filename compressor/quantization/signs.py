@@ -18,12 +18,9 @@ from compressor.quantization.pools import window
 def never_negative(network: Network, value: Value) -> bool:
     """True if a result cannot be negative, whatever the inputs and weights are.
 
-    Args:
-        network: Prepared or not.
-        value: A result; of anything else nothing is known.
+    The network may be prepared or not; of a value that is no result nothing is known.
     """
-    seen: set[str] = set()
-    waiting = [value]
+    seen, waiting = set[str](), [value]
     while waiting:
         step = network.producer(waiting.pop())
         if step is None:

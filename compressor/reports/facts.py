@@ -128,11 +128,7 @@ def verdicts(before: nn.Module, after: nn.Module, example: Example) -> Verdicts:
 
     A counter that fails on the model is left out: none of them is ours, and none decides anything.
     """
-    counters = {
-        "torchinfo (NeSsi)": torchinfo_count,
-        "fvcore": fvcore_count,
-        "thop": thop_count,
-    }
+    counters = {"torchinfo (NeSsi)": torchinfo_count, "fvcore": fvcore_count, "thop": thop_count}
     found: dict[str, tuple[Count, Count]] = {}
     for name, counter in counters.items():
         try:

@@ -18,9 +18,6 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
 )
 """First bytes of files that people confuse with a container, and what they are."""
 
-_PROGRAM = b"ET1"
-"""Of an ExecuTorch program, behind its first four bytes."""
-
 
 def check_content(path: Path) -> None:
     """Check that a file could be a container.
@@ -55,7 +52,7 @@ def _kind(path: Path, start: bytes) -> str:
         return "empty"
     if start[8:9] == b"{":  # behind the length of a header, as in every safetensors file
         return ""
-    if start[4:7] == _PROGRAM:
+    if start[4:7] == b"ET1":
         return "a program for ExecuTorch, which its runtime reads"
     if path.suffix == ".onnx":
         return "an ONNX file, which onnxruntime reads"
@@ -65,13 +62,10 @@ def _kind(path: Path, start: bytes) -> str:
 
 
 def check_directory(directory: Path) -> None:
-    """Check that a directory could be one of `Result.save`.
-
-    Raises:
-        FileNotFoundError: If nothing was saved there; says what is there instead.
-    """
+    """Raise a FileNotFoundError that says what is there, unless `Result.save` wrote a directory."""
     if (directory / "model.json").is_file():
         return
+    nothing = f"{directory} holds no model.json: nothing was saved there"
     wanted = "load reads a directory of Result.save or a file of Result.write"
     if (directory / "checkpoint.json").is_file():
         raise FileNotFoundError(
@@ -81,8 +75,6 @@ def check_directory(directory: Path) -> None:
     parts = ("model-", "checkpoint-")  # tensors of a record, which is not there
     files = sorted(p for p in directory.rglob("*.safetensors") if not p.name.startswith(parts))
     if files:
-        raise FileNotFoundError(
-            f"{directory} holds no model.json: nothing was saved there. Files in it that may be "
-            f"meant: {', '.join(str(p.relative_to(directory)) for p in files[:4])}; {wanted}"
-        )
-    raise FileNotFoundError(f"{directory} holds no model.json: nothing was saved there; {wanted}")
+        shown = ", ".join(str(p.relative_to(directory)) for p in files[:4])
+        nothing += f". Files in it that may be meant: {shown}"
+    raise FileNotFoundError(f"{nothing}; {wanted}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from torch import nn
@@ -35,23 +36,21 @@ def layers(
 ) -> tuple[Layer, ...]:
     """One row for every module that holds a parameter or applies one.
 
-    Args:
-        model: The original, asked for the classes of its modules alone.
-        before: All of it.
-        after: What stays, of the same graph or of one whose names have `within` before them.
-        within: Such as ``"network."``.
+    The original, `model`, is asked for the classes of its modules alone; `after`, what stays of it,
+    may be of a graph whose names have `within` before them, such as ``"network."``.
     """
     old, new = _Counts(before), _Counts(after, within)
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     names = [name for name in kinds if name in old.params or name in old.macs]
     names += [name for name in old.macs if name not in kinds]
+    both = old.channels.keys() & new.channels.keys()
     return tuple(
         Layer(
             module=name or "(model)",
             kind=kinds.get(name, "function"),
-            channels=_both(old.channels.get(name), new.channels.get(name)),
-            params=(old.params.get(name, 0), new.params.get(name, 0)),
-            macs=(old.macs.get(name, 0), new.macs.get(name, 0)),
+            channels=(old.channels[name], new.channels[name]) if name in both else None,
+            params=(old.params[name], new.params[name]),
+            macs=(old.macs[name], new.macs[name]),
         )
         for name in names
     )
@@ -61,29 +60,21 @@ class _Counts:
     """Channels, parameters and MACs by module."""
 
     def __init__(self, structure: Structure, within: str = "") -> None:
-        self.params: dict[str, int] = {}
-        self.macs: dict[str, int] = {}
+        self.params = Counter[str]()
+        self.macs = Counter[str]()
         self.channels: dict[str, int] = {}
         graph = structure.graph
         for weight in graph.weights.values():
             holder = weight.name.rpartition(".")[0].removeprefix(within)
             if weight.trainable:
-                self._add(self.params, holder, _entries(weight, structure))
+                self.params[holder] += _entries(weight, structure)
             if weight.trainable and weight.dims:
                 dim = weight.dims[weight.out_dim or 0]
                 self.channels.setdefault(holder, int(dim.alive(structure.keep).sum()))
         for site in graph.sites:
             entries = _entries(graph.weights[site.weight], structure)
-            self._add(self.macs, site.module.removeprefix(within), site.positions * entries)
-
-    @staticmethod
-    def _add(counts: dict[str, int], name: str, number: int) -> None:
-        counts[name] = counts.get(name, 0) + number
+            self.macs[site.module.removeprefix(within)] += site.positions * entries
 
 
 def _entries(weight: Weight, structure: Structure) -> int:
     return math.prod(int(d.alive(structure.keep).sum()) for d in weight.dims)
-
-
-def _both(before: int | None, after: int | None) -> tuple[int, int] | None:
-    return None if before is None or after is None else (before, after)

@@ -15,19 +15,9 @@ BEFORE, AFTER, CAP = "#c8ccd4", "#2f6db5", "#c03028"
 
 
 def plot(report: Facts, path: Path) -> None:
-    """Write the picture as PNG, in one step.
-
-    Args:
-        report: What to draw.
-        path: Where to write it.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-    """
+    """Write the picture as PNG, in one step; an ImportError without matplotlib."""
     try:
-        from matplotlib.backends.backend_agg import (  # noqa: PLC0415 - optional
-            FigureCanvasAgg,
-        )
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - optional
         from matplotlib.figure import Figure  # noqa: PLC0415 - optional
     except ImportError as error:
         raise ImportError("plotting needs matplotlib: pip install 'compressor-nn[plot]'") from error

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from compressor.budget import RESOURCES
 from compressor.reports.facts import Facts
-from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 
 WIDTH = 110
@@ -101,7 +100,6 @@ def notes(report: Facts) -> list[str]:
 
 
 def _judged(verdict: Verdict) -> str:
-    """The verdict, and why it may differ from the budget's."""
     if verdict.met:
         return f"{verdict}."
     return (
@@ -116,14 +114,11 @@ def _compared(tried: Mapping[str, float], taken: str) -> str:
 
 
 def _costs(report: Facts) -> Grid:
-    filed = report.files is not None
-    pairs = {
-        name: (getattr(report.before, name), getattr(report.after, name)) for name in RESOURCES
-    }
-    rows = [
-        _cost(report, name, pair, "" if filed and name == "bytes" else name)
-        for name, pair in pairs.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name in RESOURCES:
+        pair = (getattr(report.before, name), getattr(report.after, name))
+        filed = report.files is not None and name == "bytes"
+        rows.append(_cost(report, name, pair, "" if filed else name))
     rows += [_cost(report, "file", report.files, "bytes")] if report.files is not None else []
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
 
@@ -152,38 +147,25 @@ def _shrinks(report: Facts) -> Grid:
     rows: list[tuple[str, ...]] = []
     for number, s in enumerate(report.shrinks, start=1):
         for name, cap in s.caps.items():
-            rows.append(
-                (
-                    str(number),
-                    s.method,
-                    name,
-                    f"{cap:,}",
-                    f"{s.reached[name]:,}",
-                    f"{s.value:.5g}",
-                    _number(s.bound, ".5g"),
-                    _number(s.gap, ".3%"),
-                    _number(s.prices.get(name), ".2g"),
-                )
-            )
-    columns = (
-        "shrink", "method", "cost", "cap", "reached", "value", "bound", "gap", "price of 1 %",
-    )  # fmt: skip
+            costs = (name, f"{cap:,}", f"{s.reached[name]:,}", f"{s.value:.5g}")
+            proof = (_number(s.bound, ".5g"), _number(s.gap, ".3%"))
+            price = _number(s.prices.get(name), ".2g")
+            rows.append((str(number), s.method, *costs, *proof, price))
+    columns = ("shrink", "method", "cost", "cap", "reached", "value", "bound", "gap")
+    columns = (*columns, "price of 1 %")
     return Grid("Shrinks: objective reached, proven bound, shadow prices", columns, tuple(rows))
 
 
 def _layers(report: Facts) -> Grid:
-    rows = [_layer(layer) for layer in report.layers]
+    rows: list[tuple[str, ...]] = []
+    for layer in report.layers:
+        pairs = (layer.channels, layer.params, layer.macs)
+        cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
+        rows.append((layer.module, layer.kind, *cells))
     if report.elsewhere:
-        macs = f"{report.elsewhere:,}"
-        rows.append(("(operations without a weight)", "", "-", "-", macs))
+        rows.append(("(operations without a weight)", "", "-", "-", f"{report.elsewhere:,}"))
     columns = ("module", "kind", "channels", "params", "MACs")
     return Grid("Layers", columns, tuple(rows))
-
-
-def _layer(layer: Layer) -> tuple[str, ...]:
-    pairs = (layer.channels, layer.params, layer.macs)
-    cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
-    return (layer.module, layer.kind, *cells)
 
 
 def _log(report: Facts) -> Grid:

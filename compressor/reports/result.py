@@ -20,7 +20,7 @@ from compressor.graph import archive
 from compressor.graph.structure import Structure
 from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
-from compressor.inputs.tensors import first_names
+from compressor.inputs.tensors import all_tensors, first_names
 from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
 from compressor.reports.found import check_content, check_directory
@@ -78,15 +78,6 @@ class Result(Compressed):
         """
         return self._varying(None)
 
-    def _check(self) -> None:
-        """Check that a model that was finite still is.
-
-        Raises:
-            VerificationError: If it is not.
-        """
-        if self.finite:
-            check_stored(self.model)
-
     def write(self, path: str | os.PathLike[str], varying: Varying | None = None) -> int:
         """Write the whole model into one small file; returns its length in bytes.
 
@@ -108,7 +99,8 @@ class Result(Compressed):
         return container.write(self._varying(varying), storage.path_of(path))
 
     def _varying(self, varying: Varying | None) -> Network:
-        self._check()
+        if self.finite:
+            check_stored(self.model)
         return to_network(self.model, self.example, varying).eval()
 
     @property
@@ -179,18 +171,9 @@ class Result(Compressed):
     ) -> None:
         """Write an ExecuTorch program (.pte) for phones, run by XNNPACK; a batch of one.
 
-        What runs as integers is said in `compressor.export.executorch.write`. Needs the extra
+        What runs as integers is said in `compressor.export.executorch.write`. Arguments and errors
+        as in `export`, on any path; a front end must do without Fourier transforms. Needs the extra
         ``executorch``.
-
-        Args:
-            path: Of the file, put in place in one step.
-            front_end: As for `export`; it must do without Fourier transforms.
-            waveform: As for `export`.
-
-        Raises:
-            ImportError: If executorch is not installed.
-            TraceError: If the model cannot be written as a network.
-            ValueError: If the front end makes another shape than the model takes.
         """
         executorch.write(self.network, path, front_end, waveform)
 
@@ -209,7 +192,8 @@ class Result(Compressed):
         Raises:
             VerificationError: If the model was finite and holds NaN or infinity now.
         """
-        self._check()
+        if self.finite:
+            check_stored(self.model)
         folder = storage.path_of(directory)
         storage.write_bytes(folder / "report.json", self.report.json().encode())
         storage.write_bytes(folder / "report.md", self.report.markdown().encode())
@@ -305,10 +289,8 @@ def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
         raise _damaged(file, error) from error
 
 
-_DAMAGES = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
-    *(MemoryError, RecursionError),
-)
+_WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+_DAMAGES = (*_WRONG, RuntimeError, MemoryError)
 """What comes of data that is not what was written."""
 
 
@@ -319,7 +301,6 @@ def _damaged(file: Path, error: Exception) -> ValueError:
 
 
 def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> nn.Module:
-    """A model of the right shapes with what was saved of it."""
     saved = {name: t for name, t in tensors.items() if not name.startswith(f"{EXTRA}/")}
     missing = [name for name in stored(small) if name not in saved]
     if missing:
@@ -340,20 +321,18 @@ def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, 
 def stored(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model's state dict, every tied one once, under its first name."""
     first = first_names(model)
-    state = {name: value for name, value in model.state_dict().items() if not _is_extra(name)}
-    return {name: state[name] for name in state if first.get(name, name) == name}
-
-
-def _is_extra(name: str) -> bool:
-    return name.rpartition(".")[2] == EXTRA
+    state = model.state_dict().items()
+    plain = {name: value for name, value in state if name.rpartition(".")[2] != EXTRA}
+    return {name: value for name, value in plain.items() if first.get(name, name) == name}
 
 
 def _extras(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Extra state by module as plain data, its tensors moved into `tensors`."""
     found: dict[str, Any] = {}
     for name, value in model.state_dict().items():
-        if _is_extra(name):
-            module, inside = name.rpartition(".")[0], dict[str, Tensor]()
+        module, _, last = name.rpartition(".")
+        if last == EXTRA:
+            inside = dict[str, Tensor]()
             try:
                 found[module] = storage.flatten(value, inside, f"{EXTRA}/{module}")
             except TypeError as error:
@@ -386,12 +365,12 @@ def _dtype(name: str) -> torch.dtype:
 
 
 def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a model's tensors the values and data types of others of the same shapes, in place.
+    """Give tensors the values and data types of others of the same names and shapes, in place.
 
     Raises:
         ValueError: If a name or a shape does not match.
     """
-    own = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    own = all_tensors(model)
     for name, tensor in tensors.items():
         target = own.get(name)
         if target is None or target.shape != tensor.shape:

@@ -61,23 +61,24 @@ class Rule(Limits):
         entries = list(self._entries(counted))
         charged = sum((n if self.zeros else alive) * bits for n, alive, bits in entries)
         charged += sum(alive for _, alive, _ in entries) * self.index_bits
-        charged += self._scales(counted)
+        if self.weight_bits is None:
+            scales = (s.tensor for s in described(counted) if s.role is Role.SCALE)
+            charged += sum(8 * scale.nbytes for scale in scales)
+        # An active pruning mask saves no operation, though torchinfo would say so.
+        if self.torchinfo_macs:
+            macs = torchinfo_count(counted, example, masks=False).macs
+        else:
+            macs = multiply_accumulates(counted, example)
         return Cost(
             params=sum(n for n, _, _ in entries),
             nonzero=sum(alive for _, alive, _ in entries),
-            macs=self._macs(counted, example),
+            macs=macs,
             bytes=-(-charged // 8),
         )
 
     def check(self, model: nn.Module | Compressed, example: Example | None = None) -> Verdict:
         """Whether `model` meets this rule, counted as the rule counts; arguments as in `count`."""
         return Verdict(self, self.count(model, example))
-
-    def _macs(self, model: nn.Module, example: Example | None) -> int:
-        if not self.torchinfo_macs:
-            return multiply_accumulates(model, example)
-        # An active pruning mask saves no operation, though torchinfo would say so.
-        return torchinfo_count(model, example, masks=False).macs
 
     def _entries(self, model: nn.Module) -> Iterator[tuple[int, int, int]]:
         """(entries, non-zero entries, bits of one) of every tensor that counts."""
@@ -91,12 +92,6 @@ class Rule(Limits):
             if counts.get(role, False):
                 said = self.bias_bits if role is Role.BIAS else self.weight_bits
                 yield tensor.numel(), alive, said or 8 * tensor.itemsize
-
-    def _scales(self, model: nn.Module) -> int:
-        """Bits of the scales of integers that are charged."""
-        if self.weight_bits is not None:
-            return 0
-        return sum(8 * s.tensor.nbytes for s in described(model) if s.role is Role.SCALE)
 
 
 @dataclass(frozen=True)
@@ -142,11 +137,7 @@ def rule_of(limits: Limits) -> Rule:
 
 
 def of_year(year: int) -> Rule:
-    """The rule of `year`.
-
-    Raises:
-        BudgetError: If there was no such challenge, or it is not known here.
-    """
+    """The rule of `year`; a BudgetError if there was no such challenge, or it is not known here."""
     return rule_of(budget.of_year(year))
 
 

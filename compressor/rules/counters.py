@@ -1,17 +1,15 @@
 """What other counters say of a model: torchinfo (hence NeSsi and the challenge), fvcore, thop.
 
-They disagree with each other by up to 11 % on one network, so a number without its counter says
-little; `docs/counting.md` has the table. The torchinfo 1.8 rule is computed here, from a list of
-the calls a network makes. fvcore and thop are called where they are installed. All of them run a
-copy of the model for one input, in eval mode.
+They disagree by up to 11 % on one network (`docs/counting.md`). The torchinfo 1.8 rule is computed
+here, from a list of the calls a network makes. fvcore and thop are called where they are installed.
+All of them run a copy of the model for one input, in eval mode.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import ModuleType
@@ -67,6 +65,10 @@ class Call:
     output: tuple[int, ...] | None
 
 
+_Line = tuple[nn.Module, tuple[int, ...] | None]
+"""A module and the shape of what it returned; None where it was not called."""
+
+
 def torchinfo_count(
     model: nn.Module | Compressed, example: Example | None = None, *, masks: bool = True
 ) -> Count:
@@ -86,9 +88,9 @@ def torchinfo_count(
         ValueError: If there is no example.
     """
     model, example = opened(model, example)
-    recorder = _recorded(model, example, masks=masks)
-    calls = recorder.calls()
-    inside = [module for module in recorder.heard if isinstance(module, Network)]
+    calls = record_calls(model, example, masks=masks)
+    called = [model.get_submodule(call.module) for call in calls if call.output is not None]
+    inside = [module for module in called if isinstance(module, Network)]
     stored = {id(s.tensor): s for network in inside for s in network.stored()}.values()
     # Its parameters are in the list as those of any container; what integers hold is not.
     held = (s.tensor for s in stored if s.role in COUNTED)
@@ -128,18 +130,13 @@ def torchinfo_params(calls: Sequence[Call]) -> int:
     between two modules may count twice, as it does there.
     """
     own = [0] * len(calls)
-    for index in reversed(range(len(calls))):
-        own[index] = sum(size for _, size in calls[index].parameters)
-        if not calls[index].leaf:
-            below = _below(calls, index)
-            own[index] -= sum(own[line] for line in below if not calls[line].repeated)
+    for index, call in reversed([*enumerate(calls)]):
+        own[index] = sum(size for _, size in call.parameters)
+        for line in () if call.leaf else range(index + 1, len(calls)):
+            if calls[line].depth <= call.depth:
+                break  # the lines before lie in this one
+            own[index] -= 0 if calls[line].repeated else own[line]
     return sum(max(n, 0) for n, call in zip(own, calls, strict=True) if not call.repeated)
-
-
-def _below(calls: Sequence[Call], index: int) -> range:
-    """The lines that lie in line `index`: those after it up to the next that is not deeper."""
-    ends = (i for i in range(index + 1, len(calls)) if calls[i].depth <= calls[index].depth)
-    return range(index + 1, next(ends, len(calls)))
 
 
 def record_calls(
@@ -147,108 +144,60 @@ def record_calls(
 ) -> list[Call]:
     """Run a copy of `model` for one input and list the calls of its modules, in order.
 
-    Arguments and errors as in `torchinfo_count`.
-
     A module registered under several names has the last one and its depth. Containers that are
-    never called themselves (ModuleList) are listed before their first called content.
+    never called themselves (ModuleList) are listed before their first called content. Arguments
+    and errors as in `torchinfo_count`.
     """
-    return _recorded(model, example, masks=masks).calls()
+    scratch = private_copy(model).eval()
+    named = scratch.named_modules(remove_duplicate=False)
+    names = {module: name for name, module in named}  # the last one of several
+    heard, last = list[_Line](), dict[nn.Module, int]()
+
+    def before(module: nn.Module, _: object) -> None:
+        last[module] = len(heard)
+        heard.append((module, None))
+
+    def after(module: nn.Module, _: object, output: object) -> None:
+        heard[last[module]] = (module, _shape(output))
+
+    for module in names:
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+    with randomness.preserved(), torch.no_grad():
+        run(scratch, one_input(model, example))
+    lines = _lines(scratch, names, heard)
+    called, seen = {module for module, _ in heard}, set[nn.Module]()
+    entered = Counter(module for module, output in lines if output is None)
+    calls: list[Call] = []
+    for module, output in lines:
+        # Parameters count once: at the first call of a module; of a container that is only entered
+        # at no line as soon as there are two of them (torchinfo lists one object twice).
+        again = module in seen if output is not None else module in called or entered[module] > 1
+        seen |= {module} if output is not None else set()
+        depth = names[module].count(".") + 1 if names[module] else 0
+        leaf = not any(module.children())  # an empty Sequential is false, hence no child
+        sizes = tuple(_parameter_sizes(module, masks=masks))
+        calls.append(Call(names[module], type(module).__name__, depth, leaf, again, sizes, output))
+    return calls
 
 
-def _recorded(model: nn.Module, example: Example | None, *, masks: bool) -> _Recorder:
-    recorder = _Recorder(private_copy(model).eval(), masks=masks)
-    with randomness.preserved(), torch.no_grad(), recorder.listening():
-        run(recorder.model, one_input(model, example))
-    return recorder
-
-
-class _Recorder:
-    """Listens to a model and turns what it heard into a call list."""
-
-    def __init__(self, model: nn.Module, *, masks: bool) -> None:
-        self.model = model
-        self.masks = masks
-        self.names: dict[nn.Module, str] = {}
-        self.parents: dict[nn.Module, tuple[nn.Module, ...]] = {}
-        self._place(model, "", ())
-        self.heard: list[nn.Module] = []
-        self.outputs: list[tuple[int, ...] | None] = []
-
-    def _place(self, module: nn.Module, name: str, parents: tuple[nn.Module, ...]) -> None:
-        self.names[module] = name
-        self.parents[module] = parents
-        for key, child in module._modules.items():  # noqa: SLF001 - named_children drops repeats
-            if child is not None:
-                self._place(child, f"{name}.{key}".lstrip("."), (*parents, module))
-
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """Hear every call of every module."""
-        last: dict[nn.Module, int] = {}
-
-        def before(module: nn.Module, _: object) -> None:
-            last[module] = len(self.heard)
-            self.heard.append(module)
-            self.outputs.append(None)
-
-        def after(module: nn.Module, _: object, output: object) -> None:
-            self.outputs[last[module]] = _shape(output)
-
-        handles = [module.register_forward_pre_hook(before) for module in self.names]
-        handles += [module.register_forward_hook(after) for module in self.names]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def calls(self) -> list[Call]:
-        """The call list: what was heard, each after the containers it lies in."""
-        lines: list[tuple[nn.Module, tuple[int, ...] | None]] = []
-        inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
-        for module, output in zip(self.heard, self.outputs, strict=True):
-            parents = self.parents[module][1:]
-            for depth, parent in enumerate(parents):
-                if inside[depth : depth + 1] != [parent]:
-                    lines.append((parent, None))
-                    inside[depth:] = [parent]
-            lines.append((module, output))
-            inside[len(parents) :] = [] if module is self.model else [module]
-        return self._numbered(lines)
-
-    def _numbered(self, lines: list[tuple[nn.Module, tuple[int, ...] | None]]) -> list[Call]:
-        """Turn lines into calls, marking those whose parameters are not to be counted again.
-
-        Of a called module that is every call but the first; of a container that is only entered,
-        every line as soon as there are two of them (torchinfo lists one object twice).
-        """
-        called = set(self.heard)
-        entered = Counter(module for module, output in lines if output is None)
-        seen: set[nn.Module] = set()
-        calls: list[Call] = []
-        for module, output in lines:
-            if output is None:
-                repeated = module in called or entered[module] > 1
-            else:
-                repeated = module in seen
-                seen.add(module)
-            calls.append(self._line(module, output, repeated=repeated))
-        return calls
-
-    def _line(self, module: nn.Module, output: tuple[int, ...] | None, *, repeated: bool) -> Call:
-        return Call(
-            module=self.names[module],
-            module_type=type(module).__name__,
-            depth=len(self.parents[module]),
-            leaf=not any(module.children()),  # an empty Sequential is false, hence no child
-            repeated=repeated,
-            parameters=tuple(_parameter_sizes(module, masks=self.masks)),
-            output=output,
-        )
+def _lines(model: nn.Module, names: Mapping[nn.Module, str], heard: Iterable[_Line]) -> list[_Line]:
+    """What was heard, each after the containers it lies in."""
+    lines: list[_Line] = []
+    inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
+    for module, output in heard:
+        parts = names[module].split(".")
+        parents = [model.get_submodule(".".join(parts[:n])) for n in range(1, len(parts))]
+        for depth, parent in enumerate(parents):
+            if inside[depth : depth + 1] != [parent]:
+                lines.append((parent, None))
+                inside[depth:] = [parent]
+        lines.append((module, output))
+        inside[len(parents) :] = [] if module is model else [module]
+    return lines
 
 
 def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, int]]:
-    """Name and entries of every parameter of `module` and its children."""
     for name, parameter in module.named_parameters():
         holder, _, own_name = name.rpartition(".")
         mask = mask_of(module.get_submodule(holder), own_name)
@@ -258,19 +207,13 @@ def _parameter_sizes(module: nn.Module, *, masks: bool) -> Iterator[tuple[str, i
             yield name.removesuffix("_orig"), int(mask.sum()) if masks else parameter.numel()
 
 
-def _shape(output: Any) -> tuple[int, ...]:
-    """Shape of the tensor that stands for `output`: the last of a dict, the first of a sequence."""
-    if isinstance(output, Mapping) and output:
-        return _first_shape(list(output.values())[-1])
-    return _first_shape(output)
-
-
-def _first_shape(output: Any) -> tuple[int, ...]:
+def _shape(output: Any, start: int = -1) -> tuple[int, ...]:
+    """Shape of the tensor that stands for `output`: the last of a dict, the first within."""
     if isinstance(output, Tensor):
         return tuple(output.shape)
     if isinstance(output, Mapping):
-        return _first_shape(list(output.values()))
-    return _first_shape(output[0]) if isinstance(output, (list, tuple)) and output else ()
+        output = list(output.values())[start:]
+    return _shape(output[0], 0) if isinstance(output, (list, tuple)) and output else ()
 
 
 def thop_count(model: nn.Module, example: Example | None = None) -> Count | None:
@@ -296,10 +239,8 @@ def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | No
     if fvcore is None:
         return None
     scratch = private_copy(model).eval()
-    with (
-        quiet(),
-        randomness.preserved(),
-    ):  # with gradients, as it is run by default: without, attention is fused and lost
+    # With gradients, as it is run by default: without, attention is fused and lost.
+    with quiet(), randomness.preserved():
         analysis = fvcore.FlopCountAnalysis(scratch, one_input(model, example))
         analysis = analysis.unsupported_ops_warnings(enabled=False)
         macs = analysis.uncalled_modules_warnings(enabled=False).total()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,11 @@ def folded(model: nn.Module, example: Example | None = None) -> nn.Module:
     with torch.no_grad():
         before, pairs = _run_and_pair(scratch, inputs)
         for norm, layer in pairs.items():
-            _replace(scratch, layer, _fused(layer, norm))
+            if isinstance(layer, nn.Linear):
+                _replace(scratch, layer, fuse_linear_bn_eval(layer, norm))
+            else:
+                fused = fuse_conv_bn_eval(layer, norm, transpose=layer.transposed)
+                _replace(scratch, layer, fused)
             _replace(scratch, norm, _neutral(norm))
         after = run(scratch, inputs)
     try:
@@ -53,9 +58,7 @@ def _run_and_pair(
     model: nn.Module, inputs: tuple[Tensor, ...]
 ) -> tuple[object, dict[_BatchNorm, _ConvNd | nn.Linear]]:
     """Output of `model`, and for each BatchNorm that can be folded the layer it follows."""
-    made: list[
-        tuple[Tensor, _ConvNd | nn.Linear]
-    ] = []  # holds the tensors, so that none is made anew
+    made: list[tuple[Tensor, _ConvNd | nn.Linear]] = []  # held, so that no identity comes again
     read: list[tuple[Tensor, _BatchNorm]] = []
 
     def after(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -74,15 +77,8 @@ def _run_and_pair(
     output = run(model, inputs)
     writers = {id(tensor): layer for tensor, layer in made}
     pairs = {norm: writers[id(tensor)] for tensor, norm in read if id(tensor) in writers}
-    calls = [module for _, module in (*made, *read)]
-    once = {norm: layer for norm, layer in pairs.items() if calls.count(norm) == 1}
-    return output, {norm: layer for norm, layer in once.items() if calls.count(layer) == 1}
-
-
-def _fused(layer: _ConvNd | nn.Linear, norm: _BatchNorm) -> nn.Module:
-    if isinstance(layer, _ConvNd):
-        return fuse_conv_bn_eval(layer, norm, transpose=layer.transposed)
-    return fuse_linear_bn_eval(layer, norm)
+    calls = Counter(module for _, module in (*made, *read))
+    return output, {norm: x for norm, x in pairs.items() if calls[norm] == calls[x] == 1}
 
 
 def _neutral(norm: _BatchNorm) -> nn.Module:
@@ -100,7 +96,6 @@ def _neutral(norm: _BatchNorm) -> nn.Module:
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put `new` wherever `old` is registered in `model`."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if child is old:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -104,6 +105,12 @@ def inners(draw: st.DrawFn) -> Inner:
     return Inner(widths, unary, {pair: float(generator.exponential()) for pair in ends})
 
 
+def value_at(inner: Inner, places: Sequence[int]) -> float:
+    v = [float(w[k]) for w, k in zip(inner.widths, places, strict=True)]
+    unary = sum(float(u[k]) for u, k in zip(inner.unary, places, strict=True))
+    return unary - sum(c * v[i] * v[j] for (i, j), c in inner.products.items())
+
+
 @settings(deadline=None)
 @given(inners())
 def test_elimination_equals_brute_force(inner: Inner) -> None:
@@ -111,9 +118,9 @@ def test_elimination_equals_brute_force(inner: Inner) -> None:
     order = plan(sizes, inner.products, 10**6)
     assert order is not None
     value, places = maximise(inner, order)
-    best = max(inner.value(np.array(p)) for p in itertools.product(*map(range, sizes)))
+    best = max(value_at(inner, p) for p in itertools.product(*map(range, sizes)))
     assert value == pytest.approx(best, rel=1e-9, abs=1e-9)
-    assert inner.value(places) == pytest.approx(best, rel=1e-9, abs=1e-9)
+    assert value_at(inner, places.tolist()) == pytest.approx(best, rel=1e-9, abs=1e-9)
 
 
 def test_large_tables_are_maximised_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +139,9 @@ def test_large_tables_are_maximised_in_slices(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_plan_of_a_chain_is_linear_and_of_a_clique_is_refused() -> None:
-    chain = plan([1000] * 50, [(i, i + 1) for i in range(49)], 10**6)
+    chain = plan([1000] * 50, [(i, i + 1) for i in range(49)], 2 * 50 * 1000)
     assert chain is not None
-    assert chain.work <= 2 * 50 * 1000
-    assert all(not step.tables for step in chain.steps)
+    assert all(not step.tables for step in chain)
     assert plan([100] * 10, itertools.combinations(range(10), 2), 10**7) is None
 
 

@@ -30,11 +30,8 @@ Shape = tuple[int, ...]
 class FrontEnd(nn.Module):
     """A front end and the network behind it, both in evaluation mode.
 
-    Attributes:
-        example_input_array: One waveform, batch first.
-        example: The same, as positional arguments.
-        inputs: Its one input.
-        open: The open dimensions of that: the batch.
+    It has the `example_input_array`, `example`, `inputs` and `open` of a network with one input,
+    the waveform.
     """
 
     inputs = ("waveform",)

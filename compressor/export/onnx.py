@@ -24,6 +24,7 @@ from compressor.inputs.process import quiet
 from compressor.inputs.tensors import device_of
 from compressor.network import Network
 from compressor.storage import write_bytes
+from compressor.wording import line
 
 
 def write(
@@ -151,8 +152,7 @@ def _why(error: BaseException) -> str:
     """The first cause of an error, in a line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = (line.strip() for line in str(error).splitlines())
-    return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
+    return f"{type(error).__name__}: {line(error) or 'no reason given'}"
 
 
 def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:

@@ -174,9 +174,7 @@ def scaled(writer: Writer, x: str, module: Scale, shape: tuple[int, ...]) -> str
 class Slab:
     """The rows that one sub-band of an output is computed from.
 
-    Attributes:
-        rows: First row of the input and the one behind the last.
-        padding: Zeros above and below.
+    `rows` are the first of the input and the one behind the last, `padding` zeros above and below.
     """
 
     rows: tuple[int, int]

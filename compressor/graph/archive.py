@@ -188,8 +188,7 @@ def _read_weight(data: Mapping[str, Any], reader: _Reader) -> Weight:
 
 
 def _site(site: Site) -> Data:
-    ends = {"reads": runs(site.reads.owner), "writes": runs(site.writes.owner)}
-    return {**vars(site), **ends}
+    return {**vars(site), "reads": runs(site.reads.owner), "writes": runs(site.writes.owner)}
 
 
 def _read_site(data: Mapping[str, Any], reader: _Reader) -> Site:

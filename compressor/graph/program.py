@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -89,7 +89,10 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
         weights={str(node): first[name] for node, name in weights.items()},
         constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
-        sizes=dict(_sizes(model)),
+        sizes={
+            path: {key: value for key, value in vars(module).items() if type(value) is int}
+            for path, module in model.named_modules()
+        },
     )
 
 
@@ -105,12 +108,6 @@ def exported(
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)
-
-
-def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
-    for path, module in model.named_modules():
-        attributes: dict[str, object] = vars(module)
-        yield path, {key: value for key, value in attributes.items() if type(value) is int}
 
 
 def refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:

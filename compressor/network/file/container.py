@@ -124,9 +124,8 @@ def _smallest(network: Network) -> tuple[list[bytes], list[bytes]]:
     second, _ = _written(network, deflating=False)
     pairs = zip(first, second, stored, strict=True)
     other = [short if a == b else deflated(b) for a, b, short in pairs]
-    if sum(map(len, stored)) <= sum(map(len, other)):
-        return first, stored
-    return second, other
+    shorter = sum(map(len, other)) < sum(map(len, stored))
+    return (second, other) if shorter else (first, stored)
 
 
 def _written(network: Network, *, deflating: bool) -> tuple[list[bytes], bool]:

@@ -98,7 +98,10 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], guard: Guard 
     names = [name for name, _ in roles]
     modules: list[list[Plain]] = data.get("modules", [])
     tree = _grown(names, {str(name): rest for name, *rest in modules})
-    held = [_held(t, role) for t, (_, role) in zip(tensors, roles, strict=True)]
+    held = [
+        nn.Parameter(t, requires_grad=role == _PARAMETER) if role in {_PARAMETER, _FROZEN} else t
+        for t, (_, role) in zip(tensors, roles, strict=True)
+    ]
     for name, number in (*zip(names, range(len(names)), strict=True), *data.get("ties", [])):
         _hold(tree, name, held[number], persistent=roles[number][1] != _TEMPORARY)
     inputs = [str(name) for name, *_ in data["inputs"]]
@@ -184,12 +187,6 @@ def _role(network: Network, name: str) -> int:
         return _PARAMETER if tensor.requires_grad else _FROZEN
     temporary = network.get_submodule(owner)._non_persistent_buffers_set  # noqa: SLF001
     return _TEMPORARY if leaf in temporary else _BUFFER
-
-
-def _held(tensor: Tensor, role: int) -> Tensor:
-    if role in {_PARAMETER, _FROZEN}:
-        return nn.Parameter(tensor, requires_grad=role == _PARAMETER)
-    return tensor
 
 
 def _hold(tree: nn.Module, name: str, tensor: Tensor, *, persistent: bool) -> None:

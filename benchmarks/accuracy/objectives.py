@@ -34,6 +34,7 @@ from benchmarks.common.tables import listed, page, table, versions, with_error
 from compressor import Budget, importance, measure
 from compressor.allocation import (
     Additive,
+    Allocation,
     LogRetention,
     LogWidth,
     Mix,
@@ -45,7 +46,8 @@ from compressor.graph.structure import full
 from compressor.inputs.losses import cross_entropy
 from compressor.run.calibration import recalibrate
 from compressor.session import Session
-from compressor.surgery.proof import shrink_verified
+from compressor.surgery.cutting import shrink
+from compressor.surgery.proof import verify
 from compressor.tracing.tracer import trace
 from recipes.training.loop import accuracy
 
@@ -107,11 +109,18 @@ def traced(net: str, seed: int) -> tuple[Graph, np.ndarray]:
     return graph, importance.fisher(graph, tensors, found)
 
 
+def shrunk(model: nn.Module, graph: Graph, allocation: Allocation) -> nn.Module:
+    """The smaller model, compared with the masked original."""
+    smaller = shrink(model, graph, allocation.structure)
+    verify(model, graph, allocation.structure, smaller)
+    return smaller
+
+
 def ours(model: nn.Module, case: Case, by: Any = None, **options: Any) -> nn.Module:
     """Allocate with Fisher or other scores, shrink, and compare with the masked original."""
     graph, fisher = traced(case.net, case.seed)
     allocation = allocate(graph, fisher if by is None else by, case.caps, **options)
-    return shrink_verified(model, graph, allocation.structure)[0]
+    return shrunk(model, graph, allocation)
 
 
 def one_threshold(model: nn.Module, case: Case) -> nn.Module:
@@ -120,7 +129,7 @@ def one_threshold(model: nn.Module, case: Case) -> nn.Module:
     norms = reachable_norms(graph, dict(model.named_parameters()))
     method = partial(threshold, norms=norms)
     allocation = allocate(graph, norms(full(graph)), case.caps, method=method)
-    return shrink_verified(model, graph, allocation.structure)[0]
+    return shrunk(model, graph, allocation)
 
 
 def theirs(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:

@@ -35,12 +35,8 @@ def write(
     layers whose sums 32 bits may not hold, and convolutions whose scales tell sub-bands apart: with
     `Int8(fold_bands=False)` these are integers too, and normalisation by sub-bands is not.
 
-    Args:
-        network: From `compressor.network.to_network`, or the integer reference.
-        path: Replaced in one step if it exists.
-        front_end: From waveforms to the network's input, as `compressor.export.front_end.joined`
-            takes it; None for none. It must do without Fourier transforms.
-        waveform: An example for it; None for its `example_input_array`.
+    Arguments are those of `compressor.export.onnx.write`; the front end must do without Fourier
+    transforms.
 
     Raises:
         ImportError: If executorch is missing.
@@ -89,10 +85,9 @@ def _single_readers(graph_module: Any) -> None:
 
 
 def _executorch() -> tuple[Any, Any]:
+    partitioner = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
     try:
-        exir = importlib.import_module("executorch.exir")
-        name = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
-        return exir, importlib.import_module(name)
+        return importlib.import_module("executorch.exir"), importlib.import_module(partitioner)
     except ImportError as error:
         raise ImportError(
             f"export_executorch needs executorch ({error}): pip install 'compressor-nn[executorch]'"

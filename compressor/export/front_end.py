@@ -30,16 +30,8 @@ Shape = tuple[int, ...]
 class FrontEnd(nn.Module):
     """A front end and the network behind it, both in evaluation mode.
 
-    Args:
-        front_end: Waveforms to what the network takes.
-        network: Takes its result.
-        waveform: One waveform, for `example_input_array`.
-
-    Attributes:
-        example_input_array: Of the shape of `waveform`, batch first.
-        example: The same, as positional arguments.
-        inputs: Its one input.
-        open: The open dimensions of that: the batch.
+    It has the `example_input_array`, `example`, `inputs` and `open` of a network with one input,
+    the waveform.
     """
 
     inputs = ("waveform",)
@@ -100,13 +92,12 @@ def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = Non
     with torch.no_grad():
         made: object = twin(one.to(device))
     found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-    whole, short = network, without_rows(network)
-    if found == _shape(whole):
-        return FrontEnd(twin, whole, one)
-    if found == _shape(short):
-        return FrontEnd(twin, short, one)
-    wanted = f"{_shape(whole)}"
-    if short is not whole:
+    short = without_rows(network)
+    for takes in (network, short):
+        if found == _shape(takes):
+            return FrontEnd(twin, takes, one)
+    wanted = f"{_shape(network)}"
+    if short is not network:
         wanted += f", or {_shape(short)} for the rows that it reads alone"
     raise ValueError(
         f"the front end makes {found} of a waveform {tuple(one.shape)}, and the network takes "
@@ -152,11 +143,8 @@ def _selections(network: Network) -> list[Step]:
 
 def _picks(step: Step) -> bool:
     """True if a step picks rows by a list that the network holds."""
-    return (
-        packet(step) is aten.index_select
-        and step.args[1] == ROWS
-        and isinstance(step.args[2], Weight)
-    )
+    picks = packet(step) is aten.index_select and step.args[1] == ROWS
+    return picks and isinstance(step.args[2], Weight)
 
 
 def _rounds(network: Network, step: Step) -> bool:
@@ -165,14 +153,9 @@ def _rounds(network: Network, step: Step) -> bool:
 
 
 def _example(front_end: nn.Module, waveform: Tensor | None) -> Tensor:
-    """One waveform.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    given: object = (
-        getattr(front_end, "example_input_array", None) if waveform is None else waveform
-    )
+    """One waveform, given or the front end's own."""
+    own: object = getattr(front_end, "example_input_array", None)
+    given = own if waveform is None else waveform
     if not isinstance(given, Tensor) or given.dim() not in (2, 3) or not len(given):
         what = tuple(given.shape) if isinstance(given, Tensor) else given
         raise ValueError(

@@ -24,6 +24,7 @@ from compressor.inputs.process import quiet
 from compressor.inputs.tensors import device_of
 from compressor.network import Network
 from compressor.storage import write_bytes
+from compressor.wording import line
 
 
 def write(
@@ -88,13 +89,7 @@ def kernels(content: bytes) -> Counter[str]:
     """Kernels by type that ONNX Runtime would run, on a CPU at its default settings.
 
     Integer convolutions, sums and so on are named QLinearConv, QLinearAdd; Conv is one that runs in
-    floating point.
-
-    Args:
-        content: Of an ONNX file.
-
-    Raises:
-        ImportError: If onnxruntime is missing.
+    floating point. `content` is that of an ONNX file. ImportError if onnxruntime is missing.
     """
     onnx = _onnx()
     runtime = _runtime()
@@ -109,17 +104,14 @@ def kernels(content: bytes) -> Counter[str]:
 
 
 def strip(model: Any) -> None:
-    """Remove from an ONNX model what does not run: traces, descriptions, long names, duplicates.
+    """Remove what does not run from a `ModelProto` with one graph, in place.
 
-    Args:
-        model: A `ModelProto` with one graph, changed in place.
+    That is traces, descriptions, long names and duplicates.
     """
-    del model.metadata_props[:], model.functions[:], model.graph.metadata_props[:]
-    model.doc_string = model.graph.doc_string = ""
-    del model.graph.value_info[:]
-    _share(model.graph)
     graph = model.graph
-    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+    del model.functions[:], graph.value_info[:]
+    _share(graph)
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
     for node in graph.node:
@@ -128,7 +120,6 @@ def strip(model: Any) -> None:
 
 
 def _translated(module: Whole) -> Any:
-    """The exporter's model."""
     opened, device = module.open, device_of(module)
     pairs = list(zip(module.example, opened, strict=True))
     # A one would be taken for a constant.
@@ -161,16 +152,11 @@ def _why(error: BaseException) -> str:
     """The first cause of an error, in a line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = (line.strip() for line in str(error).splitlines())
-    return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
+    return f"{type(error).__name__}: {line(error) or 'no reason given'}"
 
 
 def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:
-    """See that sizes were left open, which the exporter does not insist on.
-
-    Raises:
-        ValueError: If not.
-    """
+    """Refuse sizes that were not left open, which the exporter does not insist on."""
     for value, dims in zip(model.graph.input, opened, strict=True):
         for d in dims:
             size = value.type.tensor_type.shape.dim[d]
@@ -199,9 +185,7 @@ def _share(graph: Any) -> None:
 
     `compressor.export.qdq` says why those are left apart.
     """
-    first: dict[bytes, str] = {}
-    names: dict[str, str] = {}
-    kept: list[Any] = []
+    first, names, kept = dict[bytes, str](), dict[str, str](), list[Any]()
     for tensor in graph.initializer:
         name, tensor.name = tensor.name, ""
         content = tensor.SerializeToString()
@@ -230,7 +214,6 @@ def _shorten(graph: Any) -> None:
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
-    """Let nodes read and make tensors by other names."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 import torch
@@ -41,13 +42,7 @@ class Writer:
     """
 
     def __init__(self, onnx: Any, *, signed: bool = False, prefix: str = "q") -> None:
-        """Nothing written yet.
-
-        Args:
-            onnx: The package.
-            signed: True if all weights are written as int8.
-            prefix: What all names begin with.
-        """
+        """Nothing written yet; `onnx` is the package, `prefix` what all names begin with."""
         self._onnx = onnx
         self._prefix = prefix
         self.signed = signed
@@ -71,8 +66,7 @@ class Writer:
     def node(self, kind: str, inputs: Sequence[str], **attributes: Attribute) -> str:
         """Add a node; returns the name of its result."""
         name = self._fresh()
-        made = self._onnx.helper.make_node(kind, list(inputs), [name], **attributes)
-        self.nodes.append(made)
+        self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def end(self, result: str, name: str) -> None:
@@ -90,113 +84,97 @@ class Writer:
 Write = Callable[[Writer, str], str]
 """Writes a module that reads the result of a name; returns the name of its own result."""
 
+P = ParamSpec("P")
 
-def on_grid(module: Requantise) -> Write:
+
+def _later(write: Callable[Concatenate[Writer, str, P], str]) -> Callable[P, Write]:
+    """Take the settings now, the writer and the name of what is read when it is written."""
+
+    @wraps(write)
+    def given(*args: P.args, **kwargs: P.kwargs) -> Write:
+        return lambda writer, x: write(writer, x, *args, **kwargs)
+
+    return given
+
+
+@_later
+def on_grid(writer: Writer, x: str, module: Requantise) -> str:
     """A move to a grid and back to numbers."""
     zero = torch.tensor(module.grid.zero, dtype=module.grid.dtype)
-
-    def write(writer: Writer, x: str) -> str:
-        scale = (writer.constant(module.scale), writer.constant(zero))
-        steps = writer.node("QuantizeLinear", (x, *scale))
-        return writer.node("DequantizeLinear", (steps, *scale))
-
-    return write
+    scale = (writer.constant(module.scale), writer.constant(zero))
+    steps = writer.node("QuantizeLinear", (x, *scale))
+    return writer.node("DequantizeLinear", (steps, *scale))
 
 
-def convolution(module: IntConv, weight: Tensor) -> Write:
+@_later
+def convolution(writer: Writer, x: str, module: IntConv, weight: Tensor) -> str:
     """A convolution whose scales do not tell sub-bands apart."""
-
-    def write(writer: Writer, x: str) -> str:
-        stored = _stored(writer, weight, module.bias, module.scale, module.input_scale)
-        padding = module.geometry.padding
-        return writer.node("Conv", (x, *stored), **_moves(module.geometry, padding, padding))
-
-    return write
+    stored = _stored(writer, weight, module.bias, module.scale, module.input_scale)
+    return writer.node("Conv", (x, *stored), **_moves(module.geometry))
 
 
-def product(module: IntLinear, weight: Tensor, rank: int) -> Write:
+@_later
+def product(writer: Writer, x: str, module: IntLinear, weight: Tensor, rank: int) -> str:
     """A matrix product of an input of `rank` dimensions, the last of which is multiplied.
 
     Gemm, which adds the bias to whole numbers, takes two dimensions; MatMul takes any, and the bias
     is added to its result.
     """
-
-    def write(writer: Writer, x: str) -> str:
-        numbers, bias = _stored(writer, weight, module.bias, module.scale, module.input_scale)
-        if rank == 2:
-            return writer.node("Gemm", (x, numbers, bias), transB=1)
-        turned = writer.node("Transpose", (numbers,), perm=(1, 0))
-        return writer.node("Add", (writer.node("MatMul", (x, turned)), bias))
-
-    return write
+    numbers, bias = _stored(writer, weight, module.bias, module.scale, module.input_scale)
+    if rank == 2:
+        return writer.node("Gemm", (x, numbers, bias), transB=1)
+    turned = writer.node("Transpose", (numbers,), perm=(1, 0))
+    return writer.node("Add", (writer.node("MatMul", (x, turned)), bias))
 
 
-def floating(module: IntConv | IntLinear, weight: Tensor, shape: tuple[int, ...]) -> Write:
-    """A layer on its integers in floating point, as the reference computes it.
+@_later
+def floating(
+    writer: Writer, x: str, module: IntConv | IntLinear, weight: Tensor, shape: tuple[int, ...]
+) -> str:
+    """A layer on its int8 weight in floating point, as the reference computes it.
 
-    For what runtimes have no integer kernel for, and for sums that 32 bits might not hold.
-
-    Args:
-        module: The layer.
-        weight: Its int8 weight, of any layout.
-        shape: Of its result.
+    For what runtimes have no integer kernel for, and for sums that 32 bits might not hold. `shape`
+    is that of its result.
     """
     scale, bias = (module.spread(t, shape, weight.dim()) for t in (module.scale, module.bias))
     factor = module.input_scale * scale
-
-    def write(writer: Writer, x: str) -> str:
-        steps = writer.node("Div", (x, writer.constant(module.input_scale)))
-        steps = writer.node("Round", (steps,))
-        numbers = _weight(writer, weight, torch.ones(len(weight)))
-        sums = _sums(writer, module, steps, numbers)
-        if bias.is_floating_point():
-            times = writer.node("Mul", (sums, writer.constant(factor)))
-            return writer.node("Add", (times, writer.constant(bias)))
-        whole = writer.node("Add", (sums, writer.constant((bias * scale.sign()).float())))
-        return writer.node("Mul", (whole, writer.constant(factor)))
-
-    return write
+    steps = writer.node("Div", (x, writer.constant(module.input_scale)))
+    steps = writer.node("Round", (steps,))
+    sums = _sums(writer, module, steps, _weight(writer, weight, torch.ones(len(weight))))
+    if bias.is_floating_point():
+        times = writer.node("Mul", (sums, writer.constant(factor)))
+        return writer.node("Add", (times, writer.constant(bias)))
+    whole = writer.node("Add", (sums, writer.constant((bias * scale.sign()).float())))
+    return writer.node("Mul", (whole, writer.constant(factor)))
 
 
-def alone(write: Write) -> Write:
+@_later
+def alone(writer: Writer, x: str, write: Write) -> str:
     """A convolution of an input without a batch dimension, which ONNX asks for."""
-
-    def lifted(writer: Writer, x: str) -> str:
-        first = writer.constant(np.array([0], dtype=np.int64))
-        result = write(writer, writer.node("Unsqueeze", (x, first)))
-        return writer.node("Squeeze", (result, first))
-
-    return lifted
+    first = writer.constant(np.array([0], dtype=np.int64))
+    result = write(writer, writer.node("Unsqueeze", (x, first)))
+    return writer.node("Squeeze", (result, first))
 
 
-def mean(module: IntMean) -> Write:
+@_later
+def mean(writer: Writer, x: str, module: IntMean) -> str:
     """Average pooling with an explicit window."""
-
-    def write(writer: Writer, x: str) -> str:
-        window, stride = module.window, module.stride
-        return writer.node("AveragePool", (x,), kernel_shape=window, strides=stride)
-
-    return write
+    return writer.node("AveragePool", (x,), kernel_shape=module.window, strides=module.stride)
 
 
-def scaled(module: Scale, shape: tuple[int, ...]) -> Write:
+@_later
+def scaled(writer: Writer, x: str, module: Scale, shape: tuple[int, ...]) -> str:
     """A gain and a shift, in floating point; `shape` is that of the input."""
-
-    def write(writer: Writer, x: str) -> str:
-        gain, shift = (module.rows(t, shape)[None] for t in (module.gain, module.shift))
-        times = writer.node("Mul", (x, writer.constant(gain)))
-        return writer.node("Add", (times, writer.constant(shift)))
-
-    return write
+    gain, shift = (module.rows(t, shape)[None] for t in (module.gain, module.shift))
+    times = writer.node("Mul", (x, writer.constant(gain)))
+    return writer.node("Add", (times, writer.constant(shift)))
 
 
 @dataclass(frozen=True)
 class Slab:
     """The rows that one sub-band of an output is computed from.
 
-    Attributes:
-        rows: First row of the input and the one behind the last.
-        padding: Zeros above and below.
+    `rows` are the first of the input and the one behind the last, `padding` zeros above and below.
     """
 
     rows: tuple[int, int]
@@ -204,13 +182,10 @@ class Slab:
 
 
 def slabs(geometry: Geometry, kernel: int, inputs: int, bands: int) -> tuple[Slab, ...]:
-    """The slab of every sub-band.
+    """The slab of every sub-band of an output of a convolution, `bands` that are equally high.
 
-    Args:
-        geometry: How the convolution moves; its first dimension is split.
-        kernel: Entries of the kernel along it.
-        inputs: Rows of the input.
-        bands: Sub-bands of the output, which are equally high.
+    The first dimension of the geometry is split; the kernel has `kernel` entries along it, and the
+    input has `inputs` rows.
     """
     stride, padding = geometry.stride[0], geometry.padding[0]
     reach = (kernel - 1) * geometry.dilation[0]
@@ -219,61 +194,51 @@ def slabs(geometry: Geometry, kernel: int, inputs: int, bands: int) -> tuple[Sla
     found: list[Slab] = []
     for band in range(bands):
         first = band * rows * stride - padding
-        behind = (band * rows + rows - 1) * stride - padding + reach + 1
+        behind = first + (rows - 1) * stride + reach + 1
         inside = max(first, 0), min(behind, inputs)
         found.append(Slab(inside, (inside[0] - first, behind - inside[1])))
     return tuple(found)
 
 
-def limits(low: float | None, high: float | None) -> Write:
+@_later
+def limits(writer: Writer, x: str, low: float | None, high: float | None) -> str:
     """A cut below and above, None for none; a ReLU where zero is the one limit."""
-
-    def write(writer: Writer, x: str) -> str:
-        if (low, high) == (0, None):
-            return writer.node("Relu", (x,))
-        ends = (e if e is None else np.array(e, dtype=np.float32) for e in (low, high))
-        return writer.node("Clip", (x, *("" if e is None else writer.constant(e) for e in ends)))
-
-    return write
+    if (low, high) == (0, None):
+        return writer.node("Relu", (x,))
+    ends = (e if e is None else np.array(e, dtype=np.float32) for e in (low, high))
+    return writer.node("Clip", (x, *("" if e is None else writer.constant(e) for e in ends)))
 
 
+@_later
 def bands(
+    writer: Writer,
+    x: str,
     module: IntConv,
     weight: Tensor,
     found: Sequence[Slab],
     grid: Requantise,
     cuts: Sequence[tuple[float | None, float | None]],
-) -> Write:
+) -> str:
     """A convolution with its own scales in every sub-band: one for each, put together.
 
-    Each result is moved to the output's grid before it is put together, or a runtime would put
-    together floating-point numbers.
-
-    Args:
-        module: The layer.
-        weight: Its int8 weight.
-        found: Of every sub-band, from `slabs`.
-        grid: Where its output goes, the next quantiser.
-        cuts: What comes before that, in order; see `limits`.
+    Each result is cut to its limits (`cuts`, in order; see `limits`) and moved to the output's grid
+    before it is put together, or a runtime would put together floating-point numbers. `found` is
+    from `slabs`, `grid` the next quantiser.
     """
     columns = list(zip(module.bias.unbind(1), module.scale.unbind(1), strict=True))
     others = module.geometry.padding[1:]
-
-    def write(writer: Writer, x: str) -> str:
-        parts: list[str] = []
-        for slab, (bias, scale) in zip(found, columns, strict=True):
-            stored = _stored(writer, weight, bias, scale, module.input_scale)
-            ends = (writer.constant(np.array([n], dtype=np.int64)) for n in (*slab.rows, 2))
-            rows = writer.node("Slice", (x, *ends))
-            above, below = slab.padding
-            moves = _moves(module.geometry, (above, *others), (below, *others))
-            part = writer.node("Conv", (rows, *stored), **moves)
-            for cut in cuts:
-                part = limits(*cut)(writer, part)
-            parts.append(on_grid(grid)(writer, part))
-        return writer.node("Concat", parts, axis=2)
-
-    return write
+    parts: list[str] = []
+    for slab, (bias, scale) in zip(found, columns, strict=True):
+        stored = _stored(writer, weight, bias, scale, module.input_scale)
+        ends = (writer.constant(np.array([n], dtype=np.int64)) for n in (*slab.rows, 2))
+        rows = writer.node("Slice", (x, *ends))
+        pads = [end for height in slab.padding for end in (height, *others)]
+        moves = {**_moves(module.geometry), "pads": pads}
+        part = writer.node("Conv", (rows, *stored), **moves)
+        for cut in cuts:
+            part = limits(*cut)(writer, part)
+        parts.append(on_grid(grid)(writer, part))
+    return writer.node("Concat", parts, axis=2)
 
 
 def _sums(writer: Writer, module: IntConv | IntLinear, x: str, weight: str) -> str:
@@ -281,10 +246,10 @@ def _sums(writer: Writer, module: IntConv | IntLinear, x: str, weight: str) -> s
     if isinstance(module, IntLinear):
         turned = writer.node("Transpose", (weight,), perm=(1, 0))
         return writer.node("MatMul", (x, turned))
-    moves = dict(_moves(module.geometry, module.geometry.padding, module.geometry.padding))
-    if module.geometry.more is None:
+    moves, more = _moves(module.geometry), module.geometry.more
+    if more is None:
         return writer.node("Conv", (x, weight), **moves)
-    return writer.node("ConvTranspose", (x, weight), **moves, output_padding=module.geometry.more)
+    return writer.node("ConvTranspose", (x, weight), **moves, output_padding=more)
 
 
 def _stored(
@@ -311,10 +276,8 @@ def _weight(writer: Writer, integers: Tensor, scale: Tensor) -> str:
     zero, dtype = (0, torch.int8) if signed else (UNSIGNED_ZERO, torch.uint8)
     moved = (integers.to(torch.int16) + zero).to(dtype)
     zeros = torch.full_like(scale, zero, dtype=dtype)
-    stored = (writer.constant(part, shared=not signed) for part in (moved, zeros))
-    numbers, zeros_name = stored
-    inputs = numbers, writer.constant(scale), zeros_name
-    return writer.node("DequantizeLinear", inputs, axis=0)
+    numbers, origin = (writer.constant(part, shared=not signed) for part in (moved, zeros))
+    return writer.node("DequantizeLinear", (numbers, writer.constant(scale), origin), axis=0)
 
 
 def largest(weight: Tensor) -> int:
@@ -322,12 +285,9 @@ def largest(weight: Tensor) -> int:
     return int(weight.to(torch.int16).abs().max())
 
 
-def _moves(
-    geometry: Geometry, begins: Sequence[int], ends: Sequence[int]
-) -> Mapping[str, Attribute]:
-    """Attributes of Conv."""
+def _moves(geometry: Geometry) -> Mapping[str, Attribute]:
     return {
-        "pads": [*begins, *ends],
+        "pads": [*geometry.padding, *geometry.padding],
         "strides": geometry.stride,
         "dilations": geometry.dilation,
         "group": geometry.groups,

@@ -45,8 +45,7 @@ def unpack(data: Mapping[str, Any]) -> Structure:
     Raises:
         ValueError: If axes do not follow each other, or something is owned by a unit that there is
             not; if it has more than `MOST` units or entries.
-        KeyError: If something is missing.
-        TypeError: If something is of another type.
+        KeyError, TypeError: If something is missing, or of another type.
     """
     axes = [_read_axis(axis) for axis in data["axes"]]
     units = _units(axes)
@@ -56,11 +55,11 @@ def unpack(data: Mapping[str, Any]) -> Structure:
         weights={name: _read_weight(weight, reader) for name, weight in data["weights"].items()},
         sites=tuple(_read_site(site, reader) for site in data["sites"]),
         const_macs=_whole(data["const_macs"]),
-        frozen=_texts(data["frozen"]),
+        frozen={name: text(value) for name, value in data["frozen"].items()},
         channels={name: reader.dim(owner) for name, owner in data["channels"].items()},
         remembered={n: reader.dim(owner) for n, owner in data.get("remembered", {}).items()},
     )
-    stays = reader.spell(data["keep"])
+    stays = reader.dim(data["keep"]).owner
     if stays.size and stays.min() < 0:
         raise ValueError("a unit that stays has no number")
     keep = np.zeros(units, dtype=bool)
@@ -76,9 +75,6 @@ class _Reader:
         self._left = MOST
 
     def dim(self, compact: list[list[int]]) -> Dim:
-        return Dim(self.spell(compact))
-
-    def spell(self, compact: list[list[int]]) -> NDArray[np.int64]:
         for first, step, count in compact:
             last = first + step * (count - 1)
             self._left -= _whole(count)
@@ -86,11 +82,10 @@ class _Reader:
                 raise ValueError(f"{count:,} entries in a row: {MOST:,} may be in all")
             if not all(-1 <= _whole(end) < self._units for end in (first, last)):
                 raise ValueError(f"units {first} to {last} are named, of {self._units}")
-        return spell(compact)
+        return Dim(spell(compact))
 
 
 def _units(axes: list[Axis]) -> int:
-    """How many units axes have that follow each other."""
     first = 0
     for axis in axes:
         if axis.first != first or axis.size < 1:
@@ -110,18 +105,10 @@ def _whole(value: Any) -> int:
 
 
 def text(value: Any) -> str:
-    """A text of JSON.
-
-    Raises:
-        TypeError: If it is none.
-    """
+    """A text of JSON; TypeError if it is none."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
-
-
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: text(value) for name, value in values.items()}
 
 
 def mismatches(model: nn.Module, graph: Graph) -> list[str]:
@@ -191,10 +178,9 @@ def _weight(weight: Weight) -> Data:
 
 
 def _read_weight(data: Mapping[str, Any], reader: _Reader) -> Weight:
-    dims = tuple(reader.dim(owner) for owner in data["dims"])
     changed: Data = {
         "name": text(data["name"]),
-        "dims": dims,
+        "dims": tuple(map(reader.dim, data["dims"])),
         "itemsize": _whole(data["itemsize"]),
         "aliases": tuple(map(text, data["aliases"])),
     }
@@ -202,8 +188,7 @@ def _read_weight(data: Mapping[str, Any], reader: _Reader) -> Weight:
 
 
 def _site(site: Site) -> Data:
-    ends = {"reads": runs(site.reads.owner), "writes": runs(site.writes.owner)}
-    return {**vars(site), **ends}
+    return {**vars(site), "reads": runs(site.reads.owner), "writes": runs(site.writes.owner)}
 
 
 def _read_site(data: Mapping[str, Any], reader: _Reader) -> Site:

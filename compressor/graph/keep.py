@@ -12,9 +12,8 @@ from compressor.wording import brief
 def names_of(keep: Iterable[str], argument: str = "keep") -> tuple[str, ...]:
     """The names given as ``keep=``, or as another argument of lists of layers.
 
-    Raises:
-        ValueError: If it is a single string, whose letters would be taken for names, or holds
-            anything but strings.
+    Raises ValueError if it is a single string, whose letters would be taken for names, or holds
+    anything but strings.
     """
     if isinstance(keep, str):
         raise ValueError(
@@ -23,16 +22,12 @@ def names_of(keep: Iterable[str], argument: str = "keep") -> tuple[str, ...]:
     names = tuple(keep) if isinstance(keep, Iterable) else (keep,)
     for name in names:
         if not isinstance(name, str):
+            number = f", a {type(name).__name__}" if isinstance(name, (int, float)) else ""
             raise ValueError(
-                f"{argument}= holds {_held(name)}: pass names of layers, which "
+                f"{argument}= holds {brief(name)}{number}: pass names of layers, which "
                 "are those of model.named_modules()"
             )
     return names
-
-
-def _held(name: object) -> str:
-    number = isinstance(name, (int, float))
-    return f"{brief(name)}, a {type(name).__name__}" if number else brief(name)
 
 
 def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ()) -> set[int]:
@@ -51,12 +46,8 @@ def named(axes: Sequence[Axis], names: Iterable[str], known: Iterable[str] = ())
     for name in names_of(names):
         hits = {n for n, layers in enumerate(labels) if any(_inside(x, name) for x in layers)}
         if not hits and not any(_inside(layer, name) for layer in known):
-            everything = sorted({*known, *(x for layers in labels for x in layers)})
-            close = get_close_matches(name, everything, n=3, cutoff=0.3) or everything[:5]
-            raise ValueError(
-                f"keep={name!r} names no layer that writes channels; the closest names are "
-                f"{', '.join(map(repr, close))}. Names are those of model.named_modules()"
-            )
+            what = f"keep={name!r} names no layer that writes channels"
+            raise _unknown(what, name, {*known, *(x for layers in labels for x in layers)})
         found |= hits
     return found
 
@@ -75,14 +66,19 @@ def released(weights: Iterable[str], modules: Mapping[str, str], names: Iterable
     found: set[str] = set()
     for name in names:
         if not any(_inside(layer, name) for layer in modules.values()):
-            close = get_close_matches(name, modules.values(), n=3, cutoff=0.3)
-            raise ValueError(
-                f"release={name!r} names no layer with a weight; the closest names are "
-                f"{', '.join(map(repr, close or sorted(modules.values())[:5]))}. Names are those "
-                "of model.named_modules()"
-            )
+            what = f"release={name!r} names no layer with a weight"
+            raise _unknown(what, name, modules.values())
         found |= {w for w in weights if w in modules and _inside(modules[w], name)}
     return found
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
+    names = sorted(known)
+    close = get_close_matches(name, names, n=3, cutoff=0.3) or names[:5]
+    return ValueError(
+        f"{what}; the closest names are {', '.join(map(repr, close))}. Names are those of "
+        "model.named_modules()"
+    )
 
 
 def _inside(layer: str, name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
 from compressor.inputs.tensors import first_names, named_tensors
+from compressor.wording import line
 
 _lazy_graph_module: Any = None
 with suppress(ImportError):
@@ -60,12 +61,6 @@ def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
     """
     inputs = one_input(model, example)
     check_own_code(model)
-    _check_values(model)
-    device = next((p.device for p in model.parameters()), inputs[0].device)
-    return tuple(x.detach().to(device) for x in inputs)
-
-
-def _check_values(model: nn.Module) -> None:
     empty = [name for name, tensor in named_tensors(model) if tensor.is_meta]
     if empty:
         raise ValueError(
@@ -73,32 +68,33 @@ def _check_values(model: nn.Module) -> None:
             f"first is {empty[0]!r}), where they have shapes and no values: build the model on a "
             "real device, or model.to_empty(device='cpu') and load its weights"
         )
+    device = next((p.device for p in model.parameters()), inputs[0].device)
+    return tuple(x.detach().to(device) for x in inputs)
 
 
 def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """Export a model in eval mode with `torch.export` (non-strict: Python runs as it is).
 
-    Raises:
-        TraceError: If it does not run or export; names the module that stopped it.
+    A TraceError names the module that stopped it.
     """
     try:
         program = exported(model, example)
     except Exception as error:
         raise TraceError(failure(model, example, error)) from error
     refuse_vmap(model, program.graph_module)
-    first = first_names(model)
-    signature = program.graph_signature
+    first, signature = first_names(model), program.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
-    constants = {node: program.constants[name] for node, name in lifted.items()}
-    autocast = rounds(program.graph_module)
     return Program(
+        autocast=rounds(program.graph_module),  # before the blocks that say so are inlined
         graph=inlined(program.graph_module),
         weights={str(node): first[name] for node, name in weights.items()},
-        constants=constants,
+        constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
-        sizes=dict(_sizes(model)),
-        autocast=autocast,
+        sizes={
+            path: {key: value for key, value in vars(module).items() if type(value) is int}
+            for path, module in model.named_modules()
+        },
     )
 
 
@@ -107,10 +103,7 @@ def exported(
 ) -> ExportedProgram:
     """The program that `torch.export` makes of a model in eval mode; errors are PyTorch's own.
 
-    Args:
-        model: Put into eval mode meanwhile.
-        inputs: Positional arguments.
-        sizes: Which of their dimensions stay open; None for none.
+    `sizes` says which dimensions of the inputs stay open; None for none.
     """
     open_sizes: Any = sizes  # which PyTorch's signature forgets
     with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
@@ -119,19 +112,8 @@ def exported(
         return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)
 
 
-def _sizes(model: nn.Module) -> Iterator[tuple[str, dict[str, int]]]:
-    """Whole numbers among the attributes of every module."""
-    for path, module in model.named_modules():
-        attributes: dict[str, object] = vars(module)
-        yield path, {key: value for key, value in attributes.items() if type(value) is int}
-
-
 def refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
-    """Refuse operations inside a vmap, which see other shapes than the tensors have.
-
-    Raises:
-        TraceError: If there are any.
-    """
+    """Refuse operations inside a vmap, which see other shapes than the tensors have."""
     if any("_vmap_" in str(node.target) for node in program.graph.nodes):
         raise TraceError(
             f"{type(model).__name__} uses torch.vmap, inside which channels cannot be followed: "
@@ -158,9 +140,8 @@ def _bare() -> Generator[None]:
 
 def module_of(node: Node) -> str:
     """Name of the innermost module that ran this operation (empty at the top)."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [str(path) for path, _ in stack.values()]
-    return paths[-1] if paths else ""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    return str(list(stack.values())[-1][0])
 
 
 def shape_of(node: object) -> tuple[int, ...]:
@@ -197,10 +178,10 @@ def in_place(node: Node) -> bool:
 def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
     """Why a model could not be exported, and which of its modules stopped it."""
     shapes = ", ".join(str(tuple(x.shape)) for x in example)
-    text = str(error).strip() or type(error).__name__
+    text = line(error) or type(error).__name__
     return (
         f"{type(model).__name__} could not be exported for an input of shape {shapes}: it stopped "
-        f"in {_culprit(model, error)} with {type(error).__name__}: {text.splitlines()[0]}. Run "
+        f"in {_culprit(model, error)} with {type(error).__name__}: {text}. Run "
         "model.eval()(example) to see whether the input fits; control flow that depends on tensor "
         "values has to move out of forward (see the torch.export documentation)"
     )

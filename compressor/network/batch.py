@@ -65,11 +65,7 @@ class Batch:
 
 
 def hold_against(model: nn.Module, network: Network, batch: Batch) -> None:
-    """Run copies of both in eval mode on batches of one and three.
-
-    Raises:
-        TraceError: If one of them fails, or the results differ.
-    """
+    """Run copies of both in eval mode on batches of one and three; TraceError unless they agree."""
     for size in (1, 3):
         inputs = batch.of(size)
         expected, found = (_results(m, inputs, size) for m in (model, network))
@@ -86,8 +82,7 @@ def hold_against(model: nn.Module, network: Network, batch: Batch) -> None:
 def hold_longer(model: nn.Module, network: Network, batch: Batch) -> None:
     """Run copies of both on other sizes of the dimensions that vary: one more entry, and twice.
 
-    Raises:
-        TraceError: If the model takes neither, or the results differ.
+    Raises TraceError if the model takes neither, or the results differ.
     """
     tried = [longer for longer in map(batch.longer, (0, 1)) if runs(model, longer, 1)]
     if not tried:
@@ -101,15 +96,10 @@ def hold_longer(model: nn.Module, network: Network, batch: Batch) -> None:
 
 
 def explain_fixed(model: nn.Module, static: Callable[[int], Network], batch: Batch) -> None:
-    """Name the operation that works for one batch size only.
+    """Name the operation that fixes the batch size, of a model that does not export for any.
 
-    Args:
-        model: A model that did not run or export for any batch size.
-        static: Exports it for one batch size and no other.
-        batch: Makes the inputs.
-
-    Raises:
-        TraceError: If it does export for one batch size, so that the size is what stops it.
+    `static` exports it for one batch size and no other. Raises TraceError if that succeeds, so that
+    the size is what stops it.
     """
     size = 2 if runs(model, batch, 2) else 1
     try:
@@ -118,7 +108,10 @@ def explain_fixed(model: nn.Module, static: Callable[[int], Network], batch: Bat
         return
     with evaluating(network), torch.no_grad():
         step = _fixed(network, batch, size)
-    where = "a decision of its forward" if step is None else _place(step)
+    where = "a decision of its forward"
+    if step is not None:
+        module = f"module {step.module!r}" if step.module else "its own forward"
+        where = f"the operation {step.op} (result {step.name!r}) in {module}"
     raise TraceError(
         f"{type(model).__name__} works for one batch size only, and a network takes any: exported "
         f"for a batch of {size}, what fixes it is {where}. Write that with the input's own size, "
@@ -133,11 +126,6 @@ def runs(model: nn.Module, batch: Batch, size: int) -> bool:
     except TraceError:
         return False
     return True
-
-
-def _place(step: Step) -> str:
-    where = f"module {step.module!r}" if step.module else "its own forward"
-    return f"the operation {step.op} (result {step.name!r}) in {where}"
 
 
 def _fixed(network: Network, batch: Batch, size: int) -> Step | None:

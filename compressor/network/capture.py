@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram, ShapesCollection
@@ -29,6 +29,7 @@ from compressor.network.inplace import without_writing
 from compressor.network.operators import OPERATORS
 from compressor.network.steps import Ref, Step, Value, Weight, packet
 from compressor.network.tree import Holder, branch, holders, plant
+from compressor.wording import line
 
 Varying = Sequence[int] | Mapping[int, Sequence[int]]
 """Dimensions of the first input, or of inputs by their number."""
@@ -93,18 +94,13 @@ def _batch(
 def _varying(
     one: tuple[Tensor, ...], batched: tuple[bool, ...], given: Varying | None
 ) -> tuple[tuple[int, ...], ...]:
-    """The dimensions that vary, for every input; empty if none does.
-
-    Raises:
-        ValueError: If there is no such input or dimension, or it is the batch, or as short as one.
-    """
+    """The dimensions that vary, for every input; empty if none does."""
     named = given if isinstance(given, Mapping) else {0: given or ()}
-    wrong = [number for number in named if number not in range(len(one))]
-    if wrong:
-        raise ValueError(
-            f"varying={given!r}: there is no input {wrong[0]!r}; the model has {len(one)}"
-        )
     for number, dims in named.items():
+        if number not in range(len(one)):
+            raise ValueError(
+                f"varying={given!r}: there is no input {number!r}; the model has {len(one)}"
+            )
         shape = tuple(one[number].shape)
         first = 1 if batched[number] else 0
         for d in dims:
@@ -114,17 +110,11 @@ def _varying(
                     f"to be one of {first} to {len(shape) - 1}, with two entries or more in the "
                     "example (the batch varies anyway)"
                 )
-    if not any(named.values()):
-        return ()
-    return tuple(tuple(named.get(number, ())) for number in range(len(one)))
+    return tuple(tuple(named.get(n, ())) for n in range(len(one))) if any(named.values()) else ()
 
 
 def _check_made(made: Network, varying: Varying | None) -> None:
-    """Check that a network is open where it is asked to be.
-
-    Raises:
-        ValueError: If not: it was made for one size, as integers are.
-    """
+    """Refuse to open what a network has closed: it was made for one size, as integers are."""
     named = varying if isinstance(varying, Mapping) else {0: varying or ()}
     for number, dims in named.items():
         if not set(dims) <= set(made.open[number] if number in range(len(made.open)) else ()):
@@ -138,22 +128,22 @@ def _check_made(made: Network, varying: Varying | None) -> None:
 def _written(model: nn.Module, batch: Batch, only: int = 0) -> Network:
     """A network that shares the tensors of `model`, not yet held against it.
 
-    Args:
-        model: Whose own tensors they become.
-        batch: Makes the example.
-        only: The one batch size that it will take; 0 for any.
+    `only` is the one batch size that it will take; 0 for any.
     """
     program = _exported(model, batch, only)
     tree = holders(model)
     names = _tensor_names(model, program, tree)
     graph = inlined(program.graph_module)
-    nodes = [node for node in graph.nodes if not _only_looks(node)]
+    looks = {n for n in graph.nodes if any(part in str(n.target) for part in _CHECKS)}
+    nodes = [n for n in graph.nodes if n.op != "call_function" or n not in looks]
     _refuse_hidden(model, nodes)
     steps = [_step(model, node, names) for node in nodes if node.op == "call_function"]
     results = nodes[-1].args[0]
     outputs = _outputs(model, program, [_value(result, names) for result in results])
     inputs = tuple(str(name) for name in program.graph_signature.user_inputs)
-    steps, outputs = without_writing(steps, outputs, _types(nodes))
+    values = {node.name: node.meta.get("val") for node in nodes}
+    types = {name: value.dtype for name, value in values.items() if isinstance(value, Tensor)}
+    steps, outputs = without_writing(steps, outputs, types)
     return Network(steps, inputs, outputs, tree, batch.one, batch.open)
 
 
@@ -165,11 +155,7 @@ def _batched(model: nn.Module, example: Example | None) -> tuple[bool, ...]:
 
 
 def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
-    """Export in eval mode with the batch as the one size that is open (or none).
-
-    Raises:
-        TraceError: If it does not run or export.
-    """
+    """Export in eval mode with the batch as the one size that is open (or none)."""
     inputs = batch.of(only or 2)  # with a batch of one, the one would be taken for a fact
     sizes = ShapesCollection()
     for tensor, opened in zip(inputs, batch.open, strict=True):
@@ -192,12 +178,11 @@ def _exported(model: nn.Module, batch: Batch, only: int) -> ExportedProgram:
 
 
 def _fixed_size(model: nn.Module, batch: Batch, error: Exception) -> str:
-    """Why a model does not export with some dimensions open."""
     shapes = ", ".join(str(tuple(x.shape)) for x in batch.one)
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = line(error) or type(error).__name__
     return (
         f"{type(model).__name__} does not export for any size along the dimensions "
-        f"{batch.varying} of inputs {shapes}, which were to vary (varying=...): {text.strip()} "
+        f"{batch.varying} of inputs {shapes}, which were to vary (varying=...): {text} "
         "Something computes with that size as a number, or flattens it into features: write it "
         "with x.shape, or leave the dimension out of varying"
     )
@@ -217,11 +202,6 @@ def _tensor_names(model: nn.Module, program: ExportedProgram, tree: Holder) -> d
         plant(place, leaf, constant.detach().clone(), persistent=False)
         names[str(node)] = f"{owner}.{leaf}".lstrip(".")
     return names
-
-
-def _only_looks(node: Node) -> bool:
-    """True if an operation only makes sure of something, which held for the example."""
-    return node.op == "call_function" and any(part in str(node.target) for part in _CHECKS)
 
 
 def _refuse_hidden(model: nn.Module, nodes: list[Node]) -> None:
@@ -245,11 +225,10 @@ def _step(model: nn.Module, node: Node, names: Mapping[str, str]) -> Step:
     args = tuple(_value(arg, names) for arg in node.args)
     kwargs = {key: _value(arg, names) for key, arg in node.kwargs.items()}
     step = Step(node.name, op, args, kwargs, module_of(node))
-    return _without_momentum(step) if _averages(model, step) else step
+    return replace(step, args=(*args[:6], None, *args[7:])) if _averages(model, step) else step
 
 
 def _value(value: Any, names: Mapping[str, str]) -> Value:
-    """An argument of the export as an argument of a step."""
     if isinstance(value, Node):
         return Weight(names[value.name]) if value.name in names else Ref(value.name)
     if isinstance(value, list | tuple):
@@ -264,11 +243,6 @@ def _averages(model: nn.Module, step: Step) -> bool:
         return False
     owner = model.get_submodule(running.name.rpartition(".")[0])
     return isinstance(owner, _BatchNorm) and owner.momentum is None
-
-
-def _without_momentum(step: Step) -> Step:
-    args = (*step.args[:6], None, *step.args[7:])
-    return Step(step.name, step.op, args, step.kwargs, step.module)
 
 
 def _outputs(model: nn.Module, program: ExportedProgram, results: list[Value]) -> Value:
@@ -287,16 +261,10 @@ def _outputs(model: nn.Module, program: ExportedProgram, results: list[Value]) -
 
 
 def _kinds(value: Value) -> Iterator[type]:
-    """The types of nested containers."""
-    if isinstance(value, Mapping | tuple | list):
+    """The types of nested containers, and of leaves that no network returns."""
+    if not isinstance(value, Ref | Weight | int | float | None):
         yield type(value)
+    if isinstance(value, Mapping | tuple | list):
         listed = value.values() if isinstance(value, Mapping) else value
         for item in cast("Iterable[Value]", listed):
             yield from _kinds(item)
-    elif not isinstance(value, Ref | Weight | int | float | None):
-        yield type(value)
-
-
-def _types(nodes: list[Node]) -> dict[str, torch.dtype]:
-    values = {node.name: node.meta.get("val") for node in nodes}
-    return {name: value.dtype for name, value in values.items() if isinstance(value, Tensor)}

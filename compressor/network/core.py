@@ -63,15 +63,9 @@ class Network(Described):
     ) -> None:
         """A network of these steps.
 
-        Args:
-            steps: The operations, each after those whose results it reads.
-            inputs: Names of the inputs.
-            outputs: Structure of `Ref`.
-            tree: Whose children, parameters and buffers become the network's own, under the same
-                names; they are shared, not copied.
-            example: One input of each, batch of one; only shape and type count.
-            opened: What `open` will be; None for the batch of every input that begins with a one.
-            guard: Looks at inputs of a new shape before the steps run on them; None for none.
+        `tree` gives its children, parameters and buffers, which are shared and not copied. Of
+        `example`, one input each with a batch of one, only shape and type count. `opened` becomes
+        `open`; None for the batch of every input that begins with a one.
 
         Raises:
             ValueError: If a step reads what does not exist, two results have one name, or an input
@@ -93,11 +87,7 @@ class Network(Described):
         self._check()
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the operations on inputs like the example, of any size where it is `open`.
-
-        Raises:
-            ValueError: If there are fewer or more inputs, or one has another shape.
-        """
+        """Run the operations; ValueError if sizes that are not `open` differ from the example."""
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the network takes {len(self.inputs)} inputs, not {len(inputs)}")
         for name, x, like, opened in zip(self.inputs, inputs, self.example, self.open, strict=True):
@@ -157,11 +147,7 @@ class Network(Described):
         return described(self.steps, self, self.producer)
 
     def step(self, name: str) -> Step:
-        """The step whose result has this name.
-
-        Raises:
-            KeyError: If there is none.
-        """
+        """The step whose result has this name; KeyError if there is none."""
         return self._by_name[name]
 
     def producer(self, value: Value) -> Step | None:
@@ -174,14 +160,10 @@ class Network(Described):
 
     def consumers(self, name: str) -> tuple[Step, ...]:
         """The steps that read a result or input, in order."""
-        return self._readers.get(name, ())
+        return tuple(self._readers.get(name, ()))
 
     def tensor(self, weight: str | Weight) -> Tensor:
-        """A parameter or buffer by its dotted name.
-
-        Raises:
-            AttributeError: If there is none.
-        """
+        """A parameter or buffer by its dotted name; AttributeError if there is none."""
         name = weight.name if isinstance(weight, Weight) else weight
         if name not in self._places:
             owner, _, leaf = name.rpartition(".")
@@ -195,8 +177,7 @@ class Network(Described):
     def get_submodule(self, target: str) -> nn.Module:
         """A submodule by its dotted name, also where it is that of an attribute, as `steps` is.
 
-        Raises:
-            AttributeError: If there is none.
+        Raises AttributeError if there is none, as the two below.
         """
         found: nn.Module = self
         for part in target.split(".") if target else ():
@@ -207,22 +188,14 @@ class Network(Described):
         return found
 
     def get_parameter(self, target: str) -> nn.Parameter:
-        """A parameter by its dotted name, likewise.
-
-        Raises:
-            AttributeError: If there is none.
-        """
+        """A parameter by its dotted name, likewise."""
         found = self.tensor(target)
         if not isinstance(found, nn.Parameter):
             raise AttributeError(f"{target!r} is no parameter of the network")
         return found
 
     def get_buffer(self, target: str) -> Tensor:
-        """A buffer by its dotted name, likewise.
-
-        Raises:
-            AttributeError: If there is none.
-        """
+        """A buffer by its dotted name, likewise."""
         found = self.tensor(target)
         if isinstance(found, nn.Parameter):
             raise AttributeError(f"{target!r} is no buffer of the network")
@@ -247,12 +220,12 @@ class Network(Described):
         return {step.name: step for step in self.steps}
 
     @cached_property
-    def _readers(self) -> dict[str, tuple[Step, ...]]:
+    def _readers(self) -> dict[str, list[Step]]:
         found: dict[str, list[Step]] = {}
         for step in self.steps:
             for name in step.refs:
                 found.setdefault(name, []).append(step)
-        return {name: tuple(steps) for name, steps in found.items()}
+        return found
 
     def result(self, step: Step, values: Mapping[str, Any]) -> Any:
         """The result of one step, from earlier results and inputs by name."""
@@ -267,9 +240,8 @@ class Network(Described):
 
     def _counted(self, step: Step) -> Tensor | None:
         """The buffer that counts the batches a step has learned from, if there is one."""
-        name = counter(step)
         try:
-            return self.tensor(name) if name else None
+            return self.tensor(name) if (name := counter(step)) else None
         except AttributeError:  # a call of `functional.batch_norm`, which counts nothing
             return None
 
@@ -294,14 +266,13 @@ class Network(Described):
         return next(given, None) or device_of(self)
 
     def _check(self) -> None:
-        """Refuse steps that could not run."""
         known = set(self.inputs)
         for step in self.steps:
-            unknown = [name for name in step.refs if name not in known]
-            if unknown:
-                raise ValueError(
-                    f"step {step.name!r} reads {unknown[0]!r}, which no step before it makes"
-                )
+            for name in step.refs:
+                if name not in known:
+                    raise ValueError(
+                        f"step {step.name!r} reads {name!r}, which no step before it makes"
+                    )
             if step.name in known:
                 raise ValueError(f"two results of the network are named {step.name!r}")
             known.add(step.name)
@@ -309,16 +280,14 @@ class Network(Described):
                 self.tensor(name)
             if isinstance(step.op, str):
                 self.get_submodule(step.op)
-        returned = [leaf.name for leaf in leaves(self.outputs) if isinstance(leaf, Ref)]
-        unknown = [name for name in returned if name not in known]
-        if unknown:
-            raise ValueError(f"the network returns {unknown[0]!r}, which no step makes")
+        for leaf in leaves(self.outputs):
+            if isinstance(leaf, Ref) and leaf.name not in known:
+                raise ValueError(f"the network returns {leaf.name!r}, which no step makes")
 
 
 def _opened(
     example: Sequence[Tensor], given: Sequence[Sequence[int]] | None
 ) -> tuple[tuple[int, ...], ...]:
-    """The open dimensions of every input, in order."""
     if given is None:
         return batch_dimensions(example)
     found = tuple(tuple(sorted(set(dims))) for dims in given)
@@ -335,11 +304,10 @@ def batch_dimensions(example: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
 
 def _fits(shape: Shape, like: Shape, opened: Sequence[int]) -> bool:
     """True if a shape is another one but where it is open."""
-    if len(shape) != len(like):
-        return False
-    pairs = enumerate(zip(shape, like, strict=True))
     # Sizes that are open are not looked at: an export would take what it saw for a fact.
-    return all(d in opened or size == wanted for d, (size, wanted) in pairs)
+    return len(shape) == len(like) and all(
+        d in opened or size == like[d] for d, size in enumerate(shape)
+    )
 
 
 def _written(shape: Shape, opened: Sequence[int]) -> str:
@@ -350,7 +318,6 @@ def _written(shape: Shape, opened: Sequence[int]) -> str:
 
 
 def _last_reads(steps: tuple[Step, ...], outputs: Value) -> tuple[tuple[str, ...], ...]:
-    """For every step the results that nobody reads after it, its own among them."""
     needed = {leaf.name for leaf in leaves(outputs) if isinstance(leaf, Ref)}
     frees: list[tuple[str, ...]] = []
     for step in reversed(steps):

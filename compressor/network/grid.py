@@ -26,11 +26,7 @@ class Grid:
     zero: int
 
     def __post_init__(self) -> None:
-        """Check that 8 bits hold the integers, and that 0 is one of the values.
-
-        Raises:
-            ValueError: If not.
-        """
+        """ValueError unless 8 bits hold the integers, and 0 is one of the values."""
         kinds = range(-128, 128), range(256)
         fits = any(self.low in kind and self.high in kind for kind in kinds)
         if not fits or not self.low <= self.zero <= self.high:
@@ -73,12 +69,6 @@ def wide(x: Tensor) -> Tensor:
 
 
 def quantised(x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
-    """The nearest values of a grid, of the type of `x`; no gradient.
-
-    Args:
-        x: Any shape.
-        scale: One number, positive, of shape ().
-        grid: The integers.
-    """
+    """The nearest values of a grid, of the shape and type of `x`; no gradient. `scale`: (), > 0."""
     steps = wide(x) / scale
     return steps.round_().clamp_(*grid.steps).mul_(scale).to(x.dtype)

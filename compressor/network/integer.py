@@ -1,9 +1,9 @@
 """The layers of the integer reference: exact sums of whole numbers, then one scale.
 
-Values between layers are floating-point numbers that stand on a grid, so that everything else in a
-network (ReLU, pooling, views) runs as it is. A layer takes the whole numbers out, adds them up
-exactly and multiplies by its scales once: the result does not depend on the batch, on the order of
-the sums, on the machine, or on what autocast would make of it.
+Values between layers are floating-point numbers on a grid, so that everything else in a network
+(ReLU, pooling, views) runs as it is. A layer takes the whole numbers out, adds them up exactly and
+multiplies by its scales once: the result does not depend on the batch, the order of the sums, the
+machine, or autocast.
 
 Exact are single precision below 2^24, and double. On a CPU convolutions add products up as they
 are; other libraries may transform them first (Winograd, Fourier), so that there sums are made in
@@ -39,8 +39,8 @@ class Geometry:
         padding: Zeros on both sides.
         dilation: Steps between the kernel's entries.
         groups: Groups of channels.
-        more: Of a transposed convolution, entries that its result has at the end beside those that
-            its input reaches; None for any other one.
+        more: Entries at the end of a transposed convolution's result beside those that its input
+            reaches; None for any other convolution.
     """
 
     stride: tuple[int, ...]
@@ -58,26 +58,16 @@ class Geometry:
         return tuple(size + more for size, more in zip(longer, self.more, strict=True))
 
 
-_CONVOLVE: tuple[Callable[..., Tensor], ...] = (
-    functional.conv1d,
-    functional.conv2d,
-    functional.conv3d,
-)
-_TRANSPOSED: tuple[Callable[..., Tensor], ...] = (
-    functional.conv_transpose1d,
-    functional.conv_transpose2d,
-    functional.conv_transpose3d,
+_Convolve = Callable[..., Tensor]
+_CONVOLVE: tuple[_Convolve, ...] = functional.conv1d, functional.conv2d, functional.conv3d
+_TRANSPOSED: tuple[_Convolve, ...] = (
+    *(functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d),
 )
 """By the number of a kernel's dimensions, one less."""
 
 
 class Requantise(Integral):
-    """Moves values to a grid: the converted form of `ActivationQuantiser`.
-
-    Args:
-        scale: What one step is worth, of shape ().
-        grid: The integers.
-    """
+    """Moves values to a grid of steps worth `scale`, (): the converted `ActivationQuantiser`."""
 
     scale: Tensor
     roles = MappingProxyType({"scale": Role.SCALE})
@@ -108,7 +98,7 @@ class _Layer(Integral):
     roles = MappingProxyType({"input_scale": Role.SCALE, "scale": Role.SCALE, "bias": Role.BIAS})
 
     def __init__(self, integers: Integers, input_scale: Tensor) -> None:
-        """Everything but the weight, which may belong to several layers and is passed to each."""
+        """Everything but the weight: it may belong to several layers and is passed to each call."""
         super().__init__()
         self.large = integers.large
         self.register_buffer("input_scale", input_scale.detach().clone().float())
@@ -118,7 +108,6 @@ class _Layer(Integral):
     def _sums(
         self, x: Tensor, weight: Tensor, product: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        """`product` of whole numbers, exactly."""
         on_cpu = x.device.type == "cpu"
         dtype = torch.float64 if self.large or not on_cpu else torch.float32
         steps = (wide(x) / self.input_scale).round_().to(dtype)
@@ -185,12 +174,9 @@ class IntConv(_Layer):
         return convolve(x, weight, None, g.stride, g.padding, g.dilation, g.groups)
 
     def spread(self, values: Tensor, shape: tuple[int, ...], kernel: int) -> Tensor:
-        """Values of channels shaped to broadcast over a result, with a batch or without.
+        """Values of channels, (outputs,) or (outputs, sub_bands), to broadcast over a result.
 
-        Args:
-            values: (outputs,) or (outputs, sub_bands).
-            shape: Of the result.
-            kernel: Dimensions of the weight.
+        `shape` is the result's, with a batch or without; `kernel` counts the weight's dimensions.
         """
         return Scale.rows(values, (1, *shape[len(shape) - kernel + 1 :]))
 
@@ -210,12 +196,7 @@ class IntTransposed(IntConv):
 
 
 class IntLinear(_Layer):
-    """Matrix product of whole numbers.
-
-    Args:
-        integers: From `compressor.quantization.folding.fold`; its weight is not kept.
-        input_scale: Scale of the input's grid, of shape ().
-    """
+    """Matrix product of whole numbers; arguments as of `IntConv`."""
 
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
         """(..., inputs) on the input's grid, int8 (outputs, inputs) -> float32 (..., outputs).
@@ -235,7 +216,7 @@ class IntLinear(_Layer):
 
 
 class IntMean(Integral):
-    """Means of whole numbers over windows that lie side by side: average pooling.
+    """Means of whole numbers over windows: average pooling.
 
     Adaptive pooling and means over dimensions are such, at the sizes a network was made for.
 
@@ -270,9 +251,7 @@ class IntMean(Integral):
 class Scale(Integral):
     """A gain and a shift for each channel: normalisation that follows no layer, in floating point.
 
-    Args:
-        gain: (channels,), or (channels, sub_bands) where sub-bands of frequency differ.
-        shift: Of the same shape.
+    Both (channels,), or (channels, sub_bands) where sub-bands of frequency differ.
     """
 
     gain: Tensor

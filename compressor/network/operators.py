@@ -10,27 +10,12 @@ from typing import Any
 import torch
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "getitem": operator.getitem,
-    "neg": operator.neg,
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "floordiv": operator.floordiv,
-    "truediv": operator.truediv,
-    "mod": operator.mod,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "sym_max": torch.sym_max,
-    "sym_min": torch.sym_min,
-    "sym_int": torch.sym_int,
-    "sym_float": torch.sym_float,
-    "sym_ite": torch.sym_ite,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "trunc": math.trunc,
+    function.__name__: function
+    for function in (
+        *(operator.getitem, operator.neg, operator.add, operator.sub, operator.mul),
+        *(operator.floordiv, operator.truediv, operator.mod, math.ceil, math.floor, math.trunc),
+        *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
+        *(torch.sym_max, torch.sym_min, torch.sym_int, torch.sym_float, torch.sym_ite),
+    )
 }
 """Functions of numbers and tuples that a step may run, by the name they are stored under."""

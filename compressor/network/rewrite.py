@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import accumulate, chain, count
 from typing import Any
 
 from torch import nn
@@ -27,7 +28,6 @@ class Rewrite:
     """
 
     def __init__(self, network: Network) -> None:
-        """Start with the network as it is."""
         self.network = network
         self.steps: list[Step] = list(network.steps)
         self.outputs: Value = network.outputs
@@ -37,8 +37,7 @@ class Rewrite:
     def add(self, name: str, module: nn.Module) -> str:
         """Register a submodule that steps can call; returns its dotted name.
 
-        Raises:
-            ValueError: If the name is taken, or lies inside a module that runs.
+        Raises ValueError if the name is taken, or lies inside a module that runs.
         """
         owner, _, leaf = name.rpartition(".")
         place = branch(self._tree, owner)
@@ -58,7 +57,7 @@ class Rewrite:
         Returns:
             The new result, named after the old one and the last part of the submodule's name.
         """
-        before = self._position(result)
+        before = -1 if result in self.network.inputs else self._at(result)
         origin = self.steps[before].module if before >= 0 else ""
         name = self._fresh(f"{result}_{module.rpartition('.')[2]}")
         call = Step(name, module, (Ref(result), *more), {}, origin)
@@ -74,8 +73,7 @@ class Rewrite:
     def replace(self, names: Iterable[str], new: Step) -> None:
         """Put one step in the place of several: of the last, whose readers read the new one.
 
-        Raises:
-            ValueError: If the result of one of them but the last is read elsewhere.
+        Raises ValueError if the result of one of them but the last is read elsewhere.
         """
         gone = list(names)
         last = max(gone, key=self._at)
@@ -99,14 +97,10 @@ class Rewrite:
         self.outputs = renamed(self.outputs, {old: new})
 
     def build(self, *, tidy: bool = True) -> Network:
-        """The new network.
+        """The new network; ValueError if a step reads what no step before it makes.
 
-        Args:
-            tidy: Leave out the steps whose results nobody reads, and the tensors and submodules
-                that no step names.
-
-        Raises:
-            ValueError: If a step reads what no step before it makes.
+        `tidy` leaves out the steps whose results nobody reads, and the tensors and submodules that
+        no step names.
         """
         if tidy:
             self.steps = _read_steps(self.steps, self.outputs)
@@ -116,21 +110,15 @@ class Rewrite:
         return Network(self.steps, old.inputs, self.outputs, self._tree, *kept)
 
     def _at(self, name: str) -> int:
-        found = (n for n, step in enumerate(self.steps) if step.name == name)
-        at = next(found, None)
-        if at is None:
-            raise KeyError(f"the network has no step {name!r}")
-        return at
-
-    def _position(self, result: str) -> int:
-        return -1 if result in self.network.inputs else self._at(result)
+        for at, step in enumerate(self.steps):
+            if step.name == name:
+                return at
+        raise KeyError(f"the network has no step {name!r}")
 
     def _fresh(self, wished: str) -> str:
         taken = {*self.network.inputs, *(step.name for step in self.steps)}
-        name, count = wished, 2
-        while name in taken:
-            name, count = f"{wished}_{count}", count + 1
-        return name
+        names = chain([wished], (f"{wished}_{number}" for number in count(2)))
+        return next(name for name in names if name not in taken)
 
 
 def _returned(outputs: Value) -> set[str]:
@@ -156,12 +144,8 @@ def _drop_unread(tree: nn.Module, steps: list[Step], outputs: Value) -> None:
     kept = {id(tensors[name]) for name in read if name in tensors}
     paths = [step.op for step in steps if isinstance(step.op, str)]
     paths += [step.module for step in steps]
-    _prune(tree, "", kept, {path[:end] for path in paths for end in _ends(path)})
-
-
-def _ends(path: str) -> list[int]:
-    """Ends of the names around a dotted name, its own among them."""
-    return [n for n, letter in enumerate(path) if letter == "."] + [len(path)]
+    around = (accumulate(path.split("."), "{}.{}".format) for path in paths)
+    _prune(tree, "", kept, set(chain.from_iterable(around)))
 
 
 def _prune(owner: nn.Module, prefix: str, kept: set[int], paths: set[str]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compressor.counting.stored import Integral, Role, Stored
-from compressor.inputs.tensors import named_tensors
+from compressor.inputs.tensors import all_tensors, named_tensors
 from compressor.network.steps import Ref, Step, Value, Weight, packet
 
 Producer = Callable[[Value], Step | None]
@@ -23,20 +23,15 @@ _NORM = {"weight": Role.NORM, "bias": Role.NORM} | dict.fromkeys(
 
 
 def described(steps: Sequence[Step], owner: nn.Module, producer: Producer) -> tuple[Stored, ...]:
-    """Every distinct tensor of a network once, with its role.
+    """Every distinct tensor of a network, `owner`, once, with its role.
 
     A parameter is what its name says, as in the model that it came from, unless a batch
     normalisation reads it. Of buffers those have a role that hold integers, or what belongs to
     them; others are constants, as they are in any model.
-
-    Args:
-        steps: Of the network.
-        owner: The network: its tensors and submodules.
-        producer: Finds what makes a result.
     """
     roles = dict(_said(steps, owner, producer))
     found: dict[int, Stored] = {}
-    for name, tensor in (*owner.named_parameters(), *owner.named_buffers()):
+    for name, tensor in all_tensors(owner).items():
         leaf = name.rpartition(".")[2]
         usual = Role.BIAS if leaf == "bias" else Role.WEIGHT
         role = usual if isinstance(tensor, nn.Parameter) else Role.NONE

@@ -9,27 +9,18 @@ from compressor.network.grid import Grid, wide
 
 
 class IntSum(Integral):
-    """The sum of two values on grids, rounded to a third.
-
-    Args:
-        grids: Of the two terms and of the sum.
-    """
+    """The sum of two values on grids, rounded to a third: `grids` of the terms and of the sum."""
 
     def __init__(self, grids: tuple[Grid, ...]) -> None:
         super().__init__()
         self.grids = grids
 
     def forward(self, x: Tensor, y: Tensor, *scales: Tensor) -> Tensor:
-        """Add.
+        """Add `x` on the first grid and `y` on the second, shapes that broadcast; scales () each.
 
         A kernel's own form, with unsigned steps: ``x * (s_x / s) + (y * (s_y / s) + rest)``, each
         product and addition rounded to single precision once (in double precision here, in which
         the product is exact).
-
-        Args:
-            x: On the first grid, any shape.
-            y: On the second grid, of a shape that broadcasts with it.
-            scales: Of the three grids, () each.
 
         Returns:
             float32, whole steps of the third scale, not yet limited to its grid.

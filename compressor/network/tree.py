@@ -18,7 +18,9 @@ def holders(model: nn.Module) -> Holder:
     A module that a model has under two names becomes one branch under two names, so that tied
     parameters and buffers stay tied when they move to another device.
     """
-    return _holder(model, {}, whole=True)
+    tree = Holder()
+    _fill(tree, model, {}, whole=True)
+    return tree
 
 
 def adopt(owner: nn.Module, tree: nn.Module) -> None:
@@ -28,15 +30,11 @@ def adopt(owner: nn.Module, tree: nn.Module) -> None:
     layer may well be named `steps` or `outputs`, and keeps its name (`state_dict` and all walks
     over modules and parameters find it; ``owner.steps`` is the owner's own).
     """
-    _fill(owner, tree, {id(tree): owner}, whole=False)
+    _fill(owner, tree, {}, whole=False)
 
 
 def branch(root: nn.Module, name: str) -> nn.Module:
-    """The branch of this dotted name, made where there is none.
-
-    Raises:
-        ValueError: If something else than a branch has the name.
-    """
+    """The branch of this dotted name, made where there is none; ValueError inside other modules."""
     for part in name.split(".") if name else ():
         below = root._modules.get(part)  # noqa: SLF001 - absent is no error here
         if below is None:
@@ -64,14 +62,8 @@ def planted(owner: nn.Module, leaf: str) -> Tensor | None:
     return owner._buffers.get(leaf) if found is None else found  # noqa: SLF001 - likewise
 
 
-def _holder(module: nn.Module, seen: dict[int, nn.Module], *, whole: bool) -> Holder:
-    twin = Holder()
-    seen[id(module)] = twin
-    _fill(twin, module, seen, whole=whole)
-    return twin
-
-
 def _fill(twin: nn.Module, module: nn.Module, seen: dict[int, nn.Module], *, whole: bool) -> None:
+    seen[id(module)] = twin
     twin.training = module.training
     temporary = module._non_persistent_buffers_set  # noqa: SLF001 - written nowhere else
     for leaf, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
@@ -82,6 +74,8 @@ def _fill(twin: nn.Module, module: nn.Module, seen: dict[int, nn.Module], *, who
         if child is None:
             continue
         if id(child) not in seen:
-            shared = not whole and not isinstance(child, Holder)
-            seen[id(child)] = child if shared else _holder(child, seen, whole=whole)
+            if whole or isinstance(child, Holder):
+                _fill(Holder(), child, seen, whole=whole)
+            else:
+                seen[id(child)] = child
         twin._modules[name] = seen[id(child)]  # noqa: SLF001 - add_module refuses attributes

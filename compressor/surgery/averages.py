@@ -5,13 +5,12 @@
     session.model.load_state_dict(ema.module.state_dict())  # to return the average
     result = session.finish()
 
-An average (EMA, SWA) is a module of the model's own shapes. When the model loses channels, its
-average has to lose the same ones: the average of what stays is what stays of the average, entry by
-entry, so that cutting it is exact. A session cuts those that it is told of. An `AveragedModel` that
-was made of its model and that it was not told of would crash in torch at the next update; it is
-found by a mark that deep copies carry, and refused before anything is cut. A module that is merely
-copied may be a snapshot, which must stay as it is: nothing is said of those, and who averages into
-one says `session.average(copy)`.
+An average (EMA, SWA) has the model's own shapes. When the model loses channels, its average has to
+lose the same ones: the average of what stays is what stays of the average, entry by entry, so that
+cutting it is exact. A session cuts those that it is told of. An `AveragedModel` that it was not
+told of would crash in torch at the next update; it is found by a mark that deep copies carry, and
+refused before anything is cut. A module that is merely copied may be a snapshot, which must stay
+as it is: who averages into one says `session.average(copy)`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ import gc
 from collections.abc import Iterator
 from typing import TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
+from compressor.inputs.tensors import all_tensors
 from compressor.surgery.cutting import cut
 
 Averaged = TypeVar("Averaged", bound=nn.Module)
@@ -45,22 +45,14 @@ class Averages:
     """The averaged copies of one session's model."""
 
     def __init__(self, model: nn.Module) -> None:
-        """None yet; the model is marked."""
         self._mark = Mark()
-        self._given: list[nn.Module] = []
-        self._inner: list[nn.Module] = []
+        self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}  # as given, and the copy in it
         vars(model)[MARK] = self._mark
 
     def add(self, averaged: nn.Module, model: nn.Module) -> None:
-        """Let a copy follow.
+        """Let `averaged` follow, a copy of `model` as it is now, or a module that has one inside.
 
-        Args:
-            averaged: A copy of `model`, or a wrapper around one (`AveragedModel`, and what else
-                has the copy among its submodules).
-            model: The session's model as it is now.
-
-        Raises:
-            ValueError: If it is no such thing.
+        Raises ValueError if it is no such thing, as `AveragedModel` is.
         """
         if not isinstance(averaged, nn.Module):
             raise ValueError(
@@ -81,18 +73,11 @@ class Averages:
                 f"session.average got a {type(averaged).__name__} that holds the model's own "
                 "parameters, and an average needs some of its own: copy session.model"
             )
-        if not any(averaged is known for known in self._given):
-            self._given.append(averaged)
-            self._inner.append(found[0])
+        self._copies.setdefault(id(averaged), (averaged, found[0]))
 
     def check(self) -> None:
-        """Find out whether an `AveragedModel` would be left behind by a shrink.
-
-        Raises:
-            ValueError: If one would.
-        """
-        known = set(map(id, self._given))
-        left = [module for module in self._averaged() if id(module) not in known]
+        """Refuse a shrink that would leave an `AveragedModel` behind."""
+        left = [module for module in self._averaged() if id(module) not in self._copies]
         if left:
             raise ValueError(
                 f"the model is to lose channels, and {len(left)} AveragedModel of it would keep "
@@ -102,16 +87,15 @@ class Averages:
 
     def cut(self, graph: Graph, structure: Structure) -> None:
         """Take from every copy what a structure takes from the model."""
-        for module in self._inner:
+        for _, module in self._copies.values():
             cut(module, graph, structure)
 
     def end(self, model: nn.Module, *, replaced: bool = False) -> None:
         """Take the mark away: what is returned is the user's module and nothing else.
 
-        Raises:
-            ValueError: If another module takes the model's place and there are copies.
+        Raises ValueError if another module takes the model's place and there are copies.
         """
-        if replaced and self._given:
+        if replaced and self._copies:
             raise ValueError(
                 "the model is replaced by another module, which an average of its parameters "
                 "cannot follow: begin to average afterwards"
@@ -121,16 +105,14 @@ class Averages:
     def _averaged(self) -> Iterator[AveragedModel]:
         """All that live and were made of the session's model."""
         for found in gc.get_objects():
-            if issubclass(type(found), AveragedModel):
-                modules = found.modules()
-                if any(vars(module).get(MARK) is self._mark for module in modules):
-                    yield found
+            if issubclass(type(found), AveragedModel) and any(
+                vars(module).get(MARK) is self._mark for module in found.modules()
+            ):
+                yield found
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shapes of all parameters and buffers, by name."""
-    tensors: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return {name: tuple(tensor.shape) for name, tensor in all_tensors(module).items()}
 
 
 def _difference(averaged: nn.Module, wanted: dict[str, tuple[int, ...]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +26,8 @@ EXACT = 1e-9
 
 SINGLE, HALF = 1e-4, 3e-2
 """The same in float32, and in types of fewer bits."""
+
+_TOLERANCE = {torch.float64: EXACT, torch.float32: SINGLE}
 
 GROSS = 0.2
 """A difference in float32 that float64 need not confirm."""
@@ -74,16 +75,7 @@ class Outcome:
     sure: bool = False
 
 
-def compare_twice(
-    model: nn.Module,
-    graph: Graph,
-    structure: Structure,
-    shrunk: nn.Module,
-    attempt: Attempt,
-    *,
-    quick: bool,
-    reference: Reference = masking.Masked,
-) -> Outcome:
+def compare_twice(once: Callable[..., Outcome], shrunk: nn.Module, *, quick: bool) -> Outcome:
     """Compare in float64, and in the model's own precision where float64 cannot tell.
 
     It cannot where the model is too large, does not run in float64, or computes a part in a
@@ -91,23 +83,16 @@ def compare_twice(
     which for large outputs or half precision can hide what float64 shows; so it never overrules.
 
     Args:
-        model: The original.
-        graph: Its graph.
-        structure: What was kept.
+        once: `difference` from the masked original on some inputs.
         shrunk: The smaller model.
-        attempt: Inputs.
         quick: Be content with float32 where it agrees without any allowance.
-        reference: The masked original.
     """
-    once = partial(difference, model, graph, structure, attempt=attempt, reference=reference)
     if quick:
         found = once(shrunk, lenient=False)
         if not found.failure or found.sure:
             return found
     found = once(shrunk, double=True)
-    if not found.failure or found.sure:
-        return found
-    return once(private_copy(shrunk))
+    return found if not found.failure or found.sure else once(private_copy(shrunk))
 
 
 def difference(
@@ -132,9 +117,9 @@ def difference(
     try:
         outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        text = line(error)
-        failure = f"it does not run ({type(error).__name__}: {text})"
-        return Outcome(failure=failure, sure=not double and _is_plain(model))
+        failure = f"it does not run ({type(error).__name__}: {line(error)})"
+        plain = all(p.dtype in ROUNDING for p in model.parameters())  # has kernels for all
+        return Outcome(failure=failure, sure=not double and plain)
 
     def masked(item: Inputs) -> masking.Run:
         with steady(graph):
@@ -152,13 +137,9 @@ def difference(
 def outputs_of(
     model: nn.Module, items: Sequence[Inputs], graph: Graph, *, joint: bool
 ) -> list[list[Tensor]]:
-    """Outputs of each item, from one batch or one by one, in eval mode, with draws alike.
+    """Outputs of each single input, from one batch (`joint`) or one by one, in eval mode.
 
-    Args:
-        model: Original or smaller.
-        items: Single inputs.
-        graph: Of the original.
-        joint: Whether to run them as one batch.
+    Both the original, that `graph` is of, and the smaller model draw alike.
     """
 
     def run(inputs: Inputs) -> list[Tensor]:
@@ -188,10 +169,9 @@ def _distance(
     """Compare the items of `reference` with those of `outputs`, which may have one more."""
     worst, seen, varied = 0.0, False, False
     for wanted, found in zip(reference, outputs, strict=False):
-        shapes = [tuple(x.shape) for x in wanted], [tuple(x.shape) for x in found]
-        if shapes[0] != shapes[1]:
-            failure = f"its outputs have shapes {shapes[1]} instead of {shapes[0]}"
-            return Outcome(failure=failure, sure=True)
+        before, after = ([tuple(x.shape) for x in tensors] for tensors in (wanted, found))
+        if before != after:
+            return Outcome(0.0, f"its outputs have shapes {after} instead of {before}", sure=True)
         for place, (a, b) in enumerate(zip(map(_real, wanted), map(_real, found), strict=True)):
             if not a.is_floating_point():
                 continue  # numbers of classes and flags may flip where scores are nearly equal
@@ -201,7 +181,8 @@ def _distance(
                 return Outcome(failure="its outputs are not finite on these inputs")
             error, rounding = _error(a, b, lenient=lenient)
             relative = error / scale if scale else float("inf") if error else 0.0
-            if not error <= _tolerance(a.dtype, lenient=lenient) * scale + rounding:
+            tolerance = _TOLERANCE.get(a.dtype, HALF if lenient else 0.0)
+            if not error <= tolerance * scale + rounding:
                 failure = f"its outputs differ by {relative:.2g} of how much they vary"
                 return Outcome(failure=failure, sure=_is_gross(a, error, scale))
             if scale > rounding:  # else the same constant
@@ -224,14 +205,6 @@ def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def _tolerance(dtype: torch.dtype, *, lenient: bool) -> float:
-    if dtype == torch.float64:
-        return EXACT
-    if dtype == torch.float32:
-        return SINGLE
-    return HALF if lenient else 0.0
-
-
 def _error(wanted: Tensor, found: Tensor, *, lenient: bool) -> tuple[float, float]:
     """Largest difference, and what rounding alone may make of outputs of this size."""
     differs = (wanted != found) & ~(torch.isnan(wanted) & torch.isnan(found))
@@ -245,20 +218,12 @@ def _error(wanted: Tensor, found: Tensor, *, lenient: bool) -> tuple[float, floa
 def _spread(first: Tensor, second: Tensor) -> float | None:
     """How far two outputs lie apart where both are finite; None where nothing is finite."""
     finite = torch.isfinite(first) & torch.isfinite(second)
-    if not bool(finite.any()):
-        return None
-    return float((first - second)[finite].abs().max())
-
-
-def _is_plain(model: nn.Module) -> bool:
-    """Whether every operation has a kernel for the model's own precision."""
-    return all(p.dtype in ROUNDING for p in model.parameters())
+    return float((first - second)[finite].abs().max()) if bool(finite.any()) else None
 
 
 def _has_double(model: nn.Module) -> bool:
-    parameters = list(model.parameters())
-    small = sum(p.numel() for p in parameters) <= DOUBLE_LIMIT
-    return small and not any(p.device.type == "mps" for p in parameters)
+    small = sum(p.numel() for p in model.parameters()) <= DOUBLE_LIMIT
+    return small and not any(p.device.type == "mps" for p in model.parameters())
 
 
 def _copied(tensor: Tensor, *, double: bool) -> Tensor:

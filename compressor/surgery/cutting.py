@@ -125,17 +125,14 @@ def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None
     if isinstance(owner, _ConvNd):
         sizes = (owner.in_channels, owner.out_channels)
         own = (use for use in uses if (use.reads.size, use.writes.size) == sizes)
-        _resize_convolution(owner, next(own, uses[0]), keep)
+        site = next(own, uses[0])
+        owner.in_channels = int(site.reads.alive(keep).sum())
+        owner.out_channels = int(site.writes.alive(keep).sum())
+        transposed = isinstance(owner, _ConvTransposeNd)
+        total = owner.out_channels if transposed else owner.in_channels
+        owner.groups = total // owner.weight.shape[1]
     elif isinstance(owner, nn.Linear):
         owner.out_features, owner.in_features = owner.weight.shape
-
-
-def _resize_convolution(conv: _ConvNd, site: Site, keep: NDArray[np.bool_]) -> None:
-    conv.in_channels = int(site.reads.alive(keep).sum())
-    conv.out_channels = int(site.writes.alive(keep).sum())
-    transposed = isinstance(conv, _ConvTransposeNd)
-    total = conv.out_channels if transposed else conv.in_channels
-    conv.groups = total // conv.weight.shape[1]
 
 
 def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:

@@ -1,11 +1,10 @@
 """Random draws made alike in two runs, so that networks that sample in eval mode can be compared.
 
-A smaller network draws fewer numbers, and a batch of two draws other numbers than two batches of
-one, so that an equal seed does not make equal draws. Independent draws have no identity, though:
-any value is as good in any place. So while two runs are compared, the k-th operation that draws
-gives the same possible value everywhere, whatever the shape, and a choice by probabilities gives
-what is expected (a dropout, its input; a Bernoulli draw, its probability; a multinomial one, the
-likeliest).
+A smaller network draws fewer numbers, and a batch of two other numbers than two batches of one: an
+equal seed does not make equal draws. Independent draws have no identity, though: any value is as
+good in any place. So while two runs are compared, the k-th operation that draws gives the same
+possible value everywhere, whatever the shape, and a choice by probabilities gives what is expected
+(a dropout, its input; a Bernoulli draw, its probability; a multinomial one, the likeliest).
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every draw
 
 from compressor.graph.graph import Graph
@@ -34,8 +32,7 @@ up to limits, mean and deviation."""
 def steady(graph: Graph) -> Generator[None]:
     """Draws alike in every run inside one of these; no random state moves.
 
-    Args:
-        graph: Of the network that is run; nothing is done for one that draws nothing.
+    Nothing is done where the network, that `graph` is of, draws nothing.
     """
     if not _draws(graph):
         yield
@@ -61,13 +58,7 @@ class _Steady(TorchDispatchMode):
         super().__init__()
         self.number = 0
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)

@@ -49,12 +49,7 @@ class Masks(UserDict[str, Tensor]):
                     parameter.masked_fill_(~live.to(parameter.device), 0)
 
     def cut(self, names: Mapping[int, str], cuts: Sequence[Cut]) -> None:
-        """Follow parameters that lost entries.
-
-        Args:
-            names: Names of the parameters before, by `id`.
-            cuts: What `compressor.surgery.cutting.cut` did.
-        """
+        """Follow parameters, named by `id`, after `compressor.surgery.cutting.cut`."""
         for done in cuts:
             name = names.get(id(done.old))
             if name in self.data:

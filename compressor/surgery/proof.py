@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,9 +23,9 @@ from compressor.surgery.comparison import (
     Reference,
     batch,
     compare_twice,
+    difference,
     outputs_of,
 )
-from compressor.surgery.cutting import shrink
 from compressor.surgery.masking import Masked
 from compressor.surgery.weightings import positive, randomised
 
@@ -64,9 +65,8 @@ def verify(
     if found == CONSTANT:
         found = _on_other_weights(model, graph, structure, shrunk, inputs)
     if isinstance(found, str):
-        cut = [
-            axis.name for axis, w in zip(graph.axes, structure.widths, strict=True) if w < axis.size
-        ]
+        pairs = zip(graph.axes, structure.widths, strict=True)
+        cut = [axis.name for axis, width in pairs if width < axis.size]
         raise VerificationError(
             f"the smaller {type(model).__name__} was compared with its masked original and {found}."
             f" Nothing was returned. Layers that lost channels: {', '.join(cut[:5])}. Find the one "
@@ -86,14 +86,16 @@ def _on_other_weights(
     weights. A network that says the same of every input whatever its weights are (LayerNorm of a
     single channel) is that constant, in both.
     """
-    wrong = _other_tensors(model, graph, structure, shrunk)
-    if wrong:
-        return f"its {wrong[0]!r} is not what was kept"
-    equal = False
+    mine = dict(named_tensors(shrunk))
+    for name, tensor in _kept(graph, structure, model).items():
+        if name not in mine or not torch.equal(mine[name].detach(), tensor):
+            return f"its {name!r} is not what was kept"
+    equal, tries = False, [attempt for attempt in lively_attempts(inputs) if not attempt.joint]
     for twin in (randomised(model), randomised(model, 1), positive(model)):
         small = private_copy(shrunk)
-        _fill_in(small, twin, graph, structure)
-        tries = [attempt for attempt in lively_attempts(inputs) if not attempt.joint]
+        mine = dict(named_tensors(small))
+        for name, tensor in _kept(graph, structure, twin).items():
+            mine[name].data.copy_(tensor)
         try:
             found = compare(twin, graph, structure, small, tries, quick=False)
         except VerificationError:  # no numbers with these weights, which says nothing
@@ -104,35 +106,15 @@ def _on_other_weights(
     return 0.0 if equal else CONSTANT
 
 
-def _kept(graph: Graph, structure: Structure, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _kept(graph: Graph, structure: Structure, model: nn.Module) -> dict[str, Tensor]:
     """The entries of every tensor that a structure keeps, picked by number."""
+    tensors = dict(named_tensors(model))
     kept: dict[str, Tensor] = {}
     for name, weight in graph.weights.items():
         places = [np.flatnonzero(dim.alive(structure.keep)) for dim in weight.dims]
         where = tuple(torch.from_numpy(p) for p in np.ix_(*places))
         kept[name] = tensors[name].detach()[where] if places else tensors[name].detach()
     return kept
-
-
-def _other_tensors(
-    model: nn.Module, graph: Graph, structure: Structure, shrunk: nn.Module
-) -> list[str]:
-    """Names of a smaller model's tensors that are not the kept entries of the original's."""
-    mine = dict(named_tensors(shrunk))
-    wanted = _kept(graph, structure, dict(named_tensors(model)))
-    return [
-        name
-        for name, tensor in wanted.items()
-        if name not in mine or not torch.equal(mine[name].detach(), tensor)
-    ]
-
-
-def _fill_in(small: nn.Module, twin: nn.Module, graph: Graph, structure: Structure) -> None:
-    """Give a smaller model the kept entries of other weights."""
-    mine = dict(named_tensors(small))
-    with torch.no_grad():
-        for name, tensor in _kept(graph, structure, dict(named_tensors(twin))).items():
-            mine[name].copy_(tensor)
 
 
 def attempts(example: Inputs) -> tuple[Attempt, ...]:
@@ -179,23 +161,16 @@ def compare(
 ) -> float | str:
     """The relative difference on the first inputs that suit the original, or what went wrong.
 
-    Args:
-        model: The original.
-        graph: Its graph.
-        structure: What was kept.
-        shrunk: The smaller model.
-        tries: Inputs; later ones are for originals that cannot take the earlier ones (a fixed
-            batch size, a logarithm of negative numbers).
-        quick: Be content with float32 where it agrees; see `compare_twice`.
-        reference: The masked original.
+    The first four arguments are those of `verify`; of `tries`, later ones are for originals that
+    cannot take the earlier ones (a fixed batch size, a logarithm of negative numbers). `quick` is
+    content with float32 where it agrees; see `compare_twice`. `reference` masks the original.
 
     Raises:
         VerificationError: If the original itself gives no finite output on any of them.
     """
     for attempt in tries:
-        found = compare_twice(
-            model, graph, structure, shrunk, attempt, quick=quick, reference=reference
-        )
+        once = partial(difference, model, graph, structure, attempt=attempt, reference=reference)
+        found = compare_twice(once, shrunk, quick=quick)
         if not found.failure:
             return found.difference
         if _suits(model, graph, attempt):
@@ -235,18 +210,10 @@ def _random_like(example: Inputs, seed: int) -> Inputs:
     """
     generator = torch.Generator().manual_seed(seed)
     if not any(x.is_floating_point() for x in example):
-        return tuple(_shuffled(x, generator) for x in example)
-
-    def noise(x: Tensor) -> Tensor:
-        drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-        return drawn.to(x.device, x.dtype)
-
-    return tuple(noise(x) if x.is_floating_point() else x for x in example)
-
-
-def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(x.numel(), generator=generator)
-    return x.flatten()[order.to(x.device)].reshape(x.shape)
+        orders = (torch.randperm(x.numel(), generator=generator).to(x.device) for x in example)
+        return tuple(x.flatten()[o].reshape(x.shape) for x, o in zip(example, orders, strict=True))
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64)
+    return tuple(draw(x.shape).to(x) if x.is_floating_point() else x for x in example)
 
 
 def _varies(example: Inputs) -> bool:
@@ -257,18 +224,7 @@ def _varies(example: Inputs) -> bool:
 
 def _disturbed(example: Inputs) -> Inputs:
     """The example with every number changed by up to 30 %."""
-    generator = torch.Generator().manual_seed(2)
-
-    def near(x: Tensor) -> Tensor:
-        drawn = torch.rand(x.shape, generator=generator, dtype=torch.float64)
-        return x * (0.7 + 0.6 * drawn).to(x.device, x.dtype)
-
-    return tuple(near(x) if x.is_floating_point() else x for x in example)
-
-
-def shrink_verified(
-    model: nn.Module, graph: Graph, structure: Structure, example: Example | None = None
-) -> tuple[nn.Module, float]:
-    """`shrink`, then `verify`: the smaller model and the relative difference that was seen."""
-    smaller = shrink(model, graph, structure)
-    return smaller, verify(model, graph, structure, smaller, example)
+    draw = partial(torch.rand, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return tuple(
+        x * (0.7 + 0.6 * draw(x.shape)).to(x) if x.is_floating_point() else x for x in example
+    )

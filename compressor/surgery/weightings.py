@@ -1,11 +1,10 @@
 """Other weights for a network, with which it can be seen to compute something.
 
-Fresh networks have zeros and ones that hide mistakes, and a network may say the same of every
-input: a shift that switches every ReLU off, a last layer of zeros, one channel a layer. What the
-user's code does with channels does not depend on what the weights are, so it is tried with others.
-
-Buffers and frozen parameters stay what they are: mel filters are never negative, positions are
-whole, a mask holds zeros and ones, and a logarithm of noise is no number.
+Fresh networks have zeros and ones that hide mistakes, and a network may say the same of every input
+(a shift that switches every ReLU off, a last layer of zeros, one channel a layer). What the code
+does with channels does not depend on what the weights are, so it is tried with others. Buffers and
+frozen parameters stay what they are: mel filters are never negative, positions are whole, a mask
+holds zeros and ones, and a logarithm of noise is no number.
 """
 
 from __future__ import annotations
@@ -44,11 +43,9 @@ def _filled(model: nn.Module, seed: int, draw: Draw, *, mean: float) -> nn.Modul
     """A copy with weights from `draw` and statistics of either sign."""
     twin = private_copy(model)
     generator = torch.Generator().manual_seed(seed)
-    statistics = dict(_statistics(twin))
-    held = _held(twin)
-    tensors = {id(tensor): tensor for _, tensor in named_tensors(twin)}
+    statistics, held = dict(_statistics(twin)), _held(twin)
     with torch.no_grad():
-        for key, tensor in tensors.items():
+        for key, tensor in {id(tensor): tensor for _, tensor in named_tensors(twin)}.items():
             if not tensor.is_floating_point() or not tensor.numel():
                 continue
             if key in statistics:

@@ -3,9 +3,8 @@
 The file is in the safetensors format, with one tensor of bytes ``w`` and one line of metadata that
 names the format, its version and the SHA-256 of ``w``. ``w`` is a table of lengths and then one
 stream for each kind of content, over all layers: structure, masks, values, biases, floating-point
-numbers. Bytes of one kind lie together because a stream is deflated as a whole wherever that makes
-it smaller. `compressor.network.file.streams` says how a tensor is spread over them. Nothing is
-pickled.
+numbers. A stream is deflated as a whole wherever that makes it smaller, so bytes of one kind lie
+together (see `compressor.network.file.streams`). Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ _KEY = "compressor"
 _TABLE = struct.Struct(f"<{2 * (len(STREAMS) + 1)}I")
 """Two lengths of every stream, the structure first: when read, and as stored (fewer: deflated)."""
 
-
 _HEADER = 1 << 16
 """Bytes of the header; `write` makes less than 300."""
 
@@ -66,9 +64,8 @@ def unpack(content: bytes, name: str = "the container", memory: float | None = N
         content: Bytes of the file.
         name: What errors call it.
         memory: Bytes that reading may take, and, where that is more, the results of a forward
-            pass in place of `compressor.network.file.guard.RESULTS`; None for
-            `compressor.network.file.allowance.LEAST` and `FOLD` times the content; ``math.inf`` for
-            no bound.
+            pass in place of `compressor.network.file.guard.RESULTS`; None for `LEAST` and `FOLD`
+            times the content (`compressor.network.file.allowance`), ``math.inf`` for no bound.
 
     Raises:
         ValueError: If it is no container, is damaged, was written by a newer version, or would take
@@ -92,27 +89,14 @@ def unpack(content: bytes, name: str = "the container", memory: float | None = N
 
 
 def write(network: Network, path: str | os.PathLike[str]) -> int:
-    """Write a network to a file, in one step; returns its length in bytes.
-
-    Raises:
-        ValueError: As `pack`.
-    """
+    """Write what `pack` makes of a network to a file, in one step; returns its length in bytes."""
     content = pack(network)
     write_bytes(Path(path), content)
     return len(content)
 
 
 def read(path: str | os.PathLike[str], memory: float | None = None) -> Network:
-    """The network in a file.
-
-    Args:
-        path: Of the file.
-        memory: As for `unpack`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: As `unpack`.
-    """
+    """The network in a file; `memory` and errors as for `unpack`."""
     return unpack(Path(path).read_bytes(), str(path), memory)
 
 
@@ -124,8 +108,7 @@ def bound(network: Network) -> int:
     """
     structure, tensors = to_plain(network)
     text = _json(structure, [Writer().put(tensor) for tensor in tensors])
-    head = len(_file([text, *(b"" for _ in STREAMS)]))
-    return head + sum(most(tensor) for tensor in tensors)
+    return len(_file([text, *[b""] * len(STREAMS)])) + sum(map(most, tensors))
 
 
 def _smallest(network: Network) -> tuple[list[bytes], list[bytes]]:
@@ -141,15 +124,14 @@ def _smallest(network: Network) -> tuple[list[bytes], list[bytes]]:
     second, _ = _written(network, deflating=False)
     pairs = zip(first, second, stored, strict=True)
     other = [short if a == b else deflated(b) for a, b, short in pairs]
-    if sum(map(len, stored)) <= sum(map(len, other)):
-        return first, stored
-    return second, other
+    shorter = sum(map(len, other)) < sum(map(len, stored))
+    return (second, other) if shorter else (first, stored)
 
 
 def _written(network: Network, *, deflating: bool) -> tuple[list[bytes], bool]:
-    """The streams, the structure first, spread by what is smaller when deflated or before.
+    """The streams, the structure first, spread by what is smaller when deflated, or before.
 
-    And whether the other way could give others.
+    And True if the other way could give others.
     """
     structure, tensors = to_plain(network)
     writer = Writer(deflating=deflating)
@@ -162,8 +144,7 @@ def _json(structure: Any, layout: list[Any]) -> bytes:
 
 
 def _file(streams: list[bytes], stored: list[bytes] | None = None) -> bytes:
-    """A file of streams; how they are stored is found out where it is not known."""
-    stored = [deflated(stream) for stream in streams] if stored is None else stored
+    stored = stored or [*map(deflated, streams)]
     lengths = (n for pair in zip(streams, stored, strict=True) for n in map(len, pair))
     payload = _TABLE.pack(*lengths) + b"".join(stored)
     tensor = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
@@ -179,7 +160,7 @@ class _RefusedError(ValueError):
 def _opened(content: bytes, name: str, allowance: Allowance) -> list[bytes]:
     """The streams of a file, whole and unaltered."""
     header, start = _header(content, name)
-    said = _metadata(header).get(_KEY, "").split()
+    said = str(_dictionary(header.get("__metadata__")).get(_KEY, "")).split()
     if len(said) != 3 or said[0] != "container":
         raise _RefusedError(
             f"{name} is no container of this library: its metadata has no line {_KEY!r} with "
@@ -201,7 +182,6 @@ def _opened(content: bytes, name: str, allowance: Allowance) -> list[bytes]:
 
 
 def _header(content: bytes, name: str) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file, and where it ends."""
     try:
         (length,) = struct.unpack_from("<Q", content)
         header: Any = json.loads(content[8 : 8 + min(length, _HEADER)])
@@ -211,13 +191,11 @@ def _header(content: bytes, name: str) -> tuple[dict[str, Any], int]:
             f"header of the safetensors format of at most {_HEADER:,} bytes. write() makes a "
             "container"
         ) from error
-    return (cast("dict[str, Any]", header) if isinstance(header, dict) else {}), 8 + length
+    return _dictionary(header), 8 + length
 
 
-def _metadata(header: Mapping[str, Any]) -> dict[str, str]:
-    found: Any = header.get("__metadata__")
-    pairs = cast("dict[str, Any]", found).items() if isinstance(found, dict) else ()
-    return {key: value for key, value in pairs if isinstance(value, str)}
+def _dictionary(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _payload(content: bytes, header: Mapping[str, Any], start: int, name: str) -> memoryview:
@@ -233,7 +211,6 @@ def _payload(content: bytes, header: Mapping[str, Any], start: int, name: str) -
 
 
 def _inflated(payload: memoryview, name: str, allowance: Allowance) -> list[bytes]:
-    """The streams behind the table of their lengths."""
     if len(payload) < _TABLE.size:
         raise _RefusedError(f"{name} is damaged: its {len(payload)} bytes hold no table of streams")
     lengths = _TABLE.unpack_from(payload)

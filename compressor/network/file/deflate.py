@@ -1,10 +1,9 @@
 """Deflating a stream of a file: as short as it gets where that takes no time, else by what pays.
 
-What deflating gains is of two kinds: bytes that occur often take fewer bits, and what came before
-is named instead of repeated. The second is looked for at length, and in the noise of floating-point
-weights there is none: the search took nine tenths of writing them, and made them *longer*. So long
-streams are coded by how often their bytes occur, which is quick, and searched only where a sample
-says that there is something to be found (masks, integers of sparse layers).
+Bytes that occur often take fewer bits, and what came before is named instead of repeated. In the
+noise of floating-point weights a search for the second finds nothing: it took nine tenths of
+writing them, and made them *longer*. So long streams are coded by how often their bytes occur, and
+searched only where a sample says that it pays (masks, integers of sparse layers).
 """
 
 from __future__ import annotations

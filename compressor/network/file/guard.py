@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from compressor.inputs.tensors import leaves
+from compressor.inputs.tensors import all_tensors, leaves
 from compressor.network.file.hazards import (
     refuse_crowds,
     refuse_recurrence,
@@ -29,6 +29,7 @@ from compressor.network.file.hazards import (
     repeats,
 )
 from compressor.network.steps import Ref, Step, Value, Weight, mapped
+from compressor.wording import line
 
 if TYPE_CHECKING:
     from compressor.network.core import Network
@@ -48,7 +49,6 @@ _OBJECT = 1 << 13
 _TEXT = 1000
 """Characters of a text argument; the longest equation of `einsum` has 300."""
 
-
 _FAILURES = (
     *(RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, MemoryError),
     *(AssertionError, AttributeError),
@@ -57,12 +57,9 @@ _FAILURES = (
 
 
 def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) -> None:
-    """Walk through all steps of a network on tensors without memory.
+    """Walk through all steps of a network from a file on tensors without memory.
 
-    Args:
-        network: Whose steps come from a file.
-        inputs: Of which shape, strides and data type count.
-        most: Bytes of results, see `RESULTS`.
+    Of `inputs` shape, strides and data type count; `most` are bytes of results, see `RESULTS`.
 
     Raises:
         ValueError: If an argument is not what its operation takes, a result would take more than
@@ -72,11 +69,17 @@ def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) 
         values: dict[str, Any] = {
             name: _twin(x) for name, x in zip(network.inputs, inputs, strict=True)
         }
-        weights, known = dict[str, Tensor](), dict[Any, Any]()
-        held = {name: _bytes(value) for name, value in values.items()}
-        total = sum(held.values())
+        names = {name for step in network.steps for name in step.weights}
+        weights = {name: _twin(network.tensor(name)) for name in names}
+
+        def found(leaf: Value) -> Any:
+            if isinstance(leaf, Ref):
+                return values[leaf.name]
+            return weights[leaf.name] if isinstance(leaf, Weight) else leaf
+
+        known, total = dict[Any, Any](), sum(map(_bytes, inputs))
         for step, done in zip(network.steps, network.frees, strict=True):
-            args, kwargs = _found(network, step, values, weights)
+            args, kwargs = mapped(step.args, found), mapped(step.kwargs, found)
             length = repeats(network, step)
             if length is not None:
                 kwargs["output_size"] = length
@@ -87,12 +90,10 @@ def rehearse(network: Network, inputs: Sequence[Tensor], most: float = RESULTS) 
                 value = _result(network, step, args, kwargs, sizes)
                 if isinstance(value, Tensor):
                     known[key] = value
-            values[step.name], held[step.name] = value, _bytes(value)
-            total += held[step.name]
+            values[step.name] = value
+            total += _bytes(value)
             sizes.refuse(total, f"the results held after step {step.name!r}")
-            for name in done:
-                total -= held.pop(name)
-                del values[name]
+            total -= sum(_bytes(values.pop(name)) for name in done)
 
 
 class _Sizes(TorchDispatchMode):
@@ -110,7 +111,6 @@ class _Sizes(TorchDispatchMode):
         self.covered = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run it, and look how large its result is."""
         del types
         if self.covered and func is aten.equal.default:
             return False
@@ -119,11 +119,6 @@ class _Sizes(TorchDispatchMode):
         return result
 
     def refuse(self, size: int, what: str) -> None:
-        """Refuse what is too large.
-
-        Raises:
-            ValueError: If it is.
-        """
         if size > self.most:
             raise ValueError(
                 f"{what} would take {size:,} bytes, and {int(self.most):,} may be taken for this "
@@ -135,23 +130,6 @@ def _times(network: Network, inputs: Sequence[Tensor]) -> int:
     """The inputs' entries as a multiple of the example's, at least one."""
     here, there = (sum(x.numel() for x in xs) for xs in (inputs, network.example))
     return max(1, math.ceil(here / max(1, there)))
-
-
-def _found(
-    network: Network, step: Step, values: Mapping[str, Any], weights: dict[str, Tensor]
-) -> tuple[Any, Any]:
-    """Arguments of a step, with tensors that have no memory."""
-
-    def found(leaf: Value) -> Any:
-        if isinstance(leaf, Ref):
-            return values[leaf.name]
-        if isinstance(leaf, Weight):
-            if leaf.name not in weights:
-                weights[leaf.name] = _twin(network.tensor(leaf))
-            return weights[leaf.name]
-        return leaf
-
-    return mapped(step.args, found), mapped(step.kwargs, found)
 
 
 def _key(value: Any) -> Any:
@@ -169,7 +147,6 @@ def _key(value: Any) -> Any:
 def _result(
     network: Network, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], sizes: _Sizes
 ) -> Any:
-    """The result of a step, without memory."""
     sizes.covered = step.op is aten.istft.default
     try:
         if isinstance(step.op, str):
@@ -178,8 +155,8 @@ def _result(
             return _operation(step.op, args, kwargs)
         return _function(step.op, args, kwargs)
     except _FAILURES as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"step {step.name!r} cannot run: {said[0]}") from error
+        said = line(error) or type(error).__name__
+        raise ValueError(f"step {step.name!r} cannot run: {said}") from error
 
 
 def _operation(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -197,19 +174,15 @@ def _operation(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 def bound(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, each of the type that the operation declares.
-
-    Raises:
-        ValueError: If one is of another type, is missing, or there are more.
-    """
+    """The arguments of a call by name; ValueError unless they are those the operation declares."""
     declared = _declared(op)
     if len(args) > len(declared):
         raise ValueError(f"{op} takes {len(declared)} arguments and is given {len(args)}")
     given = dict(zip(declared, args, strict=False))
-    unknown = [name for name in kwargs if name not in declared or name in given]
-    if unknown:
-        raise ValueError(f"{op} has no argument {unknown[0]!r} left to give")
-    given.update(kwargs)
+    for name, value in kwargs.items():
+        if name not in declared or name in given:
+            raise ValueError(f"{op} has no argument {name!r} left to give")
+        given[name] = value
     for name, (kind, has_default) in declared.items():
         if name not in given:
             if not has_default:
@@ -265,7 +238,6 @@ _PLAIN: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _function(op: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """A Python function of sizes, and one item of a tuple."""
     if kwargs:
         raise ValueError(f"{_name(op)} takes no arguments by name")
     if op.__name__ == "getitem":
@@ -290,23 +262,16 @@ def _called(
     if wrong:
         raise ValueError(f"a {type(module).__name__} takes tensors and not {_shown(wrong[0])}")
     with FakeTensorMode() as fake:
-        own: dict[str, Tensor] = {
-            name: fake.from_tensor(tensor)
-            for name, tensor in (*module.named_parameters(), *module.named_buffers())
-        }
-
-        def real(value: Any) -> Any:
-            shape, stride = value.shape, value.stride()
-            return torch.empty_strided(shape, stride, dtype=value.dtype, device="cpu")
-
+        own: dict[str, Tensor] = {n: fake.from_tensor(t) for n, t in all_tensors(module).items()}
+        real = partial(_twin, device="cpu")
         result = functional_call(module, own, mapped(args, real), mapped(kwargs, real))
     made = _twin(result)
     sizes.refuse(_bytes(made), f"the result of a {type(module).__name__}")
     return made
 
 
-def _twin(x: Tensor) -> Tensor:
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+def _twin(x: Tensor, device: str = "meta") -> Tensor:
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=device)
 
 
 def _bytes(value: Any) -> int:
@@ -320,6 +285,5 @@ def _name(op: Callable[..., Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: short, whatever it is."""
     text = repr(value) if isinstance(value, int | float | str | torch.dtype | None) else ""
     return text if 0 < len(text) < 40 else f"a {type(value).__name__}"

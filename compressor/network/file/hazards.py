@@ -28,23 +28,14 @@ FACTORS = 64
 """Matrices that one step may multiply: their best order is sought in cubic time."""
 
 _SPLITS = (aten.split, aten.chunk, aten.unsafe_chunk, aten.tensor_split, aten.unbind)
-_GATES = {
-    aten.lstm.input: 4,
-    aten.gru.input: 3,
-    aten.rnn_tanh.input: 1,
-    aten.rnn_relu.input: 1,
-}
+_GATES = {aten.lstm.input: 4, aten.gru.input: 3, aten.rnn_tanh.input: 1, aten.rnn_relu.input: 1}
 _CHAINS = (aten.linalg_multi_dot, aten.chain_matmul)
 _COUNTS = ("chunks", "sections")
 _SIZES = ("split_size", "split_sizes")
 
 
 def refuse_crowds(op: OpOverload, given: Mapping[str, Any]) -> None:
-    """Refuse to cut a tensor into more than `PIECES`, or to multiply more than `FACTORS` matrices.
-
-    Raises:
-        ValueError: If it is asked for.
-    """
+    """Refuse to cut a tensor into more than `PIECES`, to multiply more than `FACTORS` matrices."""
     if op.overloadpacket in _CHAINS:
         count = max(len(value) for value in given.values())
         if count > FACTORS:
@@ -53,25 +44,18 @@ def refuse_crowds(op: OpOverload, given: Mapping[str, Any]) -> None:
         return
     x, dim = given.get("self"), given.get("dim", 0)
     length = x.shape[dim] if isinstance(x, Tensor) and -x.dim() <= dim < x.dim() else 0
-    count = length if op.overloadpacket is aten.unbind else 0
-    for name in _COUNTS:
-        count = max(count, given.get(name, 0))
-    for name in _SIZES:
-        size = given.get(name)
-        if isinstance(size, int) and size > 0:
-            count = max(count, -(-length // size))
+    sizes = [size for name in _SIZES if isinstance(size := given.get(name), int) and size > 0]
+    counts = [given.get(name, 0) for name in _COUNTS] + [-(-length // size) for size in sizes]
+    count = max(*counts, length if op.overloadpacket is aten.unbind else 0)
     if count > PIECES:
         raise ValueError(f"a tensor would be cut into {count:,} pieces, and {PIECES:,} may be")
 
 
 def refuse_recurrence(op: OpOverload, given: Mapping[str, Any]) -> None:
-    """Refuse recurrent layers whose tensors do not fit each other.
+    """Refuse recurrent layers whose tensors do not fit each other in shape or data type.
 
     Their kernels believe that states and weights have the sizes which the first weight says, and
     read and write beyond their memory where they have not.
-
-    Raises:
-        ValueError: If a shape or a data type does not fit.
     """
     gates = _GATES.get(op)
     if gates is None:
@@ -104,12 +88,9 @@ def refuse_recurrence(op: OpOverload, given: Mapping[str, Any]) -> None:
 
 
 def refuse_weight_norm(op: OpOverload, given: Mapping[str, Any]) -> None:
-    """Refuse a weight normalisation whose magnitudes are not one for each channel.
+    """Refuse a weight normalisation whose magnitudes are not one for each channel, of its type.
 
     Its kernel believes that they are, and reads and writes beyond them where they are not.
-
-    Raises:
-        ValueError: If there is another number of them, or they are of another data type.
     """
     if op is not aten._weight_norm.default:  # noqa: SLF001 - the name of what the export gives
         return
@@ -126,11 +107,8 @@ def repeats(network: Network, step: Step) -> int | None:
     """Length of what `repeat_interleave` makes of as many repeats as a tensor says; else None.
 
     Its kernel believes the length that it is told, and writes beyond its memory where the repeats
-    add up to another. So these have to be known: made by a step of constants, or stored in a
-    network of which no step writes.
-
-    Raises:
-        ValueError: If they are not known, or do not add up to the length that is given.
+    add up to another. So these have to be known, made by a step of constants, or stored in a
+    network of which no step writes, and add up to it: else a ValueError.
     """
     if step.op is not aten.repeat_interleave.self_Tensor:
         return None
@@ -151,11 +129,9 @@ def _total(network: Network, value: Value) -> int | None:
         held = network.tensor(value)
         negative = held.dtype.is_floating_point or bool((held < 0).any())
         return None if negative else int(held.sum())
-    if made is None:
-        return None
-    if packet(made) is aten.lift_fresh_copy and made.args:
+    if made is not None and packet(made) is aten.lift_fresh_copy and made.args:
         return _total(network, made.args[0])
-    if packet(made) is not aten.full or len(made.args) != 2:
+    if made is None or packet(made) is not aten.full or len(made.args) != 2:
         return None
     size, times = made.args
     if not isinstance(size, tuple) or len(size) != 1:

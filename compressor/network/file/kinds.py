@@ -7,7 +7,7 @@ written as plain settings and made from them again; its tensors are stored besid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -79,12 +79,12 @@ def _window(mean: IntMean) -> Settings:
     return {"window": mean.window} | ({} if same else {"stride": mean.stride})
 
 
-def _ends(grid: Grid) -> list[int]:
-    return [grid.low, grid.high, grid.zero]
-
-
 def _grid(ends: Any) -> Grid:
     return Grid(*map(int, ends))
+
+
+def _requantise(settings: Settings) -> Requantise:
+    return Requantise(_ONE, _grid(settings["grid"]))
 
 
 def _sum(settings: Settings) -> IntSum:
@@ -98,27 +98,21 @@ KINDS: Mapping[str, Kind] = {
         IntLinear, lambda m: {"large": int(m.large)}, lambda s: IntLinear(_empty(s), _ONE)
     ),
     "mean": Kind(IntMean, _window, _mean),
-    "requantise": Kind(
-        Requantise, lambda m: {"grid": _ends(m.grid)}, lambda s: Requantise(_ONE, _grid(s["grid"]))
-    ),
+    "requantise": Kind(Requantise, lambda m: {"grid": astuple(m.grid)}, _requantise),
     "scale": Kind(Scale, lambda _: {}, lambda _: Scale(torch.ones(1), torch.zeros(1))),
-    "sum": Kind(IntSum, lambda m: {"grids": [*map(_ends, m.grids)]}, _sum),
+    "sum": Kind(IntSum, lambda m: {"grids": [*map(astuple, m.grids)]}, _sum),
     "transposed": Kind(IntTransposed, lambda m: _moves(m) | {"more": m.geometry.more}, _transposed),
 }
 """Kinds by the name they are stored under."""
 
 
 def kind_of(module: nn.Module, name: str) -> str:
-    """The name of a module's kind.
-
-    Raises:
-        ValueError: If it is none of the kinds that can be stored.
-    """
-    found = [key for key, kind in KINDS.items() if type(module) is kind.of]
-    if not found:
-        raise ValueError(
-            f"the submodule {name!r} is a {type(module).__name__}, which cannot be stored: a "
-            f"stored network calls {', '.join(k.of.__name__ for k in KINDS.values())} and nothing "
-            "else. A network in int8 training has to be converted first"
-        )
-    return found[0]
+    """The name of a module's kind; ValueError if it is none of those that can be stored."""
+    for key, kind in KINDS.items():
+        if type(module) is kind.of:
+            return key
+    raise ValueError(
+        f"the submodule {name!r} is a {type(module).__name__}, which cannot be stored: a stored "
+        f"network calls {', '.join(k.of.__name__ for k in KINDS.values())} and nothing else. A "
+        "network in int8 training has to be converted first"
+    )

@@ -6,7 +6,7 @@ a step is left out where its weight says it, an argument where it is the default
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -42,9 +42,7 @@ _PARAMETER, _FROZEN, _BUFFER, _TEMPORARY = range(4)
 def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
     """A network as plain data and the tensors that it speaks of by number.
 
-    Raises:
-        ValueError: If it runs an operation, calls a module or has an argument that cannot be
-            stored.
+    Raises ValueError if it runs, calls or has for an argument what cannot be stored.
     """
     tensors = dict(named_tensors(network))
     first = first_names(network)
@@ -63,7 +61,7 @@ def to_plain(network: Network) -> tuple[dict[str, Plain], list[Tensor]]:
         "ties": [[name, numbers[to]] for name, to in first.items() if name != to],
         "modules": [[name, *_settings(network, name)] for name in modules],
         "steps": list(lines(network.steps, modules, place, numbers)),
-        "outputs": _output(network.outputs, lambda name: len(place) - place[name], numbers),
+        "outputs": _output(network.outputs, place, numbers),
     }
     return {key: value for key, value in data.items() if value != []}, [tensors[n] for n in names]
 
@@ -100,11 +98,12 @@ def _network(data: Mapping[str, Plain], tensors: Sequence[Tensor], guard: Guard 
     names = [name for name, _ in roles]
     modules: list[list[Plain]] = data.get("modules", [])
     tree = _grown(names, {str(name): rest for name, *rest in modules})
-    held = [_held(t, role) for t, (_, role) in zip(tensors, roles, strict=True)]
-    for (name, role), tensor in zip(roles, held, strict=True):
-        _hold(tree, name, tensor, persistent=role != _TEMPORARY)
-    for alias, number in data.get("ties", []):
-        _hold(tree, alias, held[number], persistent=roles[number][1] != _TEMPORARY)
+    held = [
+        nn.Parameter(t, requires_grad=role == _PARAMETER) if role in {_PARAMETER, _FROZEN} else t
+        for t, (_, role) in zip(tensors, roles, strict=True)
+    ]
+    for name, number in (*zip(names, range(len(names)), strict=True), *data.get("ties", [])):
+        _hold(tree, name, held[number], persistent=roles[number][1] != _TEMPORARY)
     inputs = [str(name) for name, *_ in data["inputs"]]
     steps = steps_of(data["steps"], inputs, names, [str(name) for name, *_ in modules])
     results = [*inputs, *(step.name for step in steps)]
@@ -155,17 +154,12 @@ def _prefixes(name: str) -> list[str]:
 
 
 def _inputs(network: Network) -> list[Plain]:
-    usual_dims = batch_dimensions(network.example)
-    parts = zip(network.inputs, network.example, network.open, usual_dims, strict=True)
-    return [
-        [
-            name,
-            list(x.shape),
-            str(x.dtype).removeprefix("torch."),
-            *([] if dims == usual else [list(dims)]),
-        ]
-        for name, x, dims, usual in parts
-    ]
+    example, found = network.example, list[Plain]()
+    usual = batch_dimensions(example)
+    for name, x, dims, batch in zip(network.inputs, example, network.open, usual, strict=True):
+        found.append([name, list(x.shape), str(x.dtype).removeprefix("torch.")])
+        found[-1] += [] if dims == batch else [list(dims)]
+    return found
 
 
 def _put(tree: dict[str, Plain], name: str, role: int) -> None:
@@ -195,30 +189,17 @@ def _role(network: Network, name: str) -> int:
     return _TEMPORARY if leaf in temporary else _BUFFER
 
 
-def _held(tensor: Tensor, role: int) -> Tensor:
-    if role in {_PARAMETER, _FROZEN}:
-        return nn.Parameter(tensor, requires_grad=role == _PARAMETER)
-    return tensor
-
-
 def _hold(tree: nn.Module, name: str, tensor: Tensor, *, persistent: bool) -> None:
     """Register a tensor; one that a called module has already gives way."""
     owner, _, leaf = name.rpartition(".")
     place = tree
     for part in owner.split(".") if owner else ():
-        place = (
-            branch(place, part)
-            if isinstance(place, Holder) and not _calls(place, part)
-            else (place.get_submodule(part))
-        )
+        below = place._modules.get(part)  # noqa: SLF001 - absent is no error here
+        inner = isinstance(place, Holder) and isinstance(below, Holder | None)
+        place = branch(place, part) if inner else place.get_submodule(part)
     for held in (place._parameters, place._buffers):  # noqa: SLF001 - delattr asks for a value
         held.pop(leaf, None)
     plant(place, leaf, tensor, persistent=persistent)
-
-
-def _calls(place: nn.Module, part: str) -> bool:
-    below = place._modules.get(part)  # noqa: SLF001 - absent is no error here
-    return below is not None and not isinstance(below, Holder)
 
 
 def _settings(network: Network, name: str) -> list[Plain]:
@@ -237,15 +218,15 @@ def _made(kind: str, settings: dict[str, Plain] | None = None) -> nn.Module:
     return KINDS[kind].made(settings or {})
 
 
-def _output(value: Value, ago: Callable[[str], int], numbers: Mapping[str, int]) -> Plain:
+def _output(value: Value, place: Mapping[str, int], numbers: Mapping[str, int]) -> Plain:
     """Outputs as JSON, with containers by name: JSON knows no tuple."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Value]", value).items()
-        return {"dict": [[key, _output(item, ago, numbers)] for key, item in items]}
+        return {"dict": [[key, _output(item, place, numbers)] for key, item in items]}
     if isinstance(value, list | tuple):
         listed = cast("Sequence[Value]", value)
-        return {type(value).__name__: [_output(item, ago, numbers) for item in listed]}
-    return written(value, ago, numbers)
+        return {type(value).__name__: [_output(item, place, numbers) for item in listed]}
+    return written(value, place, len(place), numbers)
 
 
 def _returned(data: Plain, results: Sequence[str], names: Sequence[str]) -> Value:

@@ -7,7 +7,7 @@ call of a submodule that one's number.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from torch._ops import OpOverload
@@ -26,22 +26,16 @@ def lines(
     place: Mapping[str, int],
     numbers: Mapping[str, int],
 ) -> Iterator[Line]:
-    """Every step as a line.
+    """Every step as a line; ValueError if one cannot be stored.
 
-    Args:
-        steps: In order.
-        modules: Names of the submodules that are called.
-        place: Number of every input and result, in order.
-        numbers: Number of every tensor.
-
-    Raises:
-        ValueError: If a step cannot be stored.
+    `modules` are called by their place in the list, `place` is the number of every input and
+    result, in order, `numbers` that of every tensor.
     """
     before = ""
     for step in steps:
-        ago = partial(_ago, place, place[step.name])
-        args = [written(arg, ago, numbers) for arg in _shortened(step)]
-        kwargs = written(step.kwargs, ago, numbers)
+        here = place[step.name]
+        args = [written(arg, place, here, numbers) for arg in _shortened(step)]
+        kwargs = written(step.kwargs, place, here, numbers)
         line: Line = [_operation(step, modules), args]
         line += [kwargs] if kwargs else []
         line += [step.module] if step.module != _module(step, before) else []
@@ -52,17 +46,7 @@ def lines(
 def steps_of(
     stored: Sequence[Line], inputs: Sequence[str], names: Sequence[str], modules: Sequence[str]
 ) -> list[Step]:
-    """The steps that `lines` was given, under names of their own.
-
-    Args:
-        stored: The lines.
-        inputs: Names of the inputs.
-        names: Names of the tensors.
-        modules: Names of the submodules that are called.
-
-    Raises:
-        ValueError: If a line means nothing.
-    """
+    """The steps that `lines` was given, under names of their own; `names` are of the tensors."""
     results, steps, counts = list(inputs), list[Step](), dict[str, int]()
     before, taken = "", set(inputs)
     for op, args, *more in stored:
@@ -72,16 +56,11 @@ def steps_of(
         kwargs = next((read(m, results, names) for m in more if isinstance(m, dict)), {})
         name = _fresh(op, taken, counts)
         step = Step(name, _meant(op, modules), given, kwargs)
-        module = next((m for m in more if isinstance(m, str)), _module(step, before))
-        steps.append(Step(name, step.op, given, kwargs, module))
+        before = next((m for m in more if isinstance(m, str)), _module(step, before))
+        steps.append(replace(step, module=before))
         results.append(name)
         taken.add(name)
-        before = module
     return steps
-
-
-def _ago(place: Mapping[str, int], here: int, name: str) -> int:
-    return here - place[name]
 
 
 def _operation(step: Step, modules: Sequence[str]) -> str | int:
@@ -89,10 +68,10 @@ def _operation(step: Step, modules: Sequence[str]) -> str | int:
         return modules.index(step.op)
     if isinstance(step.op, OpOverload):
         return name_of(step.op)
-    found = [name for name, function in OPERATORS.items() if function is step.op]
-    if not found:
-        raise ValueError(f"step {step.name!r} runs {step.op!r}, which cannot be stored")
-    return f"!{found[0]}"
+    for name, function in OPERATORS.items():
+        if function is step.op:
+            return f"!{name}"
+    raise ValueError(f"step {step.name!r} runs {step.op!r}, which cannot be stored")
 
 
 def _meant(op: str | int, modules: Sequence[str]) -> Any:

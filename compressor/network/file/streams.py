@@ -12,7 +12,6 @@ A zero is an entry whose bits are all zero, so that -0.0 stays what it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -47,28 +46,12 @@ MANY_ZEROS = 0.05
 """Share of zeros below which no mask is tried."""
 
 
-@dataclass(frozen=True)
-class _Type:
-    """A data type: how many bits an entry has, and how they are read."""
-
-    dtype: torch.dtype
-    bits: int
-    floating: bool = False
-    signed: bool = True
-
-
-_TYPES: Mapping[str, _Type] = {
-    "f8": _Type(torch.float64, 64, floating=True),
-    "f4": _Type(torch.float32, 32, floating=True),
-    "f2": _Type(torch.float16, 16, floating=True),
-    "b2": _Type(torch.bfloat16, 16, floating=True),
-    "i8": _Type(torch.int64, 64),
-    "i4": _Type(torch.int32, 32),
-    "i2": _Type(torch.int16, 16),
-    "i1": _Type(torch.int8, 8),
-    "u1": _Type(torch.uint8, 8, signed=False),
-    "?": _Type(torch.bool, 1, signed=False),
-}
+_TYPES: Mapping[str, torch.dtype] = (
+    {"f8": torch.float64, "f4": torch.float32, "f2": torch.float16, "b2": torch.bfloat16}
+    | {"i8": torch.int64, "i4": torch.int32, "i2": torch.int16, "i1": torch.int8}
+    | {"u1": torch.uint8, "?": torch.bool}
+)
+"""Data types by their names in a file."""
 
 
 class Writer:
@@ -82,20 +65,15 @@ class Writer:
     def __init__(self, *, deflating: bool = True) -> None:
         """All streams are empty.
 
-        Args:
-            deflating: Choose what is smaller once it is deflated, tensor by tensor; else what is
-                smaller as it is, which never takes more than `most` says.
+        `deflating` chooses, tensor by tensor, what is smaller once it is deflated; else what is
+        smaller as it is, which never takes more than `most` says.
         """
         self.streams = {name: bytearray() for name in STREAMS}
         self.differs = False
         self._cost = _deflated if deflating else _raw
 
     def put(self, tensor: Tensor) -> Entry:
-        """Append a tensor; returns what `Reader.take` needs to find it again.
-
-        Raises:
-            ValueError: If its data type cannot be stored.
-        """
+        """Append a tensor; returns what `Reader.take` needs to find it again."""
         name, kind = _type_of(tensor)
         entries = _bytes(tensor)
         alive = entries.view(f"u{entries.shape[1]}")[:, 0] != 0
@@ -115,16 +93,14 @@ class Writer:
         self.differs |= found != (_raw(one) < _raw(other))
         return found
 
-    def _dense(self, entries: Bytes, kind: _Type) -> tuple[int, dict[str, Bytes]]:
+    def _dense(self, entries: Bytes, kind: torch.dtype) -> tuple[int, dict[str, Bytes]]:
         """Bits of an entry, and the bytes for each stream, without a mask."""
-        if kind.floating:
-            return kind.bits, _split("floats", entries)
-        need = _need(entries, kind)
+        need = _bits(kind) if kind.is_floating_point else _need(entries, kind)
         if need > 8:
             count = -(-need // 8)
-            return 8 * count, _split("integers", entries[:, :count])
+            return 8 * count, _split(_family(kind), entries[:, :count])
         packed, whole = {"bits": _packed(entries[:, 0], need)}, {"values": entries[:, 0]}
-        if kind.bits == 1 or (need < 8 and self._shorter(packed, whole)):
+        if _bits(kind) == 1 or (need < 8 and self._shorter(packed, whole)):
             return need, packed
         return 8, whole
 
@@ -138,81 +114,60 @@ class Reader:
         self._rest = {name: memoryview(streams[name]) for name in STREAMS}
 
     def take(self, entry: Entry) -> Tensor:
-        """The next tensor.
-
-        Raises:
-            ValueError: If the entry means nothing, or a stream ends before the tensor does.
-        """
+        """The next tensor; ValueError if the entry means nothing, or a stream ends too early."""
         kind, shape = _entry(entry)
         if self._allowance is not None:
-            self._allowance.take_tensor(shape, kind.dtype.itemsize)
+            self._allowance.take_tensor(shape, kind.itemsize)
         width, masked = self._width(kind)
         count = prod(shape)
-        alive = self._mask(count) if masked else None
+        alive = None
+        if masked:
+            packed = self._take("masks", -(-count // 8))
+            alive = np.unpackbits(packed, count=count, bitorder="little").view(bool)
         kept = count if alive is None else int(alive.sum())
-        entries = self._floats(kept, kind) if kind.floating else self._integers(kept, kind, width)
+        entries = self._entries(kept, kind, width)
         if alive is not None:
             whole = np.zeros((count, entries.shape[1]), np.uint8)
             whole[alive] = entries
             entries = whole
         if not count:
-            return torch.zeros(shape, dtype=kind.dtype)
-        return torch.from_numpy(entries.reshape(-1)).view(kind.dtype).reshape(shape)
+            return torch.zeros(shape, dtype=kind)
+        return torch.from_numpy(entries.reshape(-1)).view(kind).reshape(shape)
 
     def finish(self) -> None:
-        """Make sure that nothing is left.
-
-        Raises:
-            ValueError: If something is.
-        """
+        """ValueError if anything is left."""
         left = {name: len(rest) for name, rest in self._rest.items() if len(rest)}
         if left:
             raise ValueError(f"bytes that belong to no tensor are left in its streams: {left}")
 
-    def _width(self, kind: _Type) -> tuple[int, bool]:
+    def _width(self, kind: torch.dtype) -> tuple[int, bool]:
         """Bits of an entry, and whether a mask comes first."""
         said = int(self._take("widths", 1)[0])
         width, masked = said % _MASKED, said >= _MASKED
-        fixed = kind.floating or kind.bits == 1
-        known = (kind.bits,) if fixed else (*range(1, 9), *range(16, kind.bits + 1, 8))
+        fixed = kind.is_floating_point or _bits(kind) == 1
+        known = (_bits(kind),) if fixed else (*range(1, 9), *range(16, _bits(kind) + 1, 8))
         if width not in known:
-            raise ValueError(
-                f"it has a tensor of {kind.dtype} in {width} bits, which is impossible"
-            )
+            raise ValueError(f"it has a tensor of {kind} in {width} bits, which is impossible")
         return width, masked
 
-    def _integers(self, count: int, kind: _Type, width: int) -> Bytes:
+    def _entries(self, count: int, kind: torch.dtype, width: int) -> Bytes:
         """Entries of full size from entries of `width` bits."""
-        size = max(1, kind.bits // 8)
+        size, stored = kind.itemsize, max(1, width // 8)
         whole = np.empty((count, size), np.uint8)
         if width > 8:
-            self._joined("integers", count, width // 8, whole)
+            whole[:, stored - 1] = self._take(f"{_family(kind)}_high", count)
+            whole[:, stored - 2] = self._take(f"{_family(kind)}_next", count)
+            low = self._take(f"{_family(kind)}_low", count * (stored - 2))
+            whole[:, : stored - 2] = low.reshape(stored - 2, count).T
         elif width == 8:
             whole[:, 0] = self._take("values", count)
         else:
-            self._unpacked(whole[:, 0], width, signed=kind.signed)
-        stored = max(1, width // 8)
+            self._unpacked(whole[:, 0], width, signed=kind.is_signed)
         if stored < size:
             # The rest of a negative number is ones.
             last = whole[:, stored - 1]
-            whole[:, stored:] = ((last >> 7) * 255 if kind.signed else last * 0)[:, None]
+            whole[:, stored:] = ((last >> 7) * 255 if kind.is_signed else last * 0)[:, None]
         return whole
-
-    def _floats(self, count: int, kind: _Type) -> Bytes:
-        whole = np.empty((count, kind.bits // 8), np.uint8)
-        self._joined("floats", count, kind.bits // 8, whole)
-        return whole
-
-    def _joined(self, stream: str, count: int, size: int, whole: Bytes) -> None:
-        """The lowest `size` bytes of every entry, into the first columns of `whole`."""
-        whole[:, size - 1] = self._take(f"{stream}_high", count)
-        whole[:, size - 2] = self._take(f"{stream}_next", count)
-        low = self._take(f"{stream}_low", count * (size - 2))
-        whole[:, : size - 2] = low.reshape(size - 2, count).T
-
-    def _mask(self, count: int) -> NDArray[np.bool_]:
-        packed = self._take("masks", -(-count // 8))
-        return np.unpackbits(packed, count=count, bitorder="little").view(bool)
 
     def _unpacked(self, whole: Bytes, width: int, *, signed: bool) -> None:
         """Bytes from numbers of `width` bits, a part at a time: a bit takes a byte meanwhile."""
@@ -244,21 +199,29 @@ def most(tensor: Tensor) -> int:
     channels; a single one counts batches.
     """
     _, kind = _type_of(tensor)
-    width = kind.bits
-    if width == 8 or (width == 64 and not kind.floating and tensor.numel() > 1):
+    width = _bits(kind)
+    if width == 8 or (width == 64 and not kind.is_floating_point and tensor.numel() > 1):
         need = _need(_bytes(tensor), kind)
         width = need if need <= 8 else 8 * -(-need // 8)
     return 1 + -(-tensor.numel() * width // 8)
 
 
-def _type_of(tensor: Tensor) -> tuple[str, _Type]:
+def _type_of(tensor: Tensor) -> tuple[str, torch.dtype]:
     for name, kind in _TYPES.items():
-        if kind.dtype == tensor.dtype:
+        if kind == tensor.dtype:
             return name, kind
     raise ValueError(
         f"a tensor of shape {tuple(tensor.shape)} has the data type {tensor.dtype}, which cannot "
-        f"be stored; known are {', '.join(str(kind.dtype) for kind in _TYPES.values())}"
+        f"be stored; known are {', '.join(str(kind) for kind in _TYPES.values())}"
     )
+
+
+def _bits(kind: torch.dtype) -> int:
+    return 1 if kind is torch.bool else 8 * kind.itemsize
+
+
+def _family(kind: torch.dtype) -> str:
+    return "floats" if kind.is_floating_point else "integers"
 
 
 def _bytes(tensor: Tensor) -> Bytes:
@@ -286,16 +249,15 @@ def _deflated(parts: Mapping[str, Bytes]) -> int:
     return sum(len(deflated(content.tobytes())) for content in parts.values())
 
 
-def _need(entries: Bytes, kind: _Type) -> int:
+def _need(entries: Bytes, kind: torch.dtype) -> int:
     """Bits that the largest of these integers needs, at least one (two with a sign)."""
-    if kind.bits == 1:
+    if _bits(kind) == 1:
         return 1
-    size = kind.bits // 8
-    values = np.ascontiguousarray(entries).view(f"<{'i' if kind.signed else 'u'}{size}")
+    values = np.ascontiguousarray(entries).view(f"<{'i' if kind.is_signed else 'u'}{kind.itemsize}")
     ends = (int(values.min()), int(values.max())) if values.size else (0, 0)
     # A negative v needs the bits of ~v and a sign: -8..7 are the numbers of 4 bits.
     longest = max((v if v >= 0 else ~v).bit_length() for v in ends)
-    return max(1, longest) + kind.signed
+    return max(1, longest) + kind.is_signed
 
 
 def _packed(values: Bytes, width: int) -> Bytes:
@@ -303,8 +265,7 @@ def _packed(values: Bytes, width: int) -> Bytes:
     return np.packbits(bits.reshape(-1), bitorder="little")
 
 
-def _entry(entry: Entry) -> tuple[_Type, list[int]]:
-    """Type and shape, checked."""
+def _entry(entry: Entry) -> tuple[torch.dtype, list[int]]:
     name, shape = entry
     if name not in _TYPES:
         raise ValueError(f"it has a tensor of the type {name!r}; known are {', '.join(_TYPES)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -32,42 +32,28 @@ _DEVICE = "device"
 """Stands for any device: a network runs where its input is."""
 
 
-def written(value: Value, ago: Callable[[str], int], weights: Mapping[str, int]) -> Any:
-    """An argument as JSON.
+def written(value: Value, place: Mapping[str, int], here: int, weights: Mapping[str, int]) -> Any:
+    """An argument as JSON; ValueError if there is no form for it.
 
-    A result is ``%`` and how many results ago it was made, a tensor ``@`` and its number, text has
-    a quote before it.
-
-    Args:
-        value: The argument.
-        ago: How many results ago one was made, by name; the one just before is 1.
-        weights: Number of every tensor, by name.
-
-    Raises:
-        ValueError: If there is no form for it.
+    A result is ``%`` and how many results ago it was made, 1 for the one just before, a tensor
+    ``@`` and its number, text has a quote before it. `place` and `weights` are the numbers of
+    results and tensors by name, `here` that of the step that reads it.
     """
     if isinstance(value, list | tuple):
-        return [written(item, ago, weights) for item in cast("list[Value]", value)]
+        return [written(item, place, here, weights) for item in cast("list[Value]", value)]
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Value]", value).items()
-        return {key: written(item, ago, weights) for key, item in items}
+        return {key: written(item, place, here, weights) for key, item in items}
     if isinstance(value, Ref):
-        return f"%{ago(value.name)}"
+        return f"%{here - place[value.name]}"
     return f"@{weights[value.name]}" if isinstance(value, Weight) else _leaf(value)
 
 
 def read(value: Any, results: Sequence[str], weights: Sequence[str]) -> Value:
-    """The argument that `written` was given, with tuples for lists.
+    """The argument that `written` was given, with tuples for lists; ValueError if it has none.
 
-    Takes time for the value alone, however many results and tensors there are.
-
-    Args:
-        value: From JSON.
-        results: Names of the results so far, inputs first.
-        weights: Names of the tensors.
-
-    Raises:
-        ValueError: If it has no meaning.
+    Takes time for the value alone, however many `results` so far (inputs first) and `weights`
+    there are.
     """
     if isinstance(value, list):
         return tuple(read(item, results, weights) for item in cast("list[Any]", value))
@@ -78,18 +64,13 @@ def read(value: Any, results: Sequence[str], weights: Sequence[str]) -> Value:
 
 
 def type_of(name: str) -> torch.dtype:
-    """A data type by its name.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """A data type by its name; ValueError if there is none."""
     if name not in _TYPES:
         raise ValueError(f"{name!r} is no data type; known are {', '.join(_TYPES)}")
     return cast("torch.dtype", _OBJECTS[name])
 
 
 def _leaf(value: Value) -> Any:
-    """A value that is no container and no name as JSON."""
     if isinstance(value, str):
         return f"'{value}"
     if isinstance(value, torch.device):
@@ -105,7 +86,6 @@ def _leaf(value: Value) -> Any:
 
 
 def _meant(text: str, results: Sequence[str], weights: Sequence[str]) -> Value:
-    """The argument that a text stands for."""
     kind, rest = text[:1], text[1:]
     if kind == "%":
         return Ref(results[len(results) - _number(rest, len(results), first=1)])

@@ -107,8 +107,7 @@ def test_the_same_network_gives_the_same_bytes_in_another_process(tmp_path: Path
     container.write(made, path)
     code = f"""
 import hashlib, sys, torch
-from compressor import container
-from compressor.copies import private_copy
+from compressor.network.file import container
 network = container.read({str(path)!r})
 assert "models" not in sys.modules
 x = torch.arange(512.0).reshape(2, 1, 16, 16) / 512

@@ -105,9 +105,7 @@ def matmul(flow: Flow, node: Node) -> Label | None:
     weight = node.args[1]
     if flow.weight(weight) is None or len(shape_of(weight)) != 2:
         flow.uncounted.append(place(node))
-        for operand in node.args:
-            flow.hold(operand, f"{place(node)} multiplies two activations")
-        return None
+        return flow.hold_all(node.args, f"{place(node)} multiplies two activations")
     return _product(flow, node, None, out_dim=1)
 
 
@@ -174,8 +172,8 @@ def prelu(flow: Flow, node: Node) -> Label | None:
 def _computed(flow: Flow, node: Node, bias: Any) -> None:
     """A layer whose weight is the result of other operations can not be cut."""
     flow.uncounted.append(place(node))
-    for tensor in (*node.args[:2], bias):
-        flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
+    why = f"the weight of {place(node)} is computed, not a parameter"
+    flow.hold_all((*node.args[:2], bias), why)
     why = "its weight is computed in forward, for instance by a parametrization"
     flow.whole[module_of(node)] = why
 

@@ -1,10 +1,10 @@
 """Measure what a network costs, exactly: parameters by reading them, MACs by running it once.
 
-A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one
-input: half of what `torch.utils.flop_counter` counts. PyTorch runs some layers as one fused kernel
-that this counter reads as zero (attention, the transformer layer, LSTM); here they are made to run
-as separate products, and an operation that is not counted although weights go into it, or although
-it is named a product, is an error, never a zero. `docs/counting.md` says what this leaves out.
+A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one input:
+half of what `torch.utils.flop_counter` counts. What PyTorch runs as one fused kernel, which this
+counter reads as zero (attention, the transformer layer, LSTM), is made to run as separate products;
+an operation that is not counted although weights go into it, or although it is named a product, is
+an error, never a zero. `docs/counting.md` says what this leaves out.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The graph of coupled axes: a network written as shapes, so that cost is arithmetic.
 
 Every parameter and buffer has a shape whose dimensions are written in *axes*. A **unit** is the
-smallest thing that can be removed: a channel of one layer together with everything that must live
-or die with it (the other summands of a residual sum, its BatchNorm entries, its depthwise filter,
-the weights that read it). An **axis** is a set of interchangeable units: removing any one of them
-saves exactly the same. A **dimension** (`Dim`) says, entry by entry, which unit owns it.
+smallest thing that can be removed: a channel of one layer with everything that must live or die
+with it (the other summands of a residual sum, its BatchNorm entries, its depthwise filter, the
+weights that read it). An **axis** is a set of interchangeable units: removing any one of them saves
+exactly the same. A **dimension** (`Dim`) says, entry by entry, which unit owns it.
 
-From this follows the cost of every sub-network with integer arithmetic and no forward pass:
+From this follows the cost of every sub-network without a forward pass:
 
     parameters(weight) = product over its dimensions of the entries still alive
     MACs(site)         = positions x parameters(weight)

@@ -4,7 +4,8 @@
 next quantiser may follow directly: layers with what goes into their scales, sums and products of
 two rounded tensors, concatenation, average pooling, activation functions. A quantiser follows each.
 Everything else is *floating* (Residual Normalization, a softmax): its result is rounded only where
-a layer reads it. Operations that merely move values (views, maximum pooling) leave them as they are.
+a layer reads it. Operations that merely move values (views, maximum pooling) leave them as they
+are.
 
 A quantiser moves behind a ReLU that is the only reader, as its grid then starts at zero and the
 ReLU costs nothing, and behind dropout, which conversion removes.
@@ -47,8 +48,8 @@ class Places:
 def places(network: Network, *, bands: bool) -> Places:
     """Where the quantisers of a network go, which has none yet.
 
-    With `bands` normalisation by sub-bands goes into a layer's scales; else it is an operation of its
-    own, with a quantiser before and behind it.
+    With `bands` normalisation by sub-bands goes into a layer's scales; else it is an operation of
+    its own, with a quantiser before and behind it.
     """
     found = layers(network, bands=bands)
     rounded = _rounded(network, found)

@@ -16,9 +16,9 @@ FIXED = 0
 class Couplings:
     """A set of ids with ties between them.
 
-    Ids are cheap integers, one for each entry that might be removed. Tied ids share one fate.
-    Ties are only collected; `solve` finds the connected components in one sparse pass, so that a
-    network of a million channels costs no Python loop over channels.
+    Ids are integers, one for each entry that might be removed. Tied ids share one fate. Ties are
+    only collected; `solve` finds the connected components in one sparse pass, so that a network of
+    a million channels costs no Python loop over channels.
     """
 
     def __init__(self) -> None:

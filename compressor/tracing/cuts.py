@@ -1,10 +1,10 @@
 """Slices, chunks, splits and picks across the channels: shares of them, or positions among them.
 
 ``x.chunk(2)`` and ``x[:, : c // 2]`` take a share, and a smaller tensor is cut alike when every
-part loses the same offsets. ``x[:, :8]`` counts positions: what is counted has to stay, the rest
-does not. ``cat([a, b]).split([a.shape[1], b.shape[1]])`` cuts where two layers meet and ties
-nothing. ``x.split(self.width, 1)`` goes by a size that the module remembers, see
-`compressor.tracing.remembered`. In the program all are numbers; see `compressor.tracing.choices`.
+part loses the same offsets. ``x[:, :8]`` counts positions: what is counted has to stay. ``cat([a,
+b]).split([a.shape[1], b.shape[1]])`` cuts where two layers meet and ties nothing.
+``x.split(self.width, 1)`` goes by a size that the module remembers
+(`compressor.tracing.remembered`). In the program all are numbers; see `compressor.tracing.choices`.
 """
 
 from __future__ import annotations

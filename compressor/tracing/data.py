@@ -47,9 +47,8 @@ def _paired(node: Node) -> bool:
 def pointwise(flow: Flow, node: Node) -> Label | None:
     """Entry-wise operations with broadcasting: operands that meet in a dimension share its units.
 
-    The label with the dimension of the output wins; an operand of size one broadcasts; a weight
-    of full size is owned by the units; any other operand of full size cannot shrink and freezes
-    them.
+    The label with the dimension of the output wins; an operand of size one broadcasts; a weight of
+    full size is owned by the units; any other operand of full size cannot shrink and freezes them.
     """
     rank = len(shape_of(node))
     operands = [a for a in node.all_input_nodes if shape_of(a)]

@@ -1,10 +1,8 @@
 """Sizes that a module of one's own remembers: ``x.split(self.width, 1)``, ``x[:, : self.width]``.
 
-A layer of torch is told its sizes when it is cut. A module of one's own may hold a number of
-channels, too, in an attribute that its `forward` cuts by. The program holds the number alone; an
-attribute of the module that made the operation and that has this value may be where it came from.
-Then it is told the new size, and the module's own code says whether that was right
-(`compressor.tracing.trial`).
+The program holds the number alone; an attribute of the module that made the operation and that has
+this value may be where it came from. Then it is told the new size, and the module's own code says
+whether that was right (`compressor.tracing.trial`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Try a traced graph before anyone relies on it: remove some of everything and compare.
 
-Tracing sees the numbers in a program, not where they come from: `x.view(b, 16, -1)` and
-`x.view(b, c // 2, -1)` look alike. So a third of every axis is removed from a copy with random
-weights (fresh models have zeros and ones that would hide mistakes), and the smaller copy is
-compared with its masked original. Axes that fail are found by bisection and frozen with the
-reason; what is left has been seen to work.
+`x.view(b, 16, -1)` and `x.view(b, c // 2, -1)` look alike in a program. So a third of every axis is
+removed from a copy with random weights (fresh models have zeros and ones that would hide mistakes),
+which is compared with its masked original. Axes that fail are found by bisection and frozen with
+the reason; what is left has been seen to work.
 """
 
 from __future__ import annotations
@@ -46,31 +45,24 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
         warn_of_other_code(random, batch_of(example))
     trials = Trials(model, random, example, trains=trains)
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
-    reasons = _failing(trials, graph, free)
-    while reasons:
+    while reasons := _failing(trials, graph, free):
         graph = freeze(graph, reasons)
         free = [number for number in free if number not in reasons]
-        reasons = _failing(trials, graph, free)
     return graph
 
 
 def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
     """The graph with these axes frozen (axis number -> reason)."""
-    axes = tuple(
-        replace(axis, frozen=reasons.get(number, axis.frozen))
-        for number, axis in enumerate(graph.axes)
-    )
-    layers = {
-        layer: reason for number, reason in reasons.items() for layer in graph.axes[number].layers
-    }
-    return replace(graph, axes=axes, frozen={**graph.frozen, **layers})
+    axes = [replace(a, frozen=reasons.get(n, a.frozen)) for n, a in enumerate(graph.axes)]
+    layers = {layer: why for n, why in reasons.items() for layer in graph.axes[n].layers}
+    return replace(graph, axes=tuple(axes), frozen={**graph.frozen, **layers})
 
 
 def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     """Axes to freeze, with what went wrong; none if all of them can be thinned together.
 
-    The parts of the network that go wrong say which axes those are; where they do not, and for
-    those that may have been named wrongly, a search does.
+    The parts of the network that go wrong say which axes those are; where they do not,
+    does.
     """
     if not axes or trials.attempt(graph, _thinned(graph, axes)) is None:
         return {}

@@ -60,9 +60,6 @@ def report(found: Records) -> str:
     def values(field: str, cell: tuple[str, str], tune: str) -> np.ndarray:
         return found.values(field, net=cell[0], budget=cell[1], tune=tune)
 
-    def percent(cell: tuple[str, str], tune: str) -> str:
-        return with_error(100 * values("validation", cell, tune), ".1f")
-
     def difference(cell: tuple[str, str], tune: str) -> str:
         ours, base = (values("validation", cell, name) for name in (tune, REFERENCE))
         return "" if tune == REFERENCE else with_error(100 * (ours - base))
@@ -71,7 +68,7 @@ def report(found: Records) -> str:
         "# Fine-tuning on ESC-50",
         f"{versions()}. Accuracy on fold 4 of ESC-50 in percent, mean (standard error) over seeds "
         f"{listed(SEEDS)}.",
-        grid(percent),
+        grid(lambda cell, tune: with_error(100 * values("validation", cell, tune), ".1f")),
         f"Against {REFERENCE}, in points, paired by seed:",
         grid(difference),
         "CPU seconds of `fit` on a busy machine, to be compared within a column:",

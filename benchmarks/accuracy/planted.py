@@ -127,7 +127,4 @@ def run(
     with torch.no_grad():
         right = found.eval()(x).argmax(1) == y
     chosen = set(found.rows.tolist())
-    return {
-        "found": len(chosen & data.true) / TRUE,
-        "accuracy": 100 * float(right.float().mean()),
-    }
+    return {"found": len(chosen & data.true) / TRUE, "accuracy": 100 * float(right.float().mean())}

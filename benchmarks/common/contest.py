@@ -36,8 +36,7 @@ Build = Callable[[int], Call]
 class Contest:
     """Ways to do the same work on a number of clips: ours, and rivals by name.
 
-    Attributes:
-        goal: How many times faster than the first rival ours should be; None for no goal.
+    The goal is how many times faster than the first rival ours should be; None for no goal.
     """
 
     name: str
@@ -132,10 +131,7 @@ def resident_peak(build: Build, clips: int) -> float | None:
     """MiB of main memory that the work adds to a fresh process of one thread, which holds its data.
 
     The process has done the work for two clips before, so that libraries are there. `ru_maxrss`
-    would not do: a child starts with its parent's.
-
-    Returns:
-        None where there is no such account, as anywhere but on Linux.
+    would not do: a child starts with its parent's. None where there is no account but on Linux.
     """
     if not CLEAR.exists():
         return None

@@ -2,12 +2,11 @@
 
 A network of random numbers gives nearly the same outputs for all clips, so that there is nothing to
 compare. Most see the clips of ESC-50's first classes here, as many as they have outputs, from folds
-1 to 4, for a few epochs; how well they then do is not looked at. Clips are cut to their first
-second where a network was made for one. What is compared is said of all clips of fold 5.
+1 to 4, for a few epochs; clips are cut to their first second where a network was made for one. What
+is compared is said of all clips of fold 5.
 
 One is trained until it has learned, on keywords (`benchmarks.common.sound`), and compared on all
-clips of speakers that it never heard: what rounding does to classes depends on how sure a network
-is.
+clips of unheard speakers: what rounding does to classes depends on how sure a network is.
 """
 
 from __future__ import annotations

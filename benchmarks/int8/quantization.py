@@ -3,10 +3,10 @@
     python -m benchmarks.int8.quantization  # tables into quantization.md
 
 Every network is trained for a moment on real sound (`benchmarks.int8.nets`), calibrated and
-converted, without training in int8, which would change values and nothing that is compared here.
-torchao gets the same network and the same clips (`benchmarks.int8.pt2e`). Files run in ONNX
-Runtime at default settings, but for one thread; where `qemu-x86_64` is installed, also on a CPU
-that this is not (`benchmarks.int8.cpus`). Some twenty minutes of one processor.
+converted, without training in int8. torchao gets the same network and clips
+(`benchmarks.int8.pt2e`). Files run in ONNX Runtime at default settings, but for one thread; where
+`qemu-x86_64` is installed, also on another CPU (`benchmarks.int8.cpus`). Some twenty minutes of one
+processor.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 
 BC-ResNet-8 (10 classes, 4 sub-bands, 1 x 256 x 34) to 128,000 parameters and 30 million MACs,
 without data. `compressor.fit` traces, probes, allocates, shrinks, compares the result with its
-masked original and counts it anew. Torch-Pruning has no budget: its documented loop removes a
-200th of the channels and counts with its own counter until both numbers are low enough.
+masked original and counts it anew. Torch-Pruning has no budget: its documented loop removes a 200th
+of the channels and counts with its own counter until both numbers are low enough.
 
     python -m benchmarks.speed.fit  # table into fit.md
 
-CPU seconds of the process, one thread. All run once before anything is timed, so that lazy
-imports count for none. Ours takes about a second, so that one call would measure the neighbours on
-the machine: it is the mean of ten calls.
+CPU seconds of the process, one thread; all run once before anything is timed. Ours takes about a
+second, so that one call would measure the neighbours on the machine: it is the mean of ten.
 """
 
 from __future__ import annotations

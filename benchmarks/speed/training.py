@@ -1,11 +1,10 @@
 """Front end, training step, epoch and cache building beside the straightforward way.
 
-The rival is `benchmarks.speed.plain`: librosa clip by clip, augmentation example by example, the
-network as a reader of its paper writes it. Both get the same sound, batch, optimiser and device,
-and run in turn (`benchmarks.common.contest`).
+The rival is `benchmarks.speed.plain`. Both get the same sound, batch, optimiser and device, and run
+in turn (`benchmarks.common.contest`).
 
     python -m benchmarks.speed.training                # tables into training.md
-    python -m benchmarks.speed.training --device cuda  # into benchmarks/training-cuda.md
+    python -m benchmarks.speed.training --device cuda  # into training-cuda.md
     python -m benchmarks.speed.training --quick        # tiny, shows that it runs; writes nothing
 
 On a CPU: one thread, CPU seconds of the process. On an accelerator: seconds until it is done, for

@@ -61,8 +61,8 @@ def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
 def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     """Axes to freeze, with what went wrong; none if all of them can be thinned together.
 
-    The parts of the network that go wrong say which axes those are; where they do not,
-    does.
+    The parts of the network that go wrong say which axes those are; where they do not, and for
+    those that may have been named wrongly, a search does.
     """
     if not axes or trials.attempt(graph, _thinned(graph, axes)) is None:
         return {}

@@ -116,7 +116,6 @@ def alternate(
 
 
 def _done(call: Call, device: torch.device) -> None:
-    """Call, and wait for the accelerator."""
     call()
     if device.type != "cpu":
         torch.accelerator.synchronize()
@@ -150,9 +149,8 @@ def _resident_peak(build: Build, clips: int) -> float:
 
 
 def _status(name: str) -> int:
-    """One line of the account, in KiB."""
-    lines = STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    words = STATUS.read_text().split()
+    return int(words[words.index(f"{name}:") + 1])  # KiB
 
 
 def device_peak(build: Build, clips: int) -> float:

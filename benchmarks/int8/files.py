@@ -90,13 +90,12 @@ def signed(content: bytes) -> bytes:
     model = onnx.load_from_string(content)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     steps = {node.output[0]: node for node in model.graph.node}
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            for name in (steps[node.input[1]].input[n] for n in (0, 2)):
-                numbers = onnx.numpy_helper.to_array(stored[name])
-                if numbers.dtype == np.uint8:
-                    moved = (numbers.astype(np.int16) - 128).astype(np.int8)
-                    stored[name].CopyFrom(onnx.numpy_helper.from_array(moved, name))
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    for name in (steps[node.input[1]].input[n] for node in layers for n in (0, 2)):
+        numbers = onnx.numpy_helper.to_array(stored[name])
+        if numbers.dtype == np.uint8:
+            moved = (numbers.astype(np.int16) - 128).astype(np.int8)
+            stored[name].CopyFrom(onnx.numpy_helper.from_array(moved, name))
     return model.SerializeToString()
 
 

@@ -101,8 +101,8 @@ def _integers(nodes: list[onnx.NodeProto]) -> set[str]:
     for node in nodes:
         kind = node.op_type
         # A QGemm with nine inputs knows the scale of its result; with fewer it gives real numbers.
-        makes = kind == "QuantizeLinear" or (kind == "QGemm" and len(node.input) == 9)
-        makes = makes or kind.startswith("QLinear")
+        makes = kind.startswith(("QLinear", "QuantizeLinear"))
+        makes = makes or (kind == "QGemm" and len(node.input) == 9)
         if makes or (kind not in {"DequantizeLinear", "QGemm"} and node.input[0] in found):
             found.update(node.output)
     return found

@@ -35,7 +35,7 @@ from benchmarks.common.tables import page, publish, table, versions
 from models import LinearMoments
 from recipes import dcase2020, dcase2021, dcase2022
 from recipes.data.listing import Listing
-from recipes.running.command import PRECISIONS, RunContext, compiled, usable
+from recipes.running.command import PRECISIONS, RunContext, compiled, launched, usable
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Part, Scenes
 from recipes.training.epochs import Epochs
@@ -164,12 +164,7 @@ def rows(road: Road, found: dict[str, Any], seconds: float) -> list[list[str]]:
 
 def report(options: Namespace, device: torch.device) -> str:
     """The table."""
-    fabric = None
-    if options.precision != "32":
-        from lightning_fabric import Fabric  # noqa: PLC0415 - optional
-
-        fabric = Fabric(accelerator=device.type, devices=1, precision=PRECISIONS[options.precision])
-        fabric.launch()
+    fabric = launched(device, 1, options.precision)
     lines: list[list[str]] = []
     for road in (road for road in ROADS if road.name in options.road):
         config = replace(road.config, seconds=options.seconds or road.config.seconds)

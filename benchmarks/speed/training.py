@@ -53,11 +53,6 @@ Network = Callable[[int], nn.Module]
 Compiler = Callable[[nn.Module], nn.Module]
 
 
-def uncompiled(network: nn.Module) -> nn.Module:
-    """The network as it is."""
-    return network
-
-
 @dataclass(frozen=True)
 class Option:
     """A way to train a network on an accelerator: mixed precision, layout in memory, compiler."""
@@ -65,7 +60,7 @@ class Option:
     bfloat16: bool = False
     channels_last: bool = False
     compiled: str = ""
-    compiler: Compiler = uncompiled
+    compiler: Compiler | None = None
 
     def __str__(self) -> str:
         """For a table: empty if nothing is chosen."""
@@ -75,7 +70,8 @@ class Option:
     def prepare(self, network: nn.Module, device: torch.device) -> nn.Module:
         """On its device, laid out and compiled."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return self.compiler(network.to(device, memory_format=layout))
+        network = network.to(device, memory_format=layout)
+        return network if self.compiler is None else self.compiler(network)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross entropy."""
@@ -85,7 +81,7 @@ class Option:
 
 PLAIN = Option()
 COMPILERS = (
-    ("", uncompiled),
+    ("", None),
     ("compiled", torch.compile),
     ("compiled to a CUDA graph", partial(torch.compile, mode="reduce-overhead")),
 )
@@ -111,12 +107,12 @@ class Sizes:
     steps: int = 2
     files: int = 2000
     wavs: int = 2800
-    compilers: Sequence[tuple[str, Compiler]] = COMPILERS
+    compilers: Sequence[tuple[str, Compiler | None]] = COMPILERS
 
 
 QUICK = Sizes(
     n=1, least=0.0, batch=4, stereo=1, narrow=2, wide=4, wide_batch=2, steps=1, files=4, wavs=4,
-    compilers=(("", uncompiled), TRACER),
+    compilers=(("", None), TRACER),
 )  # fmt: skip
 
 
@@ -168,7 +164,12 @@ def their_front_end(
 
 
 def network_step(
-    clips: int, *, network: Network, width: int, device: torch.device, option: Option = PLAIN
+    clips: int,
+    *,
+    network: Network,
+    width: int,
+    device: torch.device,
+    option: Option = PLAIN,
 ) -> Call:
     """Forward, backward and SGD on one batch."""
     model = option.prepare(network(width), device)
@@ -282,12 +283,6 @@ def epochs(sizes: Sizes, device: torch.device) -> Iterator[Contest]:
     )
 
 
-def options(sizes: Sizes) -> list[Option]:
-    """Every combination."""
-    flags = product((False, True), (False, True), sizes.compilers)
-    return [Option(bfloat16, last, *compiler) for bfloat16, last, compiler in flags]
-
-
 def report(
     sizes: Sizes, device: torch.device, ways: Sequence[Option], *, memory: bool, only: str
 ) -> str:
@@ -338,7 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_cpu = given.device.type == "cpu"
     sizes = QUICK if given.quick else Sizes(steps=2 if on_cpu else 20)
     sizes = replace(sizes, n=given.n or sizes.n)
-    every = options(sizes)
+    flags = product((False, True), (False, True), sizes.compilers)
+    every = [Option(bfloat16, last, *compiler) for bfloat16, last, compiler in flags]
     ways = every[:: len(every) - 1] if given.quick else every[:1] if on_cpu else every
     text = report(sizes, given.device, ways, memory=given.memory, only=given.only)
     name = "training.md" if on_cpu else f"training-{given.device.type}.md"

@@ -44,7 +44,6 @@ class Suspect:
 
     Attributes:
         where: Which part, the same in every run.
-        what: What is wrong.
         nodes: The last operations of the part.
         leaf: Whether it is a module without others inside.
     """
@@ -124,7 +123,6 @@ def _suspects(
 
 
 def _together(tensors: list[Tensor]) -> Tensor:
-    """Those of single inputs as one batch."""
     return torch.cat(tensors) if tensors[0].shape[:1] == (1,) else tensors[0]
 
 
@@ -203,7 +201,6 @@ class _Run:
         return called
 
     def _right(self, tensor: Any, node: Node, where: tuple[str, int, str]) -> Any:
-        """The tensor as it should be."""
         wanted = self.values.get(node)
         if wanted is None or not isinstance(tensor, Tensor):
             return tensor

@@ -100,18 +100,16 @@ def concatenate(flow: Flow, node: Node) -> Label | None:
     if not dims:
         return None
     if dims == {dim}:
-        parts = [
-            fixed(shape_of(t)[dim]) if label is None else label.ids
-            for t, label in zip(tensors, labels, strict=True)
-        ]
+        pairs = zip(tensors, labels, strict=True)
+        parts = [fixed(shape_of(t)[dim]) if label is None else label.ids for t, label in pairs]
         return Label(dim, np.concatenate(parts))
     if len(dims) > 1 or dim in dims or any(label is None for label in labels):
         why = f"{place(node)} joins tensors with different channel dimensions"
         return flow.hold_all(tensors, why)
-    ids = [label.ids for label in labels if label is not None]
-    for other in ids[1:]:
-        flow.couplings.tie(ids[0], other)
-    return Label(dims.pop(), ids[0])
+    first, *others = [label.ids for label in labels if label is not None]
+    for other in others:
+        flow.couplings.tie(first, other)
+    return Label(dims.pop(), first)
 
 
 @on_channels
@@ -227,9 +225,8 @@ def padding(flow: Flow, node: Node, label: Label) -> Labels:
 
 def _padded(flow: Flow, label: Label, low: int, high: int) -> Label:
     """A label with new units on either side; on both as many, which go in pairs."""
-    few = min(low, high) or max(low, high)
-    added = flow.couplings.fresh(few)
-    first, last = (added, added) if low and high else (added[:low], added[:high])
+    added = flow.couplings.fresh(min(low, high) or max(low, high))
+    first, last = (added[:side] for side in (low, high))
     more = fixed(low - len(first)), fixed(high - len(last))
     return Label(label.dim, np.concatenate([more[0], first, label.ids, last, more[1]]))
 

@@ -100,8 +100,6 @@ def warn_of_other_code(model: nn.Module, inputs: Sequence[Tensor]) -> None:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes the name of every torch function that is called."""
-
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []

@@ -1,8 +1,7 @@
 """What is the fine-tune of `fit` worth: its length, and distillation from the dense network?
 
 The two networks and two budgets of `benchmarks.accuracy.objectives`, through `compressor.fit` with
-its default choice of widths; trained on folds 1-3 of ESC-50, compared on fold 4. Fold 5 is not
-read.
+its default widths; trained on folds 1-3 of ESC-50, compared on fold 4. Fold 5 is not read.
 
     python -m benchmarks.accuracy.dense --net A --seed 0 1 2  # once; likewise B
     python -m benchmarks.accuracy.finetune --run              # a killed call goes on

@@ -204,18 +204,13 @@ def by_network(dual: pd.DataFrame) -> str:
 
 def by_method(measured: pd.DataFrame) -> str:
     """How far each method may be from the best possible."""
-    rows = [
-        [
-            str(name),
-            str(len(found)),
-            spread(found["shortfall"][found["budget"] != "deep"]),
-            spread(found["shortfall"][found["budget"] == "deep"]),
-            str(found["over"].sum()),
-            str(found["room"].sum()),
-            f"{found['seconds'].median():.4f}",
-        ]
-        for name, found in measured.groupby("method", sort=False)
-    ]
+    rows: list[list[str]] = []
+    for name, found in measured.groupby("method", sort=False):
+        deep = found["budget"] == "deep"
+        gaps = [spread(found["shortfall"][~deep]), spread(found["shortfall"][deep])]
+        counts = [str(found["over"].sum()), str(found["room"].sum())]
+        median = f"{found['seconds'].median():.4f}"
+        rows.append([str(name), str(len(found)), *gaps, *counts, median])
     head = (
         "method", "n", "shortfall % median / p99 / max, all but deep", "the same, deep",
         "caps exceeded", "could still grow", "CPU s median",

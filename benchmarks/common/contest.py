@@ -104,10 +104,8 @@ def alternate(
     """
     clock = process_time if device.type == "cpu" else perf_counter
     timers = {way: Timer(partial(_done, call, device), clock) for way, call in ways.items()}
-    calls = {}
-    for name, timer in timers.items():
-        once = [timer.timeit(1) for _ in range(2)][1]  # the first imports and compiles
-        calls[name] = max(1, round(least / once))
+    once = {way: timer.repeat(2, 1)[1] for way, timer in timers.items()}  # the first compiles
+    calls = {way: max(1, round(least / seconds)) for way, seconds in once.items()}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for i in range(n):
         for name in list(ways)[:: -1 if i % 2 else 1]:

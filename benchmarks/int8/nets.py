@@ -56,13 +56,10 @@ SPEECH = Ground(
 
 @dataclass(frozen=True)
 class Case:
-    """A network and what it hears.
+    """A network and what it hears: the first seconds of every clip, through its front end.
 
     Attributes:
-        mels: Its front end.
-        epochs: Of training.
         lr: Learning rate at its peak; too high a one lets a network say the same of all clips.
-        seconds: Of every clip.
         both: Whether both of torchao's quantisers are tried: each takes half a minute.
     """
 

@@ -130,11 +130,10 @@ def main() -> None:
     options = started(made)
     logging.disable(logging.WARNING)  # the exporter's and torchao's remarks on what they import
     found: list[Measured] = []
-    for case in CASES:
-        if options.only in case.name:
-            start = process_time()
-            found.append(measured(case, options.turns))
-            print(f"{case.name}: {process_time() - start:.0f} CPU s", flush=True)
+    for case in (case for case in CASES if options.only in case.name):
+        start = process_time()
+        found.append(measured(case, options.turns))
+        print(f"{case.name}: {process_time() - start:.0f} CPU s", flush=True)
     path = Path(__file__).with_suffix(".md")
     publish(report(found, options.turns), None if options.only else path)
 

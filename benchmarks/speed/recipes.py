@@ -1,15 +1,14 @@
 """How fast the recipes train, phase by phase, and how long the reports' runs would take.
 
-Every recipe's own road at the report's width, batch and clip length, on log-mels of noise (speed
-does not depend on what is heard), two epochs a phase, of which the faster counts. The time of the
-whole run follows from the report's epochs and the clips of TAU's training list. What a pass over
-the data costs without a network says whether the augmentation or the network is the bottleneck.
+Every recipe's own road at the report's width, batch and clip length, on log-mels of noise, two
+epochs a phase, of which the faster counts. The time of the whole run follows from the report's
+epochs and the clips of TAU's training list. What a pass over the data costs without a network says
+whether the augmentation or the network is the bottleneck.
 
     python -m benchmarks.speed.recipes --device cuda --clips 4096 --precision bf16 --compile
     python -m benchmarks.speed.recipes --clips 48 --seconds 1     # small, on a CPU
 
-Without `--seconds` into recipes-<device>.md beside this file; with it only shown, or into that file
-with `--write`.
+Into recipes-<device>.md beside this file; with `--seconds` only shown, but for `--write`.
 """
 
 from __future__ import annotations

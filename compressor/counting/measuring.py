@@ -99,7 +99,7 @@ def multiply_accumulates(model: nn.Module, example: Example | None = None) -> in
     """MACs of one forward pass of `model` for one input; arguments and errors as in `measure`."""
     inputs = one_input(model, example)
     scratch = private_copy(model).eval()
-    counter = FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS)
+    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_UNCOUNTED, _flops))
     with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
         run(scratch, inputs)
     return counter.get_total_flops() // 2
@@ -243,6 +243,4 @@ def _flops(*shapes: torch.Size, **_: object) -> int:
 
 
 # Products that torch.utils.flop_counter has no formula for: operations from the operands' shapes.
-_VECTOR_PRODUCTS = dict.fromkeys(
-    (_aten.mv, _aten.dot, _aten.vdot, _aten.addmv, _aten.addbmm), _flops
-)
+_UNCOUNTED = (_aten.mv, _aten.dot, _aten.vdot, _aten.addmv, _aten.addbmm)

@@ -219,12 +219,10 @@ class Graph:
         return self._total([(s.positions, s.weight) for s in self.sites], self.const_macs)
 
     def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Quadratic:
-        """Any other cost that is so much for every entry of a tensor.
+        """Any other cost that is so much for every entry of a tensor, in parts of a unit.
 
-        Args:
-            entries: What an entry costs, by name of its tensor, in parts of a unit.
-            const: What cannot be removed, likewise.
-            unit: How many parts a unit has.
+        Entries cost what stands under the name of their tensor; `const` cannot be removed; a `unit`
+        has so many parts.
         """
         total = self._total([(price, name) for name, price in entries.items()], const)
         return replace(total, unit=unit)

@@ -49,8 +49,9 @@ class Structure:
 
     def __eq__(self, other: object) -> bool:
         """Whether the same units of the same graph are kept."""
-        same = isinstance(other, Structure) and other.graph is self.graph
-        return same and bool((self.keep == other.keep).all())
+        if not isinstance(other, Structure):
+            return False
+        return other.graph is self.graph and bool((self.keep == other.keep).all())
 
     def __hash__(self) -> int:
         """Hash of the kept units."""

@@ -98,9 +98,7 @@ def scaling(network: Network, step: Step) -> Scaling | None:
 def layers(network: Network, *, bands: bool = True) -> tuple[Layer, ...]:
     """The layers with all that goes into their scales, up to the first quantiser if there are any.
 
-    Args:
-        network: Prepared or not.
-        bands: Whether normalisation by sub-bands goes into the scales.
+    With `bands` normalisation by sub-bands goes into the scales, too.
     """
     return tuple(_layer(network, step, bands=bands) for step in weighted(network))
 

@@ -18,10 +18,9 @@ from compressor.tracing.labels import Label
 
 @dataclass(frozen=True)
 class Tensors:
-    """The parameters and buffers of a model, each once.
+    """The parameters and buffers of a model, each once, by their first names.
 
     Attributes:
-        by_name: The tensors, by their first names.
         first: The first name of each, by all of its names.
         trainable: Names of the parameters.
     """
@@ -55,7 +54,6 @@ class Numbering:
 
     Attributes:
         unit_of: The unit of every id, `ALWAYS` for one that stays.
-        axes: What the units form.
         reasons: Why the output of a layer stays whole, by layer.
         held: Why a weight stays whole, by weight (for its first dimension that does).
     """
@@ -163,9 +161,9 @@ def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str,
     """The reason why a layer's output stays whole, for every layer where it does."""
     found: dict[str, str] = {}
     for use in flow.uses:
-        held = [reasons[r] for r in np.unique(roots[use.writes]).tolist() if r in reasons]
-        if held:
-            found.setdefault(use.module, held[0])
+        for root in np.unique(roots[use.writes]).tolist():
+            if root in reasons:
+                found.setdefault(use.module, reasons[root])
     return found
 
 

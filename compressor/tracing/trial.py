@@ -29,15 +29,9 @@ __all__ = ["freeze", "probe", "randomised"]
 
 
 def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
-    """Freeze every axis whose removal the model's own code does not survive.
+    """Freeze every axis whose removal the model's own code does not survive, with the reason.
 
-    Args:
-        model: The traced model; untouched.
-        graph: Its graph.
-        example: Inputs of the traced shape, batch of one.
-
-    Returns:
-        The graph with failing axes frozen, each with its reason.
+    The model stays as it is; `example` has the traced shape, batch of one.
     """
     random = randomised(model)
     trains = looks_at_mode(model) and failure_in_training(random, batch_of(example)) is None

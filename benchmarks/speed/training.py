@@ -283,6 +283,12 @@ def epochs(sizes: Sizes, device: torch.device) -> Iterator[Contest]:
     )
 
 
+def options(sizes: Sizes) -> list[Option]:
+    """Every combination."""
+    flags = product((False, True), (False, True), sizes.compilers)
+    return [Option(bfloat16, last, *compiler) for bfloat16, last, compiler in flags]
+
+
 def report(
     sizes: Sizes, device: torch.device, ways: Sequence[Option], *, memory: bool, only: str
 ) -> str:
@@ -333,8 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_cpu = given.device.type == "cpu"
     sizes = QUICK if given.quick else Sizes(steps=2 if on_cpu else 20)
     sizes = replace(sizes, n=given.n or sizes.n)
-    flags = product((False, True), (False, True), sizes.compilers)
-    every = [Option(bfloat16, last, *compiler) for bfloat16, last, compiler in flags]
+    every = options(sizes)
     ways = every[:: len(every) - 1] if given.quick else every[:1] if on_cpu else every
     text = report(sizes, given.device, ways, memory=given.memory, only=given.only)
     name = "training.md" if on_cpu else f"training-{given.device.type}.md"

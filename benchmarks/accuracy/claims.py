@@ -9,9 +9,8 @@ The recipes' own roads, at the reports' widths, on two kinds of sound:
 * Generated scenes at the size of the reports' features (256 bands; clips of one second), with the
   recipes' settings of minutes.
 
-Beside the small networks of 2020 and 2021 on ESC-50 stands a control: the dense one, trained on for
-as many epochs at the same rates. Without it, what longer training brings would be booked as
-pruning's.
+Beside the small networks of 2020 and 2021 on ESC-50 stands a control, the dense one trained on for
+as many epochs at the same rates: else what longer training brings would be booked as pruning's.
 
     python -m benchmarks.accuracy.claims --run [--road 2021] [--seed 0]  # a killed call goes on
     python -m benchmarks.accuracy.claims                                 # tables, into claims.md
@@ -62,11 +61,11 @@ CLIP: dict[str, Any] = {"seconds": 5.0, "validation": 0.0}
 @cache
 def scenes(mels: MelSettings, channels: int, device: torch.device) -> Scenes:
     """ESC-50 by nine devices; its one channel is repeated where a network takes two."""
-    classes = read_esc50(data_root() / "esc50", (1,)).classes
+    root = data_root() / "esc50"
+    classes = read_esc50(root, (1,)).classes
 
     def part(x: torch.Tensor, y: torch.Tensor, names: list[str]) -> Part:
-        frame = pd.DataFrame({"device": names, "label": y.numpy()})
-        listing = Listing(data_root() / "esc50", frame, classes)
+        listing = Listing(root, pd.DataFrame({"device": names, "label": y.numpy()}), classes)
         return Part(x.repeat(1, channels, 1, 1).to(device), y.to(device), listing)
 
     x, y = training(mels)
@@ -90,9 +89,8 @@ def trained_on(
     model: nn.Module, data: Scenes, plan: Any, seed: int, loss: Loss = cross_entropy
 ) -> nn.Module:
     """The control: the dense network after as many more epochs as the small one had."""
-    model = model.to(data.train.x.device)
-    batches = Epochs(data.train.x, data.train.y, CLASSES, plan, seed=1000 + seed)
-    train(model, batches, plan.epochs, loss=loss)
+    model, (x, y) = model.to(data.train.x.device), (data.train.x, data.train.y)
+    train(model, Epochs(x, y, CLASSES, plan, seed=1000 + seed), plan.epochs, loss=loss)
     return model
 
 
@@ -207,13 +205,13 @@ def run(road: str, seed: int, device: torch.device) -> Record:
 def counted(road: str, folder: RunFolder, stage: str) -> dict[str, int]:
     """Parameters, those not zero, MACs, and bytes: dense 4 each, then as the report counts."""
     counts = read_counts(folder.stages, stage)
-    cost = counts.cost
+    cost, year = counts.cost, road[-4:]
     if stage == "dense":
         size = 4 * cost.params
-    elif road.endswith("2022"):
+    elif year == "2022":
         size = counts.rule.params
     else:
-        size = (dcase2020 if road.endswith("2020") else dcase2021).size(counts).bytes
+        size = (dcase2020 if year == "2020" else dcase2021).size(counts).bytes
     learned = counts.filters[1] + counts.others[1]
     return {"params": cost.params, "nonzero": learned, "macs": cost.macs, "bytes": size or 0}
 

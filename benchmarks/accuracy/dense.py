@@ -18,8 +18,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from benchmarks.common.command import parser, started
@@ -78,11 +76,7 @@ def path(net: str, seed: int) -> Path:
 
 
 def load(net: str, seed: int) -> nn.Module:
-    """One trained dense network, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If it was not trained yet.
-    """
+    """One trained dense network, in evaluation mode."""
     file = path(net, seed)
     if not file.is_file():
         command = f"python -m benchmarks.accuracy.dense --net {net} --seed {seed}"
@@ -96,18 +90,14 @@ def run(net: str, seed: int, epochs: int | None = None) -> None:
     torch.manual_seed(seed)
     model = NETS[net].build()
     cpu, wall = time.process_time(), time.time()
-    console = Console()
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"net {net}, seed {seed}", total=epochs)
 
-        def watch(epoch: int, mean_loss: float) -> None:
-            progress.update(task, completed=epoch)
-            if not console.is_terminal and epoch % 5 == 0:
-                spent = time.process_time() - cpu
-                said = f"{net}{seed} epoch {epoch} loss {mean_loss:.3f} {spent:.0f} CPU s"
-                print(said, flush=True)
+    def watch(epoch: int, mean_loss: float) -> None:
+        if epoch % 5 == 0:
+            spent = time.process_time() - cpu
+            said = f"{net}{seed} epoch {epoch} loss {mean_loss:.3f} {spent:.0f} CPU s"
+            print(said, flush=True)
 
-        fit(model, epochs, settings, seed=seed, on_epoch=watch)
+    fit(model, epochs, settings, seed=seed, on_epoch=watch)
     record = {
         "net": net,
         "seed": seed,

@@ -1,8 +1,7 @@
 """What is the fine-tune of `fit` worth: its length, and distillation from the dense network?
 
 The two networks and two budgets of `benchmarks.accuracy.objectives`, through `compressor.fit` with
-its default choice of widths; trained on folds 1-3 of ESC-50, compared on fold 4. Fold 5 is not
-read.
+its default widths; trained on folds 1-3 of ESC-50, compared on fold 4. Fold 5 is not read.
 
     python -m benchmarks.accuracy.dense --net A --seed 0 1 2  # once; likewise B
     python -m benchmarks.accuracy.finetune --run              # a killed call goes on
@@ -60,9 +59,6 @@ def report(found: Records) -> str:
     def values(field: str, cell: tuple[str, str], tune: str) -> np.ndarray:
         return found.values(field, net=cell[0], budget=cell[1], tune=tune)
 
-    def percent(cell: tuple[str, str], tune: str) -> str:
-        return with_error(100 * values("validation", cell, tune), ".1f")
-
     def difference(cell: tuple[str, str], tune: str) -> str:
         ours, base = (values("validation", cell, name) for name in (tune, REFERENCE))
         return "" if tune == REFERENCE else with_error(100 * (ours - base))
@@ -71,7 +67,7 @@ def report(found: Records) -> str:
         "# Fine-tuning on ESC-50",
         f"{versions()}. Accuracy on fold 4 of ESC-50 in percent, mean (standard error) over seeds "
         f"{listed(SEEDS)}.",
-        grid(percent),
+        grid(lambda cell, tune: with_error(100 * values("validation", cell, tune), ".1f")),
         f"Against {REFERENCE}, in points, paired by seed:",
         grid(difference),
         "CPU seconds of `fit` on a busy machine, to be compared within a column:",

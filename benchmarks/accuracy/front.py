@@ -2,7 +2,7 @@
 
 The networks of `benchmarks.accuracy.together`: what `fit(budget=Budget(bytes=..., macs=30e6))`
 returns at four budgets, the dense network, and other ways to 64 KiB. Fold 5, mean and standard
-error over seeds.
+error.
 
     python -m benchmarks.accuracy.together --run  # once
     python -m benchmarks.accuracy.front

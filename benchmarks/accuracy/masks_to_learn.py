@@ -15,17 +15,11 @@ from compressor.phases.frequency.masks import MASK, Learned
 
 @dataclass(frozen=True)
 class DecayedMask(Learned):
-    """Weight decay on the mask; the largest factors stay (magnitude).
-
-    Attributes:
-        lr: Learning rate of the mask at the start.
-        decay: Weight decay of the mask.
-    """
+    """Weight `decay` on the mask; the largest factors stay (magnitude)."""
 
     decay: float = 0.02
 
     def step(self, state: dict[str, Any], gradient: Tensor, lr: float) -> None:
-        """A gradient step, and decay."""
         state[MASK] = state[MASK] * (1 - lr * self.decay) - lr * gradient
 
 
@@ -33,9 +27,7 @@ class DecayedMask(Learned):
 class L1Mask(Learned):
     """Proximal gradient steps on ``loss + weight * |mask|_1``; the largest factors stay.
 
-    Attributes:
-        lr: Learning rate of the mask at the start.
-        weight: Of the l1 norm at the end; it grows in proportion to the share that is over.
+    The weight is that at the end; it grows in proportion to the share that is over.
     """
 
     weight: float = 0.02
@@ -49,11 +41,7 @@ class L1Mask(Learned):
 
 @dataclass(frozen=True)
 class TopKMask(Learned):
-    """The largest factors pass as one, the others as zero; the gradient passes straight through.
-
-    Attributes as in `Learned`.
-    """
+    """The largest factors pass as one, the others as zero; the gradient passes straight through."""
 
     def factors(self, state: dict[str, Any], mask: Tensor) -> Tensor:
-        """Zeros and ones, with the derivative of the mask itself."""
         return (self.chosen(state).to(mask.dtype) - mask).detach() + mask

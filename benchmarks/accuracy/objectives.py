@@ -1,15 +1,14 @@
 """What should an allocation maximise? All objectives beside Torch-Pruning, on real audio.
 
 Two networks (A: BC-ResNet-ASC, one fully coupled trunk a stage; B: a plain residual CNN with free
-inner layers) x two joint budgets x seeds. Every method gets the same dense network, the same
-budget on both parameters and MACs, a recalibration of BatchNorm and the same short fine-tune:
+inner layers) x two joint budgets x seeds. Every method gets the same dense network, budget,
+recalibration of BatchNorm and short fine-tune:
 
     python -m benchmarks.accuracy.dense --net A --seed 0 1 2  # once; likewise B
     python -m benchmarks.accuracy.objectives --run            # a killed call goes on
     python -m benchmarks.accuracy.objectives                  # the tables, into objectives.md
 
-Trained on ESC-50 folds 1-3. Methods are compared and the default is chosen on fold 4; fold 5 is
-reported once, with `--test`.
+Trained on ESC-50 folds 1-3. The default is chosen on fold 4; fold 5 is reported once (`--test`).
 """
 
 from __future__ import annotations
@@ -208,23 +207,21 @@ def against_torch_pruning(found: Records, fold: str) -> str:
     parts: list[str] = []
     for name, cell in zip(HEAD, CELLS, strict=True):
         values = {
-            method: 100 * found.values(fold, method=method, **cell)
-            for method in ("default", "Torch-Pruning local", "Torch-Pruning global")
+            way: 100 * found.values(fold, method=f"Torch-Pruning {way}", **cell)
+            for way in ("local", "global")
         }
-        rival = max(list(values)[1:], key=lambda method: values[method].mean())
-        difference = with_error(values["default"] - values[rival])
-        parts.append(f"{name} {difference} against {rival.split()[1]}")
+        rival = max(values, key=lambda way: values[way].mean())
+        ours = 100 * found.values(fold, method="default", **cell)
+        parts.append(f"{name} {with_error(ours - values[rival])} against {rival}")
     return f"Default against Torch-Pruning's better mode: {'; '.join(parts)}."
 
 
 def report(found: Records, *, test: bool) -> str:
     """The page; with fold 5 where that is asked for."""
     folds = {"Fold 4 (validation)": "validation"} | ({"Fold 5 (test)": "test"} if test else {})
-    sections = [
-        part
-        for title, fold in folds.items()
-        for part in (f"## {title}", by_method(found, fold), against_torch_pruning(found, fold))
-    ]
+    sections: list[str] = []
+    for title, fold in folds.items():
+        sections += [f"## {title}", by_method(found, fold), against_torch_pruning(found, fold)]
     return page(
         "# Objectives on ESC-50",
         f"{versions(f'torch-pruning {torch_pruning.__version__}')}. Accuracy in percent, mean over "

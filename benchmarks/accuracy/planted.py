@@ -110,13 +110,10 @@ def trained(net: str, seed: int, epochs: int) -> nn.Module:
 def run(
     net: str, phase: FrequencyMask, seed: int, *, epochs: tuple[int, int, int] = (15, 10, 5)
 ) -> dict[str, float]:
-    """Select twelve bands of a network of `NETS` and fine-tune.
+    """Select twelve bands of a network of `NETS` and fine-tune: share of true bands, and accuracy.
 
     Epochs are those before selection, of it and after it: 360, 240 and 120 steps. The seed is that
-    of data, weights and order.
-
-    Returns:
-        Share of the true bands among those chosen, and accuracy in percent.
+    of data, weights and order; accuracy is in percent.
     """
     before, select, after = epochs
     data, budget = drawn(seed), Budget(macs="1G")
@@ -127,7 +124,4 @@ def run(
     with torch.no_grad():
         right = found.eval()(x).argmax(1) == y
     chosen = set(found.rows.tolist())
-    return {
-        "found": len(chosen & data.true) / TRUE,
-        "accuracy": 100 * float(right.float().mean()),
-    }
+    return {"found": len(chosen & data.true) / TRUE, "accuracy": 100 * float(right.float().mean())}

@@ -1,10 +1,9 @@
 """Which rows of a spectrogram to keep: ADMM, one-shot scores and learned masks, measured alike.
 
-Two tables. On spectrograms of noise with planted bands (`benchmarks.accuracy.planted`): how many of
-the bands that matter are found. On ESC-50 (256 mel bands, folds 1 to 3 train): accuracy with 64,
-128 and 192 of the bands, every method with the same network, number of epochs and learning rate,
-the rows removed physically. What is chosen, the default of `FrequencyMask` and the settings of
-masks, is chosen on fold 4; fold 5 is reported.
+On spectrograms of noise with planted bands (`benchmarks.accuracy.planted`): how many of the bands
+that matter are found. On ESC-50 (256 mel bands, folds 1 to 3 train): accuracy with 64, 128 and 192
+of the bands, at the same network, epochs and learning rate, the rows removed physically. What is
+chosen (the default of `FrequencyMask`, settings of masks) is chosen on fold 4; fold 5 is reported.
 
     python -m benchmarks.accuracy.selection --run  # about 40 minutes; a killed call goes on
     python -m benchmarks.accuracy.selection        # the tables, into selection.md
@@ -59,13 +58,9 @@ READING = (
 
 @dataclass(frozen=True)
 class Size:
-    """How long everything takes.
+    """How long everything takes: epochs, most clips of a fold, and how many of 256 rows to keep.
 
-    Attributes:
-        counts: How many of the 256 rows to keep.
-        dense: Epochs on all bands.
-        clips: Most clips of a fold.
-        planted: Epochs on planted bands: before selection, of it and after it.
+    Epochs on planted bands are those before selection, of it and after it.
     """
 
     counts: tuple[int, ...] = (192, 128, 64)
@@ -124,11 +119,9 @@ PLANTED: dict[str, Callable[[int], FrequencyMask]] = {
 @cache
 def features(folds: tuple[int, ...], clips: int) -> tuple[Tensor, Tensor]:
     """Log-mels (clips, 1, 256, 26) and labels (clips,) of some folds of ESC-50."""
-    parts: list[tuple[Tensor, Tensor]] = []
-    for fold in folds:
-        audio, labels = (values[:clips] for values in esc50((fold,)))
-        parts.append((log_mels(audio, MELS, torch.device("cpu")), labels))
-    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+    heard = [esc50((fold,)) for fold in folds]
+    mels = [log_mels(audio[:clips], MELS, torch.device("cpu")) for audio, _ in heard]
+    return torch.cat(mels), torch.cat([labels[:clips] for _, labels in heard])
 
 
 def build(size: Size) -> nn.Module:
@@ -165,14 +158,13 @@ def real(
         schedule=[replace(phase, keep=keep, batches=8)], seed=seed, verify=False, progress=False,
     )  # fmt: skip
     spent = process_time() - began
-    rows = getattr(result.model, "rows", torch.arange(ALL)).tolist()
     return {
         "fold 4": percent(result.model, (4,), size, device),
         "fold 5": percent(result.model, (5,), size, device),
         "dense fold 4": percent(model, (4,), size, device),
         "dense fold 5": percent(model, (5,), size, device),
         "macs": result.report.after.macs,
-        "rows": rows,
+        "rows": getattr(result.model, "rows", torch.arange(ALL)).tolist(),
         "log": [dict(epoch.extra) for epoch in result.report.log],
         "CPU seconds": round(spent, 1),
         "torch": torch.__version__,
@@ -238,12 +230,10 @@ def report(found: Records, size: Size = Size()) -> str:
     """Both tables, from the records."""
     whole = found.of(method="all rows", keep=ALL)
     before, after = (
-        with_deviation([record[fold] for record in whole]) for fold in ("dense fold 5", "fold 5")
+        with_deviation([r[fold] for r in whole]) for fold in ("dense fold 5", "fold 5")
     )
-    macs = [f"{whole[0]['macs'] / 1e6:.2f} with all rows"]
-    for count in size.counts:
-        record = found.of(method="Fisher", keep=count)[0]
-        macs.append(f"{record['macs'] / 1e6:.2f} with {count}")
+    kept = {"all rows": whole} | {n: found.of(method="Fisher", keep=n) for n in size.counts}
+    macs = [f"{records[0]['macs'] / 1e6:.2f} with {rows}" for rows, records in kept.items()]
     about = versions(threads="one CPU thread", pytorch=whole[0]["torch"])
     select, tune = FrequencyMask().epochs, FrequencyMask().fine_tune
     return page(

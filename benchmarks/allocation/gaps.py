@@ -7,8 +7,8 @@ Scores are log-normal within an axis (spread 0.3, 0.8, 1.4) and scaled between a
 none, the root of the fan-in (as raw Frobenius norms are), and random with more weight on early
 layers (as Taylor scores are). The objective is `LogRetention`, so its gap is the largest possible
 shortfall of the weighted geometric mean of the retained scores; the harmonic mean, which `fit`
-takes where there is no data, is run beside it and held to its own bound. Seconds are CPU seconds of
-one `allocate` call from a graph whose costs are known, in one thread.
+takes without data, is held to its own bound. Seconds are CPU seconds of one `allocate` call from a
+graph whose costs are known, in one thread.
 """
 
 from __future__ import annotations
@@ -62,10 +62,7 @@ ENOUGH = 0.995
 
 @dataclass(frozen=True)
 class Case:
-    """One instance: keys of `NETWORKS`, `BUDGETS` and `LAWS`, and how scores are drawn.
-
-    Their logs have a standard deviation of `spread` within an axis.
-    """
+    """One instance: keys of `NETWORKS`, `BUDGETS`, `LAWS`; logs of scores deviate by `spread`."""
 
     network: str
     budget: str
@@ -84,8 +81,8 @@ def cases(networks: Iterable[str], seeds: int) -> Iterator[Case]:
 
 def scores(graph: Graph, case: Case) -> NDArray[np.float64]:
     """Seeded scores of one case."""
-    number = [case.seed, SPREADS.index(case.spread), LAWS.index(case.law)]
-    generator = np.random.default_rng(number)
+    seed = [case.seed, SPREADS.index(case.spread), LAWS.index(case.law)]
+    generator = np.random.default_rng(seed)
     values = np.exp(generator.normal(0.0, case.spread, graph.units))
     depth = np.arange(len(graph.axes)) / max(len(graph.axes) - 1, 1)
     factor = {
@@ -113,12 +110,7 @@ def caps(graph: Graph, budget: str) -> Budget:
 
 
 def run(graph: Graph, case: Case) -> Iterator[dict[str, Any]]:
-    """All methods on one case, recounted and compared with a bound: their own or the first's.
-
-    Yields:
-        The largest possible shortfall of the geometric mean, the used part of the tightest cap,
-        whether one that binds is not used up, CPU seconds, evaluations of the dual, and the rest.
-    """
+    """All methods on one case, recounted and compared with a bound: their own or the first's."""
     values, limits = scores(graph, case), caps(graph, case.budget)
     weight = sum(axis.writers for axis in graph.axes)
     first: float | None = None
@@ -212,18 +204,13 @@ def by_network(dual: pd.DataFrame) -> str:
 
 def by_method(measured: pd.DataFrame) -> str:
     """How far each method may be from the best possible."""
-    rows = [
-        [
-            str(name),
-            str(len(found)),
-            spread(found["shortfall"][found["budget"] != "deep"]),
-            spread(found["shortfall"][found["budget"] == "deep"]),
-            str(found["over"].sum()),
-            str(found["room"].sum()),
-            f"{found['seconds'].median():.4f}",
-        ]
-        for name, found in measured.groupby("method", sort=False)
-    ]
+    rows: list[list[str]] = []
+    for name, found in measured.groupby("method", sort=False):
+        deep = found["budget"] == "deep"
+        gaps = [spread(found["shortfall"][~deep]), spread(found["shortfall"][deep])]
+        counts = [str(found["over"].sum()), str(found["room"].sum())]
+        median = f"{found['seconds'].median():.4f}"
+        rows.append([str(name), str(len(found)), *gaps, *counts, median])
     head = (
         "method", "n", "shortfall % median / p99 / max, all but deep", "the same, deep",
         "caps exceeded", "could still grow", "CPU s median",
@@ -279,10 +266,8 @@ def measure_all(networks: Iterable[str], seeds: int, bar: Bar) -> pd.DataFrame:
 
 def about(instances: int) -> str:
     """What this was measured with, and what the columns say."""
-    packages = listed(
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("numpy", "scipy", "cvxpy", "highspy")
-    )
+    names = ("numpy", "scipy", "cvxpy", "highspy")
+    packages = listed(f"{name} {importlib.metadata.version(name)}" for name in names)
     budgets = "; ".join(
         f"{name}: {listed(f'{resource} {100 * part:g} %' for resource, part in limits.items())}"
         for name, limits in BUDGETS.items()

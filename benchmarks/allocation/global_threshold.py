@@ -31,11 +31,8 @@ def threshold(
 ) -> Solution:
     """The lowest threshold whose survivors meet every cap: a method of `compressor.allocate`.
 
-    Args:
-        problem: Its levels say how many units an axis may keep.
-        graph: The graph whose units are scored.
-        scores: One per unit, of the whole network.
-        norms: Scores of what is left, asked again and again; else `scores` hold for any structure.
+    Scores are one a unit, of the whole network; `norms`, where given, are those of what is left,
+    asked again and again.
     """
     thresholds = np.concatenate(([-np.inf], np.unique(scores), [np.inf]))
     low, high, evaluations = 0, len(thresholds) - 1, 0
@@ -73,7 +70,6 @@ def reachable_norms(graph: Graph, tensors: Mapping[str, Tensor]) -> Norms:
 
 
 def _again(problem: Problem, graph: Graph, norms: Norms | None, keep: Bools, limit: float) -> Bools:
-    """The units above `limit` by the norms of what is kept."""
     if norms is None:
         return keep
     left = np.where(keep, norms(Structure(graph, keep)), -np.inf)

@@ -1,7 +1,7 @@
 """Graphs with the shapes of known networks, made without a model, for allocation benchmarks.
 
 Counts agree with the published networks (`benchmarks/allocation/gaps.md` prints them); every axis
-is at full channel resolution and every convolution that can be cut is one weight.
+is at full resolution and every convolution that can be cut is one weight.
 """
 
 from __future__ import annotations
@@ -36,21 +36,20 @@ class Sketch:
         parts = [np.arange(self._axes[a].first, self._axes[a].units.stop) for a in axes]
         return Dim(np.repeat(np.concatenate(parts), repeat).astype(np.int64))
 
-    def weight(self, name: str, *dims: Dim | int, positions: int = 0) -> None:
+    def weight(
+        self, name: str, *dims: Dim | int, positions: int = 0, depthwise: bool = False
+    ) -> None:
         """Add a parameter; with `positions` it is also a convolution used that often."""
         shape = tuple(fixed(d) if isinstance(d, int) else d for d in dims)
         self._weights[name] = Weight(name, shape, FLOAT32, out_dim=0 if positions else None)
         if positions:
-            module = name.removesuffix(".weight")
-            self._sites.append(Site(module, name, positions, "conv", shape[1], shape[0]))
+            module, reads = name.removesuffix(".weight"), shape[0 if depthwise else 1]
+            site = Site(module, name, positions, "conv", reads, shape[0], dense=not depthwise)
+            self._sites.append(site)
 
     def depthwise(self, name: str, axis: int, kernel: int, positions: int) -> None:
         """Add a depthwise convolution: one small filter for every channel of `axis`."""
-        channels = self.owners(axis)
-        self._weights[name] = Weight(name, (channels, fixed(1), fixed(kernel)), FLOAT32, out_dim=0)
-        module = name.removesuffix(".weight")
-        site = Site(module, name, positions, "conv", channels, channels, dense=False)
-        self._sites.append(site)
+        self.weight(name, self.owners(axis), 1, kernel, positions=positions, depthwise=True)
 
     def norm(self, name: str, *axes: int, bands: int = 1) -> None:
         """Add the scale and shift of a normalisation over `axes`."""

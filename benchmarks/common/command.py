@@ -55,7 +55,7 @@ def run_or_report(
     report: Callable[[Records], str],
     hidden: Collection[str] = (),
 ) -> None:
-    """Make the runs of a script that are missing where that is asked for, else write its page.
+    """Make the missing runs of a script if asked to, else write its page.
 
     Records and page lie beside the script, as .jsonl and .md; `hidden` entries are not printed.
     """

@@ -36,8 +36,7 @@ Build = Callable[[int], Call]
 class Contest:
     """Ways to do the same work on a number of clips: ours, and rivals by name.
 
-    Attributes:
-        goal: How many times faster than the first rival ours should be; None for no goal.
+    The goal is how many times faster than the first rival ours should be; None for no goal.
     """
 
     name: str
@@ -105,10 +104,8 @@ def alternate(
     """
     clock = process_time if device.type == "cpu" else perf_counter
     timers = {way: Timer(partial(_done, call, device), clock) for way, call in ways.items()}
-    calls = {}
-    for name, timer in timers.items():
-        once = [timer.timeit(1) for _ in range(2)][1]  # the first imports and compiles
-        calls[name] = max(1, round(least / once))
+    once = {way: timer.repeat(2, 1)[1] for way, timer in timers.items()}  # the first compiles
+    calls = {way: max(1, round(least / seconds)) for way, seconds in once.items()}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for i in range(n):
         for name in list(ways)[:: -1 if i % 2 else 1]:
@@ -117,7 +114,6 @@ def alternate(
 
 
 def _done(call: Call, device: torch.device) -> None:
-    """Call, and wait for the accelerator."""
     call()
     if device.type != "cpu":
         torch.accelerator.synchronize()
@@ -132,10 +128,7 @@ def resident_peak(build: Build, clips: int) -> float | None:
     """MiB of main memory that the work adds to a fresh process of one thread, which holds its data.
 
     The process has done the work for two clips before, so that libraries are there. `ru_maxrss`
-    would not do: a child starts with its parent's.
-
-    Returns:
-        None where there is no such account, as anywhere but on Linux.
+    would not do: a child starts with its parent's. None where there is no account but on Linux.
     """
     if not CLEAR.exists():
         return None
@@ -154,9 +147,8 @@ def _resident_peak(build: Build, clips: int) -> float:
 
 
 def _status(name: str) -> int:
-    """One line of the account, in KiB."""
-    lines = STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    words = STATUS.read_text().split()
+    return int(words[words.index(f"{name}:") + 1])  # KiB
 
 
 def device_peak(build: Build, clips: int) -> float:

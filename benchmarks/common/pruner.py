@@ -14,13 +14,9 @@ STEPS = 200
 def torch_pruning_loop(
     model: nn.Module, fits: Callable[[nn.Module], bool], *, globally: bool
 ) -> nn.Module:
-    """Remove channels by group magnitude in small steps until the budget is met, in place.
+    """Remove channels by group magnitude in small steps until the model `fits`, in place.
 
-    Whether the model `fits` is asked before every step; `globally` ranks all channels of the
-    network together, not layer by layer.
-
-    Raises:
-        RuntimeError: If the budget is not met when all steps are done.
+    That is asked before every step; `globally` ranks all channels together, not layer by layer.
     """
     last = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
     pruner = torch_pruning.pruner.BasePruner(

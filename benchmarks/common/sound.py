@@ -1,9 +1,8 @@
 """Real sound that the benchmarks hear: ESC-50 by folds, and speech commands by speakers.
 
 The second is the test set of Google's speech commands: 4,890 clips of at most a second, 16 kHz, ten
-keywords, silence and unknown words (P. Warden 2018, arXiv:1804.03209), divided into 2,922 to train
-on, 970 to validate on and 998 to test on: a split of our own, so that no figure on it is one on the
-official benchmark.
+keywords, silence and unknown words (P. Warden 2018, arXiv:1804.03209). Its 2,922 clips to train on,
+970 to validate and 998 to test on are a split of our own: no figure is an official one.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
     python -m benchmarks.counting.counts  # tables into counts.md
 
-Parameters and multiply-accumulates are exact integers of `compressor.measure`: every distinct
-parameter once, and one multiply-add of a convolution or matrix product, for one input. The rules of
-the other counters are in docs/counting.md.
+Ours are exact integers of `compressor.measure`: every distinct parameter once, one multiply-add of
+a convolution or matrix product, for one input. Others' rules are in docs/counting.md.
 """
 
 from __future__ import annotations

@@ -28,10 +28,9 @@ NUDGE = 1e-7
 
 @dataclass(frozen=True)
 class File:
-    """An ONNX file and what it should compute.
+    """An ONNX file (its `content` without anything that does not run) and what it should compute.
 
     Attributes:
-        content: Without anything that does not run.
         exported: Bytes as PyTorch's exporter writes it; None where it was not written so.
         reference: Computes the same in PyTorch.
         step: What one step of the grid of its outputs is worth; None where it has none.
@@ -45,17 +44,15 @@ class File:
 
 @dataclass(frozen=True)
 class Parity:
-    """How close a file's outputs are to its reference's.
+    """How close a file's outputs are to its reference's, on so many clips.
 
     Attributes:
-        clips: On how many clips.
         largest: Largest difference of an output.
         step: Of the file; None where it has no grid, as then `close` and `nudged`.
         extent: From the smallest to the largest output of the reference.
         same: Clips whose largest output is the same.
         close: Clips whose two largest outputs are at most a step apart in the reference.
-        nudged: Largest change of the reference's outputs when inputs are nudged by less than they
-            are precise to.
+        nudged: Largest change of its outputs by inputs nudged by less than they are precise to.
     """
 
     clips: int
@@ -93,13 +90,12 @@ def signed(content: bytes) -> bytes:
     model = onnx.load_from_string(content)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     steps = {node.output[0]: node for node in model.graph.node}
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            for name in (steps[node.input[1]].input[n] for n in (0, 2)):
-                numbers = onnx.numpy_helper.to_array(stored[name])
-                if numbers.dtype == np.uint8:
-                    moved = (numbers.astype(np.int16) - 128).astype(np.int8)
-                    stored[name].CopyFrom(onnx.numpy_helper.from_array(moved, name))
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    for name in (steps[node.input[1]].input[n] for node in layers for n in (0, 2)):
+        numbers = onnx.numpy_helper.to_array(stored[name])
+        if numbers.dtype == np.uint8:
+            moved = (numbers.astype(np.int16) - 128).astype(np.int8)
+            stored[name].CopyFrom(onnx.numpy_helper.from_array(moved, name))
     return model.SerializeToString()
 
 

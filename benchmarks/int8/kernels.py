@@ -1,8 +1,7 @@
 """What of a network ONNX Runtime runs in integers: read off the graph that it makes of a file.
 
-The runtime writes down its optimised graph, at default settings, with its own kernels in it. Which
-results in it are integers follows from the kernels: what quantises gives integers, what dequantises
-gives floating-point numbers, and everything else gives what it gets.
+The optimised graph, at default settings, has the runtime's own kernels in it. What quantises gives
+integers, what dequantises floating-point numbers, and everything else gives what it gets.
 """
 
 from __future__ import annotations
@@ -72,17 +71,14 @@ def operations(network: Network) -> Operations:
 def ran(content: bytes, whole: Operations) -> Kernels:
     """What ONNX Runtime runs of the content of a file.
 
-    A layer of the `whole` network that the file has in several pieces counts once: what is not left
-    in floating point is in integers.
+    A layer of the `whole` network that the file has in several pieces counts once.
     """
     nodes = optimised(content).node
     integers = _integers(nodes)
-    floating = Counter(
-        node.op_type
-        for node in nodes
-        if node.op_type not in MOVES and not integers.issuperset(node.output[:1])
-    )
-    inside = Counter(node.op_type for node in nodes if integers.issuperset(node.output[:1]))
+    inside, outside = Counter[str](), Counter[str]()
+    for node in nodes:
+        (inside if integers.issuperset(node.output[:1]) else outside)[node.op_type] += 1
+    floating = Counter({kind: n for kind, n in outside.items() if kind not in MOVES})
     layers = whole.layers - _sum(floating, FLOAT_LAYERS)
     integer = Operations(layers, inside["QLinearAdd"], _sum(inside, POOLS))
     return Kernels(integer, sum(node.op_type in CONVERSIONS for node in nodes), floating)
@@ -105,8 +101,8 @@ def _integers(nodes: list[onnx.NodeProto]) -> set[str]:
     for node in nodes:
         kind = node.op_type
         # A QGemm with nine inputs knows the scale of its result; with fewer it gives real numbers.
-        makes = kind == "QuantizeLinear" or (kind == "QGemm" and len(node.input) == 9)
-        makes = makes or kind.startswith("QLinear")
+        makes = kind.startswith(("QLinear", "QuantizeLinear"))
+        makes = makes or (kind == "QGemm" and len(node.input) == 9)
         if makes or (kind not in {"DequantizeLinear", "QGemm"} and node.input[0] in found):
             found.update(node.output)
     return found

@@ -2,12 +2,11 @@
 
 A network of random numbers gives nearly the same outputs for all clips, so that there is nothing to
 compare. Most see the clips of ESC-50's first classes here, as many as they have outputs, from folds
-1 to 4, for a few epochs; how well they then do is not looked at. Clips are cut to their first
-second where a network was made for one. What is compared is said of all clips of fold 5.
+1 to 4, for a few epochs; clips are cut to their first second where a network was made for one. What
+is compared is said of all clips of fold 5.
 
 One is trained until it has learned, on keywords (`benchmarks.common.sound`), and compared on all
-clips of speakers that it never heard: what rounding does to classes depends on how sure a network
-is.
+clips of unheard speakers: what rounding does to classes depends on how sure a network is.
 """
 
 from __future__ import annotations
@@ -57,13 +56,10 @@ SPEECH = Ground(
 
 @dataclass(frozen=True)
 class Case:
-    """A network and what it hears.
+    """A network and what it hears: the first seconds of every clip, through its front end.
 
     Attributes:
-        mels: Its front end.
-        epochs: Of training.
         lr: Learning rate at its peak; too high a one lets a network say the same of all clips.
-        seconds: Of every clip.
         both: Whether both of torchao's quantisers are tried: each takes half a minute.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
@@ -57,16 +57,16 @@ class Measured:
         packed_float: Bytes of the container in floating point; `packed` those in integers.
         unpacked: Largest difference of what that container gives back.
         files: Bytes of ONNX files; `exported` those of the stripped ones, before.
-        folding: Change of outputs by torchao's folding alone, as a share of their extent; None
-            where nobody looked.
+        folding: Change of outputs by torchao's folding alone, as a share of their extent, where
+            seen.
         failed: What stopped a way.
         there: Operations of the network; `kernels` what runs of them.
         as_float: Clips of which a file says what the one in floating point says.
         seconds: Of one run, turn by turn.
         right: Clips whose class is right where the network learned; else empty.
-        elsewhere: Of the first clips, on a CPU without VNNI: largest difference from the reference
-            in shares of its extent, how many name the same class, and how many there are. Empty
-            where no emulator is installed.
+        elsewhere: On a CPU without VNNI, if emulated: largest difference from the reference in
+            shares of its extent, how many of the first clips name the same class, and how many
+            there are.
     """
 
     name: str
@@ -185,9 +185,8 @@ TIMES = ("times floating point, lowest tenth", "median (quartiles)")
 
 
 def _processor() -> str:
-    """Kind of processor, and what it has for integers, where the system says so."""
     listing = Path("/proc/cpuinfo")
-    words = set(listing.read_text().split()) if listing.is_file() else set[str]()
+    words = listing.read_text().split() if listing.is_file() else ()
     there = [name for name in EXTENSIONS if name in words]
     absent = [] if any("vnni" in name for name in there) else ["no VNNI"]
     return f"{platform.machine()} with {', '.join([*there, *absent]) or 'nothing known'}"
@@ -208,8 +207,6 @@ def _bytes(m: Measured) -> Iterator[list[str]]:
 
 
 def _larger(found: Sequence[Measured]) -> str:
-    """Where our int8 ONNX file is larger than others."""
-
     def larger(way: Way) -> str:
         there = (m for m in found if way in m.files)
         return _names(m.name for m in there if m.files[Way.FOLDED] > m.files[way])
@@ -225,7 +222,6 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _number(m: Measured, counts: Mapping[str, int], way: str) -> str:
-    """Bytes, or why there are none."""
     if way in counts:
         return f"{counts[way]:,}"
     if way in m.failed:
@@ -235,10 +231,8 @@ def _number(m: Measured, counts: Mapping[str, int], way: str) -> str:
 
 def _kernels(m: Measured) -> Iterator[list[str]]:
     for way, kernels in m.kernels.items():
-        counts = (
-            f"{getattr(kernels.integer, part.name)} of {getattr(m.there, part.name)}"
-            for part in fields(m.there)
-        )
+        pairs = zip(astuple(kernels.integer), astuple(m.there), strict=True)
+        counts = (f"{integer} of {there}" for integer, there in pairs)
         floating = listed(f"{count} {kind}" for kind, count in kernels.floating.most_common())
         if way != Way.FLOAT:
             yield [m.name, way, *counts, str(kernels.conversions), floating or "none"]
@@ -262,7 +256,6 @@ def _parity(m: Measured) -> Iterator[list[str]]:
 
 
 def _agreement(found: Sequence[Measured]) -> str:
-    """Where our files disagree with their references by more than they should."""
     ours = {m.name: m.parity[Way.FOLDED] for m in found}
     less = (f"{name} ({p.share:.2%})" for name, p in ours.items() if p.share < AGREE)
     more = (f"{name} ({p.steps:.0f})" for name, p in ours.items() if p.steps > STEPS + 0.5)
@@ -273,7 +266,6 @@ def _agreement(found: Sequence[Measured]) -> str:
 
 
 def _learned(found: Sequence[Measured]) -> str:
-    """What rounding does to accuracy, where a network learned anything."""
     lines = [
         f"Right on {m.name}'s {m.clips} clips of {m.ground}: "
         + ", ".join(f"{way} {count} ({count / m.clips:.2%})" for way, count in m.right.items())

@@ -4,9 +4,8 @@ PT2E wants a quantiser. torchao comes with `X86InductorQuantizer`, made for Indu
 that most of its ONNX users take, `XNNPACKQuantizer`, moved to executorch; torchao keeps a copy for
 its own tests, which is used here as it puts more of a network into integers.
 
-Pitfalls that are kept out of the comparison: dropout is removed before the export (in training form
-PT2E leaves `Dropout2d` switched on), the exported batch is open, and nothing is observed after
-calibration.
+Kept out of the comparison: dropout, removed before the export (in training form PT2E leaves
+`Dropout2d` switched on), a fixed batch, and observing after calibration.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def xnnpack() -> Any:
     )
 
 
-def x86(*, told: bool = True) -> Any:
+def x86(*, told: bool = True, qat: bool = False) -> Any:
     """Inductor's: symmetric int8 weights, one scale a channel; uint8 activations.
 
     One that is told nothing rounds nothing.
@@ -44,8 +43,8 @@ def x86(*, told: bool = True) -> Any:
     )
 
     made = module.X86InductorQuantizer()
-    configuration = module.get_default_x86_inductor_quantization_config()
-    return made.set_global(configuration) if told else made
+    settings = module.get_default_x86_inductor_quantization_config(is_qat=qat)
+    return made.set_global(settings) if told else made
 
 
 def converted(

@@ -3,10 +3,10 @@
     python -m benchmarks.int8.quantization  # tables into quantization.md
 
 Every network is trained for a moment on real sound (`benchmarks.int8.nets`), calibrated and
-converted, without training in int8, which would change values and nothing that is compared here.
-torchao gets the same network and the same clips (`benchmarks.int8.pt2e`). Files run in ONNX
-Runtime at default settings, but for one thread; where `qemu-x86_64` is installed, also on a CPU
-that this is not (`benchmarks.int8.cpus`). Some twenty minutes of one processor.
+converted, without training in int8. torchao gets the same network and clips
+(`benchmarks.int8.pt2e`). Files run in ONNX Runtime at default settings, but for one thread; where
+`qemu-x86_64` is installed, also on another CPU (`benchmarks.int8.cpus`). Some twenty minutes of one
+processor.
 """
 
 from __future__ import annotations
@@ -130,11 +130,10 @@ def main() -> None:
     options = started(made)
     logging.disable(logging.WARNING)  # the exporter's and torchao's remarks on what they import
     found: list[Measured] = []
-    for case in CASES:
-        if options.only in case.name:
-            start = process_time()
-            found.append(measured(case, options.turns))
-            print(f"{case.name}: {process_time() - start:.0f} CPU s", flush=True)
+    for case in (case for case in CASES if options.only in case.name):
+        start = process_time()
+        found.append(measured(case, options.turns))
+        print(f"{case.name}: {process_time() - start:.0f} CPU s", flush=True)
     path = Path(__file__).with_suffix(".md")
     publish(report(found, options.turns), None if options.only else path)
 

@@ -1,11 +1,10 @@
 """The rival of `benchmarks.speed.training`: BC-ResNet-ASC written the straightforward way.
 
 What a reader of B. Kim, S. Yang, J. Kim, S. Chang, "Domain Generalization on Efficient Acoustic
-Scene Classification using Residual Normalization", DCASE Workshop 2021, would write first: layer
-after layer in the order of Table 1, features by librosa clip by clip, augmentation example by
-example in a `Dataset`, one mixup weight a batch. Nothing is made slow on purpose. The network is
-that of `models.BCResNetASC`, weight for weight: `benchmarks/test_plain.py` copies them and
-compares.
+Scene Classification using Residual Normalization", DCASE Workshop 2021, would write first: layers
+in the order of Table 1, features by librosa clip by clip, augmentation example by example in a
+`Dataset`, one mixup weight a batch. Nothing is made slow on purpose. The network is that of
+`models.BCResNetASC`, weight for weight: `tests/benchmarks/test_plain.py` compares them.
 """
 
 from __future__ import annotations
@@ -138,7 +137,6 @@ class KeptFilters:
         self.filters = librosa.filters.mel(n_fft=settings.fft_samples, **filter_words(settings))
 
     def log_mel(self, clip: np.ndarray) -> np.ndarray:
-        """As the function above."""
         return librosa.power_to_db(self.filters @ np.abs(librosa.stft(clip, **self.spectrum)) ** 2)
 
 
@@ -146,15 +144,12 @@ def roll_and_mask(x: np.ndarray, plan: Training2021, rng: np.random.Generator) -
     """One spectrogram (mels, frames), rolled in time, two masks along each axis."""
     most = round(plan.roll / plan.hop)
     x = np.roll(x, rng.integers(-most, most + 1), axis=1)
-    mels, frames = x.shape
     fill = x.mean()
     for _ in range(2):
-        width = rng.integers(0, min(plan.bands, mels) + 1)
-        start = rng.integers(0, mels - width + 1)
-        x[start : start + width] = fill
-        width = rng.integers(0, min(plan.frames, frames) + 1)
-        start = rng.integers(0, frames - width + 1)
-        x[:, start : start + width] = fill
+        for along, widest in ((x, plan.bands), (x.T, plan.frames)):
+            width = rng.integers(0, min(widest, len(along)) + 1)
+            start = rng.integers(0, len(along) - width + 1)
+            along[start : start + width] = fill
     return x
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from benchmarks.common.command import parser, started
 from benchmarks.common.contest import Call, alternate, ratios
 from benchmarks.common.tables import listed, page, publish, table
+from benchmarks.int8 import pt2e
 from compressor.network import to_network
 from compressor.quantization import fake, layers
 from compressor.quantization.layers import ActivationQuantiser
@@ -95,14 +96,9 @@ def composed() -> nn.Module:
 def torchao() -> nn.Module:
     """torchao's, observers on as in training."""
     from torchao.quantization.pt2e import quantize_pt2e  # noqa: PLC0415 - for this alone
-    from torchao.quantization.pt2e.quantizer import (  # noqa: PLC0415
-        x86_inductor_quantizer as x86,
-    )
 
     exported = torch.export.export(model().train(), (EXAMPLES,)).module()
-    quantizer = x86.X86InductorQuantizer()
-    quantizer.set_global(x86.get_default_x86_inductor_quantization_config(is_qat=True))
-    return quantize_pt2e.prepare_qat_pt2e(exported, quantizer)
+    return quantize_pt2e.prepare_qat_pt2e(exported, pt2e.x86(qat=True))
 
 
 WAYS: dict[str, Callable[[], nn.Module]] = {

@@ -1,11 +1,10 @@
 """Front end, training step, epoch and cache building beside the straightforward way.
 
-The rival is `benchmarks.speed.plain`: librosa clip by clip, augmentation example by example, the
-network as a reader of its paper writes it. Both get the same sound, batch, optimiser and device,
-and run in turn (`benchmarks.common.contest`).
+The rival is `benchmarks.speed.plain`. Both get the same sound, batch, optimiser and device, and run
+in turn (`benchmarks.common.contest`).
 
     python -m benchmarks.speed.training                # tables into training.md
-    python -m benchmarks.speed.training --device cuda  # into benchmarks/training-cuda.md
+    python -m benchmarks.speed.training --device cuda  # into training-cuda.md
     python -m benchmarks.speed.training --quick        # tiny, shows that it runs; writes nothing
 
 On a CPU: one thread, CPU seconds of the process. On an accelerator: seconds until it is done, for
@@ -54,11 +53,6 @@ Network = Callable[[int], nn.Module]
 Compiler = Callable[[nn.Module], nn.Module]
 
 
-def uncompiled(network: nn.Module) -> nn.Module:
-    """The network as it is."""
-    return network
-
-
 @dataclass(frozen=True)
 class Option:
     """A way to train a network on an accelerator: mixed precision, layout in memory, compiler."""
@@ -66,7 +60,7 @@ class Option:
     bfloat16: bool = False
     channels_last: bool = False
     compiled: str = ""
-    compiler: Compiler = uncompiled
+    compiler: Compiler | None = None
 
     def __str__(self) -> str:
         """For a table: empty if nothing is chosen."""
@@ -76,7 +70,8 @@ class Option:
     def prepare(self, network: nn.Module, device: torch.device) -> nn.Module:
         """On its device, laid out and compiled."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return self.compiler(network.to(device, memory_format=layout))
+        network = network.to(device, memory_format=layout)
+        return network if self.compiler is None else self.compiler(network)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross entropy."""
@@ -86,7 +81,7 @@ class Option:
 
 PLAIN = Option()
 COMPILERS = (
-    ("", uncompiled),
+    ("", None),
     ("compiled", torch.compile),
     ("compiled to a CUDA graph", partial(torch.compile, mode="reduce-overhead")),
 )
@@ -112,12 +107,12 @@ class Sizes:
     steps: int = 2
     files: int = 2000
     wavs: int = 2800
-    compilers: Sequence[tuple[str, Compiler]] = COMPILERS
+    compilers: Sequence[tuple[str, Compiler | None]] = COMPILERS
 
 
 QUICK = Sizes(
     n=1, least=0.0, batch=4, stereo=1, narrow=2, wide=4, wide_batch=2, steps=1, files=4, wavs=4,
-    compilers=(("", uncompiled), TRACER),
+    compilers=(("", None), TRACER),
 )  # fmt: skip
 
 
@@ -169,7 +164,12 @@ def their_front_end(
 
 
 def network_step(
-    clips: int, *, network: Network, width: int, device: torch.device, option: Option = PLAIN
+    clips: int,
+    *,
+    network: Network,
+    width: int,
+    device: torch.device,
+    option: Option = PLAIN,
 ) -> Call:
     """Forward, backward and SGD on one batch."""
     model = option.prepare(network(width), device)

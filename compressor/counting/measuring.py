@@ -1,10 +1,10 @@
 """Measure what a network costs, exactly: parameters by reading them, MACs by running it once.
 
-A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one
-input: half of what `torch.utils.flop_counter` counts. PyTorch runs some layers as one fused kernel
-that this counter reads as zero (attention, the transformer layer, LSTM); here they are made to run
-as separate products, and an operation that is not counted although weights go into it, or although
-it is named a product, is an error, never a zero. `docs/counting.md` says what this leaves out.
+A multiply-accumulate (MAC) is one multiply-add of a convolution or a matrix product, for one input:
+half of what `torch.utils.flop_counter` counts. What PyTorch runs as one fused kernel, which this
+counter reads as zero (attention, the transformer layer, LSTM), is made to run as separate products;
+an operation that is not counted although weights go into it, or although it is named a product, is
+an error, never a zero. `docs/counting.md` says what this leaves out.
 """
 
 from __future__ import annotations
@@ -74,11 +74,10 @@ def measure(model: nn.Module | Compressed, example: Example | None = None) -> Co
     """
     model, example = opened(model, example)
     check_model(model)
-    own, told = undescribed(model), list(described(model))
-    found = [(p.numel(), nonzero(m, name, p), p.nbytes) for m, name, p in own]
+    told = list(described(model))
+    found = [(p.numel(), nonzero(m, name, p), p.nbytes) for m, name, p in undescribed(model)]
     counted = [s.tensor for s in told if s.role in COUNTED]
-    integers = any(s.role is Role.SCALE for s in told)
-    stored = [s.tensor for s in told] if integers else counted
+    stored = [s.tensor for s in told] if any(s.role is Role.SCALE for s in told) else counted
     return Cost(
         params=sum(n for n, _, _ in found) + sum(t.numel() for t in counted),
         nonzero=sum(n for _, n, _ in found) + sum(int(t.count_nonzero()) for t in counted),
@@ -100,7 +99,7 @@ def multiply_accumulates(model: nn.Module, example: Example | None = None) -> in
     """MACs of one forward pass of `model` for one input; arguments and errors as in `measure`."""
     inputs = one_input(model, example)
     scratch = private_copy(model).eval()
-    counter = FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS)
+    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_UNCOUNTED, _flops))
     with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
         run(scratch, inputs)
     return counter.get_total_flops() // 2
@@ -145,11 +144,7 @@ def mask_of(module: nn.Module, name: str) -> Tensor | None:
 
 
 def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
-    """Output of `model` for `inputs`.
-
-    Raises:
-        CountError: If the forward pass fails, saying on what it was run.
-    """
+    """Output of `model` for `inputs`; a `CountError` that says on what it was run if it fails."""
     # Compiled code would bypass the counter. Without the compiler loaded nothing is compiled, and
     # loading it only to say so takes a second.
     compiler = "torch._dynamo" in sys.modules
@@ -160,10 +155,11 @@ def run(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
         raise
     except Exception as error:
         shapes = ", ".join(f"{tuple(x.shape)} {x.dtype} on {x.device}" for x in inputs)
-        weights = {f"{p.dtype} on {p.device}" for p in model.parameters()}
-        message = f"{type(model).__name__} could not be run on an example of {shapes}: {error} "
-        has = f"(its parameters: {', '.join(sorted(weights)) or 'none'}). "
-        raise CountError(message + has + "Pass an example that the model accepts.") from error
+        weights = ", ".join(sorted({f"{p.dtype} on {p.device}" for p in model.parameters()}))
+        raise CountError(
+            f"{type(model).__name__} could not be run on an example of {shapes}: {error} (its "
+            f"parameters: {weights or 'none'}). Pass an example that the model accepts."
+        ) from error
 
 
 class _Guard(TorchDispatchMode):
@@ -241,26 +237,10 @@ def _unfused() -> Generator[None]:
         yield
 
 
-def _flops(matrix: torch.Size, *_: object, **__: object) -> int:
-    return 2 * prod(matrix)
+def _flops(*shapes: torch.Size, **_: object) -> int:
+    left, right = shapes[-2:]  # a bias may stand before them
+    return 2 * prod(left) * (right[-1] if len(right) > 1 else 1)
 
 
-def _biased_flops(_: object, matrix: torch.Size, *__: object, **___: object) -> int:
-    return 2 * prod(matrix)
-
-
-def _biased_batch_flops(
-    _: object, left: torch.Size, right: torch.Size, *__: object, **___: object
-) -> int:
-    return 2 * prod(left) * right[-1]
-
-
-_VECTOR_PRODUCTS = {
-    # Matrix products that torch.utils.flop_counter has no formula for: floating point operations
-    # from the shapes of the operands.
-    _aten.mv: _flops,
-    _aten.dot: _flops,
-    _aten.vdot: _flops,
-    _aten.addmv: _biased_flops,
-    _aten.addbmm: _biased_batch_flops,
-}
+# Products that torch.utils.flop_counter has no formula for: operations from the operands' shapes.
+_UNCOUNTED = (_aten.mv, _aten.dot, _aten.vdot, _aten.addmv, _aten.addbmm)

@@ -1,12 +1,12 @@
 """The graph of coupled axes: a network written as shapes, so that cost is arithmetic.
 
 Every parameter and buffer has a shape whose dimensions are written in *axes*. A **unit** is the
-smallest thing that can be removed: a channel of one layer together with everything that must live
-or die with it (the other summands of a residual sum, its BatchNorm entries, its depthwise filter,
-the weights that read it). An **axis** is a set of interchangeable units: removing any one of them
-saves exactly the same. A **dimension** (`Dim`) says, entry by entry, which unit owns it.
+smallest thing that can be removed: a channel of one layer with everything that must live or die
+with it (the other summands of a residual sum, its BatchNorm entries, its depthwise filter, the
+weights that read it). An **axis** is a set of interchangeable units: removing any one of them saves
+exactly the same. A **dimension** (`Dim`) says, entry by entry, which unit owns it.
 
-From this follows the cost of every sub-network with integer arithmetic and no forward pass:
+From this follows the cost of every sub-network without a forward pass:
 
     parameters(weight) = product over its dimensions of the entries still alive
     MACs(site)         = positions x parameters(weight)
@@ -17,10 +17,12 @@ dimensions ``(b, a, 3, 3)``; with 10 units of ``a`` and 20 of ``b`` kept it hold
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,9 +185,7 @@ class Graph:
     frozen: Mapping[str, str] = field(default_factory=dict[str, str])
     channels: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
     remembered: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
-    activations: Mapping[str, tuple[int, Dim]] = field(
-        default_factory=dict[str, tuple[int, Dim]], repr=False
-    )
+    activations: Mapping[str, tuple[int, Dim]] = field(default_factory=dict[str, Any], repr=False)
     program: Program | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -211,8 +211,7 @@ class Graph:
     @cached_property
     def bytes(self) -> Quadratic:
         """Bytes of the parameters as stored now."""
-        terms = [(w.itemsize, w.name) for w in self.weights.values() if w.trainable]
-        return self._total(terms, 0)
+        return self._total([(w.itemsize, w.name) for w in self.weights.values() if w.trainable], 0)
 
     @cached_property
     def macs(self) -> Quadratic:
@@ -220,15 +219,13 @@ class Graph:
         return self._total([(s.positions, s.weight) for s in self.sites], self.const_macs)
 
     def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Quadratic:
-        """Any other cost that is so much for every entry of a tensor.
+        """Any other cost that is so much for every entry of a tensor, in parts of a unit.
 
-        Args:
-            entries: What an entry costs, by name of its tensor, in parts of a unit.
-            const: What cannot be removed, likewise.
-            unit: How many parts a unit has.
+        Entries cost what stands under the name of their tensor; `const` cannot be removed; a `unit`
+        has so many parts.
         """
-        terms = [(price, name) for name, price in entries.items()]
-        return replace(self._total(terms, const), unit=unit)
+        total = self._total([(price, name) for name, price in entries.items()], const)
+        return replace(total, unit=unit)
 
     def affine(self, dim: Dim) -> tuple[int, dict[int, int]]:
         """Entries alive in `dim` as ``const + Σ coef[axis] · width[axis]``."""
@@ -240,31 +237,18 @@ class Graph:
     def _total(self, terms: list[tuple[int, str]], const: int) -> Quadratic:
         """Sum of ``factor x entries alive`` over weights, expanded into a quadratic."""
         linear = [0] * len(self.axes)
-        pairs: dict[tuple[int, int], int] = {}
-        for factor, name in terms:
-            const = self._add(factor, self.weights[name].dims, const, linear, pairs)
+        pairs: Counter[tuple[int, int]] = Counter()
+        for price, name in terms:
+            dims = self.weights[name].dims
+            factor = price * prod(dim.size for dim in dims if dim.fixed)
+            free = [self.affine(dim) for dim in dims if not dim.fixed]
+            (base, coefs), (other, others) = [*free, (1, {}), (1, {})][:2]
+            const += factor * base * other
+            for i, a in coefs.items():
+                linear[i] += factor * a * other
+                for j, b in others.items():
+                    pairs[min(i, j), max(i, j)] += factor * a * b
+            for j, b in others.items():
+                linear[j] += factor * b * base
         keys = tuple(sorted(pairs))
         return Quadratic(const, tuple(linear), keys, tuple(pairs[k] for k in keys))
-
-    def _add(
-        self,
-        factor: int,
-        dims: tuple[Dim, ...],
-        const: int,
-        linear: list[int],
-        pairs: dict[tuple[int, int], int],
-    ) -> int:
-        free = [self.affine(d) for d in dims if not d.fixed]
-        for dim in dims:
-            factor *= dim.size if dim.fixed else 1
-        if not free:
-            return const + factor
-        (base, coefs), (other, others) = free[0], free[1] if len(free) > 1 else (1, {})
-        for i, a in coefs.items():
-            linear[i] += factor * a * other
-            for j, b in others.items():
-                key = (min(i, j), max(i, j))
-                pairs[key] = pairs.get(key, 0) + factor * a * b
-        for j, b in others.items():
-            linear[j] += factor * b * base
-        return const + factor * base * other

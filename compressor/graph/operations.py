@@ -1,10 +1,9 @@
 """The one table of PyTorch's operations: what each does to channels, zeros, counts and integers.
 
-A row says of its operations all that anyone asks: the tracer of channels and that of rows what
-becomes of a dimension, the masked original what looks across one, the counter what multiplies
-nothing, the filters what stays zero, the networks of integers what keeps or rounds values. Adding
-an operation is a row, or its name in one. What no row can say (how arguments are read) is a rule
-for its `Kind`, which every room keeps for itself.
+A row says of its operations all that anyone asks: tracers what becomes of a dimension, the masked
+original what looks across one, the counter what multiplies nothing, the filters what stays zero,
+the networks of integers what keeps or rounds values. Adding an operation is a row, or its name in
+one. What no row can say (how arguments are read) is a rule for its `Kind` in every room.
 """
 
 from __future__ import annotations
@@ -55,33 +54,23 @@ _ENTRYWISE = (
     Row("clamp", Kind.POINTWISE, sign=Sign.LIMITED),
     Row("sigmoid hardsigmoid", Kind.POINTWISE, None, Rounding.JOINED, Sign.NEVER),
     Row("exp", Kind.POINTWISE, sign=Sign.NEVER),
-    Row(
-        "leaky_relu elu gelu silu mish tanh hardswish", Kind.POINTWISE, Zeros.STAY, Rounding.JOINED
-    ),
-    Row(
-        "selu celu softshrink hardshrink abs neg negative square sqrt sign sin asin atan sinh "
-        "asinh erf expm1 log1p floor ceil round trunc nan_to_num",
-        Kind.POINTWISE,
-        Zeros.STAY,
-    ),
+    Row("leaky_relu elu gelu silu", Kind.POINTWISE, Zeros.STAY, Rounding.JOINED),
+    Row("mish tanh hardswish", Kind.POINTWISE, Zeros.STAY, Rounding.JOINED),
+    Row("selu celu softshrink hardshrink abs neg negative square", Kind.POINTWISE, Zeros.STAY),
+    Row("sqrt sign sin asin atan sinh asinh erf expm1 log1p", Kind.POINTWISE, Zeros.STAY),
+    Row("floor ceil round trunc nan_to_num", Kind.POINTWISE, Zeros.STAY),
     Row("prelu _prelu_kernel", Kind.PRELU, Zeros.STAY),
     Row("add", Kind.POINTWISE, Zeros.SUM, Rounding.PAIR, Sign.KEPT),
     # Of all forms of `max` and `min` those of two tensors alone are entry by entry.
-    Row(
-        "sub subtract rsub maximum minimum max.other max.out min.other min.out",
-        Kind.POINTWISE,
-        Zeros.SUM,
-    ),
+    Row("sub subtract rsub maximum minimum", Kind.POINTWISE, Zeros.SUM),
+    Row("max.other max.out min.other min.out", Kind.POINTWISE, Zeros.SUM),
     Row("mul", Kind.POINTWISE, Zeros.PRODUCT, Rounding.PAIR, Sign.KEPT),
     Row("multiply", Kind.POINTWISE, Zeros.PRODUCT),
     Row("div divide true_divide", Kind.POINTWISE, Zeros.QUOTIENT),
     # PyTorch does not mark these as entry by entry. `expand_as` broadcasts to the other operand,
     # whose channels it takes where its own size is one.
-    Row(
-        "log_sigmoid softplus float_power masked_fill expand_as "
-        "zeros_like ones_like full_like rand_like randn_like empty_like",
-        Kind.POINTWISE,
-    ),
+    Row("log_sigmoid softplus float_power masked_fill expand_as", Kind.POINTWISE),
+    Row("zeros_like ones_like full_like rand_like randn_like empty_like", Kind.POINTWISE),
     Row("contiguous clone", Kind.COPIES, rounding=Rounding.MOVED),
     Row("to _to_copy detach alias lift_fresh_copy type_as", Kind.COPIES),
     Row("dropout feature_dropout", Kind.DROPOUT, Zeros.STAY, Rounding.DROPPED),
@@ -93,17 +82,11 @@ _MOVING = (
     Row("new_zeros new_ones new_full new_empty", Kind.MAKES),
     Row("view reshape _unsafe_view", Kind.VIEWS, rounding=Rounding.MOVED),
     Row("view_as reshape_as", Kind.SHAPED),
-    Row(
-        "flatten unflatten squeeze unsqueeze permute transpose expand flip pixel_shuffle",
-        Kind.MOVES,
-        rounding=Rounding.MOVED,
-    ),
+    Row("flatten unflatten squeeze unsqueeze permute", Kind.MOVES, rounding=Rounding.MOVED),
+    Row("transpose expand flip pixel_shuffle", Kind.MOVES, rounding=Rounding.MOVED),
     # Here too values stay what they are; integers were never tried on these.
-    Row(
-        "t numpy_T movedim moveaxis swapaxes swapdims adjoint mT repeat tile repeat_interleave "
-        "pixel_unshuffle",
-        Kind.MOVES,
-    ),
+    Row("t numpy_T movedim moveaxis swapaxes swapdims adjoint mT", Kind.MOVES),
+    Row("repeat tile repeat_interleave pixel_unshuffle", Kind.MOVES),
     # Bits as another type, and numbers that a tensor holds.
     Row("view.dtype repeat_interleave.Tensor repeat_interleave.self_Tensor", Kind.REINTERPRETS),
     Row("channel_shuffle", Kind.SHUFFLES, rounding=Rounding.MOVED),
@@ -126,24 +109,15 @@ _WINDOWS = (
     Row("max_pool3d", Kind.WINDOWS, rounding=Rounding.MOVED, spatial=3),
     Row("avg_pool1d adaptive_avg_pool1d", Kind.WINDOWS, rounding=Rounding.AVERAGED, spatial=1),
     Row("avg_pool2d adaptive_avg_pool2d", Kind.WINDOWS, rounding=Rounding.AVERAGED, spatial=2),
-    Row(
-        "adaptive_max_pool1d upsample_nearest1d upsample_linear1d reflection_pad1d "
-        "replication_pad1d",
-        Kind.WINDOWS,
-        spatial=1,
-    ),
-    Row(
-        "adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d upsample_bilinear2d "
-        "upsample_bicubic2d _upsample_nearest_exact2d reflection_pad2d replication_pad2d",
-        Kind.WINDOWS,
-        spatial=2,
-    ),
-    Row(
-        "avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d "
-        "upsample_trilinear3d reflection_pad3d replication_pad3d",
-        Kind.WINDOWS,
-        spatial=3,
-    ),
+    Row("adaptive_max_pool1d reflection_pad1d replication_pad1d", Kind.WINDOWS, spatial=1),
+    Row("upsample_nearest1d upsample_linear1d", Kind.WINDOWS, spatial=1),
+    Row("adaptive_max_pool2d max_pool2d_with_indices", Kind.WINDOWS, spatial=2),
+    Row("reflection_pad2d replication_pad2d", Kind.WINDOWS, spatial=2),
+    Row("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d", Kind.WINDOWS, spatial=2),
+    Row("_upsample_nearest_exact2d", Kind.WINDOWS, spatial=2),
+    Row("avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d", Kind.WINDOWS, spatial=3),
+    Row("reflection_pad3d replication_pad3d", Kind.WINDOWS, spatial=3),
+    Row("upsample_nearest3d upsample_trilinear3d", Kind.WINDOWS, spatial=3),
 )
 
 _ACROSS = (

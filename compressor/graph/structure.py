@@ -27,9 +27,9 @@ class Structure:
 
     def __post_init__(self) -> None:
         """Check the length and freeze the array."""
-        if self.keep.shape != (self.graph.units,):
-            message = f"a structure of this graph needs {self.graph.units} booleans, got shape "
-            raise ValueError(message + str(self.keep.shape))
+        units, shape = self.graph.units, self.keep.shape
+        if shape != (units,):
+            raise ValueError(f"a structure of this graph needs {units} booleans, got shape {shape}")
         keep = self.keep.astype(bool, copy=True)
         keep.flags.writeable = False
         object.__setattr__(self, "keep", keep)
@@ -49,9 +49,9 @@ class Structure:
 
     def __eq__(self, other: object) -> bool:
         """Whether the same units of the same graph are kept."""
-        if not isinstance(other, Structure) or other.graph is not self.graph:
+        if not isinstance(other, Structure):
             return False
-        return bool((self.keep == other.keep).all())
+        return other.graph is self.graph and bool((self.keep == other.keep).all())
 
     def __hash__(self) -> int:
         """Hash of the kept units."""
@@ -87,11 +87,12 @@ def restrict(structure: Structure) -> Graph:
     def smaller(dim: Dim) -> Dim:
         return Dim(number[dim.owner[dim.alive(keep)]])
 
-    first = 0
-    axes = list(graph.axes)
-    for position, (axis, width) in enumerate(zip(graph.axes, structure.widths, strict=True)):
-        axes[position] = replace(axis, first=first, size=int(width))
-        first += int(width)
+    widths = structure.widths
+    starts = np.cumsum(widths) - widths
+    axes = [
+        replace(axis, first=int(first), size=int(width))
+        for axis, first, width in zip(graph.axes, starts, widths, strict=True)
+    ]
     weights = {
         name: replace(weight, dims=tuple(smaller(dim) for dim in weight.dims))
         for name, weight in graph.weights.items()
@@ -100,15 +101,13 @@ def restrict(structure: Structure) -> Graph:
         replace(site, reads=smaller(site.reads), writes=smaller(site.writes))
         for site in graph.sites
     )
-    channels = {name: smaller(dim) for name, dim in graph.channels.items()}
-    remembered = {name: smaller(dim) for name, dim in graph.remembered.items()}
     return replace(
         graph,
         axes=tuple(axes),
         weights=weights,
         sites=sites,
-        channels=channels,
-        remembered=remembered,
+        channels={name: smaller(dim) for name, dim in graph.channels.items()},
+        remembered={name: smaller(dim) for name, dim in graph.remembered.items()},
         activations={},
         program=None,
     )

@@ -1,8 +1,7 @@
 """What a network costs, read off its steps: a second opinion on what `compressor.measure` counts.
 
-`measure` runs a model and lets PyTorch's counter see every operation. Here nothing of that is used:
-the multiply-accumulates of a step follow from the shapes of its weight and of its result. It is how
-a file is counted that was just read back.
+`measure` runs a model under PyTorch's counter. Here the multiply-accumulates of a step follow from
+the shapes of its weight and of its result. It is how a file is counted that was just read back.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch import Tensor
 
 from compressor.counting.stored import COUNTED, Integral
 from compressor.graph.kinds import Kind
@@ -36,13 +34,9 @@ def multiply_accumulates(network: Network) -> int | None:
 
     Called modules that hold a weight (layers of integers) take it as their second argument.
     """
-    total = 0
-    for step in network.steps:
-        found = _step(network, step)
-        if found is None:
-            return None
-        total += found
-    return total
+    found = [_step(network, step) for step in network.steps]
+    known = [macs for macs in found if macs is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def torchinfo_macs(network: Network) -> int:
@@ -67,17 +61,15 @@ def entries(network: Network) -> tuple[int, int]:
 def _by_torchinfo(network: Network, step: Step) -> int:
     kind = operation_of(step.op).kind
     if kind in _CONVOLUTIONS:
-        sizes = (prod(_shape(network, step.argument(name))) for name in ("weight", "bias"))
-        given = (step.argument(name) is not None for name in ("weight", "bias"))
-        once = sum(n for n, there in zip(sizes, given, strict=True) if there)
+        given = [step.argument(name) for name in ("weight", "bias")]
+        once = sum(prod(_shape(network, value)) for value in given if value is not None)
         return once * prod(_result(network, step)[2:])
     module = network.called(step)
     if module is not None:
         return _integers(network, step) if isinstance(module, Integral) else 0
     if kind not in _LAYERS:
         return 0
-    read = [network.tensor(name) for name in _parameters(network, step)]
-    once = sum(t.numel() for t in read)
+    once = sum(network.tensor(name).numel() for name in _parameters(network, step))
     return once * (prod(_result(network, step)[:2]) if kind is Kind.RECURRENT else 1)
 
 
@@ -108,12 +100,8 @@ def _parameters(network: Network, step: Step) -> list[str]:
 
 def _result(network: Network, step: Step) -> tuple[int, ...]:
     """Shape of what a step makes: the first of several results."""
-    if step.name in network.shapes:
-        return network.shapes[step.name]
-    return next(
-        (network.shapes[s.name] for s in network.consumers(step.name) if s.name in network.shapes),
-        (),
-    )
+    names = (step.name, *(reader.name for reader in network.consumers(step.name)))
+    return next((network.shapes[name] for name in names if name in network.shapes), ())
 
 
 def _step(network: Network, step: Step) -> int | None:
@@ -156,6 +144,5 @@ def _spread(kernel: tuple[int, ...], source: tuple[int, ...]) -> int:
 
 def _shape(network: Network, value: Value) -> tuple[int, ...]:
     if isinstance(value, Weight):
-        tensor: Tensor = network.tensor(value)
-        return tuple(tensor.shape)
+        return tuple(network.tensor(value).shape)
     return network.shapes.get(value.name, ()) if isinstance(value, Ref) else ()

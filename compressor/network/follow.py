@@ -1,9 +1,8 @@
 """Operations that do one thing in training and another in evaluation, and how each is run.
 
 The export happens in eval mode and writes the mode down as an argument. Here that argument follows
-the module which ran the operation, as the module's own code would: batch normalisation learns its
-statistics in training, dropout drops. What was exported as True in eval mode (a normalisation
-without running statistics, dropout that never stops) looked at no mode and stays as it is.
+the module which ran the operation. What was exported as True in eval mode (a normalisation without
+running statistics, dropout that never stops) looked at no mode and stays as it is.
 
 Not followed is a mode that the user's code reads itself, and the dropout inside an attention
 product, which the export writes down as a rate of zero.
@@ -80,9 +79,9 @@ def learns(step: Step) -> bool:
 
 
 def counter(step: Step) -> str:
-    """Name of the buffer that counts the batches a batch normalisation has learned from; or none.
+    """Name of the buffer that counts the batches a batch normalisation has learned from.
 
-    None, an empty name, is that of other operations, and where the statistics are no buffers.
+    Empty for other operations, and where the statistics are no buffers.
     """
     running = step.argument("running_mean") if packet(step) is aten.batch_norm else None
     if not isinstance(running, Weight):
@@ -92,12 +91,5 @@ def counter(step: Step) -> str:
 
 def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """All arguments of a call by name, defaults included."""
-    bound: dict[str, Any] = {}
-    for position, declared in enumerate(op._schema.arguments):  # noqa: SLF001
-        if position < len(args):
-            bound[declared.name] = args[position]
-        elif declared.name in kwargs:
-            bound[declared.name] = kwargs[declared.name]
-        else:
-            bound[declared.name] = declared.default_value
-    return bound
+    bound = {a.name: a.default_value for a in op._schema.arguments}  # noqa: SLF001
+    return bound | dict(zip(bound, args, strict=False)) | dict(kwargs)

@@ -8,6 +8,7 @@ same: where nothing that may share memory with what it writes to is read afterwa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 
 import torch
 from torch._ops import OpOverload
@@ -51,12 +52,12 @@ class _Memory:
 
     def __init__(self) -> None:
         self._group: dict[Ref | Weight, int] = {}
-        self._count = 0
+        self._numbers = count()
 
     def note(self, step: Step) -> None:
         """A result lies in the memory of the operands that its operation may pass on."""
         sources = [self._of(leaf) for leaf in _passed_on(step)]
-        group = sources[0] if sources else self._new()
+        group = sources[0] if sources else next(self._numbers)
         for leaf, other in self._group.items():
             if other in sources:
                 self._group[leaf] = group
@@ -65,18 +66,14 @@ class _Memory:
     def alone(self, step: Step, later: set[str]) -> bool:
         """Whether all that shares memory with the first operand is the operand, or not read."""
         target = step.args[0]
-        group = self._of(target)
-        others = [leaf for leaf, g in self._group.items() if g == group and leaf != target]
+        mine = self._of(target)
+        others = [leaf for leaf, group in self._group.items() if group == mine and leaf != target]
         return all(isinstance(leaf, Ref) and leaf.name not in later for leaf in others)
 
     def _of(self, leaf: Ref | Weight) -> int:
         if leaf not in self._group:
-            self._group[leaf] = self._new()
+            self._group[leaf] = next(self._numbers)
         return self._group[leaf]
-
-    def _new(self) -> int:
-        self._count += 1
-        return self._count
 
 
 def _plain(step: Step, types: Mapping[str, torch.dtype]) -> OpOverload | None:
@@ -87,8 +84,7 @@ def _plain(step: Step, types: Mapping[str, torch.dtype]) -> OpOverload | None:
     """
     if not isinstance(step.op, OpOverload) or not step.args or not isinstance(step.args[0], Ref):
         return None
-    _, _, name = step.op.name().partition("::")
-    name, _, overload = name.partition(".")
+    name, _, overload = step.op.name().partition("::")[2].partition(".")
     twin = getattr(aten, name.removesuffix("_"), None) if step.op.namespace == "aten" else None
     if not name.endswith("_") or twin is None or (overload or "default") not in twin.overloads():
         return None
@@ -104,11 +100,8 @@ def _passed_on(step: Step) -> list[Ref | Weight]:
     declared = step.op._schema.arguments  # noqa: SLF001 - written nowhere else
     # Of dropout, which in evaluation returns its very input, the schema does not say so.
     whole = operation_of(step.op).kind is Kind.DROPOUT
-    passed = [
-        value
-        for value, argument in zip(step.args, declared, strict=False)
-        if whole or argument.alias_info is not None
-    ]
+    pairs = zip(step.args, declared, strict=False)
+    passed = [value for value, argument in pairs if whole or argument.alias_info is not None]
     return [leaf for leaf in leaves(passed) if isinstance(leaf, Ref | Weight)]
 
 

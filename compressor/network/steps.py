@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -57,14 +57,12 @@ class Step:
     @cached_property
     def refs(self) -> tuple[str, ...]:
         """Names of the results and inputs that it reads, in order, each once."""
-        found = [leaf.name for leaf in self._leaves() if isinstance(leaf, Ref)]
-        return tuple(dict.fromkeys(found))
+        return self._read(Ref)
 
     @cached_property
     def weights(self) -> tuple[str, ...]:
         """Names of the parameters and buffers that it reads, in order, each once."""
-        found = [leaf.name for leaf in self._leaves() if isinstance(leaf, Weight)]
-        return tuple(dict.fromkeys(found))
+        return self._read(Weight)
 
     @property
     def writes(self) -> bool:
@@ -86,8 +84,9 @@ class Step:
         args, kwargs = renamed(self.args, names), renamed(self.kwargs, names)
         return Step(self.name, self.op, args, kwargs, self.module)
 
-    def _leaves(self) -> Iterator[Value]:
-        yield from leaves((self.args, tuple(self.kwargs.values())))
+    def _read(self, kind: type[Ref | Weight]) -> tuple[str, ...]:
+        found = leaves((self.args, tuple(self.kwargs.values())))
+        return tuple(dict.fromkeys(leaf.name for leaf in found if isinstance(leaf, kind)))
 
 
 def packet(step: Step) -> Any:
@@ -120,7 +119,8 @@ def mapped(value: Value, change: Callable[[Value], Value]) -> Value:
 
 def renamed(value: Value, names: Mapping[str, str]) -> Value:
     """The same structure reading other results: `names` maps old names to new ones."""
-    return mapped(
-        value,
-        lambda leaf: Ref(names.get(leaf.name, leaf.name)) if isinstance(leaf, Ref) else leaf,
-    )
+
+    def change(leaf: Value) -> Value:
+        return Ref(names.get(leaf.name, leaf.name)) if isinstance(leaf, Ref) else leaf
+
+    return mapped(value, change)

@@ -98,9 +98,7 @@ def scaling(network: Network, step: Step) -> Scaling | None:
 def layers(network: Network, *, bands: bool = True) -> tuple[Layer, ...]:
     """The layers with all that goes into their scales, up to the first quantiser if there are any.
 
-    Args:
-        network: Prepared or not.
-        bands: Whether normalisation by sub-bands goes into the scales.
+    With `bands` normalisation by sub-bands goes into the scales, too.
     """
     return tuple(_layer(network, step, bands=bands) for step in weighted(network))
 
@@ -127,11 +125,7 @@ def only_reader(network: Network, name: str) -> Step | None:
 def affine(network: Network, found: tuple[Link, ...], channels: int, bias: Value = None) -> Affine:
     """Gain and shift of all links together, in evaluation.
 
-    Args:
-        network: The network.
-        found: The links.
-        channels: Channels of the layer's result.
-        bias: The layer's own bias, which comes first; None for none.
+    A layer's own `bias`, if it has one, comes before them; its result has so many `channels`.
     """
     whole = identity(channels)
     if isinstance(bias, Weight):
@@ -170,14 +164,10 @@ def _layer(network: Network, step: Step, *, bands: bool) -> Layer:
 def _link(network: Network, step: Step, name: str, *, bands: bool) -> Link | None:
     if is_norm(step, name):
         return Link((step.name,))
-    if _is_view(step):
+    if operation_of(step.op).kind is Kind.VIEWS:
         return _bands(network, step, name) if bands else None
-    if (
-        operation_of(step.op).rounding is Rounding.PAIR
-        and _per_channel(network, step, name) is not None
-    ):
-        return Link((step.name,))
-    return None
+    pair = operation_of(step.op).rounding is Rounding.PAIR
+    return Link((step.name,)) if pair and _per_channel(network, step, name) is not None else None
 
 
 def is_norm(step: Step, name: str) -> bool:
@@ -187,15 +177,13 @@ def is_norm(step: Step, name: str) -> bool:
     return isinstance(step.argument("running_mean"), Weight)
 
 
-def _is_view(step: Step) -> bool:
-    return operation_of(step.op).kind is Kind.VIEWS
-
-
 def _bands(network: Network, view: Step, name: str) -> Link | None:
     """Normalisation by sub-bands, if that is what begins with `view`."""
     norm = only_reader(network, view.name)
     back = None if norm is None else only_reader(network, norm.name)
-    if norm is None or back is None or not is_norm(norm, view.name) or not _is_view(back):
+    if norm is None or back is None or not is_norm(norm, view.name):
+        return None
+    if operation_of(back.op).kind is not Kind.VIEWS:
         return None
     before, split = network.shapes[name], network.shapes[view.name]
     if len(before) != 4 or len(split) != 4 or split[1] % before[1]:

@@ -1,11 +1,11 @@
 """Where values are rounded: which results of a network get a quantiser.
 
-Results are of two kinds. *Rounded* are the results of operations that runtimes have integer kernels
-for and those that the next quantiser may follow directly: layers with what goes into their scales,
-sums and products of two rounded tensors, concatenation, average pooling, activation functions. A
-quantiser follows each. Everything else is *floating*: what a network does there (Residual
-Normalization, a softmax) stays as it is, and its result is rounded only where a layer reads it.
-Operations that merely move values (views, maximum pooling) leave them what they are.
+*Rounded* are the results of operations that runtimes have integer kernels for and those that the
+next quantiser may follow directly: layers with what goes into their scales, sums and products of
+two rounded tensors, concatenation, average pooling, activation functions. A quantiser follows each.
+Everything else is *floating* (Residual Normalization, a softmax): its result is rounded only where
+a layer reads it. Operations that merely move values (views, maximum pooling) leave them as they
+are.
 
 A quantiser moves behind a ReLU that is the only reader, as its grid then starts at zero and the
 ReLU costs nothing, and behind dropout, which conversion removes.
@@ -46,12 +46,10 @@ class Places:
 
 
 def places(network: Network, *, bands: bool) -> Places:
-    """Where the quantisers of a network go.
+    """Where the quantisers of a network go, which has none yet.
 
-    Args:
-        network: Without quantisers.
-        bands: Whether normalisation by sub-bands goes into a layer's scales; it is an operation of
-            its own else, with a quantiser before and behind it.
+    With `bands` normalisation by sub-bands goes into a layer's scales; else it is an operation of
+    its own, with a quantiser before and behind it.
     """
     found = layers(network, bands=bands)
     rounded = _rounded(network, found)
@@ -110,13 +108,10 @@ def only_moves(step: Step) -> bool:
 
 
 def origin(network: Network, value: Value, ends: Container[str] = ()) -> str:
-    """Name of the result or input that a value was moved from.
+    """Name of the result or input that a value was moved from, in a network prepared or not.
 
-    Args:
-        network: Prepared or not.
-        value: A result or input.
-        ends: Results that were not moved, though what makes them would say so: the last view of a
-            normalisation by sub-bands.
+    `ends` are results that were not moved, though what makes them would say so: the last view of a
+    normalisation by sub-bands.
     """
     step = network.producer(value)
     while step is not None and only_moves(step) and step.name not in ends:

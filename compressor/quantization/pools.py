@@ -42,11 +42,10 @@ def _average(step: Step, dims: int) -> Window | None:
 
 
 def _adaptive(network: Network, step: Step, dims: int) -> Window | None:
-    before, after = (network.shapes[name] for name in (_source(step), step.name))
-    if any(a % b for a, b in zip(before[-dims:], after[-dims:], strict=True)):
-        return None
-    each = tuple(a // b for a, b in zip(before[-dims:], after[-dims:], strict=True))
-    return each, each
+    before, after = (network.shapes[name][-dims:] for name in (_source(step), step.name))
+    each = tuple(a // b for a, b in zip(before, after, strict=True))
+    whole = all(a % b == 0 for a, b in zip(before, after, strict=True))
+    return (each, each) if whole else None
 
 
 def _mean(network: Network, step: Step) -> Window | None:
@@ -69,7 +68,5 @@ def _source(step: Step) -> str:
 
 
 def _each(value: Value, dims: int) -> tuple[int, ...]:
-    numbers = (
-        tuple(cast("tuple[int, ...]", value)) if isinstance(value, (list, tuple)) else (value,)
-    )
-    return numbers * dims if len(numbers) == 1 else numbers
+    numbers = cast("tuple[int, ...]", value if isinstance(value, (list, tuple)) else (value,))
+    return tuple(numbers) * (dims if len(numbers) == 1 else 1)

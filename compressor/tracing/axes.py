@@ -11,17 +11,16 @@ from torch import Tensor, nn
 
 from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Units, Weight
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.tracing.couplings import FIXED, Ids
-from compressor.tracing.flow import Flow
+from compressor.tracing.couplings import Ids
+from compressor.tracing.flow import Flow, fixed
 from compressor.tracing.labels import Label
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """The parameters and buffers of a model, each once.
+    """The parameters and buffers of a model, each once, by their first names.
 
     Attributes:
-        by_name: The tensors, by their first names.
         first: The first name of each, by all of its names.
         trainable: Names of the parameters.
     """
@@ -55,7 +54,6 @@ class Numbering:
 
     Attributes:
         unit_of: The unit of every id, `ALWAYS` for one that stays.
-        axes: What the units form.
         reasons: Why the output of a layer stays whole, by layer.
         held: Why a weight stays whole, by weight (for its first dimension that does).
     """
@@ -66,43 +64,38 @@ class Numbering:
     held: Mapping[str, str]
 
     def dim(self, ids: Ids) -> Dim:
-        """Write ids as a dimension."""
+        """Ids as a dimension."""
         return Dim(self.unit_of[ids])
 
 
 def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
     """Build the graph from a finished walk (without constant MACs, which are measured)."""
-    out_dims = {use.weight: use.out_dim for use in flow.uses}
+    out_dims, dim = {use.weight: use.out_dim for use in flow.uses}, numbering.dim
     weights = {
-        name: tensors.weight(
-            name,
-            tuple(_dim(flow, numbering, name, d, n) for d, n in enumerate(shape)),
-            out_dims.get(name),
-        )
-        for name, shape in flow.shapes.items()
+        name: tensors.weight(name, _dims(flow, numbering, name), out_dims.get(name))
+        for name in flow.shapes
     }
-    sites = tuple(
-        Site(
-            use.module,
-            use.weight,
-            use.positions,
-            use.kind,
-            numbering.dim(use.reads),
-            numbering.dim(use.writes),
-            use.dense,
-        )
-        for use in flow.uses
-    )
+    sites = [
+        Site(u.module, u.weight, u.positions, u.kind, dim(u.reads), dim(u.writes), u.dense)
+        for u in flow.uses
+    ]
+    labels = {name: label for name, label in flow.labels.items() if isinstance(label, Label)}
+    activations = {name: (label.dim, dim(label.ids)) for name, label in labels.items()}
     return Graph(
         axes=numbering.axes,
         weights=weights,
-        sites=sites,
+        sites=tuple(sites),
         frozen={**_other_layers(flow, numbering, weights), **numbering.reasons},
-        channels={name: numbering.dim(ids) for name, ids in flow.channels.items()},
-        remembered={name: numbering.dim(ids) for name, ids in flow.sizes.items()},
-        activations=dict(_activations(flow, numbering)),
+        channels={name: dim(ids) for name, ids in flow.channels.items()},
+        remembered={name: dim(ids) for name, ids in flow.sizes.items()},
+        activations={name: a for name, a in activations.items() if not a[1].fixed},
         program=flow.program,
     )
+
+
+def _dims(flow: Flow, numbering: Numbering, name: str) -> tuple[Dim, ...]:
+    owned = [flow.owners.get((name, d), fixed(n)) for d, n in enumerate(flow.shapes[name])]
+    return tuple(map(numbering.dim, owned))
 
 
 def number(flow: Flow) -> Numbering:
@@ -111,21 +104,16 @@ def number(flow: Flow) -> Numbering:
     Two units are interchangeable, and so on one axis, when they own equally many entries of every
     weight dimension. Axes are ordered by the first layer that writes them.
     """
-    for key, ids in flow.owners.items():
-        _hold_unwritten(flow, key, ids)
     roots, reasons = flow.couplings.solve()
     free = np.ones(int(roots.max()) + 1, dtype=bool)
     free[list(reasons)] = False
-    signatures = _signatures(flow, roots, free)
-    unit_of = np.full(len(roots), ALWAYS, dtype=np.int64)
     unit_of_root = np.full(len(free), ALWAYS, dtype=np.int64)
     axes: list[Axis] = []
     first = 0
-    for members in signatures:
+    for members in _signatures(flow, roots, free):
         unit_of_root[members] = np.arange(first, first + len(members))
         axes.append(_axis(flow, roots, members, first, [a.name for a in axes]))
         first += len(members)
-    unit_of[:] = unit_of_root[roots]
     held = {
         name: reasons[root]
         for (name, _), ids in reversed(flow.owners.items())
@@ -133,13 +121,8 @@ def number(flow: Flow) -> Numbering:
         if root in reasons
     }
     whole = {layer: axis.frozen for axis in axes if axis.frozen for layer in axis.layers}
-    return Numbering(unit_of, tuple(axes), whole | _frozen_layers(flow, roots, reasons), held)
-
-
-def _hold_unwritten(flow: Flow, key: tuple[str, int], ids: Ids) -> None:
-    """A weight dimension of one entry can not shrink."""
-    if len(ids) == 1 and ids[0] != FIXED:
-        flow.couplings.freeze(ids, f"'{key[0]}' has a single entry")
+    whole |= _frozen_layers(flow, roots, reasons)
+    return Numbering(unit_of_root[roots], tuple(axes), whole, held)
 
 
 def _signatures(flow: Flow, roots: Ids, free: NDArray[np.bool_]) -> list[Ids]:
@@ -178,9 +161,9 @@ def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str,
     """The reason why a layer's output stays whole, for every layer where it does."""
     found: dict[str, str] = {}
     for use in flow.uses:
-        held = [reasons[r] for r in np.unique(roots[use.writes]).tolist() if r in reasons]
-        if held:
-            found.setdefault(use.module, held[0])
+        for root in np.unique(roots[use.writes]).tolist():
+            if root in reasons:
+                found.setdefault(use.module, reasons[root])
     return found
 
 
@@ -192,7 +175,8 @@ def _other_layers(
     Vectors (a normalisation) follow the layer that writes their channels, whose reason is theirs.
     """
     free = {_layer(w.name) for w in weights.values() if not all(dim.fixed for dim in w.dims)}
-    used = _used(flow)
+    read = [node.name for node in flow.program.graph.nodes if node.users]
+    used = {flow.program.weights[name] for name in read if name in flow.program.weights}
     found: dict[str, str] = {}
     for weight in weights.values():
         layer = _layer(weight.name)
@@ -206,28 +190,7 @@ def _other_layers(
     return found
 
 
-def _used(flow: Flow) -> set[str]:
-    """Names of the weights that any operation reads."""
-    nodes = [node.name for node in flow.program.graph.nodes if node.users]
-    return {flow.program.weights[name] for name in nodes if name in flow.program.weights}
-
-
 def _layer(weight: str) -> str:
     """The layer that a weight belongs to, also where a parametrization has moved it deeper."""
     layer, moved, _ = f".{weight}".partition(".parametrizations.")
     return layer[1:] if moved else weight.rpartition(".")[0] or weight
-
-
-def _dim(flow: Flow, numbering: Numbering, name: str, dim: int, size: int) -> Dim:
-    ids = flow.owners.get((name, dim))
-    return Dim(np.full(size, ALWAYS, np.int64)) if ids is None else numbering.dim(ids)
-
-
-def _activations(flow: Flow, numbering: Numbering) -> list[tuple[str, tuple[int, Dim]]]:
-    found: list[tuple[str, tuple[int, Dim]]] = []
-    for name, label in flow.labels.items():
-        if isinstance(label, Label):
-            dim = numbering.dim(label.ids)
-            if not dim.fixed:
-                found.append((name, (label.dim, dim)))
-    return found

@@ -1,9 +1,9 @@
 """Which axes a model's own code does not survive, found in all of its parts at once.
 
-A smaller model is run with the input and the result of every module put right as soon as they are
-wrong, or missing because it raised: they are those of the masked original. So a mistake does no
-harm beyond the part where it is made, and one run shows them all. The axes that such a part works
-on are frozen one after another, in all parts at once, until nothing is wrong any more.
+A smaller model is run with the input and the result of every module replaced by those of the masked
+original as soon as they are wrong, or missing because it raised. So a mistake does no harm beyond
+its part, and one run shows them all. The axes that such a part works on are frozen one after
+another, in all parts at once, until nothing is wrong any more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class Suspect:
 
     Attributes:
         where: Which part, the same in every run.
-        what: What is wrong.
         nodes: The last operations of the part.
         leaf: Whether it is a module without others inside.
     """
@@ -124,7 +123,6 @@ def _suspects(
 
 
 def _together(tensors: list[Tensor]) -> Tensor:
-    """Those of single inputs as one batch."""
     return torch.cat(tensors) if tensors[0].shape[:1] == (1,) else tensors[0]
 
 
@@ -137,13 +135,11 @@ class _Values(Masked):
         self.values: dict[Node, Tensor] = {}
 
     def of(self, item: Inputs) -> dict[Node, Tensor]:
-        """The tensors for one input."""
         with steady(self.whole):
             self.outputs(item)
         return self.values
 
     def run_node(self, n: Node) -> Any:
-        """Run one operation and remember its result."""
         result = super().run_node(n)
         if n in self.borders and isinstance(result, Tensor):
             at, alive = self.alive.get(n.name, (0, None))
@@ -158,9 +154,7 @@ class _Run:
     """A run of a smaller model whose borders are put right.
 
     Attributes:
-        parts: Where they are.
         values: What is right.
-        suspects: What was wrong.
         counts: Calls of every module so far.
         ended: Number of the last operation of the call that ended last.
         noted: Errors that were raised.
@@ -207,7 +201,6 @@ class _Run:
         return called
 
     def _right(self, tensor: Any, node: Node, where: tuple[str, int, str]) -> Any:
-        """The tensor as it should be."""
         wanted = self.values.get(node)
         if wanted is None or not isinstance(tensor, Tensor):
             return tensor

@@ -94,12 +94,11 @@ class Boundaries:
     def _call(self, key: Key, nodes: list[Node]) -> Call:
         mine = set(nodes)
         out = [n for n in nodes if any(user not in mine for user in n.users)]
-        into = dict.fromkeys(
-            x for n in nodes for x in n.all_input_nodes if x not in mine and not self._constant(x)
-        )
+        read = {x for n in nodes for x in n.all_input_nodes} - mine
+        into = [x for x in read if not self._constant(x)]
         own = tuple(n for n in nodes if _stack(n)[-1][0] == key)
-        entry = next(iter(into)) if len(into) == 1 else None
-        return Call(tuple(nodes), own, entry, out[0] if len(out) == 1 else None)
+        entry, result = (ends[0] if len(ends) == 1 else None for ends in (into, out))
+        return Call(tuple(nodes), own, entry, result)
 
     def _constant(self, node: Node) -> bool:
         return node.name in self.program.weights or node.name in self.program.constants

@@ -2,9 +2,9 @@
 
 Grouped channels stay equally large if whole groups go or if every group loses the same offsets; a
 view that splits channels can shrink in one of several dimensions; a cut may stand for a share or
-for a position. The program holds numbers and does not say which of these the code means. So the
-reading that leaves most units comes first, the model's own code is asked
-(`compressor.tracing.trial`), and what it does not survive is refused in the next walk.
+for a position. The program does not say which of these the code means. So the reading that leaves
+most units comes first, and what the model's own code does not survive (`compressor.tracing.trial`)
+is refused in the next walk.
 """
 
 from __future__ import annotations
@@ -37,12 +37,7 @@ class Choice:
 
 @dataclass
 class Choices:
-    """The choices of one walk.
-
-    Attributes:
-        refused: Options that may not be chosen, by name of the operation.
-        made: What was chosen, in order.
-    """
+    """The choices of one walk: options that may not be made, and those made, in order."""
 
     refused: Refused = field(default_factory=dict[str, frozenset[int]])
     made: list[Choice] = field(default_factory=list[Choice])

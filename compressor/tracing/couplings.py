@@ -16,9 +16,9 @@ FIXED = 0
 class Couplings:
     """A set of ids with ties between them.
 
-    Ids are cheap integers, one for each entry that might be removed. Tied ids share one fate.
-    Ties are only collected; `solve` finds the connected components in one sparse pass, so that a
-    network of a million channels costs no Python loop over channels.
+    Ids are integers, one for each entry that might be removed. Tied ids share one fate. Ties are
+    only collected; `solve` finds the connected components in one sparse pass, so that a network of
+    a million channels costs no Python loop over channels.
     """
 
     def __init__(self) -> None:
@@ -52,9 +52,7 @@ class Couplings:
         """Component number of every id."""
         left = np.concatenate([np.zeros(0, np.int64), *self._left])
         right = np.concatenate([np.zeros(0, np.int64), *self._right])
-        shape = (self._count, self._count)
-        edges = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=shape)
-        return connected_components(edges, directed=False)[1].astype(np.int64)
+        return _components(left, right, self._count)
 
     @property
     def count(self) -> int:
@@ -65,23 +63,17 @@ class Couplings:
         """How many units these ids were, if every row were tied to the first, entry by entry."""
         roots = self.roots()
         held = np.zeros(self._count, dtype=bool)
-        held[roots[FIXED]] = True
-        for ids, _ in self._frozen:
+        for ids in (np.array([FIXED]), *(ids for ids, _ in self._frozen)):
             held[roots[ids]] = True
         names, local = np.unique(roots[rows], return_inverse=True)
-        local = local.reshape(rows.shape)
-        left, right = np.broadcast_arrays(local, local[:1])
-        edges = coo_matrix(
-            (np.ones(left.size, np.int8), (left.ravel(), right.ravel())), shape=(len(names),) * 2
-        )
-        count, component = connected_components(edges, directed=False)
-        return int(count) - len(np.unique(component[held[names]]))
+        left, right = np.broadcast_arrays(local.reshape(rows.shape), local.reshape(rows.shape)[:1])
+        component = _components(left.ravel(), right.ravel(), len(names))
+        return len(np.unique(component)) - len(np.unique(component[held[names]]))
 
     def canonical(self) -> Ids:
         """The smallest id tied to every id."""
         roots = self.roots()
-        _, smallest = np.unique(roots, return_index=True)
-        return smallest.astype(np.int64)[roots]
+        return np.unique(roots, return_index=True)[1].astype(np.int64)[roots]
 
     def solve(self) -> tuple[Ids, dict[int, str]]:
         """Component of every id, and the reason for every frozen component (first one given)."""
@@ -92,3 +84,9 @@ class Couplings:
                 reasons.setdefault(int(root), reason)
         reasons.setdefault(int(roots[FIXED]), "tied to entries that always stay")
         return roots, reasons
+
+
+def _components(left: Ids, right: Ids, count: int) -> Ids:
+    """Component number of so many ids, of which these pairs are tied."""
+    edges = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    return connected_components(edges, directed=False)[1].astype(np.int64)

@@ -1,10 +1,10 @@
 """Slices, chunks, splits and picks across the channels: shares of them, or positions among them.
 
 ``x.chunk(2)`` and ``x[:, : c // 2]`` take a share, and a smaller tensor is cut alike when every
-part loses the same offsets. ``x[:, :8]`` counts positions: what is counted has to stay, the rest
-does not. ``cat([a, b]).split([a.shape[1], b.shape[1]])`` cuts where two layers meet and ties
-nothing. ``x.split(self.width, 1)`` goes by a size that the module remembers, see
-`compressor.tracing.remembered`. In the program all are numbers; see `compressor.tracing.choices`.
+part loses the same offsets. ``x[:, :8]`` counts positions: what is counted has to stay. ``cat([a,
+b]).split([a.shape[1], b.shape[1]])`` cuts where two layers meet and ties nothing.
+``x.split(self.width, 1)`` goes by a size that the module remembers
+(`compressor.tracing.remembered`). In the program all are numbers; see `compressor.tracing.choices`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.fx import Node
 
 from compressor.graph.program import argument, packet_of, shape_of
 from compressor.tracing.couplings import Ids
-from compressor.tracing.data import movement
+from compressor.tracing.data import movement, on_channels
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.labels import Label
 from compressor.tracing.remembered import counted, remember
@@ -31,17 +31,14 @@ SHARES, LAYERS, POSITIONS, REMEMBERED = range(4)
 _BY_NUMBER = (aten.chunk, aten.split, aten.tensor_split)
 
 
-def cutting(flow: Flow, node: Node) -> Labels:
+@on_channels
+def cutting(flow: Flow, node: Node, label: Label) -> Labels:
     """A cut; across the channels one of three readings, of which the code survives one."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    dim = int(argument(node, "dim", 0)) % len(shape_of(source))
+    rank, size = len(shape_of(node.args[0])), len(label.ids)
+    dim = int(argument(node, "dim", 0)) % rank
     if dim != label.dim:
         return movement(flow, node)
-    size = len(label.ids)
-    pieces = _pieces(node, torch.arange(size), dim, len(shape_of(source)))
+    pieces = _pieces(node, torch.arange(size), dim, rank)
     if len(pieces) != 1 or len(pieces[0]) < size:
         _read(flow, node, label.ids, pieces)
     labels: list[Label | None] = [Label(dim, label.ids[piece]) for piece in pieces]
@@ -63,9 +60,8 @@ def _read(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> None:
     elif option == REMEMBERED:
         remember(flow, sizes)
     elif option == POSITIONS:
-        flow.couplings.freeze(
-            _counted(node, ids), f"{place(node)} counts channels by their position"
-        )
+        why = f"{place(node)} counts channels by their position"
+        flow.couplings.freeze(_counted(node, ids), why)
 
 
 def _pieces(node: Node, start: Tensor, dim: int, rank: int) -> list[Ids]:
@@ -101,11 +97,8 @@ def _shares(node: Node, ids: Ids, pieces: list[Ids]) -> tuple[Ids | None, Ids]:
         return (rows, surplus) if least > 1 else (None, none)
     ends = [int(end) for piece in pieces for end in (piece[0], piece[-1] + 1)]
     length = gcd(size, *ends)
-    return (
-        (ids.reshape(-1, length), none)
-        if (1 if by_number else 2) <= length < size
-        else (None, none)
-    )
+    fair = (1 if by_number else 2) <= length < size
+    return (ids.reshape(-1, length), none) if fair else (None, none)
 
 
 def _between_layers(flow: Flow, ids: Ids, pieces: list[Ids]) -> bool:
@@ -144,14 +137,11 @@ def _counted(node: Node, ids: Ids) -> Ids:
     return np.concatenate([ids[:front], ids[max(front, size - back) :]])
 
 
-def selecting(flow: Flow, node: Node) -> Labels:
+@on_channels
+def selecting(flow: Flow, node: Node, label: Label) -> Labels:
     """One entry of a dimension; across the channels those that are counted have to stay."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    if int(argument(node, "dim")) % len(shape_of(source)) != label.dim:
+    if int(argument(node, "dim")) % len(shape_of(node.args[0])) != label.dim:
         return movement(flow, node)
-    counted = _counted(node, label.ids)
-    flow.couplings.freeze(counted, f"{place(node)} picks channels by their position")
-    return None
+    return flow.couplings.freeze(
+        _counted(node, label.ids), f"{place(node)} picks channels by their position"
+    )

@@ -20,36 +20,52 @@ from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place
 from compressor.tracing.labels import Label, move
 
+Rule = Callable[[Flow, Node], Labels]
+GETITEM = operator.getitem
+COMPUTED, WRITTEN = range(2)
+"""Where the size of a padding comes from."""
+
+
+def on_channels(rule: Callable[[Flow, Node, Label], Labels]) -> Rule:
+    """A rule for operations on one tensor; where its channels are not known it says nothing."""
+
+    def asked(flow: Flow, node: Node) -> Labels:
+        label = flow.label(node.args[0])
+        return None if label is None else rule(flow, node, label)
+
+    return asked
+
+
+def _rank(node: Node) -> int:
+    return len(shape_of(node.args[0]))
+
+
+def _paired(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), list | tuple)
+
 
 def pointwise(flow: Flow, node: Node) -> Label | None:
     """Entry-wise operations with broadcasting: operands that meet in a dimension share its units.
 
-    The label with the dimension of the output wins; an operand of size one broadcasts; a weight
-    of full size is owned by the units; any other operand of full size cannot shrink and freezes
-    them.
+    The label with the dimension of the output wins; an operand of size one broadcasts; a weight of
+    full size is owned by the units; any other operand of full size cannot shrink and freezes them.
     """
     rank = len(shape_of(node))
     operands = [a for a in node.all_input_nodes if shape_of(a)]
     found = [
-        (a, label, rank - len(shape_of(a)) + label.dim)
+        Label(rank - len(shape_of(a)) + label.dim, label.ids)
         for a in operands
         if flow.weight(a) is None and (label := flow.label(a)) is not None
     ]
-    dims = {dim for _, _, dim in found}
     if not found:
-        vectors = [(a, label) for a in operands if (label := flow.label(a)) is not None]
-        for a, _ in vectors:
-            flow.hold(a, "a weight that no layer's channels meet")
-        return None
-    if len(dims) > 1:
-        for a in operands:
-            flow.hold(a, f"{place(node)} combines channels with channels")
-        return None
-    dim = dims.pop()
-    ids = found[0][1].ids
+        vectors = [a for a in operands if flow.label(a) is not None]
+        return flow.hold_all(vectors, "a weight that no layer's channels meet")
+    first = found[0]
+    if any(label.dim != first.dim for label in found):
+        return flow.hold_all(operands, f"{place(node)} combines channels with channels")
     for operand in operands:
-        _meet(flow, node, operand, ids, rank, dim)
-    return Label(dim, ids)
+        _meet(flow, node, operand, first.ids, rank, first.dim)
+    return first
 
 
 def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> None:
@@ -78,36 +94,29 @@ def _only_dim(flow: Flow, name: str, dim: int) -> None:
 def concatenate(flow: Flow, node: Node) -> Label | None:
     """Concatenation: along the channels the ids follow each other, elsewhere they must agree."""
     tensors: list[Node] = list(argument(node, "tensors"))
-    rank, dim = len(shape_of(node)), int(argument(node, "dim", 0))
-    dim %= rank
+    dim = int(argument(node, "dim", 0)) % len(shape_of(node))
     labels = [flow.label(t) for t in tensors]
     dims = {label.dim for label in labels if label is not None}
     if not dims:
         return None
     if dims == {dim}:
-        parts = [
-            fixed(shape_of(t)[dim]) if label is None else label.ids
-            for t, label in zip(tensors, labels, strict=True)
-        ]
+        pairs = zip(tensors, labels, strict=True)
+        parts = [fixed(shape_of(t)[dim]) if label is None else label.ids for t, label in pairs]
         return Label(dim, np.concatenate(parts))
     if len(dims) > 1 or dim in dims or any(label is None for label in labels):
-        for tensor in tensors:
-            flow.hold(tensor, f"{place(node)} joins tensors with different channel dimensions")
-        return None
-    ids = [label.ids for label in labels if label is not None]
-    for other in ids[1:]:
-        flow.couplings.tie(ids[0], other)
-    return Label(dims.pop(), ids[0])
+        why = f"{place(node)} joins tensors with different channel dimensions"
+        return flow.hold_all(tensors, why)
+    first, *others = [label.ids for label in labels if label is not None]
+    for other in others:
+        flow.couplings.tie(first, other)
+    return Label(dims.pop(), first)
 
 
-def movement(flow: Flow, node: Node) -> Labels:
+@on_channels
+def movement(flow: Flow, node: Node, label: Label) -> Labels:
     """Views, permutations, padding-free copies: the ids go through the operation themselves."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    choose = partial(_reading, flow, node)
-    return move(partial(moved, node), label, shape_of(source), flow.couplings, choose)
+    shape, choose = shape_of(node.args[0]), partial(_reading, flow, node)
+    return move(partial(moved, node), label, shape, flow.couplings, choose)
 
 
 def moved(node: Node, ids: Tensor) -> Any:
@@ -147,25 +156,20 @@ def shaped_alike(flow: Flow, node: Node) -> Labels:
     return mine
 
 
-def gated(flow: Flow, node: Node) -> Label | None:
+@on_channels
+def gated(flow: Flow, node: Node, label: Label) -> Label:
     """GLU: the second half of the channels gates the first, so the halves are tied."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    dim = int(argument(node, "dim", -1)) % len(shape_of(source))
-    if dim != label.dim:
+    if int(argument(node, "dim", -1)) % _rank(node) != label.dim:
         return label
     halves = label.ids.reshape(2, -1)
     flow.couplings.tie(halves[0], halves[1])
-    return Label(dim, halves[0])
+    return Label(label.dim, halves[0])
 
 
-def shuffled(flow: Flow, node: Node) -> Labels:
+@on_channels
+def shuffled(flow: Flow, node: Node, label: Label) -> Labels:
     """A channel shuffle: the number of groups stays, so every group loses the same offsets."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is not None and label.dim == 1:
+    if label.dim == 1:
         groups = label.ids.reshape(int(argument(node, "groups")), -1)
         flow.couplings.tie(groups, groups[0])
     return movement(flow, node)
@@ -176,53 +180,43 @@ def unlabelled(flow: Flow, node: Node) -> None:
     del flow, node
 
 
-def opaque_across(flow: Flow, node: Node) -> Labels:
+@on_channels
+def opaque_across(flow: Flow, node: Node, label: Label) -> Labels:
     """Operations that pick or shift entries: fine along other dimensions, opaque across channels.
 
     `roll` is one of them: when a channel that wraps around is removed, the next one would wrap.
     """
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    if label.dim in dims_of(node, len(shape_of(source))):
-        flow.hold(source, f"{place(node)} picks channels by their position")
-        return None
+    if label.dim in dims_of(node, _rank(node)):
+        return flow.hold(node.args[0], f"{place(node)} picks channels by their position")
     return movement(flow, node)
 
 
-def pooling(flow: Flow, node: Node) -> Labels:
+@on_channels
+def pooling(flow: Flow, node: Node, label: Label) -> Labels:
     """Pooling, resampling and padding work on the last dimensions only."""
-    source: Any = node.args[0]
-    label, spatial = flow.label(source), operation_of(node.target).spatial
-    if label is not None and label.dim >= len(shape_of(source)) - spatial:
-        flow.hold(source, f"{place(node)} works across the channels")
-        return None
-    pair = isinstance(node.meta.get("val"), list | tuple)
-    return [label, label] if pair else label
+    if label.dim >= _rank(node) - operation_of(node.target).spatial:
+        return flow.hold(node.args[0], f"{place(node)} works across the channels")
+    return [label, label] if _paired(node) else label
 
 
-def padding(flow: Flow, node: Node) -> Labels:
+@on_channels
+def padding(flow: Flow, node: Node, label: Label) -> Labels:
     """Padding. Copies of other channels cannot be; channels of a constant are units of their own.
 
     They go with the channels of another tensor that they are added to, where the code computes how
     many there are to be (on both sides as many); where it is written down they stay.
     """
     source, pad = node.args[0], list(node.args[1])  # type: ignore[arg-type]
-    label = flow.label(source)
-    if label is None:
-        return None
-    before = 2 * (len(shape_of(source)) - 1 - label.dim)
+    before = 2 * (_rank(node) - 1 - label.dim)
     low, high = (int(n) for n in pad[before : before + 2] or (0, 0))
     if not low and not high:
         return label
     if low < 0 or high < 0:
-        flow.hold(source, f"{place(node)} crops the channels")
-        return None
+        return flow.hold(source, f"{place(node)} crops the channels")
     mode = argument(node, "mode", "constant")
     if mode != "constant":
-        flow.hold(source, f"{place(node)} with mode {mode!r} copies channels by their position")
-        return None
+        why = f"{place(node)} with mode {mode!r} copies channels by their position"
+        return flow.hold(source, why)
     padded = _padded(flow, label, low, high)
     if flow.choices.take(node.name, [COMPUTED, WRITTEN], padded.ids) == COMPUTED:
         return padded
@@ -231,31 +225,22 @@ def padding(flow: Flow, node: Node) -> Labels:
 
 def _padded(flow: Flow, label: Label, low: int, high: int) -> Label:
     """A label with new units on either side; on both as many, which go in pairs."""
-    few = min(low, high) or max(low, high)
-    added = flow.couplings.fresh(few)
-    first, last = (added, added) if low and high else (added[:low], added[:high])
+    added = flow.couplings.fresh(min(low, high) or max(low, high))
+    first, last = (added[:side] for side in (low, high))
     more = fixed(low - len(first)), fixed(high - len(last))
     return Label(label.dim, np.concatenate([more[0], first, label.ids, last, more[1]]))
 
 
-COMPUTED, WRITTEN = range(2)
-"""Where the size of a padding comes from."""
-
-
-def reduction(flow: Flow, node: Node) -> Labels:
+@on_channels
+def reduction(flow: Flow, node: Node, label: Label) -> Labels:
     """Sums, means, variances, maxima, norms: over the channels they see the kept ones only."""
-    source: Any = node.args[0]
-    label, rank = flow.label(source), len(shape_of(source))
-    if label is None:
-        return None
-    reduced = dims_of(node, rank)
-    pair = isinstance(node.meta.get("val"), list | tuple)
+    source, reduced, pair = node.args[0], dims_of(node, _rank(node)), _paired(node)
     if label.dim in reduced:
         if _counts_channels(node, pair=pair):
             flow.hold(source, f"{place(node)} returns channel numbers, which are read")
         elif argument(node, "k", 1) != 1:
             flow.hold(source, f"{place(node)} counts channels by their rank")
-        return [None, None] if pair else None
+        return None
     keep = bool(argument(node, "keepdim", default=False))
     shift = 0 if keep else sum(d < label.dim for d in reduced)
     after = Label(label.dim - shift, label.ids)
@@ -275,29 +260,25 @@ def positions_read(node: Node) -> bool:
     return any(user.args[1] == 1 and user.users for user in node.users)
 
 
-def ranked(flow: Flow, node: Node) -> Labels:
+@on_channels
+def ranked(flow: Flow, node: Node, label: Label) -> Labels:
     """Sorting and the largest few: across the channels nothing but the largest is sure to exist."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None:
-        return None
-    if int(argument(node, "dim")) % len(shape_of(source)) != label.dim:
+    if int(argument(node, "dim")) % _rank(node) != label.dim:
         return [label, label]
     if positions_read(node):
-        flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+        flow.hold(node.args[0], f"{place(node)} returns channel numbers, which are read")
     elif argument(node, "k") != 1:
-        flow.hold(source, f"{place(node)} orders the channels by their values")
-    return [None, None]
+        flow.hold(node.args[0], f"{place(node)} orders the channels by their values")
+    return None
 
 
-def along_one(flow: Flow, node: Node) -> Labels:
+@on_channels
+def along_one(flow: Flow, node: Node, label: Label) -> Labels:
     """Softmax, running sums: same shape out as in; across channels they see the kept ones only."""
-    source: Any = node.args[0]
-    label = flow.label(source)
-    if label is None or not isinstance(node.meta.get("val"), list | tuple):
+    if not _paired(node):
         return label
-    if label.dim in dims_of(node, len(shape_of(source))) and positions_read(node):
-        flow.hold(source, f"{place(node)} returns channel numbers, which are read")
+    if label.dim in dims_of(node, _rank(node)) and positions_read(node):
+        flow.hold(node.args[0], f"{place(node)} returns channel numbers, which are read")
     return [label, label]
 
 
@@ -308,17 +289,15 @@ def item(flow: Flow, node: Node) -> Labels:
     return found[int(index)] if isinstance(found, list) else None  # type: ignore[arg-type]
 
 
-def opaque(flow: Flow, node: Node, why: str = "is opaque to the tracer") -> Labels:
+def opaque(flow: Flow, node: Node, why: str = "is opaque to the tracer") -> None:
     """An operation nothing is known about: everything it touches stays whole."""
     flow.uncounted.append(place(node))
-    for operand in node.all_input_nodes:
-        flow.hold(operand, f"{place(node)} {why}")
-    return None
+    flow.hold_all(node.all_input_nodes, f"{place(node)} {why}")
 
 
-def unknown_form(flow: Flow, node: Node) -> Labels:
+def unknown_form(flow: Flow, node: Node) -> None:
     """An operation that is known, with arguments that are not."""
-    return opaque(flow, node, "has arguments that the tracer does not know")
+    opaque(flow, node, "has arguments that the tracer does not know")
 
 
 def fits(found: Labels, value: Any) -> bool:
@@ -330,7 +309,3 @@ def fits(found: Labels, value: Any) -> bool:
         return True
     shape = value.shape if isinstance(value, Tensor) else ()
     return found.dim < len(shape) and int(shape[found.dim]) == len(found.ids)
-
-
-Rule = Callable[[Flow, Node], Labels]
-GETITEM = operator.getitem

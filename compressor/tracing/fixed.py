@@ -21,15 +21,11 @@ def untrained(model: nn.Module) -> frozenset[str]:
 
 
 def hold(flow: Flow, weights: Collection[str]) -> None:
-    """Freeze what layers with these weights read and write.
+    """Freeze what layers with these weights read and write, in a finished walk.
 
     A layer is what applies a weight as a convolution or matrix product. It stays whole on both
     sides, so that its weight keeps every bit. A bias or a normalisation that is not trained has no
     channels of its own: it follows the layer whose channels it meets.
-
-    Args:
-        flow: A finished walk.
-        weights: Names of weights.
     """
     for use in flow.uses:
         if use.weight not in weights:

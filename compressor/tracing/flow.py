@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,6 +103,11 @@ class Flow:
             for label in found if isinstance(found, list) else [found]:
                 if label is not None:
                     self.couplings.freeze(label.ids, reason)
+
+    def hold_all(self, nodes: Iterable[object], reason: str) -> None:
+        """Freeze what the entries of several tensors depend on."""
+        for node in nodes:
+            self.hold(node, reason)
 
 
 def fixed(size: int) -> Ids:

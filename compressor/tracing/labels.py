@@ -33,13 +33,8 @@ def spread(label: Label, shape: Sequence[int]) -> Tensor:
 
 def varying(ids: Tensor) -> list[int]:
     """The dimensions along which the ids are not constant."""
-    found: list[int] = []
-    for dim, size in enumerate(ids.shape):
-        if size == 1 or ids.stride(dim) == 0:
-            continue
-        if bool((ids != ids.narrow(dim, 0, 1)).any()):
-            found.append(dim)
-    return found
+    large = [d for d, size in enumerate(ids.shape) if size > 1 and ids.stride(d)]
+    return [d for d in large if bool((ids != ids.narrow(d, 0, 1)).any())]
 
 
 def along(ids: Tensor, dim: int) -> Ids:
@@ -55,11 +50,10 @@ Choose = Callable[[Mapping[int, int], Ids], int]
 def settle(ids: Tensor, couplings: Couplings, choose: Choose) -> Label | None:
     """Turn ids per entry into a label, tying ids until only one dimension varies.
 
-    A smaller tensor is a box: what stays along one dimension cannot depend on another. So where
-    the ids vary along several dimensions (a channel dimension split into groups x channels), they
-    are tied across all but one: every group keeps the same offsets, or whole groups go. Row-major
-    order of the kept entries is then the same before and after a reshape, which is what makes
-    reshapes of the smaller model right.
+    A smaller tensor is a box: what stays along one dimension cannot depend on another. So where ids
+    vary along several (channels split into groups x channels), they are tied across all but one:
+    every group keeps the same offsets, or whole groups go. Row-major order of the kept entries is
+    then the same before and after a reshape, which makes reshapes of the smaller model right.
     """
     dims = varying(ids)
     if len(dims) > 1:

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.choices import by_units
-from compressor.tracing.couplings import FIXED, Ids
+from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Use, fixed, place
 from compressor.tracing.labels import Label
 
@@ -37,13 +37,11 @@ def convolution(flow: Flow, node: Node, *, transposed: bool) -> Label | None:
     else:
         writes, whole = _group(flow, node, reads, out_channels, groups, transposed=transposed)
     _affine(flow, [bias], writes)
-    positions = prod(shape_of(source if transposed else node)) // (
-        len(reads) if transposed else out_channels
-    )
-    row_dim = 0 if transposed and whole else out_dim
-    flow.uses.append(
-        Use(_site(node, name), name, positions, "conv", reads, writes, row_dim, not whole)
-    )
+    applied = (source, len(reads)) if transposed else (node, out_channels)
+    positions = prod(shape_of(applied[0])) // applied[1]
+    row = 0 if transposed and whole else out_dim
+    use = Use(_site(node, name), name, positions, "conv", reads, writes, row, not whole)
+    flow.uses.append(use)
     return Label(channel_dim, writes)
 
 
@@ -81,8 +79,8 @@ WHOLE, OFFSETS = range(2)
 def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) -> int:
     """Tie channels so that their groups stay equally large, in the way that leaves most units.
 
-    Where no way leaves any, it is that of offsets: the outputs of a convolution are then units of
-    their own.
+    Where none leaves any, it is by offsets: the outputs of a convolution are then units of their
+    own.
     """
     grouped = ids.reshape(groups, -1)
     rows = {WHOLE: grouped.T, OFFSETS: grouped}
@@ -105,9 +103,7 @@ def matmul(flow: Flow, node: Node) -> Label | None:
     weight = node.args[1]
     if flow.weight(weight) is None or len(shape_of(weight)) != 2:
         flow.uncounted.append(place(node))
-        for operand in node.args:
-            flow.hold(operand, f"{place(node)} multiplies two activations")
-        return None
+        return flow.hold_all(node.args, f"{place(node)} multiplies two activations")
     return _product(flow, node, None, out_dim=1)
 
 
@@ -166,16 +162,15 @@ def prelu(flow: Flow, node: Node) -> Label | None:
     source, slope = node.args[0], node.args[1]
     label, size = flow.label(source), prod(shape_of(slope))
     if size > 1:
-        ids = label.ids if label is not None and label.dim == 1 else fixed(size)
-        _affine(flow, [slope], ids)
+        _affine(flow, [slope], label.ids if label is not None and label.dim == 1 else fixed(size))
     return label
 
 
 def _computed(flow: Flow, node: Node, bias: Any) -> None:
     """A layer whose weight is the result of other operations can not be cut."""
     flow.uncounted.append(place(node))
-    for tensor in (*node.args[:2], bias):
-        flow.hold(tensor, f"the weight of {place(node)} is computed, not a parameter")
+    why = f"the weight of {place(node)} is computed, not a parameter"
+    flow.hold_all((*node.args[:2], bias), why)
     why = "its weight is computed in forward, for instance by a parametrization"
     flow.whole[module_of(node)] = why
 
@@ -197,7 +192,7 @@ def _channels(flow: Flow, node: Node, source: Any, dim: int) -> Ids:
     if label is not None and label.dim == dim:
         return label.ids
     flow.hold(source, f"{place(node)} works across another dimension than the channels")
-    return np.full(shape_of(source)[dim], FIXED, np.int64)
+    return fixed(shape_of(source)[dim])
 
 
 def _site(node: Node, weight: str) -> str:

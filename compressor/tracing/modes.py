@@ -100,15 +100,11 @@ def warn_of_other_code(model: nn.Module, inputs: Sequence[Tensor]) -> None:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes the name of every torch function that is called."""
-
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", str(func))
         if not any(part in name for part in _HARMLESS):
             self.names.append(name)

@@ -1,10 +1,8 @@
 """Sizes that a module of one's own remembers: ``x.split(self.width, 1)``, ``x[:, : self.width]``.
 
-A layer of torch is told its sizes when it is cut. A module of one's own may hold a number of
-channels, too, in an attribute that its `forward` cuts by. The program holds the number alone; an
-attribute of the module that made the operation and that has this value may be where it came from.
-Then it is told the new size, and the module's own code says whether that was right
-(`compressor.tracing.trial`).
+The program holds the number alone; an attribute of the module that made the operation and that has
+this value may be where it came from. Then it is told the new size, and the module's own code says
+whether that was right (`compressor.tracing.trial`).
 """
 
 from __future__ import annotations
@@ -33,13 +31,10 @@ def counted(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> dict[str, li
     Returns:
         Ids by attribute (``"stage.0.width"``): of every part that is as long as it says.
     """
-    parts = _parts(node, ids, pieces)
-    if not parts:
-        return {}
     module = module_of(node)
     held = flow.program.sizes.get(module, {})
     found: dict[str, list[Ids]] = {}
-    for part in parts:
+    for part in _parts(node, ids, pieces):
         names = [name for name, size in held.items() if size == len(part)]
         if not names:
             return {}
@@ -63,12 +58,9 @@ def _parts(node: Node, ids: Ids, pieces: list[Ids]) -> list[Ids]:
     """
     packet = packet_of(node)
     if packet in (aten.split, aten.split_with_sizes):
-        by_one = not isinstance(node.args[1], list | tuple)
-        if len(pieces) < 2 or not all(map(len, pieces)):
-            return []
-        if by_one and len({len(piece) for piece in pieces}) > 1:
-            return []
-        return [ids[piece] for piece in pieces]
+        lengths = {len(piece) for piece in pieces}
+        uneven = len(lengths) > 1 and not isinstance(node.args[1], list | tuple)
+        return [] if len(pieces) < 2 or 0 in lengths or uneven else [ids[p] for p in pieces]
     if packet is aten.slice and int(argument(node, "step", 1) or 1) == 1:
         start: Any = argument(node, "start") or 0
         end: Any = argument(node, "end")

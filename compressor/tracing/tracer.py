@@ -103,17 +103,13 @@ class Reading:
 def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
     """The best of a few readings, the next without choices that came to nothing in the one before.
 
-    A view that splits the channels of a picture may go on to rows or to channels; where it was the
-    wrong ones, what follows holds them.
+    A view that splits channels may go on to rows or to channels; the wrong ones hold what follows.
     """
     found = [read(refused)]
     while len(found) < READINGS:
         last = found[-1]
-        held = [
-            choice
-            for choice in last.flow.choices.made
-            if not choice.last and not (last.numbering.unit_of[choice.ids] >= 0).any()
-        ]
+        open_ = [choice for choice in last.flow.choices.made if not choice.last]
+        held = [c for c in open_ if not (last.numbering.unit_of[c.ids] >= 0).any()]
         if not held:
             break
         found.append(read(refusing(last.flow.choices.refused, held)))
@@ -146,22 +142,13 @@ def _least(graph: Graph) -> tuple[int, int, int]:
 def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:
     """Say where comparing failed that it may be the rounding of an autocast in `forward`."""
     advice = "forward runs under autocast, whose rounding may be all of it: move autocast out of it"
-    return freeze(
-        tried,
-        {
-            number: f"{axis.frozen} ({advice})"
-            for number, axis in enumerate(tried.axes)
-            if axis.frozen and not graph.axes[number].frozen
-        },
-    )
+    pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
+    failed = {n: after.frozen for n, (before, after) in pairs if not before.frozen and after.frozen}
+    return freeze(tried, {number: f"{why} ({advice})" for number, why in failed.items()})
 
 
 def _refuse_aliases(model: nn.Module) -> None:
-    """Two parameters in one place of memory are neither tied nor separate.
-
-    Raises:
-        TraceError: Names them.
-    """
+    """Two parameters in one place of memory are neither tied nor separate."""
     seen: dict[tuple[int, int], str] = {}
     for name, parameter in model.named_parameters():
         if parameter.device.type == "meta" or not parameter.numel():

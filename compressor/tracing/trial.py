@@ -1,10 +1,9 @@
 """Try a traced graph before anyone relies on it: remove some of everything and compare.
 
-Tracing sees the numbers in a program, not where they come from: `x.view(b, 16, -1)` and
-`x.view(b, c // 2, -1)` look alike. So a third of every axis is removed from a copy with random
-weights (fresh models have zeros and ones that would hide mistakes), and the smaller copy is
-compared with its masked original. Axes that fail are found by bisection and frozen with the
-reason; what is left has been seen to work.
+`x.view(b, 16, -1)` and `x.view(b, c // 2, -1)` look alike in a program. So a third of every axis is
+removed from a copy with random weights (fresh models have zeros and ones that would hide mistakes),
+which is compared with its masked original. Axes that fail are found by bisection and frozen with
+the reason; what is left has been seen to work.
 """
 
 from __future__ import annotations
@@ -30,15 +29,9 @@ __all__ = ["freeze", "probe", "randomised"]
 
 
 def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
-    """Freeze every axis whose removal the model's own code does not survive.
+    """Freeze every axis whose removal the model's own code does not survive, with the reason.
 
-    Args:
-        model: The traced model; untouched.
-        graph: Its graph.
-        example: Inputs of the traced shape, batch of one.
-
-    Returns:
-        The graph with failing axes frozen, each with its reason.
+    The model stays as it is; `example` has the traced shape, batch of one.
     """
     random = randomised(model)
     trains = looks_at_mode(model) and failure_in_training(random, batch_of(example)) is None
@@ -46,24 +39,17 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
         warn_of_other_code(random, batch_of(example))
     trials = Trials(model, random, example, trains=trains)
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
-    reasons = _failing(trials, graph, free)
-    while reasons:
+    while reasons := _failing(trials, graph, free):
         graph = freeze(graph, reasons)
         free = [number for number in free if number not in reasons]
-        reasons = _failing(trials, graph, free)
     return graph
 
 
 def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
     """The graph with these axes frozen (axis number -> reason)."""
-    axes = tuple(
-        replace(axis, frozen=reasons.get(number, axis.frozen))
-        for number, axis in enumerate(graph.axes)
-    )
-    layers = {
-        layer: reason for number, reason in reasons.items() for layer in graph.axes[number].layers
-    }
-    return replace(graph, axes=axes, frozen={**graph.frozen, **layers})
+    axes = [replace(a, frozen=reasons.get(n, a.frozen)) for n, a in enumerate(graph.axes)]
+    layers = {layer: why for n, why in reasons.items() for layer in graph.axes[n].layers}
+    return replace(graph, axes=tuple(axes), frozen={**graph.frozen, **layers})
 
 
 def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:

@@ -48,16 +48,12 @@ CHECKS = ("_assert", "_guard", "sym_")
 
 
 def propagate(
-    program: Program,
-    shapes: Mapping[str, tuple[int, ...]],
-    refused: Refused | None = None,
+    program: Program, shapes: Mapping[str, tuple[int, ...]], refused: Refused | None = None
 ) -> Flow:
     """Walk through the program and label every activation and weight.
 
-    Args:
-        program: The exported operations.
-        shapes: Those of parameters and buffers, by their first names.
-        refused: Readings of operations that the model's code did not survive.
+    Shapes are those of parameters and buffers, by their first names; `refused` are readings of
+    operations that the model's code did not survive.
     """
     flow = Flow(program, dict(shapes), choices=Choices(refused or {}))
     blocks: list[Node] = []

@@ -177,7 +177,7 @@ def _context(
     words = [options.name] if options.name else [*kind, *options.settings]
     folder = options.out or ROOT / "runs" / name / re.sub(r"[^\w.=+-]+", "_", "-".join(words))
     device = usable(options.device)
-    fabric = _fabric(device, options.devices, options.precision)
+    fabric = launched(device, options.devices, options.precision)
     if fabric is not None:
         device = fabric.device
         console.quiet = not fabric.is_global_zero
@@ -212,7 +212,7 @@ def compiled(model: nn.Module) -> nn.Module:
     return torch.compile(model)
 
 
-def _fabric(device: torch.device, devices: int, precision: str) -> Fabric | None:
+def launched(device: torch.device, devices: int, precision: str) -> Fabric | None:
     """Lightning Fabric, where there is more than one process or another precision to see to."""
     if devices == 1 and precision == "32":
         return None

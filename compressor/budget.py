@@ -38,7 +38,7 @@ RESOURCES = ("params", "nonzero", "macs", "bytes")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """Cost of a network.
 
     Attributes:
         params: Parameters stored, zeros included; every distinct parameter once, buffers never.
@@ -129,11 +129,11 @@ class Budget:
         return caps
 
     def allows(self, cost: Cost) -> bool:
-        """Whether `cost` is within every cap."""
+        """True if `cost` is within every cap."""
         return not self.excess(cost)
 
     def excess(self, cost: Cost) -> dict[str, float]:
-        """How far each exceeded cap is exceeded, as cost / cap; empty when the budget is met.
+        """Compute cost / cap for each exceeded cap; empty when the budget is met.
 
         ``{"macs": 1.8}`` says that the MACs are 80 % over their cap.
         """
@@ -147,25 +147,25 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Limits:
-    """What DCASE Task 1 counts in one year, and its caps; `compressor.rules` counts by it.
+    """Rule and caps of DCASE Task 1 in one year; `compressor.rules` counts by it.
 
     Each year counts something else: zeros or not, BatchNorm or not, kilobytes of 1000 or 1024
     bytes. Where the official sources disagree or are silent, `note` says so and what was chosen.
 
     Attributes:
         year: Year of the challenge.
-        source: Where the rule was read.
-        note: What is not established or contradictory, and the reading chosen.
-        zeros: Whether zero entries count into the bytes.
-        biases: Whether the biases of convolutions and linear layers count.
-        norm_affine: Whether the scale and shift of BatchNorm count.
-        norm_statistics: Whether the running mean and variance of BatchNorm count (Keras lists
+        source: Place where the rule was read.
+        note: Points not established or contradictory, and the reading chosen.
+        zeros: True if zero entries count into the bytes.
+        biases: True if the biases of convolutions and linear layers count.
+        norm_affine: True if the scale and shift of BatchNorm count.
+        norm_statistics: True if the running mean and variance of BatchNorm count (Keras lists
             them among the weights, PyTorch does not).
-        folded: Whether the network is counted with BatchNorm folded into the layer before it.
+        folded: True if the network is counted with BatchNorm folded into the layer before it.
         index_bits: Bits charged for the position of each non-zero entry.
         weight_bits: Bits of one entry; None for its data type as stored.
         bias_bits: Bits of one entry of a bias of a convolution or linear layer; None likewise.
-        torchinfo_macs: Whether MACs are counted as torchinfo and NeSsi do (biases once per
+        torchinfo_macs: True if MACs are counted as torchinfo and NeSsi do (biases once per
             position, BatchNorm parameters once) instead of convolutions and products alone.
         kilobyte: Bytes of the year's kilobyte, for printing.
         params: Cap on the entries that count; None for none. Likewise the others.
@@ -199,11 +199,11 @@ class Limits:
         return caps.of(self)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both count alike under the same caps."""
+        """True if both count alike under the same caps."""
         return isinstance(other, Limits) and asdict(self) == asdict(other)
 
     def __hash__(self) -> int:
-        """Of the year: several ways to count one year are told apart by `==`."""
+        """Hash of the year: several ways to count one year are told apart by `==`."""
         return hash(self.year)
 
 

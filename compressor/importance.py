@@ -1,4 +1,4 @@
-"""How much each unit matters: scores as functions of tensors, one per unit of a graph.
+"""Scores of units: functions of tensors that give one score per unit of a graph.
 
 A unit is scored over the weights that *write* it: its rows of convolutions and linear layers, and
 its entries of biases, norm scales and norm shifts. Every function here has the form

@@ -145,7 +145,7 @@ _REMEDIES = {
 
 
 def remedy(error: OSError, path: Path) -> str:
-    """What to do about a file that cannot be written."""
+    """Advise what to do about a file that cannot be written."""
     found = _REMEDIES.get(error.errno or 0, "Choose another path, or see to what the system says")
     return found.format(path.parent)
 

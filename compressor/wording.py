@@ -1,4 +1,4 @@
-"""How errors name what a caller has given: in a few words, however large it is."""
+"""Names of given values in errors: a few words, however large the value is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def brief(value: object) -> str:
 
 
 def kind(value: object, depth: int = 0) -> str:
-    """What kind of thing a value is, with its size: ``a tensor of shape (8, 3)``."""
+    """Name the kind of a value, with its size: ``a tensor of shape (8, 3)``."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, np.ndarray):

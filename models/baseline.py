@@ -21,14 +21,14 @@ KERAS = {"eps": 1e-3, "momentum": 0.01}
 
 @dataclass(frozen=True)
 class Layout:
-    """What differs from year to year.
+    """Layout that differs from year to year.
 
     Attributes:
         widths: Channels of the 7x7 convolutions. The last but one is pooled by 5 x 5.
         last_pool: Frequency and time of the last pooling.
         classes: Number of outputs.
         frames: Time frames of an input.
-        over_frequency: Whether batch normalisation is over frequency rows, not channels.
+        over_frequency: True if batch normalisation is over frequency rows, not channels.
     """
 
     widths: tuple[int, ...]

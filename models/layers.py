@@ -56,7 +56,7 @@ class SubSpectralNorm(nn.Module):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Text that `print(model)` shows."""
         return f"sub_bands={self.sub_bands}, shared={self.weight is not None}"
 
 
@@ -105,7 +105,7 @@ class ResidualNorm(nn.Module):
         return self.weight * x + centred * torch.rsqrt(variance + self.eps)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Text that `print(model)` shows."""
         learned = isinstance(self.weight, nn.Parameter)
         weight = self.weight.item() if isinstance(self.weight, nn.Parameter) else self.weight
         return f"weight={weight:g}, eps={self.eps}, learned={learned}"

@@ -96,5 +96,5 @@ class LinearMoments(nn.Module):
         return self.classifier(self.standardise(features))
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Text that `print(model)` shows."""
         return f"order={self.order}"

@@ -1,4 +1,4 @@
-"""What the 2021 report compares Residual Normalization with: two normalisations of the input.
+"""Baselines of Residual Normalization in the 2021 report: two normalisations of the input.
 
 B. Kim, S. Yang, J. Kim, S. Chang, DCASE Workshop 2021, section 3.1 ("Baselines") and Table 3. Both
 have no parameters and stand before a network. Tensors are (batch, channel, frequency, time).
@@ -124,7 +124,7 @@ class Normalised(nn.Module):
         self.example_input_array = network.example_input_array
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the network makes of it."""
+        """Apply the network to it."""
         return self.network(self.norm(x))
 
 

@@ -1,1 +1,1 @@
-"""What compression costs in accuracy, on real sound."""
+"""Cost of compression in accuracy, on real sound."""

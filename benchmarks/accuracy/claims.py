@@ -1,4 +1,4 @@
-"""What compression costs in accuracy, as the reports of 2020 to 2022 claim it and as we find it.
+"""Cost of compression in accuracy, as the reports of 2020 to 2022 claim it and as we find it.
 
 The recipes' own roads, at the reports' widths, on two kinds of sound:
 
@@ -263,7 +263,7 @@ def cell(claim: Claim, records: list[Record]) -> str:
 
 
 def levels(road: str, records: list[Record]) -> Iterator[list[str]]:
-    """What a road begins with and comes to."""
+    """Yield rows for what a road begins with and comes to."""
     for stage in records[0]["accuracy"] if len(records) == len(SEEDS) else ():
         size = records[0]["counts"].get(stage)
         sizes = [f"{size[key]:,}" if size else "" for key in SIZES]

@@ -71,7 +71,7 @@ def fit(
 
 
 def path(net: str, seed: int) -> Path:
-    """Where the weights of one run lie; its record has the suffix `.json`."""
+    """Path of the weights of one run; its record has the suffix `.json`."""
     return RUNS / "dense" / f"{net}-seed{seed}.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""What is the fine-tune of `fit` worth: its length, and distillation from the dense network?
+"""Worth of the fine-tune of `fit`: its length, and distillation from the dense network.
 
 The two networks and two budgets of `benchmarks.accuracy.objectives`, through `compressor.fit` with
 its default widths; trained on folds 1-3 of ESC-50, compared on fold 4. Fold 5 is not read.

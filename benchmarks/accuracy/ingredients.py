@@ -1,4 +1,4 @@
-"""What the papers' ingredients bring on real sound that unseen devices recorded.
+"""Gain of the papers' ingredients on real sound that unseen devices recorded.
 
 ESC-50 heard as TAU is, by nine devices, of which training knows six and has few clips of five.
 Device a is the recording as it is; the others are microphones of MicIRP, s1 to s6 with dynamic
@@ -110,7 +110,7 @@ def audio(folds: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_mels(clips: np.ndarray, device: Device, mels: MelSettings, seed: int) -> Tensor:
-    """What a device makes of waveforms (clips, samples): (clips, 1, 64, 51)."""
+    """Compute log-mels of waveforms (clips, samples) as a device hears them: (clips, 1, 64, 51)."""
     front_end, rng = LogMel(mels), np.random.default_rng(seed)
     heard = (record(clip, device, RATE, rng).astype(np.float32)[None] for clip in clips)
     return torch.cat([front_end(torch.from_numpy(clip)) for clip in heard])

@@ -1,4 +1,4 @@
-"""What should an allocation maximise? All objectives beside Torch-Pruning, on real audio.
+"""Objectives of an allocation: all of them beside Torch-Pruning, on real audio.
 
 Two networks (A: BC-ResNet-ASC, one fully coupled trunk a stage; B: a plain residual CNN with free
 inner layers) x two joint budgets x seeds. Every method gets the same dense network, budget,
@@ -137,7 +137,7 @@ def theirs(model: nn.Module, case: Case, *, globally: bool) -> nn.Module:
 
 
 def default(model: nn.Module, case: Case) -> nn.Module:
-    """What `fit` does when nothing is asked for: a choice by the loss before fine-tuning."""
+    """Compress as `fit` does when nothing is asked for: a choice by the loss before fine-tuning."""
     return Session(model, budget=case.caps, data=batches(case.seed)).finish().model
 
 

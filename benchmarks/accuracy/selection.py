@@ -1,4 +1,4 @@
-"""Which rows of a spectrogram to keep: ADMM, one-shot scores and learned masks, measured alike.
+"""Selection of rows of a spectrogram: ADMM, one-shot scores and learned masks, measured alike.
 
 On spectrograms of noise with planted bands (`benchmarks.accuracy.planted`): how many of the bands
 that matter are found. On ESC-50 (256 mel bands, folds 1 to 3 train): accuracy with 64, 128 and 192
@@ -58,7 +58,7 @@ READING = (
 
 @dataclass(frozen=True)
 class Size:
-    """How long everything takes: epochs, most clips of a fold, and how many of 256 rows to keep.
+    """Size of the runs: epochs, most clips of a fold, and numbers of 256 rows to keep.
 
     Epochs on planted bands are those before selection, of it and after it.
     """

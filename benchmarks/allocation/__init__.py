@@ -1,1 +1,1 @@
-"""How good and how fast the choice of widths is, on the shapes of known networks."""
+"""Quality and speed of the choice of widths, on the shapes of known networks."""

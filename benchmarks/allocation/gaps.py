@@ -1,4 +1,4 @@
-"""How good and how fast the allocation is, on the shapes of known networks.
+"""Quality and speed of the allocation, on the shapes of known networks.
 
     python -m benchmarks.allocation.gaps          # table into gaps.md
     python -m benchmarks.allocation.gaps --quick  # one seed, no mixed-integer program, no file
@@ -138,12 +138,12 @@ def run(graph: Graph, case: Case) -> Iterator[dict[str, Any]]:
 
 
 def exceeded(graph: Graph, widths: NDArray[np.int64], limits: Budget) -> int:
-    """How many caps some widths exceed."""
+    """Count the caps that some widths exceed."""
     return sum(getattr(graph, name)(widths) > cap for name, cap in limits.caps.items())
 
 
 def could_grow(graph: Graph, widths: NDArray[np.int64], limits: Budget) -> bool:
-    """Whether some axis could be one unit wider, by counting each such network."""
+    """True if some axis could be one unit wider, by counting each such network."""
     axes = np.arange(len(widths))
     wider = (widths + (axes == axis) for axis in np.flatnonzero(widths < graph.sizes))
     return any(not exceeded(graph, each, limits) for each in wider)
@@ -203,7 +203,7 @@ def by_network(dual: pd.DataFrame) -> str:
 
 
 def by_method(measured: pd.DataFrame) -> str:
-    """How far each method may be from the best possible."""
+    """Tabulate how far each method may be from the best possible."""
     rows: list[list[str]] = []
     for name, found in measured.groupby("method", sort=False):
         deep = found["budget"] == "deep"
@@ -239,7 +239,7 @@ def exact(bar: Bar) -> str:
 
 
 def networks() -> str:
-    """What the networks are."""
+    """Describe the networks."""
 
     def row(name: str) -> list[str]:
         graph = NETWORKS[name]()
@@ -265,7 +265,7 @@ def measure_all(networks: Iterable[str], seeds: int, bar: Bar) -> pd.DataFrame:
 
 
 def about(instances: int) -> str:
-    """What this was measured with, and what the columns say."""
+    """Say what this was measured with, and explain the columns."""
     names = ("numpy", "scipy", "cvxpy", "highspy")
     packages = listed(f"{name} {importlib.metadata.version(name)}" for name in names)
     budgets = "; ".join(

@@ -42,7 +42,7 @@ def esc50(folds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def has_esc50() -> bool:
-    """Whether ESC-50 is there."""
+    """True if ESC-50 is there."""
     return (data_root() / "esc50" / "meta" / "esc50.csv").is_file()
 
 

@@ -1,1 +1,1 @@
-"""What the seeds' networks cost, beside what their papers print."""
+"""Costs of the seeds' networks, beside what their papers print."""

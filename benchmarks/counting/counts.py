@@ -1,4 +1,4 @@
-"""What the seeds' networks cost, beside what their papers print and what other counters say.
+"""Costs of the seeds' networks, beside what their papers print and what other counters say.
 
     python -m benchmarks.counting.counts  # tables into counts.md
 

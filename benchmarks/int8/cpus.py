@@ -1,4 +1,4 @@
-"""What an ONNX file says on a CPU that this machine does not have, by emulation.
+"""Outputs of an ONNX file on a CPU that this machine does not have, by emulation.
 
 QEMU's user mode (package `qemu-user`) runs this Python and ONNX Runtime as on a Haswell: AVX2, no
 VNNI. ONNX Runtime takes the kernels that it would take there, those that add pairs of products in
@@ -33,7 +33,7 @@ numpy.save(sys.argv[3], numpy.concatenate(
 
 
 def said_without_vnni(content: bytes, clips: Tensor) -> Tensor:
-    """What a file says of clips (clips, classes), at default settings on one thread."""
+    """Compute a file's outputs for clips (clips, classes), at default settings on one thread."""
     python = str(Path(sys.executable).resolve())
     paths = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryDirectory() as folder:

@@ -44,12 +44,12 @@ class File:
 
 @dataclass(frozen=True)
 class Parity:
-    """How close a file's outputs are to its reference's, on so many clips.
+    """Closeness of a file's outputs to its reference's, on so many clips.
 
     Attributes:
         largest: Largest difference of an output.
-        step: Of the file; None where it has no grid, as then `close` and `nudged`.
-        extent: From the smallest to the largest output of the reference.
+        step: Step of the file; None where it has no grid, as then `close` and `nudged`.
+        extent: Distance from the smallest to the largest output of the reference.
         same: Clips whose largest output is the same.
         close: Clips whose two largest outputs are at most a step apart in the reference.
         nudged: Largest change of its outputs by inputs nudged by less than they are precise to.
@@ -70,7 +70,7 @@ class Parity:
 
     @property
     def share(self) -> float:
-        """Of the clips, those whose largest output is the same."""
+        """Share of the clips whose largest output is the same."""
         return self.same / self.clips
 
 
@@ -147,5 +147,5 @@ def parity(file: File, outputs: Tensor, clips: Tensor, most: int | None) -> Pari
 
 @torch.no_grad()
 def said(by: Callable[[Tensor], Tensor], clips: Tensor, batch: int = 50) -> Tensor:
-    """What a file's session, or a module in the mode it is in, says of clips (clips, classes)."""
+    """Compute outputs of a file's session, or a module in its mode, for clips (clips, classes)."""
     return torch.cat([by(part) for part in clips.split(batch)])

@@ -1,4 +1,4 @@
-"""What of a network ONNX Runtime runs in integers: read off the graph that it makes of a file.
+"""Integer part of a network in ONNX Runtime, read off the graph that it makes of a file.
 
 The optimised graph, at default settings, has the runtime's own kernels in it. What quantises gives
 integers, what dequantises floating-point numbers, and everything else gives what it gets.
@@ -37,7 +37,7 @@ MOVES = (
 
 @dataclass(frozen=True)
 class Operations:
-    """How many operations there are, or how many of them are integer kernels.
+    """Numbers of operations, or of those that are integer kernels.
 
     Layers are convolutions and matrix products, sums those of two results that depend on the input,
     pools means and maxima over frequency or time.
@@ -50,7 +50,7 @@ class Operations:
 
 @dataclass(frozen=True)
 class Kernels:
-    """What runs of a file: integer kernels, those that only convert, and floating-point ones."""
+    """Kernels that run of a file: integer ones, those that only convert, floating-point ones."""
 
     integer: Operations
     conversions: int
@@ -58,7 +58,7 @@ class Kernels:
 
 
 def operations(network: Network) -> Operations:
-    """What there is in a network in floating point."""
+    """Count the operations of a network in floating point."""
     kinds = Counter(packet(step) for step in network.steps)
     live = set(network.inputs)
     for step in network.steps:
@@ -69,7 +69,7 @@ def operations(network: Network) -> Operations:
 
 
 def ran(content: bytes, whole: Operations) -> Kernels:
-    """What ONNX Runtime runs of the content of a file.
+    """Count the kernels that ONNX Runtime runs of the content of a file.
 
     A layer of the `whole` network that the file has in several pieces counts once.
     """

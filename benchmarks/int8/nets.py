@@ -41,7 +41,7 @@ CALIBRATION = (2, 32)
 
 @dataclass(frozen=True)
 class Ground:
-    """Where clips (clips, samples) and labels come from: those to train on, those to compare on."""
+    """Source of clips (clips, samples) and labels: those to train on, those to compare on."""
 
     name: str
     heard: Callable[[], tuple[Tensor, Tensor]]

@@ -20,7 +20,7 @@ from compressor import Cost
 
 
 class Way(StrEnum):
-    """Who made a file, and how."""
+    """Maker of a file, and the way it was made."""
 
     FLOAT = "floating point"
     FOLDED = "ours"
@@ -281,7 +281,7 @@ def _elsewhere(m: Measured) -> Iterator[list[str]]:
 
 
 def _failures(found: Sequence[Measured]) -> str:
-    """What torchao refuses, and what it changes before anything is rounded."""
+    """List what torchao refuses, and what it changes before anything is rounded."""
     failed = [f"* {m.name}, {way}: {why}" for m in found for way, why in m.failed.items()]
     wrong = [
         f"* {m.name}: wrong without a word. Normalisation, folded by `prepare_pt2e` with a "
@@ -310,7 +310,7 @@ def _against_float(m: Measured, way: str) -> tuple[float, list[float]]:
 
 
 def _verdict(found: Sequence[Measured]) -> str:
-    """Where ours is slower than floating point and where faster: by median and lowest tenth."""
+    """Say where ours is slower than floating point and where faster: by median and lowest tenth."""
     groups: dict[str, list[str]] = {"slower": [], "about equal": [], "faster": []}
     for m in found:
         lowest, paired = _against_float(m, Way.FOLDED)

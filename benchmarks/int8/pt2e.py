@@ -66,7 +66,7 @@ def converted(
 
 @torch.no_grad()
 def folding(model: nn.Module, clips: Tensor) -> float:
-    """How far outputs move, as a share of their extent, when normalisation is folded and no more.
+    """Measure how far outputs move, as a share of their extent, by folded normalisation alone.
 
     The trained model is in evaluation mode; there are at least two clips.
     """

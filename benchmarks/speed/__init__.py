@@ -1,1 +1,1 @@
-"""How fast compression and training are, beside others' programs."""
+"""Speed of compression and training, beside others' programs."""

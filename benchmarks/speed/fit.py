@@ -36,7 +36,7 @@ CALLS = {"compressor.fit": 10}
 
 
 def by_its_own_counter(model: nn.Module) -> bool:
-    """Whether Torch-Pruning's counter, which its documented loop uses, sees both caps met."""
+    """True if Torch-Pruning's counter, which its documented loop uses, sees both caps met."""
     macs, params = torch_pruning.utils.count_ops_and_params(model, model.example_input_array)
     return params <= BUDGET.caps["params"] and macs <= BUDGET.caps["macs"]
 

@@ -1,4 +1,4 @@
-"""What a step of quantisation-aware training costs, beside a step in floating point and torchao.
+"""Cost of a step of quantisation-aware training, beside a step in floating point and torchao.
 
     python -m benchmarks.speed.qat_step
 

@@ -1,4 +1,4 @@
-"""How fast the recipes train, phase by phase, and how long the reports' runs would take.
+"""Training speed of the recipes, phase by phase, and time that the reports' runs would take.
 
 Every recipe's own road at the report's width, batch and clip length, on log-mels of noise, two
 epochs a phase, of which the faster counts. The time of the whole run follows from the report's

@@ -91,7 +91,7 @@ TRACER = ("traced", partial(torch.compile, backend="eager"))
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured: n rounds of timings that last at least so many seconds each.
+    """Extent of a measurement: n rounds of timings that last at least so many seconds each.
 
     Batches are clips of the front end and of a step, networks have so many channels, files of
     ESC-50 and generated wavs are cached, and networks compiled in each of these ways.
@@ -306,7 +306,7 @@ def report(
 
 
 def _about(sizes: Sizes, device: torch.device) -> tuple[str, str]:
-    """What was measured, on what and how."""
+    """Say what was measured, on what and how."""
     gpu = device.type != "cpu"
     packages = (f"{m.__name__} {m.__version__}" for m in (librosa, soundfile, soxr))
     made_on = (

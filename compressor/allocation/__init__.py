@@ -1,4 +1,4 @@
-"""How many channels stay where: `allocate` turns scores and a budget into a structure.
+"""Allocation of channels: `allocate` turns scores and a budget into a structure.
 
 `problem` is the integer program behind it and `objective` what it maximises. Three methods solve
 it: `dual` prices the caps, proves a bound and then searches locally; `uniform` scales all widths
@@ -139,7 +139,7 @@ def allocate(
 
 
 def no_method(method: object) -> str:
-    """What to say of a name that no method has."""
+    """Describe a name that no method has."""
     known = ", ".join(map(repr, METHODS))
     return f"no such method; there are {known}" + (f"; {THRESHOLD}" * (method == "threshold"))
 

@@ -1,4 +1,4 @@
-"""What an allocation is: the structure, and what is known about how good it is."""
+"""Result of an allocation: the structure, and what is known about how good it is."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from compressor.graph.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a method returns.
+    """Result of a method.
 
     Attributes:
         widths: Width of every axis.
         bound: A proven upper bound on the objective of all fitting widths, if the method has one.
         prices: Objective that one more unit of each cap would add, if the method knows.
-        evaluations: How many points or inner problems it looked at.
-        keep: Which units stay, one boolean per unit, where the method chooses them itself; else
+        evaluations: Number of points or inner problems it looked at.
+        keep: Units that stay, one boolean per unit, where the method chooses them itself; else
             the best by score are kept.
     """
 
@@ -35,26 +35,26 @@ class Solution:
 
 @dataclass(frozen=True, eq=False)
 class Allocation:
-    """How much of every axis stays, within every cap.
+    """Share of every axis that stays, within every cap.
 
     Attributes:
         structure: The units that stay.
-        widths: How many units each axis keeps.
+        widths: Number of units that each axis keeps.
         value: The objective reached.
         bound: No structure within the caps has a larger objective (proven); None for a method
             without a bound.
-        gap: How far the value may be from the best possible, as a part of it. For a logarithmic
+        gap: Largest distance of value to the best possible, as a part of it. For a logarithmic
             objective ``1 - exp(-(bound - value) / total weight)``: the shortfall of the weighted
             geometric mean of the retained parts; for `Additive` ``1 - value / bound``. None
             without a bound.
         binding: The caps that hold the result down: those that keep at least one axis from
             growing by one step, and those with a price.
         unused: Part of every cap that is left, between 0 and 1.
-        prices: What 1 % more of every cap would add to the objective, to first order; empty for a
+        prices: Gain in the objective by 1 % more of each cap, to first order; empty for a
             method without prices.
-        evaluations: How many points or inner problems the method looked at.
+        evaluations: Number of points or inner problems the method looked at.
         method: Its name.
-        objective: What `value` and `bound` are measured in.
+        objective: Objective that `value` and `bound` are measured in.
     """
 
     structure: Structure

@@ -1,4 +1,4 @@
-"""Which of several allocations to take: a loss measured on data decides, before any training.
+"""Choice among several allocations: a loss measured on data decides, before any training.
 
 On real audio one width factor (`uniform`) is hard to beat where a whole network hangs on few
 trunks, and far from the best where inner layers are free. Which of the two a network is shows in
@@ -59,5 +59,5 @@ def choose(
 
 
 def clearly_less(loss: float, than: float) -> bool:
-    """Whether a loss is smaller by more than the margin."""
+    """True if a loss is smaller by more than the margin."""
     return math.isfinite(loss) and (math.isinf(than) or loss < than - MARGIN * abs(than))

@@ -1,4 +1,4 @@
-"""What a tensor loses when it is stored with fewer weights of fewer bits, and what that saves.
+"""Loss of a tensor that is stored with fewer weights of fewer bits, and the bits that it saves.
 
 An option for a tensor is a pair: the share of its weights that stay, and the bits of each. What it
 loses is measured by how much the loss would rise to second order, with the diagonal of the Fisher
@@ -26,7 +26,7 @@ from compressor.surgery.masks import largest
 
 @dataclass(frozen=True)
 class Code:
-    """How a tensor is stored.
+    """Form in which a tensor is stored.
 
     Attributes:
         density: Share of its weights that stay, in (0, 1].
@@ -43,7 +43,7 @@ class Code:
         return 8 * (-(-self.kept(size) * self.bits // 8) + -(-size // 8))
 
     def kept(self, size: int) -> int:
-        """How many of `size` weights stay; at least one."""
+        """Number of `size` weights that stay; at least one."""
         return max(1, round(self.density * size))
 
 
@@ -85,7 +85,7 @@ def tables(
     out_dims: Mapping[str, int],
     codes: Sequence[Code] = CODES,
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
-    """What every code costs (bits) and loses for every tensor, in the order of `weights`."""
+    """Tabulate cost (bits) and loss of every code for every tensor, in the order of `weights`."""
     costs, losses = list[NDArray[np.int64]](), list[NDArray[np.float64]]()
     for name, weight in weights.items():
         sensitivity = fisher.get(name, torch.zeros_like(weight)).double()

@@ -93,12 +93,12 @@ def fill(state: State, prices: Floats) -> None:
 
 
 def _fitting(state: State, steps: Integers, change: Integers) -> NDArray[np.bool_]:
-    """Which steps are steps at all and stay within every cap."""
+    """Find the steps that are steps at all and stay within every cap."""
     return (steps != 0) & (change <= state.slack[:, None]).all(axis=0)
 
 
 def _stride(room: Integers, change: Integers) -> int:
-    """How many levels to move at once while there is much room.
+    """Number of levels to move at once while there is much room.
 
     A quarter of what would be left if all axes shared it: a move is then still a small one, and
     the number of moves does not grow with the width of the network.

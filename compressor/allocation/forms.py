@@ -56,7 +56,7 @@ class Forms:
 
     @cached_property
     def starts(self) -> Integers:
-        """Where every free axis begins in `widths` and `gains`."""
+        """Index at which every free axis begins in `widths` and `gains`."""
         return np.concatenate(([0], np.cumsum(self.counts)[:-1])).astype(np.int64)
 
     @cached_property

@@ -28,7 +28,7 @@ from compressor.allocation.relaxation import describe, exact_oracle, make_plan, 
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to try.
+    """Effort to spend.
 
     Attributes:
         easy_work: Table entries of one elimination up to which it is done straight away.

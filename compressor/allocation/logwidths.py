@@ -88,7 +88,7 @@ class LogWidths:
         return w + shift * step
 
     def _marginal(self, prices: Floats, w: Floats) -> Floats:
-        """What one more unit of each axis costs through its products."""
+        """Compute the cost of one more unit of each axis through its products."""
         pair, (i, j) = prices @ self._forms.coefs, self._forms.ends.T
         there: Floats = np.bincount(i, pair * w[j], len(w)).astype(np.float64)
         return there + np.bincount(j, pair * w[i], len(w))

@@ -87,13 +87,13 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Dual:
-    """What the minimisation found.
+    """Result of the minimisation.
 
     Attributes:
         bound: The lowest proven bound.
         prices: The y at the lowest point of the planes: zero for a cap that does not bind.
         seen: Every point met, in order.
-        evaluations: How often D was evaluated.
+        evaluations: Number of evaluations of D.
     """
 
     bound: float

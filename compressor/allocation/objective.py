@@ -1,4 +1,4 @@
-"""What an allocation maximises, as values: one gain per axis and width, added over the axes.
+"""Objectives of an allocation, as values: one gain per axis and width, added over the axes.
 
 With ``s(1) >= s(2) >= …`` the sorted scores of an axis of n units, ``S(w) = s(1) + … + s(w)`` and
 m the number of layers that write it:
@@ -29,7 +29,7 @@ from compressor.allocation.problem import Floats, Integers
 
 
 class Objective(Protocol):
-    """What an allocation maximises. Any object with these methods will do."""
+    """Objective of an allocation. Any object with these methods will do."""
 
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """Objective of one axis at each of its `levels`; finite and non-decreasing.
@@ -51,12 +51,12 @@ class Objective(Protocol):
         ...
 
     def gap(self, value: float, bound: float, scale: float) -> float:
-        """How far `value` may be from the optimum, as a part of it; 0 where it is optimal."""
+        """Largest distance of `value` from the optimum, as a part of it; 0 where it is optimal."""
         ...
 
 
 def is_objective(value: object) -> bool:
-    """Whether a value has the methods of an `Objective` (a class of them has not)."""
+    """True if a value has the methods of an `Objective` (a class of them has not)."""
     methods = ("gains", "scale", "gap")
     return not isinstance(value, type) and all(callable(getattr(value, m, None)) for m in methods)
 
@@ -76,7 +76,7 @@ def retained(scores: Floats, levels: Integers) -> Floats:
 
 
 class _Logarithmic:
-    """What sums of logarithms have in common, each axis weighted by its writers."""
+    """Common part of sums of logarithms, each axis weighted by its writers."""
 
     def scale(self, full: Floats, writers: NDArray[np.int64]) -> float:
         """The total weight m: the objective divided by it is the log of a geometric mean."""

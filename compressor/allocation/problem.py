@@ -1,4 +1,4 @@
-"""How many units each axis keeps, as a pure integer program.
+"""Number of units that each axis keeps, as a pure integer program.
 
     maximise    sum over axes g of  gain_g(w_g)
     subject to  cost_r(w) <= cap_r   for every capped resource r
@@ -75,7 +75,7 @@ class Problem:
         return {name: cost(widths) for name, cost in self.costs.items()}
 
     def fits(self, widths: Integers) -> bool:
-        """Whether the exact cost is within every cap."""
+        """True if the exact cost is within every cap."""
         return all(spent <= self.caps[name] for name, spent in self.spent(widths).items())
 
     def unused(self, widths: Integers) -> dict[str, float]:

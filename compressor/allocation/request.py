@@ -127,7 +127,7 @@ def _module(weight: str) -> str:
 
 
 def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> str:
-    """Why even the smallest structure is too large, and what to do about it."""
+    """Explain why even the smallest structure is too large, and what to do about it."""
     spent, reasons = problem.spent(problem.smallest), list[str]()
     for name, cap in problem.caps.items():
         if spent[name] > cap:
@@ -156,7 +156,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
 
 
 def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
-    """What a sentence calls the layer that costs most at these widths, and how much."""
+    """Name the layer that costs most at these widths as a sentence calls it, and its cost."""
     spent = Counter[str]()
     if FORMS[resource] == "macs":
         for site in graph.sites:
@@ -173,7 +173,7 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
 
 
 def _entries(graph: Graph, weight: str, widths: Integers) -> int:
-    """How many entries of a weight are left at these widths."""
+    """Count the entries of a weight that are left at these widths."""
     total = 1
     for const, per_unit in map(graph.affine, graph.weights[weight].dims):
         total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())

@@ -112,7 +112,7 @@ def text(value: Any) -> str:
 
 
 def mismatches(model: nn.Module, graph: Graph) -> list[str]:
-    """What of a model's tensors and remembered sizes is not as a graph says, one line each."""
+    """List tensors and remembered sizes of a model that are not as a graph says, one line each."""
     found = {name: tuple(t.shape) for name, t in named_tensors(model)}
     wanted: dict[str, tuple[int, ...]] = {}
     for weight in graph.weights.values():

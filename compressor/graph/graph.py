@@ -79,11 +79,11 @@ class Dim:
 
     @property
     def fixed(self) -> bool:
-        """Whether no entry can be removed."""
+        """True if no entry can be removed."""
         return bool((self.owner < 0).all())
 
     def alive(self, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which entries stay when the units in `keep` (boolean, one per unit) stay."""
+        """Find the entries that stay when the units in `keep` (boolean, one per unit) stay."""
         # The extra entry at the end is what ALWAYS (-1) points to.
         return np.append(keep, True)[self.owner]
 

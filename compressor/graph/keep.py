@@ -1,4 +1,4 @@
-"""Which axes a user means by the names of layers."""
+"""Axes that a user means by the names of layers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What an operation does with the dimensions of a tensor."""
+    """Effect of an operation on the dimensions of a tensor."""
 
     POINTWISE = "Entry by entry, with broadcasting"
     COPIES = "The same values in other memory, or in another data type"
@@ -62,7 +62,7 @@ MULTIPLYING = frozenset(
 
 
 class Zeros(Enum):
-    """What becomes of channels that are zero, in an operation that keeps channels apart."""
+    """Fate of channels that are zero, in an operation that keeps channels apart."""
 
     STAY = "Zero where all operands are"
     SUM = "Zero where all operands are and none is a constant"
@@ -72,7 +72,7 @@ class Zeros(Enum):
 
 
 class Rounding(Enum):
-    """What an operation does with values that stand on a grid of integers."""
+    """Effect of an operation on values that stand on a grid of integers."""
 
     LEFT = "Its result is rounded only where a layer reads it"
     MOVED = "Its results are some of its input's values"
@@ -93,7 +93,7 @@ class Sign(Enum):
 
 
 class Positions(Enum):
-    """Which result of a reduction is a position along the dimension that it reduces."""
+    """Result of a reduction that is a position along the dimension that it reduces."""
 
     SECOND = "The second of a pair"
     NONE = "None: a pair is two values"

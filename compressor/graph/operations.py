@@ -20,17 +20,17 @@ from compressor.graph.kinds import ENTRYWISE, MULTIPLYING, Kind, Positions, Roun
 
 @dataclass(frozen=True)
 class Row:
-    """What is true of some operations of PyTorch.
+    """Properties of some operations of PyTorch.
 
     Attributes:
         names: Their names in `torch.ops.aten`, between spaces: ``relu`` for all forms of one,
             ``max.other`` for a form that is not what the others are.
-        kind: What they do with dimensions.
-        zeros: What becomes of channels that are zero; None for what the kind does anyway.
-        rounding: What they do with values on a grid.
-        sign: When their results are not negative.
-        spatial: How many last dimensions `Kind.WINDOWS` works on.
-        positions: Which results of `Kind.REDUCES` are positions.
+        kind: Effect on dimensions.
+        zeros: Fate of channels that are zero; None for what the kind does anyway.
+        rounding: Effect on values on a grid.
+        sign: Condition under which their results are not negative.
+        spatial: Number of last dimensions that `Kind.WINDOWS` works on.
+        positions: Results of `Kind.REDUCES` that are positions.
     """
 
     names: str
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def free(self) -> bool:
-        """Whether they surely hold no convolution and no matrix product."""
+        """True if they surely hold no convolution and no matrix product."""
         return self.kind not in MULTIPLYING
 
 
@@ -213,10 +213,10 @@ _UNKNOWN = Row("", Kind.UNKNOWN)
 
 
 def operation_of(target: object) -> Row:
-    """What the table says of an operation, by one of its forms.
+    """Look up the row of an operation in the table, by one of its forms.
 
     Args:
-        target: What a program calls: an overload such as ``torch.ops.aten.add.Tensor``; of anything
+        target: Callee of a program: an overload such as ``torch.ops.aten.add.Tensor``; of anything
             else nothing is known.
     """
     if not isinstance(target, OpOverload):

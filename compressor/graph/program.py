@@ -171,12 +171,12 @@ def dims_of(node: Node, rank: int) -> set[int]:
 
 
 def in_place(node: Node) -> bool:
-    """Whether an operation writes into a tensor that exists before it."""
+    """True if an operation writes into a tensor that exists before it."""
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
 def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
-    """Why a model could not be exported, and which of its modules stopped it."""
+    """Explain why a model could not be exported, and which of its modules stopped it."""
     shapes = ", ".join(str(tuple(x.shape)) for x in example)
     text = line(error) or type(error).__name__
     return (

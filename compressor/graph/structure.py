@@ -1,4 +1,4 @@
-"""What stays of a network: one boolean per unit of every axis. A structure only ever shrinks."""
+"""Structure of a network: one boolean per unit of every axis. A structure only ever shrinks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Structure:
 
     @property
     def widths(self) -> NDArray[np.int64]:
-        """How many units each axis keeps."""
+        """Number of units that each axis keeps."""
         return np.array([int(self.keep[a.units].sum()) for a in self.graph.axes], dtype=np.int64)
 
     def __and__(self, other: Structure) -> Structure:
@@ -44,11 +44,11 @@ class Structure:
         return Structure(self.graph, self.keep & other.keep)
 
     def __le__(self, other: Structure) -> bool:
-        """Whether this keeps nothing that `other` removed."""
+        """True if this keeps nothing that `other` removed."""
         return bool((self.keep <= other.keep).all())
 
     def __eq__(self, other: object) -> bool:
-        """Whether the same units of the same graph are kept."""
+        """True if the same units of the same graph are kept."""
         if not isinstance(other, Structure):
             return False
         return other.graph is self.graph and bool((self.keep == other.keep).all())

@@ -1,4 +1,4 @@
-"""What a network costs, read off its steps: a second opinion on what `compressor.measure` counts.
+"""Cost of a network, read off its steps: a second opinion on what `compressor.measure` counts.
 
 `measure` runs a model under PyTorch's counter. Here the multiply-accumulates of a step follow from
 the shapes of its weight and of its result. It is how a file is counted that was just read back.
@@ -74,7 +74,7 @@ def _by_torchinfo(network: Network, step: Step) -> int:
 
 
 def _integers(network: Network, step: Step) -> int:
-    """Of a layer of integers, or of a normalisation that is an operation of its own."""
+    """Count a layer of integers, or a normalisation that is an operation of its own."""
     module = network.called(step) or network
     result = _result(network, step)
     weight = step.args[1] if len(step.args) > 1 else None
@@ -120,7 +120,7 @@ def _step(network: Network, step: Step) -> int | None:
 
 
 def _called(network: Network, step: Step) -> int:
-    """Of a submodule, which multiplies by its second argument if that is a weight."""
+    """Count a submodule, which multiplies by its second argument if that is a weight."""
     given, weight = (*step.args, None, None)[:2]
     if not isinstance(weight, Weight):
         return 0

@@ -48,7 +48,7 @@ def without_writing(
 
 
 class _Memory:
-    """Which results may share memory with which: each has the number of a group."""
+    """Groups of results that may share memory: each result has the number of its group."""
 
     def __init__(self) -> None:
         self._group: dict[Ref | Weight, int] = {}
@@ -64,7 +64,7 @@ class _Memory:
         self._group[Ref(step.name)] = group
 
     def alone(self, step: Step, later: set[str]) -> bool:
-        """Whether all that shares memory with the first operand is the operand, or not read."""
+        """True if all that shares memory with the first operand is the operand, or not read."""
         target = step.args[0]
         mine = self._of(target)
         others = [leaf for leaf, group in self._group.items() if group == mine and leaf != target]

@@ -104,7 +104,7 @@ def layers(network: Network, *, bands: bool = True) -> tuple[Layer, ...]:
 
 
 def links(network: Network, name: str, *, bands: bool = True) -> tuple[Link, ...]:
-    """What follows a result channel by channel, as long as nobody else reads what lies between."""
+    """List links behind a result, channel by channel, while nobody else reads what lies between."""
     found: list[Link] = []
     while (reader := only_reader(network, name)) is not None:
         link = _link(network, reader, name, bands=bands)
@@ -171,7 +171,7 @@ def _link(network: Network, step: Step, name: str, *, bands: bool) -> Link | Non
 
 
 def is_norm(step: Step, name: str) -> bool:
-    """Whether a step normalises this result by statistics that it keeps."""
+    """True if a step normalises this result by statistics that it keeps."""
     if packet(step) is not aten.batch_norm or step.argument("input") != Ref(name):
         return False
     return isinstance(step.argument("running_mean"), Weight)

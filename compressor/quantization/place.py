@@ -1,4 +1,4 @@
-"""Where values are rounded: which results of a network get a quantiser.
+"""Places where values are rounded: results of a network that get a quantiser.
 
 *Rounded* are the results of operations that runtimes have integer kernels for and those that the
 next quantiser may follow directly: layers with what goes into their scales, sums and products of
@@ -34,7 +34,7 @@ _MOVED = (Rounding.MOVED, Rounding.DROPPED)
 
 @dataclass(frozen=True)
 class Places:
-    """What is rounded in a network.
+    """Layers and results that are rounded in a network.
 
     Attributes:
         layers: The layers whose weights are rounded.
@@ -46,7 +46,7 @@ class Places:
 
 
 def places(network: Network, *, bands: bool) -> Places:
-    """Where the quantisers of a network go, which has none yet.
+    """Find places for the quantisers of a network, which has none yet.
 
     With `bands` normalisation by sub-bands goes into a layer's scales; else it is an operation of
     its own, with a quantiser before and behind it.
@@ -95,7 +95,7 @@ def _rounded(network: Network, layers: tuple[Layer, ...]) -> set[str]:
 
 
 def _joins(network: Network, step: Step) -> bool:
-    """Whether the result of a step is rounded if all that it works on is."""
+    """True if the result of a step is rounded when all that it works on is."""
     does = operation_of(step.op).rounding
     if does is Rounding.PAIR and (len(_tensors(step)) != 2 or step.kwargs.get("alpha", 1) != 1):
         return False
@@ -103,7 +103,7 @@ def _joins(network: Network, step: Step) -> bool:
 
 
 def only_moves(step: Step) -> bool:
-    """Whether a step's results are some of its input's values."""
+    """True if a step's results are some of its input's values."""
     return operation_of(step.op).rounding in _MOVED
 
 
@@ -121,7 +121,7 @@ def origin(network: Network, value: Value, ends: Container[str] = ()) -> str:
 
 
 def cut(step: Step) -> tuple[float | None, float | None] | None:
-    """Where a ReLU or its kin cuts off below and above, None for nowhere; None for other steps."""
+    """Bounds of a ReLU or its kin, below and above, None for nowhere; None for other steps."""
     kind = packet(step)
     if kind in (aten.relu, aten.relu6):
         return 0.0, None if kind is aten.relu else 6.0
@@ -134,7 +134,7 @@ def cut(step: Step) -> tuple[float | None, float | None] | None:
 
 
 def _moved(network: Network, name: str) -> str:
-    """Where the quantiser of a result goes: behind dropout and ReLU if nothing else reads it."""
+    """Find the place of a result's quantiser: behind dropout and ReLU if nothing else reads it."""
     reader = only_reader(network, name)
     behind = (Rounding.CUT, Rounding.DROPPED)
     while reader is not None and operation_of(reader.op).rounding in behind:

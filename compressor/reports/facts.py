@@ -1,4 +1,4 @@
-"""What a compression did, as plain data: costs against the budget, layer by layer, with proof."""
+"""Facts of a compression, as plain data: costs against the budget, layer by layer, with proof."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Facts:
 
     @cached_property
     def counters(self) -> Verdicts:
-        """What other counters say, before and after: those whose package is installed."""
+        """Counts of other counters, before and after: those whose package is installed."""
         return self.count()
 
     @property
@@ -124,7 +124,7 @@ class Facts:
 
 
 def verdicts(before: nn.Module, after: nn.Module, example: Example) -> Verdicts:
-    """What torchinfo's rule, fvcore and thop say, the latter two where they are installed.
+    """Count by torchinfo's rule, fvcore and thop, the latter two where they are installed.
 
     A counter that fails on the model is left out: none of them is ours, and none decides anything.
     """

@@ -1,4 +1,4 @@
-"""What lies where `load` was sent and is none of ours: said by first bytes and names alone."""
+"""Kind of a path given to `load` that is none of ours, told by first bytes and names alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_content(path: Path) -> None:
 
 
 def _kind(path: Path, start: bytes) -> str:
-    """What a file is that is no container; empty where it may be one."""
+    """Name the kind of a file that is no container; empty where it may be one."""
     if not start:
         return "empty"
     if start[8:9] == b"{":  # behind the length of a header, as in every safetensors file

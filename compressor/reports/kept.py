@@ -1,4 +1,4 @@
-"""What every layer kept: one row a module, whose sums are the totals."""
+"""Table of what every layer kept: one row a module, whose sums are the totals."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _totals(axes: Any, report: Facts) -> None:
 
 
 def _solver(figure: Any, epochs: Sequence[Epoch]) -> None:
-    """What a solver logged, epoch by epoch: for ADMM its residuals, flips of its mask, and rho."""
+    """Draw a solver's log, epoch by epoch: for ADMM its residuals, flips of its mask, and rho."""
     names = list(dict.fromkeys(name for epoch in epochs for name in epoch.extra))
     panels: Any = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):

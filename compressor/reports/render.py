@@ -74,7 +74,7 @@ def grids(report: Facts) -> list[Grid]:
 
 
 def notes(report: Facts) -> list[str]:
-    """What is said in sentences: proof, frozen layers, versions."""
+    """List what is said in sentences: proof, frozen layers, versions."""
     lines = [] if report.verdict is None else [_judged(report.verdict)]
     if report.unjudged:
         lines.append(f"Not judged by the rule: {report.unjudged}")

@@ -1,4 +1,4 @@
-"""What `fit` returns, and how it is kept: safetensors and JSON, nothing pickled."""
+"""Result of `fit`, kept as safetensors and JSON, nothing pickled."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Result(Compressed):
 
     @property
     def rows(self) -> tuple[int, ...] | None:
-        """Which rows of its input (mel bands) the model reads, all that a front end need compute.
+        """Rows of its input (mel bands) that the model reads, all that a front end need compute.
 
         None if `FrequencyMask` took none away.
 
@@ -254,7 +254,7 @@ def load(
 
 
 def _part_of(directory: Path, model: nn.Module | None) -> nn.Module:
-    """What is left of a model by a directory of `Result.save`."""
+    """Load what is left of a model by a directory of `Result.save`."""
     check_directory(directory)
     if model is None:
         raise ValueError(

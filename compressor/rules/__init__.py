@@ -36,7 +36,7 @@ class Rule(Limits):
     """The limits of a year with the counting that goes by them; attributes as in `Limits`."""
 
     def count(self, model: nn.Module | Compressed, example: Example | None = None) -> Cost:
-        """What `model` costs by this rule.
+        """Count the cost of `model` by this rule.
 
         A network of integers (after `Int8`) is counted as the folded network that it is: weights
         and biases, at the bits they are stored with unless the rule says how many. Scales are part
@@ -77,7 +77,7 @@ class Rule(Limits):
         )
 
     def check(self, model: nn.Module | Compressed, example: Example | None = None) -> Verdict:
-        """Whether `model` meets this rule, counted as the rule counts; arguments as in `count`."""
+        """Check `model` against this rule, counted as the rule counts; arguments as in `count`."""
         return Verdict(self, self.count(model, example))
 
     def _entries(self, model: nn.Module) -> Iterator[tuple[int, int, int]]:
@@ -96,11 +96,11 @@ class Rule(Limits):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a network meets a rule; as text, every cap with what is spent of it.
+    """Verdict on a network by a rule; as text, every cap with what is spent of it.
 
     Attributes:
         rule: The rule.
-        cost: What the network costs by it.
+        cost: Cost of the network by it.
     """
 
     rule: Rule
@@ -108,7 +108,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Whether no cap is exceeded."""
+        """True if no cap is exceeded."""
         return self.rule.budget.allows(self.cost)
 
     def data(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What other counters say of a model: torchinfo (hence NeSsi and the challenge), fvcore, thop.
+"""Counts of a model by other counters: torchinfo (hence NeSsi and the challenge), fvcore, thop.
 
 They disagree by up to 11 % on one network (`docs/counting.md`). The torchinfo 1.8 rule is computed
 here, from a list of the calls a network makes. fvcore and thop are called where they are installed.
@@ -30,7 +30,7 @@ from compressor.network import counting as steps
 
 @dataclass(frozen=True)
 class Count:
-    """What one counter says.
+    """Counts of one counter.
 
     Attributes:
         params: Parameters.
@@ -182,7 +182,7 @@ def record_calls(
 
 
 def _lines(model: nn.Module, names: Mapping[nn.Module, str], heard: Iterable[_Line]) -> list[_Line]:
-    """What was heard, each after the containers it lies in."""
+    """List what was heard, each after the containers it lies in."""
     lines: list[_Line] = []
     inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
     for module, output in heard:
@@ -217,7 +217,7 @@ def _shape(output: Any, start: int = -1) -> tuple[int, ...]:
 
 
 def thop_count(model: nn.Module, example: Example | None = None) -> Count | None:
-    """What thop counts, or None where it is not installed; arguments as in `torchinfo_count`.
+    """Count with thop (None where it is not installed); arguments as in `torchinfo_count`.
 
     It misses functional operations and parameters held by a module that has children.
     """
@@ -231,7 +231,7 @@ def thop_count(model: nn.Module, example: Example | None = None) -> Count | None
 
 
 def fvcore_count(model: nn.Module, example: Example | None = None) -> Count | None:
-    """What fvcore counts, or None where it is not installed; arguments as in `torchinfo_count`.
+    """Count with fvcore (None where it is not installed); arguments as in `torchinfo_count`.
 
     It counts operations it does not know, recurrent layers among them, as zero.
     """

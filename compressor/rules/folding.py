@@ -82,7 +82,7 @@ def _run_and_pair(
 
 
 def _neutral(norm: _BatchNorm) -> nn.Module:
-    """What stays of a folded norm: nothing, or what its class does beside normalising."""
+    """Make what stays of a folded norm: nothing, or what its class does beside normalising."""
     if type(norm).forward is _BatchNorm.forward:
         return nn.Identity()
     left = copy.deepcopy(norm)  # of a slim layer, which also spreads its channels

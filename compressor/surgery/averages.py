@@ -116,7 +116,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _difference(averaged: nn.Module, wanted: dict[str, tuple[int, ...]]) -> str:
-    """Where the module that is most like the model differs from it."""
+    """Find where the module that is most like the model differs from it."""
 
     def wrong(found: dict[str, tuple[int, ...]]) -> list[str]:
         return [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]

@@ -61,12 +61,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one comparison says.
+    """Outcome of one comparison.
 
     Attributes:
         difference: The largest, relative to how much outputs vary; meaningless after a failure.
-        failure: Why the two do not agree, or could not be compared; empty where they agree.
-        sure: Whether the same in another precision could not say otherwise: the smaller model does
+        failure: Reason that the two do not agree, or could not be compared; empty where they agree.
+        sure: True if the same in another precision could not say otherwise: the smaller model does
             not run in its own, or it differs in float64.
     """
 
@@ -193,7 +193,7 @@ def _distance(
 
 
 def _is_gross(wanted: Tensor, error: float, scale: float) -> bool:
-    """Whether a difference in float32 is none of rounding, even where a part has fewer bits."""
+    """True if a difference in float32 is none of rounding, even where a part has fewer bits."""
     if wanted.dtype != torch.float32:
         return False
     size = float(wanted.nan_to_num(0.0, 0.0, 0.0).abs().max())
@@ -216,7 +216,7 @@ def _error(wanted: Tensor, found: Tensor, *, lenient: bool) -> tuple[float, floa
 
 
 def _spread(first: Tensor, second: Tensor) -> float | None:
-    """How far two outputs lie apart where both are finite; None where nothing is finite."""
+    """Measure how far two outputs lie apart where both are finite; None where nothing is finite."""
     finite = torch.isfinite(first) & torch.isfinite(second)
     return float((first - second)[finite].abs().max()) if bool(finite.any()) else None
 

@@ -42,7 +42,7 @@ def steady(graph: Graph) -> Generator[None]:
 
 
 def _draws(graph: Graph) -> bool:
-    """Whether any operation of a network draws, in eval mode."""
+    """True if any operation of a network draws, in eval mode."""
     nodes = [] if graph.program is None else graph.program.graph.nodes
     return any(
         torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())

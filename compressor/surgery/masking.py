@@ -131,7 +131,7 @@ def flat(results: Any) -> list[Tensor]:
 
 
 def _narrows(sources: Sequence[Tensor], result: Any) -> bool:
-    """Whether float64 or no tensor at all went in and fewer bits came out.
+    """True if float64 or no tensor at all went in and fewer bits came out.
 
     A model in float64 would make its constants in float64, where the program has them as they
     were when it was exported.

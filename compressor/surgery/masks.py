@@ -27,7 +27,7 @@ def largest(values: Tensor, count: int, *, ties: Tensor | None = None) -> Tensor
 
 
 class Masks(UserDict[str, Tensor]):
-    """Which entries of which parameters live: names -> booleans of the parameters' shapes.
+    """Masks of the entries that live: names of parameters -> booleans of the parameters' shapes.
 
     A tensor that several layers share has one mask, under its first name. A name can be given a
     mask that is smaller than the one it has, never a larger one: what was zero stays zero.

@@ -183,7 +183,7 @@ def compare(
 
 
 def _suits(model: nn.Module, graph: Graph, attempt: Attempt) -> bool:
-    """Whether the original runs, gives finite numbers, and the same ones alone as in a batch."""
+    """True if the original runs, gives finite numbers, and the same ones alone as in a batch."""
     private = private_copy(model)
     try:
         alone = outputs_of(private, attempt.items, graph, joint=False)
@@ -217,7 +217,7 @@ def _random_like(example: Inputs, seed: int) -> Inputs:
 
 
 def _varies(example: Inputs) -> bool:
-    """Whether an example holds more than one number repeated."""
+    """True if an example holds more than one number repeated."""
     floats = [x for x in example if x.is_floating_point() and x.numel()]
     return any(bool((x != x.flatten()[0]).any()) for x in floats)
 

@@ -1,1 +1,1 @@
-"""How a model becomes a graph: exported operations, labels that flow through them, axes."""
+"""Tracing of a model to a graph: exported operations, labels that flow through them, axes."""

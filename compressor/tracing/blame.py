@@ -1,4 +1,4 @@
-"""Which axes a model's own code does not survive, found in all of its parts at once.
+"""Axes that a model's own code does not survive, found in all of its parts at once.
 
 A smaller model is run with the input and the result of every module replaced by those of the masked
 original as soon as they are wrong, or missing because it raised. So a mistake does no harm beyond
@@ -102,7 +102,7 @@ def _suspects(
     *,
     plain: bool = False,
 ) -> _Run:
-    """What is wrong with a structure, part by part; `plain` only looks for what stops it."""
+    """Find what is wrong with a structure, part by part; `plain` only looks for what stops it."""
     tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
     run = _Run(parts, {})
     try:
@@ -225,7 +225,7 @@ class _Run:
 
 
 def _difference(tensor: Tensor, wanted: Tensor) -> str:
-    """How a tensor is not what it should be; empty where it is."""
+    """Describe how a tensor is not what it should be; empty where it is."""
     if tensor.shape != wanted.shape:
         return f"a tensor has shape {tuple(tensor.shape)} instead of {tuple(wanted.shape)}"
     if not wanted.is_floating_point() or not wanted.numel():

@@ -1,4 +1,4 @@
-"""Where calls of modules begin and end in a program, and which operations lie between them.
+"""Boundaries of calls of modules in a program, and the operations that lie between them.
 
 A module's input and its result are tensors that both the program and the running module have, so
 that they can be compared there, one part of the network at a time.

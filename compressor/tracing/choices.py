@@ -1,4 +1,4 @@
-"""Where a program can be read in several ways: what was chosen, and what has been refused before.
+"""Choices where a program can be read in several ways: those made, and those refused before.
 
 Grouped channels stay equally large if whole groups go or if every group loses the same offsets; a
 view that splits channels can shrink in one of several dimensions; a cut may stand for a share or
@@ -52,7 +52,7 @@ class Choices:
 
 
 def refusing(refused: Refused, choices: Sequence[Choice]) -> Refused:
-    """What was refused before, and these choices."""
+    """Add these choices to those refused before."""
     more = {c.node: refused.get(c.node, frozenset[int]()) | {c.option} for c in choices}
     return {**refused, **more}
 

@@ -1,4 +1,4 @@
-"""Which entries must live or die together: ties collected while tracing, solved at the end."""
+"""Ties of entries that must live or die together, collected while tracing, solved at the end."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Couplings:
 
     @property
     def count(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return self._count
 
     def units(self, rows: Ids) -> int:
-        """How many units these ids were, if every row were tied to the first, entry by entry."""
+        """Count the units of these ids, if every row were tied to the first, entry by entry."""
         roots = self.roots()
         held = np.zeros(self._count, dtype=bool)
         for ids in (np.array([FIXED]), *(ids for ids, _ in self._frozen)):

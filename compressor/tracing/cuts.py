@@ -102,7 +102,7 @@ def _shares(node: Node, ids: Ids, pieces: list[Ids]) -> tuple[Ids | None, Ids]:
 
 
 def _between_layers(flow: Flow, ids: Ids, pieces: list[Ids]) -> bool:
-    """Whether every cut falls where the channels of one layer end and those of another begin."""
+    """True if every cut falls where the channels of one layer end and those of another begin."""
     ends = {int(end) for piece in pieces if len(piece) for end in (piece[0], piece[-1] + 1)}
     inner = np.array(sorted(ends - {0, len(ids)}), np.int64)
     whole = all(len(p) and p[-1] - p[0] == len(p) - 1 for p in pieces)

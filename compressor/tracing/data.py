@@ -120,7 +120,7 @@ def movement(flow: Flow, node: Node, label: Label) -> Labels:
 
 
 def moved(node: Node, ids: Tensor) -> Any:
-    """What an operation that moves entries makes of others, which lie in memory in order."""
+    """Apply an operation that moves entries, to other entries that lie in memory in order."""
     if operation_of(node.target).kind in (Kind.VIEWS, Kind.SHAPED):
         return ids.reshape(shape_of(node))
     return node.target(ids, *node.args[1:], **node.kwargs)  # type: ignore[operator]
@@ -248,7 +248,7 @@ def reduction(flow: Flow, node: Node, label: Label) -> Labels:
 
 
 def _counts_channels(node: Node, *, pair: bool) -> bool:
-    """Whether a position along the reduced dimension is read by anyone."""
+    """True if a position along the reduced dimension is read by anyone."""
     positions = operation_of(node.target).positions
     if pair:
         return positions is Positions.SECOND and positions_read(node)
@@ -256,7 +256,7 @@ def _counts_channels(node: Node, *, pair: bool) -> bool:
 
 
 def positions_read(node: Node) -> bool:
-    """Whether anybody reads where the values of a pair were found."""
+    """True if anybody reads where the values of a pair were found."""
     return any(user.args[1] == 1 and user.users for user in node.users)
 
 
@@ -301,7 +301,7 @@ def unknown_form(flow: Flow, node: Node) -> None:
 
 
 def fits(found: Labels, value: Any) -> bool:
-    """Whether labels could be those of this output: as many tensors, entries and ids."""
+    """True if labels could be those of this output: as many tensors, entries and ids."""
     if isinstance(found, list):
         several = isinstance(value, list | tuple) and len(found) == len(value)  # pyright: ignore[reportUnknownArgumentType]
         return several and all(map(fits, found, value))

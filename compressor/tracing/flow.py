@@ -32,7 +32,7 @@ class Use:
 
 @dataclass
 class Flow:
-    """What is known while walking through the program.
+    """State of the walk through the program.
 
     Attributes:
         program: The operations.
@@ -44,8 +44,8 @@ class Flow:
         channels: Ids of the channels that a module normalises, by module name.
         sizes: Ids of the channels that an attribute of a module counts, by name of the attribute.
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
-        choices: How operations that can be read in several ways were read.
-        whole: Why a layer stays whole of which no weight has an id of its own, by module name.
+        choices: Readings of operations that can be read in several ways.
+        whole: Reason a layer stays whole whose weights have no id of their own, by module name.
     """
 
     program: Program
@@ -116,7 +116,7 @@ def fixed(size: int) -> Ids:
 
 
 def place(node: Node) -> str:
-    """Where an operation stands, for messages: ``'conv2d' in 'stage1.0.conv'``."""
+    """Name the place of an operation, for messages: ``'conv2d' in 'stage1.0.conv'``."""
     module = module_of(node)
     target = getattr(node.target, "__name__", str(node.target)).split(".")[0]
     return f"'{target}'" + (f" in '{module}'" if module else "")

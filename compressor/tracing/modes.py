@@ -1,4 +1,4 @@
-"""What a model does in training and not in evaluation, which tracing in eval mode cannot see."""
+"""Behaviour of a model in training alone, which tracing in eval mode cannot see."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HARMLESS = ("dropout", "batch_norm")
 
 
 def looks_at_mode(model: nn.Module) -> bool:
-    """Whether any code outside PyTorch's own layers reads `training`.
+    """True if any code outside PyTorch's own layers reads `training`.
 
     Looked at are the methods of every class, functions kept on a module, and whatever these
     decorate, nest, close over or call by name; not the methods of other objects.
@@ -69,14 +69,14 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _called(names: set[str], scope: Mapping[str, object]) -> list[object]:
-    """What these names mean in the function's module, and in the modules that it names."""
+    """Look these names up in the function's module, and in the modules that it names."""
     found = [scope[name] for name in names if name in scope]
     modules = [m for m in found if isinstance(m, ModuleType) and not foreign(m.__name__)]
     return [*found, *(vars(m)[name] for m in modules for name in names if name in vars(m))]
 
 
 def failure_in_training(model: nn.Module, inputs: Sequence[Tensor]) -> str | None:
-    """What stops a forward pass in train mode, if anything; statistics of `model` may move."""
+    """Say what stops a forward pass in train mode, if anything; statistics of `model` may move."""
     try:
         _operations(model, inputs, training=True)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here

@@ -20,12 +20,12 @@ aten = torch.ops.aten
 
 
 def counted(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> dict[str, list[Ids]]:
-    """What the attributes of a cut's module may count; nothing if one of its numbers is in none.
+    """Ids that attributes of a cut's module may count; nothing if one of its numbers is in none.
 
     Args:
         flow: The walk.
         node: A cut across the channels.
-        ids: Of the channels that are cut.
+        ids: Ids of the channels that are cut.
         pieces: The positions that every piece is made of.
 
     Returns:

@@ -133,7 +133,7 @@ def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
 
 
 def _least(graph: Graph) -> tuple[int, int, int]:
-    """What one unit an axis costs, how few units there are to choose from, axes that are held."""
+    """Rank a graph: cost at one unit an axis, lack of units to choose from, axes that are held."""
     held = [bool(axis.frozen) for axis in graph.axes]
     least = np.where(held, graph.sizes, 1)
     return graph.params(least), -int(graph.sizes[np.logical_not(held)].sum()), sum(held)

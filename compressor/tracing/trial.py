@@ -107,7 +107,7 @@ class Trials:
         ]
 
     def attempt(self, graph: Graph, structure: Structure) -> str | None:
-        """What goes wrong with a structure, if anything.
+        """Say what goes wrong with a structure, if anything.
 
         Raises:
             VerificationError: If the model gives no finite output with any of the weights.

@@ -1,4 +1,4 @@
-"""Which rule reads which kind of operation, and the walk through a program."""
+"""Rules that read each kind of operation, and the walk through a program."""
 
 from __future__ import annotations
 

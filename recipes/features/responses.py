@@ -108,7 +108,7 @@ def _read(path: Path, rate: int, samples: int) -> np.ndarray:
 
 
 def maker(name: str) -> str:
-    """Who made the microphone of a MicIRP file: its first three letters, without an "IR_" before.
+    """Maker of the microphone of a MicIRP file: its first three letters, without an "IR_" before.
 
     The collection has several responses of one make, and some of one microphone
     (`IR_RCAKU3a`, `RCA_KU3a_1`), whose names begin alike.

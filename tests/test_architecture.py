@@ -218,3 +218,31 @@ def test_no_module_has_the_name_of_what_it_defines(package: str) -> None:
 def test_benchmarks_import_nothing_from_tests() -> None:
     for path in sources("benchmarks"):
         assert "tests" not in imports(parsed(path)), path
+
+
+BESIDE = {"helpers", "laws", "roads", "zoo"}
+"""Folders of tests that stand beside those of the packages."""
+
+
+def sought(test: Path) -> list[str]:
+    """Names that a test file may begin with: of the files and folders in the room that it tests."""
+    inside = test.parent.relative_to(ROOT / "tests")
+    package = inside.parts[0] if inside.parts and inside.parts[0] in TESTED else "compressor"
+    folder = ROOT / (inside if package in inside.parts else Path(package) / inside)
+    within = folder.rglob("*.py") if package == "benchmarks" else folder.glob("*.py")
+    return [*(path.stem for path in within), folder.name]
+
+
+TESTED = {"recipes", "models", "benchmarks"}
+"""Packages beside `compressor` whose tests have a folder of their name."""
+
+
+def test_the_tests_of_a_file_are_found_by_its_name() -> None:
+    rooms = [path for path in (ROOT / "tests").rglob("test_*.py") if path.parent.name != "tests"]
+    lost = [
+        path.relative_to(ROOT)
+        for path in rooms
+        if path.relative_to(ROOT / "tests").parts[0] not in BESIDE
+        and not any(f"{path.stem}_".startswith(f"test_{name}_") for name in sought(path))
+    ]
+    assert not lost

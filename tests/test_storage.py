@@ -20,7 +20,7 @@ from recipes.judging import system
 from recipes.running.run_folder import RunFolder
 from recipes.running.stages import Stage, read_counts
 from recipes.sweeps.trial import RECORD, Record, read_record
-from tests.recipes.test_system import kept
+from tests.recipes.judging.test_system import kept
 
 
 @dataclass(frozen=True)

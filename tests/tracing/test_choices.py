@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from compressor.graph.graph import Graph
 from compressor.tracing.tracer import trace
-from tests.tracing.test_across import follows
+from tests.tracing.test_walk_across import follows
 from tests.zoo.layers import Apply
 from tests.zoo.shuffle import channel_shuffle
 

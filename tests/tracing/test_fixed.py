@@ -12,7 +12,7 @@ import compressor
 from compressor import Budget, Session, fit, measure
 from compressor.graph.graph import Graph
 from compressor.tracing.tracer import trace
-from tests.tracing.test_across import follows
+from tests.tracing.test_walk_across import follows
 
 X = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

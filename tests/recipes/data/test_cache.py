@@ -22,7 +22,7 @@ from recipes.data.cache import waveforms
 from recipes.data.esc50 import FORMAT as ESC50
 from recipes.data.esc50 import read_esc50
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WANTED = AudioFormat(seconds=0.1)
 CALL = """
 import sys, time

@@ -202,11 +202,7 @@ class Int8(Phase):
     def _prepared(self, session: Compression) -> Network:
         whole = to_network(session.model, session.example)
         return prepare(
-            whole,
-            self.preset,
-            fold_bands=self.fold_bands,
-            learned=self.learned,
-            bits=session.bits,
+            whole, self.preset, fold_bands=self.fold_bands, learned=self.learned, bits=session.bits
         )
 
     def _epoch(self, training: Training, number: int) -> None:

@@ -239,11 +239,7 @@ def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footpri
 
 
 def _room(
-    footprint: Footprint,
-    names: Collection[str],
-    graph: Graph,
-    widths: NDArray[np.int64],
-    cap: int,
+    footprint: Footprint, names: Collection[str], graph: Graph, widths: NDArray[np.int64], cap: int
 ) -> int:
     """Bits that a cap leaves to some tensors, whatever zeros these have by now.
 

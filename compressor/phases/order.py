@@ -144,10 +144,7 @@ def _filters_last(phases: Schedule) -> tuple[str, Schedule] | None:
     if following.leaves_uncut:
         return f"{cut}leave one of the two out", _without(phases, [late[0]])
     rest = _without(phases, [late[0]])
-    return (
-        f"{cut}put {_name(following)} before it",
-        (*rest[:first], following, *rest[first:]),
-    )
+    return (f"{cut}put {_name(following)} before it", (*rest[:first], following, *rest[first:]))
 
 
 _DIVIDES = (

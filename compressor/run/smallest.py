@@ -60,12 +60,7 @@ def allocated_within(
 
 
 def check_within(
-    stored: Stored,
-    caps: Budget,
-    costs: Mapping[str, Quadratic],
-    *,
-    floor: int,
-    round_to: int,
+    stored: Stored, caps: Budget, costs: Mapping[str, Quadratic], *, floor: int, round_to: int
 ) -> None:
     """Find out whether caps can be met at all, whatever the importance.
 

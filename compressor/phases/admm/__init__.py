@@ -28,12 +28,7 @@ For a network nothing is proven to converge, so the pieces here are built around
 from __future__ import annotations
 
 from compressor.phases.admm.best import Best
-from compressor.phases.admm.projections import (
-    Projection,
-    Tensors,
-    cardinality,
-    largest,
-)
+from compressor.phases.admm.projections import Projection, Tensors, cardinality, largest
 from compressor.phases.admm.pull import balanced, clipped, implicit, rescaled, tied
 from compressor.phases.admm.solver import Admm, start, update
 from compressor.phases.admm.state import State, Update, flips

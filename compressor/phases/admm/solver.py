@@ -62,11 +62,7 @@ class Admm:
 
 
 def start(
-    v: Tensors,
-    project: Projection,
-    *,
-    rho: float,
-    metric: Mapping[str, Tensor] | None = None,
+    v: Tensors, project: Projection, *, rho: float, metric: Mapping[str, Tensor] | None = None
 ) -> State:
     """The first state: z is v projected (the one-shot answer), u is zero.
 

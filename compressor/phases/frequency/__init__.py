@@ -12,12 +12,7 @@
 
 from __future__ import annotations
 
-from compressor.phases.frequency.masks import (
-    AdmmMask,
-    Learned,
-    fisher,
-    taylor,
-)
+from compressor.phases.frequency.masks import AdmmMask, Learned, fisher, taylor
 from compressor.phases.frequency.select import Rows, allowed, select_rows
 from compressor.phases.frequency.trace import RowGraph, trace_rows
 

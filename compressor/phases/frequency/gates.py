@@ -36,14 +36,7 @@ from compressor.phases.frequency.select import Rows
 from compressor.phases.frequency.trace import RowGraph
 from compressor.tracing.couplings import Ids
 
-READERS = (
-    _ConvNd,
-    nn.Linear,
-    _AvgPoolNd,
-    _MaxPoolNd,
-    _AdaptiveAvgPoolNd,
-    _AdaptiveMaxPoolNd,
-)
+READERS = (_ConvNd, nn.Linear, _AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
 """Modules whose forward is the reading operation and nothing else."""
 
 

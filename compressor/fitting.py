@@ -186,7 +186,6 @@ def fit(
 
 
 def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
-    """The schedule of who names none."""
     if not data:
         return (Prune(),)
     if budget.bytes is not None:

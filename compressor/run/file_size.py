@@ -43,7 +43,6 @@ class Captured:
     """
 
     def __init__(self) -> None:
-        """Nothing is exported yet."""
         self._known: tuple[nn.Module, object, Network] | None = None
 
     def of(self, model: nn.Module, example: tuple[Tensor, ...]) -> Network:
@@ -176,7 +175,6 @@ class _End:
 
     @staticmethod
     def of(stored: Stored) -> _End:
-        """Have every phase say what it makes of the network before it."""
         made, changes = stored.captured.of(stored.model, stored.example), list[EntryBits]()
         for phase in stored.later:
             changes.append(phase.bits_after(made))  # by what it is given, so before it is changed

@@ -108,7 +108,6 @@ class Adapted(Phase):
     """
 
     def __init__(self, own: Any) -> None:
-        """Read what it says."""
         self.own = own
         for name in _SAID:
             said = getattr(own, name, None)

@@ -79,7 +79,6 @@ def check_within(
 
 
 def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
-    """The smallest width that every axis may have."""
     first = (
         axis.size if axis.frozen else allowed_widths(axis.size, floor, round_to)[0]
         for axis in graph.axes

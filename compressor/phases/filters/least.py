@@ -34,7 +34,6 @@ class Least:
     """
 
     def __init__(self, reach: Reach, floor: int = 1) -> None:
-        """Collect the tensors once; every answer afterwards is one sum over their entries."""
         self.reach, self.floor = reach, floor
         parts = reach.split
         self.whole = reach.closed(np.ones(parts.graph.units, dtype=bool))

@@ -29,7 +29,6 @@ class MaskedFilters(Masked):
     """Runs a program with single filters and whole units held at zero."""
 
     def __init__(self, split: Split, structure: Structure, tensors: Mapping[str, Tensor]) -> None:
-        """Prepare the run on full-size parameters and buffers by name."""
         units = split.coupled.units
         super().__init__(split.coupled, Structure(split.coupled, structure.keep[:units]), tensors)
         kept = np.append(structure.keep, False)

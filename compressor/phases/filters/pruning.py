@@ -94,11 +94,7 @@ class FilterPruning(Phase):
     clips: int = 4
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value not in known:

@@ -38,7 +38,6 @@ class Reach:
     """
 
     def __init__(self, split: Split) -> None:
-        """Read the program once; every closure afterwards is a few passes over bit vectors."""
         self.split = split
         coupled = split.coupled
         self.frozen = np.array([bool(axis.frozen) for axis in coupled.axes], bool)[coupled.axis_of]

@@ -179,7 +179,6 @@ class Filters:
         return replace(found, bytes=-(-form(structure.widths) // form.unit) + extra)
 
     def _threshold(self, ranking: Ranking, extra: int) -> Structure:
-        """The survivors at such prices."""
         try:
             return threshold(self.least, ranking, self.caps, partial(self._price, extra=extra))[0]
         except BudgetError:
@@ -225,7 +224,6 @@ class Filters:
         return bound(replace(self.session.stored, model=small, masks={}, captured=Captured()))
 
     def _importance(self) -> Ranking:
-        """What the one-shot choice goes by."""
         session = self.session
         if self.raw:
             return self._norms(dict(session.model.named_parameters()))

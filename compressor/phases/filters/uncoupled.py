@@ -148,5 +148,4 @@ def _site(site: Site, own: Numbers | None) -> Site:
 
 
 def _owned(dim: Dim, number: Units) -> Dim:
-    """A dimension with its units renumbered."""
     return Dim(np.append(number, ALWAYS)[dim.owner])

@@ -127,7 +127,6 @@ def nested(
 
 
 def _show(model: nn.Module, inputs: Inputs) -> None:
-    """Set the example of a model, a plain attribute."""
     holder: Any = model
     holder.example_input_array = inputs[0] if len(inputs) == 1 else inputs
 

@@ -151,12 +151,8 @@ def recount(
 ) -> Cost:
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
-    Args:
-        after: The cost that was measured.
-        model: Its name.
-        predicted: By its graph; None where it has none.
-        budget: The caps.
-        file: Bytes of its file, which a cap on bytes then counts.
+    `after` is the cost that was measured, `predicted` that by the graph, if there is one. A cap on
+    bytes counts those of the `file`, if there is one.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.

@@ -135,10 +135,7 @@ class Training:
         self._numbers |= numbers
 
     def batches(self, *, whole: bool = False) -> Iterator[Batch]:
-        """The batches of one epoch.
-
-        Args:
-            whole: All of them, the same in every process, to measure on; not its share.
+        """The batches of one epoch; with `whole` all of them, the same in every process.
 
         Raises:
             ValueError: If there is no data.
@@ -234,11 +231,7 @@ class Training:
             return self._accuracy(self._val)
 
     def remember_best(self, *, start: bool = False) -> None:
-        """Keep a copy of the model if the last epoch was the best of its phase.
-
-        Args:
-            start: No epoch was made yet: what the phase starts from is the first to beat.
-        """
+        """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase."""
         accuracy = self.validate() if start else self.log[-1].accuracy
         if accuracy is None or math.isnan(accuracy):
             return

@@ -27,7 +27,6 @@ For a network nothing is proven to converge, so the pieces here are built around
 
 from __future__ import annotations
 
-from compressor.phases.admm.best import Best as Best
 from compressor.phases.admm.projections import Projection as Projection
 from compressor.phases.admm.projections import Tensors as Tensors
 from compressor.phases.admm.projections import cardinality as cardinality
@@ -40,6 +39,7 @@ from compressor.phases.admm.pull import tied as tied
 from compressor.phases.admm.solver import Admm as Admm
 from compressor.phases.admm.solver import start as start
 from compressor.phases.admm.solver import update as update
+from compressor.phases.admm.state import Best as Best
 from compressor.phases.admm.state import State as State
 from compressor.phases.admm.state import Update as Update
 from compressor.phases.admm.state import flips as flips

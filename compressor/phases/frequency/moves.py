@@ -105,7 +105,7 @@ def cutting(flow: Flow, node: Node) -> Labels:
         return movement(flow, node)
     if label.dim in dims_of(node, rank) and not _whole(node, label):
         value: Any = node.meta.get("val")
-        return [None for _ in value] or None if isinstance(value, list | tuple) else None
+        return [None for _ in value] if isinstance(value, list | tuple) else None
     return movement(flow, node)
 
 

@@ -202,11 +202,7 @@ class FrequencyMask(Phase):
         return replace(rows, graph=replace(rows.graph, gates={})) if self.on_input else rows
 
     def _count(self, session: Compression, rows: SessionRows) -> int:
-        """How many rows to keep.
-
-        Raises:
-            ValueError: If the model does not run on so many.
-        """
+        """How many rows to keep; an error if the model does not run on so many."""
         if self.keep is not None:
             if self.keep < rows.count:
                 rows.select(rows.seen[: self.keep])

@@ -126,7 +126,7 @@ class Compression(Shrinking):
         return cast("nn.Module", self._teacher)
 
     def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
-        """Make a copy of a dense network the teacher; `trained` if it is not the model given's."""
+        """Make a copy of a dense network the teacher; `trained` says that it is not as given."""
         self._trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
 

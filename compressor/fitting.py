@@ -13,12 +13,7 @@ from compressor.budget import Budget, required
 from compressor.errors import TrainingError
 from compressor.graph.keep import names_of
 from compressor.inputs import randomness
-from compressor.inputs.arguments import (
-    check_directory,
-    check_fabric,
-    check_functions,
-    check_seed,
-)
+from compressor.inputs.arguments import check_directory, check_fabric, check_functions, check_seed
 from compressor.inputs.batches import Batch, Batches, split
 from compressor.inputs.checks import (
     SINGLE,
@@ -37,12 +32,7 @@ from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
 from compressor.phases.prune import Prune
-from compressor.phases.schedule import (
-    check_optimizer,
-    check_reachable,
-    check_trainable,
-    phases_of,
-)
+from compressor.phases.schedule import check_optimizer, check_reachable, check_trainable, phases_of
 from compressor.phases.train import FineTune, Recalibrate
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
@@ -196,7 +186,6 @@ def fit(
 
 
 def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
-    """The schedule of who names none."""
     if not data:
         return (Prune(),)
     if budget.bytes is not None:

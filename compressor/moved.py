@@ -27,7 +27,7 @@ KEPT = {
 """Names of modules that now lie in a room, by the room."""
 
 RENAMED = {
-    "admm.best": "phases.admm.best",
+    "admm.best": "phases.admm.state",
     "admm.penalty": "phases.admm.pull",
     "admm.projections": "phases.admm.projections",
     "admm.solver": "phases.admm.solver",
@@ -41,12 +41,12 @@ RENAMED = {
     "choice": "allocation.candidates",
     "comparison": "inputs.example surgery.comparison",
     "contract": "run.phase run.later phases",
-    "descent": "counting.cost run.history run.cap_schedule",
+    "descent": "counting.cost run.history run.compression",
     "exclusive": "inputs.process",
     "executorch_export": "export.executorch",
     "filters.banks": "phases.filters.bank",
-    "filters.energy": "phases.filters.metric",
-    "filters.holding": "phases.filters.batches",
+    "filters.energy": "phases.filters.by_admm",
+    "filters.holding": "phases.filters.pruning",
     "filters.least": "phases.filters.least",
     "filters.masked": "phases.filters.masking",
     "filters.pruning": "phases.filters.pruning",

@@ -151,7 +151,6 @@ class Session(Compression):
 
     @property
     def _due(self) -> int:
-        """Shrinks that are still to be made."""
         total = 0 if self.prune is None else self.prune.steps if self.every is not None else 1
         return max(total - len(self.shrinks), 0)
 
@@ -159,11 +158,6 @@ class Session(Compression):
 def _check(
     model: nn.Module, prune: object, every: int | None, optimizer: object, fabric: object
 ) -> None:
-    """Check the arguments that need nothing else.
-
-    Raises:
-        ValueError: If one is out of range or of the wrong kind.
-    """
     if every is not None:
         check_whole("Session", 1, every=every)
     if prune is not None and not isinstance(prune, Prune):
@@ -180,16 +174,8 @@ def _check_stored(model: nn.Module, budget: object, bits: int | None, *, alone: 
     """Check that who caps the bytes of a session knows what they count.
 
     `fit` divides bytes and rounds weights; a session rounds nothing, so that the same cap leaves a
-    quarter of the weights.
-
-    Args:
-        model: As given.
-        budget: Its caps.
-        bits: Those that a weight is said to be stored in; None where nothing is said.
-        alone: The session itself removes units.
-
-    Raises:
-        ValueError: If weights are stored in other bits than those.
+    quarter of the weights. `bits` are those that a weight is said to be stored in, if anything is
+    said; `alone` that the session itself removes units.
     """
     kinds = {p.dtype: 8 * p.element_size() for p in model.parameters()}
     names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))

@@ -20,7 +20,7 @@ from compressor.graph.structure import Structure
 from compressor.network import to_network
 from compressor.network.file.container import pack
 from compressor.phases import Prune
-from compressor.run.cap_schedule import on_the_way
+from compressor.run.compression import on_the_way
 from compressor.run.optimizers import follow
 from compressor.session import Session
 from compressor.surgery.cutting import Cut, cut

@@ -36,11 +36,7 @@ class Gradual(Phase):
         """Remove once; so many removals lead to the end, this one included."""
 
     def check_steps(self) -> None:
-        """Check these settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check these settings."""
         name = type(self).__name__
         check_whole(name, 1, steps=self.steps)
         check_whole(name, epochs=self.epochs)

@@ -82,7 +82,8 @@ def halved(whole: Network) -> Network:
         for name in step.weights:
             if name in wide and name not in wider:
                 wider[name] = f"wide_{len(wider)}"
-                change.insert_before(step.name, _widening(wider[name], name, wide[name].dtype))
+                to, args = torch.ops.aten.to.dtype, (Weight(name), wide[name].dtype)
+                change.insert_before(step.name, Step(wider[name], to, args))
 
     def refer(leaf: Any) -> Any:
         named = isinstance(leaf, Weight) and leaf.name in wider
@@ -94,10 +95,6 @@ def halved(whole: Network) -> Network:
     for name in wider:
         _store(made, name, _rounded(name, wide[name]))
     return made
-
-
-def _widening(result: str, name: str, dtype: torch.dtype) -> Step:
-    return Step(result, torch.ops.aten.to.dtype, (Weight(name), dtype))
 
 
 def _rounded(name: str, tensor: Tensor) -> Tensor:

@@ -103,15 +103,10 @@ class Int8(Phase):
     needs = "Int8 chooses scales"
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         check_whole("Int8", epochs=self.epochs)
         check_whole("Int8", 1, batches=self.batches)
-        numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
-        check_number("Int8", **numbers)
+        check_number("Int8", lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
         check_distill("Int8", self.distill)
         if not isinstance(self.preset, Preset):
             raise ValueError(
@@ -202,11 +197,7 @@ class Int8(Phase):
     def _prepared(self, session: Compression) -> Network:
         whole = to_network(session.model, session.example)
         return prepare(
-            whole,
-            self.preset,
-            fold_bands=self.fold_bands,
-            learned=self.learned,
-            bits=session.bits,
+            whole, self.preset, fold_bands=self.fold_bands, learned=self.learned, bits=session.bits
         )
 
     def _epoch(self, training: Training, number: int) -> None:
@@ -234,12 +225,7 @@ def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:
 
 
 def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple[Tensor, ...]]:
-    """The inputs that the loss calls a model with, in eval mode.
-
-    Raises:
-        TrainingError: If the loss is not finite; names the batch and the layer.
-        ValueError: If it calls it with names.
-    """
+    """The inputs that the loss, which must be finite, calls a model with, in eval mode."""
     seen: list[tuple[Tensor, ...]] = []
 
     def remember(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
@@ -264,11 +250,7 @@ def _calls(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> list[tuple
 
 
 def _check_loss(session: Compression, prepared: Network, batch: Batch) -> None:
-    """Check that the loss works with a network in the place of the model.
-
-    Raises:
-        ValueError: If it does not, as one that calls the model's layers.
-    """
+    """Check that the loss works with a network, and so calls none of the model's layers."""
     try:
         check_loss(prepared, batch, session.loss)
     except ValueError as error:
@@ -281,11 +263,7 @@ def _check_loss(session: Compression, prepared: Network, batch: Batch) -> None:
 
 
 def _check_shapes(session: Compression, calls: Sequence[tuple[Tensor, ...]]) -> None:
-    """Check that the data are as large as the example: integers are made for one size.
-
-    Raises:
-        ValueError: If they are not.
-    """
+    """Check that the data are as large as the example: integers are made for one size."""
     for inputs in calls:
         for x, like in zip(inputs, session.example, strict=False):
             if x.shape[1:] != like.shape[1:]:

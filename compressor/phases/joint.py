@@ -77,19 +77,15 @@ class Joint(Phase):
     needs = "Joint measures the loss of every mix"
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         whole = {name: getattr(self, name) for name in ("floor", "round_to", "batches", "clips")}
         check_whole("Joint", 1, **whole)
         averages: object = self.averages
         bits = cast("tuple[object, ...]", averages) if isinstance(averages, (tuple, list)) else ()
         if not bits or not all(isinstance(b, (int, float)) and 1 < b <= 8 for b in bits):
             raise ValueError(
-                f"Joint(averages={self.averages!r}): must be a tuple of numbers of "
-                "bits above 1, at most 8"
+                f"Joint(averages={self.averages!r}): must be a tuple of numbers of bits above 1, "
+                "at most 8"
             )
         if not any(code.density == 1 and code.bits == max(BITS) for code in self.codes):
             raise ValueError("Joint(codes=...): must offer Code(1.0, 8), which changes nothing")
@@ -97,9 +93,8 @@ class Joint(Phase):
     def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
         """Find out whether there is a cap on bytes that can be met.
 
-        Nobody after `Joint` may make zeros (`compressor.phases.order` sees to that): it counts
-        every weight that it keeps as one that stays, as nobody knows yet whose zeros those would
-        be.
+        Every weight that it keeps counts as one that stays, so nobody after it may make zeros
+        (`compressor.phases.order` sees to that).
 
         Raises:
             BudgetError: If there is none, or no structure meets the caps.
@@ -140,9 +135,9 @@ class Joint(Phase):
         codes = _codes(self, weights, session.graph, sensitivity, room)
         for name, code in codes.items():
             if code.density < 1:
-                session.masks[name] = _live(weights[name], code)
-        few = {name: code.bits for name, code in codes.items() if code.bits < max(BITS)}
-        session.choose_bits(few)
+                weight = weights[name]
+                session.masks[name] = largest(weight.abs(), code.kept(weight.numel())).cpu()
+        session.choose_bits({n: code.bits for n, code in codes.items() if code.bits < max(BITS)})
         session.hold()
 
 
@@ -176,11 +171,7 @@ class _Measured:
         self._footprint = footprint(session.stored)
 
     def mixes(self) -> list[Mix]:
-        """All that fit the caps: with many bits to a weight none may.
-
-        Raises:
-            BudgetError: If none does.
-        """
+        """All that fit the caps: with many bits to a weight none may."""
         found, refused = list[Mix](), list[BudgetError]()
         for bits in self.joint.averages:
             for way in WAYS:
@@ -239,11 +230,7 @@ def priced(footprint: Footprint, names: Collection[str], bits: float) -> Footpri
 
 
 def _room(
-    footprint: Footprint,
-    names: Collection[str],
-    graph: Graph,
-    widths: NDArray[np.int64],
-    cap: int,
+    footprint: Footprint, names: Collection[str], graph: Graph, widths: NDArray[np.int64], cap: int
 ) -> int:
     """Bits that a cap leaves to some tensors, whatever zeros these have by now.
 
@@ -269,8 +256,3 @@ def _codes(
 
 def _out_dim(graph: Graph, name: str) -> int:
     return graph.weights[name].out_dim or 0
-
-
-def _live(weight: Tensor, code: Code) -> Tensor:
-    """The weights that a code keeps: the largest."""
-    return largest(weight.abs(), code.kept(weight.numel())).cpu()

@@ -27,11 +27,9 @@ def check_order(phases: Sequence[Phase]) -> None:
         ValueError: If one cannot; says what is wrong and which schedule is right.
     """
     given = tuple(phases)
-    found = broken(given)
-    if found is not None:
-        wrong, _ = found
-        right = ", ".join(name_of(phase) for phase in mended(given))
-        raise ValueError(f"{wrong}. In order, with your settings: {right}")
+    if (found := broken(given)) is not None:
+        right = ", ".join(map(name_of, mended(given)))
+        raise ValueError(f"{found[0]}. In order, with your settings: {right}")
 
 
 def broken(phases: Schedule) -> tuple[str, Schedule] | None:
@@ -137,17 +135,13 @@ def _filters_last(phases: Schedule) -> tuple[str, Schedule] | None:
         return None
     following = phases[late[0]]
     cut = (
-        f"{_name(following)} comes after FilterPruning(), which leaves "
-        "layers narrower than the channels between them, so that nothing else can be cut, "
-        "neither channels nor rows: "
+        f"{_name(following)} comes after FilterPruning(), which leaves layers narrower than the "
+        "channels between them, so that nothing else can be cut, neither channels nor rows: "
     )
-    if following.leaves_uncut:
-        return f"{cut}leave one of the two out", _without(phases, [late[0]])
     rest = _without(phases, [late[0]])
-    return (
-        f"{cut}put {_name(following)} before it",
-        (*rest[:first], following, *rest[first:]),
-    )
+    if following.leaves_uncut:
+        return f"{cut}leave one of the two out", rest
+    return (f"{cut}put {_name(following)} before it", (*rest[:first], following, *rest[first:]))
 
 
 _DIVIDES = (

@@ -62,11 +62,7 @@ class Prune(Gradual):
     clips: int = 4
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         whole = {name: getattr(self, name) for name in ("batches", "clips", "floor", "round_to")}
         check_whole("Prune", 1, **whole)
         self.check_steps()

@@ -22,11 +22,7 @@ def phases_of(
 ) -> tuple[Phase, ...]:
     """The phases, with the default resolved and their need of data and `val` checked.
 
-    Args:
-        schedule: As given to `fit`.
-        default: The schedule that None stands for.
-        data: True where there is data.
-        val: True where there is something to validate with.
+    `default` is what None stands for; `data` and `val` say whether `fit` was given them.
 
     Raises:
         ValueError: If it is no list of phases, or a phase lacks what it needs.
@@ -151,9 +147,8 @@ def _check_fixed(session: Compression, phases: Sequence[Phase]) -> None:
     stored = replace(session.stored, later=phases)
     for name, cap in session.budget.caps.items():
         solvers = [p for p in phases if name in lowers(p)]
-        if name not in ("bytes", "nonzero") or not solvers:
-            continue
-        if not all(phase.fixed for phase in solvers):
+        known = name in ("bytes", "nonzero") and solvers
+        if not known or not all(phase.fixed for phase in solvers):
             continue
         try:
             reached = bound(stored) if name == "bytes" else most_alive(stored)
@@ -171,19 +166,15 @@ def _check_fixed(session: Compression, phases: Sequence[Phase]) -> None:
 
 def _unable(session: Compression, phases: Sequence[Phase], over: Sequence[str]) -> str:
     """The reason why a schedule cannot meet some caps, and what could."""
-    asked = (
-        f"{session.budget} was asked of a {type(session.original).__name__} with {session.cost}, "
-    )
+    name = type(session.original).__name__
+    asked = f"{session.budget} was asked of a {name} with {session.cost}, "
     solvers = [phase for phase in phases if lowers(phase)]
     if not solvers:
         why = "and no phase of the schedule removes anything: put Prune() into it"
     else:
         zeros = " (zeros count)" if "params" in over else ""
-        caps = " and ".join(over)
-        why = (
-            f"and {_names(solvers)} cannot lower {caps}{zeros}: put Prune() before "
-            f"{_names(solvers[:1])}"
-        )
+        unmet = f"{' and '.join(over)}{zeros}: put Prune() before {_names(solvers[:1])}"
+        why = f"and {_names(solvers)} cannot lower {unmet}"
     return asked + why + _undeclared(phases, over)
 
 
@@ -201,5 +192,4 @@ def _undeclared(phases: Sequence[Phase], over: Sequence[str]) -> str:
 
 
 def _names(phases: Sequence[Phase]) -> str:
-    """Phases by the names of their kinds, each once."""
     return ", ".join(dict.fromkeys(map(name_of, phases)))

@@ -77,15 +77,10 @@ class FineTune(Phase):
     select: bool = False
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         name = type(self).__name__
         check_whole(name, 1, epochs=self.epochs)
-        numbers = {name: getattr(self, name) for name in ("lr", "weight_decay", "warmup")}
-        check_number(name, **numbers)
+        check_number(name, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
         if not callable(self.decay):
             raise ValueError(
                 f"{name}(decay={brief(self.decay)}): must be a function of the share of the phase "

@@ -63,11 +63,7 @@ class Unstructured(Gradual):
     over: tuple[type[nn.Module], ...] = (_ConvNd,)
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         self.check_steps()
         if self.amount is not None:
             check_number("Unstructured", amount=self.amount)
@@ -127,7 +123,6 @@ class Unstructured(Gradual):
         session.hold()
 
     def _tensors(self, session: Compression) -> dict[str, Tensor]:
-        """The weights that are pruned, by name."""
         tensors = weights(session.model, self.over)
         if tensors:
             return tensors
@@ -138,7 +133,6 @@ class Unstructured(Gradual):
         )
 
     def _wanted(self, session: Compression, tensors: Mapping[str, Tensor]) -> int:
-        """The number of weights that stay in the end."""
         total = sum(w.numel() for w in tensors.values())
         if self.amount is not None:
             return total - round(self.amount * total)
@@ -197,18 +191,13 @@ def mask(masks: Masks, tensors: Mapping[str, Tensor], keep: int, *, per_layer: b
         per_layer: Every tensor keeps the same share.
     """
     sizes = [_score(masks, name, w) for name, w in tensors.items()]
-    total = sum(len(s) for s in sizes)
-    if per_layer:
-        chosen = [largest(s, max(1, _share(len(s), keep, total))) for s in sizes]
+    if per_layer:  # rounded down, so that the sum is never over the cap
+        total = sum(map(len, sizes))
+        chosen = [largest(s, max(1, math.floor(len(s) * keep / total))) for s in sizes]
     else:
         chosen = _everywhere(sizes, max(keep, len(sizes)))
     for (name, weight), live in zip(tensors.items(), chosen, strict=True):
         masks[name] = live.reshape(weight.shape)
-
-
-def _share(size: int, keep: int, total: int) -> int:
-    """Entries of one tensor where ``keep`` of ``total`` stay: rounded down, never over the cap."""
-    return math.floor(size * keep / total)
 
 
 def _score(masks: Masks, name: str, weight: Tensor) -> Tensor:

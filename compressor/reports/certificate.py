@@ -89,16 +89,9 @@ def _files(session: Compression) -> tuple[bytes, bytes] | NoFile:
 
 
 def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:
-    """Hold what a file holds, read and counted anew by another counter, to the report.
+    """Hold what a file holds, read and counted anew by another counter, to the report's cost.
 
-    Args:
-        content: Of the file.
-        after: The cost that the report says.
-        model: Name of the model.
-        whole: All parameters are in it as such; of integers only the weights are.
-
-    Raises:
-        VerificationError: If they differ.
+    `whole` says that all parameters are in it as such; of integers only the weights are.
     """
     stored = container.unpack(content, memory=math.inf)  # our own, whatever it takes
     macs, (params, alive) = multiply_accumulates(stored), entries(stored)
@@ -139,18 +132,10 @@ def _accounted(session: Compression) -> tuple[int, int]:
     if session.unrounded is not None:
         numbers = {id(t): t for t in session.model.buffers() if t.dtype != torch.int64}
         tensors += list(numbers.values())
-    bits = [
-        min(8 * t.element_size(), session.bits.get(name, 64))
-        for name, t in _named(session, tensors)
-    ]
+    names = {id(t): name for name, t in named_tensors(session.model)}
+    bits = [min(8 * t.itemsize, session.bits.get(names.get(id(t), ""), 64)) for t in tensors]
     alive = sum(int(t.count_nonzero()) * b for t, b in zip(tensors, bits, strict=True))
     return -(-alive // 8), -(-sum(t.numel() * b for t, b in zip(tensors, bits, strict=True)) // 8)
-
-
-def _named(session: Compression, tensors: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
-    """Tensors with the names they have in the session's model."""
-    names = {id(t): name for name, t in named_tensors(session.model)}
-    return [(names.get(id(t), ""), t) for t in tensors]
 
 
 def _counted(session: Compression) -> Cost:
@@ -166,12 +151,8 @@ def recount(
 ) -> Cost:
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
-    Args:
-        after: The cost that was measured.
-        model: Name of the model.
-        predicted: By its graph; None where it has none.
-        budget: The caps.
-        file: Bytes of its file, which a cap on bytes then counts.
+    `after` is the cost that was measured, `predicted` that by the graph, if there is one. A cap on
+    bytes counts those of the `file`, if there is one.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.

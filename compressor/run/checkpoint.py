@@ -121,7 +121,6 @@ class Checkpoint:
         return phase, part
 
     def _check(self, then: Mapping[str, Any]) -> None:
-        """Refuse another run, saying what differs."""
         wrong: list[str] = []
         for name in dict.fromkeys((*self.identity, *then)):
             old, new = then.get(name), self.identity.get(name)

@@ -53,7 +53,6 @@ def claimed(directory: str | os.PathLike[str]) -> Generator[None]:
 
 
 def _lock(directory: Path) -> int:
-    """An open handle that holds the lock."""
     if sys.platform != "win32":
         handle = os.open(directory, os.O_RDONLY)
         try:

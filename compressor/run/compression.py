@@ -31,7 +31,6 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
-from compressor.run.cap_schedule import on_the_way
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
 from compressor.run.history import Shrink, shrink_of
@@ -127,22 +126,12 @@ class Compression(Shrinking):
         return cast("nn.Module", self._teacher)
 
     def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
-        """Make a copy of a dense network the teacher.
-
-        Args:
-            dense: The network.
-            trained: True where its tensors are others than those of the model given.
-        """
+        """Make a copy of a dense network the teacher; `trained` says that it is not as given."""
         self._trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
 
     def begin(self, phase: int, later: Sequence[Later]) -> None:
-        """Come to a phase of the schedule.
-
-        Args:
-            phase: Its number.
-            later: Those that follow it.
-        """
+        """Come to a phase of the schedule, by its number and those that follow it."""
         self.phase, self.later = phase, later
 
     @property
@@ -238,11 +227,8 @@ class Compression(Shrinking):
     ) -> None:
         """Remove what an allocation for `graph` does not keep, and record it.
 
-        Args:
-            allocation: Whose structure is to stay.
-            caps: Those it was to reach.
-            tried: Loss of every way that was compared.
-            costs: Forms of cost that took the place of the graph's own.
+        `caps` are those it was to reach, `tried` the loss of every way that was compared, `costs`
+        the forms of cost that took the place of the graph's own.
         """
         self._check_open("units cannot be removed")
         structure, difference = allocation.structure, None
@@ -255,11 +241,7 @@ class Compression(Shrinking):
         self.shrinks.append(what)
 
     def check(self, choice: WidthChoice) -> None:
-        """Find out whether the budget can be met at all, whatever the importance.
-
-        Raises:
-            BudgetError: If it cannot.
-        """
+        """Raise a `BudgetError` if the budget cannot be met at all, whatever the importance."""
         floor, round_to = choice.floor, choice.round_to
         check_within(self.stored, self.caps_due, self.costs(), floor=floor, round_to=round_to)
 
@@ -318,3 +300,13 @@ def alive_units(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
     if not rising or bool(units) != bool(alive.size) or not within:
         raise ValueError(f"the units left are no rising numbers below {units}")
     return alive
+
+
+def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
+    """Caps for the next of `remaining` shrinks: in equal ratios from `now` to the budget."""
+    caps = dict(budget.caps)
+    for name, cap in budget.caps.items():
+        cost = getattr(now, name)
+        if remaining > 1 and cost > cap:
+            caps[name] = max(cap, int(cost * (cap / cost) ** (1 / remaining)))
+    return Budget(**caps)

@@ -1,9 +1,8 @@
 """A bound on the file of a model when its schedule is over, before any training.
 
-A file (`compressor.network.file.container`) holds streams of numbers and a description of the
-network. What its numbers take is known from their count and kind alone, and deflating can only make
-it less; so there is a bound that no training changes, and that is a function of the widths. Later
-phases say what they make of a network, in shape, and of the size of an entry (`run.later`).
+What the numbers of a file (`compressor.network.file.container`) take is known from their count and
+kind, and deflating can only make it less: the bound is a function of the widths that no training
+changes. Later phases say what they make of a network and of the size of an entry (`run.later`).
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ class Captured:
     """
 
     def __init__(self) -> None:
-        """Nothing is exported yet."""
         self._known: tuple[nn.Module, object, Network] | None = None
 
     def of(self, model: nn.Module, example: tuple[Tensor, ...]) -> Network:
@@ -162,13 +160,7 @@ def sparse(bits: Fraction, share: Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class _End:
-    """The model as the later phases will leave it.
-
-    Attributes:
-        stored: The model as it is now.
-        made: The network, in shape.
-        changes: Change of the size of an entry by each phase, in order.
-    """
+    """The model as the later phases will leave it: a network in shape, and changes of entries."""
 
     stored: Stored
     made: Network
@@ -176,7 +168,6 @@ class _End:
 
     @staticmethod
     def of(stored: Stored) -> _End:
-        """Have every phase say what it makes of the network before it."""
         made, changes = stored.captured.of(stored.model, stored.example), list[EntryBits]()
         for phase in stored.later:
             changes.append(phase.bits_after(made))  # by what it is given, so before it is changed

@@ -32,12 +32,12 @@ class Shrink:
     reached: Mapping[str, int]
     method: str
     value: float
-    bound: float | None
-    gap: float | None
-    binding: tuple[str, ...]
-    unused: Mapping[str, float]
-    prices: Mapping[str, float]
-    difference: float | None
+    bound: float | None = None
+    gap: float | None = None
+    binding: tuple[str, ...] = ()
+    unused: Mapping[str, float] = field(default_factory=dict[str, float])
+    prices: Mapping[str, float] = field(default_factory=dict[str, float])
+    difference: float | None = None
     tried: Mapping[str, float] = field(default_factory=dict[str, float])
 
 

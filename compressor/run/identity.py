@@ -208,26 +208,6 @@ def _passes(kind: type[nn.Module]) -> Iterator[tuple[str, FunctionType]]:
             names += method.__code__.co_names
 
 
-def _tensor(value: Tensor, inside: tuple[int, ...]) -> str:  # noqa: ARG001 - one form for all
-    return f"tensor {tuple(value.shape)} {storage.numbers({'': value})[:12]}"
-
-
-def _array(value: np.ndarray[Any, Any], inside: tuple[int, ...]) -> str:  # noqa: ARG001
-    return f"array {value.shape} {_hashed(repr(value.tolist()))[:12]}"
-
-
-def _list(value: Sequence[object], inside: tuple[int, ...]) -> str:
-    return f"[{', '.join(_describe(v, inside) for v in value)}]"
-
-
-def _set(value: frozenset[object], inside: tuple[int, ...]) -> str:
-    return f"{{{', '.join(sorted(_describe(v, inside) for v in value))}}}"
-
-
-def _mapping(value: Mapping[object, object], inside: tuple[int, ...]) -> str:
-    return f"{{{_pairs(value, inside)}}}"
-
-
 def _pairs(values: Mapping[Any, object], inside: tuple[int, ...]) -> str:
     return ", ".join(f"{name}={_describe(v, inside)}" for name, v in values.items())
 
@@ -237,11 +217,14 @@ _WRITERS: tuple[tuple[Any, Callable[[Any, tuple[int, ...]], str]], ...] = (
     (FunctionType, _function),
     (MethodType, _method),
     (nn.Module, _module),
-    (Tensor, _tensor),
-    (np.ndarray, _array),
-    ((tuple, list), _list),
-    ((set, frozenset), _set),
-    (Mapping, _mapping),
+    (Tensor, lambda t, _: f"tensor {tuple(t.shape)} {storage.numbers({'': t})[:12]}"),
+    (np.ndarray, lambda a, _: f"array {a.shape} {_hashed(repr(a.tolist()))[:12]}"),
+    ((tuple, list), lambda v, inside: f"[{', '.join(_describe(x, inside) for x in v)}]"),
+    (
+        (set, frozenset),
+        lambda v, inside: f"{{{', '.join(sorted(_describe(x, inside) for x in v))}}}",
+    ),
+    (Mapping, lambda v, inside: f"{{{_pairs(v, inside)}}}"),
 )
 
 

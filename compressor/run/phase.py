@@ -1,8 +1,7 @@
 """The base class of phases: what a phase says of itself, and what it means where it says nothing.
 
-A phase has `run`, and whoever writes one need not say more. Everything else has a meaning when it
-is left out, and the meaning is always the careful one: a phase that does not say what it lowers
-lowers nothing, so that no cap is left to it.
+A phase has `run`. Everything else has a meaning when it is left out, always the careful one: what
+does not say what it lowers lowers nothing, so that no cap is left to it.
 """
 
 from __future__ import annotations
@@ -108,7 +107,6 @@ class Adapted(Phase):
     """
 
     def __init__(self, own: Any) -> None:
-        """Read what it says."""
         self.own = own
         for name in _SAID:
             said = getattr(own, name, None)

@@ -18,7 +18,6 @@ class Bar:
     """
 
     def __init__(self, *, enabled: bool | None = None) -> None:
-        """Decide whether there is a bar at all."""
         shown = sys.stderr.isatty() if enabled is None else enabled
         self._progress = Progress(
             TextColumn("{task.description}"),

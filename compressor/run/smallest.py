@@ -1,8 +1,8 @@
 """The file of the smallest structure, for networks whose bytes seem too many.
 
-The bound on a file's length is exact for the network as it is; a description deflates to some bytes
-more or less at other widths. So before a cap on bytes is refused the smallest structure is made and
-its bound taken, and what a refusal names can be reached.
+A network's description deflates to some bytes more or less at other widths. So before a cap on
+bytes is refused, the smallest structure is made and its bound taken: a refusal names what can be
+reached.
 """
 
 from __future__ import annotations
@@ -35,13 +35,8 @@ def allocated_within(
 ) -> Allocation:
     """The answer of `choose` to forms of cost, and where they refuse, to the smallest structure.
 
-    Args:
-        stored: The model, its graph, and what decides how long the file will be.
-        caps: The final ones.
-        costs: Forms of cost; there is something to find out if bytes are among them.
-        choose: Called with forms of cost.
-        floor: Fewest units of an axis.
-        round_to: Widths are multiples of it, or full.
+    `caps` are the final ones; there is something to find out if bytes are among the `costs`. Every
+    axis has at least `floor` units, and its width is a multiple of `round_to`, or full.
 
     Raises:
         BudgetError: If the smallest structure is too large; its bytes are exact.
@@ -60,18 +55,9 @@ def allocated_within(
 
 
 def check_within(
-    stored: Stored,
-    caps: Budget,
-    costs: Mapping[str, Quadratic],
-    *,
-    floor: int,
-    round_to: int,
+    stored: Stored, caps: Budget, costs: Mapping[str, Quadratic], *, floor: int, round_to: int
 ) -> None:
-    """Find out whether caps can be met at all, whatever the importance.
-
-    Raises:
-        BudgetError: If they cannot.
-    """
+    """Raise a `BudgetError` if caps cannot be met at all, whatever the importance."""
     scores = np.ones(stored.graph.units)
 
     def anyhow(forms: Mapping[str, Quadratic]) -> Allocation:
@@ -84,7 +70,6 @@ def check_within(
 
 
 def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
-    """The smallest width that every axis may have."""
     first = (
         axis.size if axis.frozen else allowed_widths(axis.size, floor, round_to)[0]
         for axis in graph.axes

@@ -31,6 +31,7 @@ from compressor.wording import brief
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch.optim import Optimizer
 
     from compressor.run.later import Later
 
@@ -65,7 +66,6 @@ class Training:
         bar: Bar | None = None,
         on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
     ) -> None:
-        """Put everything together; nothing is trained yet."""
         self._on_epoch = on_epoch
         self.session = session
         self.log: list[Epoch] = []
@@ -78,7 +78,7 @@ class Training:
         self._val = val
         self.model: nn.Module = session.model
         self._optimizer = session.optimizer
-        self._set_up()
+        self.refresh()
 
     def begin(self, phase: int, later: Sequence[Later], *, part: int = 0) -> None:
         """Come to a phase of the schedule, which has nothing to remember before its first part."""
@@ -93,7 +93,7 @@ class Training:
             group["initial_lr"] = group["lr"]
         self.session.attach(optimizer)
         self.best = None
-        self._set_up()
+        self.refresh()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that the same call needs to go on from here: tensors and plain data."""
@@ -114,12 +114,10 @@ class Training:
         """
         self.session.restore(state, redo)
         if state["optimizer"] is None:
-            self._set_up()
+            self.refresh()
         else:
             self.start(1.0, 0.0)  # both are in the state
-            cast("torch.optim.Optimizer", self.session.optimizer).load_state_dict(
-                state["optimizer"]
-            )
+            cast("Optimizer", self.session.optimizer).load_state_dict(state["optimizer"])
         self.state = dict(state["solver"])
         self.log = [Epoch(**epoch) for epoch in state["log"]]
         self.best = state["best"]
@@ -130,21 +128,14 @@ class Training:
         """Remove units; the optimiser follows."""
         self._bar.begin("Prune", None)
         self.session.shrink(choice, remaining=remaining)
-        self._set_up()
-
-    def refresh(self) -> None:
-        """Work with the session's model as it is now, after a solver changed it."""
-        self._set_up()
+        self.refresh()
 
     def logged(self, **numbers: float) -> None:
         """Add numbers of a solver (residuals, a penalty) to the log of the epoch at hand."""
         self._numbers |= numbers
 
     def batches(self, *, whole: bool = False) -> Iterator[Batch]:
-        """The batches of one epoch.
-
-        Args:
-            whole: All of them, the same in every process, to measure on; not its share.
+        """The batches of one epoch; with `whole` all of them, the same in every process.
 
         Raises:
             ValueError: If there is no data.
@@ -196,7 +187,8 @@ class Training:
         losses: list[float] = []
         for step, batch in enumerate(self.batches()):
             within = 0.5 if length is None else min((step + 0.5) / length, 1.0)
-            self._set_rate(rate((number + within) / total))
+            for group in cast("Optimizer", self.session.optimizer).param_groups:
+                group["lr"] = group["initial_lr"] * rate((number + within) / total)
             losses.append(self._step(batch, loss, f"{phase} epoch {number + 1}, step {step + 1}"))
             if after is not None:
                 after()
@@ -218,9 +210,6 @@ class Training:
 
         Infinity is no fault there: a residual relative to nothing (ADMM's dual one, while its dual
         variable is zero) is infinite, and the weights are checked by themselves.
-
-        Raises:
-            TrainingError: If a number is none.
         """
         if wrong := {k: v for k, v in self._numbers.items() if math.isnan(v)}:
             raise TrainingError(
@@ -242,11 +231,7 @@ class Training:
             return self._accuracy(self._val)
 
     def remember_best(self, *, start: bool = False) -> None:
-        """Keep a copy of the model if the last epoch was the best of its phase.
-
-        Args:
-            start: No epoch was made yet: what the phase starts from is the first to beat.
-        """
+        """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase."""
         accuracy = self.validate() if start else self.log[-1].accuracy
         if accuracy is None or math.isnan(accuracy):
             return
@@ -267,8 +252,8 @@ class Training:
                 if buffer.is_floating_point():
                     buffer.copy_(cast("Tensor", self._fabric.all_reduce(buffer)))
 
-    def _set_up(self) -> None:
-        """Compile the model and have Fabric wrap it: anew after every change of shapes."""
+    def refresh(self) -> None:
+        """Compile the session's model and have Fabric wrap it: anew after every change of it."""
         model, optimizer = self.session.model, self.session.optimizer
         self.model, self._optimizer = model, optimizer
         if not any(p.requires_grad for p in model.parameters()):
@@ -288,15 +273,12 @@ class Training:
                 "convert the model and the data before"
             )
 
-    def _set_rate(self, factor: float) -> None:
-        for group in cast("torch.optim.Optimizer", self.session.optimizer).param_groups:
-            group["lr"] = group["initial_lr"] * factor
-
     def _step(self, batch: Batch, loss: Loss, where: str) -> float:
         """One step of the optimiser; returns the loss."""
         value = loss(self.model, batch)
-        number = check_value(value, f"at {where}", self._source(batch, loss))
-        optimizer = cast("torch.optim.Optimizer", self._optimizer)
+        source = partial(finite.where, self.session.model, finite.on(loss, batch), batch)
+        number = check_value(value, f"at {where}", source)
+        optimizer = cast("Optimizer", self._optimizer)
         optimizer.zero_grad()
         if self._fabric is None:
             value.backward()
@@ -306,12 +288,7 @@ class Training:
         self.session.hold()
         return number
 
-    def _source(self, batch: Batch, loss: Loss) -> Callable[[], str]:
-        """Says, if it has to be said, which layer gives what is not finite."""
-        return partial(finite.where, self.session.model, finite.on(loss, batch), batch)
-
     def _accuracy(self, loader: Batches) -> float:
-        """Share of right answers over a loader."""
         right = total = 0
         for number, (inputs, targets) in enumerate(loader, start=1):
             logits = cast("Tensor", call(self.model, inputs))

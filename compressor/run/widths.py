@@ -44,15 +44,9 @@ def allocated(
 ) -> tuple[Allocation, Mapping[str, float]]:
     """The allocation, and the loss of every candidate where there were several.
 
-    Args:
-        stored: The model, which is measured and left as it is, its graph, and what becomes of it.
-        choice: Settings.
-        caps: Those to reach now.
-        costs: Forms of cost that take the place of the graph's own.
-        final: Those to reach in the end.
-        data: Batches that the model is measured on, if there are any.
-        loss: By which it is measured.
-        fabric: The processes that have to agree.
+    The model of `stored` is measured by `loss` on batches of `data`, if there are any, and left as
+    it is. `caps` are those to reach now, `final` those to reach in the end; `costs` take the place
+    of the graph's own forms. The processes of `fabric` agree.
     """
     batches = [] if data is None else list(islice(data, choice.batches))
     model, graph = stored.model, stored.graph

@@ -27,32 +27,19 @@ For a network nothing is proven to converge, so the pieces here are built around
 
 from __future__ import annotations
 
-from compressor.phases.admm.best import Best
-from compressor.phases.admm.projections import (
-    Projection,
-    Tensors,
-    cardinality,
-    largest,
-)
-from compressor.phases.admm.pull import balanced, clipped, implicit, rescaled, tied
-from compressor.phases.admm.solver import Admm, start, update
-from compressor.phases.admm.state import State, Update, flips
-
-__all__ = [
-    "Admm",
-    "Best",
-    "Projection",
-    "State",
-    "Tensors",
-    "Update",
-    "balanced",
-    "cardinality",
-    "clipped",
-    "flips",
-    "implicit",
-    "largest",
-    "rescaled",
-    "start",
-    "tied",
-    "update",
-]
+from compressor.phases.admm.projections import Projection as Projection
+from compressor.phases.admm.projections import Tensors as Tensors
+from compressor.phases.admm.projections import cardinality as cardinality
+from compressor.phases.admm.projections import largest as largest
+from compressor.phases.admm.pull import balanced as balanced
+from compressor.phases.admm.pull import clipped as clipped
+from compressor.phases.admm.pull import implicit as implicit
+from compressor.phases.admm.pull import rescaled as rescaled
+from compressor.phases.admm.pull import tied as tied
+from compressor.phases.admm.solver import Admm as Admm
+from compressor.phases.admm.solver import start as start
+from compressor.phases.admm.solver import update as update
+from compressor.phases.admm.state import Best as Best
+from compressor.phases.admm.state import State as State
+from compressor.phases.admm.state import Update as Update
+from compressor.phases.admm.state import flips as flips

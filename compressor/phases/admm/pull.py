@@ -15,14 +15,8 @@ def implicit(state: State, name: str, v: Tensor, gradient: Tensor, lr: float) ->
 
     Solves ``v' = v - lr * (gradient + rho * H * (v' - z + u))``: a step on the sum of both that is
     stable however large ``lr * rho * H`` is, as it must be with a Fisher diagonal, whose entries
-    differ by orders of magnitude.
-
-    Args:
-        state: Of the last update.
-        name: Which tensor of the state.
-        v: What is trained.
-        gradient: Of the loss alone.
-        lr: Learning rate.
+    differ by orders of magnitude. `v` is what the tensor `name` of the last update's state has
+    become by training, `gradient` that of the loss alone.
     """
     pull = lr * state.rho * state.metric[name]
     return (v - lr * gradient + pull * (state.z[name] - state.u[name])) / (1 + pull)
@@ -69,12 +63,8 @@ def balanced(scale: float, primal: float, dual: float, *, ratio: float, factor: 
     Relative residuals, as those of Boyd et al. (equation 3.13) compare numbers of different units
     and depend on the scale of the problem (B. Wohlberg, arXiv:1704.06209).
 
-    Args:
-        scale: What rho is multiplied with so far.
-        primal: Relative primal residual.
-        dual: Relative dual residual.
-        ratio: By how much one must exceed the other.
-        factor: By how much rho then changes.
+    `scale` is what rho is multiplied with so far. It changes by `factor` where one relative
+    residual exceeds the other by more than `ratio` times.
     """
     if primal > ratio * dual:
         return scale * factor

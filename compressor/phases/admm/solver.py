@@ -42,11 +42,7 @@ class Admm:
     patience: int = 3
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range.
-        """
+        """Check the settings."""
         finite = ("pull", "dual_step", "factor", "settle", "tolerance")
         check_number("Admm", **{name: getattr(self, name) for name in finite})
         check_whole("Admm", 1, patience=self.patience)
@@ -62,11 +58,7 @@ class Admm:
 
 
 def start(
-    v: Tensors,
-    project: Projection,
-    *,
-    rho: float,
-    metric: Mapping[str, Tensor] | None = None,
+    v: Tensors, project: Projection, *, rho: float, metric: Mapping[str, Tensor] | None = None
 ) -> State:
     """The first state: z is v projected (the one-shot answer), u is zero.
 
@@ -137,7 +129,6 @@ def _rho(
     steps: int,
     over: float,
 ) -> tuple[float, float]:
-    """The next scale and rho."""
     scale = state.scale
     if over < settings.settle and math.isfinite(settings.balance):
         scale = balanced(scale, primal, dual, ratio=settings.balance, factor=settings.factor)

@@ -7,6 +7,4 @@
 
 from __future__ import annotations
 
-from compressor.phases.filters.pruning import FilterPruning
-
-__all__ = ["FilterPruning"]
+from compressor.phases.filters.pruning import FilterPruning as FilterPruning

@@ -1,11 +1,9 @@
 """The filter banks of a network: which convolution or linear layer, and what belongs to it.
 
 A **bank** is one weight with all places where it is applied. Its **filters** are its output
-channels. To a filter belong its bias and, where the layer's output goes into a normalisation and
-nowhere else, its entries of that normalisation's scales, shifts and statistics: they are masked
-and removed with it, so that a filter that is gone leaves exact zeros behind and no constant. A
-normalisation that follows anything else (a residual sum, a layer with another reader) belongs to
-the trunk and stays with the coupled unit.
+channels. With a filter go its bias and, where a normalisation alone reads the layer, its entries of
+that: exact zeros stay behind and no constant. Any other normalisation belongs to the trunk and
+stays with the coupled unit.
 """
 
 from __future__ import annotations

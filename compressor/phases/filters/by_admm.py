@@ -1,16 +1,11 @@
 """ADMM on the way to a structure: training, then removal of what the best projection leaves out.
 
-The whole network is trained and projected onto the budget every few steps, by the projection that
-all filter pruning chooses with: the structure within the caps that keeps the most of
-``sum of H * x^2`` over the weights that write a unit (its filter, bias, and the scale and shift of
-its normalisation), H being the Fisher diagonal averaged over every filter, or 1.
-
-x = v + u, and after every step of the optimiser all weights are pulled by the same share of the way
-to the projection (`compressor.phases.admm`). What is out comes back by what the loss moves it
-between two projections against the pull, about ``lr * steps / pull``: after few or small steps the
-mask is still that of the first projection, the nearest one to the weights as they came. While the
-projection follows the training of what is in, residual balancing loosens the pull; then more comes
-and goes, and it settles as the learning rate falls, or not at all in a run that is short.
+Every few steps x = v + u is projected onto the budget: the structure within the caps that keeps the
+most of ``sum of H * x^2`` over the weights that write a unit (its filter, bias, and the scale and
+shift of its normalisation), H being the Fisher diagonal averaged over every filter, or 1. After
+every step all weights are pulled by the same share of the way there (`compressor.phases.admm`).
+What is out comes back by what the loss moves it between two projections against the pull, about
+``lr * steps / pull``: in a run that is short the mask is still that of the first projection.
 """
 
 from __future__ import annotations
@@ -23,16 +18,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
-from compressor.importance import Tensors, writers
+from compressor.importance import Tensors, gradients, squared, writers
 from compressor.inputs.batches import Batch
 from compressor.inputs.tensors import all_tensors, fill
 from compressor.phases.admm import Admm, Best, State, start, tied, update
-from compressor.phases.filters.metric import alive
 from compressor.phases.filters.singles import Filters
 from compressor.run.widths import agreed_loss
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
 
 
@@ -149,3 +145,28 @@ def _pull(solver: AdmmOnFilters, state: State) -> None:
     pull = solver.lr * state.rho
     for name, v in solver.weights.items():
         v.lerp_(state.z[name] - state.u[name], pull / (1 + pull))
+
+
+def alive(graph: Graph, structure: Structure) -> dict[str, Tensor]:
+    """For every parameter that writes units, which of its rows stay: boolean, to be broadcast."""
+    found: dict[str, Tensor] = {}
+    for name, (weight, dim) in writers(graph).items():
+        rows = torch.from_numpy(weight.dims[dim].alive(structure.keep))
+        shape = [-1 if place == dim else 1 for place in range(len(weight.dims))]
+        found[name] = rows.reshape(shape)
+    return found
+
+
+def fisher_metric(
+    session: Compression, graph: Graph, batches: Sequence[Batch], clips: int
+) -> dict[str, Tensor]:
+    """The mean square of the gradient, averaged over every filter, of the weights' shapes."""
+    writing, named = writers(graph), dict(session.model.named_parameters())
+    sums, _ = squared(gradients(session.model, batches, session.loss, clips=clips), writing)
+    metric: dict[str, Tensor] = {}
+    for name, (_, dim) in writing.items():
+        square = sums.get(name, torch.zeros_like(named[name]).double())
+        others = [place for place in range(square.ndim) if place != dim]
+        row = square.mean(others, keepdim=True) if others else square
+        metric[name] = row.expand_as(named[name]).to(named[name].dtype).clone()
+    return metric

@@ -1,14 +1,10 @@
 """The fewest filters that leave no layer empty.
 
-Which filters of a layer may go depends on what others keep: of two branches that a depthwise layer
-reads, one has nothing left as soon as that layer keeps channels of the other alone; the gate of a
-squeeze-and-excitation block is read in the channels that go on, and in no others. So that every
-layer keeps a filter of its own is not enough, and a layer without filters or without inputs is
-nothing that can be built.
-
-`Least` says what a closed structure lacks, over all layers at once: filters in a bank, and entries
-in any tensor. Keeping more never lacks more (`compressor.phases.filters.reach`: killing a filter
-never revives another), so that which filters have to come back is found by bisection.
+A filter in every layer is not enough: of two branches that a depthwise layer reads, one has nothing
+left as soon as that layer keeps channels of the other alone, and a layer without filters or inputs
+cannot be built. `Least` says what a closed structure lacks, over all layers at once: filters in a
+bank, and entries in any tensor. Keeping more never lacks more, as killing a filter never revives
+another, so that which filters have to come back is found by bisection.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """The masked network of single filters, full size: what the slim model is compared with.
 
-The model's own exported operations run on its own weights. Units that are gone are zero after
-every operation, as in `compressor.surgery.masking`; besides, a filter that is gone is zero after
-its bank (after the normalisation that belongs to it, where there is one). Nothing else is touched:
-where reachability calls an input dead, the masked network computes with it, and if it were not zero
-the two would differ.
+Units that are gone are zero after every operation, as in `compressor.surgery.masking`; a filter
+that is gone is zero after its bank and the normalisation that belongs to it. An input that
+reachability calls dead is computed with, so that the two would differ were it not zero.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ class MaskedFilters(Masked):
     """Runs a program with single filters and whole units held at zero."""
 
     def __init__(self, split: Split, structure: Structure, tensors: Mapping[str, Tensor]) -> None:
-        """Prepare the run on full-size parameters and buffers by name."""
         units = split.coupled.units
         super().__init__(split.coupled, Structure(split.coupled, structure.keep[:units]), tensors)
         kept = np.append(structure.keep, False)

@@ -1,18 +1,15 @@
 """One global threshold on single filters, as in the FAU submission to DCASE 2022, section 2.3.
 
-All filters stand in one list, with all inputs taken for reachable, and a binary search finds the
-lowest threshold whose survivors meet every cap. In every step of the search a reachability
-analysis says which inputs a filter still has, its importance is taken over those alone, and this
-goes on until nothing changes any more. At least one filter of every layer stays: "we ensure that
-at least one output channel is active, such that the network is not disconnected".
+A binary search over all filters finds the lowest threshold whose survivors meet every cap. In every
+step of it a reachability analysis says which inputs a filter still has, its importance is taken
+over those alone, and this goes on until nothing changes any more. At least one filter of every
+layer stays: "we ensure that at least one output channel is active, such that the network is not
+disconnected". Here that is the best one that something reaches, and what layers still lack comes
+back (`compressor.phases.filters.least`).
 
-The report does not say which filter it is that stays; here it is the best one that something
-reaches, so that what follows is reached as well. In networks where layers read one another's
-channels that is not enough for the last part of the sentence; what is lacking comes back
-(`compressor.phases.filters.least`). Where even the best filter of every layer is over a cap, the
-search goes on from the smallest structure of any, whose channels are those that cost the least to
-read, and a cap is refused if that does not meet it either, at whatever weights. Whether survivors
-fit need not be monotone in the threshold; the search returns the last that fitted.
+Where even that is over a cap, the search goes on from the smallest structure of any, and a cap is
+refused if that does not meet it either, at whatever weights. Whether survivors fit need not be
+monotone in the threshold; the search returns the last that fitted.
 """
 
 from __future__ import annotations
@@ -38,11 +35,7 @@ def threshold(
 ) -> tuple[Structure, float]:
     """The lowest threshold whose survivors meet every cap.
 
-    Args:
-        least: What the layers of the network need.
-        ranking: The importance of its filters.
-        budget: The caps; one on non-zero parameters is met through all parameters.
-        price: What a structure costs.
+    A cap on non-zero parameters is met through all parameters.
 
     Returns:
         The survivors, closed under reachability, with no layer empty; and the threshold, which is
@@ -66,13 +59,8 @@ def survivors(
     """The filters whose importance over what survives is above `limit`: a fixed point.
 
     Filters only ever fall out, so it ends after at most as many rounds as there are filters. Where
-    that leaves a layer without filters or inputs, the best that it needs come back.
-
-    Args:
-        least: What the layers of the network need.
-        ranking: The importance of its filters.
-        limit: The threshold.
-        core: What stays in any case, in the place of the best filter of every layer.
+    that leaves a layer without filters or inputs, the best that it needs come back. `core` stays in
+    any case, in the place of the best filter of every layer.
     """
     reach = least.reach
     keep = np.ones(reach.split.graph.units, dtype=bool)

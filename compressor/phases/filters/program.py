@@ -67,8 +67,6 @@ def steps(split: Split) -> tuple[Step, ...]:
 
 
 class _Writer:
-    """Writes one step after the other."""
-
     def __init__(self, split: Split) -> None:
         self.graph = split.coupled
         self.none = np.zeros(self.graph.units, dtype=bool)

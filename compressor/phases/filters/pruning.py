@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import BudgetError
 from compressor.importance import Importance, frobenius
+from compressor.inputs import randomness
+from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.phases.admm import Admm
-from compressor.phases.filters.batches import same_batches
-from compressor.phases.filters.by_admm import AdmmOnFilters
-from compressor.phases.filters.metric import fisher_metric
+from compressor.phases.filters.by_admm import AdmmOnFilters, fisher_metric
 from compressor.phases.filters.singles import Filters
 from compressor.phases.prune import Prune
 from compressor.run.phase import Phase
@@ -94,11 +95,7 @@ class FilterPruning(Phase):
     clips: int = 4
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value not in known:
@@ -194,3 +191,19 @@ class FilterPruning(Phase):
     def _filters(self, session: Compression) -> Filters:
         uniform = self.allocator != "threshold"
         return Filters(session, self._prune.choice, uniform=uniform, raw=self._raw)
+
+
+def same_batches(session: Compression, count: int) -> list[Batch]:
+    """The first batches that the data yield after a fixed seed; no random state moves.
+
+    Losses that are to be compared over a whole phase are measured on the same batches, where the
+    loader draws from the global generators or its own.
+    """
+    source = getattr(session.data, "source", session.data)
+    if session.data is None:
+        return []
+    with randomness.preserved(source):
+        randomness.seed_everything(0)
+        for generator in randomness.generators(source):
+            generator.manual_seed(0)
+        return list(islice(session.data, count))

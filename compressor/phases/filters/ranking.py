@@ -28,12 +28,7 @@ every coupled unit, of which those of the bank's filters are looked at."""
 
 
 def reachable_norms(split: Split, tensors: Mapping[str, Tensor]) -> Ranking:
-    """Frobenius norms over the inputs that are live.
-
-    Args:
-        split: The network as filters.
-        tensors: Weights by name: a model's, or the ``w + u`` of an ADMM step.
-    """
+    """Frobenius norms, over the live inputs, of a model's weights or the ``w + u`` of ADMM."""
     weights = split.coupled.weights
     tables = {
         place: _table(weights[bank.weight], tensors[bank.weight])
@@ -54,12 +49,7 @@ def reachable_norms(split: Split, tensors: Mapping[str, Tensor]) -> Ranking:
 
 
 def fixed(split: Split, scores: Floats) -> Ranking:
-    """Numbers that do not depend on what is live.
-
-    Args:
-        split: The network as filters.
-        scores: One for every unit of ``split.graph``, as `compressor.importance` makes them.
-    """
+    """Numbers that do not depend on what is live: one for every unit of ``split.graph``."""
 
     def given(bank: int, entering: Bools) -> Floats:  # noqa: ARG001 - a Ranking
         return np.append(scores, 0.0)[split.numbers[bank].filters]

@@ -1,16 +1,13 @@
 """What stays when filters go: reachability through the program, until nothing changes.
 
-Forwards, a channel is *live* after an operation if it may be anything but zero: a filter that
-reads only zeros is dead, and with it its normalisation, whose shift would be all that is left of
-it. Backwards, a channel is *read* if a filter that stays, or an operation that looks across
-channels, depends on it: a filter that nothing reads is dead. A coupled unit is gone when all
-filters that write it are. Killing a filter never revives another, and what is left depends on the
-filters that were killed alone.
+Forwards, a channel is *live* after an operation if it may be anything but zero: a filter that reads
+only zeros is dead, its normalisation with it. Backwards, a channel is *read* if a filter that
+stays, or an operation that looks across channels, depends on it. A coupled unit is gone when all
+filters that write it are. Killing a filter never revives another, whatever the order.
 
-An operation that is not known to map zero to zero counts as making every channel of the units
-that stay live; one not known to keep channels apart counts as reading them all. So what is called
-dead is exactly zero in the masked network, which `compressor.phases.filters.masking` runs to prove
-it.
+An operation that may not map zero to zero makes every channel of the units that stay live; one that
+may not keep channels apart reads them all. So what is called dead is exactly zero in the masked
+network, which `compressor.phases.filters.masking` runs to prove it.
 """
 
 from __future__ import annotations

@@ -133,11 +133,7 @@ class Filters:
                 reached={cap: getattr(reached, cap) for cap in caps.caps},
                 method=f"{name}, single filters",
                 value=float(kept),
-                bound=None,
-                gap=None,
-                binding=(),
                 unused={n: 1 - getattr(reached, n) / cap for n, cap in caps.caps.items()},
-                prices={},
                 difference=difference,
             )
         )
@@ -179,7 +175,6 @@ class Filters:
         return replace(found, bytes=-(-form(structure.widths) // form.unit) + extra)
 
     def _threshold(self, ranking: Ranking, extra: int) -> Structure:
-        """The survivors at such prices."""
         try:
             return threshold(self.least, ranking, self.caps, partial(self._price, extra=extra))[0]
         except BudgetError:
@@ -187,11 +182,7 @@ class Filters:
             return self._smallest()
 
     def _smallest(self) -> Structure:
-        """One of the smallest structures, which meets the caps with its real file.
-
-        Raises:
-            BudgetError: If none of them does.
-        """
+        """One of the smallest structures, which meets the caps with its real file."""
 
         def price(structure: Structure) -> Cost:
             found = cost_of(structure)
@@ -225,7 +216,6 @@ class Filters:
         return bound(replace(self.session.stored, model=small, masks={}, captured=Captured()))
 
     def _importance(self) -> Ranking:
-        """What the one-shot choice goes by."""
         session = self.session
         if self.raw:
             return self._norms(dict(session.model.named_parameters()))
@@ -244,11 +234,7 @@ class Filters:
 
 
 def _recounted(small: nn.Module, structure: Structure, example: Example) -> None:
-    """Hold a slim model to its graph's prediction.
-
-    Raises:
-        VerificationError: If it costs anything else.
-    """
+    """Hold a slim model to its graph's prediction."""
     predicted, found = cost_of(structure), measure(small, example)
     if (predicted.params, predicted.macs) != (found.params, found.macs):
         raise VerificationError(

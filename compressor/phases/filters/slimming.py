@@ -2,13 +2,10 @@
 
 Units that no filter writes any more are cut out of the whole network, as in
 `compressor.surgery.cutting`. Where a trunk stays wider than a layer, the layer reads the channels
-that it needs and its result is spread over the trunk's channels with zeros in between, so that
-parameters and multiply-accumulates that are counted are those that are stored and executed. The
-layer stays an instance of its own class under its own name, with its parameters under theirs: its
-class gets one base more. Where nothing is to be gathered or spread, nothing is added.
-
-A removed channel of a normalisation is spread with it: convolution and normalisation meet in the
-narrow width, and the normalisation spreads.
+that it needs and its result is spread over the trunk's channels with zeros in between: what is
+counted is what is stored and executed. The layer stays an instance of its own class, which gets one
+base more, and names stay. Convolution and normalisation meet in the narrow width; the latter
+spreads.
 """
 
 from __future__ import annotations
@@ -77,15 +74,12 @@ def slim_class(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def slim(model: nn.Module, split: Split, structure: Structure) -> list[Cut]:
-    """Make a model, in place, store and compute what `structure` keeps and nothing else.
+    """Make a model, in place, store and compute what a structure keeps and nothing else.
 
     Args:
         model: A model like the one that `split` was made of.
         split: The model as filters.
         structure: A closed structure of ``split.graph``, see `compressor.phases.filters.reach`.
-
-    Returns:
-        What was cut out of its parameters.
     """
     cuts = cut(model, split.graph, structure)
     adorn(model, ports(split, structure))

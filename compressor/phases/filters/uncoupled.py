@@ -1,11 +1,8 @@
 """The graph of single filters: the coupled graph with its couplings cut at every bank.
 
-In the coupled graph a unit of a residual trunk owns entries of every layer along the trunk. Here
-every bank has units of its own, one for each of its filters and one for each of its inputs, and
-the trunk's units keep what belongs to no bank. All else is as before: a `Structure` of this graph
-has an exact cost by the same integer arithmetic, importance and surgery work on it as they do on
-the coupled one. What it does not know is which inputs and trunk units stay when filters go; that
-is `compressor.phases.filters.reach`.
+Every bank has units of its own, one for each of its filters and one for each of its inputs, and the
+trunk's units keep what belongs to no bank. Costs, importance and surgery work as on the coupled
+graph. Which inputs and trunk units stay when filters go, `compressor.phases.filters.reach` says.
 """
 
 from __future__ import annotations
@@ -110,34 +107,22 @@ def _relabelled(
     weights, channels = dict(graph.weights), dict(graph.channels)
     of_weight = {bank.weight: n for bank, n in zip(found, numbers, strict=True)}
     for bank, own in zip(found, numbers, strict=True):
-        weights[bank.weight] = _bank_weight(weights[bank.weight], own)
+        weights[bank.weight] = _renumbered(weights[bank.weight], own.filters, own.inputs)
         for name in bank.vectors:
-            weights[name] = _followed(weights[name], own.filters)
+            weights[name] = _renumbered(weights[name], own.filters, own.filters)
         for name, dim in graph.channels.items():
             if any(name == norm or name.startswith(f"{norm}.") for norm in bank.norms):
                 channels[name] = _owned(dim, own.filters)
     sites = tuple(_site(site, of_weight.get(site.weight)) for site in graph.sites)
     return replace(
-        graph,
-        axes=axes,
-        weights=weights,
-        channels=channels,
-        sites=sites,
-        activations={},
+        graph, axes=axes, weights=weights, channels=channels, sites=sites, activations={},
         program=None,
-    )
+    )  # fmt: skip
 
 
-def _bank_weight(weight: Weight, own: Numbers) -> Weight:
-    dims = tuple(
-        _owned(dim, own.filters if place == weight.out_dim else own.inputs)
-        for place, dim in enumerate(weight.dims)
-    )
-    return replace(weight, dims=dims)
-
-
-def _followed(weight: Weight, number: Units) -> Weight:
-    return replace(weight, dims=tuple(_owned(dim, number) for dim in weight.dims))
+def _renumbered(weight: Weight, out: Units, others: Units) -> Weight:
+    numbers = (out if place == weight.out_dim else others for place in range(len(weight.dims)))
+    return replace(weight, dims=tuple(map(_owned, weight.dims, numbers)))
 
 
 def _site(site: Site, own: Numbers | None) -> Site:
@@ -148,5 +133,4 @@ def _site(site: Site, own: Numbers | None) -> Site:
 
 
 def _owned(dim: Dim, number: Units) -> Dim:
-    """A dimension with its units renumbered."""
     return Dim(np.append(number, ALWAYS)[dim.owner])

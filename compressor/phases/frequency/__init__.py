@@ -12,23 +12,12 @@
 
 from __future__ import annotations
 
-from compressor.phases.frequency.masks import (
-    AdmmMask,
-    Learned,
-    fisher,
-    taylor,
-)
-from compressor.phases.frequency.select import Rows, allowed, select_rows
-from compressor.phases.frequency.trace import RowGraph, trace_rows
-
-__all__ = [
-    "AdmmMask",
-    "Learned",
-    "RowGraph",
-    "Rows",
-    "allowed",
-    "fisher",
-    "select_rows",
-    "taylor",
-    "trace_rows",
-]
+from compressor.phases.frequency.masks import AdmmMask as AdmmMask
+from compressor.phases.frequency.masks import Learned as Learned
+from compressor.phases.frequency.masks import fisher as fisher
+from compressor.phases.frequency.masks import taylor as taylor
+from compressor.phases.frequency.select import Rows as Rows
+from compressor.phases.frequency.select import allowed as allowed
+from compressor.phases.frequency.select import select_rows as select_rows
+from compressor.phases.frequency.trace import RowGraph as RowGraph
+from compressor.phases.frequency.trace import trace_rows as trace_rows

@@ -32,12 +32,7 @@ def of_one_height(session: Compression, dim: int) -> Generator[None]:
 
 
 def check_rows(session: Compression, smaller: nn.Module, dim: int) -> None:
-    """Find out with the first batch whether the loss works with a model that lost rows.
-
-    Args:
-        session: Its data are looked at, if there are any.
-        smaller: Its model with fewer rows.
-        dim: The dimension that holds them.
+    """Find out with the first batch of a session whether the loss works with fewer rows.
 
     Raises:
         ValueError: If the inputs have another number of rows than the example, or the loss fails.

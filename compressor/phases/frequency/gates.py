@@ -1,12 +1,10 @@
 """Factors on the rows of an input, put where they act as the rows' removal does.
 
-The 2022 report multiplies the input, ``f(w * X)``. Behind that may stand a norm of every row (the
-Residual Normalization of its own network, BatchNorm over the bands) or a statistic that no factor
-scales in proportion (variance and skewness of a band): the loss is then nearly flat in w until w is
-zero, no gradient says what a row is worth, and a row of zeros is not a row that is gone. The
-factors therefore stand where rows end: at the convolutions and matrix products that mix them. For a
-matrix product a factor of zero *is* removal. Where rows end in anything else than such a layer, the
-input is multiplied after all.
+The 2022 report multiplies the input, ``f(w * X)``. Behind a norm of every row (the Residual
+Normalization of its own network, BatchNorm over the bands) the loss is nearly flat in w until w is
+zero, and no gradient says what a row is worth. The factors therefore stand where rows end: at the
+convolutions and matrix products that mix them. For a matrix product a factor of zero *is* removal.
+Where rows end in anything else, the input is multiplied after all.
 """
 
 from __future__ import annotations
@@ -36,26 +34,15 @@ from compressor.phases.frequency.select import Rows
 from compressor.phases.frequency.trace import RowGraph
 from compressor.tracing.couplings import Ids
 
-READERS = (
-    _ConvNd,
-    nn.Linear,
-    _AvgPoolNd,
-    _MaxPoolNd,
-    _AdaptiveAvgPoolNd,
-    _AdaptiveMaxPoolNd,
-)
+READERS = (_ConvNd, nn.Linear, _AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
 """Modules whose forward is the reading operation and nothing else."""
 
 
 def places(model: nn.Module, graph: RowGraph) -> dict[str, tuple[int, Ids]]:
     """Where factors stand in a network: module name -> (dimension of its input, row by entry).
 
-    Args:
-        model: The network that `graph` was traced from (inside of a `Rows`: its network).
-        graph: Where its rows end.
-
-    Returns:
-        The places; the network's own input, under the name ``""``, where no others will do.
+    `model` is the network that `graph` was traced from (inside of a `Rows`: its network). Where no
+    others will do, the place is the network's own input, under the name ``""``.
     """
     found = dict(graph.gates)
     if found and all(isinstance(model.get_submodule(name), READERS) for name in found):

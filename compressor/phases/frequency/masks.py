@@ -1,9 +1,8 @@
 """How it is found which rows of an input to keep: measured at once, or learned with a mask.
 
-Measured: a function from the gradients (micro-batches, rows) of
-`compressor.phases.frequency.gates.row_gradients` to one score per row. Learned: settings of how a
-mask, one factor per row, is trained beside the weights; its state is a dictionary of tensors and
-plain data that a checkpoint can hold, with the mask itself under ``"mask"``.
+Measured: a function from the gradients of `compressor.phases.frequency.gates.row_gradients` to one
+score per row. Learned: settings of how a mask, one factor per row, is trained beside the weights;
+its state is tensors and plain data, the mask itself under ``"mask"``.
 `benchmarks/accuracy/selection.md` compares them all.
 """
 
@@ -28,7 +27,7 @@ from compressor.phases.admm import (
     start,
     tied,
     update,
-)
+)  # fmt: skip
 
 RowScores = Callable[[Tensor], Tensor]
 """From gradients (micro-batches, rows) to scores (rows,), larger for rows to keep."""
@@ -76,12 +75,10 @@ class Learned:
         check_number(type(self).__name__, lr=self.lr)
 
     def begin(self, saliency: Tensor, keep: int, steps: int) -> dict[str, Any]:
-        """The state before the first step, the mask all ones.
+        """The state before the first step, the mask all ones, `keep` of which shall stay.
 
-        Args:
-            saliency: Fisher score of every row (rows,); decides where the mask ties.
-            keep: How many rows to keep.
-            steps: Steps of the optimiser between updates.
+        `saliency`, the Fisher score of every row (rows,), decides where the mask ties; `steps` are
+        those of the optimiser between updates.
         """
         del steps
         mask = torch.ones_like(saliency, dtype=torch.float32)
@@ -149,14 +146,9 @@ class AdmmMask(Learned):
         if now.stopped:
             return {}
         after, done = update(
-            self.settings,
-            now,
-            {MASK: state[MASK]},
-            _keeping(state["keep"], state["saliency"]),
-            lr=moment.lr,
-            steps=moment.steps,
-            over=moment.over,
-        )
+            self.settings, now, {MASK: state[MASK]}, _keeping(state["keep"], state["saliency"]),
+            lr=moment.lr, steps=moment.steps, over=moment.over,
+        )  # fmt: skip
         state["admm"] = after.tree()
         return done.numbers()
 

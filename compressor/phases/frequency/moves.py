@@ -26,17 +26,12 @@ def pointwise(flow: Flow, node: Node) -> Label | None:
     operands = [a for a in node.all_input_nodes if shape_of(a)]
     labels = [(a, rank - len(shape_of(a)) + x.dim, x) for a in operands if (x := state.found(a))]
     if not labels:
-        return _of_weight(flow, operands)
+        return flow.label(operands[0]) if len(operands) == 1 else None  # a weight on its way
     dim, ids = labels[0][1], labels[0][2].ids
     meetings = [_meets(state, a, ids, dim - (rank - len(shape_of(a)))) for a in operands]
     if len({d for _, d, _ in labels}) > 1 or not all(meetings):
         return None
     return Label(dim, ids)
-
-
-def _of_weight(flow: Flow, operands: list[Node]) -> Label | None:
-    """What becomes of a weight on its way to the rows."""
-    return flow.label(operands[0]) if len(operands) == 1 else None
 
 
 def _meets(flow: RowFlow, operand: Node, ids: Ids, own: int) -> bool:
@@ -110,10 +105,7 @@ def cutting(flow: Flow, node: Node) -> Labels:
         return movement(flow, node)
     if label.dim in dims_of(node, rank) and not _whole(node, label):
         value: Any = node.meta.get("val")
-        pieces: list[Label | None] = (
-            [None for _ in value] if isinstance(value, list | tuple) else []
-        )
-        return pieces or None
+        return [None for _ in value] if isinstance(value, list | tuple) else None
     return movement(flow, node)
 
 

@@ -102,11 +102,7 @@ class FrequencyMask(Phase):
     clips: int = 4
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: If a number is out of range, or anything is of the wrong kind.
-        """
+        """Check the settings."""
         name = type(self).__name__
         check_whole(name, epochs=self.epochs, fine_tune=self.fine_tune)
         check_whole(name, 1, dim=self.dim, batches=self.batches, clips=self.clips)
@@ -189,7 +185,6 @@ class FrequencyMask(Phase):
         remove(session, change["keep"], self.dim)
 
     def _tune(self, training: Training, number: int) -> None:
-        """One epoch of the weights that are left."""
         if not training.state.get(TUNED, False):
             training.start(self.lr, self.weight_decay)
         training.state[TUNED] = True
@@ -207,11 +202,7 @@ class FrequencyMask(Phase):
         return replace(rows, graph=replace(rows.graph, gates={})) if self.on_input else rows
 
     def _count(self, session: Compression, rows: SessionRows) -> int:
-        """How many rows to keep.
-
-        Raises:
-            ValueError: If the model does not run on so many.
-        """
+        """How many rows to keep; an error if the model does not run on so many."""
         if self.keep is not None:
             if self.keep < rows.count:
                 rows.select(rows.seen[: self.keep])

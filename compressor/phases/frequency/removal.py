@@ -94,13 +94,7 @@ class SessionRows:
 
 
 def remove(session: Compression, keep: Sequence[int], dim: int = 2) -> None:
-    """Remove all rows but some from a session's model; masks of single weights follow.
-
-    Args:
-        session: Its model becomes a `Rows`.
-        keep: Numbers of the rows to keep, counted in the full input.
-        dim: The dimension that holds the rows.
-    """
+    """Make a session's model a `Rows` of some rows of the full input; masks of weights follow."""
     rows = SessionRows.of(session, dim)
     places = torch.tensor([rows.seen.index(row) for row in keep])
     alive = torch.zeros(rows.count, dtype=torch.bool)

@@ -1,10 +1,9 @@
 """How operations treat the rows of an input: which pass them on, which end them.
 
-The walk is that of `compressor.tracing` with other rules, as something else is asked. Channels are
-coupled, and what mixes them must know which ones; rows are there or not. An entry of a weight
-belongs to a row when it is applied to what that row alone has become. What mixes rows (a
-convolution along them, a pooling, a cut) makes something that is no one row's: there the label
-ends, and nothing behind it is sliced.
+The walk is that of `compressor.tracing` with other rules. An entry of a weight belongs to a row
+when it is applied to what that row alone has become. What mixes rows (a convolution along them, a
+pooling, a cut) makes something that is no one row's: there the label ends, and nothing behind it is
+sliced.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Remove rows of a model's input (mel bands), and from the model what only served them.
 
-A masked row costs as many MACs as any other. Removed, the front end need not compute it and the
-model runs on a shorter input: MACs fall with the rows, and no layer changes but those that read
-rows one by one (a linear layer over moments, a normalisation of every band). Convolutions along
-the rows then see other neighbours, so that a masked and a removed row differ near the seams, and
-whatever is trained last must be trained on the removed form.
+Removed rows need not be computed by the front end, and MACs fall with them; no layer changes but
+those that read rows one by one (a linear layer over moments, a normalisation of every band).
+Convolutions along the rows see other neighbours than with masked rows, so that whatever is trained
+last must be trained on the removed form.
 """
 
 from __future__ import annotations
@@ -127,7 +126,6 @@ def nested(
 
 
 def _show(model: nn.Module, inputs: Inputs) -> None:
-    """Set the example of a model, a plain attribute."""
     holder: Any = model
     holder.example_input_array = inputs[0] if len(inputs) == 1 else inputs
 
@@ -186,12 +184,9 @@ def inside(model: nn.Module, inputs: Inputs, dim: int) -> tuple[nn.Module, Input
 
 
 def cut_rows(model: nn.Module, graph: RowGraph, places: Sequence[int]) -> None:
-    """Slice in place whatever belongs to single rows.
+    """Slice in place whatever belongs to single rows: of the graph's own model, or of a copy.
 
-    Args:
-        model: The model that `graph` was traced from, or a copy.
-        graph: What belongs to which row.
-        places: The rows to keep, counted in the model's own input.
+    `places` are the rows to keep, counted in the model's own input.
     """
     structure = Structure(graph.graph, np.isin(np.arange(graph.count), list(places)))
     if not structure.keep.all():

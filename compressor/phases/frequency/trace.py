@@ -74,7 +74,6 @@ def trace_rows(model: nn.Module, example: Example | None = None, *, dim: int = 2
 
 
 def _walk(program: Program, shapes: dict[str, tuple[int, ...]], count: int, dim: int) -> RowFlow:
-    """Label everything from the input on."""
     flow = RowFlow(program, shapes)
     flow.rows = flow.couplings.fresh(count)
     flow.labels[program.inputs[0]] = Label(dim, flow.rows)

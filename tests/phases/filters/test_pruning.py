@@ -20,7 +20,7 @@ from compressor.network import to_network
 from compressor.network.file.container import pack
 from compressor.phases import Phase
 from compressor.phases.filters import FilterPruning
-from compressor.phases.filters.batches import same_batches
+from compressor.phases.filters.pruning import same_batches
 from compressor.phases.filters.slimming import Slim
 from compressor.reports.result import Result
 from compressor.run.calibration import calibration_loss

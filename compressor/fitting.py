@@ -117,7 +117,7 @@ def fit(
             made again, and ends in the same bits (on a CPU, in one process, if the data set draws
             from the global generators or from its loader's alone).
         fabric: Devices, mixed precision and several processes, through Lightning Fabric.
-        compiler: What makes a faster module of the network before it is trained, and again after
+        compiler: Function that makes the network faster before it is trained, and again after
             every change of its shapes: ``torch.compile``, or a `functools.partial` of it. Not of
             the network that `Int8` trains. Rounding then differs. For long trainings on a GPU,
             where it has not been measured yet.
@@ -226,7 +226,7 @@ def _judge(
     val: Iterable[Batch] | Callable[[nn.Module], float] | None,
     fabric: Fabric | None,
 ) -> Validation | None:
-    """What training validates with, its first batch checked."""
+    """Make the validation of a training, with its first batch checked."""
     if val is None or (callable(val) and not isinstance(val, nn.Module)):
         return val
     check_source(val, "val")

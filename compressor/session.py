@@ -80,7 +80,7 @@ class Session(Compression):
                 the model's own numbers, four for a weight of float32 (see `weight_bits`).
             example: An input or a tuple of them, batch first; else `model.example_input_array`,
                 else what the loss shows the model of the data.
-            prune: How to remove units; None to remove nothing but by calling `shrink`.
+            prune: Way to remove units; None to remove nothing but by calling `shrink`.
             every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
                 shrink right now.
             optimizer: An optimiser built on the given model: it is made to work on the copy.

@@ -81,7 +81,7 @@ class Int8(Phase):
             phones, `presets.VNNI` for speed on servers, or `presets.TENSORRT`.
         fold_bands: Normalisation by sub-bands becomes part of the scales of the convolution before
             it; else it is an operation of its own.
-        learned: Whether scales of activations are learned, as in LSQ (Esser et al. 2020).
+        learned: True if scales of activations are learned, as in LSQ (Esser et al. 2020).
         batches: Batches that the scales are chosen from.
         select: Convert the epoch with the best `val`, the calibrated start among them, instead of
             the last one.

@@ -28,7 +28,7 @@ class Prune(Gradual):
     """Remove units until the budget is met, at once or in several shrinks with training between.
 
     Attributes:
-        method: How widths are chosen: see `compressor.allocate`. With neither a method nor an
+        method: Way to choose widths: see `compressor.allocate`. With neither a method nor an
             objective, `compressor.allocation.candidates.CANDIDATES` are compared by their loss on
             the data before any fine-tuning; without data the default of `compressor.allocate` is
             taken.

@@ -35,7 +35,7 @@ class Checkpoint:
     """A directory that a run is written to and resumed from.
 
     Attributes:
-        directory: Where the files are.
+        directory: Place of the files.
         identity: Everything that tells this run from others; see `compressor.run.identity`.
     """
 

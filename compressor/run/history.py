@@ -14,9 +14,9 @@ class Shrink:
     """One removal of units.
 
     Attributes:
-        caps: What this shrink had to reach; the budget itself for the last one.
-        reached: What it reached, by the same names.
-        method: How the widths were chosen, and by which objective.
+        caps: Caps this shrink had to reach; the budget itself for the last one.
+        reached: Costs it reached, by the same names.
+        method: Way the widths were chosen, and by which objective.
         value: Objective of the structure chosen.
         bound: Proven upper bound on that objective under these caps; None if none was computed.
         gap: Relative distance of the two; None if there is no bound.
@@ -49,7 +49,7 @@ class Epoch:
         phase: Name of the phase.
         epoch: Its number in the phase, from 1.
         loss: Mean loss.
-        accuracy: What `val` gave; None without one.
+        accuracy: Value that `val` gave; None without one.
         seconds: Duration.
         extra: What a solver had to say: residuals, flips, a penalty.
     """

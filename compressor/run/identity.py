@@ -112,7 +112,7 @@ def _describe(value: object, within: tuple[int, ...]) -> str:
 
 
 def _function(value: FunctionType, inside: tuple[int, ...]) -> str:
-    """Where a function is defined and what it was given there."""
+    """Place where a function is defined, and the values it was given there."""
     code, defaults = value.__code__, value.__defaults__ or ()
     arguments = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
     named = dict(zip(arguments, defaults, strict=True)) | (value.__kwdefaults__ or {})

@@ -14,7 +14,7 @@ class Bar:
     """One bar on stderr for the phase at hand, removed at the end.
 
     Args:
-        enabled: Whether to show anything; None shows it when stderr is a terminal.
+        enabled: Show anything; None shows it when stderr is a terminal.
     """
 
     def __init__(self, *, enabled: bool | None = None) -> None:

@@ -26,11 +26,11 @@ outside), a penalty does."""
 def largest(
     values: Tensor, count: int, *, metric: Tensor | None = None, saliency: Tensor | None = None
 ) -> Tensor:
-    """Which entries to keep, to lose as little as possible: the largest ``H * value^2``.
+    """Choose the entries to keep, to lose as little as possible: the largest ``H * value^2``.
 
     Args:
         values: Any shape.
-        count: How many entries to keep.
+        count: Number of entries to keep.
         metric: H, of the same shape; ones by default.
         saliency: Decides between entries that lose the same, larger first, and between those whose
             saliency is the same too the first in row-major order: the same in every process.

@@ -53,7 +53,7 @@ class Admm:
             )
 
     def stops(self, primal: float, still: int) -> bool:
-        """Whether v has arrived and nothing has come or gone for long enough."""
+        """True if v has arrived and nothing has come or gone for long enough."""
         return primal < self.tolerance and still >= self.patience
 
 
@@ -63,7 +63,7 @@ def start(
     """The first state: z is v projected (the one-shot answer), u is zero.
 
     Args:
-        v: What will be trained, by name.
+        v: Tensors to be trained, by name.
         project: Nearest point in the set.
         rho: Penalty parameter; see `tied`.
         metric: H; made to have mean 1 over all entries, so that rho means the same for every
@@ -93,10 +93,10 @@ def update(
     Args:
         settings: See `Admm`.
         state: Of the last update.
-        v: What is trained, now.
+        v: Tensors in training, now.
         project: Nearest point in the set, in the metric.
         lr: Learning rate of the coming steps, which rho is tied to; None leaves rho to balancing.
-        steps: How many steps there will be to the next update.
+        steps: Number of steps to the next update.
         over: Share of the phase that is over.
 
     Returns:

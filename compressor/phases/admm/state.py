@@ -22,10 +22,10 @@ class State:
         u: The scaled dual; ``rho * metric * u`` is the dual variable itself.
         metric: H, positive weights of the shapes of z.
         rho: Penalty parameter.
-        scale: What residual balancing has made of rho: ``rho = scale * pull / (lr * steps)``.
-        updates: How many there were.
+        scale: Factor on rho by residual balancing: ``rho = scale * pull / (lr * steps)``.
+        updates: Number of updates so far.
         still: For how many updates in a row no entry came or went.
-        stopped: Whether the stop rule was met.
+        stopped: True if the stop rule was met.
     """
 
     z: Tensors
@@ -50,7 +50,7 @@ class State:
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did, to be logged.
+    """Record of one update, to be logged.
 
     Attributes:
         primal: ``||v - z|| / max(||v||, ||z||)`` in the metric.
@@ -89,7 +89,7 @@ def ratio(part: float, whole: float) -> float:
 
 
 def flips(before: Tensors, after: Tensors) -> int:
-    """How many entries changed between zero and not zero."""
+    """Count the entries that changed between zero and not zero."""
     changed = (((before[n] == 0) != (after[n] == 0)).sum() for n in after)
     return sum(int(count) for count in changed)
 
@@ -140,6 +140,6 @@ class Best:
 
     @staticmethod
     def of(tree: Mapping[str, Any]) -> Best:
-        """What a tree was made of."""
+        """Read back what a tree was made of."""
         loss = math.inf if tree["loss"] is None else tree["loss"]
         return Best(loss, tree["update"], tree["point"], tree["weights"])

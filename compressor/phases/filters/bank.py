@@ -24,7 +24,7 @@ _MOVED = (Kind.BATCH_NORM, Kind.VIEWS, Kind.MOVES, Kind.COPIES)
 
 
 def _per_channel(node: Node) -> bool:
-    """Whether a normalisation that belongs to filters may run this: a channel stays by itself."""
+    """True if a normalisation that belongs to filters may run this: a channel stays by itself."""
     row = operation_of(node.target)
     numbers = [a for a in node.args[:2] if not isinstance(a, Node)]
     summed = row.zeros is Zeros.SUM and not any(numbers)
@@ -195,7 +195,7 @@ class _Reader:
                 yield from self._above(node.all_input_nodes)
 
     def _vector(self, node: Node) -> bool:
-        """Whether a node stands for a parameter, or for one with its dimensions moved."""
+        """True if a node stands for a parameter, or for one with its dimensions moved."""
         if node.name in self.program.weights:
             return True
         below = node.all_input_nodes
@@ -212,7 +212,7 @@ class _Region:
 
 
 def _slim(module: nn.Module) -> bool:
-    """Whether a layer lost single filters before (see `compressor.phases.filters.slimming`)."""
+    """True if a layer lost single filters before (see `compressor.phases.filters.slimming`)."""
     return hasattr(module, "gathered") and hasattr(module, "spread")
 
 

@@ -70,7 +70,7 @@ class AdmmOnFilters:
         self.training.state["admm"] = state.tree()
 
     def epoch(self, over: float) -> Callable[[], None]:
-        """What is done after every step of an epoch: a pull, and now and then a projection."""
+        """Hook to run after every step of an epoch: a pull, and now and then a projection."""
         training = self.training
         done = 0
 
@@ -90,7 +90,7 @@ class AdmmOnFilters:
         return after
 
     def structure(self) -> Structure:
-        """Where it has got to: the structure of v + u."""
+        """Structure it has got to: that of v + u."""
         state = State.of(self.training.state["admm"])
         point = {name: v + state.u[name] for name, v in self.weights.items()}
         return self.nearest(point, state.metric)

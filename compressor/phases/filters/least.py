@@ -21,12 +21,12 @@ from compressor.phases.filters.uncoupled import Bools, Split
 
 
 class Least:
-    """What the layers of a network need, with at least `floor` filters in each.
+    """Needs of a network's layers, with at least `floor` filters in each.
 
     Attributes:
         reach: The reachability of its filters.
         floor: Fewest filters of a layer; of one that has fewer in all, those.
-        whole: What is left if every filter stays.
+        whole: Structure left if every filter stays.
     """
 
     def __init__(self, reach: Reach, floor: int = 1) -> None:
@@ -45,7 +45,7 @@ class Least:
         self._wanted = np.minimum(wanted, self._alive(self.whole.keep))
 
     def met(self, structure: Structure) -> bool:
-        """Whether a closed structure leaves every layer what it needs."""
+        """True if a closed structure leaves every layer what it needs."""
         return bool((self._alive(structure.keep) >= self._wanted).all())
 
     def filled(self, structure: Structure, scores: Floats) -> Structure:
@@ -99,7 +99,7 @@ class Least:
         return self.reach.closed(keep)
 
     def _alive(self, keep: Bools) -> Units:
-        """How many entries of every set stay."""
+        """Count the entries of every set that stay."""
         if not len(self._starts):
             return np.zeros(0, np.int64)
         alive = np.append(keep, True)[self._entries].astype(np.int64)
@@ -107,7 +107,7 @@ class Least:
 
 
 def _dimensions(parts: Split) -> Iterator[Units]:
-    """Who owns the entries of every dimension of a parameter, buffer or activation, each once."""
+    """Owners of the entries of every dimension of a parameter, buffer or activation, each once."""
     found = [dim.owner for weight in parts.graph.weights.values() for dim in weight.dims]
     found += [dim.owner for _, dim in parts.coupled.activations.values()]
     distinct = {owner.tobytes(): owner for owner in found if len(owner) and (owner >= 0).all()}

@@ -72,7 +72,7 @@ class FilterPruning(Phase):
         distill: What these epochs learn from the dense original, beside the targets.
         updates: Projections an epoch.
         admm: Settings of the duals and the penalty.
-        metric: Whether distances are weighted by the Fisher information of filters; None: yes, but
+        metric: True if distances are weighted by the Fisher information of filters; None: yes, but
             for ``allocator="threshold"``.
         batches: Most batches that importance, metric and calibration loss are measured on. They
             are held in memory.
@@ -114,7 +114,7 @@ class FilterPruning(Phase):
 
     @property
     def _prune(self) -> Prune:
-        """What it has in common with `Prune`: what is measured, and on what."""
+        """Settings in common with `Prune`: what is measured, and on what."""
         return Prune(
             method="uniform",
             importance=frobenius if self._raw else self.importance,
@@ -127,7 +127,7 @@ class FilterPruning(Phase):
 
     @property
     def _raw(self) -> bool:
-        """Whether filters are compared by raw norms over the inputs still reachable."""
+        """True if filters are compared by raw norms over the inputs still reachable."""
         return self.allocator == "threshold" and self.importance is None
 
     lowers = Prune.lowers
@@ -140,7 +140,7 @@ class FilterPruning(Phase):
 
     @property
     def trains(self) -> bool:
-        """Whether there are steps of an optimiser."""
+        """True if there are steps of an optimiser."""
         return self.strategy == "admm"
 
     @property

@@ -1,4 +1,4 @@
-"""How filters are compared with one another: numbers by layer, for one threshold over all of them.
+"""Comparison of filters with one another: numbers by layer, for one threshold over all of them.
 
 `reachable_norms` is the importance of the 2022 report, section 2.3: the Frobenius norm of a filter
 over its inputs that are still reachable, ``sqrt(sum over k in K of ||W[j, k]||^2)``, raw, so that a

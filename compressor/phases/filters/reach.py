@@ -1,4 +1,4 @@
-"""What stays when filters go: reachability through the program, until nothing changes.
+"""Reachability through the program, until nothing changes: what stays when filters go.
 
 Forwards, a channel is *live* after an operation if it may be anything but zero: a filter that reads
 only zeros is dead, its normalisation with it. Backwards, a channel is *read* if a filter that
@@ -48,7 +48,7 @@ class Reach:
         self.uses = [(step.bank, step) for step in self.steps if step.bank is not None]
 
     def closed(self, keep: Bools) -> Structure:
-        """What is left when only the filters in `keep` may stay.
+        """Structure left when only the filters in `keep` may stay.
 
         Args:
             keep: Boolean, one per unit of the split graph; only those of filters are looked at.
@@ -83,7 +83,7 @@ class Reach:
         """The live channels after every operation, as coupled units.
 
         Args:
-            keep: Which filters stay; changed in place where `choose` is given.
+            keep: Filters that stay; changed in place where `choose` is given.
             choose: Called at the first use of every bank with its number, the live inputs and the
                 filters that could stay; returns those that do.
         """

@@ -1,4 +1,4 @@
-"""What an operation does with channels that are zero: the rules that reachability runs on."""
+"""Rules that reachability runs on: what an operation does with channels that are zero."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compressor.graph.program import argument
 
 
 class Flow(Enum):
-    """What becomes of channels."""
+    """Effect of an operation on channels."""
 
     KEEPS = auto()
     """Channel by channel; zero where all operands are zero."""
@@ -38,7 +38,7 @@ _MOVING = frozenset(
 
 
 def flow_of(node: Node, labelled: set[str]) -> Flow:
-    """What an operation other than a bank does with the channels of its labelled operands.
+    """Find the effect of an operation other than a bank on the channels of its labelled operands.
 
     Args:
         node: The operation.
@@ -54,7 +54,7 @@ def flow_of(node: Node, labelled: set[str]) -> Flow:
 
 
 def _keeps_zero(node: Node, row: Row, labelled: set[str]) -> bool:
-    """Whether channels stay apart and those that are zero in all operands stay zero."""
+    """True if channels stay apart and those that are zero in all operands stay zero."""
     if row.zeros is Zeros.SUM:
         return _all_labelled(node, labelled)
     if row.zeros is Zeros.QUOTIENT:
@@ -67,13 +67,13 @@ def _keeps_zero(node: Node, row: Row, labelled: set[str]) -> bool:
 
 
 def _around_zero(node: Node) -> bool:
-    """Whether a clipping operation's range holds zero; true of all others."""
+    """True if a clipping operation's range holds zero; true of all others."""
     low, high = argument(node, "min_val", 0), argument(node, "max_val", 0)
     return float(low) <= 0 <= float(high)
 
 
 def _all_labelled(node: Node, labelled: set[str]) -> bool:
-    """Whether no operand of a sum is a constant, as far as known; zero is none."""
+    """True if no operand of a sum is a constant, as far as known; zero is none."""
     tensors = [a for a in node.args[:2] if isinstance(a, Node)]
     numbers = [a for a in node.args[:2] if not isinstance(a, Node)]
     return all(t.name in labelled for t in tensors) and not any(numbers)

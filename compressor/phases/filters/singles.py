@@ -51,9 +51,9 @@ class Filters:
     Attributes:
         session: Whose model it is.
         choice: Settings of the importance.
-        uniform: Whether filters are compared by their place in their own layer, which makes one
+        uniform: True if filters are compared by their place in their own layer, which makes one
             width factor of the threshold, and not by their norms.
-        raw: Whether the one-shot choice goes by norms over the inputs still reachable.
+        raw: True if the one-shot choice goes by norms over the inputs still reachable.
     """
 
     session: Compression
@@ -68,7 +68,7 @@ class Filters:
 
     @property
     def caps(self) -> Budget:
-        """What has to be met."""
+        """Caps to be met."""
         return self.session.caps_due
 
     @cached_property
@@ -89,7 +89,7 @@ class Filters:
 
     @cached_property
     def least(self) -> Least:
-        """What no layer may be without."""
+        """Least that no layer may be without."""
         return Least(Reach(self.split), self.choice.floor)
 
     def first(self) -> Structure:
@@ -101,7 +101,7 @@ class Filters:
         return self._threshold(self._norms(tensors), self._extra)
 
     def holds(self, structure: Structure) -> bool:
-        """Whether the file of what it leaves is within its cap."""
+        """True if the file of what it leaves is within its cap."""
         return self.form is None or self._file(structure) <= self.caps.caps["bytes"]
 
     def check(self) -> None:
@@ -168,7 +168,7 @@ class Filters:
         return footprint(self.session.stored).form(self.graph)
 
     def _price(self, structure: Structure, extra: int = 0) -> Cost:
-        """What a structure costs, where its file holds `extra` bytes more than its form says."""
+        """Cost of a structure, where its file holds `extra` bytes more than its form says."""
         found, form = cost_of(structure), self.form
         if form is None:
             return found
@@ -205,7 +205,7 @@ class Filters:
 
     @cached_property
     def _extra(self) -> int:
-        """What has to be left for that, by the present weights."""
+        """Bytes to be left for that, by the present weights."""
         weights = dict(self.session.model.named_parameters())
         return 0 if self.form is None else self._fitted(self._norms(weights))[1]
 

@@ -28,7 +28,7 @@ from compressor.surgery.cutting import Cut, cut
 
 @dataclass(frozen=True)
 class Ports:
-    """What a slim layer does before and after its own computation.
+    """Gathering and spreading of a slim layer, before and after its own computation.
 
     Attributes:
         dim: The dimension of the channels.
@@ -98,7 +98,7 @@ def adorn(model: nn.Module, found: Mapping[str, Ports]) -> None:
 
 
 def ports(split: Split, structure: Structure) -> dict[str, Ports]:
-    """What has to be gathered and spread, by layer; layers with nothing to do are left out."""
+    """Channels to gather and to spread, by layer; layers with nothing to do are left out."""
     sites = {site.weight: site for site in split.coupled.sites}
     trunk = structure.keep[: split.coupled.units]
     found: dict[str, Ports] = {}

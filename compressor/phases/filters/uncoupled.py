@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Numbers:
-    """Where a bank's units stand: coupled unit -> unit of the split graph.
+    """Numbers of a bank's units: coupled unit -> unit of the split graph.
 
     Attributes:
         filters: For every coupled unit that the bank writes, its filter; `ALWAYS` for others. A
@@ -42,7 +42,7 @@ class Split:
         graph: The graph of single filters.
         banks: The layers, in order of their first use.
         numbers: Of every bank, in the same order.
-        free: Which units of `graph` are filters that may be removed.
+        free: Units of `graph` that are filters and may be removed.
     """
 
     coupled: Graph

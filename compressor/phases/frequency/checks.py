@@ -1,4 +1,4 @@
-"""What a loss and its data must be like for rows to be removed: said before it costs a training."""
+"""Requirements on a loss and its data for rows to be removed: said before it costs a training."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ READERS = (_ConvNd, nn.Linear, _AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _Adap
 
 
 def places(model: nn.Module, graph: RowGraph) -> dict[str, tuple[int, Ids]]:
-    """Where factors stand in a network: module name -> (dimension of its input, row by entry).
+    """Places of factors in a network: module name -> (dimension of its input, row by entry).
 
     `model` is the network that `graph` was traced from (inside of a `Rows`: its network). Where no
     others will do, the place is the network's own input, under the name ``""``.

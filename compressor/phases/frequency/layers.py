@@ -1,4 +1,4 @@
-"""How layers with weights, and poolings, treat the rows of an input."""
+"""Rules by which layers with weights, and poolings, treat the rows of an input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def convolution(flow: Flow, node: Node, *, transposed: bool) -> Label | None:
 
 
 def _row_by_row(node: Node, shape: tuple[int, ...], spatial: int) -> bool:
-    """Whether every output row is made of the input row of its number."""
+    """True if every output row is made of the input row of its number."""
     stride, padding = (argument(node, name, default) for name, default in _STEPS)
     pads = 0 if isinstance(padding, str) else _at(padding, spatial)
     return shape[2 + spatial] == 1 and _at(stride, spatial) == 1 and pads == 0

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """What the search for a mask has come to, after an epoch.
+    """State of the search for a mask, after an epoch.
 
     Attributes:
         best: The best mask so far, with the weights it was found with.
         chosen: The rows that the mask of this epoch keeps.
-        still: For how many epochs these have been the same.
+        still: Number of epochs for which these have been the same.
         memory: What the settings of the mask remember, the mask itself among it.
     """
 
@@ -42,7 +42,7 @@ class Search:
 
     @staticmethod
     def of(tree: Mapping[str, Any]) -> Search | None:
-        """What a tree was made of; None where there is no search in it."""
+        """Read back what a tree was made of; None where there is no search in it."""
         if "best" not in tree:
             return None
         own = {field.name for field in fields(Search)}
@@ -50,17 +50,17 @@ class Search:
         return Search(Best.of(tree["best"]), tree["chosen"], tree["still"], memory)
 
     def then(self, best: Best, chosen: Tensor) -> Search:
-        """What it has come to after one epoch more."""
+        """State of the search after one epoch more."""
         same = bool((self.chosen == chosen).all())
         return Search(best, chosen, self.still + 1 if same else 0, self.memory)
 
 
 @dataclass
 class Learner:
-    """What happens to the mask during an epoch.
+    """Training of the mask during an epoch.
 
     Attributes:
-        by: How it is learned.
+        by: Way to learn it.
         session: Whose model is trained.
         graph: Where the model's rows end.
         state: What `by` remembers; changed in place.

@@ -1,4 +1,4 @@
-"""How it is found which rows of an input to keep: measured at once, or learned with a mask.
+"""Choice of the rows of an input to keep: measured at once, or learned with a mask.
 
 Measured: a function from the gradients of `compressor.phases.frequency.gates.row_gradients` to one
 score per row. Learned: settings of how a mask, one factor per row, is trained beside the weights;
@@ -47,7 +47,7 @@ def taylor(gradients: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training is when a mask is updated.
+    """Point of a training at which a mask is updated.
 
     Attributes:
         lr: Learning rate of the mask now.
@@ -62,7 +62,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Learned:
-    """How a mask is trained: plain gradient steps here; what is learned differs by class.
+    """Training of a mask: plain gradient steps here; what is learned differs by class.
 
     Attributes:
         lr: Learning rate of the mask at the start; it falls with that of the weights.
@@ -85,7 +85,7 @@ class Learned:
         return {MASK: mask, "saliency": saliency, "keep": keep, "over": 0.0}
 
     def factors(self, state: dict[str, Any], mask: Tensor) -> Tensor:
-        """What multiplies the rows, differentiable in `mask`, which holds the state's values."""
+        """Factors on the rows, differentiable in `mask`, which holds the state's values."""
         del state
         return mask
 
@@ -94,12 +94,12 @@ class Learned:
         state[MASK] = state[MASK] - lr * gradient
 
     def update(self, state: dict[str, Any], moment: Moment) -> dict[str, float]:
-        """What there is to do after an epoch; returns what to log."""
+        """Do what there is to do after an epoch; return what to log."""
         state["over"] = moment.over
         return {}
 
     def chosen(self, state: dict[str, Any]) -> Tensor:
-        """Which rows to keep if it ended now: booleans (rows,), exactly as many as wanted."""
+        """Rows to keep if it ended now: booleans (rows,), exactly as many as wanted."""
         return largest(state[MASK], state["keep"], saliency=state["saliency"])
 
 
@@ -114,7 +114,7 @@ class AdmmMask(Learned):
     Attributes:
         lr: Learning rate of the mask at the start.
         settings: Of the method.
-        metric: Whether distances are weighted by the Fisher diagonal; without, by nothing, as the
+        metric: True if distances are weighted by the Fisher diagonal; without, by nothing, as the
             report has it.
     """
 

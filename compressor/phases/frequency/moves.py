@@ -1,4 +1,4 @@
-"""How operations without weights treat the rows of an input."""
+"""Rules by which operations without weights treat the rows of an input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pointwise(flow: Flow, node: Node) -> Label | None:
 
 
 def _meets(flow: RowFlow, operand: Node, ids: Ids, own: int) -> bool:
-    """Whether an operand leaves rows what they are; a weight's entries become theirs."""
+    """True if an operand leaves rows what they are; a weight's entries become theirs."""
     shape = shape_of(operand)
     if own < 0 or (shape[own] == 1 and len(ids) > 1):
         return True
@@ -110,7 +110,7 @@ def cutting(flow: Flow, node: Node) -> Labels:
 
 
 def _whole(node: Node, label: Label) -> bool:
-    """Whether a slice takes everything in order, as ``x[:, :, :]`` does."""
+    """True if a slice takes everything in order, as ``x[:, :, :]`` does."""
     shape = shape_of(node)
     return len(shape) > label.dim and shape[label.dim] == len(label.ids) and "slice" in node.name
 

@@ -65,10 +65,10 @@ class FrequencyMask(Phase):
       with the weights it was found with).
 
     Attributes:
-        keep: How many rows to keep; a model with fewer keeps those. None for the most with which
+        keep: Number of rows to keep; a model with fewer keeps those. None for the most with which
             the budget's MACs are met, but at least the share `least` of them: what rows cannot save
             is left to solvers after this one.
-        by: How rows are chosen: a function of gradients
+        by: Way to choose rows: a function of gradients
             (`compressor.phases.frequency.masks.RowScores`), or settings of a mask that is learned.
         epochs: Epochs of learning the mask; on the removed form where none is learned.
         fine_tune: Epochs after that, on the removed form.
@@ -128,7 +128,7 @@ class FrequencyMask(Phase):
 
     @property
     def trains(self) -> bool:
-        """Whether there are steps of an optimiser."""
+        """True if there are steps of an optimiser."""
         return self._epochs > 0
 
     @property
@@ -202,7 +202,7 @@ class FrequencyMask(Phase):
         return replace(rows, graph=replace(rows.graph, gates={})) if self.on_input else rows
 
     def _count(self, session: Compression, rows: SessionRows) -> int:
-        """How many rows to keep; an error if the model does not run on so many."""
+        """Number of rows to keep; an error if the model does not run on so many."""
         if self.keep is not None:
             if self.keep < rows.count:
                 rows.select(rows.seen[: self.keep])

@@ -30,9 +30,9 @@ class SessionRows:
 
     Attributes:
         model: The model.
-        network: What in it sees rows: itself, or the network inside of a `Rows`.
+        network: Part of it that sees rows: itself, or the network inside of a `Rows`.
         example: Its input, of full length.
-        seen: Which rows of the full input it sees.
+        seen: Rows of the full input that it sees.
         graph: What belongs to which.
     """
 
@@ -55,7 +55,7 @@ class SessionRows:
 
     @property
     def count(self) -> int:
-        """How many it sees."""
+        """Number of rows it sees."""
         return len(self.seen)
 
     def named(self, mask: Tensor) -> list[int]:

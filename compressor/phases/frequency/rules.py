@@ -1,4 +1,4 @@
-"""How operations treat the rows of an input: which pass them on, which end them.
+"""Rules by which operations treat the rows of an input: which pass them on, which end them.
 
 The walk is that of `compressor.tracing` with other rules. An entry of a weight belongs to a row
 when it is applied to what that row alone has become. What mixes rows (a convolution along them, a

@@ -34,7 +34,7 @@ class Rows(nn.Module):
     Attributes:
         network: Takes the shorter input; run it directly where the front end computes these rows
             alone.
-        rows: Which rows it sees, in order: a buffer (kept,).
+        rows: Rows that it sees, in order: a buffer (kept,).
         dim: The dimension that holds them.
         example_input_array: An input of full length, if the network has an example; neither
             parameter nor buffer.
@@ -53,7 +53,7 @@ class Rows(nn.Module):
         return self.network(x.index_select(self.dim, self.rows), *others)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Text that `print(model)` shows."""
         return f"{len(self.rows)} rows of dimension {self.dim}"
 
 
@@ -147,7 +147,7 @@ def allowed(
         model: Any traceable model.
         example: An input of full length, batch first; None for `model.example_input_array`.
         dim: The dimension that holds the rows.
-        counts: Which numbers to try; all by default.
+        counts: Numbers of rows to try; all by default.
         graph: What `trace_rows` found in the model, if known.
 
     Returns:
@@ -219,7 +219,7 @@ Trial = Callable[[int], str | None]
 
 
 def _trial(model: nn.Module, graph: RowGraph, inputs: Inputs) -> Trial:
-    """How to try a model: with shapes alone if it survives that at full length."""
+    """Find a way to try a model: with shapes alone if it survives that at full length."""
     pair = tuple(x.repeat(2, *[1] * (x.ndim - 1)) if x.shape[:1] == (1,) else x for x in inputs)
     scratch = private_copy(model)
     kinds: list[tuple[nn.Module, Inputs]] = []
@@ -273,7 +273,7 @@ def _shapes(model: nn.Module, inputs: Inputs) -> list[Any] | str:
 
 
 def _refusal(model: nn.Module, graph: RowGraph, inputs: Inputs, count: int, failure: str) -> str:
-    """Why a model does not run on so many rows, and on how many it does."""
+    """Say why a model does not run on so many rows, and on how many it does."""
     trial = _trial(model, graph, inputs)
     below = next((n for n in range(count - 1, 0, -1) if trial(n) is None), None)
     above = next((n for n in range(count + 1, graph.count) if trial(n) is None), graph.count)

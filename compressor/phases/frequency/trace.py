@@ -1,4 +1,4 @@
-"""Which entries of which weights belong to which row of a model's input."""
+"""Entries of weights that belong to each row of a model's input."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RowGraph:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.graph.units
 
 
@@ -88,7 +88,7 @@ def _walk(program: Program, shapes: dict[str, tuple[int, ...]], count: int, dim:
 
 
 def _loses(flow: RowFlow, node: Node) -> bool:
-    """Whether rows go into an operation and none come out."""
+    """True if rows go into an operation and none come out."""
     after = flow.labels[node.name]
     kept = after if isinstance(after, list) else [after]
     rows_in = any(flow.found(operand) is not None for operand in node.all_input_nodes)
@@ -155,5 +155,5 @@ def _gates(flow: RowFlow) -> dict[str, tuple[int, Ids]]:
 
 
 def _same(label: Label | None, row_of: Ids, gate: tuple[int, Ids]) -> bool:
-    """Whether a module reads the same rows every time it is called."""
+    """True if a module reads the same rows every time it is called."""
     return label is not None and label.dim == gate[0] and np.array_equal(row_of[label.ids], gate[1])

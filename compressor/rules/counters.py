@@ -151,22 +151,22 @@ def record_calls(
     scratch = private_copy(model).eval()
     named = scratch.named_modules(remove_duplicate=False)
     names = {module: name for name, module in named}  # the last one of several
-    heard, last = list[_Line](), dict[nn.Module, int]()
+    recorded, last = list[_Line](), dict[nn.Module, int]()
 
     def before(module: nn.Module, _: object) -> None:
-        last[module] = len(heard)
-        heard.append((module, None))
+        last[module] = len(recorded)
+        recorded.append((module, None))
 
     def after(module: nn.Module, _: object, output: object) -> None:
-        heard[last[module]] = (module, _shape(output))
+        recorded[last[module]] = (module, _shape(output))
 
     for module in names:
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
     with randomness.preserved(), torch.no_grad():
         run(scratch, one_input(model, example))
-    lines = _lines(scratch, names, heard)
-    called, seen = {module for module, _ in heard}, set[nn.Module]()
+    lines = _lines(scratch, names, recorded)
+    called, seen = {module for module, _ in recorded}, set[nn.Module]()
     entered = Counter(module for module, output in lines if output is None)
     calls: list[Call] = []
     for module, output in lines:
@@ -181,11 +181,11 @@ def record_calls(
     return calls
 
 
-def _lines(model: nn.Module, names: Mapping[nn.Module, str], heard: Iterable[_Line]) -> list[_Line]:
-    """List what was heard, each after the containers it lies in."""
+def _lines(model: nn.Module, names: Mapping[nn.Module, str], recorded: Iterable[_Line]) -> list[_Line]:
+    """List what was recorded, each after the containers it lies in."""
     lines: list[_Line] = []
     inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded
-    for module, output in heard:
+    for module, output in recorded:
         parts = names[module].split(".")
         parents = [model.get_submodule(".".join(parts[:n])) for n in range(1, len(parts))]
         for depth, parent in enumerate(parents):

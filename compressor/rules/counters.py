@@ -181,7 +181,9 @@ def record_calls(
     return calls
 
 
-def _lines(model: nn.Module, names: Mapping[nn.Module, str], recorded: Iterable[_Line]) -> list[_Line]:
+def _lines(
+    model: nn.Module, names: Mapping[nn.Module, str], recorded: Iterable[_Line]
+) -> list[_Line]:
     """List what was recorded, each after the containers it lies in."""
     lines: list[_Line] = []
     inside: list[nn.Module] = []  # what the last line lies in, itself included, model excluded

@@ -124,17 +124,17 @@ class Session(Compression):
         if self._due and self.every is not None and self._steps % self.every == 0:
             self.shrink(remaining=self._due)
 
-    def shrink(self, choice: WidthChoice | Chooses | None = None, *, remaining: int = 1) -> Shrink:
+    def shrink(self, prune: WidthChoice | Chooses | None = None, *, remaining: int = 1) -> Shrink:
         """Remove units now, by the session's own settings where no others are given.
 
         Args:
-            choice: `Prune(...)`.
+            prune: `Prune(...)`.
             remaining: Number of shrinks that lead to the budget, this one included.
 
         Returns:
             What was done.
         """
-        return super().shrink(choice or self.prune or Prune(), remaining=remaining)
+        return super().shrink(prune or self.prune or Prune(), remaining=remaining)
 
     def finish(self, log: Sequence[Epoch] = ()) -> Result:
         """Make any shrink that is still due, count the result anew and report.

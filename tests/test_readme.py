@@ -73,3 +73,16 @@ def test_the_block_of_the_own_loop() -> None:
     assert isinstance(result, compressor.Result)
     assert result.report.after.params <= 60_000
     assert len(result.report.shrinks) == 3  # two in the loop, the rest at the end
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=lambda p: p.name
+)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = re.findall(r"`((?:benchmarks|compressor|docs|models|recipes|tests)/[\w./]+)`", text)
+    placeholders = {"compressor/x/y.py", "tests/x/test_y.py"}
+    assert [name for name in named if not (ROOT / name).exists() and name not in placeholders] == []

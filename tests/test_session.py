@@ -335,3 +335,9 @@ def test_arguments_of_the_wrong_kind(change: dict[str, Any], match: str) -> None
         Session(tiny(), budget=CAPS, every=1, **change)
     with pytest.raises(ValueError, match="a model is needed"):
         Session(3, budget=CAPS)
+
+
+def test_the_settings_of_one_removal_are_called_as_those_of_all() -> None:
+    session = Session(tiny(), budget=Budget(macs=5_000), prune=None)
+    session.shrink(prune=Prune(), remaining=1)
+    assert session.cost.macs <= 5_000

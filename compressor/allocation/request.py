@@ -78,6 +78,11 @@ def check_scores(graph: Graph, scores: object) -> Floats:
         ValueError: If there is not one finite, non-negative score per unit, or their sum is not
             finite.
     """
+    if callable(scores):
+        raise ValueError(
+            "allocate(scores) is a function, and must be its result: one score per unit, such as "
+            "compressor.importance.l1(graph, tensors)"
+        )
     array = np.asarray(scores, dtype=np.float64)
     if array.shape != (graph.units,):
         raise ValueError(

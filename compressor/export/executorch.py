@@ -90,5 +90,5 @@ def _executorch() -> tuple[Any, Any]:
         return importlib.import_module("executorch.exir"), importlib.import_module(partitioner)
     except ImportError as error:
         raise ImportError(
-            f"export_executorch needs executorch ({error}): pip install 'compressor-nn[executorch]'"
+            f"a .pte file needs executorch ({error}): pip install 'compressor-nn[executorch]'"
         ) from error

@@ -185,11 +185,11 @@ class Compression(Shrinking):
         """
         return next(self.model.parameters()).new_zeros(())
 
-    def shrink(self, choice: WidthChoice | Chooses | None = None, *, remaining: int = 1) -> Shrink:
+    def shrink(self, prune: WidthChoice | Chooses | None = None, *, remaining: int = 1) -> Shrink:
         """Remove units now.
 
         Args:
-            choice: The choice of widths, such as `Prune()`.
+            prune: The choice of widths, such as `Prune()`.
             remaining: Number of shrinks that lead to the budget, this one included. With one left
                 the budget itself is met; with r, every cost over its cap is brought down to
                 ``cost ** (1 - 1/r) * cap ** (1/r)``.
@@ -198,8 +198,8 @@ class Compression(Shrinking):
             What was done.
         """
         self._check_open("units cannot be removed")
-        choice = choice or WidthChoice()
-        how = choice if isinstance(choice, WidthChoice) else choice.choice
+        prune = prune or WidthChoice()
+        how = prune if isinstance(prune, WidthChoice) else prune.choice
         costs = self.costs()
         caps = on_the_way(self.caps_due, self.spent(costs), remaining)
         allocation, tried = self.allocated(how, caps, costs)

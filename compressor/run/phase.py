@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from compressor.budget import RESOURCES
@@ -120,9 +121,9 @@ class Adapted(Phase):
         self.own.run(training, part)
 
     def check(self, session: Compression, earlier: Sequence[Phase]) -> None:
-        """Its own check, if it has one that can be called."""
+        """Its own check, if it has one that can be called, given phases as they were written."""
         if callable(getattr(self.own, "check", None)):
-            self.own.check(session, earlier)
+            self.own.check(session, tuple(map(as_written, earlier)))
 
     def redo(self, session: Compression, change: Any) -> None:
         """Its own."""
@@ -148,6 +149,9 @@ _SAID = (
 )  # fmt: skip
 """Attributes that mean the same on both sides."""
 
+_BEFORE = {"dry": "network_after", "stores": "bits_after", "keeps": "density_after"}
+"""Methods that plan a file, as they were named before."""
+
 
 def is_phase(value: object) -> bool:
     """True for a phase, and for anything that has what one must have."""
@@ -156,12 +160,24 @@ def is_phase(value: object) -> bool:
 
 
 def adapted(value: Any) -> Phase:
-    """A phase as the library asks it, checked to name keys of a budget alone.
+    """A phase as the library asks it, what it says of itself checked.
 
     Raises:
-        ValueError: If what it says that it lowers are no keys of a budget.
+        ValueError: If what it says that it lowers are no keys of a budget, its length is no number
+            of parts, or it derives from `Phase` and plans its file under the names of before.
     """
     phase = value if isinstance(value, Phase) else Adapted(value)
+    length: object = phase.length
+    if not isinstance(length, Integral) or int(length) < 0:
+        raise ValueError(
+            f"{name_of(phase)}.length is {length!r}, and must be its number of parts: a whole "
+            "number, 1 for one call of run"
+        )
+    for before, now in _BEFORE.items() if isinstance(value, Phase) else ():
+        if callable(getattr(value, before, None)):  # and not a setting of that name
+            raise ValueError(
+                f"{name_of(phase)}.{before} is not read of what derives from Phase: name it {now}"
+            )
     for name, said in {"lowers": phase.lowers, "settles": phase.settles}.items():
         listed: object = said
         if isinstance(listed, (frozenset, set, tuple, list)) and KEYS.issuperset(said):

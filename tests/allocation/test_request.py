@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.allocation.shapes import NETWORKS, chain
@@ -170,9 +170,10 @@ def test_a_network_of_frozen_axes_alone() -> None:
         (np.r_[np.ones(5), -1.0, np.ones(6)], "the first is -1.0 at unit 1 of 'conv1'"),
         (np.r_[np.ones(11), np.nan], "the first is nan at unit 3 of 'conv2'"),
         (np.full(12, 1e308), "sum is not finite"),
+        (lambda _: np.ones(12), "is a function, and must be its result"),
     ],
 )
-def test_scores_that_make_no_sense(values: NDArray[np.float64], message: str) -> None:
+def test_scores_that_make_no_sense(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         allocate(chain((4, 4, 4)), values, Budget(params=200))
 

@@ -119,7 +119,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setitem(sys.modules, "executorch", None)
     monkeypatch.setitem(sys.modules, "executorch.exir", None)
     with pytest.raises(
-        ImportError, match=r"export_executorch needs executorch .*: pip install 'compressor-nn"
+        ImportError, match=r"a .pte file needs executorch .*: pip install 'compressor-nn"
     ):
         Result(small(), None, None).export_executorch(tmp_path / "model.pte")
     assert not list(tmp_path.iterdir())

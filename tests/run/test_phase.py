@@ -148,6 +148,36 @@ def test_what_is_no_set_of_caps_is_refused(said: object) -> None:
         fit(tiny(), budget=Budget(params=10), schedule=[Wrong()])
 
 
+@pytest.mark.parametrize("said", ["3", -1, 1.0])
+def test_a_length_that_is_no_number_of_parts_is_refused(said: object) -> None:
+    @dataclass(frozen=True)
+    class Wrong(Phase):
+        length: Any = said  # type: ignore[misc]
+
+        def run(self, training: Training, part: int) -> None:
+            pass
+
+    for phase in (Wrong(), Look(length=said)):  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"\.length is .*, and must be its number of parts"):
+            adapted(phase)
+
+
+@pytest.mark.parametrize("name", ["dry", "stores", "keeps"])
+def test_a_subclass_that_plans_its_file_under_a_former_name_is_told_the_name(name: str) -> None:
+    wrong = type("Wrong", (Phase,), {"run": print, name: lambda *_: None})
+    with refuses(rf"Wrong\.{name} is not read .*: name it (network|bits|density)_after"):
+        fit(tiny(), budget=Budget(params=10), schedule=[wrong()])
+
+
+def test_a_check_is_given_the_phases_before_it_as_they_were_written() -> None:
+    class Asks(Zeros):
+        def check(self, session: Compression, earlier: Sequence[object]) -> None:
+            del session
+            assert list(map(type, earlier)) == [Look, Prune]
+
+    fit(tiny(), budget=Budget(nonzero=100, macs=5_000), schedule=[Look(), Prune(), Asks()])
+
+
 def test_the_base_of_phases_that_lower_nothing() -> None:
     @dataclass(frozen=True)
     class Mine(Phase):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from compressor.inputs.losses import Distill, check_distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.run.calibration import recalibrate
+from compressor.run.later import NOTHING
 from compressor.run.phase import Phase
 from compressor.run.rates import Decay, cosine
 from compressor.wording import brief
@@ -31,6 +32,7 @@ class Recalibrate(Phase):
     batches: int = 64
 
     needs = "Recalibrate measures"
+    lowers = NOTHING
 
     def __post_init__(self) -> None:
         """Check the number."""
@@ -89,6 +91,7 @@ class FineTune(Phase):
         check_distill(name, self.distill)
 
     trains = True
+    lowers = NOTHING
 
     @property
     def needs(self) -> str:

@@ -26,6 +26,14 @@ KEYS = frozenset(RESOURCES)
 """The keys of a budget, which a phase can lower."""
 
 
+class _Unsaid(frozenset[str]):
+    """An empty set that is told from any other by identity."""
+
+
+UNSAID: frozenset[str] = _Unsaid()
+"""The default of `lowers`: nothing, as nothing is said."""
+
+
 class Phase(Later, ABC):
     """One step of a schedule: frozen settings that say what to do and in how many parts.
 
@@ -51,9 +59,9 @@ class Phase(Later, ABC):
         divides_bytes: It divides the bytes between width, density and bits.
         rounds_weights: It rounds weights to the bits that were chosen for them.
         measures_gradients: It measures units by gradients of the loss, given data.
-        undeclared: It does not say what it lowers.
     """
 
+    lowers: frozenset[str] = UNSAID
     length: int = 1
     cuts: bool = False
     leaves_uncut: bool = False
@@ -71,7 +79,11 @@ class Phase(Later, ABC):
     divides_bytes: bool = False
     rounds_weights: bool = False
     measures_gradients: bool = False
-    undeclared: bool = False
+
+    @property
+    def undeclared(self) -> bool:
+        """True if it does not say what it lowers."""
+        return self.lowers is UNSAID
 
     @property
     def batches_in_train_mode(self) -> float:
@@ -112,7 +124,6 @@ class Adapted(Phase):
         for name in _SAID:
             said = getattr(own, name, None)
             setattr(self, name, getattr(Phase, name) if said is None else said)
-        self.undeclared = getattr(own, "lowers", None) is None
         self.makes_zeros = hasattr(own, "keeps")
         self.stores_network = hasattr(own, "dry")
 

@@ -70,6 +70,8 @@ class Stage(Phase):
     folder: Path
     year: int
 
+    lowers = frozenset[str]()
+
     def run(self, training: Training, part: int) -> None:
         """Write the network and what it costs, without touching the one that is trained."""
         del part

@@ -121,6 +121,15 @@ def test_the_sentence_says_what_to_declare() -> None:
     assert "no phase of the schedule removes anything" in refused([Look()], params=10)
 
 
+def test_a_subclass_that_does_not_declare_is_named_too() -> None:
+    @dataclass(frozen=True)
+    class Silent(Phase):
+        def run(self, training: Training, part: int) -> None:
+            pass
+
+    assert "Silent says nothing of what is lowered" in refused([Silent()], macs=10)
+
+
 def test_one_that_declares_is_counted_on() -> None:
     result = fit(tiny(), budget=Budget(nonzero=100), schedule=[Look(), Zeros()])
     assert result.report.after.nonzero == 0

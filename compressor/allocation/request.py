@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -116,9 +117,9 @@ def _whole(graph: Graph, keep: Iterable[str]) -> set[int]:
     for weight in graph.weights.values():
         known.update(map(_module, (weight.name, *weight.aliases)))
         if weight.dims:
-            owner = weight.dims[weight.out_dim or 0].owner
-            for axis in np.unique(graph.axis_of[owner[owner >= 0]]).tolist():
-                holders[axis].add(_module(weight.name))
+            for owner in weight.dims[weight.out_dim or 0].owners:
+                for axis in np.unique(graph.axis_of[owner[owner >= 0]]).tolist():
+                    holders[axis].add(_module(weight.name))
     axes = [
         replace(axis, layers=(*axis.layers, *sorted(held)))
         for axis, held in zip(graph.axes, holders, strict=True)
@@ -180,6 +181,6 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
 def _entries(graph: Graph, weight: str, widths: Integers) -> int:
     """Count the entries of a weight that are left at these widths."""
     total = 1
-    for const, per_unit in map(graph.affine, graph.weights[weight].dims):
-        total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())
+    for terms in map(graph.terms, graph.weights[weight].dims):
+        total *= sum(n * prod(int(widths[a]) for a in axes) for axes, n in terms.items())
     return total

@@ -303,7 +303,9 @@ class Graph:
         """Sum of ``factor x entries alive`` over tensors, multiplied out."""
         total: Counter[tuple[int, ...]] = Counter({(): const})
         for price, dims in costs:
-            product: dict[tuple[int, ...], int] = {(): price * prod(d.size for d in dims if d.fixed)}
+            product: dict[tuple[int, ...], int] = {
+                (): price * prod(d.size for d in dims if d.fixed)
+            }
             for dim in dims:
                 if not dim.fixed:
                     product = _multiplied(product, self.terms(dim))

@@ -16,6 +16,7 @@ from compressor.graph.archive import mismatches
 from compressor.graph.graph import Graph, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
+from compressor.surgery.attention import Attention, open_attention
 from compressor.wording import brief
 
 Index = tuple[Tensor | None, ...]
@@ -67,6 +68,7 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
 
 def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     """Shrink a model in place; returns the parameters that were replaced."""
+    open_attention(model)
     cuts: list[Cut] = []
     for weight in graph.weights.values():
         index = _index(weight, structure.keep)
@@ -124,9 +126,7 @@ def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
     return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
 
 
-def _resize(
-    owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np.bool_]
-) -> None:
+def _resize(owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np.bool_]) -> None:
     """Tell a layer its sizes; of several uses of a tied weight, the one it had the sizes of."""
     if isinstance(owner, _ConvNd):
         sizes = (owner.in_channels, owner.out_channels)
@@ -137,6 +137,8 @@ def _resize(
         transposed = isinstance(owner, _ConvTransposeNd)
         total = owner.out_channels if transposed else owner.in_channels
         owner.groups = total // weight.shape[1]
+    elif isinstance(owner, Attention):
+        owner.refresh()
     elif isinstance(owner, nn.Linear):
         owner.out_features, owner.in_features = weight.shape
 

@@ -28,7 +28,6 @@ from compressor.graph.operations import operation_of
 from compressor.graph.program import Program, argument, dims_of, in_place, shape_of
 from compressor.graph.structure import Structure
 
-
 Alive = tuple[tuple[int, Tensor], ...]
 """Dimensions of a tensor that shrink, each with a boolean for every entry, True where it stays."""
 

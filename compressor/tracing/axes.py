@@ -73,7 +73,7 @@ class Numbering:
 
 def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
     """Build the graph from a finished walk (without constant MACs, which are measured)."""
-    out_dims, dim = {use.weight: use.out_dim for use in flow.uses}, numbering.dim
+    out_dims, dim = _written_along(flow, numbering), numbering.dim
     weights = {
         name: tensors.weight(name, _dims(flow, numbering, name), out_dims.get(name))
         for name in flow.shapes
@@ -112,6 +112,30 @@ def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
         activations={name: found for name, found in activations.items() if found},
         program=flow.program,
     )
+
+
+def _written_along(flow: Flow, numbering: Numbering) -> dict[str, int]:
+    """The dimension of every applied weight along which it writes.
+
+    Of one that others are computed of it is that with the units that are written.
+    """
+    found: dict[str, int] = {}
+    for use in flow.uses:
+        dims = [use.out_dim]
+        if use.dims is not None:
+            rank, units = len(flow.shapes[use.weight]), numbering.unit_of[use.writes]
+            own = {
+                d: numbering.unit_of[flow.owners.get((use.weight, d), fixed(0))]
+                for d in range(rank)
+            }
+            dims = [
+                d
+                for d in dims + list(range(rank))
+                if np.isin(own.get(d, units[:0]), units[units >= 0]).any()
+            ]
+        if dims:
+            found[use.weight] = dims[0]
+    return found
 
 
 def _dims(flow: Flow, numbering: Numbering, name: str) -> tuple[Dim, ...]:
@@ -178,8 +202,9 @@ def _steep(flow: Flow, solved: Solved) -> Ids:
     costs += [list(product.dims) for product in flow.products]
     if not solved.factors:
         costs = [dims for dims in costs if len(dims) > DEGREE]
+    written = _written(flow, solved)
     for dims in costs:
-        ends = [_ends(ids, solved) for ids in dims]
+        ends = [_ends(ids, solved, written) for ids in dims]
         if sum(map(len, ends)) <= DEGREE:
             continue
         # Of heads and places in them the fewer stay, else what the last dimension is made of.
@@ -188,12 +213,22 @@ def _steep(flow: Flow, solved: Solved) -> Ids:
     return np.zeros(0, np.int64)
 
 
-def _ends(ids: Ids, solved: Solved) -> list[Ids]:
+def _written(flow: Flow, solved: Solved) -> NDArray[np.bool_]:
+    """Find the components that a layer writes: nothing else is a unit."""
+    written = np.zeros(int(solved.roots.max()) + 1, dtype=bool)
+    for use in flow.uses:
+        written[solved.roots[use.writes]] = True
+    for root, ends in solved.factors.items():
+        written[list(ends)] |= written[root]
+    return written
+
+
+def _ends(ids: Ids, solved: Solved, written: NDArray[np.bool_]) -> list[Ids]:
     """The free ids that a dimension hangs on, by place among the factors."""
     found: list[set[int]] = [set(), set()]
     for root in np.unique(solved.roots[ids]).tolist():
         for place, end in enumerate(solved.factors.get(root, (root,))):
-            if end not in solved.reasons:
+            if end not in solved.reasons and written[end]:
                 found[place].add(end)
     _, first = np.unique(solved.roots, return_index=True)
     return [first[sorted(ends)] for ends in found if len(ends) > 1]
@@ -203,12 +238,9 @@ def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids
     """Free components grouped by how many entries of which weight dimension they own."""
     roots, factors = solved.roots, solved.factors
     places: dict[int, list[tuple[int, int]]] = {}
-    written = np.zeros(len(free), dtype=bool)
-    for use in flow.uses:
-        written[roots[use.writes]] = True
+    written = _written(flow, solved)
     partners: dict[int, set[int]] = {}
-    for root, ends in factors.items():
-        written[list(ends)] |= written[root]
+    for ends in factors.values():
         for end in ends:
             partners.setdefault(end, set()).update(other for other in ends if other != end)
     for number, ids in enumerate(flow.owners.values()):

@@ -66,10 +66,16 @@ def contract(flow: Flow, node: Node, operands: Sequence[Operand], out: Letters) 
 
 def _meeting(flow: Flow, node: Node, operands: Sequence[Operand]) -> dict[Hashable, Ids]:
     """The ids of every letter that may shrink, tied between operands."""
+    return _tied(flow, node, [operand.ids(flow) for operand in operands], operands)
+
+
+def _tied(
+    flow: Flow, node: Node, every: Sequence[dict[Hashable, Ids]], operands: Sequence[Operand]
+) -> dict[Hashable, Ids]:
+    """The same, of ids that are given for each operand."""
     found: dict[Hashable, Ids] = {}
     bare: set[Hashable] = set()
-    for operand in operands:
-        ids = operand.ids(flow)
+    for ids, operand in zip(every, operands, strict=True):
         for letter, size in operand.sizes.items():
             if letter not in ids:
                 bare |= {letter} if size > 1 else set()
@@ -185,43 +191,40 @@ def _spelled(term: str, rank: int) -> list[Hashable]:
 def attention(flow: Flow, node: Node) -> Labelled:
     """``scaled_dot_product_attention``: (…, head, time, width); both its products count.
 
-    Without a scale of its own it divides by the root of the width that it finds, which would be
-    another number when width goes: then the width of queries and keys stays.
+    Keys and values may serve several heads each (``enable_gqa``), which then go together.
     """
     query, key, value = node.args[:3]
-    heads = "g" if argument(node, "enable_gqa", default=False) else "h"
     rank = len(shape_of(query))
-    batch: list[Hashable] = list(range(-rank, -3))
-    h: list[Hashable] = ["h"] * (rank > 2)
-    g: list[Hashable] = [heads] * (rank > 2)
-    mine = Operand(query, [*batch, *h, "i", "d"])  # type: ignore[arg-type]
-    keys = Operand(key, [*batch, *g, "j", "d"])  # type: ignore[arg-type]
-    values = Operand(value, [*batch, *g, "j", "e"])  # type: ignore[arg-type]
-    if heads == "g":
-        return _grouped(flow, node, (mine, keys, values))
-    _scale(flow, node, mine)
-    scores = _scores(flow, node, mine, keys)
-    _mask(flow, node, scores)
-    ids = {**scores, **_meeting(flow, node, (keys, values))}
-    for letter in set(scores) & set(ids):
-        flow.couplings.tie(scores[letter], ids[letter])
-    sizes = {**mine.sizes, **keys.sizes, **values.sizes}
-    for letters in ((*batch, *h, "i", "j", "d"), (*batch, *h, "i", "j", "e")):
+    batch: list[Hashable] = [*range(-rank, -3), *(["h"] if rank > 2 else [])]
+    mine, keys, values = (
+        Operand(x, [*batch, *letters])  # type: ignore[arg-type]
+        for x, letters in ((query, "id"), (key, "jd"), (value, "je"))
+    )
+    every = [_served(operand.ids(flow), mine.sizes) for operand in (mine, keys, values)]
+    scaled(flow, node)
+    ids = _tied(flow, node, every, [mine, keys, values])
+    _mask(flow, node, ids)
+    sizes = {**values.sizes, **keys.sizes, **mine.sizes}
+    for letters in ((*batch, "i", "j", "d"), (*batch, "i", "j", "e")):
         positions = prod(sizes[x] for x in letters if x not in ids)
         dims = tuple(ids[x] for x in letters if x in ids)
         flow.products.append(Multiplied(module_of(node), positions, dims))
-    out = (*batch, *h, "i", "e")
+    out = (*batch, "i", "e")
     labels = [Label(dim, ids[letter]) for dim, letter in enumerate(out) if letter in ids]
     return together(labels, flow.couplings)
 
 
-def _scores(flow: Flow, node: Node, query: Operand, key: Operand) -> dict[Hashable, Ids]:
-    """The ids that queries and keys share. Places in time that could go would be averaged over."""
-    return _meeting(flow, node, (query, key))
+def _served(ids: dict[Hashable, Ids], sizes: dict[Hashable, int]) -> dict[Hashable, Ids]:
+    """Ids of keys or values, one for every head that they serve."""
+    if "h" not in ids or len(ids["h"]) == sizes["h"]:
+        return ids
+    return {**ids, "h": np.repeat(ids["h"], sizes["h"] // len(ids["h"]))}
 
 
-def _scale(flow: Flow, node: Node, query: Operand) -> None:
-    ids = query.ids(flow).get("d")
+def scaled(flow: Flow, node: Node) -> None:
+    """Keep the width of queries and keys where the code takes its scale from it."""
+    query = Operand(node.args[0], range(len(shape_of(node.args[0]))))  # type: ignore[arg-type]
+    ids = query.ids(flow).get(len(query.letters) - 1)
     if ids is not None and argument(node, "scale") is None:
         flow.couplings.freeze(
             ids,
@@ -235,9 +238,7 @@ def _mask(flow: Flow, node: Node, ids: dict[Hashable, Ids]) -> None:
     mask = argument(node, "attn_mask")
     if not isinstance(mask, Node):
         return
-    found = {
-        label.dim - len(shape_of(mask)): label.ids for label in flow.labels_of(mask)
-    }
+    found = {label.dim - len(shape_of(mask)): label.ids for label in flow.labels_of(mask)}
     for dim, size in zip(range(-len(shape_of(mask)), 0), shape_of(mask), strict=True):
         mine = ids.get("h") if dim == -3 else None
         if size == 1:
@@ -247,9 +248,3 @@ def _mask(flow: Flow, node: Node, ids: dict[Hashable, Ids]) -> None:
         elif mine is not None or dim in found:
             both = [x for x in (mine, found.get(dim)) if x is not None]
             flow.couplings.freeze(np.concatenate(both), f"{place(node)} adds a mask to it")
-
-
-def _grouped(flow: Flow, node: Node, operands: Sequence[Operand]) -> Labelled:
-    """Attention whose keys and values serve several heads each: heads stay, or go in groups."""
-    flow.uncounted.append(place(node))
-    return flow.hold_all([x.node for x in operands], f"{place(node)} shares keys between heads")

@@ -51,6 +51,8 @@ def _read(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> None:
     if _between_layers(flow, ids, pieces):
         equal = len({len(piece) for piece in pieces}) == 1 and shares is not None
         order.insert(1 if equal else 0, LAYERS)
+    if flow.weighs(node.args[0]):  # what is cut of a weight is as many rows as a layer has
+        order.insert(0, LAYERS)
     sizes = counted(flow, node, ids, pieces)
     order += [REMEMBERED] if sizes else []
     option = flow.choices.take(node.name, [*order, POSITIONS], ids)

@@ -63,22 +63,24 @@ def pointwise(flow: Flow, node: Node) -> Label | None:
     if not found:
         return None
     first = found[0]
-    for operand in operands:
-        _meet(flow, node, operand, first.ids, rank, first.dim)
-    return first
+    met = [_meet(flow, node, operand, first.ids, rank, first.dim) for operand in operands]
+    weighs = all(flow.weighs(a) for a in operands if flow.label(a) is not None)
+    return first if all(met) or not weighs else None  # a weight added to what has no channels there
 
 
-def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> None:
+def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> bool:
+    """Let an operand meet channels; True unless these have to stay for it."""
     shape = shape_of(operand)
     own = dim - (rank - len(shape))
     size = shape[own] if own >= 0 else 1
     label = flow.label(operand)
     if size == 1 and len(ids) > 1:
-        return
+        return True
     if label is not None and label.dim == own:
         flow.couplings.tie(ids, label.ids)
-    else:
-        flow.couplings.freeze(ids, f"{place(node)} combines it with a tensor that cannot shrink")
+        return True
+    flow.couplings.freeze(ids, f"{place(node)} combines it with a tensor that cannot shrink")
+    return False
 
 
 def concatenate(flow: Flow, node: Node) -> Label | None:

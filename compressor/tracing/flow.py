@@ -11,7 +11,7 @@ from torch.fx import Node
 from compressor.graph.program import Program, module_of
 from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
-from compressor.tracing.labels import Grid, Label, Labelled, parts
+from compressor.tracing.labels import Label, Labelled, parts
 
 Labels = Labelled | list[Labelled]
 

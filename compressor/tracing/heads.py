@@ -110,11 +110,11 @@ def _written(node: Node) -> list[Any] | None:
     return list(sizes) if isinstance(sizes, list | tuple) and len(sizes) == rank else None  # pyright: ignore[reportUnknownArgumentType]
 
 
-def merged(flow: Flow, node: Node, label: Label) -> Label:
-    """A label of heads put together, once it is known what their number goes with."""
+def merged(flow: Flow, node: Node, label: Label) -> None:
+    """Read what the number of channels goes with, where heads are put together."""
     written, size = _written(node), len(label.ids)
     if written is None or written[label.dim] == -1:
-        return label
+        return
     module = module_of(node)
     names = [n for n, held in flow.program.sizes.get(module, {}).items() if held == size]
     source = _read_before(flow, module, size)
@@ -124,7 +124,6 @@ def merged(flow: Flow, node: Node, label: Label) -> Label:
         flow.couplings.tie(label.ids, source)
     elif option == COUNTED:
         remember(flow, {f"{module}.{n}" if module else n: [label.ids] for n in names})
-    return label
 
 
 def _read_before(flow: Flow, module: str, size: int) -> Ids | None:
@@ -184,7 +183,9 @@ def _followed(node: Node, dim: int, shape: tuple[int, ...]) -> int | None:
     along = [d for d, size in enumerate(moved.shape) if size > 1 and moved.stride(d)]
     varies = [d for d in along if bool((moved != moved.narrow(d, 0, 1)).any())]
     whole = len(varies) == 1 and moved.shape[varies[0]] == shape[dim]
-    return varies[0] if whole and np.array_equal(_line(moved, varies[0]), range(shape[dim])) else None
+    return (
+        varies[0] if whole and np.array_equal(_line(moved, varies[0]), range(shape[dim])) else None
+    )
 
 
 def _line(moved: Tensor, dim: int) -> list[int]:

@@ -61,14 +61,14 @@ class Applied:
 
 
 def _applied(flow: Flow, weight: Any) -> Applied | None:
-    """A weight as it is applied; None where it depends on the input.
+    """A weight as it is applied; None where nothing of it is one that is trained.
 
-    A kernel is never cut: its ids, which a computed weight has there, are frozen.
+    One that is mixed of several by what comes in has their channels. A kernel is never cut: its ids, which a computed weight has there, are frozen.
     """
     name, shape = flow.weight(weight), shape_of(weight)
     if name is not None:
         return Applied(flow, name, shape, plain=True, computed={})
-    if not flow.weighs(weight):
+    if not flow.weighs(weight) and not flow.labels_of(weight):
         return None
     found = {label.dim: label.ids for label in flow.labels_of(weight)}
     for dim in [dim for dim in found if dim > 1]:
@@ -103,7 +103,7 @@ def convolution(flow: Flow, node: Node, *, transposed: bool) -> Label | None:
     applied = (source, len(reads)) if transposed else (node, out_channels)
     positions = weight.positions(prod(shape_of(applied[0])) // applied[1])
     row = 0 if transposed and whole else out_dim
-    site = site_of(node, weight.name) if weight.plain else module_of(node)
+    site = site_of(node, weight.name) if weight.plain else module_of(node) or weight.name
     flow.uses.append(
         Use(site, weight.name, positions, "conv", reads, writes, row, not whole, weight.dims)
     )

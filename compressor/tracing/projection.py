@@ -33,8 +33,15 @@ def projected(rule: Callable[[Flow, Node], Labels], flow: Flow, node: Node) -> L
         results.append(rule(flow, node))
     flow.focus = {}
     found = _united(results, flow)
-    views = operation_of(node.target).kind in (Kind.VIEWS, Kind.MOVES)
-    return heads.merged(flow, node, found) if views and isinstance(found, Label) else found
+    if operation_of(node.target).kind in (Kind.VIEWS, Kind.MOVES) and not isinstance(found, list):
+        for label in parts(found):
+            if sum(label.dim == one.dim for result in results for one in _each(result)) > 1:
+                heads.merged(flow, node, label)
+    return found
+
+
+def _each(result: Labels) -> tuple[Label, ...]:
+    return () if isinstance(result, list) else parts(result)
 
 
 def _from_last(node: Node, label: Label) -> int:

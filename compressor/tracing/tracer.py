@@ -16,6 +16,7 @@ from compressor.graph.program import example_of, export
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
+from compressor.surgery.attention import open_attention
 from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
@@ -64,7 +65,9 @@ def trace(
 def _traced(
     model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
 ) -> Graph:
-    program = export(private_copy(model), inputs)
+    opened = private_copy(model)
+    open_attention(opened)
+    program = export(opened, inputs)
     tensors, keep, release = Tensors.of(model), names_of(keep), tuple(release)
     fixed = {tensors.first[name] for name in untrained(model)}
 

@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class Attention(nn.MultiheadAttention):
     """Attention whose heads and widths are those of its parameters.
 
     Attributes:
-        scale: What scores are multiplied with: that of the dense module, whatever was removed since.
+        scale: What scores are multiplied with, that of the dense module.
     """
 
     scale: float
@@ -46,7 +46,7 @@ class Attention(nn.MultiheadAttention):
         if not self.batch_first and not alone:
             inputs = [x.transpose(0, 1) for x in inputs]
         layers = zip(inputs, self._weights(), self._biases(), strict=True)
-        heads = [F.linear(x, weight, bias) for x, weight, bias in layers]
+        heads = [functional.linear(x, weight, bias) for x, weight, bias in layers]
         queries, keys, values = (
             x.view(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2) for x in heads
         )
@@ -55,11 +55,11 @@ class Attention(nn.MultiheadAttention):
         if need_weights:
             scores = (queries * self.scale) @ keys.transpose(-2, -1)
             weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
-            weights = F.dropout(weights, p=dropped)
+            weights = functional.dropout(weights, p=dropped)
             found = weights @ values
         else:
             weights = None
-            found = F.scaled_dot_product_attention(
+            found = functional.scaled_dot_product_attention(
                 queries, keys, values, attn_mask=mask, dropout_p=dropped, scale=self.scale
             )
         result = self.out_proj(found.transpose(1, 2).flatten(2))
@@ -73,15 +73,17 @@ class Attention(nn.MultiheadAttention):
 
     def _rows(self) -> tuple[int, int, int]:
         """Rows of the packed weight for queries, keys and values."""
-        packed, values = self.in_proj_bias, self.out_proj.weight.shape[1]
-        total = (packed if packed is not None else self.in_proj_weight).shape[0]
+        packed, values = self.in_proj_weight, self.out_proj.weight.shape[1]
+        total = (packed if self._packed() else self.in_proj_bias).shape[0]
         keys = (total - values) // 2
         return keys, keys, values
 
+    def _packed(self) -> bool:
+        return cast("Tensor | None", self.in_proj_weight) is not None
+
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        packed = cast("Tensor | None", self.in_proj_weight)
-        if packed is not None:
-            return packed.split(self._rows())  # pyright: ignore[reportReturnType]
+        if self._packed():
+            return self.in_proj_weight.split(self._rows())  # pyright: ignore[reportReturnType]
         return self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
 
     def _biases(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

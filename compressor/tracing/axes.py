@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Product, Site, Units, Weight
 from compressor.inputs.tensors import first_names, named_tensors
 from compressor.tracing.couplings import Ids, Solved
-from compressor.tracing.flow import Flow, fixed
+from compressor.tracing.flow import Flow, Use, fixed
 from compressor.tracing.labels import parts
 
 
@@ -123,19 +123,17 @@ def _written_along(flow: Flow, numbering: Numbering) -> dict[str, int]:
     for use in flow.uses:
         dims = [use.out_dim]
         if use.dims is not None:
-            rank, units = len(flow.shapes[use.weight]), numbering.unit_of[use.writes]
-            own = {
-                d: numbering.unit_of[flow.owners.get((use.weight, d), fixed(0))]
-                for d in range(rank)
-            }
-            dims = [
-                d
-                for d in dims + list(range(rank))
-                if np.isin(own.get(d, units[:0]), units[units >= 0]).any()
-            ]
+            dims += range(len(flow.shapes[use.weight]))
+            dims = [dim for dim in dims if _writes(flow, numbering, use, dim)]
         if dims:
             found[use.weight] = dims[0]
     return found
+
+
+def _writes(flow: Flow, numbering: Numbering, use: Use, dim: int) -> bool:
+    """True if a dimension of a weight has units that its layer writes."""
+    own = numbering.unit_of[flow.owners.get((use.weight, dim), fixed(1))]
+    return bool(np.isin(own[own >= 0], numbering.unit_of[use.writes]).any())
 
 
 def _dims(flow: Flow, numbering: Numbering, name: str) -> tuple[Dim, ...]:

@@ -120,7 +120,7 @@ def _count(
 
 
 def product(flow: Flow, node: Node) -> Labelled:
-    """``matmul``, ``mm``, ``mv``, ``dot``: over the last of the first and the first matrix' rows."""
+    """``matmul``, ``mm``, ``mv``, ``dot``: over columns of the first, rows of the second."""
     left, right = node.args[0], node.args[1]
     return contract(flow, node, *_matrices(left, right))
 

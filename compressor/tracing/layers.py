@@ -63,7 +63,8 @@ class Applied:
 def _applied(flow: Flow, weight: Any) -> Applied | None:
     """A weight as it is applied; None where nothing of it is one that is trained.
 
-    One that is mixed of several by what comes in has their channels. A kernel is never cut: its ids, which a computed weight has there, are frozen.
+    One that is mixed of several by what comes in has their channels. A kernel is never cut: its
+    ids, which a computed weight has there, are frozen.
     """
     name, shape = flow.weight(weight), shape_of(weight)
     if name is not None:
@@ -168,7 +169,7 @@ def linear(flow: Flow, node: Node) -> Labelled:
     """``y = x W^T + b`` over the last dimension; weight (out, in)."""
     bias = argument(node, "bias")
     found = _product(flow, node, out_dim=0)
-    _affine(flow, [bias], _last(flow, node, found))
+    _affine(flow, [bias], _last(node, found))
     return found
 
 
@@ -198,7 +199,7 @@ def _product(flow: Flow, node: Node, *, out_dim: int) -> Labelled:
     return Label(rank - 1, writes)
 
 
-def _last(flow: Flow, node: Node, found: Labelled) -> Ids:
+def _last(node: Node, found: Labelled) -> Ids:
     """Ids of the last dimension of a result."""
     rank = len(shape_of(node))
     own = (label.ids for label in parts(found) if label.dim == rank - 1)

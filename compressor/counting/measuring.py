@@ -100,7 +100,7 @@ def multiply_accumulates(model: nn.Module, example: Example | None = None) -> in
     inputs = one_input(model, example)
     scratch = private_copy(model).eval()
     for parameter in scratch.parameters():  # the counter stumbles over views of those that learn
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_UNCOUNTED, _flops))
     with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
         run(scratch, inputs)

@@ -22,12 +22,6 @@ from compressor.tracing.flow import Flow, Labels, Use, fixed, place
 from compressor.tracing.labels import Label
 from compressor.tracing.states import begin
 
-PACKED = (
-    "runs on a packed sequence, whose steps are as many as data say: give the layer the padded "
-    "tensor, and pick or mask its results by their lengths"
-)
-"""Why a layer on packed sequences stays whole."""
-
 
 @dataclass(frozen=True)
 class Gates:
@@ -57,7 +51,7 @@ class Widths:
 def recurrent(flow: Flow, node: Node) -> Labels:
     """A recurrent layer over sequences, or one step of it."""
     if argument(node, "batch_sizes") is not None:
-        return opaque(flow, node, PACKED)
+        return opaque(flow, node, "runs on a packed sequence")
     directions = 2 if argument(node, "bidirectional", default=False) else 1
     layers = _layers(flow, node, directions)
     if not layers:
@@ -117,9 +111,7 @@ def _inputs(flow: Flow, node: Node) -> Ids:
     return fixed(shape_of(source)[last])
 
 
-def _layer(
-    flow: Flow, node: Node, gates: Gates, widths: Widths, reads: Ids, steps: int
-) -> None:
+def _layer(flow: Flow, node: Node, gates: Gates, widths: Widths, reads: Ids, steps: int) -> None:
     """One direction of one layer: every gate has a row for every hidden unit.
 
     The product with the state writes what that with the input does, and counts as no other writer.

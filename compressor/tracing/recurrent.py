@@ -2,8 +2,7 @@
 
 A unit is a hidden unit with all that belongs to it: its row of every gate, its biases, the columns
 that read it in the next step and in the next layer. A layer of PyTorch has one `hidden_size` for
-all of its layers and directions, so unit j of each of them goes with unit j of all others. Likewise
-the outputs of a projection.
+all of its layers and directions, so unit j of each of them goes with unit j of all others.
 """
 
 from __future__ import annotations
@@ -95,10 +94,18 @@ def _weights(node: Node) -> list[Any]:
 
 
 def _widths(flow: Flow, gates: Gates) -> Widths:
+    """The hidden units, and the outputs that are these or a projection of them.
+
+    PyTorch takes a state as wide as the cells for one without a projection, so that there has to be
+    more of the latter. So an output goes with the hidden unit of its number, and those beyond are
+    an axis of their own, of which one stays as of any other.
+    """
     if not gates.projects:
         hidden = flow.own(gates.recurs, 1)
         return Widths(hidden, hidden)
-    return Widths(flow.own(gates.projects, 1), flow.own(gates.projects, 0))
+    found = Widths(flow.own(gates.projects, 1), flow.own(gates.projects, 0))
+    flow.couplings.tie(found.outputs, found.hidden[: len(found.outputs)])
+    return found
 
 
 def _inputs(flow: Flow, node: Node) -> Ids:

@@ -33,7 +33,6 @@ FROZEN = {
     "einsum",
     "channels_as_space",
     "attention",
-    "gru",
     "local_response_norm",
     "weight_norm",
 }
@@ -220,7 +219,6 @@ def with_an_unused_layer() -> nn.Module:
         (with_an_unused_layer, "1.spare", "it is not used in forward"),
         (quantized, "0", "its weight is computed in forward"),
         (quantized, "2", "its weight is computed in forward"),
-        (TRICKY["gru"], "trap.gru", "'gru' in 'trap.gru' is opaque"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*(torch.ao.quantization|quant_min)")

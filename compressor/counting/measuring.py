@@ -99,6 +99,8 @@ def multiply_accumulates(model: nn.Module, example: Example | None = None) -> in
     """MACs of one forward pass of `model` for one input; arguments and errors as in `measure`."""
     inputs = one_input(model, example)
     scratch = private_copy(model).eval()
+    for parameter in scratch.parameters():  # the counter stumbles over views of those that learn
+        parameter.requires_grad = False
     counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_UNCOUNTED, _flops))
     with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
         run(scratch, inputs)

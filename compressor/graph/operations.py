@@ -146,6 +146,7 @@ _LAYERS = (
     Row("_weight_norm", Kind.WEIGHT_NORM),
     Row("bilinear", Kind.BILINEAR),
     Row("gru lstm rnn_relu rnn_tanh", Kind.RECURRENT),
+    Row("gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell", Kind.RECURRENT),
     Row("embedding", Kind.EMBEDDING),
     Row("batch_norm instance_norm", Kind.BATCH_NORM),
     Row("layer_norm rms_norm", Kind.LAYER_NORM),

@@ -19,6 +19,7 @@ from torch.fx import Node
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
+from compressor.graph.packed import packing
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
@@ -181,6 +182,13 @@ def in_place(node: Node) -> bool:
 def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
     """Explain why a model could not be exported, and which of its modules stopped it."""
     shapes = ", ".join(str(tuple(x.shape)) for x in example)
+    packed = packing(error)
+    if packed:
+        return (
+            f"{type(model).__name__} packs sequences (pack_padded_sequence) for a recurrent layer "
+            f"at {packed}, which has as many steps as data say: give the layer the padded tensor, "
+            "and mask or pick its results by their lengths"
+        )
     text = line(error) or type(error).__name__
     return (
         f"{type(model).__name__} could not be exported for an input of shape {shapes}: it stopped "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -64,6 +65,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         verdict=verdict,
         unjudged=unjudged,
         stored=_kinds(session.model),
+        floating=_floating(session.model),
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
@@ -120,6 +122,18 @@ def _kinds(model: nn.Module) -> str:
     """Kinds of the numbers of a model's weights; vectors, which may be others, are few."""
     kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
     return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+
+
+def _floating(model: nn.Module) -> dict[str, int]:
+    """Entries of weights in floating point beside others that are integers, by module."""
+    tensors = {id(t): (name, t) for name, t in named_tensors(model) if t.ndim > 1}
+    if not any(t.dtype == torch.int8 for _, t in tensors.values()):
+        return {}
+    found = Counter[str]()
+    for name, tensor in tensors.values():
+        if isinstance(tensor, nn.Parameter):
+            found[name.rpartition(".")[0] or name] += tensor.numel()
+    return dict(found)
 
 
 def _accounted(session: Compression) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.projection import projected
+from compressor.tracing.recurrent import recurrent
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -45,6 +46,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.EINSUM: contraction.einsum,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,
+    Kind.RECURRENT: recurrent,
 }
 """The rule of every kind; what is of another is opaque."""
 

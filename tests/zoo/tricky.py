@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .recurrent import RECURRENT
 from .tricky_coupling import COUPLING
 from .tricky_shapes import SHAPES
 from .tricky_statistics import STATISTICS
@@ -18,4 +19,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-TRICKY: dict[str, Callable[[], nn.Module]] = {**COUPLING, **SHAPES, **STATISTICS}
+TRICKY: dict[str, Callable[[], nn.Module]] = {
+    **COUPLING,
+    **SHAPES,
+    **STATISTICS,
+    **RECURRENT,
+}

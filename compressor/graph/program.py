@@ -19,6 +19,7 @@ from torch.fx import Node
 from compressor.errors import TraceError
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
+from compressor.graph.signature import Operation
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
@@ -43,6 +44,7 @@ class Program:
         inputs: Names of the placeholder nodes of the user's inputs, in order.
         sizes: Whole numbers among the attributes of every module, by name of the module.
         autocast: True if the model itself runs some of them in lower precision than these say.
+        own: Those that the library does not know and their user describes, by their form.
     """
 
     graph: FxGraph
@@ -51,6 +53,7 @@ class Program:
     inputs: tuple[str, ...]
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     autocast: bool = False
+    own: Mapping[object, Operation] = field(default_factory=dict[object, Operation])
 
 
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:

@@ -27,6 +27,7 @@ from compressor.graph.kinds import ACROSS, Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program, argument, dims_of, in_place, shape_of
 from compressor.graph.structure import Structure
+from compressor.surgery.whole import looked_at
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ class Masked(torch.fx.Interpreter):
         if n.op != "call_function":
             return super().run_node(n)
         kept = self._reduced(n)
-        if kept is None:
+        whole = looked_at(self.program.own.get(n.target), n, self.alive)
+        if whole is not None:
+            result = whole.run(n, *self.fetch_args_kwargs_from_env(n))
+        elif kept is None:
             result = super().run_node(n)
         else:
             source, *args = self.fetch_args_kwargs_from_env(n)[0]

@@ -15,6 +15,7 @@ from compressor.tracing import cuts, data, layers
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.own import signed
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -74,13 +75,15 @@ def propagate(
 def _labels(flow: Flow, node: Node) -> Labels:
     """The labels of an operation's output; a form of it that no rule foresees is opaque."""
     try:
-        found = _rule(node)(flow, node)
+        found = _rule(flow, node)(flow, node)
     except Exception:  # noqa: BLE001 - whatever it is, what it touches stays whole
         return data.unknown_form(flow, node)
     return found if data.fits(found, node.meta.get("val")) else data.unknown_form(flow, node)
 
 
-def _rule(node: Node) -> Rule:
+def _rule(flow: Flow, node: Node) -> Rule:
+    if node.target in flow.program.own:
+        return partial(signed, operation=flow.program.own[node.target])
     if node.target is data.GETITEM:
         return data.item
     if any(part in str(node.target) for part in CHECKS):

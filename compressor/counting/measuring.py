@@ -204,13 +204,14 @@ class _Guard(TorchDispatchMode):
         if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `_is_free`
             return
         where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
+        name = func._schema.name  # noqa: SLF001 - see `_is_free`
         why = "it takes weights" if weighs else "it is a product by its name"
         raise CountError(
             f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
             f"cannot be counted: {why}, and PyTorch's counter has no formula for it. Write it with "
-            "convolutions, linear layers or matmul, move it out of the model, say what it does with "
-            f"operations=[compressor.Operation({func._schema.name!r}, ...)] (docs/own-operators.md), "
-            "or what it costs with torch.utils.flop_counter.register_flop_formula."
+            "convolutions, linear layers or matmul, move it out of the model, say what it does, "
+            f"operations=[compressor.Operation({name!r}, ...)] (docs/own-operators.md), or what it "
+            "costs with torch.utils.flop_counter.register_flop_formula."
         )
 
 

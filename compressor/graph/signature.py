@@ -222,7 +222,8 @@ def _call(
     pairs = zip(operation.results, made, strict=True)
     results = tuple(_read(operation, words, "its result", shape, sizes) for words, shape in pairs)
     rest = [len(words) - len(terms[n]) + 1 for n, words in operands.items() if REST in terms[n]]
-    return Call(operation, operands, results, sizes, operation.products(_rest(max(rest, default=0))))
+    products = operation.products(_rest(max(rest, default=0)))
+    return Call(operation, operands, results, sizes, products)
 
 
 def _read(
@@ -230,7 +231,7 @@ def _read(
 ) -> Words:
     """The word of every dimension; their sizes go into `sizes`."""
     rest = len(shape) - len(words) + 1
-    if (rest < 0 if REST in words else len(words) != len(shape)):
+    if rest < 0 if REST in words else len(words) != len(shape):
         raise operation.wrong(
             f"says {' '.join(words)!r} of {what}, which has {len(shape)} dimensions here, "
             f"{tuple(shape)}"

@@ -14,7 +14,6 @@ from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, Use, fixed, place
 from compressor.tracing.labels import Label
 
-
 WIDTHS = 2
 """Most widths that a cost is a product of (`compressor.graph.graph.Quadratic`)."""
 
@@ -131,8 +130,8 @@ def _note(
 
 def _multiplied(operand: _Operand, product: Words, read: Call) -> bool:
     """True if a product of sizes has all dimensions of a weight, and it is more than a factor."""
-    sizes = shape_of(operand.node)
-    inside = all(word in product and read.sizes[word] == n for word, n in zip(operand.words, sizes))
+    pairs = zip(operand.words, shape_of(operand.node), strict=True)
+    inside = all(word in product and read.sizes[word] == size for word, size in pairs)
     return inside and any(word in read.operation.summed for word in operand.words)
 
 
@@ -148,5 +147,5 @@ def _use(
     writes = ids.get(words[out], fixed(read.sizes[words[out]])) if fresh else fixed(0)
     taken = ids[words[reads[0]]] if reads else writes
     owner, _, leaf = name.rpartition(".")
-    module = owner if leaf == "weight" else module_of(node) or name
+    module = owner or name if leaf == "weight" else module_of(node) or name
     return Use(module, name, positions, "linear", taken, writes, out, dense=bool(reads))

@@ -67,7 +67,8 @@ def trace(
     with randomness.preserved():
         program = described(export(private_copy(model), inputs), operations)
         rest = partial(_uncounted, model, inputs, operations)
-        return _traced(model, program, inputs, keep, names_of(release, "release"), rest, check=check)
+        release = names_of(release, "release")
+        return _traced(model, program, inputs, keep, release, rest, check=check)
 
 
 def _traced(

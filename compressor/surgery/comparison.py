@@ -13,6 +13,7 @@ from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
+from compressor.inputs.lines import told
 from compressor.inputs.tensors import named_tensors
 from compressor.surgery import masking
 from compressor.surgery.draws import steady
@@ -117,7 +118,7 @@ def difference(
     try:
         outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        failure = f"it does not run ({type(error).__name__}: {line(error)})"
+        failure = f"it does not run ({told(error)})"
         plain = all(p.dtype in ROUNDING for p in model.parameters())  # has kernels for all
         return Outcome(failure=failure, sure=not double and plain)
 

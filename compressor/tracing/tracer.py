@@ -23,6 +23,7 @@ from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
+from compressor.tracing.lines import remembered_lines
 from compressor.tracing.trial import freeze, probe
 from compressor.tracing.walk import propagate
 
@@ -68,7 +69,8 @@ def trace(
         program = described(export(private_copy(model), inputs), operations)
         rest = partial(_uncounted, model, inputs, operations)
         release = names_of(release, "release")
-        return _traced(model, program, inputs, keep, release, rest, check=check)
+        with remembered_lines(program, model, inputs):
+            return _traced(model, program, inputs, keep, release, rest, check=check)
 
 
 def _traced(

@@ -15,6 +15,9 @@ from compressor.wording import line
 LONGEST = 60
 """Characters of a line of code that a message shows."""
 
+_GENERATED = ("<string>", "<eval_with_key>", "<frozen")
+"""Beginnings of names of files that are none."""
+
 Line = tuple[str, int]
 """A file and the number of a line in it."""
 
@@ -63,6 +66,8 @@ def shown(at: Line) -> str:
 
 
 def _is_own(frame: FrameType) -> bool:
+    if frame.f_code.co_filename.startswith(_GENERATED):
+        return False
     return not foreign(frame.f_globals.get("__name__")) and not _is_ours(frame)
 
 

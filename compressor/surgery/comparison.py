@@ -40,6 +40,7 @@ DOUBLE_LIMIT = 100_000_000
 """Models with more parameters are compared in their own precision, to save memory."""
 
 CONSTANT = "its outputs are the same for every input: nothing can be compared"
+SIZES = "the sizes of its outputs depend on values of the input: nothing can be compared"
 DISCRETE = "its outputs are whole numbers: nothing can be compared"
 
 
@@ -177,6 +178,8 @@ def _distance(
             if not a.is_floating_point():
                 continue  # numbers of classes and flags may flip where scores are nearly equal
             seen = True
+            if outputs[0][place].shape != outputs[1][place].shape:
+                return Outcome(failure=SIZES, sure=True)
             scale = _spread(_real(outputs[0][place]), _real(outputs[1][place]))
             if scale is None:
                 return Outcome(failure="its outputs are not finite on these inputs")

@@ -12,7 +12,7 @@ from compressor.graph.program import Program, module_of
 from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
 from compressor.tracing.labels import Label
-from compressor.tracing.lines import line_of
+from compressor.tracing.lines import mark_of
 
 Labels = Label | None | list["Label | None"]
 
@@ -118,7 +118,6 @@ def fixed(size: int) -> Ids:
 
 def place(node: Node) -> str:
     """Name an operation for messages: ``'roll' in 'blocks.0' (net.py:41: x = x.roll(1, 1))``."""
-    module, line = module_of(node), line_of(node)
+    module = module_of(node)
     target = getattr(node.target, "__name__", str(node.target)).split(".")[0]
-    where = f" in '{module}'" if module else ""
-    return f"'{target}'{where}" + (f" ({line})" if line else "")
+    return f"'{target}'" + (f" in '{module}'" if module else "") + mark_of(node)

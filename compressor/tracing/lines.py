@@ -8,10 +8,12 @@ another module, or with a result of another shape, would be another one, and has
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.overrides import TorchFunctionMode
 
+from compressor.graph.graph import Graph
 from compressor.graph.program import Program, module_of
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
@@ -28,6 +31,7 @@ from compressor.inputs.lines import Line, calling, shown
 from compressor.inputs.process import quiet
 
 _KEY = "compressor.lines"
+_MARK = re.compile(r"\0(\w+)\0")
 
 
 class Lines:
@@ -38,42 +42,67 @@ class Lines:
         self._model: nn.Module | None = model
         self._inputs = inputs
         self._calls: dict[tuple[str, str], tuple[Line, str, list[tuple[int, ...]]]] = {}
-        for node in program.graph.nodes:
+        self._nodes = {node.name: node for node in program.graph.nodes}
+        for node in self._nodes.values():
             node.meta[_KEY] = self
 
     def of(self, node: Node) -> str:
         """The line that called an operation; empty where it is not known."""
         if self._model is not None:
             self._calls = _calls(self._model, self._inputs)
-            self.forget()
+            self._model, self._inputs = None, ()
         line, module, shapes = self._calls.get(tuple(node.meta.get("torch_fn") or ()), _NOTHING)
         value: Any = node.meta.get("val")
         made = [tuple(x.shape) for x in _tensors(value)]
-        same = module == module_of(node) and (made == shapes or len(made) != 1)
+        open_ = any(not isinstance(size, int) for shape in made for size in shape)
+        same = module == module_of(node) and (open_ or len(made) != 1 or made == shapes)
         return shown(line) if line is not None and same else ""
 
-    def forget(self) -> None:
-        """Let go of the model: no line is looked for any more."""
+    def told(self, graph: Graph) -> Graph:
+        """A graph whose reasons have lines in the place of the marks of their operations."""
+        frozen = {layer: self._told(why) for layer, why in graph.frozen.items()}
+        axes = tuple(replace(axis, frozen=self._told(axis.frozen)) for axis in graph.axes)
+        return replace(graph, frozen=frozen, axes=axes)
+
+    def _told(self, reason: str) -> str:
+        return _MARK.sub(lambda found: self._inserted(found[1]), reason)
+
+    def _inserted(self, name: str) -> str:
+        line = self.of(self._nodes[name])
+        return f" ({line})" if line else ""
+
+    def close(self) -> None:
+        """Let go of the model and of its operations: no line is looked for any more."""
         self._model, self._inputs = None, ()
+        for node in self._nodes.values():
+            node.meta.pop(_KEY, None)
 
 
 _NOTHING: tuple[Line | None, str, list[tuple[int, ...]]] = (None, "", [])
 
 
 @contextmanager
-def remembered_lines(program: Program, model: nn.Module, inputs: Inputs) -> Generator[None]:
-    """Have `line_of` find the lines of a program, by running the model, inside this block."""
+def remembered_lines(program: Program, model: nn.Module, inputs: Inputs) -> Generator[Lines]:
+    """Have the lines of a program found, by running the model, inside this block."""
     lines = Lines(program, model, inputs)
     try:
-        yield
+        yield lines
     finally:
-        lines.forget()
+        lines.close()
 
 
 def line_of(node: Node) -> str:
     """The line of own code that called an operation, as ``net.py:41: x = x.roll(1, 1)``."""
     lines = node.meta.get(_KEY)
     return lines.of(node) if isinstance(lines, Lines) else ""
+
+
+def mark_of(node: Node) -> str:
+    """A mark in a reason, in whose place `Lines.told` puts the line; empty where none is found.
+
+    Most reasons are never shown: what they would hold has no channels.
+    """
+    return f"\0{node.name}\0" if isinstance(node.meta.get(_KEY), Lines) else ""
 
 
 class _Recorder(TorchFunctionMode):

@@ -26,6 +26,7 @@ from compressor.tracing.flow import Flow
 from compressor.tracing.lines import remembered_lines
 from compressor.tracing.trial import freeze, probe
 from compressor.tracing.walk import propagate
+from compressor.tracing.written import blaming_numbers
 
 
 def trace(
@@ -69,8 +70,8 @@ def trace(
         program = described(export(private_copy(model), inputs), operations)
         rest = partial(_uncounted, model, inputs, operations)
         release = names_of(release, "release")
-        with remembered_lines(program, model, inputs):
-            return _traced(model, program, inputs, keep, release, rest, check=check)
+        with remembered_lines(program, model, inputs) as lines:
+            return lines.told(_traced(model, program, inputs, keep, release, rest, check=check))
 
 
 def _traced(
@@ -101,6 +102,7 @@ def _traced(
         asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
         graph = freeze(graph, asked)
         tried = probe(model, graph, inputs) if check else graph
+        tried = freeze(tried, blaming_numbers(graph, tried))
         tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
         failed = _failed(reading, graph, tried)
         if not failed:

@@ -51,7 +51,8 @@ class Lines:
         if self._model is not None:
             self._calls = _calls(self._model, self._inputs)
             self._model, self._inputs = None, ()
-        line, module, shapes = self._calls.get(tuple(node.meta.get("torch_fn") or ()), _NOTHING)
+        function, kind = node.meta.get("torch_fn") or ("", "")
+        line, module, shapes = self._calls.get((function, kind), _NOTHING)
         value: Any = node.meta.get("val")
         made = [tuple(x.shape) for x in _tensors(value)]
         open_ = any(not isinstance(size, int) for shape in made for size in shape)

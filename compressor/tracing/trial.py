@@ -9,7 +9,6 @@ the reason; what is left has been seen to work.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from torch import nn
@@ -23,7 +22,7 @@ from compressor.surgery.comparison import CONSTANT
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts
 from compressor.surgery.weightings import positive, randomised
-from compressor.tracing.blame import Thin, blamed
+from compressor.tracing.blame import blamed
 from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
 
 __all__ = ["freeze", "probe", "randomised"]
@@ -42,9 +41,8 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
     # What an operator of one's own does with an entry is said by its user: all of them are tried.
     shares = SHARES if graph.program is not None and graph.program.own else 1
-    for share in range(shares):
-        thin = partial(_thinned, share=share)
-        while reasons := _failing(trials, graph, free, thin):
+    for trials.share in range(shares):
+        while reasons := _failing(trials, graph, free):
             graph = freeze(graph, reasons)
             free = [number for number in free if number not in reasons]
     return graph
@@ -57,38 +55,38 @@ def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
     return replace(graph, axes=tuple(axes), frozen={**graph.frozen, **layers})
 
 
-def _failing(trials: Trials, graph: Graph, axes: list[int], thin: Thin) -> dict[int, str]:
+def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     """Axes to freeze, with what went wrong; none if all of them can be thinned together.
 
     The parts of the network that go wrong say which axes those are; where they do not, and for
     those that may have been named wrongly, a search does.
     """
-    if not axes or trials.attempt(graph, thin(graph, axes)) is None:
+    if not axes or trials.attempt(graph, trials.thinned(graph, axes)) is None:
         return {}
     model, tries = trials.ways[0]
     items = tries[0].items
-    reasons, unsure = blamed(model, graph, items[:1], axes, thin)
+    reasons, unsure = blamed(model, graph, items[:1], axes, trials.thinned)
     if not reasons:  # what a batch of one hides, one of two may show
-        reasons, unsure = blamed(model, graph, items, axes, thin)
+        reasons, unsure = blamed(model, graph, items, axes, trials.thinned)
     if not reasons:
-        return _culprits(trials, graph, axes, thin)
+        return _culprits(trials, graph, axes)
     sure = {number: reason for number, reason in reasons.items() if number not in unsure}
     left = [number for number in axes if number in unsure]
-    return sure | _culprits(trials, freeze(graph, sure), left, thin)
+    return sure | _culprits(trials, freeze(graph, sure), left)
 
 
-def _culprits(trials: Trials, graph: Graph, axes: list[int], thin: Thin) -> dict[int, str]:
+def _culprits(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     """Axes that fail, with what went wrong; a set that only fails together is named whole."""
     if not axes:
         return {}
-    found = trials.attempt(graph, thin(graph, axes))
+    found = trials.attempt(graph, trials.thinned(graph, axes))
     if found is None:
         return {}
     if len(axes) == 1:
         return {axes[0]: f"removing channels breaks the forward pass: {found}"}
     half = len(axes) // 2
     halves = (axes[:half], axes[half:])
-    first, second = (_culprits(trials, graph, part, thin) for part in halves)
+    first, second = (_culprits(trials, graph, part) for part in halves)
     inner = first | second
     together = f"removing channels here together breaks the forward pass: {found}"
     return inner or dict.fromkeys(axes, together)
@@ -101,13 +99,14 @@ class Trials:
         ways: The model with weights that are random, with positive ones, and as given, those first
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
+        share: The share of the units that is removed now.
     """
 
     def __init__(
         self, model: nn.Module, random: nn.Module, example: Inputs, *, trains: bool
     ) -> None:
         """With `trains` a forward pass in train mode has to survive, too."""
-        self.example, self.trains = example, trains
+        self.example, self.trains, self.share = example, trains, 0
         self.ways = [
             (random, attempts(example)),
             (positive(model), lively_attempts(example)),
@@ -139,6 +138,10 @@ class Trials:
         if not constant:
             raise unfit[-1]
         return CONSTANT
+
+    def thinned(self, graph: Graph, axes: list[int]) -> Structure:
+        """The share that is tried now of the units of these axes removed."""
+        return _thinned(graph, axes, share=self.share)
 
     def _in_training(self, smaller: nn.Module) -> str | None:
         failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None

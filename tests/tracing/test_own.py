@@ -81,6 +81,20 @@ def ranked(x: Tensor, w: Tensor) -> Tensor:
     return x * w[:, None, None] + x[:, :1]
 
 
+@operator
+def turned(x: Tensor) -> Tensor:
+    return x.transpose(2, 3).contiguous()
+
+
+class Bare(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(run("owntest::turned", self.first(x)))
+
+
 def thinned(model: nn.Module, operations: list[Operation]) -> tuple[compressor.Graph, Structure]:
     """A graph, and a structure without every third unit; all laws of a shrunk model hold."""
     graph = compressor.trace(model, EXAMPLE, operations=operations)
@@ -161,6 +175,14 @@ def test_an_operator_that_nobody_describes_holds_what_it_touches() -> None:
     model = Around("owntest::scaled")
     with pytest.raises(CountError, match=r"operations=\[compressor.Operation\('owntest::scaled'"):
         compressor.trace(model, EXAMPLE)
+
+
+def test_one_without_weights_is_held_with_the_remedy() -> None:
+    graph = compressor.trace(Bare(), EXAMPLE)
+    assert "'turned' (test_own.py:" in graph.frozen["first"]
+    assert "operations=[compressor.Operation('owntest::turned', ...)]" in graph.frozen["first"]
+    told = [Operation("owntest::turned", "b c h t -> b c t h")]
+    assert set(compressor.trace(Bare(), EXAMPLE, operations=told).frozen) == {"last"}
 
 
 def test_no_file_holds_such_an_operator(tmp_path: object) -> None:

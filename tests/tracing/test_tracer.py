@@ -220,7 +220,7 @@ def with_an_unused_layer() -> nn.Module:
         (with_an_unused_layer, "1.spare", "it is not used in forward"),
         (quantized, "0", "its weight is computed in forward"),
         (quantized, "2", "its weight is computed in forward"),
-        (TRICKY["gru"], "trap.gru", "'gru' in 'trap.gru' is opaque"),
+        (TRICKY["gru"], "trap.gru", "'gru' in 'trap.gru' (tricky_shapes.py:"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*(torch.ao.quantization|quant_min)")

@@ -141,7 +141,8 @@ def _translated(module: Whole) -> Any:
         raise ValueError(
             f"export: PyTorch's exporter cannot write this network as ONNX, for inputs "
             f"{[tuple(x.shape) for x in inputs]} with the dimensions {opened} open: {_why(error)}. "
-            "Write that operation with others; Result.write stores the network as it is"
+            "Write that operation with others. Result.write stores a network of PyTorch's own "
+            "operations as it is, Result.save the smaller model of any"
         ) from error
     if program is None:
         raise ValueError("export: PyTorch's exporter gave nothing back")

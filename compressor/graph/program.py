@@ -17,15 +17,15 @@ from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
 from compressor.errors import TraceError
+from compressor.graph.failures import failure, without_result
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
-from compressor.graph.packed import packing
+from compressor.graph.signature import Operation
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.wording import line
 
 _lazy_graph_module: Any = None
 with suppress(ImportError):
@@ -45,6 +45,7 @@ class Program:
         parameters: Names of those of the weights that are parameters.
         sizes: Whole numbers among the attributes of every module, by name of the module.
         autocast: True if the model itself runs some of them in lower precision than these say.
+        own: Those that the library does not know and their user describes, by their form.
     """
 
     graph: FxGraph
@@ -54,6 +55,7 @@ class Program:
     parameters: frozenset[str] = frozenset()
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     autocast: bool = False
+    own: Mapping[object, Operation] = field(default_factory=dict[object, Operation])
 
 
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
@@ -85,6 +87,8 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     except Exception as error:
         raise TraceError(failure(model, example, error)) from error
     refuse_vmap(model, program.graph_module)
+    if not any(isinstance(result, str) for result in program.graph_signature.user_outputs):
+        raise TraceError(without_result(model, example))
     first, signature = first_names(model), program.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
@@ -177,36 +181,3 @@ def dims_of(node: Node, rank: int) -> set[int]:
 def in_place(node: Node) -> bool:
     """True if an operation writes into a tensor that exists before it."""
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
-
-
-def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
-    """Explain why a model could not be exported, and which of its modules stopped it."""
-    shapes = ", ".join(str(tuple(x.shape)) for x in example)
-    packed = packing(error)
-    if packed:
-        return (
-            f"{type(model).__name__} packs sequences (pack_padded_sequence) for a recurrent layer "
-            f"at {packed}, which has as many steps as data say: give the layer the padded tensor, "
-            "and mask or pick its results by their lengths"
-        )
-    text = line(error) or type(error).__name__
-    return (
-        f"{type(model).__name__} could not be exported for an input of shape {shapes}: it stopped "
-        f"in {_culprit(model, error)} with {type(error).__name__}: {text}. Run "
-        "model.eval()(example) to see whether the input fits; control flow that depends on tensor "
-        "values has to move out of forward (see the torch.export documentation)"
-    )
-
-
-def _culprit(model: nn.Module, error: BaseException) -> str:
-    """The innermost module on the traceback's stack."""
-    names = {id(module): name for name, module in model.named_modules()}
-    found = "its own forward"
-    trace = error.__traceback__
-    while trace is not None:
-        owner = trace.tb_frame.f_locals.get("self")
-        name = names.get(id(owner))
-        if name:
-            found = f"module '{name}' ({type(owner).__name__})"
-        trace = trace.tb_next
-    return found

@@ -13,7 +13,6 @@ from torch import nn
 
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
-from compressor.counting.measuring import measure
 from compressor.errors import CountError, TraceError, VerificationError
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
@@ -154,10 +153,10 @@ def _accounted(session: Compression) -> tuple[int, int]:
 
 def _counted(session: Compression) -> Cost:
     """The result counted anew; one of integers, whose layers hold no parameters, by its own."""
-    found = measure(session.model, session.example)
+    found = session.measured(session.model)
     if session.unrounded is None:
         return found
-    return rounded(session.model, measure(session.unrounded, session.example), found.macs)
+    return rounded(session.model, session.measured(session.unrounded), found.macs)
 
 
 def recount(

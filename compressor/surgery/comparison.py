@@ -13,6 +13,7 @@ from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
+from compressor.inputs.lines import told
 from compressor.inputs.tensors import named_tensors
 from compressor.surgery import masking
 from compressor.surgery.draws import steady
@@ -39,6 +40,7 @@ DOUBLE_LIMIT = 100_000_000
 """Models with more parameters are compared in their own precision, to save memory."""
 
 CONSTANT = "its outputs are the same for every input: nothing can be compared"
+SIZES = "the sizes of its outputs depend on values of the input: nothing can be compared"
 DISCRETE = "its outputs are whole numbers: nothing can be compared"
 
 
@@ -117,7 +119,7 @@ def difference(
     try:
         outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        failure = f"it does not run ({type(error).__name__}: {line(error)})"
+        failure = f"it does not run ({told(error)})"
         plain = all(p.dtype in ROUNDING for p in model.parameters())  # has kernels for all
         return Outcome(failure=failure, sure=not double and plain)
 
@@ -176,6 +178,8 @@ def _distance(
             if not a.is_floating_point():
                 continue  # numbers of classes and flags may flip where scores are nearly equal
             seen = True
+            if outputs[0][place].shape != outputs[1][place].shape:
+                return Outcome(failure=SIZES, sure=True)
             scale = _spread(_real(outputs[0][place]), _real(outputs[1][place]))
             if scale is None:
                 return Outcome(failure="its outputs are not finite on these inputs")

@@ -31,6 +31,7 @@ from compressor.surgery.stillness import in_one_type, stilled
 
 Alive = tuple[tuple[int, Tensor], ...]
 """Dimensions of a tensor that shrink, each with a boolean for every entry, True where it stays."""
+from compressor.surgery.whole import looked_at
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,10 @@ class Masked(torch.fx.Interpreter):
         if n.op != "call_function":
             return super().run_node(n)
         kept = self._reduced(n)
-        if kept is None:
+        whole = looked_at(self.program.own.get(n.target), n, self.alive)
+        if whole is not None:
+            result = whole.run(n, *self.fetch_args_kwargs_from_env(n))
+        elif kept is None:
             result = super().run_node(n)
         else:
             source, *args = self.fetch_args_kwargs_from_env(n)[0]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import Node
 
 from compressor.graph.kinds import Kind, Positions
@@ -285,7 +286,15 @@ def item(flow: Flow, node: Node) -> Labels:
 def opaque(flow: Flow, node: Node, why: str = "is opaque to the tracer") -> None:
     """An operation nothing is known about: everything it touches stays whole."""
     flow.uncounted.append(place(node))
-    flow.hold_all(node.all_input_nodes, f"{place(node)} {why}")
+    flow.hold_all(node.all_input_nodes, f"{place(node)} {why}{_remedy(node)}")
+
+
+def _remedy(node: Node) -> str:
+    """Advice on an operator that is none of PyTorch's own; empty for others."""
+    if not isinstance(node.target, OpOverload) or node.target.namespace in ("aten", "prim"):
+        return ""
+    name = node.target._schema.name  # noqa: SLF001 - written nowhere else
+    return f": operations=[compressor.Operation({name!r}, ...)] says what it does"
 
 
 def unknown_form(flow: Flow, node: Node) -> None:

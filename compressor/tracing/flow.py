@@ -12,6 +12,7 @@ from compressor.graph.program import Program, module_of
 from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
 from compressor.tracing.labels import Label, Labelled, parts
+from compressor.tracing.lines import mark_of
 
 Labels = Labelled | list[Labelled]
 
@@ -171,10 +172,10 @@ def fixed(size: int) -> Ids:
 
 
 def place(node: Node) -> str:
-    """Name the place of an operation, for messages: ``'conv2d' in 'stage1.0.conv'``."""
+    """Name an operation for messages: ``'roll' in 'blocks.0' (net.py:41: x = x.roll(1, 1))``."""
     module = module_of(node)
     target = getattr(node.target, "__name__", str(node.target)).split(".")[0]
-    return f"'{target}'" + (f" in '{module}'" if module else "")
+    return f"'{target}'" + (f" in '{module}'" if module else "") + mark_of(node)
 
 
 def site_of(node: Node, weight: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from compressor.counting.measuring import multiply_accumulates
 from compressor.errors import TraceError
 from compressor.graph.graph import Graph
 from compressor.graph.keep import named, names_of, released
-from compressor.graph.program import example_of, export
+from compressor.graph.own import described, operations_of
+from compressor.graph.program import Program, example_of, export
+from compressor.graph.signature import Operation
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
@@ -21,8 +24,10 @@ from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
 from compressor.tracing.flow import Flow
+from compressor.tracing.lines import remembered_lines
 from compressor.tracing.trial import freeze, probe
 from compressor.tracing.walk import propagate
+from compressor.tracing.written import blaming_numbers
 
 
 def trace(
@@ -32,6 +37,7 @@ def trace(
     keep: Iterable[str] = (),
     release: Iterable[str] = (),
     check: bool = True,
+    operations: Sequence[Operation] = (),
 ) -> Graph:
     """Write a model as a graph of coupled axes.
 
@@ -47,6 +53,8 @@ def trace(
             trained, nothing is held for that.
         check: Try the graph on the model's own code (`compressor.tracing.trial`). Without, a
             reshape or slice of fixed size goes unnoticed.
+        operations: Operators of one's own in the model (`compressor.Operation`). Any other that
+            the library does not know holds what it touches.
 
     Returns:
         The graph. Axes that cannot be proven safe are frozen, with the reason in `Graph.frozen`.
@@ -54,20 +62,31 @@ def trace(
     Raises:
         TraceError: If the model does not export, or its MACs do not add up.
         CountError: If an operation's MACs cannot be counted.
-        ValueError: If there is no usable example, or `keep` or `release` names no layer.
+        ValueError: If there is no usable example, `keep` or `release` names no layer, or one of
+            `operations` is not as its signature says.
     """
-    inputs = example_of(model, example)
+    inputs, operations = example_of(model, example), operations_of(operations)
     _refuse_aliases(model)
     with randomness.preserved():
-        return _traced(model, inputs, keep, names_of(release, "release"), check=check)
+        opened = private_copy(model)
+        open_attention(opened)
+        program = described(export(opened, inputs), operations)
+        rest = partial(_uncounted, model, inputs, operations)
+        release = names_of(release, "release")
+        with remembered_lines(program, model, inputs) as lines:
+            return lines.told(_traced(model, program, inputs, keep, release, rest, check=check))
 
 
 def _traced(
-    model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
+    model: nn.Module,
+    program: Program,
+    inputs: Inputs,
+    keep: Iterable[str],
+    release: Iterable[str],
+    uncounted: Callable[[Flow, Graph], int],
+    *,
+    check: bool,
 ) -> Graph:
-    opened = private_copy(model)
-    open_attention(opened)
-    program = export(opened, inputs)
     tensors, keep, release = Tensors.of(model), names_of(keep), tuple(release)
     fixed = {tensors.first[name] for name in untrained(model)}
 
@@ -79,13 +98,14 @@ def _traced(
         return Reading(flow, numbering, assemble(flow, tensors, numbering))
 
     reading = _lively(read, {})
-    rest = _uncounted(model, reading.flow, reading.graph, inputs)
+    rest = uncounted(reading.flow, reading.graph)
     tries: list[Graph] = []
     for _ in range(READINGS):
         graph = replace(reading.graph, const_macs=rest)
         asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
         graph = freeze(graph, asked)
         tried = probe(model, graph, inputs) if check else graph
+        tried = freeze(tried, blaming_numbers(graph, tried))
         tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
         failed = _failed(reading, graph, tried)
         if not failed:
@@ -169,9 +189,12 @@ def _refuse_aliases(model: nn.Module) -> None:
             )
 
 
-def _uncounted(model: nn.Module, flow: Flow, graph: Graph, inputs: Sequence[Tensor]) -> int:
+def _uncounted(
+    model: nn.Module, inputs: Inputs, operations: Sequence[Operation], flow: Flow, graph: Graph
+) -> int:
     """MACs of the operations that no site describes: what the counter sees beyond the sites."""
-    counted, known = multiply_accumulates(model, tuple(inputs)), graph.macs(graph.sizes)
+    counted = multiply_accumulates(model, tuple(inputs), operations)
+    known = graph.macs(graph.sizes)
     rest = counted - known
     if rest < 0 or (rest > 0 and not flow.uncounted):
         raise TraceError(

@@ -15,6 +15,7 @@ from compressor.tracing import contraction, cuts, data, layers
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.own import signed
 from compressor.tracing.projection import projected
 from compressor.tracing.recurrent import recurrent
 
@@ -92,10 +93,12 @@ def propagate(
 def _labels(flow: Flow, node: Node) -> Labels:
     """The labels of an operation's output; a form of it that no rule foresees is opaque."""
     try:
-        rule, kind = _rule(node), operation_of(node.target).kind
-        if kind in SINGLE and any(_several(flow, x) for x in node.all_input_nodes):
+        rule, kind = _rule(flow, node), operation_of(node.target).kind
+        own = node.target in flow.program.own
+        if (kind in SINGLE or own) and any(_several(flow, x) for x in node.all_input_nodes):
             return data.opaque(flow, node, "takes no tensor that shrinks in several dimensions")
-        found = rule(flow, node) if kind in WHOLE | SINGLE else projected(rule, flow, node)
+        whole = own or kind in WHOLE | SINGLE
+        found = rule(flow, node) if whole else projected(rule, flow, node)
     except Exception:  # noqa: BLE001 - whatever it is, what it touches stays whole
         flow.focus = {}
         return data.unknown_form(flow, node)
@@ -106,7 +109,9 @@ def _several(flow: Flow, node: Node) -> bool:
     return flow.weight(node) is None and len(flow.labels_of(node)) > 1
 
 
-def _rule(node: Node) -> Rule:
+def _rule(flow: Flow, node: Node) -> Rule:
+    if node.target in flow.program.own:
+        return partial(signed, operation=flow.program.own[node.target])
     if node.target is data.GETITEM:
         return data.item
     if any(part in str(node.target) for part in CHECKS):

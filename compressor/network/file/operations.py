@@ -123,6 +123,13 @@ def name_of(op: OpOverload) -> str:
     Raises ValueError if it is not among those that a stored network may name.
     """
     name = op.name().removeprefix("aten::")
+    if op.namespace != "aten":
+        raise ValueError(
+            f"the operator {op.name()!r} is none of PyTorch's own, and a stored network, which may "
+            "come from a stranger, runs no others: keep the smaller model itself (Result.model; "
+            "Result.save and compressor.load with its class), or write that operator with "
+            "PyTorch's operations"
+        )
     if operation(name) is not op:
         raise ValueError(f"the operation {op.name()} cannot be stored")
     return name

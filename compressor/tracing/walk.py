@@ -15,6 +15,7 @@ from compressor.tracing import cuts, data, layers
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -33,6 +34,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.REDUCES: data.reduction,
     Kind.RANKS: data.ranked,
     Kind.SCANS: data.along_one,
+    Kind.TRANSFORMS: transformed,
     Kind.LAYER_NORM: layers.layer_norm,
     **dict.fromkeys((Kind.GROUP_NORM, Kind.BATCH_NORM), layers.channel_norm),
     Kind.PRELU: layers.prelu,

@@ -9,7 +9,6 @@ arXiv:1912.10211).
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -308,12 +307,27 @@ class Stereo(nn.Module):
         return torch.stack([x.mean(1), x[:, 0] - x[:, 1]], 1)
 
 
+class Complex(nn.Module):
+    """A Fourier transform as a product with complex numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        turns = torch.outer(torch.arange(TRANSFORM), torch.arange(BINS)) * 2 * math.pi / TRANSFORM
+        self.register_buffer("waves", torch.polar(torch.hann_window(TRANSFORM)[:, None], -turns))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        frames = waveform.unfold(-1, TRANSFORM, HOP)
+        found = torch.complex(frames, torch.zeros_like(frames)) @ self.waves
+        return (found * found.conj()).real.transpose(1, 2).unsqueeze(1)
+
+
 FIXED: dict[str, Callable[[], nn.Module]] = {
     "stft_power": lambda: Heard(Stft(power)),
     "stft_without_center": lambda: Heard(Stft(parts, center=False)),
     "stft_two_channels": lambda: Heard(Stft(two_channels), 2),
     "stft_level_and_phase": lambda: Heard(Stft(level_and_phase), 3),
     "frames_and_rfft": lambda: Heard(Frames()),
+    "complex_product": lambda: Heard(Complex()),
     **{
         f"mel_{how}": lambda how=how: Heard(Mel(guarded, how))
         for how in ("left", "right", "linear", "einsum", "convolution")

@@ -204,6 +204,18 @@ class Bank(nn.Module):
         return torch.log(energy @ self.pool.T + 1e-5)
 
 
+class Modulation(nn.Module):
+    """Trained filters on the waveform, and how fast their energies move: a transform over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Conv1d(1, MELS, 40, 8, bias=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        energy = self.filters(waveform[:, None]).square()
+        return torch.log(torch.fft.rfft(energy).abs() + 1e-5)
+
+
 LEARNED: dict[str, Callable[[], nn.Module]] = {
     "sinc_rows": lambda: Heard(Rows(Sinc())),
     "sinc_channels": lambda: Along(Sinc()),
@@ -213,6 +225,7 @@ LEARNED: dict[str, Callable[[], nn.Module]] = {
     "stft_channels": lambda: Along(Stft(power), BINS),
     "trained_mel_rows": lambda: Heard(Rows(TrainedMel())),
     "trained_mel_channels": lambda: Along(TrainedMel()),
+    "modulation": lambda: Along(Modulation()),
     "turned": Turned,
     "raw": Raw,
 }

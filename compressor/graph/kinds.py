@@ -30,6 +30,7 @@ class Kind(Enum):
     REDUCES = "One entry, or a pair, in the place of a dimension"
     RANKS = "The entries of a dimension by size, and where they were"
     SCANS = "As many entries as before, each of which depends on others"
+    TRANSFORMS = "Fourier transforms along some dimensions, which may change their sizes"
     LAYER_NORM = "The last dimensions by their common mean and variance, with weights of its own"
     GROUP_NORM = "Groups of channels, likewise"
     BATCH_NORM = "Every channel by its own mean and variance"
@@ -61,9 +62,10 @@ only" is what the masked original has to compute over the kept entries only."""
 
 MULTIPLYING = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.UNKNOWN}
-    | {Kind.BILINEAR, Kind.RECURRENT, Kind.EINSUM, Kind.ATTENTION}
+    | {Kind.BILINEAR, Kind.RECURRENT, Kind.EINSUM, Kind.ATTENTION, Kind.TRANSFORMS}
 )
-"""Kinds that cost multiply-accumulates, or may."""
+"""Kinds that cost multiply-accumulates, or may: a Fourier transform of weights is not counted, and
+not passed over either."""
 
 
 class Zeros(Enum):

@@ -59,10 +59,11 @@ _ENTRYWISE = (
     Row("selu celu softshrink hardshrink abs neg negative square", Kind.POINTWISE, Zeros.STAY),
     Row("sqrt sign sin asin atan sinh asinh erf expm1 log1p", Kind.POINTWISE, Zeros.STAY),
     Row("floor ceil round trunc nan_to_num", Kind.POINTWISE, Zeros.STAY),
+    Row("real imag conj _conj resolve_conj resolve_neg", Kind.POINTWISE, Zeros.STAY),
     Row("prelu _prelu_kernel", Kind.PRELU, Zeros.STAY),
     Row("add", Kind.POINTWISE, Zeros.SUM, Rounding.PAIR, Sign.KEPT),
     # Of all forms of `max` and `min` those of two tensors alone are entry by entry.
-    Row("sub subtract rsub maximum minimum", Kind.POINTWISE, Zeros.SUM),
+    Row("sub subtract rsub maximum minimum complex", Kind.POINTWISE, Zeros.SUM),
     Row("max.other max.out min.other min.out", Kind.POINTWISE, Zeros.SUM),
     Row("mul", Kind.POINTWISE, Zeros.PRODUCT, Rounding.PAIR, Sign.KEPT),
     Row("multiply", Kind.POINTWISE, Zeros.PRODUCT),
@@ -132,6 +133,8 @@ _ACROSS = (
     Row("argmax argmin", Kind.REDUCES, positions=Positions.ONLY),
     Row("topk sort", Kind.RANKS),
     Row("softmax", Kind.SCANS, sign=Sign.NEVER),
+    Row("fft_fft fft_ifft fft_rfft fft_irfft", Kind.TRANSFORMS),
+    Row("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2", Kind.TRANSFORMS),
     Row("_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin", Kind.SCANS),
 )
 
@@ -165,7 +168,7 @@ _FREE = (
         "split_copy split_with_sizes_copy unbind_copy unfold_copy view_copy permute_copy "
         "transpose_copy t_copy squeeze_copy unsqueeze_copy expand_copy slice_copy select_copy "
         "alias_copy as_strided_copy diagonal_copy detach_copy _conj_copy _pack_padded_sequence "
-        "complex polar",
+        "polar",
         Kind.OPAQUE,
     ),
     Row(  # across dimensions

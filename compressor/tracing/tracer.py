@@ -22,7 +22,7 @@ from compressor.inputs.example import Example, Inputs
 from compressor.surgery.attention import open_attention
 from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
-from compressor.tracing.fixed import hold, untrained
+from compressor.tracing.fixed import hold, hold_tables, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.lines import remembered_lines
 from compressor.tracing.trial import freeze, probe
@@ -50,7 +50,7 @@ def trace(
         release: Names of layers (or of modules around them) that may shrink although their weights
             are not trained (``requires_grad=False``). Else such a layer stays whole, inputs and
             outputs; its bias and normalisation follow it. Where no parameter of the model is
-            trained, nothing is held for that.
+            trained, nothing is held for that. Of a layer whose weight is a buffer the outputs stay.
         check: Try the graph on the model's own code (`compressor.tracing.trial`). Without, a
             reshape or slice of fixed size goes unnoticed.
         operations: Operators of one's own in the model (`compressor.Operation`). Any other that
@@ -89,11 +89,14 @@ def _traced(
 ) -> Graph:
     tensors, keep, release = Tensors.of(model), names_of(keep), tuple(release)
     fixed = {tensors.first[name] for name in untrained(model)}
+    buffers = tensors.by_name.keys() - tensors.trainable
 
     def read(refused: Refused) -> Reading:
         flow = propagate(program, tensors.shapes, refused)
         layers = {use.weight: use.module for use in flow.uses}
-        hold(flow, fixed - released(fixed, layers, release))
+        let = released(fixed | buffers, layers, release)
+        hold(flow, fixed - let)
+        hold_tables(flow, buffers - let)
         numbering = number(flow)
         return Reading(flow, numbering, assemble(flow, tensors, numbering))
 

@@ -18,6 +18,7 @@ from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.own import signed
 from compressor.tracing.projection import projected
 from compressor.tracing.recurrent import recurrent
+from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -36,6 +37,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.REDUCES: data.reduction,
     Kind.RANKS: data.ranked,
     Kind.SCANS: data.along_one,
+    Kind.TRANSFORMS: transformed,
     Kind.LAYER_NORM: layers.layer_norm,
     **dict.fromkeys((Kind.GROUP_NORM, Kind.BATCH_NORM), layers.channel_norm),
     Kind.PRELU: layers.prelu,

@@ -15,7 +15,7 @@ from torch._ops import OpOverload
 _LAYERS = """
     conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding conv_transpose1d
     conv_transpose2d.input conv_transpose3d.input convolution linear bilinear matmul mm bmm mv dot
-    addmm baddbmm einsum outer tensordot chain_matmul linalg_multi_dot batch_norm instance_norm
+    vdot addmm baddbmm einsum outer tensordot chain_matmul linalg_multi_dot batch_norm instance_norm
     layer_norm rms_norm group_norm _weight_norm prelu _prelu_kernel rrelu gru.input lstm.input
     rnn_tanh.input rnn_relu.input gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell
     scaled_dot_product_attention embedding cosine_similarity pairwise_distance dropout
@@ -99,10 +99,11 @@ _NEW = """
     zeros ones full arange arange.start arange.start_step linspace eye eye.m zeros_like ones_like
     full_like new_zeros new_ones new_full scalar_tensor hann_window hann_window.periodic
     hamming_window hamming_window.periodic hamming_window.periodic_alpha
-    hamming_window.periodic_alpha_beta blackman_window blackman_window.periodic rand randn rand_like
-    randn_like bernoulli bernoulli.p sym_size.int sym_numel sym_stride.int sym_is_contiguous stft
-    stft.center istft fft_fft fft_rfft fft_ifft fft_irfft fft_rfft2 fft_irfft2 fft_fft2 fft_ifft2
-    fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
+    hamming_window.periodic_alpha_beta blackman_window blackman_window.periodic bartlett_window
+    bartlett_window.periodic kaiser_window kaiser_window.periodic kaiser_window.beta rand randn
+    rand_like randn_like bernoulli bernoulli.p sym_size.int sym_numel sym_stride.int
+    sym_is_contiguous stft stft.center istft fft_fft fft_rfft fft_ifft fft_irfft fft_rfft2
+    fft_irfft2 fft_fft2 fft_ifft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
 """
 
 

@@ -85,10 +85,6 @@ class Flow:
         """True if a tensor is a weight, or made of weights and constants alone."""
         return isinstance(node, Node) and (node.name in self.made or self.weight(node) is not None)
 
-    def trains(self, name: str | None) -> bool:
-        """True for the name of a parameter; False for a buffer's, and for none."""
-        return name in self.program.parameters
-
     def note(self, node: Node) -> None:
         """Note an operation whose result is made of weights and constants alone."""
         sources = [x for x in node.all_input_nodes if x.name not in self.program.constants]

@@ -133,6 +133,8 @@ def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None
         owner.groups = total // owner.weight.shape[1]
     elif isinstance(owner, nn.Linear):
         owner.out_features, owner.in_features = owner.weight.shape
+    elif isinstance(owner, nn.Embedding):
+        owner.embedding_dim = int(owner.weight.shape[1])
 
 
 def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:

@@ -70,7 +70,7 @@ class Numbering:
 
 def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
     """Build the graph from a finished walk (without constant MACs, which are measured)."""
-    out_dims, dim = {use.weight: use.out_dim for use in flow.uses}, numbering.dim
+    out_dims, dim = {use.weight: use.out_dim for use in reversed(flow.uses)}, numbering.dim
     weights = {
         name: tensors.weight(name, _dims(flow, numbering, name), out_dims.get(name))
         for name in flow.shapes

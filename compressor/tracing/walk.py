@@ -11,8 +11,11 @@ from compressor.graph.graph import OUTPUT
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program
-from compressor.tracing import cuts, data, layers
+from compressor.tracing import cuts, data, embeddings, indexing, layers, lookups, stacks
+from compressor.tracing.apart import apart
+from compressor.tracing.assigns import assigned
 from compressor.tracing.choices import Choices, Refused
+from compressor.tracing.columns import columns
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 
@@ -24,6 +27,16 @@ RULES: Mapping[Kind, Rule] = {
     Kind.REINTERPRETS: data.unknown_form,
     Kind.SHUFFLES: data.shuffled,
     Kind.JOINS: data.concatenate,
+    Kind.STACKS: stacks.stacked,
+    Kind.ASSIGNS: assigned,
+    Kind.APART: apart,
+    Kind.INDEXES: indexing.indexed,
+    Kind.APPENDS: lookups.appended,
+    Kind.COLUMNS: columns,
+    Kind.SAMPLES: lookups.sampled,
+    Kind.SEARCHES: lookups.looked_up,
+    Kind.COMPARES: lookups.compared,
+    Kind.EMBEDDING: embeddings.embedded,
     Kind.CUTS: cuts.cutting,
     Kind.SELECTS: cuts.selecting,
     Kind.PICKS: data.opaque_across,

@@ -70,7 +70,7 @@ _ENTRYWISE = (
     # PyTorch does not mark these as entry by entry. `expand_as` broadcasts to the other operand,
     # whose channels it takes where its own size is one.
     Row("log_sigmoid softplus float_power masked_fill expand_as where", Kind.POINTWISE),
-    Row("special_expit special_log1p special_erf special_expm1", Kind.POINTWISE),
+    Row("special_expit special_log1p special_erf", Kind.POINTWISE),
     Row("zeros_like ones_like full_like rand_like randn_like empty_like", Kind.POINTWISE),
     Row("contiguous clone", Kind.COPIES, rounding=Rounding.MOVED),
     Row("to _to_copy detach alias lift_fresh_copy type_as", Kind.COPIES),

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from compressor.graph.archive import mismatches
+from compressor.graph.attributes import set_size
 from compressor.graph.graph import Graph, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
@@ -82,7 +83,8 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     for name, dim in graph.channels.items():
         _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
     for name, dim in graph.remembered.items():
-        setattr(_owner(model, name), name.rpartition(".")[2], int(dim.alive(structure.keep).sum()))
+        size = int(dim.alive(structure.keep).sum())
+        set_size(_owner(model, name), name.rpartition(".")[2], size)
     return cuts
 
 

@@ -138,10 +138,13 @@ class Trials:
 
 
 def _thinned(graph: Graph, axes: list[int]) -> Structure:
-    """About a third of the units of these axes removed, seeded, at least one kept and removed."""
+    """About a third of the units of these axes removed, seeded, at least one kept and removed.
+
+    Of axes of one size not equally many, so that code that takes one size for the other shows.
+    """
     keep = np.ones(graph.units, dtype=bool)
     for number in axes:
         axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3))
+        count = min(axis.size - 1, max(1, axis.size // 3) + number % 3)
         keep[axis.first + random.permutation(axis.size)[:count]] = False
     return Structure(graph, keep)

@@ -144,7 +144,7 @@ _ACROSS = (
     Row("mean", Kind.REDUCES, rounding=Rounding.AVERAGED),
     Row(
         "sum nansum prod var std amax amin max min any all linalg_vector_norm norm median "
-        "nanmedian mode kthvalue count_nonzero linalg_norm",
+        "nanmedian mode kthvalue count_nonzero linalg_norm quantile nanquantile",
         Kind.REDUCES,
     ),
     Row("logsumexp", Kind.REDUCES, Zeros.FILLED),  # of zeros: the logarithm of their number

@@ -263,9 +263,11 @@ def reduction(flow: Flow, node: Node, label: Label) -> Labels:
         elif argument(node, "k", 1) != 1:
             flow.hold(source, f"{place(node)} counts channels by their rank")
         return None
-    keep = bool(argument(node, "keepdim", default=False))
+    keep, several = bool(argument(node, "keepdim", default=False)), argument(node, "q")
+    flow.hold(several, f"{place(node)} reads it as shares")
     shift = 0 if keep else sum(d < label.dim for d in reduced)
-    after = Label(label.dim - shift, label.ids)
+    # Quantiles of several shares lie behind each other in a new first dimension.
+    after = Label(label.dim - shift + len(shape_of(several)), label.ids)
     return [after, after] if pair else after
 
 

@@ -36,6 +36,10 @@ FROZEN = {
     "gru",
     "local_response_norm",
     "weight_norm",
+    "experts",
+    "spatial_transformer",
+    "numbered_silence",
+    "in_sixes",
 }
 """Networks whose trap cannot be proven safe: the layer in front of it must stay whole."""
 

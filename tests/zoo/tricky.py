@@ -10,12 +10,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .tricky_coupling import COUPLING
+from .tricky_cuts import CUTS
+from .tricky_picks import PICKS
 from .tricky_shapes import SHAPES
+from .tricky_space import SPACE
 from .tricky_statistics import STATISTICS
+from .tricky_writes import WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
 
-TRICKY: dict[str, Callable[[], nn.Module]] = {**COUPLING, **SHAPES, **STATISTICS}
+TRICKY: dict[str, Callable[[], nn.Module]] = {
+    **COUPLING,
+    **SHAPES,
+    **STATISTICS,
+    **PICKS,
+    **WRITES,
+    **CUTS,
+    **SPACE,
+}

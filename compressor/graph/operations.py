@@ -192,9 +192,10 @@ _FREE = (
     Row(  # normalisations and activations
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
         "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
-        "cudnn_batch_norm miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm "
-        "native_group_norm _fused_rms_norm native_norm renorm _weight_norm_interface _safe_softmax "
-        "_masked_softmax log_sigmoid_forward rrelu_with_noise native_dropout _thnn_fused_lstm_cell "
+        "_embedding_bag _embedding_bag_forward_only embedding_bag cudnn_batch_norm "
+        "miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm native_group_norm "
+        "_fused_rms_norm native_norm renorm _weight_norm_interface _safe_softmax _masked_softmax "
+        "log_sigmoid_forward rrelu_with_noise native_dropout _thnn_fused_lstm_cell "
         "_thnn_fused_gru_cell floor_divide _add_relu",
         Kind.OPAQUE,
     ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from compressor.graph.aliases import root
+from compressor.graph.memory import root
 from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, in_place, packet_of, shape_of
 from compressor.tracing.constants import meet
@@ -35,7 +35,7 @@ def along(node: Node, rank: int) -> set[int]:
     return {int(dim) % rank for dim in found} or set(range(rank))
 
 
-def apart(flow: Flow, node: Node) -> Label | None:
+def beside(flow: Flow, node: Node) -> Label | None:
     """One of these operations: channels pass where it does not work along them."""
     rank = len(shape_of(node))
     operands = [a for a in node.all_input_nodes if shape_of(a)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch.fx import Node
 
-from compressor.graph.aliases import root
+from compressor.graph.memory import root
 from compressor.graph.program import shape_of
 from compressor.tracing.constants import adopt
 from compressor.tracing.data import pointwise

@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 @on_channels
-def columns(flow: Flow, node: Node, label: Label) -> Label | None:
+def opened(flow: Flow, node: Node, label: Label) -> Label | None:
     """``im2col``: a channel owns all places of its window; ``col2im``: these stay together."""
     rank, window = len(shape_of(node.args[0])), prod(argument(node, "kernel_size"))
     packs = packet_of(node) is aten.im2col

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from compressor.graph.aliases import aliases, root
 from compressor.graph.kinds import ENTRYWISE, Kind
+from compressor.graph.memory import aliases, root
 from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, in_place, packet_of, shape_of
 from compressor.tracing.couplings import Ids

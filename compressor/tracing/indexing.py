@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from compressor.graph.aliases import root
+from compressor.graph.memory import root
 from compressor.graph.program import argument, in_place, packet_of, shape_of
 from compressor.tracing.constants import COMPUTED, WRITTEN, meet
 from compressor.tracing.flow import Flow, Labels, place

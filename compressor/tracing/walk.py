@@ -12,10 +12,10 @@ from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program
 from compressor.tracing import cuts, data, embeddings, indexing, layers, lookups, stacks
-from compressor.tracing.apart import apart
+from compressor.tracing.apart import beside
 from compressor.tracing.assigns import assigned
 from compressor.tracing.choices import Choices, Refused
-from compressor.tracing.columns import columns
+from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 
@@ -29,10 +29,10 @@ RULES: Mapping[Kind, Rule] = {
     Kind.JOINS: data.concatenate,
     Kind.STACKS: stacks.stacked,
     Kind.ASSIGNS: assigned,
-    Kind.APART: apart,
+    Kind.APART: beside,
     Kind.INDEXES: indexing.indexed,
     Kind.APPENDS: lookups.appended,
-    Kind.COLUMNS: columns,
+    Kind.COLUMNS: opened,
     Kind.SAMPLES: lookups.sampled,
     Kind.SEARCHES: lookups.looked_up,
     Kind.COMPARES: lookups.compared,

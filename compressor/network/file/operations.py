@@ -82,7 +82,8 @@ _MOVING = """
     to.dtype_layout _to_copy chunk split.Tensor split.sizes split split_with_sizes
     tensor_split.sections tensor_split.indices unsafe_chunk slice.Tensor narrow select.int
     unbind.int unfold index.Tensor index_select gather take_along_dim diagonal diag_embed cat concat
-    concatenate stack hstack vstack dstack column_stack meshgrid meshgrid.indexing tril triu scatter.value
+    concatenate stack hstack vstack dstack column_stack meshgrid
+    meshgrid.indexing tril triu scatter.value
     scatter.src scatter.reduce scatter.value_reduce scatter_add scatter_reduce.two index_add
     index_copy index_fill.int_Tensor index_fill.int_Scalar index_put slice_scatter select_scatter
     copy fill.Scalar fill.Tensor zero one_hot broadcast_to broadcast_tensors fliplr flipud

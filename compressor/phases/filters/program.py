@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 from torch.fx import Node
 
-from compressor.graph.aliases import aliases, root
 from compressor.graph.graph import Dim, Graph
+from compressor.graph.memory import aliases, root
 from compressor.graph.program import in_place
 from compressor.phases.filters.rules import Flow, flow_of
 from compressor.phases.filters.uncoupled import Bools, Split

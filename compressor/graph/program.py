@@ -17,6 +17,7 @@ from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
 from compressor.errors import TraceError
+from compressor.graph.attributes import sizes_of
 from compressor.graph.failures import failure, without_result
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
@@ -42,7 +43,8 @@ class Program:
             name when several are tied).
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
-        sizes: Whole numbers among the attributes of every module, by name of the module.
+        sizes: Whole numbers among the attributes of every module, by name of the module; see
+            `compressor.graph.attributes`.
         autocast: True if the model itself runs some of them in lower precision than these say.
         own: Those that the library does not know and their user describes, by their form.
     """
@@ -96,10 +98,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
         weights={str(node): first[name] for node, name in weights.items()},
         constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
-        sizes={
-            path: {key: value for key, value in vars(module).items() if type(value) is int}
-            for path, module in model.named_modules()
-        },
+        sizes={path: sizes_of(module) for path, module in model.named_modules()},
     )
 
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from compressor.graph.archive import mismatches
+from compressor.graph.attributes import set_size
 from compressor.graph.graph import Graph, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
@@ -84,7 +85,8 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     for name, dim in graph.channels.items():
         _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
     for name, dim in graph.remembered.items():
-        setattr(_owner(model, name), name.rpartition(".")[2], int(dim.alive(structure.keep).sum()))
+        size = int(dim.alive(structure.keep).sum())
+        set_size(_owner(model, name), name.rpartition(".")[2], size)
     return cuts
 
 
@@ -141,6 +143,8 @@ def _resize(owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np
         owner.refresh()
     elif isinstance(owner, nn.Linear):
         owner.out_features, owner.in_features = weight.shape
+    elif isinstance(owner, nn.Embedding):
+        owner.embedding_dim = int(owner.weight.shape[1])
 
 
 def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:

@@ -206,12 +206,13 @@ def batch_of(example: Inputs) -> Inputs:
 def _random_like(example: Inputs, seed: int) -> Inputs:
     """Seeded normal inputs like the example; integers stay as they are.
 
-    Where there is nothing but integers, which may index a table, theirs are shuffled.
+    Where there is nothing but integers, which may index a table, it is theirs in another order, and
+    some more often than others: of a mean over words order says nothing.
     """
     generator = torch.Generator().manual_seed(seed)
     if not any(x.is_floating_point() for x in example):
-        orders = (torch.randperm(x.numel(), generator=generator).to(x.device) for x in example)
-        return tuple(x.flatten()[o].reshape(x.shape) for x, o in zip(example, orders, strict=True))
+        places = (torch.randint(max(1, x.numel()), x.shape, generator=generator) for x in example)
+        return tuple(x.flatten()[p.to(x.device)] for x, p in zip(example, places, strict=True))
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     return tuple(draw(x.shape).to(x) if x.is_floating_point() else x for x in example)
 

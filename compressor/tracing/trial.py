@@ -155,12 +155,13 @@ SHARES = 3
 def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
     """About a third of the units of these axes removed, seeded, at least one kept and removed.
 
-    The first `share` is the least; the two others divide what it leaves.
+    The first `share` is the least; the two others divide what it leaves. Of axes of one size not
+    equally many, so that code that takes one size for the other shows.
     """
     keep = np.ones(graph.units, dtype=bool)
     for number in axes:
         axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3))
+        count = min(axis.size - 1, max(1, axis.size // 3) + number % 3)
         order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
         cuts = (0, count, count + half, axis.size)
         keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False

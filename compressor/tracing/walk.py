@@ -11,8 +11,20 @@ from compressor.graph.graph import OUTPUT
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program
-from compressor.tracing import contraction, cuts, data, layers
+from compressor.tracing import (
+    contraction,
+    cuts,
+    data,
+    embeddings,
+    indexing,
+    layers,
+    lookups,
+    stacks,
+)
+from compressor.tracing.apart import beside
+from compressor.tracing.assigns import assigned
 from compressor.tracing.choices import Choices, Refused
+from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.own import signed
@@ -28,6 +40,16 @@ RULES: Mapping[Kind, Rule] = {
     Kind.REINTERPRETS: data.unknown_form,
     Kind.SHUFFLES: data.shuffled,
     Kind.JOINS: data.concatenate,
+    Kind.STACKS: stacks.stacked,
+    Kind.ASSIGNS: assigned,
+    Kind.APART: beside,
+    Kind.INDEXES: indexing.indexed,
+    Kind.APPENDS: lookups.appended,
+    Kind.COLUMNS: opened,
+    Kind.SAMPLES: lookups.sampled,
+    Kind.SEARCHES: lookups.looked_up,
+    Kind.COMPARES: lookups.compared,
+    Kind.EMBEDDING: embeddings.embedded,
     Kind.CUTS: cuts.cutting,
     Kind.SELECTS: cuts.selecting,
     Kind.PICKS: data.opaque_across,

@@ -33,6 +33,10 @@ FROZEN = {
     "channels_as_space",
     "attention",
     "local_response_norm",
+    "experts",
+    "spatial_transformer",
+    "numbered_silence",
+    "in_sixes",
 }
 """Networks whose trap cannot be proven safe: the layer in front of it must stay whole."""
 

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 from .recurrent import RECURRENT
 from .tricky_coupling import COUPLING
+from .tricky_cuts import CUTS
+from .tricky_picks import PICKS
 from .tricky_shapes import SHAPES
+from .tricky_space import SPACE
 from .tricky_statistics import STATISTICS
+from .tricky_writes import WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,4 +28,8 @@ TRICKY: dict[str, Callable[[], nn.Module]] = {
     **SHAPES,
     **STATISTICS,
     **RECURRENT,
+    **PICKS,
+    **WRITES,
+    **CUTS,
+    **SPACE,
 }

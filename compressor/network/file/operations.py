@@ -59,6 +59,7 @@ _POOLING = """
     upsample_linear1d.vec upsample_bilinear2d upsample_bilinear2d.vec upsample_trilinear3d
     upsample_trilinear3d.vec upsample_bicubic2d upsample_bicubic2d.vec _upsample_nearest_exact1d
     _upsample_nearest_exact1d.vec _upsample_nearest_exact3d _upsample_nearest_exact3d.vec
+    _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec
     max_unpool2d max_unpool3d grid_sampler affine_grid_generator pad constant_pad_nd
     reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
     replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
@@ -70,7 +71,7 @@ _REDUCTIONS = """
     all all.dim all.dims any any.dim any.dims logsumexp norm.Scalar norm.ScalarOpt_dim
     norm.ScalarOpt_dim_dtype norm.ScalarOpt_dtype linalg_vector_norm cumsum cumprod cummax cummin
     logcumsumexp median median.dim count_nonzero count_nonzero.dim_IntList sort sort.stable topk
-    argsort argsort.stable diff
+    argsort argsort.stable diff cosine_similarity bucketize.Tensor searchsorted.Tensor
 """
 _MOVING = """
     view view.dtype reshape _unsafe_view flatten.using_ints unflatten.int squeeze squeeze.dim
@@ -81,7 +82,8 @@ _MOVING = """
     to.dtype_layout _to_copy chunk split.Tensor split.sizes split split_with_sizes
     tensor_split.sections tensor_split.indices unsafe_chunk slice.Tensor narrow select.int
     unbind.int unfold index.Tensor index_select gather take_along_dim diagonal diag_embed cat concat
-    concatenate stack hstack vstack dstack meshgrid meshgrid.indexing tril triu scatter.value
+    concatenate stack hstack vstack dstack column_stack meshgrid
+    meshgrid.indexing tril triu scatter.value
     scatter.src scatter.reduce scatter.value_reduce scatter_add scatter_reduce.two index_add
     index_copy index_fill.int_Tensor index_fill.int_Scalar index_put slice_scatter select_scatter
     copy fill.Scalar fill.Tensor zero one_hot broadcast_to broadcast_tensors fliplr flipud

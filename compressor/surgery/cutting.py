@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,19 +61,40 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
             f"this graph is not that of the {type(model).__name__} given: {'; '.join(wrong[:3])}. "
             "Trace the model itself"
         )
-    smaller = private_copy(model)
-    cut(smaller, graph, structure)
+    sliced = {id(old): new for old, new, _, _ in _sliced(model, graph, structure)}
+    smaller = private_copy(model, sliced)
+    _tell_sizes(smaller, graph, structure)
     return smaller
 
 
 def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     """Shrink a model in place; returns the parameters that were replaced."""
     cuts: list[Cut] = []
+    for old, new, weight, index in _sliced(model, graph, structure):
+        for name in (weight.name, *weight.aliases):  # tied weights stay tied
+            setattr(_owner(model, name), name.rpartition(".")[2], new)
+        if isinstance(old, nn.Parameter) and isinstance(new, nn.Parameter):
+            cuts.append(Cut(old, new, index))
+    _tell_sizes(model, graph, structure)
+    return cuts
+
+
+def _sliced(
+    model: nn.Module, graph: Graph, structure: Structure
+) -> Iterator[tuple[Tensor, Tensor, Weight, Index]]:
+    """Every tensor of a model that gets smaller, with what takes its place."""
     for weight in graph.weights.values():
         index = _index(weight, structure.keep)
         if any(entries is not None for entries in index):
-            done = _replace(model, weight, index)
-            cuts += [done] if done is not None else []
+            old: Any = getattr(_owner(model, weight.name), weight.name.rpartition(".")[2])
+            small = take(old.detach(), index)
+            trained = weight.trainable
+            new = nn.Parameter(small, requires_grad=old.requires_grad) if trained else small
+            yield old, new, weight, index
+
+
+def _tell_sizes(model: nn.Module, graph: Graph, structure: Structure) -> None:
+    """Set the sizes that modules remember."""
     sites: dict[str, list[Site]] = {}
     for site in graph.sites:
         sites.setdefault(site.weight, []).append(site)
@@ -83,15 +105,15 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
         _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
     for name, dim in graph.remembered.items():
         setattr(_owner(model, name), name.rpartition(".")[2], int(dim.alive(structure.keep).sum()))
-    return cuts
 
 
 def take(tensor: Tensor, index: Index) -> Tensor:
     """The entries of `tensor` named by `index`, dimension by dimension, as a new tensor."""
+    taken = tensor
     for dim, entries in enumerate(index):
         if entries is not None:
-            tensor = tensor.index_select(dim, entries.to(tensor.device))
-    return tensor.clone(memory_format=torch.contiguous_format)
+            taken = taken.index_select(dim, entries.to(tensor.device))
+    return tensor.clone(memory_format=torch.contiguous_format) if taken is tensor else taken
 
 
 def _index(weight: Weight, keep: NDArray[np.bool_]) -> Index:
@@ -107,17 +129,6 @@ def _owners(model: nn.Module, weight: Weight) -> list[nn.Module]:
     """Every module that holds a tensor as its `weight`, each once."""
     names = [n.rpartition(".") for n in (weight.name, *weight.aliases)]
     return list(dict.fromkeys(model.get_submodule(n) for n, _, leaf in names if leaf == "weight"))
-
-
-def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
-    """Put the smaller tensor under all names of a weight (tied weights stay tied)."""
-    leaf = weight.name.rpartition(".")[2]
-    old: Any = getattr(_owner(model, weight.name), leaf)
-    small = take(old.detach(), index)
-    new = nn.Parameter(small, requires_grad=old.requires_grad) if weight.trainable else small
-    for name in (weight.name, *weight.aliases):
-        setattr(_owner(model, name), name.rpartition(".")[2], new)
-    return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
 
 
 def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None:

@@ -195,7 +195,7 @@ class _Guard(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         given = (args, kwargs or {})
-        if func.overloadpacket not in self.counter.flop_registry and not _is_free(func):
+        if func.overloadpacket not in self.counter.flop_registry and not is_free(func):
             self._check(func, given)
         result = func(*args, **(kwargs or {}))
         self.origins.follow(func, given, result)
@@ -203,7 +203,7 @@ class _Guard(TorchDispatchMode):
 
     def _check(self, func: OpOverload, given: object) -> None:
         weighs = self.origins.weighs(given)
-        if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `_is_free`
+        if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `is_free`
             return
         where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
         name = func._schema.name  # noqa: SLF001 - see `_is_free`
@@ -218,7 +218,7 @@ class _Guard(TorchDispatchMode):
 
 
 @cache
-def _is_free(op: OpOverload) -> bool:
+def is_free(op: OpOverload) -> bool:
     """True if `op` surely holds no convolution and no matrix product.
 
     Where neither its row nor PyTorch says so, it costs nothing only if no weight goes into it.

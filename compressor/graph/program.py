@@ -94,12 +94,21 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     lifted = signature.inputs_to_lifted_tensor_constants
     return Program(
         autocast=rounds(program.graph_module),  # before the blocks that say so are inlined
-        graph=inlined(program.graph_module),
+        graph=_late(inlined(program.graph_module), weights),
         weights={str(node): first[name] for node, name in weights.items()},
         constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
         sizes={path: sizes_of(module) for path, module in model.named_modules()},
     )
+
+
+def _late(graph: FxGraph, weights: Mapping[Any, str]) -> FxGraph:
+    """The same with every weight where it is used first: a run need not hold all of them at once."""
+    place = {node: number for number, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        if node.op == "placeholder" and node.name in weights and node.users:
+            min(node.users, key=place.__getitem__).prepend(node)
+    return graph
 
 
 def exported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +63,10 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
             f"this graph is not that of the {type(model).__name__} given: {'; '.join(wrong[:3])}. "
             "Trace the model itself"
         )
-    smaller = private_copy(model)
-    cut(smaller, graph, structure)
+    sliced = {id(old): new for old, new, _, _ in _sliced(model, graph, structure)}
+    smaller = private_copy(model, sliced)
+    open_attention(smaller)
+    _tell_sizes(smaller, graph, structure)
     return smaller
 
 
@@ -71,11 +74,31 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     """Shrink a model in place; returns the parameters that were replaced."""
     open_attention(model)
     cuts: list[Cut] = []
+    for old, new, weight, index in _sliced(model, graph, structure):
+        for name in (weight.name, *weight.aliases):  # tied weights stay tied
+            setattr(_owner(model, name), name.rpartition(".")[2], new)
+        if isinstance(old, nn.Parameter) and isinstance(new, nn.Parameter):
+            cuts.append(Cut(old, new, index))
+    _tell_sizes(model, graph, structure)
+    return cuts
+
+
+def _sliced(
+    model: nn.Module, graph: Graph, structure: Structure
+) -> Iterator[tuple[Tensor, Tensor, Weight, Index]]:
+    """Every tensor of a model that gets smaller, with what takes its place."""
     for weight in graph.weights.values():
         index = _index(weight, structure.keep)
         if any(entries is not None for entries in index):
-            done = _replace(model, weight, index)
-            cuts += [done] if done is not None else []
+            old: Any = getattr(_owner(model, weight.name), weight.name.rpartition(".")[2])
+            small = take(old.detach(), index)
+            trained = weight.trainable
+            new = nn.Parameter(small, requires_grad=old.requires_grad) if trained else small
+            yield old, new, weight, index
+
+
+def _tell_sizes(model: nn.Module, graph: Graph, structure: Structure) -> None:
+    """Set the sizes that modules remember."""
     sites: dict[str, list[Site]] = {}
     for site in graph.sites:
         sites.setdefault(site.weight, []).append(site)
@@ -87,15 +110,15 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     for name, dim in graph.remembered.items():
         size = int(dim.alive(structure.keep).sum())
         set_size(_owner(model, name), name.rpartition(".")[2], size)
-    return cuts
 
 
 def take(tensor: Tensor, index: Index) -> Tensor:
     """The entries of `tensor` named by `index`, dimension by dimension, as a new tensor."""
+    taken = tensor
     for dim, entries in enumerate(index):
         if entries is not None:
-            tensor = tensor.index_select(dim, entries.to(tensor.device))
-    return tensor.clone(memory_format=torch.contiguous_format)
+            taken = taken.index_select(dim, entries.to(tensor.device))
+    return tensor.clone(memory_format=torch.contiguous_format) if taken is tensor else taken
 
 
 def _index(weight: Weight, keep: NDArray[np.bool_]) -> Index:
@@ -115,17 +138,6 @@ def _owners(model: nn.Module, weight: Weight) -> list[tuple[nn.Module, Tensor]]:
         owner = model.get_submodule(before[1:] if parametrized else name.rpartition(".")[0])
         found.setdefault(owner, getattr(_owner(model, name), name.rpartition(".")[2]))
     return list(found.items())
-
-
-def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
-    """Put the smaller tensor under all names of a weight (tied weights stay tied)."""
-    leaf = weight.name.rpartition(".")[2]
-    old: Any = getattr(_owner(model, weight.name), leaf)
-    small = take(old.detach(), index)
-    new = nn.Parameter(small, requires_grad=old.requires_grad) if weight.trainable else small
-    for name in (weight.name, *weight.aliases):
-        setattr(_owner(model, name), name.rpartition(".")[2], new)
-    return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
 
 
 def _resize(owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np.bool_]) -> None:

@@ -8,7 +8,9 @@ the reason; what is left has been seen to work.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 from torch import nn
@@ -18,7 +20,7 @@ from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Inputs
-from compressor.surgery.comparison import CONSTANT
+from compressor.surgery.comparison import CONSTANT, Attempt
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts
 from compressor.surgery.weightings import positive, randomised
@@ -63,8 +65,7 @@ def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     """
     if not axes or trials.attempt(graph, trials.thinned(graph, axes)) is None:
         return {}
-    model, tries = trials.ways[0]
-    items = tries[0].items
+    model, items = trials.ways[0].model, next(trials.ways[0].attempts(trials.example)).items
     reasons, unsure = blamed(model, graph, items[:1], axes, trials.thinned)
     if not reasons:  # what a batch of one hides, one of two may show
         reasons, unsure = blamed(model, graph, items, axes, trials.thinned)
@@ -92,6 +93,19 @@ def _culprits(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     return inner or dict.fromkeys(axes, together)
 
 
+@dataclass
+class Way:
+    """Weights to try structures on, made when they are needed, and the inputs that suit them."""
+
+    make: Callable[[], nn.Module]
+    attempts: Callable[[Inputs], Iterator[Attempt]]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model with these weights."""
+        return self.make()
+
+
 class Trials:
     """Tries structures of a model, on weights that show something.
 
@@ -108,9 +122,9 @@ class Trials:
         """With `trains` a forward pass in train mode has to survive, too."""
         self.example, self.trains, self.share = example, trains, 0
         self.ways = [
-            (random, attempts(example)),
-            (positive(model), lively_attempts(example)),
-            (private_copy(model), attempts(example)),
+            Way(lambda: random, attempts),
+            Way(partial(positive, model), lively_attempts),
+            Way(partial(private_copy, model), attempts),
         ]
 
     def attempt(self, graph: Graph, structure: Structure) -> str | None:
@@ -121,7 +135,7 @@ class Trials:
         """
         constant, unfit = False, list[VerificationError]()
         for way in list(self.ways):
-            model, tries = way
+            model, tries = way.model, way.attempts(self.example)
             try:
                 smaller = shrink(model, graph, structure)
             except (RuntimeError, AttributeError, KeyError) as error:

@@ -1,0 +1,19 @@
+"""All networks of the comparison by kind."""
+
+from __future__ import annotations
+
+from benchmarks.breadth.case import Case
+from benchmarks.breadth.networks import branching, gated, generative, mobile, modern, pictures, plain, residual
+
+KINDS: dict[str, tuple[Case, ...]] = {
+    "plain convolutional": plain.CASES,
+    "residual": residual.CASES,
+    "attention over channels, several scales": gated.CASES,
+    "for phones": mobile.CASES,
+    "branches": branching.CASES,
+    "computed weights, norms over channels, mixers": modern.CASES,
+    "pictures, maps and boxes": pictures.CASES,
+    "generative": generative.CASES,
+}
+"""In the order of the tables."""
+NETWORKS: dict[str, Case] = {case.name: case for cases in KINDS.values() for case in cases}

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from benchmarks.breadth.case import Case
-from benchmarks.breadth.networks import branching, gated, generative, mobile, modern, pictures, plain, residual
+from benchmarks.breadth.networks import (
+    audio,
+    branching,
+    gated,
+    generative,
+    mobile,
+    modern,
+    pictures,
+    plain,
+    residual,
+    sequences,
+    transformers,
+    waves,
+)
+
 
 KINDS: dict[str, tuple[Case, ...]] = {
     "plain convolutional": plain.CASES,
@@ -14,6 +28,10 @@ KINDS: dict[str, tuple[Case, ...]] = {
     "computed weights, norms over channels, mixers": modern.CASES,
     "pictures, maps and boxes": pictures.CASES,
     "generative": generative.CASES,
+    "spectrograms": audio.CASES,
+    "waveforms, front ends inside": waves.CASES,
+    "recurrent, words": sequences.CASES,
+    "transformers": transformers.CASES,
 }
 """In the order of the tables."""
 NETWORKS: dict[str, Case] = {case.name: case for cases in KINDS.values() for case in cases}

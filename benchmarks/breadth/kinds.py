@@ -8,8 +8,10 @@ from benchmarks.breadth.networks import (
     branching,
     gated,
     generative,
+    hybrids,
     mobile,
     modern,
+    others,
     pictures,
     plain,
     residual,
@@ -17,7 +19,6 @@ from benchmarks.breadth.networks import (
     transformers,
     waves,
 )
-
 
 KINDS: dict[str, tuple[Case, ...]] = {
     "plain convolutional": plain.CASES,
@@ -32,6 +33,8 @@ KINDS: dict[str, tuple[Case, ...]] = {
     "waveforms, front ends inside": waves.CASES,
     "recurrent, words": sequences.CASES,
     "transformers": transformers.CASES,
+    "attention of other forms": hybrids.CASES,
+    "others": others.CASES,
 }
 """In the order of the tables."""
 NETWORKS: dict[str, Case] = {case.name: case for cases in KINDS.values() for case in cases}

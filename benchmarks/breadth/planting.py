@@ -209,7 +209,7 @@ def _silence(span: list[Step], width: int, dead: Tensor) -> dict[str, Tensor]:
 
 @contextmanager
 def _overheard(span: list[Step], dead: Tensor, silent: list[bool]) -> Iterator[None]:
-    """Note for every reader if the dead channels come in as zeros: then nothing else writes them."""
+    """Note for every reader if zeros come in where channels are dead: nothing else writes them."""
     with ExitStack() as stack:
         for step in span[1:]:
             if step.dense and step.reads == span[0].writes:

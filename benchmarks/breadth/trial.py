@@ -73,11 +73,9 @@ def attempt(name: str, tool: str, limit: int = SECONDS) -> Record:
             record = here.recv()
     process.join()
     if "outcome" not in record:
-        slow = process.exitcode in (-signal.SIGKILL, -signal.SIGXCPU)
-        end = (
-            (Outcome.SLOW, f"more than {limit} s") if killed else (Outcome.CRASHED, "process died")
-        )
-        record |= dict(zip(("outcome", "reason"), end, strict=True))
+        slow = process.exitcode in {-signal.SIGKILL, -signal.SIGXCPU}
+        record["outcome"] = Outcome.SLOW if slow else Outcome.CRASHED
+        record["reason"] = f"over {limit} s" if slow else "the process died"
     return record
 
 

@@ -18,7 +18,9 @@ class DSCNN(nn.Module):
         self.bn1 = nn.BatchNorm2d(filters)
         self.layers = nn.ModuleList()
         for _ in range(3):
-            self.layers.append(nn.Conv2d(filters, filters, 3, padding=1, groups=filters, bias=False))
+            self.layers.append(
+                nn.Conv2d(filters, filters, 3, padding=1, groups=filters, bias=False)
+            )
             self.layers.append(nn.BatchNorm2d(filters))
             self.layers.append(nn.Conv2d(filters, filters, 1, bias=False))
             self.layers.append(nn.BatchNorm2d(filters))
@@ -125,7 +127,9 @@ class TENet(nn.Module):
         def __init__(self, c, t, kernels):
             super().__init__()
             h = c * t
-            self.expand = nn.Sequential(nn.Conv1d(c, h, 1, bias=False), nn.BatchNorm1d(h), nn.ReLU())
+            self.expand = nn.Sequential(
+                nn.Conv1d(c, h, 1, bias=False), nn.BatchNorm1d(h), nn.ReLU()
+            )
             self.mtconvs = nn.ModuleList(
                 nn.Sequential(
                     nn.Conv1d(h, h, k, padding=k // 2, groups=h, bias=False), nn.BatchNorm1d(h)

@@ -204,7 +204,9 @@ class DualPath(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = cbr(3, 24, 3, 2)
-        self.convs = nn.ModuleList([nn.Conv2d(24, 28, 3, padding=1), nn.Conv2d(28, 28, 3, padding=1)])
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(24, 28, 3, padding=1), nn.Conv2d(28, 28, 3, padding=1)]
+        )
         self.d = 24
         self.fc = nn.Linear(32, 10)
 

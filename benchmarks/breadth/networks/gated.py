@@ -118,9 +118,9 @@ class Res2(nn.Module):
 
     def forward(self, x):
         spx = torch.split(x, self.width, 1)
-        outs = []
+        outs, sp = [], 0
         for i, (conv, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
-            sp = spx[i] if i == 0 else sp + spx[i]
+            sp = sp + spx[i]
             sp = F.relu(bn(conv(sp)))
             outs.append(sp)
         return torch.cat([*outs, spx[-1]], 1)

@@ -24,7 +24,10 @@ class BiT(nn.Module):
         def __init__(self, c, mid):
             super().__init__()
             self.gn1, self.conv1 = nn.GroupNorm(8, c), StdConv2d(c, mid, 1, bias=False)
-            self.gn2, self.conv2 = nn.GroupNorm(8, mid), StdConv2d(mid, mid, 3, padding=1, bias=False)
+            self.gn2, self.conv2 = (
+                nn.GroupNorm(8, mid),
+                StdConv2d(mid, mid, 3, padding=1, bias=False),
+            )
             self.gn3, self.conv3 = nn.GroupNorm(8, mid), StdConv2d(mid, c, 1, bias=False)
 
         def forward(self, x):

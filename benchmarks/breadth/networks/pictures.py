@@ -131,7 +131,9 @@ class FPN(nn.Module):
         self.c3, self.c4 = Conv(3, 16, 3, 4), Conv(16, 32, 3, 2)
         self.lat3, self.lat4 = nn.Conv2d(16, dim, 1), nn.Conv2d(32, dim, 1)
         self.smooth = nn.Conv2d(dim, dim, 3, padding=1)
-        self.tower = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.GroupNorm(4, dim), nn.ReLU())
+        self.tower = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1), nn.GroupNorm(4, dim), nn.ReLU()
+        )
         self.cls = nn.Conv2d(dim, classes * anchors, 3, padding=1)
         self.reg = nn.Conv2d(dim, 4 * anchors, 3, padding=1)
         self.k = classes
@@ -157,7 +159,9 @@ class DeepLab(nn.Module):
         self.backbone = nn.Sequential(Conv(3, 24, 3, 2), Conv(24, 32, 3, 2))
         self.aspp = nn.ModuleList(nn.Conv2d(32, 16, 3, padding=r, dilation=r) for r in (1, 2, 3))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(32, 16, 1), nn.ReLU())
-        self.project = nn.Sequential(nn.Conv2d(64, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU())
+        self.project = nn.Sequential(
+            nn.Conv2d(64, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU()
+        )
         self.classifier = nn.Conv2d(24, 5, 1)
 
     def forward(self, x):
@@ -304,9 +308,7 @@ class Deformable(nn.Module):
     def forward(self, x):
         x = self.stem(x)
         n, _, h, w = x.shape
-        ys, xs = torch.meshgrid(
-            torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij"
-        )
+        ys, xs = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
         grid = torch.stack([xs, ys], -1).unsqueeze(0).expand(n, -1, -1, -1)
         grid = grid + self.offset(x).permute(0, 2, 3, 1).tanh() * 0.1
         x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -190,7 +190,6 @@ class CTCNet(nn.Module):
     def forward(self, x):
         conv = self.cnn(x)
         b, c, h, w = conv.size()
-        assert h == 1, "the height of conv must be 1"
         conv = conv.squeeze(2).permute(2, 0, 1)
         recurrent, _ = self.rnn(conv)
         t, b, h = recurrent.size()

@@ -149,7 +149,9 @@ class WindowAttention(nn.Module):
             torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
         ).flatten(1)
         rel = (coords[:, :, None] - coords[:, None, :]).permute(1, 2, 0) + window - 1
-        self.register_buffer("relative_position_index", rel[..., 0] * (2 * window - 1) + rel[..., 1])
+        self.register_buffer(
+            "relative_position_index", rel[..., 0] * (2 * window - 1) + rel[..., 1]
+        )
         self.qkv, self.proj = nn.Linear(dim, dim * 3), nn.Linear(dim, dim)
 
     def forward(self, x, mask):
@@ -204,7 +206,10 @@ class Swin(nn.Module):
         def __init__(self, size, dim):
             super().__init__()
             self.size = size
-            self.norm, self.reduction = nn.LayerNorm(4 * dim), nn.Linear(4 * dim, 2 * dim, bias=False)
+            self.norm, self.reduction = (
+                nn.LayerNorm(4 * dim),
+                nn.Linear(4 * dim, 2 * dim, bias=False),
+            )
 
         def forward(self, x):
             B, L, C = x.shape

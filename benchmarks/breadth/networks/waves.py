@@ -48,8 +48,12 @@ class TCN(nn.Module):
         def __init__(self, i, o, k, dilation):
             super().__init__()
             pad = (k - 1) * dilation
-            self.conv1 = parametrized_weight_norm(nn.Conv1d(i, o, k, padding=pad, dilation=dilation))
-            self.conv2 = parametrized_weight_norm(nn.Conv1d(o, o, k, padding=pad, dilation=dilation))
+            self.conv1 = parametrized_weight_norm(
+                nn.Conv1d(i, o, k, padding=pad, dilation=dilation)
+            )
+            self.conv2 = parametrized_weight_norm(
+                nn.Conv1d(o, o, k, padding=pad, dilation=dilation)
+            )
             self.net = nn.Sequential(
                 self.conv1, Chomp1d(pad), nn.ReLU(), nn.Dropout(0.2),
                 self.conv2, Chomp1d(pad), nn.ReLU(), nn.Dropout(0.2),
@@ -85,7 +89,9 @@ class WaveNet(nn.Module):
             self.dilated.append(nn.Conv1d(residual, 2 * residual, 2, dilation=2**i))
             self.res.append(nn.Conv1d(residual, residual, 1))
             self.skip.append(nn.Conv1d(residual, skip, 1))
-        self.end = nn.Sequential(nn.ReLU(), nn.Conv1d(skip, 32, 1), nn.ReLU(), nn.Conv1d(32, classes, 1))
+        self.end = nn.Sequential(
+            nn.ReLU(), nn.Conv1d(skip, 32, 1), nn.ReLU(), nn.Conv1d(32, classes, 1)
+        )
 
     def forward(self, x):
         x = self.causal(x)
@@ -274,7 +280,9 @@ class PCEN(nn.Module):
         self.log_alpha = nn.Parameter(torch.log(0.98 * torch.ones(bands)))
         self.log_delta = nn.Parameter(torch.log(2.0 * torch.ones(bands)))
         self.log_r = nn.Parameter(torch.log(0.5 * torch.ones(bands)))
-        self.conv = nn.Sequential(nn.Conv1d(bands, 40, 3), nn.ReLU(), nn.Conv1d(40, 48, 3), nn.ReLU())
+        self.conv = nn.Sequential(
+            nn.Conv1d(bands, 40, 3), nn.ReLU(), nn.Conv1d(40, 48, 3), nn.ReLU()
+        )
         self.out = nn.Linear(48, 12)
 
     def forward(self, x):
@@ -317,7 +325,9 @@ class Demucs(nn.Module):
 
     def __init__(self, c=12):
         super().__init__()
-        self.enc1 = nn.Sequential(nn.Conv1d(1, c, 8, 4), nn.ReLU(), nn.Conv1d(c, 2 * c, 1), nn.GLU(1))
+        self.enc1 = nn.Sequential(
+            nn.Conv1d(1, c, 8, 4), nn.ReLU(), nn.Conv1d(c, 2 * c, 1), nn.GLU(1)
+        )
         self.enc2 = nn.Sequential(
             nn.Conv1d(c, 2 * c, 8, 4), nn.ReLU(), nn.Conv1d(2 * c, 4 * c, 1), nn.GLU(1)
         )

@@ -34,6 +34,7 @@ def tables(records: Records) -> str:
         "## By network",
         by_network(records),
         *(reasons(records, tool) for tool in TOOLS),
+        whole(records),
     )
 
 
@@ -84,6 +85,18 @@ def reasons(records: Records, tool: str) -> str:
         if record["outcome"] != Outcome.DONE
     ]
     return f"## Not done by {tool}\n\n" + table(("network", "outcome", "reason"), rows)
+
+
+def whole(records: Records) -> str:
+    """The layers that stay whole in what ours does, and why: one row a network and reason."""
+    rows: list[list[str]] = []
+    for record in records.of(tool="ours", outcome=Outcome.DONE):
+        for reason in dict.fromkeys(record.get("whole", {}).values()):
+            layers = [name for name, why in record["whole"].items() if why == reason]
+            rows.append([record["network"], _brief(", ".join(layers)), _brief(reason)])
+    return "## Kept whole by ours in what it does\n\n" + table(
+        ("network", "layers", "reason"), rows
+    )
 
 
 def _brief(reason: str) -> str:

@@ -21,10 +21,10 @@ from benchmarks.breadth.case import Case, Inputs
 from benchmarks.breadth.kinds import NETWORKS
 from benchmarks.breadth.planting import equal, lively, outputs, plant
 from benchmarks.breadth.tools import depgraph, kirigami, ours
-from benchmarks.breadth.tools.common import Caps, HeldError, RefusedError, counted, within
+from benchmarks.breadth.tools.common import Caps, HeldError, RefusedError, Shrunk, counted, within
 from benchmarks.common.command import one_thread
 
-TOOLS: dict[str, Callable[[nn.Module, Inputs, Caps], nn.Module]] = {
+TOOLS: dict[str, Callable[[nn.Module, Inputs, Caps], Shrunk]] = {
     "ours": ours.shrink,
     "Torch-Pruning": depgraph.shrink,
     "torch-kirigami": kirigami.shrink,
@@ -107,14 +107,16 @@ def halved(case: Case, tool: str) -> Record:
     full = counted(model, inputs)
     caps = Caps(full[0] // 2, full[1] // 2)
     record: Record = {"params": full[0], "macs": full[1], "check": Check.UNASKED}
-    start = process_time()
+    start = end = process_time()
     try:
-        smaller = TOOLS[tool](copy.deepcopy(model), inputs, caps)
+        found = TOOLS[tool](copy.deepcopy(model), inputs, caps)
+        end = process_time()
+        record |= _judged(found.model, model, inputs, caps)
+        record |= {"whole": dict(found.whole)} if found.whole else {}
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its result
+        end = process_time()
         record |= _failure(error, caps)
-    else:
-        record |= _judged(smaller, model, inputs, caps)
-    return record | {"seconds": round(process_time() - start, 2)}
+    return record | {"seconds": round(end - start, 2)}
 
 
 def _failure(error: Exception, caps: Caps) -> Record:
@@ -158,7 +160,7 @@ def planted(case: Case, tool: str) -> Check:
     total = counted(found.model, inputs)[0]
     caps = Caps(total - max(1, int(USED * found.params)), None)
     try:
-        smaller = TOOLS[tool](copy.deepcopy(found.model), inputs, caps)
+        smaller = TOOLS[tool](copy.deepcopy(found.model), inputs, caps).model
         there = outputs(smaller, inputs)
     except Exception:  # noqa: BLE001 - whatever a tool raises is its result
         return Check.FAILED

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.breadth import trial
 from benchmarks.breadth.kinds import KINDS, NETWORKS
 from benchmarks.breadth.page import by_kind, kinds, tables
-from benchmarks.breadth.tools.common import HeldError, RefusedError, counted
+from benchmarks.breadth.tools.common import HeldError, RefusedError, Shrunk, counted
 from benchmarks.breadth.tools.outputs import output_layers
 from benchmarks.breadth.trial import TOOLS, Check, Outcome, attempt, halved, planted
 from benchmarks.common.records import Records, read
@@ -51,15 +51,15 @@ def cut(model: nn.Module, rows: slice) -> nn.Module:
 def test_a_tool_that_takes_away_others_than_the_dead_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def few(model: nn.Module, *_: object) -> nn.Module:
-        return cut(model, slice(4, None))
+    def few(model: nn.Module, *_: object) -> Shrunk:
+        return Shrunk(cut(model, slice(4, None)))
 
     monkeypatch.setitem(TOOLS, "few", few)
     assert planted(NETWORKS["LeNet"], "few") == Check.DIFFERS
     assert halved(NETWORKS["LeNet"], "few")["outcome"] == Outcome.WRONG
 
-    def many(model: nn.Module, *_: object) -> nn.Module:
-        return cut(model, slice(40, None))
+    def many(model: nn.Module, *_: object) -> Shrunk:
+        return Shrunk(cut(model, slice(40, None)))
 
     monkeypatch.setitem(TOOLS, "many", many)
     assert planted(NETWORKS["LeNet"], "many") == Check.ELSEWHERE
@@ -76,7 +76,7 @@ def test_a_tool_that_takes_away_others_than_the_dead_is_told(
 def test_what_a_tool_raises_is_its_outcome(
     monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: Outcome
 ) -> None:
-    def failing(*_: object) -> nn.Module:
+    def failing(*_: object) -> Shrunk:
         raise error
 
     monkeypatch.setitem(TOOLS, "failing", failing)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -19,6 +20,14 @@ class Caps:
 
     params: int
     macs: int | None
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A smaller network, and what the tool says stays whole in it and why, by layer."""
+
+    model: nn.Module
+    whole: Mapping[str, str] = field(default_factory=dict)
 
 
 class HeldError(Exception):
@@ -43,11 +52,22 @@ def counted(model: nn.Module, inputs: Inputs) -> tuple[int, int]:
     except CountError:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(*inputs)
-        params = sum(p.numel() for p in model.parameters())
-        return params, counter.get_total_flops() // 2 // len(inputs[0])
+        return parameters(model), counter.get_total_flops() // 2 // len(inputs[0])
     return cost.params, cost.macs
 
 
 def within(cost: tuple[int, int], caps: Caps) -> bool:
     """True if a cost is within the caps."""
     return cost[0] <= caps.params and (caps.macs is None or cost[1] <= caps.macs)
+
+
+def parameters(model: nn.Module) -> int:
+    """Every distinct parameter once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def meets(model: nn.Module, inputs: Inputs, caps: Caps) -> bool:
+    """True if a network is within the caps; it is run only where its parameters are."""
+    if parameters(model) > caps.params:
+        return False
+    return caps.macs is None or within(counted(model, inputs), caps)

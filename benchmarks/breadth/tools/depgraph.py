@@ -8,7 +8,7 @@ import torch_pruning
 from torch import nn
 
 from benchmarks.breadth.case import Inputs
-from benchmarks.breadth.tools.common import Caps, HeldError, counted, within
+from benchmarks.breadth.tools.common import Caps, HeldError, Shrunk, counted, meets
 from benchmarks.breadth.tools.outputs import output_layers
 
 STEPS = 100
@@ -21,7 +21,7 @@ PROJECTIONS = (
 """What authors call the number of heads and the layers that it divides."""
 
 
-def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> nn.Module:
+def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> Shrunk:
     """A smaller network within the caps.
 
     First with heads divided as its pages ask for. If that does not run, with the attention left as
@@ -49,7 +49,7 @@ def divided(model: nn.Module) -> dict[nn.Module, int]:
     return found
 
 
-def _loop(model: nn.Module, inputs: Inputs, caps: Caps, *, attention: bool) -> nn.Module:
+def _loop(model: nn.Module, inputs: Inputs, caps: Caps, *, attention: bool) -> Shrunk:
     heads = divided(model)
     whole = output_layers(model, inputs) + ([] if attention else list(heads))
     pruner = torch_pruning.pruner.BasePruner(
@@ -63,11 +63,11 @@ def _loop(model: nn.Module, inputs: Inputs, caps: Caps, *, attention: bool) -> n
         num_heads=heads,
     )
     for _ in range(STEPS):
-        if within(cost := counted(model, inputs), caps):
-            return model
+        if meets(model, inputs, caps):
+            return Shrunk(model)
         pruner.step()
         _tell_widths(model, heads)
-    raise HeldError(f"the caps were not met after {STEPS} steps", cost)
+    raise HeldError(f"the caps were not met after {STEPS} steps", counted(model, inputs))
 
 
 def _tell_widths(model: nn.Module, heads: dict[nn.Module, int]) -> None:

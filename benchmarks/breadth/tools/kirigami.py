@@ -19,7 +19,7 @@ from torch_kirigami.pruning import (
 )
 
 from benchmarks.breadth.case import Inputs
-from benchmarks.breadth.tools.common import Caps, HeldError, RefusedError, counted, within
+from benchmarks.breadth.tools.common import Caps, HeldError, RefusedError, Shrunk, counted, within
 
 ATTEMPTS = 4
 """There is no cap on products: how often the one on parameters is tightened for them."""
@@ -27,7 +27,7 @@ SPARE = 0.97
 """Part of what is over that is asked for beyond it, so that few attempts do."""
 
 
-def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> nn.Module:
+def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> Shrunk:
     """A smaller network within the caps."""
     asked, cost = caps.params, None
     for _ in range(ATTEMPTS):
@@ -41,7 +41,7 @@ def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> nn.Module:
             raise RefusedError(f"{type(error).__name__}: {error}") from error
         cost = counted(smaller, inputs)
         if within(cost, caps):
-            return smaller
+            return Shrunk(smaller)
         asked = int(SPARE * min(asked, cost[0]) * (caps.macs or 1) / cost[1])
     raise HeldError("the parameters fit and the multiply-accumulates do not", cost)
 

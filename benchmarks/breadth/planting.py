@@ -103,6 +103,7 @@ def equal(first: list[Tensor], second: list[Tensor], tolerance: float = 1e-3) ->
 
 def plant(model: nn.Module, inputs: Inputs) -> Planted:
     """A copy of a network with a third of the channels dead in some places."""
+    outputs(model, inputs)  # weights made by hooks can be copied after a run alone
     planted = Planted(copy.deepcopy(model))
     steps = _steps(planted.model, inputs)
     spans = 0

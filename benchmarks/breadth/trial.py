@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import multiprocessing
 import resource
 import signal
@@ -21,7 +20,15 @@ from benchmarks.breadth.case import Case, Inputs
 from benchmarks.breadth.kinds import NETWORKS
 from benchmarks.breadth.planting import equal, lively, outputs, plant
 from benchmarks.breadth.tools import depgraph, kirigami, ours
-from benchmarks.breadth.tools.common import Caps, HeldError, RefusedError, Shrunk, counted, within
+from benchmarks.breadth.tools.common import (
+    Caps,
+    HeldError,
+    RefusedError,
+    Shrunk,
+    copied,
+    counted,
+    within,
+)
 from benchmarks.common.command import one_thread
 
 TOOLS: dict[str, Callable[[nn.Module, Inputs, Caps], Shrunk]] = {
@@ -109,7 +116,7 @@ def halved(case: Case, tool: str) -> Record:
     record: Record = {"params": full[0], "macs": full[1], "check": Check.UNASKED}
     start = end = process_time()
     try:
-        found = TOOLS[tool](copy.deepcopy(model), inputs, caps)
+        found = TOOLS[tool](made(case)[0], inputs, caps)
         end = process_time()
         record |= _judged(found.model, model, inputs, caps)
         record |= {"whole": dict(found.whole)} if found.whole else {}
@@ -160,7 +167,7 @@ def planted(case: Case, tool: str) -> Check:
     total = counted(found.model, inputs)[0]
     caps = Caps(total - max(1, int(USED * found.params)), None)
     try:
-        smaller = TOOLS[tool](copy.deepcopy(found.model), inputs, caps).model
+        smaller = TOOLS[tool](copied(found.model, inputs), inputs, caps).model
         there = outputs(smaller, inputs)
     except Exception:  # noqa: BLE001 - whatever a tool raises is its result
         return Check.FAILED

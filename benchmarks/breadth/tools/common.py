@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -59,6 +60,13 @@ def counted(model: nn.Module, inputs: Inputs) -> tuple[int, int]:
 def within(cost: tuple[int, int], caps: Caps) -> bool:
     """True if a cost is within the caps."""
     return cost[0] <= caps.params and (caps.macs is None or cost[1] <= caps.macs)
+
+
+def copied(model: nn.Module, inputs: Inputs) -> nn.Module:
+    """A copy; a network has to have run once for it where weights are made by hooks."""
+    with torch.no_grad():
+        model(*inputs)
+    return copy.deepcopy(model)
 
 
 def parameters(model: nn.Module) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch_pruning
 from torch import nn
 
 from benchmarks.breadth.case import Inputs
-from benchmarks.breadth.tools.common import Caps, HeldError, Shrunk, counted, meets
+from benchmarks.breadth.tools.common import Caps, HeldError, Shrunk, copied, counted, meets
 from benchmarks.breadth.tools.outputs import output_layers
 
 STEPS = 100
@@ -29,13 +27,13 @@ def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> Shrunk:
     """
     heads = divided(model)
     try:
-        return _loop(copy.deepcopy(model), inputs, caps, attention=True)
+        return _loop(copied(model, inputs), inputs, caps, attention=True)
     except HeldError:
         raise
     except Exception:
         if not heads:
             raise
-        return _loop(copy.deepcopy(model), inputs, caps, attention=False)
+        return _loop(copied(model, inputs), inputs, caps, attention=False)
 
 
 def divided(model: nn.Module) -> dict[nn.Module, int]:

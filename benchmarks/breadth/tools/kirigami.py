@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import nn
 from torch.nn import functional
 from torch_kirigami import DependencyGraph, TensorRef
@@ -19,7 +17,15 @@ from torch_kirigami.pruning import (
 )
 
 from benchmarks.breadth.case import Inputs
-from benchmarks.breadth.tools.common import Caps, HeldError, RefusedError, Shrunk, counted, within
+from benchmarks.breadth.tools.common import (
+    Caps,
+    HeldError,
+    RefusedError,
+    Shrunk,
+    copied,
+    counted,
+    within,
+)
 
 ATTEMPTS = 4
 """There is no cap on products: how often the one on parameters is tightened for them."""
@@ -32,7 +38,7 @@ def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> Shrunk:
     asked, cost = caps.params, None
     for _ in range(ATTEMPTS):
         try:
-            smaller = _once(copy.deepcopy(model), inputs, asked)
+            smaller = _once(copied(model, inputs), inputs, asked)
         except PlanningError as error:
             if "target not reached" in str(error):
                 raise HeldError(str(error), cost) from error

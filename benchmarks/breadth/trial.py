@@ -40,6 +40,8 @@ SECONDS = 60
 """Limit of one trial, in seconds of its process."""
 USED = 0.75
 """Part of the planted entries that a tool is asked to remove: others need not go."""
+SLOW_TO_LOAD = ("torch._dynamo", "torch._export.non_strict_utils", "torch._inductor.codecache")
+"""What torch loads at the first count or export, in seconds: loaded once for all trials."""
 
 Record = dict[str, Any]
 
@@ -69,7 +71,7 @@ class Check(StrEnum):
 def attempt(name: str, tool: str, limit: int = SECONDS) -> Record:
     """The record of a trial in a process of its own, which ends at the limit."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, *SLOW_TO_LOAD])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_attempt, args=(name, tool, limit, there), daemon=True)
     process.start()

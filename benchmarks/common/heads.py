@@ -117,7 +117,9 @@ def at_ratio(
         num_heads=projected,
         prune_num_heads=attempt.heads > 0,
         head_pruning_ratio=attempt.heads,
-        unwrapped_parameters=[(model.positions, 2)],
+        unwrapped_parameters=[
+            (loose, 2) for loose in (model.positions, model.token) if loose is not None
+        ],
         in_channel_groups={},
         out_channel_groups={},
     )

@@ -2,10 +2,10 @@
 
 The networks and clips of `benchmarks.accuracy.keywords`: speech commands, divided by speakers. Both
 tools are given the same dense network and the same caps, and their networks the fine-tuning that
-`fit` does by default. Torch-Pruning makes twelve attempts (`benchmarks.common.heads`), each as
-large as the caps allow; the one of least loss on 400 training clips is fine-tuned. The control is
-the dense network trained on for as many epochs: else what more training brings would be booked as
-pruning's.
+`fit` does by default, for half of its epochs. Torch-Pruning makes twelve attempts
+(`benchmarks.common.heads`), each as large as the caps allow; the one of least loss on 400 training
+clips is fine-tuned. The control is the dense network trained on for as many epochs: else what more
+training brings would be booked as pruning's.
 
     python -m benchmarks.accuracy.transformer --run  # a killed call goes on
     python -m benchmarks.accuracy.transformer        # the table, into transformer.md
@@ -38,7 +38,7 @@ from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.heads import ATTEMPTS, pruned
 from benchmarks.common.records import SEEDS, Record, Records, every
 from benchmarks.common.tables import listed, page, table, versions, with_error
-from compressor import Budget, FineTune, fit, measure
+from compressor import Budget, FineTune, Prune, Recalibrate, fit, measure
 from models import AudioTransformer
 from models.audio_transformer import TransformerBlock
 from recipes.training.loop import accuracy
@@ -49,7 +49,8 @@ SHARES = {
 }
 """Caps as shares of the dense network's."""
 TOOLS = ("fit", "Torch-Pruning")
-TUNE = FineTune()
+TUNE = FineTune(epochs=15)
+"""Half of the default's epochs."""
 WAYS = ("dense", "control", *(f"{caps}: {tool}" for caps in SHARES for tool in TOOLS))
 CALIBRATION = 400
 """Training clips for Torch-Pruning's gradients, and for the loss that chooses its attempt."""
@@ -95,7 +96,8 @@ def run(way: str, seed: int) -> Record:
     elif way == "control":
         model = tuned(dense(seed), budget=ANYTHING, schedule=[TUNE]).model
     elif way.endswith("fit"):
-        model = tuned(dense(seed), budget=budget_of(caps)).model
+        phases = [Prune(), Recalibrate(), TUNE]
+        model = tuned(dense(seed), budget=budget_of(caps), schedule=phases).model
     else:
         name, small = rival(cast("AudioTransformer", dense(seed)), budget_of(caps), seed)
         model = tuned(small.train(), budget=ANYTHING, schedule=[TUNE]).model

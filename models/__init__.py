@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.audio_transformer import AudioTransformer
 from models.baseline import DCASEBaseline
 from models.bcresnet import BCResNet, BCResNetASC
 from models.cp_resnet import CPResNet
@@ -13,6 +14,7 @@ from models.shared_resnet import SharedResidualBlock, SharedResNet
 from models.tandem import Tandem
 
 __all__ = [
+    "AudioTransformer",
     "BCResNet",
     "BCResNetASC",
     "CPResNet",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressor import Budget, BudgetError, fit, measure
 from models import (
+    AudioTransformer,
     BCResNet,
     BCResNetASC,
     CPResNet,
@@ -39,6 +40,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "baseline 2020": lambda: DCASEBaseline(2020),
     "baseline 2021": lambda: DCASEBaseline(2021),
     "baseline 2022": lambda: DCASEBaseline(2022),
+    "transformer": lambda: AudioTransformer(width=16, depth=2, mels=16, frames=24),
 }
 QUICK = {"residual CNN", "linear", "baseline 2022"}
 """Exported and compressed in unit tests too; the others take seconds together."""
@@ -241,6 +243,13 @@ def test_receptive_field_of_asc() -> None:
         (lambda: SharedResNet(mels=64.0), "mels must be a whole number"),
         (lambda: ResidualCNN(widths=(8, 8.0, 8, 8)), r"widths\[1\] must be a whole number"),
         (lambda: LinearMoments(32, 2.5), "order must be a whole number"),
+        (lambda: AudioTransformer(heads=0), "heads must be at least 1"),
+        (lambda: AudioTransformer(width=8, heads=16), "key_width must be at least 1"),
+        (lambda: AudioTransformer(hidden=0), "hidden must be at least 1"),
+        (lambda: AudioTransformer(patch=(8, 0)), r"patch\[1\] must be at least 1"),
+        (lambda: AudioTransformer(stride=(8,)), "both are two numbers, of bands and of frames"),
+        (lambda: AudioTransformer(patch=(41, 8)), "larger than the spectrogram of 40 bands"),
+        (lambda: AudioTransformer(frames=11), "larger than the spectrogram of 40 bands and 11"),
     ],
 )
 def test_sizes_that_cannot_run_are_refused(build: object, message: str) -> None:

@@ -13,7 +13,7 @@ from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph.graph import OUTPUT, Graph, Quadratic
+from compressor.graph.graph import OUTPUT, Graph, Polynomial
 from compressor.graph.keep import named
 from compressor.inputs.settings import check_whole
 from compressor.wording import listed
@@ -38,7 +38,7 @@ def make_problem(
     floor: int,
     round_to: int,
     keep: Iterable[str],
-    costs: Mapping[str, Quadratic] = MappingProxyType({}),
+    costs: Mapping[str, Polynomial] = MappingProxyType({}),
 ) -> Problem:
     """The integer program for one request; arguments as in `allocate`, the scores checked.
 
@@ -61,7 +61,7 @@ def make_problem(
     free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
     writers = np.array([max(graph.axes[n].writers, 1) for n in free], dtype=np.int64)
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
-    forms: dict[str, Quadratic] = {
+    forms: dict[str, Polynomial] = {
         name: costs[name] if name in costs else getattr(graph, FORMS[name]) for name in budget.caps
     }
     caps = {name: cap * forms[name].unit for name, cap in budget.caps.items()}
@@ -179,7 +179,4 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
 
 def _entries(graph: Graph, weight: str, widths: Integers) -> int:
     """Count the entries of a weight that are left at these widths."""
-    total = 1
-    for const, per_unit in map(graph.affine, graph.weights[weight].dims):
-        total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())
-    return total
+    return graph.priced({weight: 1}, 0, 1)(widths)

@@ -136,14 +136,18 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Quadratic:
-    """An integer cost in the kept widths: ``const + linear · w + Σ coef · w[i] · w[j]``.
+class Polynomial:
+    """An integer cost in the kept widths, of third degree at most.
+
+    ``const + linear · w + Σ coef · w[i] · w[j] + Σ rate · w[i] · w[j] · w[k]``
 
     Attributes:
         const: Cost that nothing can remove.
         linear: One coefficient per axis.
         pairs: Axis numbers ``(i, j)``, ``i <= j``, each pair once.
         coefs: One coefficient per pair.
+        triples: Axis numbers ``(i, j, k)``, ``i <= j <= k``, each triple once.
+        rates: One coefficient per triple.
         unit: What one of a resource's own units counts here: 256 says 256ths of a byte.
     """
 
@@ -151,6 +155,8 @@ class Quadratic:
     linear: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...] = ()
     coefs: tuple[int, ...] = ()
+    triples: tuple[tuple[int, int, int], ...] = ()
+    rates: tuple[int, ...] = ()
     unit: int = 1
 
     def __call__(self, widths: NDArray[np.int64]) -> int:
@@ -158,7 +164,12 @@ class Quadratic:
         w = [int(x) for x in widths]
         linear = sum(c * x for c, x in zip(self.linear, w, strict=True))
         pairs = sum(c * w[i] * w[j] for c, (i, j) in zip(self.coefs, self.pairs, strict=True))
-        return self.const + linear + pairs
+        threes = zip(self.rates, self.triples, strict=True)
+        return self.const + linear + pairs + sum(c * w[i] * w[j] * w[k] for c, (i, j, k) in threes)
+
+
+Quadratic = Polynomial
+"""The name that `Polynomial` had while no cost was a product of three widths."""
 
 
 @dataclass(frozen=True)
@@ -204,21 +215,21 @@ class Graph:
         return np.repeat(np.arange(len(self.axes)), self.sizes)
 
     @cached_property
-    def params(self) -> Quadratic:
+    def params(self) -> Polynomial:
         """Parameters, each distinct one once."""
         return self._total([(1, w.name) for w in self.weights.values() if w.trainable], 0)
 
     @cached_property
-    def bytes(self) -> Quadratic:
+    def bytes(self) -> Polynomial:
         """Bytes of the parameters as stored now."""
         return self._total([(w.itemsize, w.name) for w in self.weights.values() if w.trainable], 0)
 
     @cached_property
-    def macs(self) -> Quadratic:
+    def macs(self) -> Polynomial:
         """Multiply-accumulates of convolutions and matrix products for one input."""
         return self._total([(s.positions, s.weight) for s in self.sites], self.const_macs)
 
-    def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Quadratic:
+    def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Polynomial:
         """Any other cost that is so much for every entry of a tensor, in parts of a unit.
 
         Entries cost what stands under the name of their tensor; `const` cannot be removed; a `unit`
@@ -234,7 +245,7 @@ class Graph:
         per_unit = {int(a): int(n) // self.axes[a].size for a, n in zip(axes, counts, strict=True)}
         return int((dim.owner < 0).sum()), per_unit
 
-    def _total(self, terms: list[tuple[int, str]], const: int) -> Quadratic:
+    def _total(self, terms: list[tuple[int, str]], const: int) -> Polynomial:
         """Sum of ``factor x entries alive`` over weights, expanded into a quadratic."""
         linear = [0] * len(self.axes)
         pairs: Counter[tuple[int, int]] = Counter()
@@ -251,4 +262,4 @@ class Graph:
             for j, b in others.items():
                 linear[j] += factor * b * base
         keys = tuple(sorted(pairs))
-        return Quadratic(const, tuple(linear), keys, tuple(pairs[k] for k in keys))
+        return Polynomial(const, tuple(linear), keys, tuple(pairs[k] for k in keys))

@@ -28,10 +28,10 @@ from compressor.graph.operations import operation_of
 from compressor.graph.program import Program, argument, dims_of, in_place, shape_of
 from compressor.graph.structure import Structure
 from compressor.surgery.stillness import in_one_type, stilled
+from compressor.surgery.whole import looked_at
 
 Alive = tuple[tuple[int, Tensor], ...]
 """Dimensions of a tensor that shrink, each with a boolean for every entry, True where it stays."""
-from compressor.surgery.whole import looked_at
 
 
 @dataclass(frozen=True)

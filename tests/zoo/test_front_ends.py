@@ -26,7 +26,14 @@ from tests.zoo.front_ends_learned import BEHIND, LEARNED, Along
 ALL: dict[str, Callable[[], nn.Module]] = {**FIXED, **LEARNED, **BEHIND}
 QUICK = ("mel_decibels", "modulation", "raw")
 EACH = [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in ALL]
-EXPORTED = ("mel_decibels", "pcen_loop", "frames_and_rfft", "panns", "gabor_rows", "complex_product")
+EXPORTED = (
+    "mel_decibels",
+    "pcen_loop",
+    "frames_and_rfft",
+    "panns",
+    "gabor_rows",
+    "complex_product",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +58,9 @@ def test_whatever_is_removed_it_is_the_masked_original(name: str) -> None:
 def test_tables_and_scales_of_bands_stay_whole(name: str) -> None:
     model = FIXED[name]()
     graph = trace(model, check=False)
-    fronts = [w for n, w in graph.weights.items() if n.startswith(("front.", "spectrogram.", "bn0"))]
+    fronts = [
+        w for n, w in graph.weights.items() if n.startswith(("front.", "spectrogram.", "bn0"))
+    ]
     assert fronts
     assert all(dim.fixed for weight in fronts for dim in weight.dims)
 

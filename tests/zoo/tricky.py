@@ -16,6 +16,7 @@ from .tricky_picks import PICKS
 from .tricky_shapes import SHAPES
 from .tricky_space import SPACE
 from .tricky_statistics import STATISTICS
+from .tricky_weights import WEIGHTS
 from .tricky_writes import WRITES
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ TRICKY: dict[str, Callable[[], nn.Module]] = {
     **RECURRENT,
     **PICKS,
     **WRITES,
+    **WEIGHTS,
     **CUTS,
     **SPACE,
 }

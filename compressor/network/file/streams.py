@@ -227,7 +227,7 @@ def _type_of(tensor: Tensor) -> tuple[str, torch.dtype]:
             return name, kind
     raise ValueError(
         f"a tensor of shape {tuple(tensor.shape)} has the data type {tensor.dtype}, which cannot "
-        f"be stored; known are {', '.join(map(str, (*_TYPES.values(), *(k for k, _ in _PAIRS.values()))))}"
+        f"be stored; known are {', '.join(map(str, known))}"
     )
 
 

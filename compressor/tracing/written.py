@@ -64,9 +64,8 @@ def _widths(graph: Graph, node: Node, axis: int) -> set[int]:
     if node.op != "call_function" or not any(_is_size(value) for value in node.args):
         return found
     for tensor in (node, *node.all_input_nodes):
-        label = graph.activations.get(tensor.name)
-        if label is not None:
-            owner = label[1].owner
+        dims = (dim for _, dim in graph.activations.get(tensor.name, ()))
+        for owner in (owner for dim in dims for owner in dim.owners):
             if axis in np.unique(graph.axis_of[owner[owner >= 0]]):
                 found.add(len(owner))
     return found - {1}

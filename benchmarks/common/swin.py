@@ -80,7 +80,10 @@ class Merge(nn.Module):
     def __init__(self, width: int) -> None:
         """Of so many channels before."""
         super().__init__()
-        self.norm, self.reduce = nn.LayerNorm(4 * width), nn.Linear(4 * width, 2 * width, bias=False)
+        self.norm, self.reduce = (
+            nn.LayerNorm(4 * width),
+            nn.Linear(4 * width, 2 * width, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """A picture of half the side."""

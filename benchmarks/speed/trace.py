@@ -170,7 +170,9 @@ def report(records: Records) -> str:
 
 def _row(records: Records, network: str) -> list[str]:
     def values(field: str, work: str) -> list[float]:
-        return [r[field] for r in records.of(network=network, work=work) if r.get(field) is not None]
+        return [
+            r[field] for r in records.of(network=network, work=work) if r.get(field) is not None
+        ]
 
     def middle(field: str, work: str, form: str = ".2f", factor: float = 1.0) -> str:
         found = values(field, work)

@@ -15,7 +15,7 @@ from compressor.tracing import cuts, data, layers
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
-from compressor.tracing.recurrent import recurrent
+from compressor.tracing.recurrent import recurrence
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -41,7 +41,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.TRANSPOSED: partial(layers.convolution, transposed=True),
     Kind.LINEAR: layers.linear,
     Kind.PRODUCT: layers.matmul,
-    Kind.RECURRENT: recurrent,
+    Kind.RECURRENT: recurrence,
 }
 """The rule of every kind; what is of another is opaque."""
 

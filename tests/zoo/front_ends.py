@@ -334,9 +334,7 @@ FIXED: dict[str, Callable[[], nn.Module]] = {
     },
     "mel_clamped": lambda: Heard(Mel(clamped)),
     "mel_decibels": lambda: Heard(Mel(decibels)),
-    **{
-        f"pcen_{how}": lambda how=how: Heard(Pcen(how)) for how in ("loop", "convolution", "sum")
-    },
+    **{f"pcen_{how}": lambda how=how: Heard(Pcen(how)) for how in ("loop", "convolution", "sum")},
     "panns": Tagger,
     "cepstra": lambda: Heard(Cepstra(), 3),
     "normalised_over_time": lambda: Heard(Mel(lambda x: normalised(guarded(x)))),

@@ -225,9 +225,10 @@ def _type_of(tensor: Tensor) -> tuple[str, torch.dtype]:
     for name, kind in _TYPES.items():
         if kind == tensor.dtype:
             return name, kind
+    known = (*_TYPES.values(), *(kind for kind, _ in _PAIRS.values()))
     raise ValueError(
         f"a tensor of shape {tuple(tensor.shape)} has the data type {tensor.dtype}, which cannot "
-        f"be stored; known are {', '.join(map(str, (*_TYPES.values(), *(k for k, _ in _PAIRS.values()))))}"
+        f"be stored; known are {', '.join(map(str, known))}"
     )
 
 

@@ -219,9 +219,10 @@ def _total(graph: Graph, tensors: Tensors, entrywise: Callable[[Tensor], Tensor]
     """Sum of ``entrywise(w)`` over the weights that write each unit."""
     scores = np.zeros(graph.units)
     for weight, dim in writers(graph).values():
-        owner = weight.dims[dim].owner
         rows = _reduce(entrywise(_tensor(weight, tensors).detach().double()), dim).cpu().numpy()
-        scores += np.bincount(owner[owner >= 0], weights=rows[owner >= 0], minlength=len(scores))
+        for owner in weight.dims[dim].owners:
+            owned = owner >= 0
+            scores += np.bincount(owner[owned], weights=rows[owned], minlength=len(scores))
     return scores
 
 
@@ -230,17 +231,18 @@ def _saliency(
 ) -> Scores:
     """Mean over micro-batches of ``entrywise(sum of w * g)`` per unit and weight, summed."""
     writing = writers(graph).values()
-    sums: dict[str, Tensor] = {}
+    sums: dict[tuple[str, int], Tensor] = {}
     count = 0
     for count, gradient in enumerate(grads, start=1):  # noqa: B007 - the number is needed after
         for weight, dim in writing:
             if weight.name in gradient:
                 product = _tensor(weight, tensors).detach() * gradient[weight.name].detach()
-                owner = weight.dims[dim].owner
-                owned = torch.from_numpy(owner >= 0).to(product.device)
-                rows = _reduce(product.double(), dim)[owned]
-                change = entrywise(by_owner(rows, owner[owner >= 0]))
-                sums[weight.name] = sums.get(weight.name, 0) + change
+                rows = _reduce(product.double(), dim)
+                for place, owner in enumerate(weight.dims[dim].owners):
+                    owned = torch.from_numpy(owner >= 0).to(product.device)
+                    change = entrywise(by_owner(rows[owned], owner[owner >= 0]))
+                    key = weight.name, place
+                    sums[key] = sums.get(key, 0) + change
     if count == 0:
         raise ValueError(
             "this importance is measured on data and got no gradients: pass data, or use "
@@ -248,9 +250,10 @@ def _saliency(
         )
     scores = np.zeros(graph.units)
     for weight, dim in writing:
-        if weight.name in sums:
-            owner = weight.dims[dim].owner
-            scores[np.unique(owner[owner >= 0])] += sums[weight.name].cpu().numpy() / count
+        for place, owner in enumerate(weight.dims[dim].owners):
+            if (weight.name, place) in sums:
+                found = sums[weight.name, place].cpu().numpy() / count
+                scores[np.unique(owner[owner >= 0])] += found
     return scores
 
 

@@ -30,7 +30,7 @@ from compressor.allocation.problem import Floats, Problem
 from compressor.allocation.request import check_scores, make_problem
 from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
-from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import Structure, top
 
 __all__ = [
@@ -80,7 +80,7 @@ def allocate(
     floor: int = 1,
     round_to: int = 1,
     keep: Iterable[str] = (),
-    costs: Mapping[str, Quadratic] = MappingProxyType({}),
+    costs: Mapping[str, Polynomial] = MappingProxyType({}),
 ) -> Allocation:
     """Choose which units of a network stay, within every cap of a budget.
 

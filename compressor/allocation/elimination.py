@@ -1,28 +1,34 @@
-"""The exact maximum of unary functions minus pair products, by bucket elimination.
+"""The exact maximum of unary functions minus products, by bucket elimination.
 
     maximise over places k   sum_g u_g[k_g]  -  sum over pairs (g, j) of c_gj · v_g[k_g] · v_j[k_j]
+                                             -  the same of three axes, two of which may be one
 
 This is what is left of the integer program once the caps have prices: u holds the gains minus the
-priced unary costs, v the widths, c the priced pair coefficients. Axes are maximised out one by one
+priced unary costs, v the widths, c the priced coefficients of products. Axes are maximised out one by one
 (Dechter 1999), and each leaves a message to the axes it was tied to. What makes it fast here is
 that the ties are products: an axis g that only takes part in products sees its neighbours through
-one number, the price ``p = sum_j c_gj · v_j``, so its message is its conjugate at that price:
+one number, the price ``p = sum_j c_gj · v_j + sum_jk c_gjk · v_j · v_k``, so its message is its
+conjugate at that price:
 
 * one neighbour: a function of that neighbour, by one hull (chains of any width take O(n log n));
 * two neighbours: a table over both, one binary search an entry;
-* an axis that already holds a table: the maximum over the full table of all it is tied to.
+* an axis that already holds a table, or whose square is in a product: the maximum over the full
+  table of all it is tied to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
 from compressor.allocation.conjugates import Conjugate, conjugate
 from compressor.allocation.problem import Floats, Integers
+
+Triple = tuple[int, int, int]
+"""Axes of a product of three widths, ascending; two of them may be the same."""
 
 BLOCK = 2_000_000
 """Entries of a table that are maximised over at once; larger ones go in slices."""
@@ -36,28 +42,44 @@ class Step:
         axis: Which one.
         scope: The axes its message is a function of.
         tables: Numbers of the earlier steps whose table messages it takes in.
-        products: The axes that it is tied to by a product.
+        products: The axes that it is tied to by a product of two.
+        triples: The products of three that it is in.
     """
 
     axis: int
     scope: tuple[int, ...]
     tables: tuple[int, ...]
     products: tuple[int, ...]
+    triples: tuple[Triple, ...] = ()
+
+    @property
+    def full(self) -> bool:
+        """True if it takes a maximum over a full table."""
+        return bool(self.tables) or _squared(self.axis, self.triples)
 
 
 Plan = Sequence[Step]
 """An elimination order."""
 
 
-def plan(sizes: Sequence[int], pairs: Iterable[tuple[int, int]], limit: int) -> Plan | None:
+def plan(
+    sizes: Sequence[int],
+    pairs: Iterable[tuple[int, int]],
+    limit: int,
+    triples: Iterable[Triple] = (),
+) -> Plan | None:
     """An order by least work, one axis at a time; None if its work would exceed the limit."""
+    threes: list[set[Triple]] = [set() for _ in sizes]
+    for triple in triples:
+        for axis in triple:
+            threes[axis].add(triple)
     tied: list[set[int]] = [set() for _ in sizes]
     for i, j in pairs:
         tied[i].add(j)
         tied[j].add(i)
     scopes: dict[int, frozenset[int]] = {}
     left, steps, total = set(range(len(sizes))), list[Step](), 0
-    costs = {g: _work(g, sizes, tied, scopes) for g in left}
+    costs = {g: _work(g, sizes, tied, threes, scopes) for g in left}
     while left:
         axis = min(left, key=lambda g: (costs[g], g))
         total += costs[axis]
@@ -65,25 +87,38 @@ def plan(sizes: Sequence[int], pairs: Iterable[tuple[int, int]], limit: int) -> 
             return None
         tables = tuple(n for n, scope in scopes.items() if axis in scope)
         products = tuple(sorted(tied[axis]))
-        scope = tuple(sorted(set(products).union(*(scopes.pop(n) for n in tables)) - {axis}))
+        met = tuple(sorted(threes[axis]))
+        scope = tuple(sorted(set(products).union(*(scopes.pop(n) for n in tables), *met) - {axis}))
         left.remove(axis)
         for other in products:
             tied[other].discard(axis)
+        for triple in met:
+            for other in triple:
+                threes[other].discard(triple)
         if len(scope) > 1:
             scopes[len(steps)] = frozenset(scope)
-        steps.append(Step(axis, scope, tables, products))
-        costs.update({g: _work(g, sizes, tied, scopes) for g in scope})
+        steps.append(Step(axis, scope, tables, products, met))
+        costs.update({g: _work(g, sizes, tied, threes, scopes) for g in scope})
     return steps
 
 
 def _work(
-    axis: int, sizes: Sequence[int], tied: list[set[int]], scopes: dict[int, frozenset[int]]
+    axis: int,
+    sizes: Sequence[int],
+    tied: list[set[int]],
+    threes: list[set[Triple]],
+    scopes: dict[int, frozenset[int]],
 ) -> int:
     """Entries looked at when `axis` is eliminated next."""
     held = [scope for scope in scopes.values() if axis in scope]
-    scope = tied[axis].union(*held) - {axis}
+    scope = tied[axis].union(*held, *threes[axis]) - {axis}
     entries = prod(sizes[g] for g in scope)
-    return entries * sizes[axis] if held else entries + sizes[axis]
+    full = held or _squared(axis, threes[axis])
+    return entries * sizes[axis] if full else entries + sizes[axis]
+
+
+def _squared(axis: int, triples: Iterable[Triple]) -> bool:
+    return any(triple.count(axis) > 1 for triple in triples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +129,13 @@ class Inner:
         widths: v, one array per axis, ascending.
         unary: u, one array per axis.
         products: c by pair of axes, each pair once in either order.
+        triples: c by three axes, ascending, not all the same.
     """
 
     widths: Sequence[Floats]
     unary: Sequence[Floats]
     products: dict[tuple[int, int], float]
+    triples: dict[Triple, float] = field(default_factory=dict[Triple, float])
 
     def product(self, i: int, j: int) -> float:
         """The coefficient of a pair."""
@@ -113,7 +150,7 @@ def maximise(inner: Inner, order: Plan) -> tuple[float, Integers]:
     hulls: dict[int, Conjugate] = {}
     total = 0.0
     for number, step in enumerate(order):
-        if step.tables:
+        if step.full:
             message = _from_tables(inner, order, step, unary[step.axis], tables)
         else:
             hulls[number] = conjugate(inner.widths[step.axis], unary[step.axis])
@@ -128,11 +165,15 @@ def maximise(inner: Inner, order: Plan) -> tuple[float, Integers]:
 
 
 def _price(inner: Inner, step: Step) -> Floats:
-    """``sum_j c_gj · v_j`` over the grid of the step's scope (all of it products)."""
+    """The step's price over the grid of its scope (all of it products)."""
     price = np.zeros((1,) * len(step.scope))
     for axis in step.products:
         slope = inner.product(step.axis, axis) * inner.widths[axis]
         price = price + _along(slope, axis, step.scope)
+    for triple in step.triples:
+        one, other = (axis for axis in triple if axis != step.axis)
+        slope = inner.triples[triple] * _along(inner.widths[one], one, step.scope)
+        price = price + slope * _along(inner.widths[other], other, step.scope)
     return price
 
 
@@ -153,6 +194,9 @@ def _from_tables(
     for axis in step.products:
         slope = inner.product(step.axis, axis) * inner.widths[axis]
         parts.append(-_along(own, step.axis, grid) * _along(slope, axis, grid))
+    for triple in step.triples:
+        one, two, three = (_along(inner.widths[axis], axis, grid) for axis in triple)
+        parts.append(-inner.triples[triple] * one * two * three)
     parts.sort(key=lambda part: part.size)
     if not step.scope:
         return sum(parts[1:], parts[0]).max()
@@ -185,15 +229,27 @@ def _trace_back(
     for number, step in reversed([*enumerate(order)]):
         others = step.products
         paid = sum(inner.product(step.axis, j) * inner.widths[j][places[j]] for j in others)
-        price = np.array(paid, dtype=np.float64)
+        more, bend = _met(inner, step, places)
+        price = np.array(paid + more, dtype=np.float64)
         if number in hulls:
             hull = hulls[number]
             places[step.axis] = hull.corners[hull.place(price)]
             continue
-        height = unary[step.axis] - price * inner.widths[step.axis]
+        own = inner.widths[step.axis]
+        height = unary[step.axis] - price * own - bend * own * own
         for table in step.tables:
             scope = order[table].scope
             where = tuple(slice(None) if g == step.axis else places[g] for g in scope)
             height = height + tables[table][where]
         places[step.axis] = int(height.argmax())
     return places
+
+
+def _met(inner: Inner, step: Step, places: Integers) -> tuple[float, float]:
+    """What products of three add to the price of the step's axis, and to that of its square."""
+    price, bend = 0.0, 0.0
+    for triple in step.triples:
+        others = [axis for axis in triple if axis != step.axis]
+        paid = inner.triples[triple] * prod(inner.widths[g][places[g]] for g in others)
+        price, bend = (price + paid, bend) if len(others) > 1 else (price, bend + paid)
+    return price, bend

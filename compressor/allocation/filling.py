@@ -26,7 +26,8 @@ class State:
         forms: The costs.
         places: Level of every free axis.
         widths: Their widths.
-        marginal: Cost of one more unit that comes from pairs, shape (R, F).
+        marginal: Cost of one more unit that comes from products, shape (R, F).
+        bend: Coefficients of the squares, shape (R, F).
         slack: What is left of every cap; negative where it is exceeded.
     """
 
@@ -34,6 +35,7 @@ class State:
     places: Integers
     widths: Integers
     marginal: Integers
+    bend: Integers
     slack: Integers
 
     @staticmethod
@@ -41,7 +43,8 @@ class State:
         """The state at `places`."""
         widths = forms.width(places)
         slack = forms.caps - forms.cost(widths)
-        return State(forms, places.copy(), widths, forms.marginal(widths), slack)
+        marginal, bend = forms.marginal(widths), forms.bend(widths)
+        return State(forms, places.copy(), widths, marginal, bend, slack)
 
     def steps(self, by: int) -> tuple[Integers, Floats, Integers]:
         """Moving each axis alone by `by` levels, as far as its range allows.
@@ -50,9 +53,9 @@ class State:
         """
         forms = self.forms
         here = forms.starts + self.places
-        there = forms.starts + np.clip(self.places + by, 0, forms.counts - 1)
+        there = forms.starts + np.minimum(np.maximum(self.places + by, 0), forms.last)
         steps = forms.widths[there] - self.widths
-        change = forms.change(self.widths, self.marginal, steps)
+        change = forms.change(self.widths, self.marginal, self.bend, steps)
         return steps, forms.gains[there] - forms.gains[here], change
 
     def move(self, axis: int, by: int) -> None:
@@ -62,10 +65,12 @@ class State:
         width = forms.widths[forms.starts[axis] + self.places[axis]]
         step = width - self.widths[axis]
         rate = self.marginal[:, axis] + forms.linear[:, axis]
-        self.slack -= (rate + forms.own[:, axis] * (2 * self.widths[axis] + step)) * step
-        self.widths[axis] = width
+        self.slack -= (rate + self.bend[:, axis] * (2 * self.widths[axis] + step)) * step
         others, coefs = forms.neighbours[axis]
         self.marginal[:, others] += coefs * step
+        if len(forms.triples):
+            self.slack -= forms.triples.move(axis, int(step), self.widths, self.marginal, self.bend)
+        self.widths[axis] = width
 
 
 def fill(state: State, prices: Floats) -> None:
@@ -154,12 +159,15 @@ def _best_pair(state: State, down: int, up: int) -> tuple[float, int, int]:
     fits[state.places < down, :] = False
     fits[:, state.places + up >= state.forms.counts] = False
     np.fill_diagonal(fits, val=False)
-    # The pair's own product changes by coef · step · step, which is a saving: one step is down,
+    # What both axes are in changes by coef · step · step, which is a saving: one step is down,
     # the other up. Where the coefficients are not at hand it is left out: dearer, never too cheap.
+    cross = state.forms.cross
+    if cross is not None and len(state.forms.triples):
+        cross = cross + state.forms.triples.meeting(state.widths, narrower, wider)
     for r in range(len(state.slack)):
         cost = saved[r][:, None] + spent[r][None, :]
-        if state.forms.cross is not None:
-            cost = cost + state.forms.cross[r] * (narrower[:, None] * wider[None, :])
+        if cross is not None:
+            cost = cost + cross[r] * (narrower[:, None] * wider[None, :])
         fits &= cost <= state.slack[r]
     gain = np.where(fits, gain, -np.inf)
     best = int(gain.argmax())

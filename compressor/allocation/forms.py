@@ -3,6 +3,7 @@
 An axis with a single level is folded into the constants. What is left, for resource r:
 
     cost_r(w) = const_r + linear_r · w + own_r · w² + sum over pairs i < j of coef_r,ij · w_i · w_j
+                + what products of three widths cost (`triples`)
 
 A point is an array of *places*: the number of the level that each free axis takes.
 """
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from compressor.allocation.problem import Floats, Integers, Problem
+from compressor.allocation.triples import Triples, compile_triples, folded
 
 DENSE = 400
 """Up to this many free axes the pair coefficients are also kept as full matrices."""
@@ -34,6 +36,7 @@ class Forms:
         own: Coefficients of the squares, shape (R, F).
         ends: Both axes of every pair, shape (E, 2), by their place in `free`.
         coefs: Shape (R, E).
+        triples: Products of three widths.
     """
 
     problem: Problem
@@ -43,6 +46,7 @@ class Forms:
     own: Integers
     ends: Integers
     coefs: Integers
+    triples: Triples
 
     @cached_property
     def caps(self) -> Integers:
@@ -53,6 +57,11 @@ class Forms:
     def counts(self) -> Integers:
         """Number of levels of every free axis."""
         return np.array([len(self.problem.levels[g]) for g in self.free], dtype=np.int64)
+
+    @cached_property
+    def last(self) -> Integers:
+        """Place of the last level of every free axis."""
+        return self.counts - 1
 
     @cached_property
     def starts(self) -> Integers:
@@ -107,20 +116,37 @@ class Forms:
         return float(self.gains[self.starts + places].sum())
 
     def marginal(self, widths: Integers) -> Integers:
-        """Cost of one more unit that comes from pairs, at these free widths, shape (R, F)."""
+        """Cost of one more unit that comes from products, at these free widths, shape (R, F)."""
         if self.cross is not None:
-            return self.cross @ widths
-        return np.stack([matrix @ widths for matrix in self.couplings])
+            pairs = self.cross @ widths
+        else:
+            pairs = np.stack([matrix @ widths for matrix in self.couplings])
+        return pairs + self.triples.marginal(widths) if len(self.triples) else pairs
+
+    def bend(self, widths: Integers) -> Integers:
+        """Coefficients of the squares, at these free widths, shape (R, F)."""
+        return self.own + self.triples.bend(widths) if len(self.triples) else self.own
 
     def cost(self, widths: Integers) -> Integers:
         """Exact cost at these free widths, shape (R,)."""
         unary = self.linear @ widths + self.own @ (widths * widths)
         i, j = self.ends.T
-        return self.const + unary + self.coefs @ (widths[i] * widths[j])
+        cost = self.const + unary + self.coefs @ (widths[i] * widths[j])
+        if len(self.triples):
+            cost += self.triples.rates @ self.triples.products(widths)
+        return cost
 
-    def change(self, widths: Integers, marginal: Integers, steps: Integers) -> Integers:
-        """Cost of changing one axis alone by `steps` (per axis), for each axis; shape (R, F)."""
-        return (marginal + self.linear + self.own * (2 * widths + steps)) * steps
+    def change(
+        self, widths: Integers, marginal: Integers, bend: Integers, steps: Integers
+    ) -> Integers:
+        """Cost of changing one axis alone by `steps` (per axis), for each axis; shape (R, F).
+
+        `marginal` and `bend` are those at `widths`.
+        """
+        rate = marginal + self.linear + bend * (2 * widths + steps)
+        if self.triples.cubic:
+            rate += self.triples.cubes * (3 * widths * (widths + steps) + steps * steps)
+        return rate * steps
 
     def everywhere(self, places: Integers) -> Integers:
         """Widths of all axes of the problem, shape (axes,)."""
@@ -142,6 +168,7 @@ def compile_forms(problem: Problem) -> Forms:
     place = np.full(len(width), -1, dtype=np.int64)
     place[free] = np.arange(len(free))
     fixed = place < 0
+    costs = [folded(cost, fixed, width) if cost.triples else cost for cost in costs]
     union = sorted({pair for cost in costs for pair in cost.pairs})
     number = {pair: e for e, pair in enumerate(union)}
     coefs = np.zeros((len(costs), len(union)), dtype=np.int64)
@@ -162,4 +189,5 @@ def compile_forms(problem: Problem) -> Forms:
     own[:, place[i[square]]] = coefs[:, square]
     pair = ~fixed[i] & ~fixed[j] & (i != j)
     ends = np.stack((place[i[pair]], place[j[pair]]), axis=1)
-    return Forms(problem, free, const, linear[:, free], own, ends, coefs[:, pair])
+    triples = compile_triples(costs, place, len(free))
+    return Forms(problem, free, const, linear[:, free], own, ends, coefs[:, pair], triples)

@@ -46,6 +46,10 @@ class Effort:
 DEFAULT = Effort()
 SMALL = 64
 """Up to this many free axes local search is thorough."""
+FEW = 4
+"""Points that are made feasible in any case."""
+NEAR = 0.1
+"""Part of a cap within which a point is near enough to be made feasible cheaply."""
 
 
 def dual(problem: Problem, effort: Effort = DEFAULT) -> Solution:
@@ -108,7 +112,11 @@ def best_point(forms: Forms, seen: Iterable[Seen], y: Floats) -> State:
     small = len(forms.free) <= SMALL
     ranked = sorted(seen, key=lambda point: y @ point.excess - point.gain)
     distinct = {point.places.tobytes(): point for point in reversed(ranked)}
-    tried = list(reversed(distinct.values()))[: 12 if small else 4]
+    tried = list(reversed(distinct.values()))[: 12 if small else FEW]
+    if len(forms.triples):
+        # One head costs as much as hundreds of hidden units, so that a fill goes by small steps:
+        # from afar it takes a hundred times as many, and does not end higher.
+        tried = [p for n, p in enumerate(tried) if n < FEW or abs(p.excess.max()) < NEAR]
     prices = y / forms.caps
     states = [State.at(forms, point.places) for point in tried]
     for state in states:
@@ -116,6 +124,6 @@ def best_point(forms: Forms, seen: Iterable[Seen], y: Floats) -> State:
         fill(state, prices)
     states.sort(key=lambda state: -forms.gain(state.places))
     reach = min(4, max(1, SMALL // len(forms.free)))
-    for state in states[: 4 if small else 1]:
+    for state in states[: FEW if small else 1]:
         exchange(state, prices, reach=reach, limit=60 if small else 20)
     return max(states, key=lambda state: forms.gain(state.places))

@@ -58,15 +58,20 @@ class LogWidths:
         """Climb the Lagrangian from w, all axes at once.
 
         A product is at most ``w_i · w_j <= (w_i² · r + w_j² / r) / 2`` with equality at the present
-        ratio ``r = w_j / w_i``. With that in place of the products the axes separate, and the
-        maximum of what is left cannot be lower than the present point.
+        ratio ``r = w_j / w_i``, and one of three widths at most the mean of three cubes in the same
+        way. With that in place of the products the axes separate, and the maximum of what is left
+        cannot be lower than the present point.
         """
         prices = y / self._forms.caps
         linear, own = prices @ self._forms.linear, prices @ self._forms.own
         for _ in range(ROUNDS):
             curvature = own + self._marginal(prices, w) / (2 * w)
             height = self._gains - linear[:, None] * self._widths
-            new = self._peak(height - curvature[:, None] * self._squares)
+            height = height - curvature[:, None] * self._squares
+            if len(self._forms.triples):
+                cubic = self._met(prices, w) / (3 * w**3)
+                height = height - cubic[:, None] * self._widths**3
+            new = self._peak(height)
             moved = float(np.abs(np.log(new / w)).max())
             w = new
             if moved <= STILL:
@@ -93,10 +98,18 @@ class LogWidths:
         there: Floats = np.bincount(i, pair * w[j], len(w)).astype(np.float64)
         return there + np.bincount(j, pair * w[i], len(w))
 
+    def _met(self, prices: Floats, w: Floats) -> Floats:
+        """Compute the cost of all products of three that each axis is in, for each time it is."""
+        triples = self._forms.triples
+        cost = (prices @ triples.rates) * triples.products(w)
+        return np.bincount(triples.ends.ravel(), np.repeat(cost, 3), len(w)).astype(np.float64)
+
     def _bound(self, y: Floats, w: Floats) -> float:
         prices = y / self._forms.caps
         linear, own = prices @ self._forms.linear, prices @ self._forms.own
         slope = w * (linear + self._marginal(prices, w) + 2 * own * w)
+        if len(self._forms.triples):
+            slope = slope + self._met(prices, w)
         best = (self._gains - slope[:, None] * self._logs).max(axis=1).sum()
         return float(best + slope @ np.log(w) - y @ self._excess(w))
 
@@ -105,6 +118,8 @@ class LogWidths:
         forms = self._forms
         i, j = forms.ends.T
         cost = forms.const + forms.linear @ w + forms.own @ (w * w) + forms.coefs @ (w[i] * w[j])
+        if len(forms.triples):
+            cost = cost + forms.triples.rates @ forms.triples.products(w)
         return cost / forms.caps - 1.0
 
     def _describe(self, w: Floats) -> Seen:

@@ -7,11 +7,15 @@ kept *down*:
 
     w = base + sum_k size_k · b_k,        b_k in {0, 1}
     w · v = base · v + sum_k size_k · q_k,    q_k >= v - v_max · (1 - b_k),  q_k >= v_min · b_k
+
+In a product of three widths v is the envelope of a product of two: where the digits are integers it
+is at least that product, and may be no more.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +88,7 @@ class _Program:
     def __init__(self, forms: Forms, caps: Floats, cvxpy: Any) -> None:
         self._forms, self._cvxpy = forms, cvxpy
         self._rules: list[Any] = []
+        self._products: dict[tuple[int, int], Any] = {}
         parts = np.split(np.arange(len(forms.widths)), forms.starts[1:])
         self._levels = [forms.widths[part] for part in parts]
         self._gains = [forms.gains[part] for part in parts]
@@ -148,18 +153,31 @@ class _Program:
         forms = self._forms
         squares = {k: self._product(k, k) for k in np.flatnonzero(forms.own.any(axis=0)).tolist()}
         products = [self._product(i, j) for i, j in forms.ends.tolist()]
+        threes = [self._triple(axes) for axes in forms.triples.ends.tolist()]
         for r, cap in enumerate(caps.tolist()):
             terms = [c * w for c, w in zip(forms.linear[r] / cap, self._width, strict=True)]
             terms += [forms.own[r, k] / cap * square for k, square in squares.items()]
             terms += [c / cap * p for c, p in zip(forms.coefs[r], products, strict=True)]
+            terms += [c / cap * p for c, p in zip(forms.triples.rates[r], threes, strict=True)]
             self._rules.append(self._cvxpy.sum(terms) <= 1.0 - forms.const[r] / cap)
 
     def _product(self, i: int, j: int) -> Any:
         """The lower envelope of ``w_i · w_j``, in the digits of the one with fewer of them."""
-        if len(self._digits[j][0]) < len(self._digits[i][0]):
-            i, j = j, i
-        sizes, digits = self._digits[i]
-        low, high = float(self._levels[j][0]), float(self._levels[j][-1])
+        i, j = sorted((i, j), key=lambda axis: len(self._digits[axis][0]))
+        if (i, j) not in self._products:
+            low, high = float(self._levels[j][0]), float(self._levels[j][-1])
+            self._products[i, j] = self._times(i, self._width[j], low, high)
+        return self._products[i, j]
+
+    def _triple(self, axes: Sequence[int]) -> Any:
+        """The lower envelope of a product of three widths, in the digits of the least two."""
+        i, j, k = sorted(axes, key=lambda axis: len(self._digits[axis][0]))
+        low, high = (float(self._levels[j][end] * self._levels[k][end]) for end in (0, -1))
+        return self._times(i, self._product(j, k), low, high)
+
+    def _times(self, axis: int, factor: Any, low: float, high: float) -> Any:
+        """The lower envelope of the width of an axis times a factor between two numbers."""
+        sizes, digits = self._digits[axis]
         parts = self._cvxpy.Variable(len(sizes))
-        self._rules += [parts >= self._width[j] - high * (1 - digits), parts >= low * digits]
-        return float(self._levels[i][0]) * self._width[j] + sizes @ parts
+        self._rules += [parts >= factor - high * (1 - digits), parts >= low * digits]
+        return float(self._levels[axis][0]) * factor + sizes @ parts

@@ -5,9 +5,9 @@
                 w_g in levels_g      for every axis g
 
 The gains are any non-decreasing numbers, one per allowed width; the costs are the exact integer
-quadratics of `compressor.graph.graph.Quadratic`, so they contain products of neighbouring widths
-and the program is not separable. All of its coefficients are non-negative: a wider axis never costs
-less.
+polynomials of `compressor.graph.graph.Polynomial`, so they contain products of two or three
+neighbouring widths and the program is not separable. All of its coefficients are non-negative: a
+wider axis never costs less.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.graph.graph import Quadratic
+from compressor.graph.graph import Polynomial
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+RANGE = 2**62
+"""Costs beyond this may not be whole numbers of 64 bits any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class Problem:
 
     levels: tuple[Integers, ...]
     gains: tuple[Floats, ...]
-    costs: Mapping[str, Quadratic]
+    costs: Mapping[str, Polynomial]
     caps: Mapping[str, int]
     scale: float = 1.0
 
@@ -52,8 +55,11 @@ class Problem:
                 raise ValueError("gains must be finite and must not fall as an axis grows.")
         if set(self.costs) != set(self.caps) or not self.caps:
             raise ValueError("a problem needs caps, and a cost for each of them.")
-        if any(min(c.const, *c.linear, *c.coefs, 0) < 0 for c in self.costs.values()):
+        if any(min(c.const, *c.linear, *c.coefs, *c.rates, 0) < 0 for c in self.costs.values()):
             raise ValueError("cost coefficients must not be negative.")
+        for name, cost in self.costs.items():
+            if cost.triples:
+                _check_triples(name, cost, self.largest)
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -92,6 +98,24 @@ class Problem:
                 raise ValueError(f"width {width} is not one of the allowed {levels}.")
             total += float(gains[place])
         return total
+
+
+def _check_triples(name: str, cost: Polynomial, widths: Integers) -> None:
+    """Check what the solvers rely on where a cost has products of three widths."""
+    axes = range(len(widths))
+    for i, j, k in cost.triples:
+        if i not in axes or k not in axes or not i <= j <= k:
+            raise ValueError(
+                f"the cost {name!r} multiplies the widths of the axes {(i, j, k)}: three numbers "
+                f"of axes between 0 and {len(widths) - 1} must ascend."
+            )
+    if len({*cost.triples}) < len(cost.triples):
+        raise ValueError(f"the cost {name!r} names a product of three widths twice: add them up.")
+    if (most := cost(widths)) > RANGE:
+        raise ValueError(
+            f"the cost {name!r} is {most:,} at full width, more than {RANGE:,}: count it in a "
+            "larger unit."
+        )
 
 
 def allowed_widths(size: int, floor: int, round_to: int) -> Integers:

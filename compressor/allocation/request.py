@@ -13,7 +13,7 @@ from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph.graph import OUTPUT, Graph, Quadratic
+from compressor.graph.graph import OUTPUT, Graph, Polynomial
 from compressor.graph.keep import named
 from compressor.inputs.settings import check_whole
 from compressor.wording import listed
@@ -38,7 +38,7 @@ def make_problem(
     floor: int,
     round_to: int,
     keep: Iterable[str],
-    costs: Mapping[str, Quadratic] = MappingProxyType({}),
+    costs: Mapping[str, Polynomial] = MappingProxyType({}),
 ) -> Problem:
     """The integer program for one request; arguments as in `allocate`, the scores checked.
 
@@ -61,7 +61,7 @@ def make_problem(
     free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
     writers = np.array([max(graph.axes[n].writers, 1) for n in free], dtype=np.int64)
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
-    forms: dict[str, Quadratic] = {
+    forms: dict[str, Polynomial] = {
         name: costs[name] if name in costs else getattr(graph, FORMS[name]) for name in budget.caps
     }
     caps = {name: cap * forms[name].unit for name, cap in budget.caps.items()}
@@ -116,9 +116,9 @@ def _whole(graph: Graph, keep: Iterable[str]) -> set[int]:
     for weight in graph.weights.values():
         known.update(map(_module, (weight.name, *weight.aliases)))
         if weight.dims:
-            owner = weight.dims[weight.out_dim or 0].owner
-            for axis in np.unique(graph.axis_of[owner[owner >= 0]]).tolist():
-                holders[axis].add(_module(weight.name))
+            for owner in weight.dims[weight.out_dim or 0].owners:
+                for axis in np.unique(graph.axis_of[owner[owner >= 0]]).tolist():
+                    holders[axis].add(_module(weight.name))
     axes = [
         replace(axis, layers=(*axis.layers, *sorted(held)))
         for axis, held in zip(graph.axes, holders, strict=True)
@@ -179,7 +179,4 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
 
 def _entries(graph: Graph, weight: str, widths: Integers) -> int:
     """Count the entries of a weight that are left at these widths."""
-    total = 1
-    for const, per_unit in map(graph.affine, graph.weights[weight].dims):
-        total *= const + sum(count * int(widths[axis]) for axis, count in per_unit.items())
-    return total
+    return graph.priced({weight: 1}, 0, 1)(widths)

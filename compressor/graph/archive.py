@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from compressor.graph.graph import Axis, Dim, Graph, Site, Weight
+from compressor.graph.graph import Axis, Dim, Graph, Product, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.tensors import named_tensors
 
@@ -31,10 +31,11 @@ def pack(structure: Structure) -> Data:
         "axes": [asdict(axis) for axis in graph.axes],
         "weights": {name: _weight(weight) for name, weight in graph.weights.items()},
         "sites": [_site(site) for site in graph.sites],
+        "products": [_product(product) for product in graph.products],
         "const_macs": graph.const_macs,
         "frozen": dict(graph.frozen),
-        "channels": {name: runs(dim.owner) for name, dim in graph.channels.items()},
-        "remembered": {name: runs(dim.owner) for name, dim in graph.remembered.items()},
+        "channels": {name: _dim(dim) for name, dim in graph.channels.items()},
+        "remembered": {name: _dim(dim) for name, dim in graph.remembered.items()},
         "keep": runs(np.flatnonzero(structure.keep)),
     }
 
@@ -54,6 +55,7 @@ def unpack(data: Mapping[str, Any]) -> Structure:
         axes=tuple(axes),
         weights={name: _read_weight(weight, reader) for name, weight in data["weights"].items()},
         sites=tuple(_read_site(site, reader) for site in data["sites"]),
+        products=tuple(_read_product(product, reader) for product in data.get("products", ())),
         const_macs=_whole(data["const_macs"]),
         frozen={name: text(value) for name, value in data["frozen"].items()},
         channels={name: reader.dim(owner) for name, owner in data["channels"].items()},
@@ -74,7 +76,17 @@ class _Reader:
         self._units = units
         self._left = MOST
 
-    def dim(self, compact: list[list[int]]) -> Dim:
+    def dim(self, compact: Any) -> Dim:
+        """A dimension: runs of owners, or two lists of them where entries have two."""
+        if isinstance(compact, dict):
+            both: Data = compact
+            owner, also = self._units_of(both["owner"]), self._units_of(both["also"])
+            if len(owner) != len(also):
+                raise ValueError(f"{len(owner)} entries have {len(also)} second owners")
+            return Dim(owner, also)
+        return Dim(self._units_of(compact))
+
+    def _units_of(self, compact: list[list[int]]) -> NDArray[np.int64]:
         for first, step, count in compact:
             last = first + step * (count - 1)
             self._left -= _whole(count)
@@ -82,7 +94,7 @@ class _Reader:
                 raise ValueError(f"{count:,} entries in a row: {MOST:,} may be in all")
             if not all(-1 <= _whole(end) < self._units for end in (first, last)):
                 raise ValueError(f"units {first} to {last} are named, of {self._units}")
-        return Dim(spell(compact))
+        return spell(compact)
 
 
 def _units(axes: list[Axis]) -> int:
@@ -172,8 +184,15 @@ def _read_axis(data: Mapping[str, Any]) -> Axis:
     return Axis(**(dict(data) | changed))
 
 
+def _dim(dim: Dim) -> Any:
+    """Runs of owners; of both, by name, where entries have two."""
+    if dim.also is None:
+        return runs(dim.owner)
+    return {"owner": runs(dim.owner), "also": runs(dim.also)}
+
+
 def _weight(weight: Weight) -> Data:
-    dims = [runs(dim.owner) for dim in weight.dims]
+    dims = [_dim(dim) for dim in weight.dims]
     return {**{k: v for k, v in vars(weight).items() if k != "dims"}, "dims": dims}
 
 
@@ -188,9 +207,21 @@ def _read_weight(data: Mapping[str, Any], reader: _Reader) -> Weight:
 
 
 def _site(site: Site) -> Data:
-    return {**vars(site), "reads": runs(site.reads.owner), "writes": runs(site.writes.owner)}
+    dims = None if site.dims is None else [_dim(dim) for dim in site.dims]
+    return {**vars(site), "reads": _dim(site.reads), "writes": _dim(site.writes), "dims": dims}
 
 
 def _read_site(data: Mapping[str, Any], reader: _Reader) -> Site:
     ends: Data = {end: reader.dim(data[end]) for end in ("reads", "writes")}
+    dims = data.get("dims")
+    ends["dims"] = None if dims is None else tuple(map(reader.dim, dims))
     return Site(**(dict(data) | ends))
+
+
+def _product(product: Product) -> Data:
+    return {**vars(product), "dims": [_dim(dim) for dim in product.dims]}
+
+
+def _read_product(data: Mapping[str, Any], reader: _Reader) -> Product:
+    dims = tuple(map(reader.dim, data["dims"]))
+    return Product(text(data["module"]), _whole(data["positions"]), dims)

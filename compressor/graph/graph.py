@@ -68,9 +68,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Dim:
-    """One dimension of a tensor: which unit owns each entry (`ALWAYS` where none does)."""
+    """One dimension of a tensor: which unit owns each entry (`ALWAYS` where none does).
+
+    Attributes:
+        owner: The unit that an entry hangs on.
+        also: A second one, without which it does not stay either: a channel of attention hangs on
+            a head and on a place in the heads. None where no entry has two.
+    """
 
     owner: Units
+    also: Units | None = None
 
     @property
     def size(self) -> int:
@@ -82,10 +89,23 @@ class Dim:
         """True if no entry can be removed."""
         return bool((self.owner < 0).all())
 
+    @property
+    def owners(self) -> tuple[Units, ...]:
+        """The units of every entry: one array, or two."""
+        return (self.owner,) if self.also is None else (self.owner, self.also)
+
     def alive(self, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Find the entries that stay when the units in `keep` (boolean, one per unit) stay."""
         # The extra entry at the end is what ALWAYS (-1) points to.
-        return np.append(keep, True)[self.owner]
+        stays = np.append(keep, True)
+        found = stays[self.owner]
+        return found if self.also is None else found & stays[self.also]
+
+    def renumbered(self, number: Units, keep: NDArray[np.bool_]) -> Dim:
+        """What is left of it, under new numbers of units (one each, the last for `ALWAYS`)."""
+        alive = self.alive(keep)
+        also = None if self.also is None else number[self.also[alive]]
+        return Dim(number[self.owner[alive]], also)
 
 
 @dataclass(frozen=True)
@@ -133,17 +153,37 @@ class Site:
     reads: Dim
     writes: Dim
     dense: bool = True
+    dims: tuple[Dim, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Quadratic:
-    """An integer cost in the kept widths: ``const + linear · w + Σ coef · w[i] · w[j]``.
+class Product:
+    """A product of two activations, such as attention's.
+
+    Attributes:
+        module: Name of the module that does it.
+        positions: Multiply-accumulates for every combination of entries of `dims`, for one input.
+        dims: The dimensions of it that shrink.
+    """
+
+    module: str
+    positions: int
+    dims: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """An integer cost in the kept widths, of third degree at most.
+
+    ``const + linear · w + Σ coef · w[i] · w[j] + Σ rate · w[i] · w[j] · w[k]``
 
     Attributes:
         const: Cost that nothing can remove.
         linear: One coefficient per axis.
         pairs: Axis numbers ``(i, j)``, ``i <= j``, each pair once.
         coefs: One coefficient per pair.
+        triples: Axis numbers ``(i, j, k)``, ``i <= j <= k``, each triple once.
+        rates: One coefficient per triple.
         unit: What one of a resource's own units counts here: 256 says 256ths of a byte.
     """
 
@@ -151,6 +191,8 @@ class Quadratic:
     linear: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...] = ()
     coefs: tuple[int, ...] = ()
+    triples: tuple[tuple[int, int, int], ...] = ()
+    rates: tuple[int, ...] = ()
     unit: int = 1
 
     def __call__(self, widths: NDArray[np.int64]) -> int:
@@ -158,7 +200,12 @@ class Quadratic:
         w = [int(x) for x in widths]
         linear = sum(c * x for c, x in zip(self.linear, w, strict=True))
         pairs = sum(c * w[i] * w[j] for c, (i, j) in zip(self.coefs, self.pairs, strict=True))
-        return self.const + linear + pairs
+        threes = zip(self.rates, self.triples, strict=True)
+        return self.const + linear + pairs + sum(c * w[i] * w[j] * w[k] for c, (i, j, k) in threes)
+
+
+Quadratic = Polynomial
+"""The name that `Polynomial` had while no cost was a product of three widths."""
 
 
 @dataclass(frozen=True)
@@ -169,23 +216,27 @@ class Graph:
         axes: All axes; unit numbers run through them in order.
         weights: Every parameter and buffer by (first) name.
         sites: Where weights are applied; the source of MACs.
-        const_macs: MACs of operations without a prunable weight (attention, recurrence).
+        products: Products of two activations; they cost MACs as well.
+        const_macs: MACs of operations of which nothing can be removed.
         frozen: Reason by layer for everything that stays whole.
         channels: Channels that a normalisation module works on, by module name.
         remembered: Channels that an attribute of a module counts, by the attribute's name.
-        activations: The dimension of every activation that shrinks, by name of the operation:
-            ``(dimension, its entries)``; what `compressor.surgery.masking` masks.
+        activations: The dimensions of every activation that shrink, by name of the operation: of
+            each ``(dimension, its entries)``; what `compressor.surgery.masking` masks.
         program: The exported operations these names belong to; None for a restricted graph.
     """
 
     axes: tuple[Axis, ...]
     weights: Mapping[str, Weight]
     sites: tuple[Site, ...]
+    products: tuple[Product, ...] = ()
     const_macs: int = 0
     frozen: Mapping[str, str] = field(default_factory=dict[str, str])
     channels: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
     remembered: Mapping[str, Dim] = field(default_factory=dict[str, Dim])
-    activations: Mapping[str, tuple[int, Dim]] = field(default_factory=dict[str, Any], repr=False)
+    activations: Mapping[str, tuple[tuple[int, Dim], ...]] = field(
+        default_factory=dict[str, Any], repr=False
+    )
     program: Program | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -204,51 +255,78 @@ class Graph:
         return np.repeat(np.arange(len(self.axes)), self.sizes)
 
     @cached_property
-    def params(self) -> Quadratic:
+    def params(self) -> Polynomial:
         """Parameters, each distinct one once."""
-        return self._total([(1, w.name) for w in self.weights.values() if w.trainable], 0)
+        return self._total([(1, w.dims) for w in self.weights.values() if w.trainable], 0)
 
     @cached_property
-    def bytes(self) -> Quadratic:
+    def bytes(self) -> Polynomial:
         """Bytes of the parameters as stored now."""
-        return self._total([(w.itemsize, w.name) for w in self.weights.values() if w.trainable], 0)
+        weights = [w for w in self.weights.values() if w.trainable]
+        return self._total([(w.itemsize, w.dims) for w in weights], 0)
 
     @cached_property
-    def macs(self) -> Quadratic:
+    def macs(self) -> Polynomial:
         """Multiply-accumulates of convolutions and matrix products for one input."""
-        return self._total([(s.positions, s.weight) for s in self.sites], self.const_macs)
+        terms = [(site.positions, self.multiplied(site)) for site in self.sites]
+        terms += [(product.positions, product.dims) for product in self.products]
+        return self._total(terms, self.const_macs)
 
-    def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Quadratic:
+    def multiplied(self, site: Site) -> tuple[Dim, ...]:
+        """The dimensions whose entries alive, with its positions, make the MACs of a site."""
+        return self.weights[site.weight].dims if site.dims is None else site.dims
+
+    def priced(self, entries: Mapping[str, int], const: int, unit: int) -> Polynomial:
         """Any other cost that is so much for every entry of a tensor, in parts of a unit.
 
         Entries cost what stands under the name of their tensor; `const` cannot be removed; a `unit`
         has so many parts.
         """
-        total = self._total([(price, name) for name, price in entries.items()], const)
-        return replace(total, unit=unit)
+        terms = [(price, self.weights[name].dims) for name, price in entries.items()]
+        return replace(self._total(terms, const), unit=unit)
 
-    def affine(self, dim: Dim) -> tuple[int, dict[int, int]]:
-        """Entries alive in `dim` as ``const + Σ coef[axis] · width[axis]``."""
-        owned = dim.owner[dim.owner >= 0]
-        axes, counts = np.unique(self.axis_of[owned], return_counts=True)
-        per_unit = {int(a): int(n) // self.axes[a].size for a, n in zip(axes, counts, strict=True)}
-        return int((dim.owner < 0).sum()), per_unit
+    def terms(self, dim: Dim) -> dict[tuple[int, ...], int]:
+        """Entries alive in `dim` as a sum over the axes that they hang on.
 
-    def _total(self, terms: list[tuple[int, str]], const: int) -> Quadratic:
-        """Sum of ``factor x entries alive`` over weights, expanded into a quadratic."""
-        linear = [0] * len(self.axes)
-        pairs: Counter[tuple[int, int]] = Counter()
-        for price, name in terms:
-            dims = self.weights[name].dims
-            factor = price * prod(dim.size for dim in dims if dim.fixed)
-            free = [self.affine(dim) for dim in dims if not dim.fixed]
-            (base, coefs), (other, others) = [*free, (1, {}), (1, {})][:2]
-            const += factor * base * other
-            for i, a in coefs.items():
-                linear[i] += factor * a * other
-                for j, b in others.items():
-                    pairs[min(i, j), max(i, j)] += factor * a * b
-            for j, b in others.items():
-                linear[j] += factor * b * base
-        keys = tuple(sorted(pairs))
-        return Quadratic(const, tuple(linear), keys, tuple(pairs[k] for k in keys))
+        A coefficient for every tuple of axes, whose widths it is multiplied with: none for entries
+        that stay, one, or two in ascending order.
+        """
+        owners = [np.append(self.axis_of, -1)[owner] for owner in dim.owners]
+        found = Counter(zip(*(axes.tolist() for axes in owners), strict=True))
+        terms: dict[tuple[int, ...], int] = {}
+        for axes, count in found.items():
+            free = tuple(sorted(axis for axis in axes if axis >= 0))
+            terms[free] = terms.get(free, 0) + count // prod(self.axes[a].size for a in free)
+        return terms
+
+    def _total(self, costs: list[tuple[int, tuple[Dim, ...]]], const: int) -> Polynomial:
+        """Sum of ``factor x entries alive`` over tensors, multiplied out."""
+        total: Counter[tuple[int, ...]] = Counter({(): const})
+        for price, dims in costs:
+            product: dict[tuple[int, ...], int] = {
+                (): price * prod(d.size for d in dims if d.fixed)
+            }
+            for dim in dims:
+                if not dim.fixed:
+                    product = _multiplied(product, self.terms(dim))
+            total.update(product)
+        pairs, triples = (sorted(k for k in total if len(k) == n) for n in (2, 3))
+        return Polynomial(
+            const=total[()],
+            linear=tuple(total[axis,] for axis in range(len(self.axes))),
+            pairs=tuple(pairs),  # type: ignore[arg-type]
+            coefs=tuple(total[k] for k in pairs),
+            triples=tuple(triples),  # type: ignore[arg-type]
+            rates=tuple(total[k] for k in triples),
+        )
+
+
+def _multiplied(
+    left: Mapping[tuple[int, ...], int], right: Mapping[tuple[int, ...], int]
+) -> dict[tuple[int, ...], int]:
+    """The product of two polynomials, by monomial."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for first, a in left.items():
+        for second, b in right.items():
+            found[tuple(sorted(first + second))] += a * b
+    return found

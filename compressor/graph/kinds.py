@@ -37,8 +37,11 @@ class Kind(Enum):
     CONVOLUTION = "A convolution with a weight (out, in / groups, ...)"
     TRANSPOSED = "A transposed convolution with a weight (in, out / groups, ...)"
     LINEAR = "A product with a weight (out, in)"
-    PRODUCT = "A product of two tensors, of which the second may be a weight (in, out)"
-    BATCHED = "Products of the matrices in two tensors"
+    PRODUCT = "A product of two vectors or matrices, of which the second may be a weight (in, out)"
+    BATCHED = "Products of the matrices in two tensors, perhaps with a third one added"
+    EINSUM = "A product by letters for dimensions"
+    ATTENTION = "Products of queries and keys, and of what comes of them and values"
+    WEIGHT_NORM = "A direction over its norm across all dimensions but one, times a size there"
     BILINEAR = "A bilinear layer"
     RECURRENT = "A recurrent layer"
     EMBEDDING = "Rows of a weight by their numbers"
@@ -50,13 +53,15 @@ class Kind(Enum):
 ENTRYWISE = frozenset({Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT, Kind.PRELU})
 """Kinds whose forms in place (``relu_``) do what the plain ones do, in the shape that there is."""
 
-ACROSS = frozenset({Kind.REDUCES, Kind.RANKS, Kind.SCANS, Kind.LAYER_NORM, Kind.GROUP_NORM})
+ACROSS = frozenset(
+    {Kind.REDUCES, Kind.RANKS, Kind.SCANS, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.WEIGHT_NORM}
+)
 """Kinds that look across a dimension. What the tracer lets pass because "it sees the kept entries
 only" is what the masked original has to compute over the kept entries only."""
 
 MULTIPLYING = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.UNKNOWN}
-    | {Kind.BILINEAR, Kind.RECURRENT}
+    | {Kind.BILINEAR, Kind.RECURRENT, Kind.EINSUM, Kind.ATTENTION}
 )
 """Kinds that cost multiply-accumulates, or may."""
 

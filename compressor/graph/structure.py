@@ -85,7 +85,10 @@ def restrict(structure: Structure) -> Graph:
     number = np.append(np.cumsum(keep) - 1, -1)
 
     def smaller(dim: Dim) -> Dim:
-        return Dim(number[dim.owner[dim.alive(keep)]])
+        return dim.renumbered(number, keep)
+
+    def smaller_all(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
+        return tuple(map(smaller, dims))
 
     widths = structure.widths
     starts = np.cumsum(widths) - widths
@@ -94,18 +97,25 @@ def restrict(structure: Structure) -> Graph:
         for axis, first, width in zip(graph.axes, starts, widths, strict=True)
     ]
     weights = {
-        name: replace(weight, dims=tuple(smaller(dim) for dim in weight.dims))
+        name: replace(weight, dims=smaller_all(weight.dims))
         for name, weight in graph.weights.items()
     }
     sites = tuple(
-        replace(site, reads=smaller(site.reads), writes=smaller(site.writes))
+        replace(
+            site,
+            reads=smaller(site.reads),
+            writes=smaller(site.writes),
+            dims=None if site.dims is None else smaller_all(site.dims),
+        )
         for site in graph.sites
     )
+    products = tuple(replace(p, dims=smaller_all(p.dims)) for p in graph.products)
     return replace(
         graph,
         axes=tuple(axes),
         weights=weights,
         sites=sites,
+        products=products,
         channels={name: smaller(dim) for name, dim in graph.channels.items()},
         remembered={name: smaller(dim) for name, dim in graph.remembered.items()},
         activations={},

@@ -19,7 +19,7 @@ from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagon
 from compressor.allocation.knapsack import choose_options
 from compressor.budget import RESOURCES
 from compressor.errors import BudgetError
-from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import Structure, restrict
 from compressor.importance import fisher, gradients
 from compressor.inputs.batches import Batch
@@ -152,7 +152,7 @@ class Mix:
     """
 
     allocation: Allocation
-    form: Quadratic
+    form: Polynomial
     loss: float
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
 from compressor.errors import TraceError
-from compressor.graph.graph import Quadratic
+from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
 from compressor.graph.structure import Structure
 from compressor.inputs.batches import Batch
@@ -97,7 +97,7 @@ class Compression(Shrinking):
             self._captured,
         )  # fmt: skip
 
-    def costs(self) -> dict[str, Quadratic]:
+    def costs(self) -> dict[str, Polynomial]:
         """Forms of cost that take the place of the graph's own: bytes are those of the file.
 
         There are none where bytes have no cap, are left to later phases, or no file can be written
@@ -111,7 +111,7 @@ class Compression(Shrinking):
             self.no_file = NoFile(str(error))
             return {}
 
-    def spent(self, costs: Mapping[str, Quadratic]) -> Cost:
+    def spent(self, costs: Mapping[str, Polynomial]) -> Cost:
         """Cost of `model`, its bytes by their form, if there is one."""
         form = costs.get("bytes")
         if form is None:
@@ -210,7 +210,7 @@ class Compression(Shrinking):
         return self.shrinks[-1]
 
     def allocated(
-        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Quadratic]
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
     ) -> tuple[Allocation, Mapping[str, float]]:
         """The units to keep under some caps, and the loss of every way that was compared."""
         return allocated(
@@ -223,7 +223,7 @@ class Compression(Shrinking):
         allocation: Allocation,
         caps: Budget,
         tried: Mapping[str, float] = MappingProxyType({}),
-        costs: Mapping[str, Quadratic] = MappingProxyType({}),
+        costs: Mapping[str, Polynomial] = MappingProxyType({}),
     ) -> None:
         """Remove what an allocation for `graph` does not keep, and record it.
 

@@ -14,7 +14,7 @@ from math import ceil, floor, prod
 
 from torch import Tensor, nn
 
-from compressor.graph.graph import Graph, Quadratic, Weight
+from compressor.graph.graph import Graph, Polynomial, Weight
 from compressor.inputs.tensors import named_tensors
 from compressor.network import Network, to_network
 from compressor.network.file import container
@@ -91,7 +91,7 @@ class Footprint:
     entries: Mapping[str, int]
     const: int
 
-    def form(self, graph: Graph) -> Quadratic:
+    def form(self, graph: Graph) -> Polynomial:
         """The bound for the structures of a graph."""
         return graph.priced(self.entries, self.const * UNIT, UNIT)
 

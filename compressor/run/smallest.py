@@ -16,18 +16,18 @@ from compressor.allocation import Allocation, allocate
 from compressor.allocation.problem import Integers, allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import restrict, top
 from compressor.run.file_size import UNIT, Captured, Stored, bound
 from compressor.surgery.cutting import shrink
 
-Allocate = Callable[[Mapping[str, Quadratic]], Allocation]
+Allocate = Callable[[Mapping[str, Polynomial]], Allocation]
 
 
 def allocated_within(
     stored: Stored,
     caps: Budget,
-    costs: Mapping[str, Quadratic],
+    costs: Mapping[str, Polynomial],
     choose: Allocate,
     *,
     floor: int,
@@ -55,12 +55,12 @@ def allocated_within(
 
 
 def check_within(
-    stored: Stored, caps: Budget, costs: Mapping[str, Quadratic], *, floor: int, round_to: int
+    stored: Stored, caps: Budget, costs: Mapping[str, Polynomial], *, floor: int, round_to: int
 ) -> None:
     """Raise a `BudgetError` if caps cannot be met at all, whatever the importance."""
     scores = np.ones(stored.graph.units)
 
-    def anyhow(forms: Mapping[str, Quadratic]) -> Allocation:
+    def anyhow(forms: Mapping[str, Polynomial]) -> Allocation:
         return allocate(
             stored.graph, scores, caps, method="uniform", floor=floor, round_to=round_to,
             costs=forms,

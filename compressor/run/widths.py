@@ -14,7 +14,7 @@ from torch import Tensor
 from compressor.allocation import Allocation, allocate
 from compressor.allocation.candidates import Candidate, choose
 from compressor.budget import Budget
-from compressor.graph.graph import Quadratic
+from compressor.graph.graph import Polynomial
 from compressor.graph.structure import Structure
 from compressor.importance import Scores, gradients
 from compressor.inputs import randomness
@@ -35,7 +35,7 @@ def allocated(
     stored: Stored,
     choice: WidthChoice,
     caps: Budget,
-    costs: Mapping[str, Quadratic],
+    costs: Mapping[str, Polynomial],
     *,
     final: Budget,
     data: Iterable[Batch] | None,
@@ -57,7 +57,7 @@ def allocated(
         scores = agreed(fabric, importance(graph, tensors, found))
     floor, round_to = choice.floor, choice.round_to
 
-    def by(way: Candidate, costs: Mapping[str, Quadratic]) -> Allocation:
+    def by(way: Candidate, costs: Mapping[str, Polynomial]) -> Allocation:
         return allocate(
             graph, scores, caps, method=way.method, objective=way.objective,
             floor=floor, round_to=round_to, costs=costs,

@@ -16,6 +16,7 @@ from compressor.graph.archive import mismatches
 from compressor.graph.graph import Graph, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
+from compressor.surgery.attention import Attention, open_attention
 from compressor.wording import brief
 
 Index = tuple[Tensor | None, ...]
@@ -67,6 +68,7 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
 
 def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     """Shrink a model in place; returns the parameters that were replaced."""
+    open_attention(model)
     cuts: list[Cut] = []
     for weight in graph.weights.values():
         index = _index(weight, structure.keep)
@@ -77,8 +79,8 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     for site in graph.sites:
         sites.setdefault(site.weight, []).append(site)
     for name, uses in sites.items():
-        for owner in _owners(model, graph.weights[name]):
-            _resize(owner, uses, structure.keep)
+        for owner, weight in _owners(model, graph.weights[name]):
+            _resize(owner, weight, uses, structure.keep)
     for name, dim in graph.channels.items():
         _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
     for name, dim in graph.remembered.items():
@@ -103,10 +105,14 @@ def _owner(model: nn.Module, name: str) -> nn.Module:
     return model.get_submodule(name.rpartition(".")[0])
 
 
-def _owners(model: nn.Module, weight: Weight) -> list[nn.Module]:
-    """Every module that holds a tensor as its `weight`, each once."""
-    names = [n.rpartition(".") for n in (weight.name, *weight.aliases)]
-    return list(dict.fromkeys(model.get_submodule(n) for n, _, leaf in names if leaf == "weight"))
+def _owners(model: nn.Module, weight: Weight) -> list[tuple[nn.Module, Tensor]]:
+    """Every module that applies a tensor as its weight, or what a parametrization makes of it."""
+    found: dict[nn.Module, Tensor] = {}
+    for name in (weight.name, *weight.aliases):
+        before, parametrized, _ = f".{name}".partition(".parametrizations.")
+        owner = model.get_submodule(before[1:] if parametrized else name.rpartition(".")[0])
+        found.setdefault(owner, getattr(_owner(model, name), name.rpartition(".")[2]))
+    return list(found.items())
 
 
 def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
@@ -120,7 +126,7 @@ def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
     return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
 
 
-def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None:
+def _resize(owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np.bool_]) -> None:
     """Tell a layer its sizes; of several uses of a tied weight, the one it had the sizes of."""
     if isinstance(owner, _ConvNd):
         sizes = (owner.in_channels, owner.out_channels)
@@ -130,9 +136,11 @@ def _resize(owner: nn.Module, uses: list[Site], keep: NDArray[np.bool_]) -> None
         owner.out_channels = int(site.writes.alive(keep).sum())
         transposed = isinstance(owner, _ConvTransposeNd)
         total = owner.out_channels if transposed else owner.in_channels
-        owner.groups = total // owner.weight.shape[1]
+        owner.groups = total // weight.shape[1]
+    elif isinstance(owner, Attention):
+        owner.refresh()
     elif isinstance(owner, nn.Linear):
-        owner.out_features, owner.in_features = owner.weight.shape
+        owner.out_features, owner.in_features = weight.shape
 
 
 def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:

@@ -13,7 +13,7 @@ what "never silently wrong" rests on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,14 @@ import torch.fx
 from torch import Tensor, nn
 from torch.fx import Node
 
-from compressor.graph.graph import Graph
+from compressor.graph.graph import Dim, Graph
 from compressor.graph.kinds import ACROSS, Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program, argument, dims_of, in_place, shape_of
 from compressor.graph.structure import Structure
+
+Alive = tuple[tuple[int, Tensor], ...]
+"""Dimensions of a tensor that shrink, each with a boolean for every entry, True where it stays."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,15 @@ class Masked(torch.fx.Interpreter):
         self.program: Program = graph.program
         self.tensors = tensors
         self.narrowed = False
-        self.alive: dict[str, tuple[int, Tensor]] = {
-            name: (at, torch.from_numpy(dim.alive(structure.keep)))
-            for name, (at, dim) in graph.activations.items()
+        self.alive: dict[str, Alive] = {
+            name: tuple((at, torch.from_numpy(dim.alive(structure.keep))) for at, dim in dims)
+            for name, dims in (*graph.activations.items(), *_weights(graph))
         }
         self.dead = {
-            name: (at, (~alive).nonzero().flatten())
-            for name, (at, alive) in self.alive.items()
-            if not bool(alive.all())
+            name: tuple(
+                (at, (~alive).nonzero().flatten()) for at, alive in dims if not bool(alive.all())
+            )
+            for name, dims in self.alive.items()
         }
 
     def outputs(self, inputs: Sequence[Tensor]) -> Run:
@@ -74,7 +78,10 @@ class Masked(torch.fx.Interpreter):
         """Weights come from the model, constants from the export, the rest from the caller."""
         name = str(target)
         if name in self.program.weights:
-            return self.tensors[self.program.weights[name]].detach()
+            weight = self.tensors[self.program.weights[name]].detach()
+            for dim, dead in self.dead.get(name, ()):
+                weight = weight.index_fill(dim, dead.to(weight.device), 0)
+            return weight
         if name in self.program.constants:
             constant = self.program.constants[name]
             self.narrowed |= _narrows([], constant)
@@ -96,27 +103,50 @@ class Masked(torch.fx.Interpreter):
         return self._masked(n, result, sources)
 
     def _masked(self, node: Node, result: Any, sources: Sequence[Tensor]) -> Any:
-        if node.name not in self.dead or not isinstance(result, Tensor):
+        if not self.dead.get(node.name) or not isinstance(result, Tensor):
             return result
-        dim, dead = self.dead[node.name]
-        dead = dead.to(result.device)
         # After an operation in place, what aliases the result has to see the zeros too; after any
         # other, what aliases it is left alone, and stays an alias where there is nothing to do.
-        if in_place(node) or not _shares_memory(result, sources):
-            return result.index_fill_(dim, dead, 0)
-        if not bool(result.index_select(dim, dead).any()):
-            return result
-        return result.index_fill(dim, dead, 0)
+        inside = in_place(node) or not _shares_memory(result, sources)
+        for dim, dead in self.dead[node.name]:
+            places = dead.to(result.device)
+            if inside:
+                result.index_fill_(dim, places, 0)
+            elif bool(result.index_select(dim, places).any()):
+                result = result.index_fill(dim, places, 0)
+        return result
 
-    def _reduced(self, node: Node) -> tuple[int, Tensor] | None:
-        """The source's mask, if this operation looks across its removed entries."""
+    def _reduced(self, node: Node) -> Alive | None:
+        """The source's masks along the dimensions that this operation looks across."""
         source = node.args[0] if node.args else None
-        if not isinstance(source, Node) or source.name not in self.alive:
+        if not isinstance(source, Node) or operation_of(node.target).kind not in ACROSS:
             return None
-        dim, alive = self.alive[source.name]
-        if bool(alive.all()) or operation_of(node.target).kind not in ACROSS:
+        dims = [(at, alive) for at, alive in self.alive.get(source.name, ()) if not alive.all()]
+        if not dims:
             return None
-        return (dim, alive) if dim in _across(node, len(shape_of(source))) else None
+        across = _across(node, len(shape_of(source)))
+        found = tuple((at, alive) for at, alive in dims if at in across)
+        return found or None
+
+
+def _weights(graph: Graph) -> Iterator[tuple[str, tuple[tuple[int, Dim], ...]]]:
+    """What may go of weights that something is computed of, by name of their placeholders.
+
+    Layers sum over entries of which one factor is zero; an operation on weights alone sees both.
+    """
+    program = graph.program
+    for node in program.graph.nodes if program is not None else ():
+        if program is None or node.name not in program.weights:
+            continue
+        if any(_computes(program, user) for user in node.users):
+            dims = graph.weights[program.weights[node.name]].dims
+            yield node.name, tuple((at, dim) for at, dim in enumerate(dims) if not dim.fixed)
+
+
+def _computes(program: Program, node: Node) -> bool:
+    """True if an operation works on weights alone."""
+    sources = node.all_input_nodes
+    return node.op == "call_function" and all(x.name in program.weights for x in sources)
 
 
 def flat(results: Any) -> list[Tensor]:
@@ -154,25 +184,31 @@ def _across(node: Node, rank: int) -> set[int]:
         return set(range(1, rank))
     if kind is Kind.LAYER_NORM:
         return set(range(rank - len(argument(node, "normalized_shape")), rank))
+    if kind is Kind.WEIGHT_NORM:
+        return set(range(rank)) - {int(argument(node, "dim", 0))}
     return dims_of(node, rank)
 
 
-def _over_kept(node: Node, source: Tensor, args: list[Any], mask: tuple[int, Tensor]) -> Any:
+def _over_kept(node: Node, source: Tensor, args: list[Any], masks: Alive) -> Any:
     """An operation across channels: gather the kept entries, run it, scatter the result."""
-    dim, alive = mask
-    kept = alive.nonzero().flatten().to(source.device)
-    small, kind = source.index_select(dim, kept), operation_of(node.target).kind
-    if kind is Kind.GROUP_NORM:
-        args = [_groups(node, alive), *_cut(args[1:], 0, kept)]
-    elif kind is Kind.LAYER_NORM:
-        first = source.ndim - len(args[0])
-        args = [small.shape[first:], *_cut(args[1:], dim - first, kept)]
+    small, kind = source, operation_of(node.target).kind
+    places: list[tuple[int, Tensor]] = []
+    for dim, alive in masks:
+        kept = alive.nonzero().flatten().to(source.device)
+        small = small.index_select(dim, kept)
+        places.append((dim, kept))
+        if kind is Kind.GROUP_NORM and dim == 1:
+            args = [_groups(node, alive), *_cut(args[1:], 0, kept)]
+        elif kind is Kind.LAYER_NORM:
+            args = [args[0], *_cut(args[1:], dim - source.ndim, kept)]
+    if kind is Kind.LAYER_NORM:
+        args = [small.shape[source.ndim - len(args[0]) :], *args[1:]]
     result: Any = node.target(small, *args, **node.kwargs)  # type: ignore[operator]
     if kind in (Kind.REDUCES, Kind.RANKS):
         return result
     if isinstance(result, tuple):
-        return tuple(_scattered(part, source, dim, kept) for part in flat(result))
-    return _scattered(result, source, dim, kept)
+        return tuple(_scattered(part, source, places) for part in flat(result))
+    return _scattered(result, source, places)
 
 
 def _cut(args: list[Any], dim: int, kept: Tensor) -> list[Any]:
@@ -180,8 +216,11 @@ def _cut(args: list[Any], dim: int, kept: Tensor) -> list[Any]:
     return [a.index_select(dim, kept) if isinstance(a, Tensor) else a for a in args]
 
 
-def _scattered(result: Tensor, source: Tensor, dim: int, kept: Tensor) -> Tensor:
-    return result.new_zeros(source.shape).index_copy(dim, kept, result)
+def _scattered(result: Tensor, source: Tensor, places: Sequence[tuple[int, Tensor]]) -> Tensor:
+    for dim, kept in reversed(places):
+        shape = (*result.shape[:dim], source.shape[dim], *result.shape[dim + 1 :])
+        result = result.new_zeros(shape).index_copy(dim, kept, result)
+    return result
 
 
 def _groups(node: Node, alive: Tensor) -> int:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Site, Units, Weight
+from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Product, Site, Units, Weight
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.tracing.couplings import Ids
-from compressor.tracing.flow import Flow, fixed
-from compressor.tracing.labels import Label
+from compressor.tracing.couplings import Ids, Solved
+from compressor.tracing.flow import Flow, Use, fixed
+from compressor.tracing.labels import parts
 
 
 @dataclass(frozen=True)
@@ -54,43 +54,86 @@ class Numbering:
 
     Attributes:
         unit_of: The unit of every id, `ALWAYS` for one that stays.
+        also_of: The other unit that it hangs on, `ALWAYS` for none.
         reasons: Why the output of a layer stays whole, by layer.
         held: Why a weight stays whole, by weight (for its first dimension that does).
     """
 
     unit_of: Units
+    also_of: Units
     axes: tuple[Axis, ...]
     reasons: Mapping[str, str]
     held: Mapping[str, str]
 
     def dim(self, ids: Ids) -> Dim:
         """Ids as a dimension."""
-        return Dim(self.unit_of[ids])
+        also = self.also_of[ids]
+        return Dim(self.unit_of[ids], also if (also >= 0).any() else None)
 
 
 def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
     """Build the graph from a finished walk (without constant MACs, which are measured)."""
-    out_dims, dim = {use.weight: use.out_dim for use in flow.uses}, numbering.dim
+    out_dims, dim = _written_along(flow, numbering), numbering.dim
     weights = {
         name: tensors.weight(name, _dims(flow, numbering, name), out_dims.get(name))
         for name in flow.shapes
     }
     sites = [
-        Site(u.module, u.weight, u.positions, u.kind, dim(u.reads), dim(u.writes), u.dense)
+        Site(
+            u.module,
+            u.weight,
+            u.positions,
+            u.kind,
+            dim(u.reads),
+            dim(u.writes),
+            u.dense,
+            None if u.dims is None else tuple(map(dim, u.dims)),
+        )
         for u in flow.uses
     ]
-    labels = {name: label for name, label in flow.labels.items() if isinstance(label, Label)}
-    activations = {name: (label.dim, dim(label.ids)) for name, label in labels.items()}
+    products = [Product(p.module, p.positions, tuple(map(dim, p.dims))) for p in flow.products]
+    labels = {name: found for name, found in flow.labels.items() if not isinstance(found, list)}
+    masked = {
+        name: tuple((label.dim, dim(label.ids)) for label in parts(found))
+        for name, found in labels.items()
+    }
+    activations = {
+        name: tuple((at, owned) for at, owned in found if not owned.fixed)
+        for name, found in masked.items()
+    }
     return Graph(
         axes=numbering.axes,
         weights=weights,
         sites=tuple(sites),
+        products=tuple(products),
         frozen={**_other_layers(flow, numbering, weights), **numbering.reasons},
         channels={name: dim(ids) for name, ids in flow.channels.items()},
         remembered={name: dim(ids) for name, ids in flow.sizes.items()},
-        activations={name: a for name, a in activations.items() if not a[1].fixed},
+        activations={name: found for name, found in activations.items() if found},
         program=flow.program,
     )
+
+
+def _written_along(flow: Flow, numbering: Numbering) -> dict[str, int]:
+    """The dimension of every applied weight along which it writes.
+
+    Of one that others are computed of it is that with the units that are written.
+    """
+    found: dict[str, int] = {}
+    for use in flow.uses:
+        dims = [use.out_dim]
+        if use.dims is not None:
+            dims += range(len(flow.shapes[use.weight]))
+            dims = [dim for dim in dims if _writes(flow, numbering, use, dim)]
+        if dims:
+            found[use.weight] = dims[0]
+    return found
+
+
+def _writes(flow: Flow, numbering: Numbering, use: Use, dim: int) -> bool:
+    """True if a dimension of a weight has units that its layer writes."""
+    own = numbering.unit_of[flow.owners.get((use.weight, dim), fixed(1))]
+    return bool(np.isin(own[own >= 0], numbering.unit_of[use.writes]).any())
 
 
 def _dims(flow: Flow, numbering: Numbering, name: str) -> tuple[Dim, ...]:
@@ -102,18 +145,24 @@ def number(flow: Flow) -> Numbering:
     """Number the units: components that are not frozen, grouped by what they occur in.
 
     Two units are interchangeable, and so on one axis, when they own equally many entries of every
-    weight dimension. Axes are ordered by the first layer that writes them.
+    weight dimension, and share these with the same units. Axes are ordered by the first layer that
+    writes them.
     """
-    roots, reasons = flow.couplings.solve()
+    solved = _bounded(flow)
+    roots, reasons = solved.roots, solved.reasons
     free = np.ones(int(roots.max()) + 1, dtype=bool)
     free[list(reasons)] = False
     unit_of_root = np.full(len(free), ALWAYS, dtype=np.int64)
     axes: list[Axis] = []
     first = 0
-    for members in _signatures(flow, roots, free):
+    for members in _signatures(flow, solved, free):
         unit_of_root[members] = np.arange(first, first + len(members))
-        axes.append(_axis(flow, roots, members, first, [a.name for a in axes]))
+        axes.append(_axis(flow, solved, members, first, [a.name for a in axes]))
         first += len(members)
+    also_of_root = np.full(len(free), ALWAYS, dtype=np.int64)
+    for root, ends in solved.factors.items():
+        units = [unit_of_root[end] for end in ends if unit_of_root[end] >= 0]
+        unit_of_root[root], also_of_root[root] = [*units, ALWAYS, ALWAYS][:2]
     held = {
         name: reasons[root]
         for (name, _), ids in reversed(flow.owners.items())
@@ -122,31 +171,99 @@ def number(flow: Flow) -> Numbering:
     }
     whole = {layer: axis.frozen for axis in axes if axis.frozen for layer in axis.layers}
     whole |= _frozen_layers(flow, roots, reasons)
-    return Numbering(unit_of_root[roots], tuple(axes), whole, held)
+    return Numbering(unit_of_root[roots], also_of_root[roots], tuple(axes), whole, held)
 
 
-def _signatures(flow: Flow, roots: Ids, free: NDArray[np.bool_]) -> list[Ids]:
-    """Free components grouped by how many entries of which weight dimension they own."""
-    places: dict[int, list[tuple[int, int]]] = {}
-    written = np.zeros(len(free), dtype=bool)
+DEGREE = 3
+"""Most widths that one cost may be a product of."""
+
+STEEP = "with it a cost would be a product of more than three widths"
+"""Why heads stay where their number and their width both hang on the trunk."""
+
+
+def _bounded(flow: Flow) -> Solved:
+    """The components, with heads frozen where a cost were a product of too many widths."""
+    while True:
+        solved = flow.couplings.solve()
+        steep = _steep(flow, solved)
+        if not len(steep):
+            return solved
+        flow.couplings.freeze(steep, STEEP)
+
+
+def _steep(flow: Flow, solved: Solved) -> Ids:
+    """Ids whose freezing lowers the degree of the first cost that has one too high."""
+    weights: dict[str, list[Ids]] = {}
+    for (name, _), ids in flow.owners.items():
+        weights.setdefault(name, []).append(ids)
+    costs = [*weights.values(), *(list(use.dims) for use in flow.uses if use.dims is not None)]
+    costs += [list(product.dims) for product in flow.products]
+    if not solved.factors:
+        costs = [dims for dims in costs if len(dims) > DEGREE]
+    written = _written(flow, solved)
+    for dims in costs:
+        ends = [_ends(ids, solved, written) for ids in dims]
+        if sum(map(len, ends)) <= DEGREE:
+            continue
+        # Of heads and places in them the fewer stay, else what the last dimension is made of.
+        several = [found for found in ends if len(found) > 1] or [ends[-1]]
+        return min(several[0], key=len)
+    return np.zeros(0, np.int64)
+
+
+def _written(flow: Flow, solved: Solved) -> NDArray[np.bool_]:
+    """Find the components that a layer writes: nothing else is a unit."""
+    written = np.zeros(int(solved.roots.max()) + 1, dtype=bool)
     for use in flow.uses:
-        written[roots[use.writes]] = True
+        written[solved.roots[use.writes]] = True
+    for root, ends in solved.factors.items():
+        written[list(ends)] |= written[root]
+    return written
+
+
+def _ends(ids: Ids, solved: Solved, written: NDArray[np.bool_]) -> list[Ids]:
+    """The free ids that a dimension hangs on, by place among the factors."""
+    found: list[set[int]] = [set(), set()]
+    for root in np.unique(solved.roots[ids]).tolist():
+        for place, end in enumerate(solved.factors.get(root, (root,))):
+            if end not in solved.reasons and written[end]:
+                found[place].add(end)
+    _, first = np.unique(solved.roots, return_index=True)
+    return [first[sorted(ends)] for ends in found if len(ends) > 1]
+
+
+def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids]:
+    """Free components grouped by how many entries of which weight dimension they own."""
+    roots, factors = solved.roots, solved.factors
+    places: dict[int, list[tuple[int, int]]] = {}
+    written = _written(flow, solved)
+    partners: dict[int, set[int]] = {}
+    for ends in factors.values():
+        for end in ends:
+            partners.setdefault(end, set()).update(other for other in ends if other != end)
     for number, ids in enumerate(flow.owners.values()):
         found, counts = np.unique(roots[ids], return_counts=True)
+        owned: dict[int, int] = {}
         for root, count in zip(found.tolist(), counts.tolist(), strict=True):
+            for end in factors.get(root, (root,)):
+                owned[end] = owned.get(end, 0) + count
+        for root, count in owned.items():
             if free[root] and written[root]:
                 places.setdefault(root, []).append((number, count))
-    groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    groups: dict[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], list[int]] = {}
     for root, signature in places.items():
-        groups.setdefault(tuple(signature), []).append(root)
+        key = (tuple(signature), tuple(sorted(partners.get(root, ()))))
+        groups.setdefault(key, []).append(root)
     # Within an axis units keep the order of their first entry, so that ties read well.
     _, order = np.unique(roots, return_index=True)
     return [np.array(sorted(g, key=order.__getitem__), np.int64) for g in groups.values()]
 
 
-def _axis(flow: Flow, roots: Ids, members: Ids, first: int, taken: list[str]) -> Axis:
+def _axis(flow: Flow, solved: Solved, members: Ids, first: int, taken: list[str]) -> Axis:
+    roots = solved.roots
     inside = np.zeros(int(roots.max()) + 1, dtype=bool)
     inside[members] = True
+    inside[[root for root, ends in solved.factors.items() if inside[list(ends)].any()]] = True
     writing = [use for use in flow.uses if inside[roots[use.writes]].any()]
     dense = {use.weight for use in writing if use.dense}
     layers = tuple(dict.fromkeys(use.module for use in writing))

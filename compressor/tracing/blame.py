@@ -142,9 +142,9 @@ class _Values(Masked):
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
         if n in self.borders and isinstance(result, Tensor):
-            at, alive = self.alive.get(n.name, (0, None))
-            places = None if alive is None else alive.nonzero().flatten().to(result.device)
-            kept = result.clone() if places is None else result.index_select(at, places)
+            kept = result.clone()
+            for at, alive in self.alive.get(n.name, ()):
+                kept = kept.index_select(at, alive.nonzero().flatten().to(result.device))
             self.values[n] = kept
         return result
 

@@ -82,9 +82,8 @@ class Boundaries:
             if node in seen:
                 continue
             seen.add(node)
-            label = self.graph.activations.get(node.name)
-            if label is not None:
-                owner = label[1].owner
+            dims = (dim for _, dim in self.graph.activations.get(node.name, ()))
+            for owner in (owner for dim in dims for owner in dim.owners):
                 for axis in np.unique(self.graph.axis_of[owner[owner >= 0]]).tolist():
                     found.setdefault(int(axis))
             if node in first or node not in self.borders:

@@ -27,12 +27,15 @@ class Choice:
         option: What was chosen, a number that means something to the operation's rule.
         ids: The ids that it concerns.
         last: Whether nothing else is left to choose.
+        doubt: Rank among choices that may be wrong: of those that concern an axis that the code
+            does not survive the most doubtful go first.
     """
 
     node: str
     option: int
     ids: Ids
     last: bool
+    doubt: int = 0
 
 
 @dataclass
@@ -42,12 +45,12 @@ class Choices:
     refused: Refused = field(default_factory=dict[str, frozenset[int]])
     made: list[Choice] = field(default_factory=list[Choice])
 
-    def take(self, node: str, order: Sequence[int], ids: Ids) -> int:
+    def take(self, node: str, order: Sequence[int], ids: Ids, doubt: int = 0) -> int:
         """The first option in this order that is not refused; the last of all if all are."""
         refused = self.refused.get(node, frozenset())
         left = [option for option in order if option not in refused]
         option = left[0] if left else order[-1]
-        self.made.append(Choice(node, option, ids, last=len(left) < 2))
+        self.made.append(Choice(node, option, ids, last=len(left) < 2, doubt=doubt))
         return option
 
 

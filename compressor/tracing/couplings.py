@@ -1,6 +1,12 @@
-"""Ties of entries that must live or die together, collected while tracing, solved at the end."""
+"""Ties of entries that must live or die together, collected while tracing, solved at the end.
+
+An entry may also hang on two others: a channel of attention lives where its head and its place in
+the head both do. Such entries are *crossed*; what is tied to one hangs on the same two.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +33,7 @@ class Couplings:
         self._left: list[Ids] = []
         self._right: list[Ids] = []
         self._frozen: list[tuple[Ids, str]] = []
+        self._crossed: list[tuple[Ids, Ids, Ids]] = []
 
     def fresh(self, count: int) -> Ids:
         """New ids, tied to nothing."""
@@ -39,6 +46,12 @@ class Couplings:
         left, right = np.broadcast_arrays(left, right)
         self._left.append(left.ravel())
         self._right.append(right.ravel())
+
+    def cross(self, ids: Ids, rows: Ids, columns: Ids) -> None:
+        """Say that each of these ids lives where its row and its column do (shapes broadcast)."""
+        shape = np.broadcast_shapes(ids.shape, rows.shape, columns.shape)
+        found = (np.broadcast_to(x, shape).ravel() for x in (ids, rows, columns))
+        self._crossed.append(tuple(found))  # type: ignore[arg-type]
 
     def freeze(self, ids: Ids, reason: str) -> None:
         """Say that these ids always stay, and why."""
@@ -75,15 +88,94 @@ class Couplings:
         roots = self.roots()
         return np.unique(roots, return_index=True)[1].astype(np.int64)[roots]
 
-    def solve(self) -> tuple[Ids, dict[int, str]]:
-        """Component of every id, and the reason for every frozen component (first one given)."""
-        roots = self.roots()
+    def solve(self) -> Solved:
+        """Find the component of every id, what it hangs on, and why some are frozen."""
+        roots, crossed = self._closed()
         reasons: dict[int, str] = {}
         for ids, reason in self._frozen:
             for root in np.unique(roots[ids]):
                 reasons.setdefault(int(root), reason)
         reasons.setdefault(int(roots[FIXED]), "tied to entries that always stay")
-        return roots, reasons
+        factors = {
+            root: (row, column) for root, row, column in set(map(tuple, roots[crossed].T.tolist()))
+        }
+        return Solved(roots, reasons, factors).settled()
+
+    def _closed(self) -> tuple[Ids, Ids]:
+        """Components, once crossed ids that are tied hang on rows and columns that are tied.
+
+        Ids that would hang on themselves are tied to the other end.
+        """
+        if not self._crossed:
+            return self.roots(), np.zeros((3, 0), np.int64)
+        crossed = np.stack([np.concatenate(parts) for parts in zip(*self._crossed, strict=True)])
+        while True:
+            roots = self.roots()
+            order = np.argsort(roots[crossed[0]], kind="stable")
+            crossed = crossed[:, order]
+            own, row, column = roots[crossed]
+            again = np.flatnonzero((own[1:] == own[:-1]) & (row[1:] != row[:-1])) + 1
+            other = np.flatnonzero((own[1:] == own[:-1]) & (column[1:] != column[:-1])) + 1
+            loops = (own == row) ^ (own == column)
+            if not len(again) and not len(other) and not loops.any():
+                stays = (own != row) | (own != column)
+                return roots, crossed[:, stays]
+            self.tie(crossed[1, again], crossed[1, again - 1])
+            self.tie(crossed[2, other], crossed[2, other - 1])
+            self.tie(crossed[1, loops], crossed[2, loops])
+
+
+@dataclass
+class Solved:
+    """Components of ids.
+
+    Attributes:
+        roots: The component of every id.
+        reasons: Why a component is frozen (the first reason given), by component.
+        factors: The components that a crossed one hangs on, by component.
+    """
+
+    roots: Ids
+    reasons: dict[int, str]
+    factors: dict[int, tuple[int, ...]]
+
+    def settled(self) -> Solved:
+        """What hangs on what, followed to the end: at most two free components for each.
+
+        Of a crossed component that is frozen all that it hangs on is frozen; one that hangs on
+        frozen ones alone is frozen itself.
+        """
+        for root in list(self.factors):
+            if root in self.reasons:
+                self._freeze(root, self.reasons[root], set())
+        found: dict[int, tuple[int, ...]] = {}
+        for root in self.factors:
+            left = tuple(dict.fromkeys(self._ends(root, set())))
+            if len(left) > 2:
+                for end in left[2:]:
+                    self.reasons[end] = "its channels are split along more than two dimensions"
+        for root in self.factors:
+            ends = tuple(dict.fromkeys(self._ends(root, set())))
+            if ends:
+                found[root] = ends
+            else:
+                self.reasons.setdefault(root, "all that its channels are made of stays")
+        self.factors = found
+        return self
+
+    def _ends(self, root: int, seen: set[int]) -> list[int]:
+        """The free components that one hangs on, in order."""
+        if root in self.reasons or root in seen:
+            return []
+        if root not in self.factors:
+            return [root]
+        return [end for part in self.factors[root] for end in self._ends(part, seen | {root})]
+
+    def _freeze(self, root: int, reason: str, seen: set[int]) -> None:
+        self.reasons.setdefault(root, reason)
+        for part in self.factors.get(root, ()):
+            if part not in seen:
+                self._freeze(part, reason, seen | {root})
 
 
 def _components(left: Ids, right: Ids, count: int) -> Ids:

@@ -21,7 +21,7 @@ from compressor.graph.program import argument, packet_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.data import movement, on_channels
 from compressor.tracing.flow import Flow, Labels, place
-from compressor.tracing.labels import Label
+from compressor.tracing.labels import Label, Labelled
 from compressor.tracing.remembered import counted, remember
 
 aten = torch.ops.aten
@@ -41,7 +41,7 @@ def cutting(flow: Flow, node: Node, label: Label) -> Labels:
     pieces = _pieces(node, torch.arange(size), dim, rank)
     if len(pieces) != 1 or len(pieces[0]) < size:
         _read(flow, node, label.ids, pieces)
-    labels: list[Label | None] = [Label(dim, label.ids[piece]) for piece in pieces]
+    labels: list[Labelled] = [Label(dim, label.ids[piece]) for piece in pieces]
     return labels if isinstance(node.meta.get("val"), list | tuple) else labels[0]
 
 
@@ -51,6 +51,8 @@ def _read(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> None:
     if _between_layers(flow, ids, pieces):
         equal = len({len(piece) for piece in pieces}) == 1 and shares is not None
         order.insert(1 if equal else 0, LAYERS)
+    if flow.weighs(node.args[0]):  # what is cut of a weight is as many rows as a layer has
+        order.insert(0, LAYERS)
     sizes = counted(flow, node, ids, pieces)
     order += [REMEMBERED] if sizes else []
     option = flow.choices.take(node.name, [*order, POSITIONS], ids)

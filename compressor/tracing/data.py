@@ -15,10 +15,11 @@ from torch.fx import Node
 from compressor.graph.kinds import Kind, Positions
 from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, dims_of, shape_of
+from compressor.tracing import heads
 from compressor.tracing.choices import by_units
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place
-from compressor.tracing.labels import Label, move
+from compressor.tracing.labels import Label, move, parts
 
 Rule = Callable[[Flow, Node], Labels]
 GETITEM = operator.getitem
@@ -47,48 +48,39 @@ def _paired(node: Node) -> bool:
 def pointwise(flow: Flow, node: Node) -> Label | None:
     """Entry-wise operations with broadcasting: operands that meet in a dimension share its units.
 
-    The label with the dimension of the output wins; an operand of size one broadcasts; a weight of
-    full size is owned by the units; any other operand of full size cannot shrink and freezes them.
+    An operand of size one broadcasts; any other operand without units cannot shrink and freezes
+    those of the others.
     """
     rank = len(shape_of(node))
     operands = [a for a in node.all_input_nodes if shape_of(a)]
+    # Activations come first: the weights that meet them take their units.
+    operands.sort(key=lambda operand: flow.weight(operand) is not None)
     found = [
         Label(rank - len(shape_of(a)) + label.dim, label.ids)
         for a in operands
-        if flow.weight(a) is None and (label := flow.label(a)) is not None
+        if (label := flow.label(a)) is not None
     ]
     if not found:
-        vectors = [a for a in operands if flow.label(a) is not None]
-        return flow.hold_all(vectors, "a weight that no layer's channels meet")
+        return None
     first = found[0]
-    if any(label.dim != first.dim for label in found):
-        return flow.hold_all(operands, f"{place(node)} combines channels with channels")
-    for operand in operands:
-        _meet(flow, node, operand, first.ids, rank, first.dim)
-    return first
+    met = [_meet(flow, node, operand, first.ids, rank, first.dim) for operand in operands]
+    weighs = all(flow.weighs(a) for a in operands if flow.label(a) is not None)
+    return first if all(met) or not weighs else None  # a weight added to what has no channels there
 
 
-def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> None:
+def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> bool:
+    """Let an operand meet channels; True unless these have to stay for it."""
     shape = shape_of(operand)
     own = dim - (rank - len(shape))
     size = shape[own] if own >= 0 else 1
-    name, label = flow.weight(operand), flow.label(operand)
+    label = flow.label(operand)
     if size == 1 and len(ids) > 1:
-        return
-    if name is not None:
-        _only_dim(flow, name, own)
-        flow.tie_weight(name, own, ids)
-    elif label is not None and label.dim == own:
+        return True
+    if label is not None and label.dim == own:
         flow.couplings.tie(ids, label.ids)
-    else:
-        flow.couplings.freeze(ids, f"{place(node)} combines it with a tensor that cannot shrink")
-
-
-def _only_dim(flow: Flow, name: str, dim: int) -> None:
-    """A weight that was labelled along another dimension before cannot shrink along two."""
-    for other, size in enumerate(flow.shapes[name]):
-        if other != dim and size > 1 and (name, other) in flow.owners:
-            flow.couplings.freeze(flow.owners[name, other], "a weight is used along two dimensions")
+        return True
+    flow.couplings.freeze(ids, f"{place(node)} combines it with a tensor that cannot shrink")
+    return False
 
 
 def concatenate(flow: Flow, node: Node) -> Label | None:
@@ -116,7 +108,8 @@ def concatenate(flow: Flow, node: Node) -> Label | None:
 def movement(flow: Flow, node: Node, label: Label) -> Labels:
     """Views, permutations, padding-free copies: the ids go through the operation themselves."""
     shape, choose = shape_of(node.args[0]), partial(_reading, flow, node)
-    return move(partial(moved, node), label, shape, flow.couplings, choose)
+    split = partial(heads.split, flow, node)
+    return move(partial(moved, node), label, shape, flow.couplings, choose, split)
 
 
 def moved(node: Node, ids: Tensor) -> Any:
@@ -305,7 +298,7 @@ def fits(found: Labels, value: Any) -> bool:
     if isinstance(found, list):
         several = isinstance(value, list | tuple) and len(found) == len(value)  # pyright: ignore[reportUnknownArgumentType]
         return several and all(map(fits, found, value))
-    if found is None:
-        return True
     shape = value.shape if isinstance(value, Tensor) else ()
-    return found.dim < len(shape) and int(shape[found.dim]) == len(found.ids)
+    return all(
+        label.dim < len(shape) and int(shape[label.dim]) == len(label.ids) for label in parts(found)
+    )

@@ -11,9 +11,9 @@ from torch.fx import Node
 from compressor.graph.program import Program, module_of
 from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
-from compressor.tracing.labels import Label
+from compressor.tracing.labels import Label, Labelled, parts
 
-Labels = Label | None | list["Label | None"]
+Labels = Labelled | list[Labelled]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class Use:
     writes: Ids
     out_dim: int
     dense: bool
+    dims: tuple[Ids, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Multiplied:
+    """A product of two activations (ids instead of units, see `Product`)."""
+
+    module: str
+    positions: int
+    dims: tuple[Ids, ...]
 
 
 @dataclass
@@ -40,12 +50,15 @@ class Flow:
         couplings: The ties found so far.
         labels: Label of every node's output.
         owners: Ids of every weight dimension that can shrink: ``(weight name, dim) -> ids``.
-        uses: Convolutions and matrix products, in order.
+        uses: Convolutions and matrix products with a weight, in order.
+        products: Products of two activations, in order.
         channels: Ids of the channels that a module normalises, by module name.
         sizes: Ids of the channels that an attribute of a module counts, by name of the attribute.
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
         choices: Readings of operations that can be read in several ways.
         whole: Reason a layer stays whole whose weights have no id of their own, by module name.
+        made: Names of operations whose results are made of weights alone.
+        focus: The only label of a tensor that a rule is to see, by name of the node.
     """
 
     program: Program
@@ -54,29 +67,63 @@ class Flow:
     labels: dict[str, Labels] = field(default_factory=dict[str, Labels])
     owners: dict[tuple[str, int], Ids] = field(default_factory=dict[tuple[str, int], Ids])
     uses: list[Use] = field(default_factory=list[Use])
+    products: list[Multiplied] = field(default_factory=list[Multiplied])
     channels: dict[str, Ids] = field(default_factory=dict[str, Ids])
     sizes: dict[str, Ids] = field(default_factory=dict[str, Ids])
     uncounted: list[str] = field(default_factory=list[str])
     choices: Choices = field(default_factory=Choices)
     whole: dict[str, str] = field(default_factory=dict[str, str])
+    made: set[str] = field(default_factory=set[str])
+    focus: dict[str, Label | None] = field(default_factory=dict[str, Label | None])
 
     def weight(self, node: object) -> str | None:
         """Name of the weight a node stands for, None for activations and constants."""
         return self.program.weights.get(node.name) if isinstance(node, Node) else None
 
+    def weighs(self, node: object) -> bool:
+        """True if a tensor is a weight, or made of weights and constants alone."""
+        return isinstance(node, Node) and (node.name in self.made or self.weight(node) is not None)
+
+    def trains(self, name: str | None) -> bool:
+        """True for the name of a parameter; False for a buffer's, and for none."""
+        return name in self.program.parameters
+
+    def note(self, node: Node) -> None:
+        """Note an operation whose result is made of weights and constants alone."""
+        sources = [x for x in node.all_input_nodes if x.name not in self.program.constants]
+        if sources and all(map(self.weighs, sources)):
+            self.made.add(node.name)
+
+    def source(self, node: object) -> str:
+        """The largest of the weights that a tensor is made of, which are all that it is made of."""
+        waiting, seen, found = [node], set[object](), list[str]()
+        while waiting:
+            at = waiting.pop()
+            if not isinstance(at, Node) or at in seen:
+                continue
+            seen.add(at)
+            name = self.weight(at)
+            found += [name] if name is not None else []
+            waiting += at.all_input_nodes
+        return max(reversed(found), key=lambda name: int(np.prod(self.shapes[name])))
+
     def label(self, node: object) -> Label | None:
-        """Label of a tensor; a vector-like weight gets one as soon as it is used as a tensor."""
+        """The label of a tensor with one; of one with several that which is looked at."""
+        if isinstance(node, Node) and node.name in self.focus:
+            return self.focus[node.name]
+        found = self.labels_of(node)
+        return found[0] if len(found) == 1 else None
+
+    def labels_of(self, node: object) -> tuple[Label, ...]:
+        """All labels of a tensor; a weight gets them as soon as it is used as a tensor."""
         if not isinstance(node, Node):
-            return None
+            return ()
         name = self.weight(node)
-        if name is None:
-            found = self.labels.get(node.name)
-            return found if isinstance(found, Label) else None
-        long = [d for d, n in enumerate(self.shapes[name]) if n > 1]
-        labelled = [d for d in range(len(self.shapes[name])) if (name, d) in self.owners]
-        if len(labelled) == 1:
-            return Label(labelled[0], self.owners[name, labelled[0]])
-        return Label(long[0], self.own(name, long[0])) if len(long) == 1 else None
+        if name is not None:
+            long = [d for d, size in enumerate(self.shapes[name]) if size > 1]
+            return tuple(Label(d, self.own(name, d)) for d in long)
+        found = self.labels.get(node.name)
+        return () if isinstance(found, list) else parts(found)
 
     def own(self, name: str, dim: int) -> Ids:
         """The ids of a weight dimension, made on first use. A single entry is never removed."""
@@ -91,7 +138,15 @@ class Flow:
         self.couplings.tie(self.own(name, dim), ids)
 
     def hold(self, node: object, reason: str) -> None:
-        """Freeze everything that a tensor's entries depend on: it is used in an opaque way."""
+        """Freeze everything that a tensor's entries depend on: it is used in an opaque way.
+
+        Where one of its labels is looked at, it is that alone.
+        """
+        if isinstance(node, Node) and node.name in self.focus:
+            label = self.focus[node.name]
+            if label is not None:
+                self.couplings.freeze(label.ids, reason)
+            return
         name = self.weight(node)
         if name is not None:
             for dim, size in enumerate(self.shapes[name]):
@@ -100,8 +155,8 @@ class Flow:
             return
         if isinstance(node, Node):
             found = self.labels.get(node.name)
-            for label in found if isinstance(found, list) else [found]:
-                if label is not None:
+            for tensor in found if isinstance(found, list) else [found]:
+                for label in parts(tensor):
                     self.couplings.freeze(label.ids, reason)
 
     def hold_all(self, nodes: Iterable[object], reason: str) -> None:
@@ -120,3 +175,9 @@ def place(node: Node) -> str:
     module = module_of(node)
     target = getattr(node.target, "__name__", str(node.target)).split(".")[0]
     return f"'{target}'" + (f" in '{module}'" if module else "")
+
+
+def site_of(node: Node, weight: str) -> str:
+    """The module that owns a weight, for reports; the caller for a bare parameter."""
+    owner, _, leaf = weight.rpartition(".")
+    return owner if leaf == "weight" else module_of(node) or weight

@@ -16,6 +16,7 @@ from compressor.graph.program import example_of, export
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
+from compressor.surgery.attention import open_attention
 from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, untrained
@@ -64,7 +65,9 @@ def trace(
 def _traced(
     model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
 ) -> Graph:
-    program = export(private_copy(model), inputs)
+    opened = private_copy(model)
+    open_attention(opened)
+    program = export(opened, inputs)
     tensors, keep, release = Tensors.of(model), names_of(keep), tuple(release)
     fixed = {tensors.first[name] for name in untrained(model)}
 
@@ -116,7 +119,7 @@ def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
     return min(found, key=lambda reading: _least(reading.graph))
 
 
-READINGS = 4
+READINGS = 5
 """How often a program is read before the code's refusals are taken for final."""
 
 
@@ -126,10 +129,13 @@ def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
     broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
 
     def concerns(choice: Choice) -> bool:
-        units = reading.numbering.unit_of[choice.ids]
+        numbers = reading.numbering
+        units = np.concatenate((numbers.unit_of[choice.ids], numbers.also_of[choice.ids]))
         return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
 
-    return [c for c in reading.flow.choices.made if not c.last and concerns(c)]
+    found = [c for c in reading.flow.choices.made if not c.last and concerns(c)]
+    most = max((c.doubt for c in found), default=0)
+    return [c for c in found if c.doubt == most]
 
 
 def _least(graph: Graph) -> tuple[int, int, int]:

@@ -11,10 +11,11 @@ from compressor.graph.graph import OUTPUT
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program
-from compressor.tracing import cuts, data, layers
+from compressor.tracing import contraction, cuts, data, layers
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.projection import projected
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -40,8 +41,22 @@ RULES: Mapping[Kind, Rule] = {
     Kind.TRANSPOSED: partial(layers.convolution, transposed=True),
     Kind.LINEAR: layers.linear,
     Kind.PRODUCT: layers.matmul,
+    Kind.BATCHED: contraction.batched,
+    Kind.EINSUM: contraction.einsum,
+    Kind.ATTENTION: contraction.attention,
+    Kind.WEIGHT_NORM: layers.weight_norm,
 }
 """The rule of every kind; what is of another is opaque."""
+
+WHOLE = frozenset(
+    {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM}
+    | {Kind.ATTENTION, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.BATCH_NORM, Kind.PRELU}
+    | {Kind.WEIGHT_NORM}
+)
+"""Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
+
+SINGLE = frozenset({Kind.SHAPED, Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
+"""Kinds whose rules know activations with one label, and read the weights among their operands."""
 
 CHECKS = ("_assert", "_guard", "sym_")
 """Operations without a tensor result that do not touch data."""
@@ -60,6 +75,7 @@ def propagate(
     for node in program.graph.nodes:
         if node.op == "call_function":
             flow.labels[node.name] = _labels(flow, node)
+            flow.note(node)
         elif node.op == "get_attr":
             blocks.append(node)
         elif node.op == "output":
@@ -74,10 +90,18 @@ def propagate(
 def _labels(flow: Flow, node: Node) -> Labels:
     """The labels of an operation's output; a form of it that no rule foresees is opaque."""
     try:
-        found = _rule(node)(flow, node)
+        rule, kind = _rule(node), operation_of(node.target).kind
+        if kind in SINGLE and any(_several(flow, x) for x in node.all_input_nodes):
+            return data.opaque(flow, node, "takes no tensor that shrinks in several dimensions")
+        found = rule(flow, node) if kind in WHOLE | SINGLE else projected(rule, flow, node)
     except Exception:  # noqa: BLE001 - whatever it is, what it touches stays whole
+        flow.focus = {}
         return data.unknown_form(flow, node)
     return found if data.fits(found, node.meta.get("val")) else data.unknown_form(flow, node)
+
+
+def _several(flow: Flow, node: Node) -> bool:
+    return flow.weight(node) is None and len(flow.labels_of(node)) > 1
 
 
 def _rule(node: Node) -> Rule:

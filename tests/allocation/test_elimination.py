@@ -172,7 +172,7 @@ def test_forms_price_every_point_and_every_step_exactly(graph: Graph, seed: int)
         exact = list(problem.spent(everywhere).values())
         assert forms.cost(widths).tolist() == exact
         steps = generator.integers(-3, 4, len(widths))
-        change = forms.change(widths, forms.marginal(widths), steps)
+        change = forms.change(widths, forms.marginal(widths), forms.bend(widths), steps)
         for k in range(len(widths)):
             moved = everywhere.copy()
             moved[forms.free[k]] += steps[k]

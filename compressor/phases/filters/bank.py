@@ -110,6 +110,9 @@ class _Reader:
         biases = {name for node in nodes for name in self._weights(node)} - {weight.name}
         if modules is None or len(nodes) != len(sites) or weight.out_dim is None:
             return None
+        dims = [*weight.dims, *(end for site in sites for end in (site.reads, site.writes))]
+        if any(dim.also is not None for dim in dims) or any(site.dims for site in sites):
+            return None  # heads go whole
         if any(module_of(node) not in modules or not node.users for node in nodes):
             return None
         if any(not self.users[name] <= set(nodes) for name in biases):

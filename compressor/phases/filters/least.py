@@ -108,7 +108,8 @@ class Least:
 
 def _dimensions(parts: Split) -> Iterator[Units]:
     """Owners of the entries of every dimension of a parameter, buffer or activation, each once."""
-    found = [dim.owner for weight in parts.graph.weights.values() for dim in weight.dims]
-    found += [dim.owner for _, dim in parts.coupled.activations.values()]
+    dims = [dim for weight in parts.graph.weights.values() for dim in weight.dims]
+    dims += [dim for labels in parts.coupled.activations.values() for _, dim in labels]
+    found = [owner for dim in dims for owner in dim.owners]
     distinct = {owner.tobytes(): owner for owner in found if len(owner) and (owner >= 0).all()}
     yield from distinct.values()

@@ -34,10 +34,10 @@ class MaskedFilters(Masked):
             for name in bank.exits:
                 if name not in split.coupled.activations:
                     continue
-                at, dim = split.coupled.activations[name]
+                (at, dim), *others = split.coupled.activations[name]
                 gone = np.flatnonzero(~dim.alive(kept[numbers.filters]))
-                if len(gone):
-                    self.dead[name] = (at, torch.from_numpy(gone))
+                if len(gone) and not others:
+                    self.dead[name] = ((at, torch.from_numpy(gone)),)
 
 
 def verify(

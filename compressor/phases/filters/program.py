@@ -121,7 +121,8 @@ class _Writer:
     def _units(self, node: Node, sources: Sequence[Step]) -> Bools | None:
         """The units of an operation's output; None where it has no channels."""
         if node.name in self.graph.activations:
-            return _owners(self.graph, self.graph.activations[node.name][1])
+            dims = [dim for _, dim in self.graph.activations[node.name]]
+            return np.any([_owners(self.graph, dim) for dim in dims], axis=0)
         if isinstance(node.meta.get("val"), list | tuple) and sources:
             return np.any([step.units for step in sources], axis=0)
         return None
@@ -129,5 +130,6 @@ class _Writer:
 
 def _owners(graph: Graph, dim: Dim) -> Bools:
     found = np.zeros(graph.units, dtype=bool)
-    found[dim.owner[dim.owner >= 0]] = True
+    for owner in dim.owners:
+        found[owner[owner >= 0]] = True
     return found

@@ -15,7 +15,7 @@ from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
 from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
-from compressor.graph.graph import Graph, Quadratic
+from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
@@ -161,7 +161,7 @@ class Filters:
         return difference
 
     @cached_property
-    def form(self) -> Quadratic | None:
+    def form(self) -> Polynomial | None:
         """Bytes of the file, where there is a cap on them."""
         if not self.session.costs():
             return None

@@ -133,4 +133,5 @@ def _site(site: Site, own: Numbers | None) -> Site:
 
 
 def _owned(dim: Dim, number: Units) -> Dim:
-    return Dim(np.append(number, ALWAYS)[dim.owner])
+    owner, *also = (np.append(number, ALWAYS)[owner] for owner in dim.owners)
+    return Dim(owner, *also)

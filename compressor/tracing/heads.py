@@ -1,0 +1,192 @@
+"""Heads of attention: channels split into heads and places in a head, and put together again.
+
+A view of (batch, time, heads x width) as (batch, time, heads, width) shrinks in both: whole heads
+go, and of those that stay the same places. So do the products of attention behind it. In the
+program the sizes are numbers. Where the module that made the view has an attribute of that value,
+it is told the new one (`compressor.tracing.remembered`); where heads are put together in the size
+of the channels that came in (``x.reshape(b, n, c)``), these may have to be as many. The module's
+own code says which is right (`compressor.tracing.trial`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
+from compressor.graph.program import argument, module_of, shape_of
+from compressor.tracing.couplings import Ids
+from compressor.tracing.flow import Flow
+from compressor.tracing.labels import Grid, Label, Labelled
+from compressor.tracing.remembered import remember
+
+TOLD, GUESSED = range(2)
+"""Sizes of heads: attributes that hold them are told new ones, or the code counts by itself."""
+
+FREE, ALIKE, COUNTED = range(3)
+"""Heads put together: as many channels as there are, as came in, or as an attribute says."""
+
+PRODUCTS = frozenset({Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM, Kind.ATTENTION})
+_MOVING = frozenset({Kind.VIEWS, Kind.MOVES, Kind.COPIES, Kind.SHAPED})
+_PASSING = _MOVING | {
+    Kind.POINTWISE,
+    Kind.SELECTS,
+    Kind.PICKS,
+    Kind.CUTS,
+    Kind.DROPOUT,
+    Kind.SCANS,
+    Kind.LAYER_NORM,
+    Kind.JOINS,
+}
+MOST = 200
+"""Operations that are looked at behind a view."""
+
+
+def split(flow: Flow, node: Node, ids: Tensor, dims: list[int]) -> Labelled:
+    """Labels for heads and for places in a head, where a view makes these two of channels.
+
+    Args:
+        flow: The walk.
+        node: The view.
+        ids: The id of every entry of its output.
+        dims: The dimensions along which they vary.
+
+    Returns:
+        None where it does not lead to a product of two activations, or has more dimensions.
+    """
+    if not _attended(flow, node):
+        return None
+    picked = [dim for dim in dims if _picked(node, dim)]
+    left = [dim for dim in dims if dim not in picked]
+    if len(left) not in (1, 2):
+        return None
+    for dim in picked:  # queries, keys and values in one tensor are cut alike
+        rows = ids.movedim(dim, 0)
+        flow.couplings.tie(_box(rows, dims, dim), _box(rows[:1], dims, dim))
+        ids = rows[:1].expand(rows.shape).movedim(0, dim)
+    first = ids[tuple(slice(None) if dim in left else 0 for dim in range(ids.ndim))]
+    if len(left) == 1:
+        return Label(left[0], first.contiguous().numpy())
+    labels = [Label(dim, flow.couplings.fresh(ids.shape[dim])) for dim in left]
+    rows, columns = (label.ids for label in labels)
+    flow.couplings.cross(first.contiguous().numpy(), rows[:, None], columns[None, :])
+    _tell(flow, node, labels)
+    return Grid(tuple(labels))
+
+
+def _box(rows: Tensor, dims: Iterable[int], dim: int) -> Ids:
+    """Ids that may differ, the dimension `dim` first."""
+    others = [other + 1 if other < dim else other for other in dims if other != dim]
+    where = tuple(slice(None) if n in (0, *others) else slice(0, 1) for n in range(rows.ndim))
+    return rows[where].contiguous().numpy()
+
+
+def _tell(flow: Flow, node: Node, labels: list[Label]) -> None:
+    """Note attributes that hold the number of heads, or of places in a head."""
+    module, sizes = module_of(node), dict[str, list[Ids]]()
+    held = flow.program.sizes.get(module, {})
+    written = _written(node)
+    for label in labels:
+        if written is not None and written[label.dim] == -1:
+            continue
+        for name, size in held.items():
+            if size == len(label.ids):
+                sizes.setdefault(f"{module}.{name}" if module else name, []).append(label.ids)
+    sizes = {name: found for name, found in sizes.items() if len(found) == 1}
+    if sizes and flow.choices.take(node.name, [TOLD, GUESSED], labels[0].ids) == TOLD:
+        remember(flow, sizes)
+
+
+def _written(node: Node) -> list[Any] | None:
+    """The sizes that a view was asked for, -1 among them; None where it gives others."""
+    sizes: Any = node.args[1] if len(node.args) > 1 else None
+    rank = len(shape_of(node))
+    return list(sizes) if isinstance(sizes, list | tuple) and len(sizes) == rank else None  # pyright: ignore[reportUnknownArgumentType]
+
+
+def merged(flow: Flow, node: Node, label: Label) -> None:
+    """Read what the number of channels goes with, where heads are put together."""
+    written, size = _written(node), len(label.ids)
+    if written is None or written[label.dim] == -1:
+        return
+    module = module_of(node)
+    names = [n for n, held in flow.program.sizes.get(module, {}).items() if held == size]
+    source = _read_before(flow, module, size)
+    order = [FREE, *([ALIKE] if source is not None else []), *([COUNTED] if names else [])]
+    option = flow.choices.take(node.name, order, label.ids, doubt=1)
+    if option == ALIKE and source is not None:
+        flow.couplings.tie(label.ids, source)
+    elif option == COUNTED:
+        remember(flow, {f"{module}.{n}" if module else n: [label.ids] for n in names})
+
+
+def _read_before(flow: Flow, module: str, size: int) -> Ids | None:
+    """The channels that the last layer of a module read, if there are so many."""
+    inside = [use for use in flow.uses if use.module.startswith(module)]
+    return next((use.reads for use in reversed(inside) if len(use.reads) == size), None)
+
+
+def _attended(flow: Flow, node: Node) -> bool:
+    """True if what a view makes goes into a product of two activations."""
+    for user, source in _behind(node):
+        if operation_of(user.target).kind in PRODUCTS:
+            others = [x for x in user.all_input_nodes if x is not source]
+            if any(flow.weight(x) is None for x in others):
+                return True
+    return False
+
+
+def _behind(node: Node) -> Iterator[tuple[Node, Node]]:
+    """The operations behind a node, as far as they let channels pass, with what they take of it."""
+    waiting, seen = [node], {node}
+    while waiting and len(seen) < MOST:
+        source = waiting.pop(0)
+        for user in source.users:
+            yield user, source
+            kind = operation_of(user.target).kind
+            through = kind in _PASSING or not isinstance(user.target, torch._ops.OpOverload)  # noqa: SLF001
+            if user not in seen and user.op == "call_function" and through:
+                seen.add(user)
+                waiting.append(user)
+
+
+def _picked(node: Node, dim: int) -> bool:
+    """True if one entry of a dimension is taken at a time: queries, keys and values."""
+    for user in node.users:
+        kind = operation_of(user.target).kind
+        rank = len(shape_of(node))
+        if kind is Kind.SELECTS or user.target is torch.ops.aten.unbind.int:
+            if int(argument(user, "dim", 0)) % rank == dim:
+                return True
+        elif kind in _MOVING:
+            after = _followed(user, dim, shape_of(node))
+            if after is not None and _picked(user, after):
+                return True
+    return False
+
+
+def _followed(node: Node, dim: int, shape: tuple[int, ...]) -> int | None:
+    """The dimension that one of the source's becomes; None where it does not stay one."""
+    view = [1] * len(shape)
+    view[dim] = shape[dim]
+    numbers = torch.arange(shape[dim]).reshape(view).expand(*shape)
+    if operation_of(node.target).kind in (Kind.VIEWS, Kind.SHAPED):
+        moved: Tensor = numbers.reshape(shape_of(node))
+    else:
+        moved = node.target(numbers, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+    along = [d for d, size in enumerate(moved.shape) if size > 1 and moved.stride(d)]
+    varies = [d for d in along if bool((moved != moved.narrow(d, 0, 1)).any())]
+    whole = len(varies) == 1 and moved.shape[varies[0]] == shape[dim]
+    return (
+        varies[0] if whole and np.array_equal(_line(moved, varies[0]), range(shape[dim])) else None
+    )
+
+
+def _line(moved: Tensor, dim: int) -> list[int]:
+    return moved[tuple(slice(None) if d == dim else 0 for d in range(moved.ndim))].tolist()

@@ -18,7 +18,8 @@ def commands() -> Iterator[tuple[str, str]]:
         module = ast.parse(file.read_text(encoding="utf-8"))
         if any(isinstance(part, ast.FunctionDef) and part.name == "main" for part in module.body):
             about = (ast.get_docstring(module) or "").partition("\n")[0]
-            yield f"python -m benchmarks.{file.parent.name}.{file.stem}", about
+            script = f"benchmarks.{file.parent.name}.{file.stem}".removesuffix(".__main__")
+            yield f"python -m {script}", about
 
 
 def main() -> None:

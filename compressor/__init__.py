@@ -16,6 +16,7 @@ from compressor.errors import (
 )
 from compressor.fitting import fit
 from compressor.graph.graph import Graph
+from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
 from compressor.inputs.losses import Criterion, Distill
 from compressor.moved import answer_to_old_names
@@ -47,6 +48,7 @@ __all__ = [
     "Half",
     "Int8",
     "Joint",
+    "Operation",
     "Prune",
     "Recalibrate",
     "Report",

@@ -12,6 +12,8 @@ from torch import nn
 from compressor.budget import Budget, required
 from compressor.errors import TrainingError
 from compressor.graph.keep import names_of
+from compressor.graph.own import operations_of
+from compressor.graph.signature import Operation
 from compressor.inputs import randomness
 from compressor.inputs.arguments import check_directory, check_fabric, check_functions, check_seed
 from compressor.inputs.batches import Batch, Batches, split
@@ -65,6 +67,7 @@ def fit(
     example: Example | None = None,
     keep: Sequence[str] = (),
     release: Sequence[str] = (),
+    operations: Sequence[Operation] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     fabric: Fabric | None = None,
     compiler: Compiler | None = None,
@@ -113,6 +116,8 @@ def fit(
         keep: Names of layers that lose no channel.
         release: Names of layers that may lose channels though their weights are not trained
             (``requires_grad=False``); else such layers stay whole. See `compressor.trace`.
+        operations: Operators of one's own in the model, each by its signature
+            (`compressor.Operation`); others that the library does not know hold what they touch.
         checkpoint: A directory. A run that was killed goes on from there when the same call is
             made again, and ends in the same bits (on a CPU, in one process, if the data set draws
             from the global generators or from its loader's alone).
@@ -149,6 +154,7 @@ def fit(
     if checkpoint is not None:
         check_directory(checkpoint)
     keep, release = names_of(keep), names_of(release, "release")
+    operations = operations_of(operations)
     default = _default(budget, data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
     check_order(phases)
@@ -168,7 +174,8 @@ def fit(
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Compression(
             model, budget=budget, example=example, data=batches and batches.whole,
-            loss=task, keep=keep, release=release, verify=verify, fabric=fabric,
+            loss=task, keep=keep, release=release, operations=operations, verify=verify,
+            fabric=fabric,
         )  # fmt: skip
         check_reachable(session, phases)
         training = Training(
@@ -179,6 +186,7 @@ def fit(
         if checkpoint is not None:
             settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
             settings |= {"release": release} if release else {}
+            settings |= {"operations": operations} if operations else {}
             identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)

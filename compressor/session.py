@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from compressor.budget import Budget, required
+from compressor.graph.signature import Operation
 from compressor.inputs.arguments import check_fabric, check_follower
 from compressor.inputs.batches import Batch
 from compressor.inputs.checks import check_data
@@ -71,6 +72,7 @@ class Session(Compression):
         verify: bool = True,
         fabric: Fabric | None = None,
         weight_bits: int | None = None,
+        operations: Sequence[Operation] = (),
     ) -> None:
         """Trace the model; without `every`, shrink it at once.
 
@@ -92,6 +94,7 @@ class Session(Compression):
             fabric: Where several processes train one model: they then agree on what to remove.
             weight_bits: The bits that a weight is stored in, to say that this is known: 32 for
                 float32. Without, a session that removes units under a cap on bytes warns.
+            operations: Operators of one's own in the model, as in `trace`.
 
         Raises:
             TraceError: If the model cannot be written as a graph.
@@ -107,7 +110,7 @@ class Session(Compression):
             check_data(model, data, loss)
         super().__init__(
             model, budget=budget, example=example, data=data, loss=loss, keep=keep,
-            release=release, verify=verify, fabric=fabric,
+            release=release, verify=verify, fabric=fabric, operations=operations,
         )  # fmt: skip
         self.prune, self.every = prune, every
         self._steps = 0

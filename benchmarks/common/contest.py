@@ -139,7 +139,17 @@ def resident_peak(build: Build, clips: int) -> float | None:
 def _resident_peak(build: Build, clips: int) -> float:
     one_thread()
     build(2)()
-    call = build(clips)
+    return added(build(clips)) or 0.0
+
+
+def added(call: Call) -> float | None:
+    """MiB of main memory that a call adds at most to what the process holds before.
+
+    None where there is no account but on Linux; it is called there as well.
+    """
+    if not CLEAR.exists():
+        call()
+        return None
     CLEAR.write_text("5")
     before = _status("VmRSS")
     call()

@@ -12,7 +12,7 @@ STEPS = 200
 
 
 def torch_pruning_loop(
-    model: nn.Module, fits: Callable[[nn.Module], bool], *, globally: bool
+    model: nn.Module, fits: Callable[[nn.Module], bool], *, globally: bool, steps: int = STEPS
 ) -> nn.Module:
     """Remove channels by group magnitude in small steps until the model `fits`, in place.
 
@@ -25,11 +25,11 @@ def torch_pruning_loop(
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         global_pruning=globally,
         pruning_ratio=1.0,
-        iterative_steps=STEPS,
+        iterative_steps=steps,
         ignored_layers=[last],
     )
-    for _ in range(STEPS):
+    for _ in range(steps):
         if fits(model):
             return model
         pruner.step()
-    raise RuntimeError(f"Torch-Pruning did not meet the budget in {STEPS} steps")
+    raise RuntimeError(f"Torch-Pruning did not meet the budget in {steps} steps")

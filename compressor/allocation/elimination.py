@@ -4,11 +4,11 @@
                                              -  the same of three axes, two of which may be one
 
 This is what is left of the integer program once the caps have prices: u holds the gains minus the
-priced unary costs, v the widths, c the priced coefficients of products. Axes are maximised out one by one
-(Dechter 1999), and each leaves a message to the axes it was tied to. What makes it fast here is
-that the ties are products: an axis g that only takes part in products sees its neighbours through
-one number, the price ``p = sum_j c_gj · v_j + sum_jk c_gjk · v_j · v_k``, so its message is its
-conjugate at that price:
+priced unary costs, v the widths, c the priced coefficients of products. Axes are maximised out one
+by one (Dechter 1999), and each leaves a message to the axes it was tied to. What makes it fast here
+is that the ties are products: an axis g that only takes part in products sees its neighbours
+through one number, the price ``p = sum_j c_gj · v_j + sum_jk c_gjk · v_j · v_k``, so its message
+is its conjugate at that price:
 
 * one neighbour: a function of that neighbour, by one hull (chains of any width take O(n log n));
 * two neighbours: a table over both, one binary search an entry;
@@ -250,6 +250,6 @@ def _met(inner: Inner, step: Step, places: Integers) -> tuple[float, float]:
     price, bend = 0.0, 0.0
     for triple in step.triples:
         others = [axis for axis in triple if axis != step.axis]
-        paid = inner.triples[triple] * prod(inner.widths[g][places[g]] for g in others)
+        paid = inner.triples[triple] * prod(float(inner.widths[g][places[g]]) for g in others)
         price, bend = (price + paid, bend) if len(others) > 1 else (price, bend + paid)
     return price, bend

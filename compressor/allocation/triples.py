@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compressor.allocation.problem import Floats, Integers
 from compressor.graph.graph import Polynomial
+
+Numbers = TypeVar("Numbers", Integers, Floats)
 
 SLOTS = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
 """Every factor of a product with the other two."""
@@ -115,7 +117,8 @@ class Triples:
         alone = [np.flatnonzero((p[:, 0] != p[:, 1]) & (p[:, 0] != p[:, 2])) for p in parts]
         rows = np.concatenate([p[at] for p, at in zip(parts, alone, strict=True)])
         order = np.argsort(rows[:, 0], kind="stable")
-        return Once(*rows[order].T, np.concatenate(alone)[order])
+        axis, left, right = rows[order].T
+        return Once(axis, left, right, np.concatenate(alone)[order])
 
     @cached_property
     def twice(self) -> Twice:
@@ -152,7 +155,7 @@ class Triples:
         bends = self.rates[:, once.number[~both]]
         return Met(axes, first, factor[order], rates[:, order], once.left[~both], bends)
 
-    def products(self, widths: Integers | Floats) -> Integers | Floats:
+    def products(self, widths: Numbers) -> Numbers:
         """The products themselves, shape (T,)."""
         i, j, k = self.ends.T
         return widths[i] * widths[j] * widths[k]
@@ -220,7 +223,8 @@ class Triples:
 
 def _add(total: Integers, at: tuple[Integers, Integers], values: Integers) -> None:
     """Add values of shape (R, n) at n places of each matrix, any of them several times."""
-    np.add.at(total, (slice(None), *at), values)
+    for matrix, value in zip(total, values, strict=True):
+        np.add.at(matrix, at, value)
 
 
 def folded(cost: Polynomial, fixed: NDArray[np.bool_], widths: Integers) -> Polynomial:
@@ -233,16 +237,16 @@ def folded(cost: Polynomial, fixed: NDArray[np.bool_], widths: Integers) -> Poly
     triples: dict[tuple[int, int, int], int] = {}
     for axes, rate in zip(cost.triples, cost.rates, strict=True):
         left = [axis for axis in axes if not fixed[axis]]
-        rate *= prod(int(widths[axis]) for axis in axes if fixed[axis])
+        price = rate * prod(int(widths[axis]) for axis in axes if fixed[axis])
         match left:
             case []:
-                const += rate
+                const += price
             case [axis]:
-                linear[axis] += rate
+                linear[axis] += price
             case [axis, other]:
-                pairs[axis, other] += rate
+                pairs[axis, other] += price
             case _:
-                triples[axes] = rate
+                triples[axes] = price
     return replace(
         cost, const=const, linear=tuple(linear), pairs=tuple(pairs), coefs=tuple(pairs.values()),
         triples=tuple(triples), rates=tuple(triples.values()),

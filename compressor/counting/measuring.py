@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from math import prod
@@ -29,6 +29,8 @@ from compressor.counting.origins import Origins
 from compressor.counting.stored import COUNTED, Compressed, Described, Role, Stored
 from compressor.errors import CountError
 from compressor.graph.operations import operation_of
+from compressor.graph.own import forms
+from compressor.graph.signature import Operation, flops
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, one_input
@@ -43,7 +45,12 @@ PRODUCT = re.compile(
 _aten = torch.ops.aten
 
 
-def measure(model: nn.Module | Compressed, example: Example | None = None) -> Cost:
+def measure(
+    model: nn.Module | Compressed,
+    example: Example | None = None,
+    *,
+    operations: Sequence[Operation] = (),
+) -> Cost:
     """Count parameters, non-zero parameters, MACs for one input, and bytes.
 
     Every distinct parameter counts once (a tied one too), buffers never. A parameter under an
@@ -59,6 +66,7 @@ def measure(model: nn.Module | Compressed, example: Example | None = None) -> Co
             item of the batch is used. Several positional arguments are given as a tuple; those
             whose first dimension is not the first argument's batch are passed whole. By default
             `model.example_input_array`.
+        operations: Operators of one's own in the model (`compressor.Operation`).
 
     Returns:
         The cost. MACs are half of what `torch.utils.flop_counter` counts, with attention and
@@ -81,7 +89,7 @@ def measure(model: nn.Module | Compressed, example: Example | None = None) -> Co
     return Cost(
         params=sum(n for n, _, _ in found) + sum(t.numel() for t in counted),
         nonzero=sum(n for _, n, _ in found) + sum(int(t.count_nonzero()) for t in counted),
-        macs=multiply_accumulates(model, example),
+        macs=multiply_accumulates(model, example, operations),
         bytes=sum(n for _, _, n in found) + sum(t.nbytes for t in stored),
     )
 
@@ -95,11 +103,17 @@ def opened(
     return model.model, (model.example or None) if example is None else example
 
 
-def multiply_accumulates(model: nn.Module, example: Example | None = None) -> int:
+def multiply_accumulates(
+    model: nn.Module, example: Example | None = None, operations: Sequence[Operation] = ()
+) -> int:
     """MACs of one forward pass of `model` for one input; arguments and errors as in `measure`."""
     inputs = one_input(model, example)
+    own = {op.overloadpacket: flops(told, op) for op, told in forms(operations).items()}
     scratch = private_copy(model).eval()
-    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_UNCOUNTED, _flops))
+    for parameter in scratch.parameters():  # the counter stumbles over views of those that learn
+        parameter.requires_grad = False
+    known = {**dict.fromkeys(_UNCOUNTED, _flops), **own}
+    counter = FlopCounterMode(display=False, custom_mapping=known)
     with randomness.preserved(), torch.no_grad(), _unfused(), _Guard(scratch, counter), counter:
         run(scratch, inputs)
     return counter.get_total_flops() // 2
@@ -181,7 +195,7 @@ class _Guard(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         given = (args, kwargs or {})
-        if func.overloadpacket not in self.counter.flop_registry and not _is_free(func):
+        if func.overloadpacket not in self.counter.flop_registry and not is_free(func):
             self._check(func, given)
         result = func(*args, **(kwargs or {}))
         self.origins.follow(func, given, result)
@@ -189,20 +203,22 @@ class _Guard(TorchDispatchMode):
 
     def _check(self, func: OpOverload, given: object) -> None:
         weighs = self.origins.weighs(given)
-        if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `_is_free`
+        if not weighs and not PRODUCT.search(func._opname):  # noqa: SLF001 - see `is_free`
             return
         where = max(self.counter.mod_tracker.parents, key=len).partition(".")[2]
+        name = func._schema.name  # noqa: SLF001 - see `_is_free`
         why = "it takes weights" if weighs else "it is a product by its name"
         raise CountError(
             f"the multiply-accumulates of {func.name()!r} in module {where or 'the model'!r} "
             f"cannot be counted: {why}, and PyTorch's counter has no formula for it. Write it with "
-            "convolutions, linear layers or matmul, move it out of the model, or give it a formula "
-            "with torch.utils.flop_counter.register_flop_formula."
+            "convolutions, linear layers or matmul, move it out of the model, say what it does, "
+            f"operations=[compressor.Operation({name!r}, ...)] (docs/own-operators.md), or what it "
+            "costs with torch.utils.flop_counter.register_flop_formula."
         )
 
 
 @cache
-def _is_free(op: OpOverload) -> bool:
+def is_free(op: OpOverload) -> bool:
     """True if `op` surely holds no convolution and no matrix product.
 
     Where neither its row nor PyTorch says so, it costs nothing only if no weight goes into it.

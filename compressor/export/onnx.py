@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from torch.export import Dim
 
 from compressor.export.front_end import Whole, parts
 from compressor.export.placeholders import Exported
+from compressor.export.spelling import spelled
+from compressor.export.transforms import as_products, warn_of_transforms
 from compressor.inputs.process import quiet
 from compressor.inputs.tensors import device_of
 from compressor.network import Network
@@ -40,9 +41,10 @@ def write(
     several. Their first dimension, the batch, is open, and so is whatever else is in the network
     (`Network.open`); an input without a batch has the sizes of the example.
 
-    With a front end the input is named "waveform". What the front end computes stays in floating
-    point. PyTorch's Fourier transforms become ONNX's DFT, which few runtimes have, and which ONNX
-    Runtime computes with large errors where the length is no power of two: write them as products.
+    With a front end the input is named "waveform". What the front end computes, here or in the
+    network itself, stays in floating point. Fourier transforms of real numbers whose length is no
+    power of two become products with a table of their length times that, as ONNX Runtime computes
+    them with large errors; others become ONNX's STFT and DFT, which few other runtimes have.
 
     Args:
         network: From `compressor.network.to_network`, or the integer reference.
@@ -71,13 +73,14 @@ def onnx_bytes(
     """The content of the file that `write` writes; arguments and errors likewise."""
     onnx = _onnx()
     inner, placed = parts(network, front_end, waveform)
-    made = Exported(inner)
+    made = Exported(spelled(inner))
     module = placed(made.network)
     model = _translated(module)
+    as_products(onnx, model)
     made.write(onnx, model)
     strip(model)
     _check_open(model, module.open)
-    _warn_of_transforms(model)
+    warn_of_transforms(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
@@ -141,7 +144,8 @@ def _translated(module: Whole) -> Any:
         raise ValueError(
             f"export: PyTorch's exporter cannot write this network as ONNX, for inputs "
             f"{[tuple(x.shape) for x in inputs]} with the dimensions {opened} open: {_why(error)}. "
-            "Write that operation with others; Result.write stores the network as it is"
+            "Write that operation with others. Result.write stores a network of PyTorch's own "
+            "operations as it is, Result.save the smaller model of any"
         ) from error
     if program is None:
         raise ValueError("export: PyTorch's exporter gave nothing back")
@@ -167,17 +171,6 @@ def _check_open(model: Any, opened: Sequence[Sequence[int]]) -> None:
                     "something computes with it as a number (len(x), int(x.shape[0])) on the way "
                     f"from {value.name!r}: take x.shape[{d}] as it is, or -1"
                 )
-
-
-def _warn_of_transforms(model: Any) -> None:
-    """Warn of Fourier transforms, which export and run, but hardly anywhere and not well."""
-    if any(node.op_type == "DFT" for node in model.graph.node):
-        warnings.warn(
-            "export: a Fourier transform became ONNX's DFT, which few runtimes have; ONNX Runtime "
-            "is slow at it and off by per cents where the length is no power of two. Write it as "
-            "products with tables of cosines, or compare what comes out",
-            stacklevel=4,
-        )
 
 
 def _share(graph: Any) -> None:

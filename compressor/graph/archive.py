@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from compressor.graph.attributes import size_at
 from compressor.graph.graph import Axis, Dim, Graph, Product, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.tensors import named_tensors
@@ -146,8 +147,8 @@ def _forgotten(model: nn.Module, graph: Graph) -> list[str]:
     found: list[str] = []
     for name, dim in graph.remembered.items():
         path, _, leaf = name.rpartition(".")
-        size = vars(holders[path]).get(leaf) if path in holders else None
-        if type(size) is not int or size != dim.size:
+        size = size_at(holders[path], leaf) if path in holders else None
+        if size != dim.size:
             found.append(f"the attribute {name} is {size} instead of {dim.size}")
     return found
 

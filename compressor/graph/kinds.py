@@ -21,6 +21,14 @@ class Kind(Enum):
     SHUFFLES = "Channels taken from groups in turn"
     JOINS = "Tensors one behind the other"
     STACKS = "Tensors along a new dimension"
+    ASSIGNS = "Values written into a tensor that is there already"
+    APART = "Something along the dimensions that are named (or the last), all others apart"
+    INDEXES = "Entries taken, or replaced, by tensors of numbers, one a dimension"
+    APPENDS = "One more dimension behind the others"
+    COLUMNS = "Windows of every channel as so many channels, or back"
+    SAMPLES = "Every channel at the points that another tensor names"
+    SEARCHES = "A place among sorted numbers, entry by entry"
+    COMPARES = "One entry in the place of a dimension of two tensors"
     CUTS = "Parts of a dimension"
     SELECTS = "One entry of a dimension"
     PICKS = "Entries of a dimension by their position"
@@ -30,6 +38,7 @@ class Kind(Enum):
     REDUCES = "One entry, or a pair, in the place of a dimension"
     RANKS = "The entries of a dimension by size, and where they were"
     SCANS = "As many entries as before, each of which depends on others"
+    TRANSFORMS = "Fourier transforms along some dimensions, which may change their sizes"
     LAYER_NORM = "The last dimensions by their common mean and variance, with weights of its own"
     GROUP_NORM = "Groups of channels, likewise"
     BATCH_NORM = "Every channel by its own mean and variance"
@@ -61,9 +70,10 @@ only" is what the masked original has to compute over the kept entries only."""
 
 MULTIPLYING = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.UNKNOWN}
-    | {Kind.BILINEAR, Kind.RECURRENT, Kind.EINSUM, Kind.ATTENTION}
+    | {Kind.BILINEAR, Kind.RECURRENT, Kind.EINSUM, Kind.ATTENTION, Kind.TRANSFORMS}
 )
-"""Kinds that cost multiply-accumulates, or may."""
+"""Kinds that cost multiply-accumulates, or may: a Fourier transform of weights is not counted, and
+not passed over either."""
 
 
 class Zeros(Enum):

@@ -59,17 +59,19 @@ _ENTRYWISE = (
     Row("selu celu softshrink hardshrink abs neg negative square", Kind.POINTWISE, Zeros.STAY),
     Row("sqrt sign sin asin atan sinh asinh erf expm1 log1p", Kind.POINTWISE, Zeros.STAY),
     Row("floor ceil round trunc nan_to_num", Kind.POINTWISE, Zeros.STAY),
+    Row("real imag conj _conj resolve_conj resolve_neg", Kind.POINTWISE, Zeros.STAY),
     Row("prelu _prelu_kernel", Kind.PRELU, Zeros.STAY),
     Row("add", Kind.POINTWISE, Zeros.SUM, Rounding.PAIR, Sign.KEPT),
     # Of all forms of `max` and `min` those of two tensors alone are entry by entry.
-    Row("sub subtract rsub maximum minimum", Kind.POINTWISE, Zeros.SUM),
+    Row("sub subtract rsub maximum minimum complex", Kind.POINTWISE, Zeros.SUM),
     Row("max.other max.out min.other min.out", Kind.POINTWISE, Zeros.SUM),
     Row("mul", Kind.POINTWISE, Zeros.PRODUCT, Rounding.PAIR, Sign.KEPT),
     Row("multiply", Kind.POINTWISE, Zeros.PRODUCT),
     Row("div divide true_divide", Kind.POINTWISE, Zeros.QUOTIENT),
     # PyTorch does not mark these as entry by entry. `expand_as` broadcasts to the other operand,
     # whose channels it takes where its own size is one.
-    Row("log_sigmoid softplus float_power masked_fill expand_as", Kind.POINTWISE),
+    Row("log_sigmoid softplus float_power masked_fill expand_as where", Kind.POINTWISE),
+    Row("special_expit special_log1p special_erf", Kind.POINTWISE),
     Row("zeros_like ones_like full_like rand_like randn_like empty_like", Kind.POINTWISE),
     Row("contiguous clone", Kind.COPIES, rounding=Rounding.MOVED),
     Row("to _to_copy detach alias lift_fresh_copy type_as", Kind.COPIES),
@@ -86,19 +88,35 @@ _MOVING = (
     Row("transpose expand flip pixel_shuffle", Kind.MOVES, rounding=Rounding.MOVED),
     # Here too values stay what they are; integers were never tried on these.
     Row("t numpy_T movedim moveaxis swapaxes swapdims adjoint mT", Kind.MOVES),
-    Row("repeat tile repeat_interleave pixel_unshuffle", Kind.MOVES),
+    Row("repeat tile repeat_interleave pixel_unshuffle broadcast_to ravel", Kind.MOVES),
+    Row("atleast_1d atleast_2d atleast_3d", Kind.MOVES),
     # Bits as another type, and numbers that a tensor holds.
     Row("view.dtype repeat_interleave.Tensor repeat_interleave.self_Tensor", Kind.REINTERPRETS),
     Row("channel_shuffle", Kind.SHUFFLES, rounding=Rounding.MOVED),
     Row("native_channel_shuffle", Kind.SHUFFLES),
     Row("cat", Kind.JOINS, rounding=Rounding.JOINED, sign=Sign.KEPT),
-    Row("concat concatenate", Kind.JOINS),
-    Row("stack", Kind.STACKS),  # followed along rows, not yet along channels
+    Row("concat concatenate hstack vstack dstack column_stack", Kind.JOINS),
+    Row("stack", Kind.STACKS),
     Row("slice narrow", Kind.CUTS, rounding=Rounding.MOVED),
     Row("chunk split split_with_sizes tensor_split", Kind.CUTS),
     Row("select", Kind.SELECTS, rounding=Rounding.MOVED),
-    Row("index_select", Kind.PICKS, rounding=Rounding.MOVED),
-    Row("unbind roll", Kind.PICKS),
+    Row("unbind roll rot90 diagonal", Kind.PICKS),
+    Row("copy_ fill_ zero_", Kind.ASSIGNS),
+    Row("gather take_along_dim scatter scatter_ scatter_add scatter_add_", Kind.APART),
+    Row("scatter_reduce scatter_reduce_ index_add index_add_ index_copy index_copy_", Kind.APART),
+    Row("index_fill index_fill_ index_reduce index_reduce_", Kind.APART),
+    Row("index_select", Kind.APART, rounding=Rounding.MOVED),
+    Row("slice_scatter select_scatter", Kind.APART),
+    Row("argsort diff linalg_cross", Kind.APART),
+    Row("tril triu max_unpool2d", Kind.APART, spatial=2),
+    Row("max_unpool3d", Kind.APART, spatial=3),
+    Row("index index_put index_put_", Kind.INDEXES),
+    Row("unfold one_hot", Kind.APPENDS),
+    Row("im2col col2im", Kind.COLUMNS),
+    Row("grid_sampler grid_sampler_2d", Kind.SAMPLES, spatial=2),
+    Row("grid_sampler_3d", Kind.SAMPLES, spatial=3),
+    Row("bucketize searchsorted", Kind.SEARCHES),
+    Row("cosine_similarity", Kind.COMPARES),
     Row("glu", Kind.GATES),
     Row("constant_pad_nd pad", Kind.PADS),
 )
@@ -114,7 +132,10 @@ _WINDOWS = (
     Row("adaptive_max_pool2d max_pool2d_with_indices", Kind.WINDOWS, spatial=2),
     Row("reflection_pad2d replication_pad2d", Kind.WINDOWS, spatial=2),
     Row("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d", Kind.WINDOWS, spatial=2),
-    Row("_upsample_nearest_exact2d", Kind.WINDOWS, spatial=2),
+    Row("_upsample_nearest_exact2d _upsample_bilinear2d_aa", Kind.WINDOWS, spatial=2),
+    Row("_upsample_bicubic2d_aa", Kind.WINDOWS, spatial=2),
+    Row("_upsample_nearest_exact1d", Kind.WINDOWS, spatial=1),
+    Row("_upsample_nearest_exact3d", Kind.WINDOWS, spatial=3),
     Row("avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d", Kind.WINDOWS, spatial=3),
     Row("reflection_pad3d replication_pad3d", Kind.WINDOWS, spatial=3),
     Row("upsample_nearest3d upsample_trilinear3d", Kind.WINDOWS, spatial=3),
@@ -124,7 +145,7 @@ _ACROSS = (
     Row("mean", Kind.REDUCES, rounding=Rounding.AVERAGED),
     Row(
         "sum nansum prod var std amax amin max min any all linalg_vector_norm norm median "
-        "nanmedian mode kthvalue",
+        "nanmedian mode kthvalue count_nonzero linalg_norm quantile nanquantile",
         Kind.REDUCES,
     ),
     Row("logsumexp", Kind.REDUCES, Zeros.FILLED),  # of zeros: the logarithm of their number
@@ -132,6 +153,8 @@ _ACROSS = (
     Row("argmax argmin", Kind.REDUCES, positions=Positions.ONLY),
     Row("topk sort", Kind.RANKS),
     Row("softmax", Kind.SCANS, sign=Sign.NEVER),
+    Row("fft_fft fft_ifft fft_rfft fft_irfft", Kind.TRANSFORMS),
+    Row("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2", Kind.TRANSFORMS),
     Row("_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin", Kind.SCANS),
 )
 
@@ -146,6 +169,7 @@ _LAYERS = (
     Row("_weight_norm", Kind.WEIGHT_NORM),
     Row("bilinear", Kind.BILINEAR),
     Row("gru lstm rnn_relu rnn_tanh", Kind.RECURRENT),
+    Row("gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell", Kind.RECURRENT),
     Row("embedding", Kind.EMBEDDING),
     Row("batch_norm instance_norm", Kind.BATCH_NORM),
     Row("layer_norm rms_norm", Kind.LAYER_NORM),
@@ -155,20 +179,19 @@ _LAYERS = (
 # The tracer does not follow these; some are what others are made of, which the counter alone sees.
 _FREE = (
     Row(  # moving and sorting
-        "copy _unsafe_index index take masked_select masked_scatter gather scatter scatter_add "
-        "scatter_reduce slice_scatter select_scatter diagonal_scatter as_strided_scatter index_put "
-        "_unsafe_masked_index _index_put_impl _unsafe_index_put index_add index_copy index_fill "
-        "index_reduce put tril triu im2col col2im diag_embed block_diag rot90 resize set resize_as "
+        "copy _unsafe_index take masked_select masked_scatter diagonal_scatter as_strided_scatter "
+        "_unsafe_masked_index _index_put_impl _unsafe_index_put put diag_embed block_diag resize "
+        "set resize_as "
         "lift nonzero nonzero_static _unique _unique2 unique_dim unique_consecutive "
-        "unique_dim_consecutive bucketize searchsorted isin unsafe_split unsafe_split_with_sizes "
+        "unique_dim_consecutive isin unsafe_split unsafe_split_with_sizes "
         "split_copy split_with_sizes_copy unbind_copy unfold_copy view_copy permute_copy "
         "transpose_copy t_copy squeeze_copy unsqueeze_copy expand_copy slice_copy select_copy "
         "alias_copy as_strided_copy diagonal_copy detach_copy _conj_copy _pack_padded_sequence "
-        "complex polar",
+        "polar",
         Kind.OPAQUE,
     ),
     Row(  # across dimensions
-        "_aminmax count_nonzero trace _cummax_helper _cummin_helper _logcumsumexp histc bincount "
+        "_aminmax trace _cummax_helper _cummin_helper _logcumsumexp histc bincount "
         "segment_reduce dist allclose is_same_size _is_all_true _is_any_true _local_scalar_dense "
         "_assert_async _functional_assert_async _assert_tensor_metadata",
         Kind.OPAQUE,
@@ -176,17 +199,16 @@ _FREE = (
     Row(  # normalisations and activations
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
         "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
-        "cudnn_batch_norm miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm "
-        "native_group_norm _fused_rms_norm native_norm renorm _weight_norm_interface _safe_softmax "
-        "_masked_softmax log_sigmoid_forward rrelu_with_noise native_dropout _thnn_fused_lstm_cell "
+        "_embedding_bag _embedding_bag_forward_only embedding_bag cudnn_batch_norm "
+        "miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm native_group_norm "
+        "_fused_rms_norm native_norm renorm _weight_norm_interface _safe_softmax _masked_softmax "
+        "log_sigmoid_forward rrelu_with_noise native_dropout _thnn_fused_lstm_cell "
         "_thnn_fused_gru_cell floor_divide _add_relu",
         Kind.OPAQUE,
     ),
     Row(  # pooling, resampling and losses
         "_adaptive_avg_pool2d _adaptive_avg_pool3d max_pool3d_with_indices fractional_max_pool2d "
-        "fractional_max_pool3d max_unpool2d max_unpool3d _upsample_nearest_exact1d "
-        "_upsample_nearest_exact3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d "
-        "grid_sampler_3d mse_loss smooth_l1_loss huber_loss binary_cross_entropy "
+        "fractional_max_pool3d mse_loss smooth_l1_loss huber_loss binary_cross_entropy "
         "binary_cross_entropy_with_logits nll_loss_forward nll_loss2d_forward",
         Kind.OPAQUE,
     ),

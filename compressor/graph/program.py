@@ -17,14 +17,16 @@ from torch.fx import Graph as FxGraph
 from torch.fx import Node
 
 from compressor.errors import TraceError
+from compressor.graph.attributes import sizes_of
+from compressor.graph.failures import failure, without_result
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
+from compressor.graph.signature import Operation
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.wording import line
 
 _lazy_graph_module: Any = None
 with suppress(ImportError):
@@ -41,18 +43,19 @@ class Program:
             name when several are tied).
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
-        parameters: Names of those of the weights that are parameters.
-        sizes: Whole numbers among the attributes of every module, by name of the module.
+        sizes: Whole numbers among the attributes of every module, by name of the module; see
+            `compressor.graph.attributes`.
         autocast: True if the model itself runs some of them in lower precision than these say.
+        own: Those that the library does not know and their user describes, by their form.
     """
 
     graph: FxGraph
     weights: Mapping[str, str]
     constants: Mapping[str, Any]
     inputs: tuple[str, ...]
-    parameters: frozenset[str] = frozenset()
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     autocast: bool = False
+    own: Mapping[object, Operation] = field(default_factory=dict[object, Operation])
 
 
 def example_of(model: nn.Module, example: Example | None) -> tuple[Tensor, ...]:
@@ -84,21 +87,28 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     except Exception as error:
         raise TraceError(failure(model, example, error)) from error
     refuse_vmap(model, program.graph_module)
+    if not any(isinstance(result, str) for result in program.graph_signature.user_outputs):
+        raise TraceError(without_result(model, example))
     first, signature = first_names(model), program.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
     return Program(
         autocast=rounds(program.graph_module),  # before the blocks that say so are inlined
-        graph=inlined(program.graph_module),
+        graph=_late(inlined(program.graph_module), weights),
         weights={str(node): first[name] for node, name in weights.items()},
-        parameters=frozenset(first[name] for name in signature.inputs_to_parameters.values()),
         constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
-        sizes={
-            path: {key: value for key, value in vars(module).items() if type(value) is int}
-            for path, module in model.named_modules()
-        },
+        sizes={path: sizes_of(module) for path, module in model.named_modules()},
     )
+
+
+def _late(graph: FxGraph, weights: Mapping[Any, str]) -> FxGraph:
+    """The same, every weight where it is used first: a run need not hold all of them at once."""
+    place = {node: number for number, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        if node.op == "placeholder" and node.name in weights and node.users:
+            min(node.users, key=place.__getitem__).prepend(node)
+    return graph
 
 
 def exported(
@@ -176,29 +186,3 @@ def dims_of(node: Node, rank: int) -> set[int]:
 def in_place(node: Node) -> bool:
     """True if an operation writes into a tensor that exists before it."""
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
-
-
-def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> str:
-    """Explain why a model could not be exported, and which of its modules stopped it."""
-    shapes = ", ".join(str(tuple(x.shape)) for x in example)
-    text = line(error) or type(error).__name__
-    return (
-        f"{type(model).__name__} could not be exported for an input of shape {shapes}: it stopped "
-        f"in {_culprit(model, error)} with {type(error).__name__}: {text}. Run "
-        "model.eval()(example) to see whether the input fits; control flow that depends on tensor "
-        "values has to move out of forward (see the torch.export documentation)"
-    )
-
-
-def _culprit(model: nn.Module, error: BaseException) -> str:
-    """The innermost module on the traceback's stack."""
-    names = {id(module): name for name, module in model.named_modules()}
-    found = "its own forward"
-    trace = error.__traceback__
-    while trace is not None:
-        owner = trace.tb_frame.f_locals.get("self")
-        name = names.get(id(owner))
-        if name:
-            found = f"module '{name}' ({type(owner).__name__})"
-        trace = trace.tb_next
-    return found

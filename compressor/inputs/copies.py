@@ -16,21 +16,26 @@ from compressor.inputs.tensors import all_tensors
 from compressor.wording import line
 
 
-def private_copy(model: nn.Module) -> nn.Module:
+def private_copy(model: nn.Module, given: Mapping[int, Tensor] | None = None) -> nn.Module:
     """A deep copy of `model`.
 
     Masks of `torch.nn.utils.prune`, the old ``weight_norm`` and models that keep an activation hold
     computed tensors, which `copy.deepcopy` refuses. They are made anew by every forward pass, so
     that the copy holds detached ones.
 
+    Args:
+        model: Any module.
+        given: Tensors that take the place of the model's own, by the identity of these: other
+            weights, smaller ones, or more exact ones are put in without copying first.
+
     Raises:
         CountError: If the model cannot be copied, or the copy would share tensors with it.
     """
     _refuse_closures(model)
     try:
-        twin = copy.deepcopy(model, _empty(model))
+        twin = copy.deepcopy(model, {**_empty(model), **(given or {})})
     except Exception:  # noqa: BLE001 - most likely a computed tensor
-        twin = _detached(model)
+        twin = _detached(model, given or {})
     mine = set(map(id, all_tensors(model).values()))
     shared = [name for name, tensor in all_tensors(twin).items() if id(tensor) in mine]
     if shared:
@@ -72,10 +77,10 @@ def _owners(function: FunctionType) -> Iterator[nn.Module]:
             yield owner
 
 
-def _detached(model: nn.Module) -> nn.Module:
+def _detached(model: nn.Module, given: Mapping[int, Tensor]) -> nn.Module:
     """A copy in which computed tensors have no history."""
     try:
-        return copy.deepcopy(model, _computed(model))
+        return copy.deepcopy(model, {**_computed(model), **given})
     except Exception as error:
         raise CountError(
             f"{type(model).__name__} cannot be copied, and nothing here works on the original: "

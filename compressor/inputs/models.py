@@ -61,6 +61,14 @@ def check_own_code(model: nn.Module) -> None:
             f"the model is a {name}, which has no forward(): pass one that runs its layers, such "
             "as torch.nn.Sequential(*layers)"
         )
+    scripted = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    if scripted:
+        (layer, module), *_ = scripted
+        raise ValueError(
+            f"the layer {layer!r} of the {name} is a {type(module).__name__}, made by torch.jit, "
+            "which cannot be cut: pass the model with that layer as it was before torch.jit.script "
+            "or torch.jit.trace, and script what comes out"
+        )
     held = ((name, value) for name, m in model.named_modules() for value in vars(m).values())
     packed = next((name for name, value in held if isinstance(value, torch.ScriptObject)), None)
     if packed is not None:

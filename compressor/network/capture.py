@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm  # the one class of all BatchN
 from torch.utils import _pytree as pytree  # the structure of what a model returns
 
 from compressor.errors import TraceError
+from compressor.graph.failures import failure
 from compressor.graph.inline import inlined, rounds
-from compressor.graph.program import example_of, exported, failure, module_of, refuse_vmap
+from compressor.graph.program import example_of, exported, module_of, refuse_vmap
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example

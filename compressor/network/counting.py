@@ -13,6 +13,7 @@ import torch
 from compressor.counting.stored import COUNTED, Integral
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
+from compressor.inputs.tensors import leaves
 from compressor.network.core import Network
 from compressor.network.integer import IntTransposed
 from compressor.network.roles import source
@@ -26,7 +27,7 @@ _LAYERS = (
 """Operations that are a layer of PyTorch's, with parameters of its own."""
 _NAMES = ("weight", "bias")
 """Parts of a parameter's name."""
-_UNREAD = ["lstm", "gru", "rnn", "attention", "einsum", "addmm", "baddbmm", "mv", "dot", "bilinear"]
+_UNREAD = ["attention", "einsum", "addmm", "baddbmm", "mv", "dot", "bilinear"]
 
 
 def multiply_accumulates(network: Network) -> int | None:
@@ -116,7 +117,16 @@ def _step(network: Network, step: Step) -> int | None:
         return _applied(_shape(network, step.args[1]), shapes[step.name], last=linear)
     if kind is Kind.TRANSPOSED:
         return _spread(_shape(network, step.args[1]), _shape(network, step.args[0]))
+    if kind is Kind.RECURRENT:
+        return _recurrent(network, step)
     return None if any(name in str(step.op) for name in _UNREAD) else 0
+
+
+def _recurrent(network: Network, step: Step) -> int:
+    """Count a recurrent layer: every matrix once for every vector of the input."""
+    steps = prod(_shape(network, step.args[0])[:-1])
+    given = [_shape(network, value) for value in leaves(step.args[2:])]
+    return steps * sum(prod(shape) for shape in given if len(shape) == 2)
 
 
 def _called(network: Network, step: Step) -> int:

@@ -54,9 +54,12 @@ class Int8(Phase):
     products (`nn.Linear`) of any number of dimensions, as long as their weight is a parameter that
     nothing else reads (`compressor.quantization.rounded`); recurrent layers, attention's own
     products and computed weights stay in floating point, in the file and in what a cap on bytes
-    counts. All of it is stored as integers. Runtimes have no integer kernel for transposed
-    convolutions, nor for sums that 32 bits may not hold (some 66,000 inputs at their maximum):
-    these run in floating point there, on the stored integers, with the same result.
+    counts. So does a front end in the model: Fourier transforms, products with a mel matrix,
+    logarithms, and layers that read the waveform and are not trained
+    (`compressor.quantization.tables`). The first values that are rounded are those that the first
+    trained layer reads. What is rounded is stored as integers. Runtimes have no integer kernel for
+    transposed convolutions, nor for sums that 32 bits may not hold (some 66,000 inputs at their
+    maximum): these run in floating point there, on the stored integers, with the same result.
 
     Source: the 2021 report, section 2.3 (symmetric quantisation of what pruning left), and the 2022
     one, section 2.4 (8 bits for weights and activations after pruning). Zeros of earlier pruning

@@ -3,7 +3,8 @@
 A layer multiplies an activation by a parameter: a matrix product, or a convolution in one, two or
 three dimensions, transposed or not. Its weight is rounded if everything that reads it is such a
 layer and takes its output channels from the same dimension, so that one scale for each channel
-serves all. Any other weight stays in floating point, in training, in the file and in the plan.
+serves all, unless it is a table of a front end. Any other weight stays in floating point, in
+training, in the file and in the plan.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from compressor.network import Network, Ref, Step, Weight
 from compressor.network.integer import Geometry
 from compressor.network.steps import Value
 from compressor.quantization.layers import WeightQuantiser
+from compressor.quantization.tables import tables
 
 _WEIGHTED = (Kind.LINEAR, Kind.CONVOLUTION, Kind.TRANSPOSED)
 
@@ -41,9 +43,10 @@ def rounded_weights(network: Network) -> dict[str, int]:
             once = read == name and step.weights.count(read) <= 1
             readers.setdefault(read, []).append(groups if once else None)
     returned = {leaf.name for leaf in leaves(network.outputs) if isinstance(leaf, Weight)}
+    left = returned | tables(network)
     found: dict[str, int] = {}
     for name, (first, *others) in readers.items():
-        if first is not None and name not in returned and set(others) <= {first}:
+        if first is not None and name not in left and set(others) <= {first}:
             found[name] = first
     return found
 

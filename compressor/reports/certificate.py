@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,6 @@ from torch import nn
 
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
-from compressor.counting.measuring import measure
 from compressor.errors import CountError, TraceError, VerificationError
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
@@ -64,6 +64,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         verdict=verdict,
         unjudged=unjudged,
         stored=_kinds(session.model),
+        floating=_floating(session.model),
         layers=layers(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
@@ -122,6 +123,18 @@ def _kinds(model: nn.Module) -> str:
     return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
+def _floating(model: nn.Module) -> dict[str, int]:
+    """Entries of weights in floating point beside others that are integers, by module."""
+    tensors = {id(t): (name, t) for name, t in named_tensors(model) if t.ndim > 1}
+    if not any(t.dtype == torch.int8 for _, t in tensors.values()):
+        return {}
+    found = Counter[str]()
+    for name, tensor in tensors.values():
+        if isinstance(tensor, nn.Parameter):
+            found[name.rpartition(".")[0] or name] += tensor.numel()
+    return dict(found)
+
+
 def _accounted(session: Compression) -> tuple[int, int]:
     """Bytes of the non-zero entries, and of all entries, at the bits they are stored with.
 
@@ -140,10 +153,10 @@ def _accounted(session: Compression) -> tuple[int, int]:
 
 def _counted(session: Compression) -> Cost:
     """The result counted anew; one of integers, whose layers hold no parameters, by its own."""
-    found = measure(session.model, session.example)
+    found = session.measured(session.model)
     if session.unrounded is None:
         return found
-    return rounded(session.model, measure(session.unrounded, session.example), found.macs)
+    return rounded(session.model, session.measured(session.unrounded), found.macs)
 
 
 def recount(

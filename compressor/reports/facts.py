@@ -44,6 +44,8 @@ class Facts:
             (`compressor.network.file.container`), which a cap on bytes counts; None where bytes
             have no cap, or there is no file.
         stored: Kinds of the numbers that the weights in the file are, such as ``"float32"``.
+        floating: Entries of the weights that stay in floating point where others became integers,
+            by module: those of recurrent layers, or of layers whose weight is computed.
         accounted: Bytes of the result's non-zero entries, and of all, at the bits they are stored
             with, as the DCASE challenges count: zeros were free in 2020 and 2021 and count since.
         fileless: Why there is no file; a cap on bytes then counts the stored parameters.
@@ -69,6 +71,7 @@ class Facts:
     verdict: Verdict | None = None
     unjudged: str = ""
     stored: str = ""
+    floating: Mapping[str, int] = field(default_factory=dict[str, int])
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -103,6 +106,7 @@ class Facts:
                 "after": asdict(self.after),
                 "files": self.files,
                 "stored": self.stored,
+                "floating": self.floating,
                 "accounted": self.accounted,
                 "verdict": None if self.verdict is None else self.verdict.data(),
                 "unused": self.unused,

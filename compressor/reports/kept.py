@@ -19,7 +19,8 @@ class Layer:
     Attributes:
         module: Its name in the original; "(model)" for what the model itself does.
         kind: Its class.
-        channels: Channels that it writes, before and after; None where it writes none.
+        channels: Channels that it writes, before and after; None where it writes none. Of a
+            recurrent layer its hidden units.
         params: Parameters that it holds itself, before and after; tied ones at their first holder.
         macs: Multiply-accumulates for one input, before and after.
     """
@@ -71,6 +72,10 @@ class _Counts:
             if weight.trainable and weight.dims:
                 dim = weight.dims[weight.out_dim or 0]
                 self.channels.setdefault(holder, int(dim.alive(structure.keep).sum()))
+        for name, dim in graph.remembered.items():
+            holder, _, leaf = name.removeprefix(within).rpartition(".")
+            if leaf == "hidden_size":  # of a recurrent layer, which has a row for every gate
+                self.channels[holder] = int(dim.alive(structure.keep).sum())
         for site in graph.sites:
             entries = _entries(graph.weights[site.weight], structure)
             self.macs[site.module.removeprefix(within)] += site.positions * entries

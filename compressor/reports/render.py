@@ -91,6 +91,9 @@ def notes(report: Facts) -> list[str]:
             f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
             f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
         )
+    if report.floating:
+        each = ", ".join(f"{name} ({count:,})" for name, count in report.floating.items())
+        lines.append(f"Not rounded to integers, in floating point: the weights of {each}.")
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]

@@ -24,6 +24,7 @@ from compressor.budget import Budget, Cost
 from compressor.errors import TraceError
 from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
+from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
 from compressor.inputs.batches import Batch
 from compressor.inputs.checks import example_given
@@ -70,6 +71,7 @@ class Compression(Shrinking):
         release: Sequence[str] = (),
         verify: bool = True,
         fabric: Fabric | None = None,
+        operations: Sequence[Operation] = (),
     ) -> None:
         """Trace the model; the arguments are those of `compressor.Session`, checked.
 
@@ -78,7 +80,9 @@ class Compression(Shrinking):
             ValueError: If there is no example, or names are those of no layers.
         """
         shown = example_of(model, example_given(model, example, data, loss))
-        super().__init__(model, shown, keep=keep, release=release, verify=verify)
+        super().__init__(
+            model, shown, keep=keep, release=release, verify=verify, operations=operations
+        )
         self.budget, self.data, self.loss, self.fabric = budget, data, loss, fabric
         self.changes: list[tuple[int, Any]] = []
         self.phase = 0

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from compressor.budget import Cost
 from compressor.counting.cost import cost_of, counted
 from compressor.counting.measuring import measure
+from compressor.graph.graph import Graph
 from compressor.graph.keep import names_of
+from compressor.graph.own import operations_of
+from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure, check_same_axes, full, restrict
 from compressor.inputs.copies import private_copy
 from compressor.run.optimizers import follow
@@ -54,6 +57,7 @@ class Shrinking:
         example: Its input, batch first.
         keep: Names of layers that lose no channel.
         release: Names of layers that may lose some though not trained.
+        operations: Operators of one's own in the model.
         checked: Every removal is verified.
         masks: Single weights that stay zero, by name of their parameter.
         bits: Bits per weight, by parameter, where quantisation is told them.
@@ -78,6 +82,7 @@ class Shrinking:
         keep: Sequence[str] = (),
         release: Sequence[str] = (),
         verify: bool = True,
+        operations: Sequence[Operation] = (),
     ) -> None:
         """Trace the model and copy it.
 
@@ -87,9 +92,8 @@ class Shrinking:
         self.given = self.original = model
         self.example, self.checked = example, verify
         self.keep, self.release = names_of(keep), names_of(release, "release")
-        self.dense = self.graph = trace(
-            model, self.example, keep=self.keep, release=self.release, check=verify
-        )
+        self.operations = operations_of(operations)
+        self.dense = self.graph = self.traced(model)
         self.whole, self.before = self.dense, counted(model, self.dense)
         self.within = ""
         self.model = private_copy(model)
@@ -112,7 +116,18 @@ class Shrinking:
     @property
     def cost(self) -> Cost:
         """Cost of `model`: by its graph, with no weight taken for zero, while it has one."""
-        return measure(self.model, self.example) if self.closed else cost_of(full(self.graph))
+        return self.measured(self.model) if self.closed else cost_of(full(self.graph))
+
+    def traced(self, model: nn.Module, *, keep: Sequence[str] = ()) -> Graph:
+        """The graph of a form of the model; `keep` are more layers that lose no channel."""
+        return trace(
+            model, self.example, keep=(*self.keep, *keep), release=self.release,
+            check=self.checked, operations=self.operations,
+        )  # fmt: skip
+
+    def measured(self, model: nn.Module) -> Cost:
+        """The cost of a form of the model, counted by running it."""
+        return measure(model, self.example, operations=self.operations)
 
     def transform(self, change: Callable[[nn.Module], nn.Module], *, within: str) -> None:
         """Change what the network works on (the rows of its input, say), and trace it anew.
@@ -132,9 +147,7 @@ class Shrinking:
         original, model = change(self.original), change(self.model)
         names = ([f"{within}.{n}" for n in part] for part in (self.keep, self.release))
         self.keep, self.release = map(tuple, names)
-        dense = trace(
-            original, self.example, keep=self.keep, release=self.release, check=self.checked
-        )
+        dense = self.traced(original)
         check_same_axes(type(self.given).__name__, self.dense, dense)
         keep = self.structure.keep
         self.original, self.dense = original, dense

@@ -34,10 +34,17 @@ MARK = "_averaged_from"
 
 
 class Mark:
-    """Says which session's model a module is, or was copied from."""
+    """Says which session's model a module is, or was copied from.
+
+    Attributes:
+        copied: Something with this mark was copied, as all that is averaged has been.
+    """
+
+    copied: bool = False
 
     def __deepcopy__(self, memo: dict[int, object]) -> Mark:
         """The same mark, so that a copy can be told from a look-alike."""
+        self.copied = True
         return self
 
 
@@ -77,7 +84,9 @@ class Averages:
 
     def check(self) -> None:
         """Refuse a shrink that would leave an `AveragedModel` behind."""
-        left = [module for module in self._averaged() if id(module) not in self._copies]
+        # All objects of the process are looked at, unless there was no copy.
+        found = self._averaged() if self._mark.copied else ()
+        left = [module for module in found if id(module) not in self._copies]
         if left:
             raise ValueError(
                 f"the model is to lose channels, and {len(left)} AveragedModel of it would keep "

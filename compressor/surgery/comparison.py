@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +13,7 @@ from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
+from compressor.inputs.lines import told
 from compressor.inputs.tensors import named_tensors
 from compressor.surgery import masking
 from compressor.surgery.draws import steady
@@ -39,6 +40,7 @@ DOUBLE_LIMIT = 100_000_000
 """Models with more parameters are compared in their own precision, to save memory."""
 
 CONSTANT = "its outputs are the same for every input: nothing can be compared"
+SIZES = "the sizes of its outputs depend on values of the input: nothing can be compared"
 DISCRETE = "its outputs are whole numbers: nothing can be compared"
 
 
@@ -51,12 +53,14 @@ class Attempt:
             constant as large as the -1e9 of a class mask would hide any error.
         joint: Give both to the smaller model as one batch: a reshape with a fixed size can mix
             items, which one alone does not show.
-        both: Compare both items, not the first alone.
+        compared: Numbers of the items that are compared. In a batch the last one says it all:
+            code that takes another width for granted shifts what follows, item by item, and what it
+            takes from another item it takes from the one before.
     """
 
     items: tuple[Inputs, Inputs]
     joint: bool
-    both: bool
+    compared: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -107,30 +111,32 @@ def difference(
     reference: Reference = masking.Masked,
 ) -> Outcome:
     """Compare once, in float64 or in the model's own precision; `lenient` allows for rounding."""
-    tensors = {name: _copied(tensor, double=double) for name, tensor in named_tensors(model)}
     items = attempt.items
     if double:
         if not _has_double(model):
             return Outcome(failure="float64 is not available")
-        shrunk = private_copy(shrunk).double()
         items = tuple(tuple(_copied(x, double=True) for x in item) for item in items)
     try:
-        outputs = outputs_of(shrunk, items, graph, joint=attempt.joint)
+        smaller = _doubled(shrunk) if double else shrunk
+        outputs = outputs_of(smaller, items, graph, joint=attempt.joint)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        failure = f"it does not run ({type(error).__name__}: {line(error)})"
+        failure = f"it does not run ({told(error)})"
         plain = all(p.dtype in ROUNDING for p in model.parameters())  # has kernels for all
         return Outcome(failure=failure, sure=not double and plain)
 
+    del smaller  # before the original needs as much
+
     def masked(item: Inputs) -> masking.Run:
         with steady(graph):
-            return reference(graph, structure, tensors).outputs(item)
+            return reference(graph, structure, Weights(model, double=double)).outputs(item)
 
     try:
-        runs = [masked(item) for item in (items if attempt.both else items[:1])]
+        runs = [masked(items[number]) for number in attempt.compared]
     except (RuntimeError, TypeError) as error:
         return Outcome(failure=f"the masked original does not run ({line(error)})")
     narrowed = any(run.narrowed for run in runs)
-    found = _distance([run.tensors for run in runs], outputs, lenient=lenient)
+    pairs = [(run.tensors, outputs[n]) for run, n in zip(runs, attempt.compared, strict=True)]
+    found = _distance(pairs, outputs, lenient=lenient)
     return replace(found, sure=found.sure or (double and not narrowed)) if found.failure else found
 
 
@@ -164,11 +170,11 @@ def batch(items: Sequence[Inputs]) -> Inputs:
 
 
 def _distance(
-    reference: list[list[Tensor]], outputs: list[list[Tensor]], *, lenient: bool
+    pairs: list[tuple[list[Tensor], list[Tensor]]], outputs: list[list[Tensor]], *, lenient: bool
 ) -> Outcome:
-    """Compare the items of `reference` with those of `outputs`, which may have one more."""
+    """Compare what was wanted with what was found, for some items; `outputs` says how they vary."""
     worst, seen, varied = 0.0, False, False
-    for wanted, found in zip(reference, outputs, strict=False):
+    for wanted, found in pairs:
         before, after = ([tuple(x.shape) for x in tensors] for tensors in (wanted, found))
         if before != after:
             return Outcome(0.0, f"its outputs have shapes {after} instead of {before}", sure=True)
@@ -176,6 +182,8 @@ def _distance(
             if not a.is_floating_point():
                 continue  # numbers of classes and flags may flip where scores are nearly equal
             seen = True
+            if outputs[0][place].shape != outputs[1][place].shape:
+                return Outcome(failure=SIZES, sure=True)
             scale = _spread(_real(outputs[0][place]), _real(outputs[1][place]))
             if scale is None:
                 return Outcome(failure="its outputs are not finite on these inputs")
@@ -224,6 +232,41 @@ def _spread(first: Tensor, second: Tensor) -> float | None:
 def _has_double(model: nn.Module) -> bool:
     small = sum(p.numel() for p in model.parameters()) <= DOUBLE_LIMIT
     return small and not any(p.device.type == "mps" for p in model.parameters())
+
+
+def _doubled(model: nn.Module) -> nn.Module:
+    """A copy in float64, made without a copy in the model's own precision."""
+    wide: dict[int, Tensor] = {}
+    for tensor in {id(t): t for _, t in named_tensors(model)}.values():
+        if tensor.is_floating_point():
+            made = _copied(tensor, double=True)
+            trained = isinstance(tensor, nn.Parameter)
+            wide[id(tensor)] = nn.Parameter(made, tensor.requires_grad) if trained else made
+    return private_copy(model, wide).double()  # what else it holds follows
+
+
+class Weights(Mapping[str, Tensor]):
+    """The tensors of a model for one run of its operations, each copied when it is asked for.
+
+    A forward pass may write into what it is given, so that it gets a copy, which lives as long as
+    the run needs it: of a large model there is never a second one as a whole.
+    """
+
+    def __init__(self, model: nn.Module, *, double: bool) -> None:
+        """Of a model, in float64 if `double`."""
+        self._own, self._double = dict(named_tensors(model)), double
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A copy of one of them."""
+        return _copied(self._own[name], double=self._double)
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._own)
 
 
 def _copied(tensor: Tensor, *, double: bool) -> Tensor:

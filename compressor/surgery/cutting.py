@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from compressor.graph.archive import mismatches
+from compressor.graph.attributes import set_size
 from compressor.graph.graph import Graph, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
@@ -61,8 +63,10 @@ def shrink(model: nn.Module, graph: Graph, structure: Structure) -> nn.Module:
             f"this graph is not that of the {type(model).__name__} given: {'; '.join(wrong[:3])}. "
             "Trace the model itself"
         )
-    smaller = private_copy(model)
-    cut(smaller, graph, structure)
+    sliced = {id(old): new for old, new, _, _ in _sliced(model, graph, structure)}
+    smaller = private_copy(model, sliced)
+    open_attention(smaller)
+    _tell_sizes(smaller, graph, structure)
     return smaller
 
 
@@ -70,11 +74,31 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     """Shrink a model in place; returns the parameters that were replaced."""
     open_attention(model)
     cuts: list[Cut] = []
+    for old, new, weight, index in _sliced(model, graph, structure):
+        for name in (weight.name, *weight.aliases):  # tied weights stay tied
+            setattr(_owner(model, name), name.rpartition(".")[2], new)
+        if isinstance(old, nn.Parameter) and isinstance(new, nn.Parameter):
+            cuts.append(Cut(old, new, index))
+    _tell_sizes(model, graph, structure)
+    return cuts
+
+
+def _sliced(
+    model: nn.Module, graph: Graph, structure: Structure
+) -> Iterator[tuple[Tensor, Tensor, Weight, Index]]:
+    """Every tensor of a model that gets smaller, with what takes its place."""
     for weight in graph.weights.values():
         index = _index(weight, structure.keep)
         if any(entries is not None for entries in index):
-            done = _replace(model, weight, index)
-            cuts += [done] if done is not None else []
+            old: Any = getattr(_owner(model, weight.name), weight.name.rpartition(".")[2])
+            small = take(old.detach(), index)
+            trained = weight.trainable
+            new = nn.Parameter(small, requires_grad=old.requires_grad) if trained else small
+            yield old, new, weight, index
+
+
+def _tell_sizes(model: nn.Module, graph: Graph, structure: Structure) -> None:
+    """Set the sizes that modules remember."""
     sites: dict[str, list[Site]] = {}
     for site in graph.sites:
         sites.setdefault(site.weight, []).append(site)
@@ -84,16 +108,17 @@ def cut(model: nn.Module, graph: Graph, structure: Structure) -> list[Cut]:
     for name, dim in graph.channels.items():
         _resize_norm(model.get_submodule(name), dim.alive(structure.keep))
     for name, dim in graph.remembered.items():
-        setattr(_owner(model, name), name.rpartition(".")[2], int(dim.alive(structure.keep).sum()))
-    return cuts
+        size = int(dim.alive(structure.keep).sum())
+        set_size(_owner(model, name), name.rpartition(".")[2], size)
 
 
 def take(tensor: Tensor, index: Index) -> Tensor:
     """The entries of `tensor` named by `index`, dimension by dimension, as a new tensor."""
+    taken = tensor
     for dim, entries in enumerate(index):
         if entries is not None:
-            tensor = tensor.index_select(dim, entries.to(tensor.device))
-    return tensor.clone(memory_format=torch.contiguous_format)
+            taken = taken.index_select(dim, entries.to(tensor.device))
+    return tensor.clone(memory_format=torch.contiguous_format) if taken is tensor else taken
 
 
 def _index(weight: Weight, keep: NDArray[np.bool_]) -> Index:
@@ -115,17 +140,6 @@ def _owners(model: nn.Module, weight: Weight) -> list[tuple[nn.Module, Tensor]]:
     return list(found.items())
 
 
-def _replace(model: nn.Module, weight: Weight, index: Index) -> Cut | None:
-    """Put the smaller tensor under all names of a weight (tied weights stay tied)."""
-    leaf = weight.name.rpartition(".")[2]
-    old: Any = getattr(_owner(model, weight.name), leaf)
-    small = take(old.detach(), index)
-    new = nn.Parameter(small, requires_grad=old.requires_grad) if weight.trainable else small
-    for name in (weight.name, *weight.aliases):
-        setattr(_owner(model, name), name.rpartition(".")[2], new)
-    return Cut(old, new, index) if isinstance(new, nn.Parameter) else None
-
-
 def _resize(owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np.bool_]) -> None:
     """Tell a layer its sizes; of several uses of a tied weight, the one it had the sizes of."""
     if isinstance(owner, _ConvNd):
@@ -141,6 +155,8 @@ def _resize(owner: nn.Module, weight: Tensor, uses: list[Site], keep: NDArray[np
         owner.refresh()
     elif isinstance(owner, nn.Linear):
         owner.out_features, owner.in_features = weight.shape
+    elif isinstance(owner, nn.Embedding):
+        owner.embedding_dim = int(owner.weight.shape[1])
 
 
 def _resize_norm(module: nn.Module, alive: NDArray[np.bool_]) -> None:

@@ -27,6 +27,8 @@ from compressor.graph.kinds import ACROSS, Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program, argument, dims_of, in_place, shape_of
 from compressor.graph.structure import Structure
+from compressor.surgery.stillness import in_one_type, stilled
+from compressor.surgery.whole import looked_at
 
 Alive = tuple[tuple[int, Tensor], ...]
 """Dimensions of a tensor that shrink, each with a boolean for every entry, True where it stays."""
@@ -55,7 +57,7 @@ class Masked(torch.fx.Interpreter):
             raise ValueError("this graph was restricted: trace the smaller model to mask it")
         super().__init__(nn.Module(), graph=graph.program.graph)
         self.program: Program = graph.program
-        self.tensors = tensors
+        self.tensors = stilled(graph, self.program, structure.keep, tensors)
         self.narrowed = False
         self.alive: dict[str, Alive] = {
             name: tuple((at, torch.from_numpy(dim.alive(structure.keep))) for at, dim in dims)
@@ -93,7 +95,10 @@ class Masked(torch.fx.Interpreter):
         if n.op != "call_function":
             return super().run_node(n)
         kept = self._reduced(n)
-        if kept is None:
+        whole = looked_at(self.program.own.get(n.target), n, self.alive)
+        if whole is not None:
+            result = whole.run(n, *self.fetch_args_kwargs_from_env(n))
+        elif kept is None:
             result = super().run_node(n)
         else:
             source, *args = self.fetch_args_kwargs_from_env(n)[0]
@@ -101,6 +106,10 @@ class Masked(torch.fx.Interpreter):
         sources = flat([self.env[x] for x in n.all_input_nodes])
         self.narrowed |= _narrows(sources, result)
         return self._masked(n, result, sources)
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Initial states of recurrent layers come in the type of the input, as they would."""
+        return super().call_function(target, in_one_type(target, args), kwargs)
 
     def _masked(self, node: Node, result: Any, sources: Sequence[Tensor]) -> Any:
         if not self.dead.get(node.name) or not isinstance(result, Tensor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -60,7 +60,7 @@ def verify(
         VerificationError: If the smaller model does not run, or its outputs differ.
     """
     inputs = example_of(model, example)
-    tries = [attempt for attempt in attempts(inputs) if not attempt.joint]
+    tries = (attempt for attempt in attempts(inputs) if not attempt.joint)
     found = compare(model, graph, structure, shrunk, tries, quick=False)
     if found == CONSTANT:
         found = _on_other_weights(model, graph, structure, shrunk, inputs)
@@ -91,7 +91,8 @@ def _on_other_weights(
         if name not in mine or not torch.equal(mine[name].detach(), tensor):
             return f"its {name!r} is not what was kept"
     equal, tries = False, [attempt for attempt in lively_attempts(inputs) if not attempt.joint]
-    for twin in (randomised(model), randomised(model, 1), positive(model)):
+    for draw in (randomised, partial(randomised, seed=1), positive):
+        twin = draw(model)
         small = private_copy(shrunk)
         mine = dict(named_tensors(small))
         for name, tensor in _kept(graph, structure, twin).items():
@@ -117,36 +118,36 @@ def _kept(graph: Graph, structure: Structure, model: nn.Module) -> dict[str, Ten
     return kept
 
 
-def attempts(example: Inputs) -> tuple[Attempt, ...]:
-    """Inputs to try in turn, in a batch and then alone.
+def attempts(example: Inputs) -> Iterator[Attempt]:
+    """Inputs to try in turn, in a batch and then alone, each drawn when it is come to.
 
     Random ones with the example, if that says more than its shape; random ones; positive ones; the
     example and what is near it.
     """
     first, second = (_random_like(example, seed) for seed in (0, 1))
-    alone = [Attempt((first, second), joint=False, both=False)]
+    alone = [Attempt((first, second), joint=False, compared=(0,))]
     if _varies(example):
-        alone.insert(0, Attempt((first, example), joint=False, both=True))
-    together = [replace(attempt, joint=True, both=True) for attempt in alone]
-    near = Attempt((example, _disturbed(example)), joint=False, both=False)
-    return (*together, *alone, *_positive(example), near)
+        alone.insert(0, Attempt((first, example), joint=False, compared=(0, 1)))
+    yield from (replace(attempt, joint=True, compared=(1,)) for attempt in alone)
+    yield from alone
+    yield from _positive(example)
+    yield Attempt((example, _disturbed(example)), joint=False, compared=(0,))
 
 
-def lively_attempts(example: Inputs) -> tuple[Attempt, ...]:
+def lively_attempts(example: Inputs) -> Iterator[Attempt]:
     """The same, positive ones of two levels first: what gets through a network without signs."""
-    return (*_positive(example), *attempts(example))
+    yield from _positive(example)
+    yield from attempts(example)
 
 
-def _positive(example: Inputs) -> tuple[Attempt, Attempt]:
+def _positive(example: Inputs) -> Iterator[Attempt]:
     """Positive inputs of two levels, for a logarithm or root of the input, say."""
     first, second = (
         tuple(x.abs() * scale if x.is_floating_point() else x for x in _random_like(example, seed))
         for seed, scale in ((0, 1), (1, 3))
     )
-    return (
-        Attempt((first, second), joint=True, both=True),
-        Attempt((first, second), joint=False, both=False),
-    )
+    yield Attempt((first, second), joint=True, compared=(1,))
+    yield Attempt((first, second), joint=False, compared=(0,))
 
 
 def compare(
@@ -154,7 +155,7 @@ def compare(
     graph: Graph,
     structure: Structure,
     shrunk: nn.Module,
-    tries: Sequence[Attempt],
+    tries: Iterable[Attempt],
     *,
     quick: bool,
     reference: Reference = Masked,
@@ -206,12 +207,13 @@ def batch_of(example: Inputs) -> Inputs:
 def _random_like(example: Inputs, seed: int) -> Inputs:
     """Seeded normal inputs like the example; integers stay as they are.
 
-    Where there is nothing but integers, which may index a table, theirs are shuffled.
+    Where there is nothing but integers, which may index a table, it is theirs in another order, and
+    some more often than others: of a mean over words order says nothing.
     """
     generator = torch.Generator().manual_seed(seed)
     if not any(x.is_floating_point() for x in example):
-        orders = (torch.randperm(x.numel(), generator=generator).to(x.device) for x in example)
-        return tuple(x.flatten()[o].reshape(x.shape) for x, o in zip(example, orders, strict=True))
+        places = (torch.randint(max(1, x.numel()), x.shape, generator=generator) for x in example)
+        return tuple(x.flatten()[p.to(x.device)] for x, p in zip(example, places, strict=True))
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     return tuple(draw(x.shape).to(x) if x.is_floating_point() else x for x in example)
 

@@ -40,22 +40,34 @@ def positive(model: nn.Module) -> nn.Module:
 
 
 def _filled(model: nn.Module, seed: int, draw: Draw, *, mean: float) -> nn.Module:
-    """A copy with weights from `draw` and statistics of either sign."""
-    twin = private_copy(model)
+    """A copy with weights from `draw` and statistics of either sign.
+
+    What is drawn is put in as it is: a copy of the model's own weights would be written over.
+    """
     generator = torch.Generator().manual_seed(seed)
-    statistics, held = dict(_statistics(twin)), _held(twin)
-    with torch.no_grad():
-        for key, tensor in {id(tensor): tensor for _, tensor in named_tensors(twin)}.items():
-            if not tensor.is_floating_point() or not tensor.numel():
-                continue
-            if key in statistics:
-                sign = mean if statistics[key] else 1.0
-                tensor.copy_(sign * _near_one(tensor, generator))
-            elif key not in held:
-                tensor.copy_(draw(tensor, generator))
-            elif not bool(tensor.any()):
-                tensor.copy_(_near_one(tensor, generator))
-    return twin
+    statistics, held = dict(_statistics(model)), _held(model)
+    drawn: dict[int, Tensor] = {}
+    for key, tensor in {id(tensor): tensor for _, tensor in named_tensors(model)}.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        if key in statistics:
+            made = _near_one(tensor, generator).mul_(mean if statistics[key] else 1.0)
+        elif key not in held:
+            made = draw(tensor.detach(), generator)
+        elif not bool(tensor.any()):
+            made = _near_one(tensor, generator)
+        else:
+            continue
+        drawn[key] = _in_place_of(tensor, made)
+    return private_copy(model, drawn)
+
+
+def _in_place_of(tensor: Tensor, made: Tensor) -> Tensor:
+    """What is drawn for a tensor, as the parameter or buffer that the tensor is."""
+    made = made.to(tensor)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(made, requires_grad=tensor.requires_grad)
+    return made
 
 
 def _statistics(model: nn.Module) -> Iterator[tuple[int, bool]]:

@@ -120,7 +120,7 @@ def _written_along(flow: Flow, numbering: Numbering) -> dict[str, int]:
     Of one that others are computed of it is that with the units that are written.
     """
     found: dict[str, int] = {}
-    for use in flow.uses:
+    for use in reversed(flow.uses):  # the first one says it
         dims = [use.out_dim]
         if use.dims is not None:
             dims += range(len(flow.shapes[use.weight]))

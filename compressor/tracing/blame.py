@@ -20,13 +20,13 @@ from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure, full
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
+from compressor.inputs.lines import raised_at, told
 from compressor.inputs.tensors import named_tensors
 from compressor.surgery.comparison import batch
 from compressor.surgery.cutting import shrink
 from compressor.surgery.draws import steady
 from compressor.surgery.masking import Masked
 from compressor.tracing.boundaries import Boundaries, Call
-from compressor.wording import line
 
 ROUNDS = 60
 """Most runs. One shows all that is wrong in modules, but only the first error of a forward that
@@ -217,8 +217,9 @@ class _Run:
         place = self.parts.place
         inner = [place[n] for n in call.nodes if n not in call.own and place[n] > self.ended]
         own = tuple(n for n in call.own if self.ended < place[n] < min(inner, default=len(place)))
-        text = line(error)
-        what = f"it does not run in {where[0] or 'forward'!r} ({type(error).__name__}: {text})"
+        what = f"it does not run in {where[0] or 'forward'!r} ({told(error)})"
+        if raised_at(error):
+            what += ", where sizes that are numbers have to come from a tensor, as x.shape[1]"
         spot = (where[0], where[1], f"run {self.ended}")
         leaf = len(call.own) == len(call.nodes) and bool(where[0])
         self.suspects.append(Suspect(spot, what, own or call.nodes[-1:], leaf))

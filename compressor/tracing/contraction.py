@@ -106,7 +106,7 @@ def _count(
     dims = tuple(ids[x] for x in multiplied if x in ids)
     weights = [operand for operand in operands if flow.weighs(operand.node)]
     own = [x for x in weights[0].letters if uses[x] == 1 and x in ids] if weights else []
-    if len(weights) != 1 or not own or not flow.trains(flow.source(weights[0].node)):
+    if len(weights) != 1 or not own:
         flow.products.append(Multiplied(module_of(node), positions, dims))
         return
     name = flow.source(weights[0].node)

@@ -133,6 +133,9 @@ def _counted(node: Node, ids: Ids) -> Ids:
     elif packet is aten.select:
         index = int(argument(node, "index"))
         front, back = (index + 1, 0) if index >= 0 else (0, -index)
+    elif packet is aten.split and isinstance(node.args[1], int):
+        # All parts but the last are as long as the number says; that has to be there.
+        front, back = (size - 1) // node.args[1] * node.args[1] + 1, 0
     else:
         front, back = size, 0
     front = min(front, size)

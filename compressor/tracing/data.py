@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import Node
 
 from compressor.graph.kinds import Kind, Positions
 from compressor.graph.operations import operation_of
-from compressor.graph.program import argument, dims_of, shape_of
+from compressor.graph.program import argument, dims_of, packet_of, shape_of
 from compressor.tracing import heads
+from compressor.tracing.apart import along
 from compressor.tracing.choices import by_units
+from compressor.tracing.constants import COMPUTED, WRITTEN, goes_along, meet
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place
 from compressor.tracing.labels import Label, move, parts
 
 Rule = Callable[[Flow, Node], Labels]
 GETITEM = operator.getitem
-COMPUTED, WRITTEN = range(2)
-"""Where the size of a padding comes from."""
 
 
 def on_channels(rule: Callable[[Flow, Node, Label], Labels]) -> Rule:
@@ -79,6 +80,8 @@ def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) 
     if label is not None and label.dim == own:
         flow.couplings.tie(ids, label.ids)
         return True
+    if goes_along(flow, node, operand, own, ids):
+        return True
     flow.couplings.freeze(ids, f"{place(node)} combines it with a tensor that cannot shrink")
     return False
 
@@ -86,7 +89,7 @@ def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) 
 def concatenate(flow: Flow, node: Node) -> Label | None:
     """Concatenation: along the channels the ids follow each other, elsewhere they must agree."""
     tensors: list[Node] = list(argument(node, "tensors"))
-    dim = int(argument(node, "dim", 0)) % len(shape_of(node))
+    dim = joined_along(node)
     labels = [flow.label(t) for t in tensors]
     dims = {label.dim for label in labels if label is not None}
     if not dims:
@@ -95,13 +98,35 @@ def concatenate(flow: Flow, node: Node) -> Label | None:
         pairs = zip(tensors, labels, strict=True)
         parts = [fixed(shape_of(t)[dim]) if label is None else label.ids for t, label in pairs]
         return Label(dim, np.concatenate(parts))
-    if len(dims) > 1 or dim in dims or any(label is None for label in labels):
+    if len(dims) > 1 or dim in dims:
         why = f"{place(node)} joins tensors with different channel dimensions"
         return flow.hold_all(tensors, why)
-    first, *others = [label.ids for label in labels if label is not None]
-    for other in others:
-        flow.couplings.tie(first, other)
-    return Label(dims.pop(), first)
+    first, own = next(label.ids for label in labels if label is not None), dims.pop()
+    for tensor in tensors:
+        name = flow.weight(tensor)
+        if name is not None:
+            flow.tie_weight(name, own, first)
+        else:
+            meet(flow, node, tensor, own, first)
+    return Label(own, first)
+
+
+def joined_along(node: Node) -> int:
+    """The dimension along which an operation joins tensors of the rank of its result."""
+    rank = len(shape_of(node))
+    dim, least = _JOINED.get(packet_of(node), (argument(node, "dim", 0), 1))
+    if rank < least or any(len(shape_of(t)) != rank for t in argument(node, "tensors")):
+        raise ValueError("it makes dimensions of its own")
+    return int(dim) % rank
+
+
+_JOINED = {
+    torch.ops.aten.hstack: (1, 2),
+    torch.ops.aten.column_stack: (1, 2),
+    torch.ops.aten.vstack: (0, 2),
+    torch.ops.aten.dstack: (2, 3),
+}
+"""Operations that know their dimension, and the least rank at which it is that."""
 
 
 @on_channels
@@ -179,7 +204,7 @@ def opaque_across(flow: Flow, node: Node, label: Label) -> Labels:
 
     `roll` is one of them: when a channel that wraps around is removed, the next one would wrap.
     """
-    if label.dim in dims_of(node, _rank(node)):
+    if label.dim in along(node, _rank(node)):
         return flow.hold(node.args[0], f"{place(node)} picks channels by their position")
     return movement(flow, node)
 
@@ -234,9 +259,11 @@ def reduction(flow: Flow, node: Node, label: Label) -> Labels:
         elif argument(node, "k", 1) != 1:
             flow.hold(source, f"{place(node)} counts channels by their rank")
         return None
-    keep = bool(argument(node, "keepdim", default=False))
+    keep, several = bool(argument(node, "keepdim", default=False)), argument(node, "q")
+    flow.hold(several, f"{place(node)} reads it as shares")
     shift = 0 if keep else sum(d < label.dim for d in reduced)
-    after = Label(label.dim - shift, label.ids)
+    # Quantiles of several shares lie behind each other in a new first dimension.
+    after = Label(label.dim - shift + len(shape_of(several)), label.ids)
     return [after, after] if pair else after
 
 
@@ -285,7 +312,15 @@ def item(flow: Flow, node: Node) -> Labels:
 def opaque(flow: Flow, node: Node, why: str = "is opaque to the tracer") -> None:
     """An operation nothing is known about: everything it touches stays whole."""
     flow.uncounted.append(place(node))
-    flow.hold_all(node.all_input_nodes, f"{place(node)} {why}")
+    flow.hold_all(node.all_input_nodes, f"{place(node)} {why}{_remedy(node)}")
+
+
+def _remedy(node: Node) -> str:
+    """Advice on an operator that is none of PyTorch's own; empty for others."""
+    if not isinstance(node.target, OpOverload) or node.target.namespace in ("aten", "prim"):
+        return ""
+    name = node.target._schema.name  # noqa: SLF001 - written nowhere else
+    return f": operations=[compressor.Operation({name!r}, ...)] says what it does"
 
 
 def unknown_form(flow: Flow, node: Node) -> None:

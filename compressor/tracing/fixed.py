@@ -1,4 +1,4 @@
-"""Layers whose weights are not trained (``requires_grad=False``): whole unless released."""
+"""Layers whose weights are not trained, frozen or buffers: whole unless released."""
 
 from __future__ import annotations
 
@@ -38,3 +38,19 @@ def hold(flow: Flow, weights: Collection[str]) -> None:
             if name == use.weight:
                 flow.couplings.freeze(ids, reason)
         flow.couplings.freeze(use.writes, reason)
+
+
+def hold_tables(flow: Flow, buffers: Collection[str]) -> None:
+    """Freeze what layers write whose weight is a buffer, in a finished walk.
+
+    Mel filters, a Fourier transform or cosines in a buffer are a table that belongs together. What
+    such a layer reads may shrink: rows of the table for channels that are gone multiply nothing. A
+    depthwise one (a blur, a smoothing over time) has no channels of its own and follows.
+    """
+    for use in flow.uses:
+        if use.weight in buffers and use.dense:
+            reason = (
+                f"the weight of '{use.module}' is the buffer '{use.weight}', which is not trained: "
+                f"release=['{use.module}'] lets it shrink"
+            )
+            flow.couplings.freeze(use.writes, reason)

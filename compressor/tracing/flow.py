@@ -12,6 +12,7 @@ from compressor.graph.program import Program, module_of
 from compressor.tracing.choices import Choices
 from compressor.tracing.couplings import FIXED, Couplings, Ids
 from compressor.tracing.labels import Label, Labelled, parts
+from compressor.tracing.lines import mark_of
 
 Labels = Labelled | list[Labelled]
 
@@ -83,10 +84,6 @@ class Flow:
     def weighs(self, node: object) -> bool:
         """True if a tensor is a weight, or made of weights and constants alone."""
         return isinstance(node, Node) and (node.name in self.made or self.weight(node) is not None)
-
-    def trains(self, name: str | None) -> bool:
-        """True for the name of a parameter; False for a buffer's, and for none."""
-        return name in self.program.parameters
 
     def note(self, node: Node) -> None:
         """Note an operation whose result is made of weights and constants alone."""
@@ -171,10 +168,10 @@ def fixed(size: int) -> Ids:
 
 
 def place(node: Node) -> str:
-    """Name the place of an operation, for messages: ``'conv2d' in 'stage1.0.conv'``."""
+    """Name an operation for messages: ``'roll' in 'blocks.0' (net.py:41: x = x.roll(1, 1))``."""
     module = module_of(node)
     target = getattr(node.target, "__name__", str(node.target)).split(".")[0]
-    return f"'{target}'" + (f" in '{module}'" if module else "")
+    return f"'{target}'" + (f" in '{module}'" if module else "") + mark_of(node)
 
 
 def site_of(node: Node, weight: str) -> str:

@@ -184,7 +184,7 @@ def _product(flow: Flow, node: Node, *, out_dim: int) -> Labelled:
     """A linear layer: by a plain weight over the only labelled dimension, or over any."""
     source, weight = node.args[0], node.args[1]
     name, rank = flow.weight(weight), len(shape_of(source))
-    if any(label.dim != rank - 1 for label in flow.labels_of(source)) or not flow.trains(name):
+    if any(label.dim != rank - 1 for label in flow.labels_of(source)) or name is None:
         last: list[Hashable] = ["n", "k"] if out_dim == 0 else ["k", "n"]
         batch = list(range(rank - 1))
         operands = [Operand(source, [*batch, "k"]), Operand(weight, last)]  # type: ignore[arg-type]

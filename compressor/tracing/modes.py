@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.functions import enclosed, foreign
-from compressor.wording import line
+from compressor.inputs.lines import told
 
 _HARMLESS = ("dropout", "batch_norm")
 """Functions that do the same to every channel, whatever the mode."""
@@ -80,7 +80,7 @@ def failure_in_training(model: nn.Module, inputs: Sequence[Tensor]) -> str | Non
     try:
         _operations(model, inputs, training=True)
     except Exception as error:  # noqa: BLE001 - any failure of user code is the answer here
-        return f"{type(error).__name__}: {line(error)}"
+        return told(error)
     return None
 
 

@@ -1,17 +1,20 @@
 """Sizes that a module of one's own remembers: ``x.split(self.width, 1)``, ``x[:, : self.width]``.
 
 The program holds the number alone; an attribute of the module that made the operation and that has
-this value may be where it came from. Then it is told the new size, and the module's own code says
-whether that was right (`compressor.tracing.trial`).
+this value, or a list of them (``x.split(self.widths, 1)``), may be where it came from. Then it is
+told the new size, and the module's own code says whether that was right
+(`compressor.tracing.trial`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.fx import Node
 
+from compressor.graph.attributes import element
 from compressor.graph.program import argument, module_of, packet_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow
@@ -32,14 +35,30 @@ def counted(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> dict[str, li
         Ids by attribute (``"stage.0.width"``): of every part that is as long as it says.
     """
     module = module_of(node)
-    held = flow.program.sizes.get(module, {})
+    held, parts = flow.program.sizes.get(module, {}), _parts(node, ids, pieces)
     found: dict[str, list[Ids]] = {}
-    for part in _parts(node, ids, pieces):
+    for names in _listed(held, [len(part) for part in parts]):
+        for name, part in zip(names, parts, strict=True):
+            found.setdefault(f"{module}.{name}" if module else name, []).append(part)
+    if found:
+        return found
+    for part in parts:
         names = [name for name, size in held.items() if size == len(part)]
         if not names:
             return {}
         for name in names:
             found.setdefault(f"{module}.{name}" if module else name, []).append(part)
+    return found
+
+
+def _listed(held: Mapping[str, int], lengths: list[int]) -> list[list[str]]:
+    """The names of the numbers in every list or tuple that says these lengths, in order."""
+    found: list[list[str]] = []
+    for whole in dict.fromkeys(name.partition("[")[0] for name in held if "[" in name):
+        names = [element(whole, at) for at in range(len(lengths))]
+        exact = [held.get(name) for name in names] == lengths
+        if exact and len(names) > 1 and element(whole, len(names)) not in held:
+            found.append(names)
     return found
 
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from compressor.counting.exported import multiply_accumulates as by_shapes
 from compressor.counting.measuring import multiply_accumulates
 from compressor.errors import TraceError
 from compressor.graph.graph import Graph
 from compressor.graph.keep import named, names_of, released
-from compressor.graph.program import example_of, export
+from compressor.graph.own import described, operations_of
+from compressor.graph.program import Program, example_of, export
+from compressor.graph.signature import Operation
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
 from compressor.surgery.attention import open_attention
 from compressor.tracing.axes import Numbering, Tensors, assemble, number
 from compressor.tracing.choices import Choice, Refused, refusing
-from compressor.tracing.fixed import hold, untrained
+from compressor.tracing.fixed import hold, hold_tables, untrained
 from compressor.tracing.flow import Flow
+from compressor.tracing.lines import remembered_lines
 from compressor.tracing.trial import freeze, probe
 from compressor.tracing.walk import propagate
+from compressor.tracing.written import blaming_numbers
 
 
 def trace(
@@ -32,6 +38,7 @@ def trace(
     keep: Iterable[str] = (),
     release: Iterable[str] = (),
     check: bool = True,
+    operations: Sequence[Operation] = (),
 ) -> Graph:
     """Write a model as a graph of coupled axes.
 
@@ -44,9 +51,11 @@ def trace(
         release: Names of layers (or of modules around them) that may shrink although their weights
             are not trained (``requires_grad=False``). Else such a layer stays whole, inputs and
             outputs; its bias and normalisation follow it. Where no parameter of the model is
-            trained, nothing is held for that.
+            trained, nothing is held for that. Of a layer whose weight is a buffer the outputs stay.
         check: Try the graph on the model's own code (`compressor.tracing.trial`). Without, a
             reshape or slice of fixed size goes unnoticed.
+        operations: Operators of one's own in the model (`compressor.Operation`). Any other that
+            the library does not know holds what it touches.
 
     Returns:
         The graph. Axes that cannot be proven safe are frozen, with the reason in `Graph.frozen`.
@@ -54,44 +63,70 @@ def trace(
     Raises:
         TraceError: If the model does not export, or its MACs do not add up.
         CountError: If an operation's MACs cannot be counted.
-        ValueError: If there is no usable example, or `keep` or `release` names no layer.
+        ValueError: If there is no usable example, `keep` or `release` names no layer, or one of
+            `operations` is not as its signature says.
     """
-    inputs = example_of(model, example)
+    inputs, operations = example_of(model, example), operations_of(operations)
     _refuse_aliases(model)
     with randomness.preserved():
-        return _traced(model, inputs, keep, names_of(release, "release"), check=check)
+        opened = _shell(model)
+        open_attention(opened)
+        program = described(export(opened, inputs), operations)
+        rest = partial(_uncounted, model, inputs, operations, check=check)
+        release = names_of(release, "release")
+        with remembered_lines(program, model, inputs) as lines:
+            return lines.told(_traced(model, program, inputs, keep, release, rest, check=check))
 
 
 def _traced(
-    model: nn.Module, inputs: Inputs, keep: Iterable[str], release: Iterable[str], *, check: bool
+    model: nn.Module,
+    program: Program,
+    inputs: Inputs,
+    keep: Iterable[str],
+    release: Iterable[str],
+    uncounted: Callable[[Flow, Graph], int],
+    *,
+    check: bool,
 ) -> Graph:
-    opened = private_copy(model)
-    open_attention(opened)
-    program = export(opened, inputs)
     tensors, keep, release = Tensors.of(model), names_of(keep), tuple(release)
     fixed = {tensors.first[name] for name in untrained(model)}
+    buffers = tensors.by_name.keys() - tensors.trainable
 
     def read(refused: Refused) -> Reading:
         flow = propagate(program, tensors.shapes, refused)
         layers = {use.weight: use.module for use in flow.uses}
-        hold(flow, fixed - released(fixed, layers, release))
+        let = released(fixed | buffers, layers, release)
+        hold(flow, fixed - let)
+        hold_tables(flow, buffers - let)
         numbering = number(flow)
         return Reading(flow, numbering, assemble(flow, tensors, numbering))
 
     reading = _lively(read, {})
-    rest = _uncounted(model, reading.flow, reading.graph, inputs)
+    rest = uncounted(reading.flow, reading.graph)
     tries: list[Graph] = []
     for _ in range(READINGS):
         graph = replace(reading.graph, const_macs=rest)
         asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
         graph = freeze(graph, asked)
         tried = probe(model, graph, inputs) if check else graph
+        tried = freeze(tried, blaming_numbers(graph, tried))
         tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
         failed = _failed(reading, graph, tried)
         if not failed:
             break
         reading = _lively(read, refusing(reading.flow.choices.refused, failed))
     return min(tries, key=_least)
+
+
+def _shell(model: nn.Module) -> nn.Module:
+    """A copy with the model's own numbers behind its parameters, to be exported.
+
+    The export runs it on tensors that have no values, so that nothing can write into them.
+    """
+    own = {id(p): p for p in model.parameters() if type(p) is nn.Parameter}
+    return private_copy(
+        model, {n: nn.Parameter(p.detach(), requires_grad=p.requires_grad) for n, p in own.items()}
+    )
 
 
 @dataclass(frozen=True)
@@ -169,9 +204,24 @@ def _refuse_aliases(model: nn.Module) -> None:
             )
 
 
-def _uncounted(model: nn.Module, flow: Flow, graph: Graph, inputs: Sequence[Tensor]) -> int:
-    """MACs of the operations that no site describes: what the counter sees beyond the sites."""
-    counted, known = multiply_accumulates(model, tuple(inputs)), graph.macs(graph.sizes)
+def _uncounted(
+    model: nn.Module,
+    inputs: Inputs,
+    operations: Sequence[Operation],
+    flow: Flow,
+    graph: Graph,
+    *,
+    check: bool,
+) -> int:
+    """MACs of the operations that no site describes: what the counter sees beyond the sites.
+
+    Where the exported operations say theirs themselves, nothing is run: that they are those of the
+    model is what the trial finds out, and a smaller model is counted by running it.
+    """
+    counted = by_shapes(flow.program) if check and not operations else None
+    if counted is None:
+        counted = multiply_accumulates(model, tuple(inputs), operations)
+    known = graph.macs(graph.sizes)
     rest = counted - known
     if rest < 0 or (rest > 0 and not flow.uncounted):
         raise TraceError(

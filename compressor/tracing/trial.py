@@ -8,7 +8,9 @@ the reason; what is left has been seen to work.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 from torch import nn
@@ -18,7 +20,7 @@ from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Inputs
-from compressor.surgery.comparison import CONSTANT
+from compressor.surgery.comparison import CONSTANT, Attempt
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts
 from compressor.surgery.weightings import positive, randomised
@@ -39,9 +41,12 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
         warn_of_other_code(random, batch_of(example))
     trials = Trials(model, random, example, trains=trains)
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
-    while reasons := _failing(trials, graph, free):
-        graph = freeze(graph, reasons)
-        free = [number for number in free if number not in reasons]
+    # What an operator of one's own does with an entry is said by its user: all of them are tried.
+    shares = SHARES if graph.program is not None and graph.program.own else 1
+    for trials.share in range(shares):
+        while reasons := _failing(trials, graph, free):
+            graph = freeze(graph, reasons)
+            free = [number for number in free if number not in reasons]
     return graph
 
 
@@ -58,32 +63,47 @@ def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     The parts of the network that go wrong say which axes those are; where they do not, and for
     those that may have been named wrongly, a search does.
     """
-    if not axes or trials.attempt(graph, _thinned(graph, axes)) is None:
+    if not axes or trials.attempt(graph, trials.thinned(graph, axes)) is None:
         return {}
-    model, tries = trials.ways[0]
-    items = tries[0].items
-    reasons, unsure = blamed(model, graph, items[:1], axes, _thinned)
+    model, items = trials.ways[0].model, next(trials.ways[0].attempts(trials.example)).items
+    reasons, unsure = blamed(model, graph, items[:1], axes, trials.thinned)
     if not reasons:  # what a batch of one hides, one of two may show
-        reasons, unsure = blamed(model, graph, items, axes, _thinned)
+        reasons, unsure = blamed(model, graph, items, axes, trials.thinned)
     if not reasons:
         return _culprits(trials, graph, axes)
     sure = {number: reason for number, reason in reasons.items() if number not in unsure}
-    return sure | _culprits(trials, freeze(graph, sure), [n for n in axes if n in unsure])
+    left = [number for number in axes if number in unsure]
+    return sure | _culprits(trials, freeze(graph, sure), left)
 
 
 def _culprits(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     """Axes that fail, with what went wrong; a set that only fails together is named whole."""
     if not axes:
         return {}
-    found = trials.attempt(graph, _thinned(graph, axes))
+    found = trials.attempt(graph, trials.thinned(graph, axes))
     if found is None:
         return {}
     if len(axes) == 1:
         return {axes[0]: f"removing channels breaks the forward pass: {found}"}
     half = len(axes) // 2
-    inner = _culprits(trials, graph, axes[:half]) | _culprits(trials, graph, axes[half:])
+    halves = (axes[:half], axes[half:])
+    first, second = (_culprits(trials, graph, part) for part in halves)
+    inner = first | second
     together = f"removing channels here together breaks the forward pass: {found}"
     return inner or dict.fromkeys(axes, together)
+
+
+@dataclass
+class Way:
+    """Weights to try structures on, made when they are needed, and the inputs that suit them."""
+
+    make: Callable[[], nn.Module]
+    attempts: Callable[[Inputs], Iterator[Attempt]]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model with these weights."""
+        return self.make()
 
 
 class Trials:
@@ -93,17 +113,18 @@ class Trials:
         ways: The model with weights that are random, with positive ones, and as given, those first
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
+        share: The share of the units that is removed now.
     """
 
     def __init__(
         self, model: nn.Module, random: nn.Module, example: Inputs, *, trains: bool
     ) -> None:
         """With `trains` a forward pass in train mode has to survive, too."""
-        self.example, self.trains = example, trains
+        self.example, self.trains, self.share = example, trains, 0
         self.ways = [
-            (random, attempts(example)),
-            (positive(model), lively_attempts(example)),
-            (private_copy(model), attempts(example)),
+            Way(lambda: random, attempts),
+            Way(partial(positive, model), lively_attempts),
+            Way(partial(private_copy, model), attempts),
         ]
 
     def attempt(self, graph: Graph, structure: Structure) -> str | None:
@@ -114,7 +135,7 @@ class Trials:
         """
         constant, unfit = False, list[VerificationError]()
         for way in list(self.ways):
-            model, tries = way
+            model, tries = way.model, way.attempts(self.example)
             try:
                 smaller = shrink(model, graph, structure)
             except (RuntimeError, AttributeError, KeyError) as error:
@@ -132,16 +153,30 @@ class Trials:
             raise unfit[-1]
         return CONSTANT
 
+    def thinned(self, graph: Graph, axes: list[int]) -> Structure:
+        """The share that is tried now of the units of these axes removed."""
+        return _thinned(graph, axes, share=self.share)
+
     def _in_training(self, smaller: nn.Module) -> str | None:
         failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None
         return None if failure is None else f"in training it does not run ({failure})"
 
 
-def _thinned(graph: Graph, axes: list[int]) -> Structure:
-    """About a third of the units of these axes removed, seeded, at least one kept and removed."""
+SHARES = 3
+"""Shares of an axis that are removed one after another: every unit has been missing once."""
+
+
+def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
+    """About a third of the units of these axes removed, seeded, at least one kept and removed.
+
+    The first `share` is the least; the two others divide what it leaves. Of axes of one size not
+    equally many, so that code that takes one size for the other shows.
+    """
     keep = np.ones(graph.units, dtype=bool)
     for number in axes:
         axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3))
-        keep[axis.first + random.permutation(axis.size)[:count]] = False
+        count = min(axis.size - 1, max(1, axis.size // 3) + number % 3)
+        order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
+        cuts = (0, count, count + half, axis.size)
+        keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False
     return Structure(graph, keep)

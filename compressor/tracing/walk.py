@@ -11,11 +11,26 @@ from compressor.graph.graph import OUTPUT
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import Program
-from compressor.tracing import contraction, cuts, data, layers
+from compressor.tracing import (
+    contraction,
+    cuts,
+    data,
+    embeddings,
+    indexing,
+    layers,
+    lookups,
+    stacks,
+)
+from compressor.tracing.apart import beside
+from compressor.tracing.assigns import assigned
 from compressor.tracing.choices import Choices, Refused
+from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.own import signed
 from compressor.tracing.projection import projected
+from compressor.tracing.recurrent import recurrent
+from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
     **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
@@ -25,6 +40,16 @@ RULES: Mapping[Kind, Rule] = {
     Kind.REINTERPRETS: data.unknown_form,
     Kind.SHUFFLES: data.shuffled,
     Kind.JOINS: data.concatenate,
+    Kind.STACKS: stacks.stacked,
+    Kind.ASSIGNS: assigned,
+    Kind.APART: beside,
+    Kind.INDEXES: indexing.indexed,
+    Kind.APPENDS: lookups.appended,
+    Kind.COLUMNS: opened,
+    Kind.SAMPLES: lookups.sampled,
+    Kind.SEARCHES: lookups.looked_up,
+    Kind.COMPARES: lookups.compared,
+    Kind.EMBEDDING: embeddings.embedded,
     Kind.CUTS: cuts.cutting,
     Kind.SELECTS: cuts.selecting,
     Kind.PICKS: data.opaque_across,
@@ -34,6 +59,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.REDUCES: data.reduction,
     Kind.RANKS: data.ranked,
     Kind.SCANS: data.along_one,
+    Kind.TRANSFORMS: transformed,
     Kind.LAYER_NORM: layers.layer_norm,
     **dict.fromkeys((Kind.GROUP_NORM, Kind.BATCH_NORM), layers.channel_norm),
     Kind.PRELU: layers.prelu,
@@ -45,6 +71,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.EINSUM: contraction.einsum,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,
+    Kind.RECURRENT: recurrent,
 }
 """The rule of every kind; what is of another is opaque."""
 
@@ -90,10 +117,12 @@ def propagate(
 def _labels(flow: Flow, node: Node) -> Labels:
     """The labels of an operation's output; a form of it that no rule foresees is opaque."""
     try:
-        rule, kind = _rule(node), operation_of(node.target).kind
-        if kind in SINGLE and any(_several(flow, x) for x in node.all_input_nodes):
+        rule, kind = _rule(flow, node), operation_of(node.target).kind
+        own = node.target in flow.program.own
+        if (kind in SINGLE or own) and any(_several(flow, x) for x in node.all_input_nodes):
             return data.opaque(flow, node, "takes no tensor that shrinks in several dimensions")
-        found = rule(flow, node) if kind in WHOLE | SINGLE else projected(rule, flow, node)
+        whole = own or kind in WHOLE | SINGLE
+        found = rule(flow, node) if whole else projected(rule, flow, node)
     except Exception:  # noqa: BLE001 - whatever it is, what it touches stays whole
         flow.focus = {}
         return data.unknown_form(flow, node)
@@ -104,7 +133,9 @@ def _several(flow: Flow, node: Node) -> bool:
     return flow.weight(node) is None and len(flow.labels_of(node)) > 1
 
 
-def _rule(node: Node) -> Rule:
+def _rule(flow: Flow, node: Node) -> Rule:
+    if node.target in flow.program.own:
+        return partial(signed, operation=flow.program.own[node.target])
     if node.target is data.GETITEM:
         return data.item
     if any(part in str(node.target) for part in CHECKS):

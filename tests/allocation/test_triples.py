@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from compressor.allocation.problem import Problem
 from compressor.allocation.relaxation import describe, exact_oracle, make_plan, respond
 from compressor.allocation.width_factor import uniform
 from compressor.graph.graph import Polynomial
+from tests.helpers.cases import cases
 from tests.helpers.graphs import every_point, optimum
 from tests.helpers.polynomials import polynomials, problems, transformer
 
@@ -32,15 +34,9 @@ EFFORTS = [Effort(), Effort(easy_work=0), Effort(0, enough=0.0), Effort(0, 0)]
 def test_a_polynomial_is_the_sum_of_its_monomials(cost: Polynomial, widths: list[int]) -> None:
     terms: list[tuple[int, Sequence[int]]] = [(cost.const, ())]
     terms += [(c, (axis,)) for axis, c in enumerate(cost.linear)]
-    terms += [
-        *zip(cost.coefs, cost.pairs, strict=True),
-        *zip(cost.rates, cost.triples, strict=True),
-    ]
-    expected = 0
-    for coefficient, axes in terms:
-        for axis in axes:
-            coefficient *= widths[axis]
-        expected += coefficient
+    terms += zip(cost.coefs, cost.pairs, strict=True)
+    terms += zip(cost.rates, cost.triples, strict=True)
+    expected = sum(factor * prod(widths[axis] for axis in axes) for factor, axes in terms)
     assert cost(np.array(widths)) == expected
 
 
@@ -165,7 +161,7 @@ def value_at(inner: Inner, places: Sequence[int]) -> float:
     return unary - two - sum(c * v[i] * v[j] * v[k] for (i, j, k), c in inner.triples.items())
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(100, 5_000))
 @given(inners())
 def test_elimination_equals_brute_force(inner: Inner) -> None:
     sizes = [len(width) for width in inner.widths]
@@ -217,7 +213,7 @@ def test_best_responses_never_lower_the_lagrangian(problem: Problem, seed: int) 
     assert after.gain - y @ after.excess >= before.gain - y @ before.excess - 1e-8
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=cases(60, 2_000))
 @given(problems(), st.sampled_from(EFFORTS))
 def test_bound_is_above_the_optimum_and_the_optimum_above_the_value(
     problem: Problem, effort: Effort
@@ -236,7 +232,7 @@ def test_one_width_factor_fits(problem: Problem) -> None:
     assert problem.fits(uniform(problem).widths)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=cases(12, 200))
 @given(problems(most=4))
 def test_mixed_integer_program_finds_the_optimum(problem: Problem) -> None:
     pytest.importorskip("cvxpy")

@@ -159,8 +159,7 @@ def test_one_answer_for_plan_training_file_and_reference(name: str) -> None:
         again = container.unpack(container.pack(integers))
         assert torch.equal(again(x), found)
     assert (expected - found).abs().max() <= 0.02 * (expected.max() - expected.min())
-    if name != "recurrent":  # nobody reads off what a recurrent layer multiplies
-        assert multiply_accumulates(integers) == multiply_accumulates(whole)
+    assert multiply_accumulates(integers) == multiply_accumulates(whole)
 
 
 def test_outputs_first_and_back() -> None:

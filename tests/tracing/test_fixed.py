@@ -128,3 +128,31 @@ def test_the_report_says_how_to_ask_for_it() -> None:
     model = fixed("front")
     result = compressor.fit(model, budget=Budget(params=2500), progress=False)
     assert "release=['front']" in result.structure.graph.frozen["front"]
+
+
+class Tables(nn.Module):
+    """A table of products in a buffer between two trained layers, and a blur."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 12)
+        self.register_buffer("table", torch.randn(12, 10))
+        self.register_buffer("blur", torch.full((10, 1, 3), 1 / 3))
+        self.second = nn.Conv1d(10, 8, 1)
+        self.last = nn.Linear(8, 3)
+        self.example_input_array = torch.randn(1, 7, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (torch.relu(self.first(x)) @ self.table).transpose(1, 2)
+        x = nn.functional.conv1d(x, self.blur, groups=10)
+        return self.last(self.second(x).mean(2))
+
+
+def test_what_a_buffer_writes_stays_and_what_it_reads_may_shrink() -> None:
+    graph = trace(Tables())
+    rows, columns = graph.weights["table"].dims
+    assert not rows.fixed
+    assert columns.fixed
+    assert graph.weights["second.weight"].dims[1].fixed
+    assert any("is the buffer 'table', which is not trained" in w for w in graph.frozen.values())
+    assert [axis.name for axis in graph.axes if not axis.frozen] == ["first", "second"]

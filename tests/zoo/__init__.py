@@ -20,6 +20,7 @@ from .mobile import (
     mobilenet_v3_small,
 )
 from .plain import VGG11BN, DenseNet, SqueezeNet
+from .recurrent import RECURRENT
 from .resnets import ConvNeXt, regnet_x_400mf, regnet_y_400mf, resnet18, resnet50, resnext50
 from .scene_resnets import cp_resnet, shared_resnet
 from .shuffle import ShuffleNetV1, ShuffleNetV2
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["FAMILIES", "PUBLISHED", "TRICKY"]
+__all__ = ["FAMILIES", "PUBLISHED", "RECURRENT", "TRICKY"]
 
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "resnet18": resnet18,

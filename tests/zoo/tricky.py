@@ -9,13 +9,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .recurrent import RECURRENT
 from .tricky_coupling import COUPLING
+from .tricky_cuts import CUTS
+from .tricky_picks import PICKS
 from .tricky_shapes import SHAPES
+from .tricky_space import SPACE
 from .tricky_statistics import STATISTICS
+from .tricky_weights import WEIGHTS
+from .tricky_writes import WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
 
-TRICKY: dict[str, Callable[[], nn.Module]] = {**COUPLING, **SHAPES, **STATISTICS}
+TRICKY: dict[str, Callable[[], nn.Module]] = {
+    **COUPLING,
+    **SHAPES,
+    **STATISTICS,
+    **RECURRENT,
+    **PICKS,
+    **WRITES,
+    **WEIGHTS,
+    **CUTS,
+    **SPACE,
+}

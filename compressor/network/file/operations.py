@@ -15,7 +15,7 @@ from torch._ops import OpOverload
 _LAYERS = """
     conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding conv_transpose1d
     conv_transpose2d.input conv_transpose3d.input convolution linear bilinear matmul mm bmm mv dot
-    addmm baddbmm einsum outer tensordot chain_matmul linalg_multi_dot batch_norm instance_norm
+    vdot addmm baddbmm einsum outer tensordot chain_matmul linalg_multi_dot batch_norm instance_norm
     layer_norm rms_norm group_norm _weight_norm prelu _prelu_kernel rrelu gru.input lstm.input
     rnn_tanh.input rnn_relu.input gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell
     scaled_dot_product_attention embedding cosine_similarity pairwise_distance dropout
@@ -59,6 +59,7 @@ _POOLING = """
     upsample_linear1d.vec upsample_bilinear2d upsample_bilinear2d.vec upsample_trilinear3d
     upsample_trilinear3d.vec upsample_bicubic2d upsample_bicubic2d.vec _upsample_nearest_exact1d
     _upsample_nearest_exact1d.vec _upsample_nearest_exact3d _upsample_nearest_exact3d.vec
+    _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec
     max_unpool2d max_unpool3d grid_sampler affine_grid_generator pad constant_pad_nd
     reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
     replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
@@ -70,7 +71,7 @@ _REDUCTIONS = """
     all all.dim all.dims any any.dim any.dims logsumexp norm.Scalar norm.ScalarOpt_dim
     norm.ScalarOpt_dim_dtype norm.ScalarOpt_dtype linalg_vector_norm cumsum cumprod cummax cummin
     logcumsumexp median median.dim count_nonzero count_nonzero.dim_IntList sort sort.stable topk
-    argsort argsort.stable diff
+    argsort argsort.stable diff cosine_similarity bucketize.Tensor searchsorted.Tensor
 """
 _MOVING = """
     view view.dtype reshape _unsafe_view flatten.using_ints unflatten.int squeeze squeeze.dim
@@ -81,7 +82,8 @@ _MOVING = """
     to.dtype_layout _to_copy chunk split.Tensor split.sizes split split_with_sizes
     tensor_split.sections tensor_split.indices unsafe_chunk slice.Tensor narrow select.int
     unbind.int unfold index.Tensor index_select gather take_along_dim diagonal diag_embed cat concat
-    concatenate stack hstack vstack dstack meshgrid meshgrid.indexing tril triu scatter.value
+    concatenate stack hstack vstack dstack column_stack meshgrid
+    meshgrid.indexing tril triu scatter.value
     scatter.src scatter.reduce scatter.value_reduce scatter_add scatter_reduce.two index_add
     index_copy index_fill.int_Tensor index_fill.int_Scalar index_put slice_scatter select_scatter
     copy fill.Scalar fill.Tensor zero one_hot broadcast_to broadcast_tensors fliplr flipud
@@ -99,10 +101,11 @@ _NEW = """
     zeros ones full arange arange.start arange.start_step linspace eye eye.m zeros_like ones_like
     full_like new_zeros new_ones new_full scalar_tensor hann_window hann_window.periodic
     hamming_window hamming_window.periodic hamming_window.periodic_alpha
-    hamming_window.periodic_alpha_beta blackman_window blackman_window.periodic rand randn rand_like
-    randn_like bernoulli bernoulli.p sym_size.int sym_numel sym_stride.int sym_is_contiguous stft
-    stft.center istft fft_fft fft_rfft fft_ifft fft_irfft fft_rfft2 fft_irfft2 fft_fft2 fft_ifft2
-    fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
+    hamming_window.periodic_alpha_beta blackman_window blackman_window.periodic bartlett_window
+    bartlett_window.periodic kaiser_window kaiser_window.periodic kaiser_window.beta rand randn
+    rand_like randn_like bernoulli bernoulli.p sym_size.int sym_numel sym_stride.int
+    sym_is_contiguous stft stft.center istft fft_fft fft_rfft fft_ifft fft_irfft fft_rfft2
+    fft_irfft2 fft_fft2 fft_ifft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
 """
 
 
@@ -123,6 +126,13 @@ def name_of(op: OpOverload) -> str:
     Raises ValueError if it is not among those that a stored network may name.
     """
     name = op.name().removeprefix("aten::")
+    if op.namespace != "aten":
+        raise ValueError(
+            f"the operator {op.name()!r} is none of PyTorch's own, and a stored network, which may "
+            "come from a stranger, runs no others: keep the smaller model itself (Result.model; "
+            "Result.save and compressor.load with its class), or write that operator with "
+            "PyTorch's operations"
+        )
     if operation(name) is not op:
         raise ValueError(f"the operation {op.name()} cannot be stored")
     return name

@@ -53,6 +53,9 @@ _TYPES: Mapping[str, torch.dtype] = (
 )
 """Data types by their names in a file."""
 
+_PAIRS = {"c8": (torch.complex64, "f4"), "c16": (torch.complex128, "f8")}
+"""Complex data types, and the type of the two numbers that each entry is stored as."""
+
 
 class Writer:
     """Collects tensors in streams.
@@ -74,6 +77,10 @@ class Writer:
 
     def put(self, tensor: Tensor) -> Entry:
         """Append a tensor; returns what `Reader.take` needs to find it again."""
+        if tensor.is_complex():
+            self.put(_pairs(tensor))
+            (name,) = (name for name, (kind, _) in _PAIRS.items() if kind == tensor.dtype)
+            return [name, list(tensor.shape)]
         name, kind = _type_of(tensor)
         entries = _bytes(tensor)
         alive = entries.view(f"u{entries.shape[1]}")[:, 0] != 0
@@ -115,6 +122,8 @@ class Reader:
 
     def take(self, entry: Entry) -> Tensor:
         """The next tensor; ValueError if the entry means nothing, or a stream ends too early."""
+        if entry[0] in _PAIRS:
+            return torch.view_as_complex(self.take([_PAIRS[entry[0]][1], [*entry[1], 2]]))
         kind, shape = _entry(entry)
         if self._allowance is not None:
             self._allowance.take_tensor(shape, kind.itemsize)
@@ -198,6 +207,7 @@ def most(tensor: Tensor) -> int:
     choice, not of training. Likewise of 64 bits where there are several: they are numbers of
     channels; a single one counts batches.
     """
+    tensor = _pairs(tensor) if tensor.is_complex() else tensor
     _, kind = _type_of(tensor)
     width = _bits(kind)
     if width == 8 or (width == 64 and not kind.is_floating_point and tensor.numel() > 1):
@@ -206,13 +216,19 @@ def most(tensor: Tensor) -> int:
     return 1 + -(-tensor.numel() * width // 8)
 
 
+def _pairs(tensor: Tensor) -> Tensor:
+    """A complex tensor as real ones, both parts of an entry one behind the other."""
+    return torch.view_as_real(tensor.detach().resolve_conj())
+
+
 def _type_of(tensor: Tensor) -> tuple[str, torch.dtype]:
     for name, kind in _TYPES.items():
         if kind == tensor.dtype:
             return name, kind
+    known = (*_TYPES.values(), *(kind for kind, _ in _PAIRS.values()))
     raise ValueError(
         f"a tensor of shape {tuple(tensor.shape)} has the data type {tensor.dtype}, which cannot "
-        f"be stored; known are {', '.join(str(kind) for kind in _TYPES.values())}"
+        f"be stored; known are {', '.join(map(str, known))}"
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 from torch.fx import Node
 
 from compressor.graph.graph import Dim, Graph
+from compressor.graph.memory import aliases, root
 from compressor.graph.program import in_place
 from compressor.phases.filters.rules import Flow, flow_of
 from compressor.phases.filters.uncoupled import Bools, Split
@@ -46,12 +47,14 @@ def steps(split: Split) -> tuple[Step, ...]:
     """The steps of a network, in order.
 
     A normalisation that belongs to filters is passed over: its output is the filters'. After an
-    operation in place, whoever reads its operand reads its result.
+    operation in place, whoever reads its operand reads its result; after one that wrote into a part
+    of a tensor, whoever reads any of it reads a mixture of both.
     """
     program = split.coupled.program
     known: dict[str, Step] = {}
     filled: set[str] = set()
     latest: dict[Node, Node] = {}
+    seen: set[Node] = set()
     writer = _Writer(split)
     nodes = list[Node]() if program is None else list(program.graph.nodes)
     for node in nodes:
@@ -59,11 +62,23 @@ def steps(split: Split) -> tuple[Step, ...]:
             continue
         operands = [latest.get(a, a) for a in node.all_input_nodes]
         step = writer.step(node, [known[a.name] for a in operands if a.name in known], filled)
+        if in_place(node):
+            parts = [part for part in aliases(root(cast("Node", node.args[0]))) if part in seen]
+            if step is not None and len(parts) > 1:
+                step = _mixture(step, [known[p.name] for p in parts if p.name in known])
+                filled.add(node.name)
+            latest.update(dict.fromkeys(parts, node))
+        seen.add(node)
         if step is not None:
             known[node.name] = step
-        if in_place(node):
-            latest[cast("Node", node.args[0])] = node
     return tuple(known.values())
+
+
+def _mixture(step: Step, parts: Sequence[Step]) -> Step:
+    """A step after which any channel of any of these may be anything."""
+    units = np.logical_or.reduce([step.units, *(part.units for part in parts)])
+    names = dict.fromkeys((*step.sources, *(part.name for part in parts)))
+    return replace(step, flow=Flow.MIXES, units=units, sources=tuple(names), bank=None)
 
 
 class _Writer:

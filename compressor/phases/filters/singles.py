@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
-from compressor.counting.measuring import measure
 from compressor.errors import BudgetError, VerificationError
 from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import Structure
 from compressor.importance import frobenius, gradients
 from compressor.inputs.copies import private_copy
-from compressor.inputs.example import Example
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
 from compressor.phases.filters.one_threshold import threshold, within
@@ -31,7 +29,6 @@ from compressor.run.choice import WidthChoice
 from compressor.run.file_size import Captured, bound, footprint
 from compressor.run.history import Shrink
 from compressor.run.widths import agreed
-from compressor.tracing.tracer import trace
 
 if TYPE_CHECKING:
     from compressor.run.compression import Compression
@@ -80,11 +77,7 @@ class Filters:
             # What was found out about the first graph holds for what is left of it; how views
             # and cuts are to be read is found out anew.
             whole = [name for axis in graph.axes if axis.frozen for name in axis.layers]
-            keep = (*session.keep, *whole)
-            graph = trace(
-                session.model, session.example, keep=keep, release=session.release,
-                check=session.checked,
-            )  # fmt: skip
+            graph = session.traced(session.model, keep=whole)
         return split(session.model, graph)
 
     @cached_property
@@ -152,7 +145,7 @@ class Filters:
         difference = None
         if check:
             difference = verify(session.model, self.split, structure, small, session.example)
-            _recounted(small, structure, session.example)
+            _recounted(small, structure, session.measured(small))
         session.masks.cut(names, cuts)
         session.replace(small, settled=SETTLED, left=structure)
         # Nothing is left of a mask under which everything lives.
@@ -233,9 +226,9 @@ class Filters:
         return fixed(self.split, ranks(self.split, norms))
 
 
-def _recounted(small: nn.Module, structure: Structure, example: Example) -> None:
+def _recounted(small: nn.Module, structure: Structure, found: Cost) -> None:
     """Hold a slim model to its graph's prediction."""
-    predicted, found = cost_of(structure), measure(small, example)
+    predicted = cost_of(structure)
     if (predicted.params, predicted.macs) != (found.params, found.macs):
         raise VerificationError(
             f"the slim {type(small).__name__} was counted anew and has {found}, where its graph "

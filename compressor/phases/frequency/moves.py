@@ -11,7 +11,7 @@ from torch.fx import Node
 from compressor.graph.program import argument, dims_of, shape_of
 from compressor.phases.frequency.flow import RowFlow, rows_of, state_of
 from compressor.tracing.couplings import Ids
-from compressor.tracing.data import moved
+from compressor.tracing.data import joined_along, moved
 from compressor.tracing.flow import Flow, Labels, fixed
 from compressor.tracing.labels import Label, along, spread, varying
 
@@ -54,7 +54,7 @@ def _meets(flow: RowFlow, operand: Node, ids: Ids, own: int) -> bool:
 def concatenate(flow: Flow, node: Node) -> Label | None:
     """Along the rows they follow each other, elsewhere all must have the same."""
     tensors: list[Node] = list(argument(node, "tensors"))
-    dim = int(argument(node, "dim", 0)) % len(shape_of(node))
+    dim = joined_along(node)
     labels = [rows_of(flow, t) for t in tensors]
     present = [label for label in labels if label is not None]
     if not present or len({label.dim for label in present}) > 1:

@@ -1,0 +1,1 @@
+"""Many small networks, written as people write them, beside two other pruners."""

@@ -1,0 +1,1 @@
+"""Three tools behind one call: a network and caps in, a smaller network out."""

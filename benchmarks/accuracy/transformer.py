@@ -108,15 +108,7 @@ def run(way: str, seed: int) -> Record:
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "macs": macs(model),
         "trunk": model.norm.normalized_shape[0],
-        "blocks": [
-            [
-                b.attention.heads,
-                b.attention.key_width,
-                b.attention.value_width,
-                b.mlp[0].out_features,
-            ]
-            for b in model.blocks
-        ],
+        "blocks": [widths(block) for block in model.blocks],
         "attempt": name,
         "validation": accuracy(model, *clips("validation")),
         "test": accuracy(model, *clips("test")),

@@ -108,23 +108,31 @@ def layers(name: str) -> tuple[Plant, ...]:
     return (*attention, perceptron(f"{name}.mlp.0", f"{name}.mlp.2"))
 
 
+def opened(name: str) -> Iterator[Plant]:
+    """Parts of a `nn.MultiheadAttention`: its columns of queries and keys go apart from values."""
+    head, place = of_head(1, HEAD), of_place(2, HEAD)
+    weight, bias, output = (
+        f"{name}.{part}" for part in ("in_proj_weight", "in_proj_bias", "out_proj")
+    )
+    yield Plant("head", Entries(weight, 0, _thrice(head, WIDTH)), columns(output, head))
+    queries = (Entries(weight, 0, place), Entries(bias, 0, place))
+    yield Plant("key column", Entries(weight, 0, (*place, *_moved(place, WIDTH))), queries)
+    values = Entries(weight, 0, _moved(place, 2 * WIDTH))
+    yield Plant("value column", values, columns(output, place))
+
+
+def _moved(places: tuple[int, ...], by: int) -> tuple[int, ...]:
+    return tuple(place + by for place in places)
+
+
 def torch_layers(name: str) -> tuple[Plant, ...]:
     """Parts of a layer of PyTorch's encoder."""
-    attention = f"{name}.self_attn"
-    return (
-        *packed(
-            f"{attention}.in_proj_weight", f"{attention}.in_proj_bias", f"{attention}.out_proj"
-        ),
-        perceptron(f"{name}.linear1", f"{name}.linear2"),
-    )
+    return (*opened(f"{name}.self_attn"), perceptron(f"{name}.linear1", f"{name}.linear2"))
 
 
 def multihead(name: str) -> tuple[Plant, ...]:
     """Parts of a `nn.MultiheadAttention` in a block."""
-    return (
-        *packed(f"{name}.in_proj_weight", f"{name}.in_proj_bias", f"{name}.out_proj"),
-        BLOCK_UNIT,
-    )
+    return (*opened(name), BLOCK_UNIT)
 
 
 BLOCK_UNIT = perceptron("block.mlp.0", "block.mlp.2")
@@ -216,7 +224,7 @@ SWIN = (
         "blocks.1.attn.qkv.weight", "blocks.1.attn.qkv.bias", "blocks.1.attn.proj", width=8, heads=2
     ),
     perceptron("blocks.1.mlp.0", "blocks.1.mlp.2"),
-    *packed("last.attn.qkv.weight", "last.attn.qkv.bias", "last.attn.proj", heads=2),
+    *packed("last.attn.qkv.weight", "last.attn.qkv.bias", "last.attn.proj", width=16, heads=2),
     perceptron("last.mlp.0", "last.mlp.2"),
 )
 

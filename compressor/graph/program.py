@@ -18,6 +18,7 @@ from torch.fx import Node
 
 from compressor.errors import TraceError
 from compressor.graph.attributes import sizes_of
+from compressor.graph.causality import unseen_masks
 from compressor.graph.failures import failure, without_result
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
@@ -119,7 +120,8 @@ def exported(
     `sizes` says which dimensions of the inputs stay open; None for none.
     """
     open_sizes: Any = sizes  # which PyTorch's signature forgets
-    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+    quiet = warnings.catch_warnings()
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), unseen_masks(), quiet:
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)

@@ -103,7 +103,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
 
 
 def _late(graph: FxGraph, weights: Mapping[Any, str]) -> FxGraph:
-    """The same, every weight where it is used first: a run need not hold all of them at once."""
+    """The same with every weight where it is used first: no run has to hold them all at once."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         if node.op == "placeholder" and node.name in weights and node.users:

@@ -26,9 +26,6 @@ from compressor.tracing.flow import Flow
 from compressor.tracing.labels import Grid, Label, Labelled
 from compressor.tracing.remembered import remember
 
-TOLD, GUESSED = range(2)
-"""Sizes of heads: attributes that hold them are told new ones, or the code counts by itself."""
-
 FREE, ALIKE, COUNTED = range(3)
 """Heads put together: as many channels as there are, as came in, or as an attribute says."""
 
@@ -89,18 +86,34 @@ def _box(rows: Tensor, dims: Iterable[int], dim: int) -> Ids:
 
 def _tell(flow: Flow, node: Node, labels: list[Label]) -> None:
     """Note attributes that hold the number of heads, or of places in a head."""
-    module, sizes = module_of(node), dict[str, list[Ids]]()
-    held = flow.program.sizes.get(module, {})
     written = _written(node)
-    for label in labels:
-        if written is not None and written[label.dim] == -1:
-            continue
-        for name, size in held.items():
-            if size == len(label.ids):
-                sizes.setdefault(f"{module}.{name}" if module else name, []).append(label.ids)
-    sizes = {name: found for name, found in sizes.items() if len(found) == 1}
-    if sizes and flow.choices.take(node.name, [TOLD, GUESSED], labels[0].ids) == TOLD:
-        remember(flow, sizes)
+    told = [one for one in labels if written is None or written[one.dim] != -1]
+    options = _readings(flow, module_of(node), [label.ids for label in told])
+    if options:
+        order = range(len(options) + 1)  # with the last one the code counts by itself
+        option = flow.choices.take(node.name, order, labels[0].ids)
+        if option < len(options):
+            remember(flow, options[option])
+
+
+def _readings(flow: Flow, module: str, counted: list[Ids]) -> list[dict[str, list[Ids]]]:
+    """Ids by the attributes of a module that may count them.
+
+    Of equally many heads and places either attribute may hold either number.
+    """
+    held = flow.program.sizes.get(module, {})
+    prefix = f"{module}." if module else ""
+    alike = len(counted) == 2 and len(counted[0]) == len(counted[1])
+    if not alike:
+        pairs = [(name, ids) for ids in counted for name, n in held.items() if n == len(ids)]
+        return [{prefix + name: [ids] for name, ids in pairs}] if pairs else []
+    names = [prefix + name for name, size in held.items() if size == len(counted[0])]
+    if not names:
+        return []
+    turns = (counted, counted[::-1])
+    return [
+        {names[0]: [first], **{name: [second] for name in names[1:]}} for first, second in turns
+    ]
 
 
 def _written(node: Node) -> list[Any] | None:

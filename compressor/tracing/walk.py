@@ -29,7 +29,7 @@ from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.own import signed
 from compressor.tracing.projection import projected
-from compressor.tracing.recurrent import recurrent
+from compressor.tracing.recurrent import recurrence
 from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
@@ -71,7 +71,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.EINSUM: contraction.einsum,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,
-    Kind.RECURRENT: recurrent,
+    Kind.RECURRENT: recurrence,
 }
 """The rule of every kind; what is of another is opaque."""
 

@@ -210,7 +210,7 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
     "vit": layers("blocks.1"),
     "vit_fused": layers("blocks.1"),
     "vit_width_of_input": (perceptron("blocks.1.mlp.0", "blocks.1.mlp.2"),),
-    "vit_without_norm": (*layers("blocks.1"), TRUNK),
+    "vit_without_norm": (*layers("blocks.0"), TRUNK),
     "swin": SWIN,
     "ast": layers("blocks.1"),
     "encoder": ENCODER,

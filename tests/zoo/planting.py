@@ -88,7 +88,8 @@ def packed(
 ) -> Iterator[Plant]:
     """Parts of an attention of one layer, whose rows are (3, heads, columns of a head).
 
-    A view divides all rows alike, so that a column of queries and keys goes with one of values.
+    One view divides all rows alike, as `chunk` does, so that a column of queries and keys goes with
+    one of values.
     """
     each = width // heads
     head, place = of_head(1, each), of_place(2, each, heads)
@@ -151,28 +152,8 @@ TRUNK = Plant(
         *columns("head", (5,)),
     ),
 )
-EINSUM_QUERIES = of_place(1, HEAD)
-EINSUM_VALUES = tuple(2 * WIDTH + place for place in of_place(2, HEAD))
-EINSUM = (
-    Plant(
-        "head",
-        Entries("block.attn.to_qkv.weight", 0, _thrice(of_head(1, HEAD), WIDTH)),
-        columns("block.attn.to_out", of_head(1, HEAD)),
-    ),
-    Plant(
-        "key column",
-        Entries(
-            "block.attn.to_qkv.weight",
-            0,
-            (*EINSUM_QUERIES, *(WIDTH + place for place in EINSUM_QUERIES)),
-        ),
-        (Entries("block.attn.to_qkv.weight", 0, EINSUM_QUERIES),),
-    ),
-    Plant(
-        "value column",
-        Entries("block.attn.to_qkv.weight", 0, EINSUM_VALUES),
-        columns("block.attn.to_out", of_place(2, HEAD)),
-    ),
+EINSUM = (  # `chunk` gives queries, keys and values equally many columns
+    *packed("block.attn.to_qkv.weight", None, "block.attn.to_out"),
     BLOCK_UNIT,
 )
 GROUP = Plant(
@@ -194,9 +175,6 @@ CROSS = (
     ),
 )
 POOLED = (
-    Plant(
-        "head", Entries("value.weight", 0, of_head(1, HEAD)), columns("output", of_head(1, HEAD))
-    ),
     Plant("key column", Entries("key.weight", 0, of_place(1, HEAD)), (Entries("query", 3, (1,)),)),
     Plant(
         "value column",
@@ -232,7 +210,7 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
     "vit": layers("blocks.1"),
     "vit_fused": layers("blocks.1"),
     "vit_width_of_input": (perceptron("blocks.1.mlp.0", "blocks.1.mlp.2"),),
-    "vit_without_norm": (*layers("blocks.1"), TRUNK),
+    "vit_without_norm": (*layers("blocks.0"), TRUNK),
     "swin": SWIN,
     "ast": layers("blocks.1"),
     "encoder": ENCODER,

@@ -78,11 +78,11 @@ RULES: Mapping[Kind, Rule] = {
 WHOLE = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM}
     | {Kind.ATTENTION, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.BATCH_NORM, Kind.PRELU}
-    | {Kind.WEIGHT_NORM}
+    | {Kind.WEIGHT_NORM, Kind.SHAPED}
 )
 """Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
 
-SINGLE = frozenset({Kind.SHAPED, Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
+SINGLE = frozenset({Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
 """Kinds whose rules know activations with one label, and read the weights among their operands."""
 
 CHECKS = ("_assert", "_guard", "sym_")

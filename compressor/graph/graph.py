@@ -172,6 +172,26 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A number among an operation's arguments that is a power of how many entries there are.
+
+    Attributes:
+        place: Which argument.
+        power: The power: ``-0.5`` of what is divided by the root of the number of channels.
+        dims: The dimensions whose entries it counts, among others that stay.
+    """
+
+    place: int
+    power: float
+    dims: tuple[Dim, ...]
+
+    def factor(self, keep: NDArray[np.bool_]) -> float:
+        """What the number is multiplied with where the units in `keep` stay."""
+        shares = (float(dim.alive(keep).sum()) / dim.size for dim in self.dims)
+        return prod(shares) ** self.power
+
+
+@dataclass(frozen=True)
 class Polynomial:
     """An integer cost in the kept widths, of third degree at most.
 
@@ -223,6 +243,7 @@ class Graph:
         remembered: Channels that an attribute of a module counts, by the attribute's name.
         activations: The dimensions of every activation that shrink, by name of the operation: of
             each ``(dimension, its entries)``; what `compressor.surgery.masking` masks.
+        numbers: Numbers in the code that follow the kept entries, by name of the operation.
         program: The exported operations these names belong to; None for a restricted graph.
     """
 
@@ -237,6 +258,7 @@ class Graph:
     activations: Mapping[str, tuple[tuple[int, Dim], ...]] = field(
         default_factory=dict[str, Any], repr=False
     )
+    numbers: Mapping[str, Size] = field(default_factory=dict[str, Size], repr=False)
     program: Program | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -163,7 +163,7 @@ _LAYERS = (
     Row("conv_transpose1d conv_transpose2d conv_transpose3d", Kind.TRANSPOSED),
     Row("linear", Kind.LINEAR),
     Row("matmul mm mv dot vdot", Kind.PRODUCT),
-    Row("bmm baddbmm addmm addmv addbmm", Kind.BATCHED),
+    Row("bmm baddbmm addmm", Kind.BATCHED),
     Row("einsum", Kind.EINSUM),
     Row("scaled_dot_product_attention", Kind.ATTENTION),
     Row("_weight_norm", Kind.WEIGHT_NORM),

@@ -119,6 +119,7 @@ def restrict(structure: Structure) -> Graph:
         channels={name: smaller(dim) for name, dim in graph.channels.items()},
         remembered={name: smaller(dim) for name, dim in graph.remembered.items()},
         activations={},
+        numbers={},
         program=None,
     )
 

@@ -70,6 +70,10 @@ class Masked(torch.fx.Interpreter):
             for name, dims in self.alive.items()
         }
 
+        self.numbers = {
+            name: (size.place, size.factor(structure.keep)) for name, size in graph.numbers.items()
+        }
+
     def outputs(self, inputs: Sequence[Tensor]) -> Run:
         """Run on positional inputs, batch of one, shaped like the traced example."""
         with torch.no_grad():
@@ -98,6 +102,8 @@ class Masked(torch.fx.Interpreter):
         whole = looked_at(self.program.own.get(n.target), n, self.alive)
         if whole is not None:
             result = whole.run(n, *self.fetch_args_kwargs_from_env(n))
+        elif n.name in self.numbers:
+            result = self._renumbered(n, *self.numbers[n.name])
         elif kept is None:
             result = super().run_node(n)
         else:
@@ -106,6 +112,12 @@ class Masked(torch.fx.Interpreter):
         sources = flat([self.env[x] for x in n.all_input_nodes])
         self.narrowed |= _narrows(sources, result)
         return self._masked(n, result, sources)
+
+    def _renumbered(self, node: Node, place: int, factor: float) -> Any:
+        """Run an operation with a number that counts the kept entries."""
+        args, kwargs = self.fetch_args_kwargs_from_env(node)
+        given = [x * factor if at == place else x for at, x in enumerate(args)]  # type: ignore[operator]
+        return node.target(*given, **kwargs)  # type: ignore[operator]
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Initial states of recurrent layers come in the type of the input, as they would."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Product, Site, Units, Weight
+from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Product, Site, Size, Units, Weight
 from compressor.inputs.tensors import first_names, named_tensors
 from compressor.tracing.couplings import Ids, Solved
 from compressor.tracing.flow import Flow, Use, fixed
@@ -110,6 +110,10 @@ def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
         channels={name: dim(ids) for name, ids in flow.channels.items()},
         remembered={name: dim(ids) for name, ids in flow.sizes.items()},
         activations={name: found for name, found in activations.items() if found},
+        numbers={
+            name: Size(found.place, found.power, tuple(map(dim, found.dims)))
+            for name, found in flow.sized.items()
+        },
         program=flow.program,
     )
 

@@ -41,6 +41,15 @@ class Multiplied:
     dims: tuple[Ids, ...]
 
 
+@dataclass(frozen=True)
+class Sized:
+    """A number in the code that is a power of a size (ids instead of units, see `Size`)."""
+
+    place: int
+    power: float
+    dims: tuple[Ids, ...]
+
+
 @dataclass
 class Flow:
     """State of the walk through the program.
@@ -58,6 +67,7 @@ class Flow:
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
         choices: Readings of operations that can be read in several ways.
         whole: Reason a layer stays whole whose weights have no id of their own, by module name.
+        sized: Numbers that follow a size, by name of the operation.
         made: Names of operations whose results are made of weights alone.
         focus: The only label of a tensor that a rule is to see, by name of the node.
     """
@@ -74,6 +84,7 @@ class Flow:
     uncounted: list[str] = field(default_factory=list[str])
     choices: Choices = field(default_factory=Choices)
     whole: dict[str, str] = field(default_factory=dict[str, str])
+    sized: dict[str, Sized] = field(default_factory=dict[str, Sized])
     made: set[str] = field(default_factory=set[str])
     focus: dict[str, Label | None] = field(default_factory=dict[str, Label | None])
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch.fx import Node
 
 from compressor.graph.program import argument, module_of, shape_of
-from compressor.tracing import contraction
+from compressor.tracing import contraction, states
 from compressor.tracing.choices import by_units
 from compressor.tracing.contraction import Operand
 from compressor.tracing.couplings import Ids
@@ -189,6 +189,7 @@ def _product(flow: Flow, node: Node, *, out_dim: int) -> Labelled:
         batch = list(range(rank - 1))
         operands = [Operand(source, [*batch, "k"]), Operand(weight, last)]  # type: ignore[arg-type]
         return contraction.contract(flow, node, operands, [*batch, "n"])
+    states.started(flow, node, source, flow.own(str(name), 1 - out_dim))
     reads = _channels(flow, node, source, rank - 1)
     writes = flow.own(str(name), out_dim)
     flow.tie_weight(str(name), 1 - out_dim, reads)

@@ -17,12 +17,16 @@ from torch.fx import Node
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, module_of, packet_of, shape_of
+from compressor.tracing.constants import alike
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, place
 from compressor.tracing.labels import Label
 from compressor.tracing.remembered import remember
 
 aten = torch.ops.aten
+
+BEGUN, GIVEN = range(2)
+"""A constant that a layer reads is as wide as its channels, or as wide as it is."""
 
 REMEMBERED, COMPUTED = range(2)
 """Where the size of a state that the code makes comes from: an attribute, or something it reads."""
@@ -51,6 +55,18 @@ def begin(flow: Flow, node: Node, state: Any, ids: Ids) -> None:
     for step in chain:  # what the code makes need not be zeros
         if flow.weight(step) is None:
             flow.labels[step.name] = Label(len(shape_of(step)) - 1, ids)
+
+
+def started(flow: Flow, node: Node, state: Any, ids: Ids) -> None:
+    """Let a layer begin with a constant of one value that the code makes as wide as its channels.
+
+    ``s = torch.zeros(b, self.hidden)`` in front of a loop of one's own over time.
+    """
+    last = len(shape_of(state)) - 1
+    if not isinstance(state, Node) or flow.labels_of(state) or not alike(state, last):
+        return
+    if _made(_chain(state)[-1]) and flow.choices.take(node.name, [BEGUN, GIVEN], ids) == BEGUN:
+        begin(flow, node, state, ids)
 
 
 def _chain(state: Node) -> list[Node]:

@@ -10,7 +10,7 @@ from torch.fx import Node
 from compressor.graph.graph import OUTPUT
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
-from compressor.graph.program import Program
+from compressor.graph.program import Program, in_place
 from compressor.tracing import (
     contraction,
     cuts,
@@ -27,6 +27,7 @@ from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.numbers import sized
 from compressor.tracing.own import signed
 from compressor.tracing.projection import projected
 from compressor.tracing.recurrent import recurrence
@@ -103,6 +104,8 @@ def propagate(
         if node.op == "call_function":
             flow.labels[node.name] = _labels(flow, node)
             flow.note(node)
+            if operation_of(node.target).kind is Kind.POINTWISE:
+                sized(flow, node)
         elif node.op == "get_attr":
             blocks.append(node)
         elif node.op == "output":
@@ -115,7 +118,12 @@ def propagate(
 
 
 def _labels(flow: Flow, node: Node) -> Labels:
-    """The labels of an operation's output; a form of it that no rule foresees is opaque."""
+    """The labels of an operation's output; a form of it that no rule foresees is opaque.
+
+    Of what nobody reads, as ``w[0].numel()`` leaves it behind, only the size was asked for.
+    """
+    if not node.users and not in_place(node):
+        return None
     try:
         rule, kind = _rule(flow, node), operation_of(node.target).kind
         own = node.target in flow.program.own

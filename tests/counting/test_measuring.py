@@ -23,11 +23,11 @@ from tests.helpers.functions import Functional
 from tests.zoo import FAMILIES, TRICKY
 
 HUGE = {"vgg11_bn"}  # half a gigabyte, and nothing the others do not show
-FUSED = {"conv_attention", "attention"} | {
+FUSED = {"conv_attention", "attention", "spectral_norm"} | {
     *("lstm", "lstm_two_ways", "lstm_without_bias", "lstm_last_states", "lstm_begun_with_ones"),
     *("lstm_computed_states", "lstm_residual"),
 }
-"""Networks whose attention, or whose LSTM, flop_counter alone reads as zero."""
+"""Networks whose attention, LSTM, or products of vectors, flop_counter alone reads as zero."""
 
 
 class Holder(nn.Module):
@@ -317,7 +317,9 @@ def test_no_operation_is_both_free_and_counted() -> None:
     assert {"convolution", "mm", "addmm", "bmm", "baddbmm"} <= counted
     free = {name for name, row in BY_NAME.items() if row.free}
     assert not counted & free
-    products = re.compile(r"mm(?!ax|in)|conv|attention|linear|matmul|fft|linalg_(?!vector_norm)")
+    products = re.compile(
+        r"mm(?!ax|in)|conv|attention|linear|matmul|fft|linalg_(?!vector_norm|norm|cross)"
+    )
     assert not [name for name in free if products.search(name) and "upsample" not in name]
 
 

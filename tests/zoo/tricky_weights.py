@@ -41,6 +41,33 @@ class ScaledStandardised(nn.Conv2d):
         return functional.conv2d(x, weight, self.bias, padding=1)
 
 
+class ByInputs(nn.Conv2d):
+    """As NFNets were published: the number of inputs is read off the weight (Brock et al. 2021)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs = self.weight[0].numel()
+        mean = self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        variance = self.weight.var(dim=(1, 2, 3), keepdim=True, unbiased=False)
+        scale = torch.rsqrt(torch.clamp(variance * inputs, min=1e-4))
+        return functional.conv2d(x, (self.weight - mean) * scale, self.bias, padding=1)
+
+
+class NormedByBatchNorm(nn.Conv2d):
+    """A weight standardised by ``batch_norm``, each filter as a channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = functional.batch_norm(flat, None, None, training=True, momentum=0.0)
+        return functional.conv2d(x, weight.reshape_as(self.weight), self.bias, padding=1)
+
+
+class MeanSquare(nn.Module):
+    """A norm by the root of the mean square, with the mean written as a sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / torch.sqrt(x.pow(2).sum(1, keepdim=True) / x.shape[1] + 1e-5)
+
+
 class Scaled(nn.Module):
     """A linear layer over channels with an equalised learning rate (Karras et al. 2018)."""
 
@@ -113,6 +140,9 @@ WEIGHTS: dict[str, Callable[[], nn.Module]] = {
         lambda: Standardised(WIDTH, WIDTH, 3, padding=1, groups=WIDTH), WIDTH
     ),
     "scaled_standardised": within(lambda: ScaledStandardised(WIDTH, 12), 12),
+    "scaled_by_inputs": within(lambda: ByInputs(WIDTH, 12, 3, padding=1), 12),
+    "normed_by_batch_norm": within(lambda: NormedByBatchNorm(WIDTH, 12, 3, padding=1), 12),
+    "mean_square_by_sum": within(MeanSquare),
     "scaled_weight": within(Scaled, 12),
     "weight_norm_transposed": within(
         lambda: parametrizations.weight_norm(nn.ConvTranspose2d(WIDTH, 12, 3, padding=1), dim=1), 12

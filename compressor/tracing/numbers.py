@@ -1,0 +1,70 @@
+"""Numbers in the code that are the size of what was summed over: ``x.sum(1) / x.shape[1]``.
+
+A scaled weight is divided by the number of its inputs, a norm by the root of the number of
+channels. In the program that is a number. Where it is the size, or a root or an inverse of it, of
+what the tensor beside it was reduced over, it may be meant to follow: then the masked original has
+the number of the kept entries in its place, and the model's own code says which is right
+(`compressor.tracing.trial`).
+"""
+
+from __future__ import annotations
+
+from math import isclose, prod
+from typing import Any
+
+from torch.fx import Node
+
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
+from compressor.graph.program import dims_of, shape_of
+from compressor.tracing.flow import Flow, Sized
+
+AS_IT_IS, FOLLOWS = range(2)
+"""A number stays what it is, or follows the kept entries."""
+
+POWERS = (1.0, -1.0, 0.5, -0.5)
+FAR = 12
+"""Operations that are looked back over."""
+
+
+def sized(flow: Flow, node: Node) -> None:
+    """Note a number that follows the size of what its operand was reduced over."""
+    numbers = [(at, x) for at, x in enumerate(node.args) if isinstance(x, int | float)]
+    if len(numbers) != 1 or isinstance(numbers[0][1], bool) or not node.all_input_nodes:
+        return
+    place, number = numbers[0]
+    for reduced in _reductions(node):
+        source: Any = reduced.args[0]
+        shape = shape_of(source)
+        dims = dims_of(reduced, len(shape))
+        mine = [label for label in flow.labels_of(source) if label.dim in dims]
+        power = _power(float(number), prod(shape[dim] for dim in dims))
+        if not mine or power is None:
+            continue
+        ids = mine[0].ids
+        if flow.choices.take(node.name + " sized", [AS_IT_IS, FOLLOWS], ids) == FOLLOWS:
+            flow.sized[node.name] = Sized(place, power, tuple(label.ids for label in mine))
+        return
+
+
+def _power(number: float, size: int) -> float | None:
+    """The power of a size that a number is."""
+    if size < 2:
+        return None
+    return next((power for power in POWERS if isclose(number, size**power, rel_tol=1e-9)), None)
+
+
+def _reductions(node: Node) -> list[Node]:
+    """Reductions that a node's operands come from, entry by entry, the nearest first."""
+    waiting, found, seen = list(node.all_input_nodes), list[Node](), set[Node]()
+    while waiting and len(seen) < FAR:
+        at = waiting.pop(0)
+        if at in seen or at.op != "call_function":
+            continue
+        seen.add(at)
+        kind = operation_of(at.target).kind
+        if kind is Kind.REDUCES:
+            found.append(at)
+        elif kind in (Kind.POINTWISE, Kind.COPIES, Kind.VIEWS, Kind.MOVES, Kind.SELECTS):
+            waiting += at.all_input_nodes
+    return found

@@ -44,6 +44,7 @@ class Program:
             name when several are tied).
         constants: Placeholder node name -> tensor that the export lifted out of the code.
         inputs: Names of the placeholder nodes of the user's inputs, in order.
+        parameters: Names of those of the weights that are parameters.
         sizes: Whole numbers among the attributes of every module, by name of the module; see
             `compressor.graph.attributes`.
         autocast: True if the model itself runs some of them in lower precision than these say.
@@ -54,6 +55,7 @@ class Program:
     weights: Mapping[str, str]
     constants: Mapping[str, Any]
     inputs: tuple[str, ...]
+    parameters: frozenset[str] = frozenset()
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     autocast: bool = False
     own: Mapping[object, Operation] = field(default_factory=dict[object, Operation])
@@ -97,6 +99,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
         autocast=rounds(program.graph_module),  # before the blocks that say so are inlined
         graph=_late(inlined(program.graph_module), weights),
         weights={str(node): first[name] for node, name in weights.items()},
+        parameters=frozenset(first[name] for name in signature.inputs_to_parameters.values()),
         constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
         sizes={path: sizes_of(module) for path, module in model.named_modules()},

@@ -53,9 +53,7 @@ class Attempt:
             constant as large as the -1e9 of a class mask would hide any error.
         joint: Give both to the smaller model as one batch: a reshape with a fixed size can mix
             items, which one alone does not show.
-        compared: Numbers of the items that are compared. In a batch the last one says it all:
-            code that takes another width for granted shifts what follows, item by item, and what it
-            takes from another item it takes from the one before.
+        compared: Numbers of the items that are compared.
     """
 
     items: tuple[Inputs, Inputs]

@@ -128,7 +128,7 @@ def attempts(example: Inputs) -> Iterator[Attempt]:
     alone = [Attempt((first, second), joint=False, compared=(0,))]
     if _varies(example):
         alone.insert(0, Attempt((first, example), joint=False, compared=(0, 1)))
-    yield from (replace(attempt, joint=True, compared=(1,)) for attempt in alone)
+    yield from (replace(attempt, joint=True, compared=(0, 1)) for attempt in alone)
     yield from alone
     yield from _positive(example)
     yield Attempt((example, _disturbed(example)), joint=False, compared=(0,))
@@ -146,7 +146,7 @@ def _positive(example: Inputs) -> Iterator[Attempt]:
         tuple(x.abs() * scale if x.is_floating_point() else x for x in _random_like(example, seed))
         for seed, scale in ((0, 1), (1, 3))
     )
-    yield Attempt((first, second), joint=True, compared=(1,))
+    yield Attempt((first, second), joint=True, compared=(0, 1))
     yield Attempt((first, second), joint=False, compared=(0,))
 
 

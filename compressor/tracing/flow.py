@@ -103,7 +103,7 @@ class Flow:
             self.made.add(node.name)
 
     def source(self, node: object) -> str:
-        """The largest of the weights that a tensor is made of, which are all that it is made of."""
+        """The largest of the weights that a tensor is made of; a buffer only where nothing else is."""
         waiting, seen, found = [node], set[object](), list[str]()
         while waiting:
             at = waiting.pop()
@@ -113,7 +113,8 @@ class Flow:
             name = self.weight(at)
             found += [name] if name is not None else []
             waiting += at.all_input_nodes
-        return max(reversed(found), key=lambda name: int(np.prod(self.shapes[name])))
+        trained = [name for name in found if name in self.program.parameters] or found
+        return max(reversed(trained), key=lambda name: int(np.prod(self.shapes[name])))
 
     def label(self, node: object) -> Label | None:
         """The label of a tensor with one; of one with several that which is looked at."""

@@ -205,10 +205,10 @@ def test_a_wrong_cut_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor.reports import certificate as module  # noqa: PLC0415
+    from compressor.run import shrinking as module  # noqa: PLC0415
 
-    def short(model: nn.Module, example: object) -> Cost:
-        cost = measure(model, example)
+    def short(model: nn.Module, example: object, **settings: object) -> Cost:
+        cost = measure(model, example, **settings)
         return Cost(cost.params, cost.nonzero, cost.macs + 1, cost.bytes)
 
     session = Session(tiny(), budget=CAPS)

@@ -19,10 +19,15 @@ from compressor.tracing.labels import Label, Labelled, parts, together
 
 
 def projected(rule: Callable[[Flow, Node], Labels], flow: Flow, node: Node) -> Labels:
-    """The labels of an operation's output, by a rule that looks at one label of each operand."""
+    """The labels of an operation's output, by a rule that looks at one label of each operand.
+
+    Operands with one label each are looked at together, but where they broadcast: a column and a
+    row make a tensor that shrinks in both.
+    """
     sources = {x: flow.labels_of(x) for x in node.all_input_nodes}
     dims = {_from_last(x, label) for x, found in sources.items() for label in found}
-    if len(dims) < 2:
+    alone = all(len(found) < 2 for found in sources.values())
+    if len(dims) < 2 or (alone and operation_of(node.target).kind is not Kind.POINTWISE):
         return rule(flow, node)
     results: list[Labels] = []
     for dim in sorted(dims):

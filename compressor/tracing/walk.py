@@ -138,7 +138,7 @@ def _labels(flow: Flow, node: Node) -> Labels:
 
 
 def _several(flow: Flow, node: Node) -> bool:
-    return flow.weight(node) is None and len(flow.labels_of(node)) > 1
+    return not flow.weighs(node) and len(flow.labels_of(node)) > 1
 
 
 def _rule(flow: Flow, node: Node) -> Rule:

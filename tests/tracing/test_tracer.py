@@ -31,7 +31,6 @@ FROZEN = {
     "each_twice",
     "gram",
     "channels_as_space",
-    "attention",
     "local_response_norm",
     "experts",
     "spatial_transformer",

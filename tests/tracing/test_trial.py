@@ -20,6 +20,8 @@ class Trials:
     def __init__(self, *fatal: set[int]) -> None:
         self.fatal, self.asked = fatal, 0
 
+    thinned = staticmethod(trial._thinned)
+
     def attempt(self, graph: Graph, structure: Structure) -> str | None:
         self.asked += 1
         thin = {n for n, a in enumerate(graph.axes) if not structure.keep[a.units].all()}

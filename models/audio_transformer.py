@@ -34,6 +34,7 @@ class Attention(nn.Module):
         value_width: Columns of the values of one head; None for `width // heads`.
 
     Attributes:
+        heads: Heads.
         scale: Factor of the products of queries and keys.
 
     Raises:
@@ -45,23 +46,33 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         at_least(1, "Attention", width=width, heads=heads)
+        key_width = width // heads if key_width is None else key_width
+        value_width = width // heads if value_width is None else value_width
+        at_least(1, "Attention", key_width=key_width, value_width=value_width)
         self.heads = heads
-        self.key_width = width // heads if key_width is None else key_width
-        self.value_width = width // heads if value_width is None else value_width
-        at_least(1, "Attention", key_width=self.key_width, value_width=self.value_width)
-        self.scale = float(self.key_width) ** -0.5
-        self.query = nn.Linear(width, heads * self.key_width)
-        self.key = nn.Linear(width, heads * self.key_width)
-        self.value = nn.Linear(width, heads * self.value_width)
-        self.output = nn.Linear(heads * self.value_width, width)
+        self.scale = float(key_width) ** -0.5
+        self.query = nn.Linear(width, heads * key_width)
+        self.key = nn.Linear(width, heads * key_width)
+        self.value = nn.Linear(width, heads * value_width)
+        self.output = nn.Linear(heads * value_width, width)
+
+    @property
+    def key_width(self) -> int:
+        """Columns of the queries and keys of one head."""
+        return self.query.out_features // self.heads
+
+    @property
+    def value_width(self) -> int:
+        """Columns of the values of one head."""
+        return self.value.out_features // self.heads
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the tokens of (batch, token, width); the shape is kept."""
         batch, tokens, _ = x.shape
         # (batch, token, heads * columns) -> (batch, head, token, column)
-        query = self.query(x).view(batch, tokens, self.heads, self.key_width).transpose(1, 2)
-        key = self.key(x).view(batch, tokens, self.heads, self.key_width).transpose(1, 2)
-        value = self.value(x).view(batch, tokens, self.heads, self.value_width).transpose(1, 2)
+        query = self.query(x).view(batch, tokens, self.heads, -1).transpose(1, 2)
+        key = self.key(x).view(batch, tokens, self.heads, -1).transpose(1, 2)
+        value = self.value(x).view(batch, tokens, self.heads, -1).transpose(1, 2)
         # (batch, head, token, token): of every token, the shares of the tokens that it takes from.
         shares = (self.scale * query @ key.transpose(-2, -1)).softmax(dim=-1)
         return self.output((shares @ value).transpose(1, 2).flatten(2))

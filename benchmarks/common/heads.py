@@ -131,6 +131,4 @@ def at_ratio(
         group.prune()
     for layer in layers:
         layer.heads = pruner.num_heads[layer.query]
-        layer.key_width = layer.query.out_features // layer.heads
-        layer.value_width = layer.value.out_features // layer.heads
     return model

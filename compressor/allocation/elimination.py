@@ -7,8 +7,8 @@ This is what is left of the integer program once the caps have prices: u holds t
 priced unary costs, v the widths, c the priced coefficients of products. Axes are maximised out one
 by one (Dechter 1999), and each leaves a message to the axes it was tied to. What makes it fast here
 is that the ties are products: an axis g that only takes part in products sees its neighbours
-through one number, the price ``p = sum_j c_gj · v_j + sum_jk c_gjk · v_j · v_k``, so its message
-is its conjugate at that price:
+through one number, the price ``p = sum_j c_gj · v_j + sum_jk c_gjk · v_j · v_k``, so its message is
+its conjugate at that price:
 
 * one neighbour: a function of that neighbour, by one hull (chains of any width take O(n log n));
 * two neighbours: a table over both, one binary search an entry;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -13,7 +14,7 @@ from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph.graph import OUTPUT, Graph, Polynomial
+from compressor.graph.graph import OUTPUT, Dim, Graph, Polynomial
 from compressor.graph.keep import named
 from compressor.inputs.settings import check_whole
 from compressor.wording import listed
@@ -165,18 +166,24 @@ def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:
     spent = Counter[str]()
     if FORMS[resource] == "macs":
         for site in graph.sites:
-            spent[site.module] += site.positions * _entries(graph, site.weight, widths)
+            spent[site.module] += site.positions * _alive(graph, graph.multiplied(site), widths)
+        for product in graph.products:
+            spent[product.module] += product.positions * _alive(graph, product.dims, widths)
         spent[WEIGHTLESS] = graph.const_macs
     else:
         for weight in graph.weights.values():
             size = weight.itemsize if resource == "bytes" else 1
-            cost = size * _entries(graph, weight.name, widths) if weight.trainable else 0
+            cost = size * _alive(graph, weight.dims, widths) if weight.trainable else 0
             spent[_module(weight.name)] += cost
     layer = max(spent, key=lambda name: spent[name])
     named = {"": "the model itself", WEIGHTLESS: WEIGHTLESS}.get(layer, repr(layer))
     return named, spent[layer]
 
 
-def _entries(graph: Graph, weight: str, widths: Integers) -> int:
-    """Count the entries of a weight that are left at these widths."""
-    return graph.priced({weight: 1}, 0, 1)(widths)
+def _alive(graph: Graph, dims: tuple[Dim, ...], widths: Integers) -> int:
+    """Count the entries that are left of some dimensions at these widths."""
+    left = (
+        sum(count * prod(int(widths[axis]) for axis in axes) for axes, count in terms.items())
+        for terms in map(graph.terms, dims)
+    )
+    return prod(left)

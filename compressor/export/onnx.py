@@ -23,7 +23,7 @@ from compressor.export.spelling import spelled
 from compressor.export.transforms import as_products, warn_of_transforms
 from compressor.inputs.process import quiet
 from compressor.inputs.tensors import device_of
-from compressor.network import Network
+from compressor.network import Network, packet
 from compressor.storage import write_bytes
 from compressor.wording import line
 
@@ -72,6 +72,7 @@ def onnx_bytes(
 ) -> bytes:
     """The content of the file that `write` writes; arguments and errors likewise."""
     onnx = _onnx()
+    _refuse_projections(network)
     inner, placed = parts(network, front_end, waveform)
     made = Exported(spelled(inner))
     module = placed(made.network)
@@ -120,6 +121,20 @@ def strip(model: Any) -> None:
     for node in graph.node:
         node.name = ""
     _shorten(graph)
+
+
+def _refuse_projections(network: Network) -> None:
+    """Refuse an LSTM with projections: PyTorch's exporter would take its weights for others."""
+    for step in network.steps:
+        if packet(step) is not torch.ops.aten.lstm:
+            continue
+        runs = int(step.argument("num_layers")) * (1 + bool(step.argument("bidirectional")))
+        if len(step.argument("params")) != runs * (4 if step.argument("has_biases") else 2):
+            raise ValueError(
+                f"export: the LSTM {step.module!r} has projections (proj_size), for which ONNX has "
+                "no operator: build it without proj_size, with a linear layer behind it, or store "
+                "the network for PyTorch with Result.write"
+            )
 
 
 def _translated(module: Whole) -> Any:

@@ -6,7 +6,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from compressor.network import Network, Ref, Rewrite, Step, packet
 from compressor.network.steps import Value
@@ -21,7 +20,7 @@ def spelled(network: Network) -> Network:
     """A network that computes the same and exports; the network itself where nothing is to change.
 
     Limits of a `clamp` of which one is whole and the other is not become fractions, and attention
-    without heads, or with more dimensions before them, gets the four that the exporter knows.
+    on another number of dimensions than the four that the exporter knows becomes products.
     """
     rewrite, changed = Rewrite(network), False
     for step in network.steps:
@@ -43,7 +42,7 @@ def _four(network: Network, rewrite: Rewrite, step: Step) -> bool:
     """Put a module in the place of attention on another number of dimensions than four."""
     query = cast("Ref", step.args[0]).name
     rank = len(network.shapes[query])
-    if rank == 4 or rank < 3:
+    if rank == 4 or rank < 3 or step.argument("enable_gqa"):
         return False
     given = ("query", "key", "value", "attn_mask")
     tensors = tuple(x for name in given if (x := step.argument(name)) is not None)
@@ -63,12 +62,6 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *mask: Tensor) -> Tensor:
         """(..., queries, width), (..., keys, width), (..., keys, out) -> (..., queries, out)."""
         scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
-        if query.dim() == 3:
-            four = [x.unsqueeze(1) if x.dim() > 2 else x for x in (query, key, value, *mask)]
-            out = functional.scaled_dot_product_attention(
-                *four, is_causal=self.is_causal, scale=scale
-            )
-            return out.squeeze(1)
         scores = query @ key.transpose(-2, -1) * scale
         if self.is_causal:
             above = torch.ones_like(scores, dtype=torch.bool).triu(1)
@@ -76,4 +69,6 @@ class Attention(nn.Module):
         for each in mask:
             kept = scores.masked_fill(each.logical_not(), float("-inf"))
             scores = kept if each.dtype is torch.bool else scores + each
-        return scores.softmax(-1) @ value
+        # A query that no key may answer gets zeros.
+        unanswered = (scores == float("-inf")).all(-1, keepdim=True)
+        return scores.softmax(-1).masked_fill(unanswered, 0.0) @ value

@@ -63,7 +63,8 @@ ENTRYWISE = frozenset({Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT, Kind.PRELU})
 """Kinds whose forms in place (``relu_``) do what the plain ones do, in the shape that there is."""
 
 ACROSS = frozenset(
-    {Kind.REDUCES, Kind.RANKS, Kind.SCANS, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.WEIGHT_NORM}
+    {Kind.REDUCES, Kind.RANKS, Kind.SCANS, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.BATCH_NORM}
+    | {Kind.WEIGHT_NORM}
 )
 """Kinds that look across a dimension. What the tracer lets pass because "it sees the kept entries
 only" is what the masked original has to compute over the kept entries only."""

@@ -18,6 +18,7 @@ from torch.fx import Node
 
 from compressor.errors import TraceError
 from compressor.graph.attributes import sizes_of
+from compressor.graph.causality import unseen_masks
 from compressor.graph.failures import failure, without_result
 from compressor.graph.inline import inlined, rounds
 from compressor.graph.operations import given
@@ -103,7 +104,7 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
 
 
 def _late(graph: FxGraph, weights: Mapping[Any, str]) -> FxGraph:
-    """The same, every weight where it is used first: a run need not hold all of them at once."""
+    """The same with every weight where it is used first: no run has to hold them all at once."""
     place = {node: number for number, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         if node.op == "placeholder" and node.name in weights and node.users:
@@ -119,7 +120,8 @@ def exported(
     `sizes` says which dimensions of the inputs stay open; None for none.
     """
     open_sizes: Any = sizes  # which PyTorch's signature forgets
-    with exclusive(), evaluating(model), torch.no_grad(), _bare(), warnings.catch_warnings():
+    quiet = warnings.catch_warnings()
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), unseen_masks(), quiet:
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)

@@ -19,7 +19,7 @@ from compressor.network import Network, Ref, Step, Weight
 from compressor.network.integer import Geometry
 from compressor.network.steps import Value
 from compressor.quantization.layers import WeightQuantiser
-from compressor.quantization.tables import tables
+from compressor.quantization.tables import table_weights
 
 _WEIGHTED = (Kind.LINEAR, Kind.CONVOLUTION, Kind.TRANSPOSED)
 
@@ -43,7 +43,7 @@ def rounded_weights(network: Network) -> dict[str, int]:
             once = read == name and step.weights.count(read) <= 1
             readers.setdefault(read, []).append(groups if once else None)
     returned = {leaf.name for leaf in leaves(network.outputs) if isinstance(leaf, Weight)}
-    left = returned | tables(network)
+    left = returned | table_weights(network)
     found: dict[str, int] = {}
     for name, (first, *others) in readers.items():
         if first is not None and name not in left and set(others) <= {first}:

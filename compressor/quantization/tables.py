@@ -20,7 +20,7 @@ _LEARNED = frozenset({Kind.BATCH_NORM, Kind.GROUP_NORM, Kind.LAYER_NORM, Kind.PR
 that is not trained is part of a network that somebody trained before."""
 
 
-def tables(network: Network) -> frozenset[str]:
+def table_weights(network: Network) -> frozenset[str]:
     """Names of the weights that layers at the front of a network multiply by, and nobody trains.
 
     Args:

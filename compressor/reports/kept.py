@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from compressor.graph.graph import Weight
+from compressor.graph.graph import Dim
 from compressor.graph.structure import Structure
 
 
@@ -68,7 +68,7 @@ class _Counts:
         for weight in graph.weights.values():
             holder = weight.name.rpartition(".")[0].removeprefix(within)
             if weight.trainable:
-                self.params[holder] += _entries(weight, structure)
+                self.params[holder] += _entries(weight.dims, structure)
             if weight.trainable and weight.dims:
                 dim = weight.dims[weight.out_dim or 0]
                 self.channels.setdefault(holder, int(dim.alive(structure.keep).sum()))
@@ -77,9 +77,12 @@ class _Counts:
             if leaf == "hidden_size":  # of a recurrent layer, which has a row for every gate
                 self.channels[holder] = int(dim.alive(structure.keep).sum())
         for site in graph.sites:
-            entries = _entries(graph.weights[site.weight], structure)
+            entries = _entries(graph.multiplied(site), structure)
             self.macs[site.module.removeprefix(within)] += site.positions * entries
+        for product in graph.products:
+            entries = _entries(product.dims, structure)
+            self.macs[product.module.removeprefix(within)] += product.positions * entries
 
 
-def _entries(weight: Weight, structure: Structure) -> int:
-    return math.prod(int(d.alive(structure.keep).sum()) for d in weight.dims)
+def _entries(dims: tuple[Dim, ...], structure: Structure) -> int:
+    return math.prod(int(d.alive(structure.keep).sum()) for d in dims)

@@ -193,6 +193,9 @@ def _across(node: Node, rank: int) -> set[int]:
         return set(range(1, rank))
     if kind is Kind.LAYER_NORM:
         return set(range(rank - len(argument(node, "normalized_shape")), rank))
+    if kind is Kind.BATCH_NORM:  # each channel by itself, by statistics of its own or by given ones
+        given = argument(node, "running_mean") is not None
+        return set() if given else set(range(rank)) - {1}
     if kind is Kind.WEIGHT_NORM:
         return set(range(rank)) - {int(argument(node, "dim", 0))}
     return dims_of(node, rank)

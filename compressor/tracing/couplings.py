@@ -53,6 +53,13 @@ class Couplings:
         found = (np.broadcast_to(x, shape).ravel() for x in (ids, rows, columns))
         self._crossed.append(tuple(found))  # type: ignore[arg-type]
 
+    def factors(self, ids: Ids) -> tuple[Ids, Ids] | None:
+        """The rows and columns that ids were crossed of; None if one of them was not."""
+        rows, columns = (np.full(self._count, -1, np.int64) for _ in range(2))
+        for own, row, column in self._crossed:
+            rows[own], columns[own] = row, column
+        return None if (rows[ids] < 0).any() else (rows[ids], columns[ids])
+
     def freeze(self, ids: Ids, reason: str) -> None:
         """Say that these ids always stay, and why."""
         self._frozen.append((ids.ravel(), reason))

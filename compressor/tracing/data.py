@@ -22,7 +22,7 @@ from compressor.tracing.choices import by_units
 from compressor.tracing.constants import COMPUTED, WRITTEN, goes_along, meet
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place
-from compressor.tracing.labels import Label, move, parts
+from compressor.tracing.labels import Label, move, parts, together
 
 Rule = Callable[[Flow, Node], Labels]
 GETITEM = operator.getitem
@@ -134,7 +134,10 @@ def movement(flow: Flow, node: Node, label: Label) -> Labels:
     """Views, permutations, padding-free copies: the ids go through the operation themselves."""
     shape, choose = shape_of(node.args[0]), partial(_reading, flow, node)
     split = partial(heads.split, flow, node)
-    return move(partial(moved, node), label, shape, flow.couplings, choose, split)
+    found = move(partial(moved, node), label, shape, flow.couplings, choose, split)
+    if isinstance(found, Label) and not flow.focus:
+        heads.numbered(flow, node, found)
+    return found
 
 
 def moved(node: Node, ids: Tensor) -> Any:
@@ -162,16 +165,21 @@ def _reading(flow: Flow, node: Node, units: Mapping[int, int], ids: Ids) -> int:
 
 def shaped_alike(flow: Flow, node: Node) -> Labels:
     """A view in the shape of another tensor: where one of them shrinks the other has to."""
-    other = node.args[1]
-    mine, theirs = movement(flow, node), flow.label(other)
-    if isinstance(mine, Label) and theirs is not None and mine.dim == theirs.dim:
-        flow.couplings.tie(mine.ids, theirs.ids)
-        return mine
+    source, other = node.args[:2]
+    moved_: list[Label] = []
+    for label in flow.labels_of(source):
+        flow.focus = {source.name: label}  # type: ignore[union-attr]
+        found = movement(flow, node)
+        moved_ += () if isinstance(found, list) else parts(found)
+    flow.focus = {}
     reason = f"{place(node)} takes the shape of a tensor with other channels"
-    flow.hold(other, reason)
-    if isinstance(mine, Label):
-        flow.couplings.freeze(mine.ids, reason)
-    return mine
+    mine = {label.dim: label for label in parts(together(moved_, flow.couplings))}
+    theirs = {label.dim: label for label in flow.labels_of(other)}
+    for dim in mine.keys() & theirs.keys():
+        flow.couplings.tie(mine[dim].ids, theirs[dim].ids)
+    for dim in mine.keys() ^ theirs.keys():
+        flow.couplings.freeze((mine.get(dim) or theirs[dim]).ids, reason)
+    return together(mine.values(), flow.couplings)
 
 
 @on_channels

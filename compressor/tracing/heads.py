@@ -29,6 +29,9 @@ from compressor.tracing.remembered import remember
 FREE, ALIKE, COUNTED = range(3)
 """Heads put together: as many channels as there are, as came in, or as an attribute says."""
 
+ALSO = " also"
+"""Ends the name of a second choice at one operation."""
+
 PRODUCTS = frozenset({Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM, Kind.ATTENTION})
 _MOVING = frozenset({Kind.VIEWS, Kind.MOVES, Kind.COPIES, Kind.SHAPED})
 _PASSING = _MOVING | {
@@ -137,6 +140,30 @@ def merged(flow: Flow, node: Node, label: Label) -> None:
         flow.couplings.tie(label.ids, source)
     elif option == COUNTED:
         remember(flow, {f"{module}.{n}" if module else n: [label.ids] for n in names})
+
+
+def numbered(flow: Flow, node: Node, label: Label) -> None:
+    """Read what the number of channels goes with, where a view has it written down.
+
+    ``b, c, h, w = x.shape`` may have been that of another tensor with as many channels then.
+    """
+    written = _written(node) if operation_of(node.target).kind is Kind.VIEWS else None
+    if written is None or written[label.dim] == -1:
+        return
+    source = _alike(flow, label)
+    if source is not None:
+        option = flow.choices.take(node.name + ALSO, [FREE, ALIKE], label.ids, doubt=2)
+        if option == ALIKE:
+            flow.couplings.tie(label.ids, source)
+
+
+def _alike(flow: Flow, label: Label) -> Ids | None:
+    """The latest channels before these that a layer read or wrote, if there were as many."""
+    for use in reversed(flow.uses):
+        for ids in (use.reads, use.writes):
+            if len(ids) == len(label.ids) and not np.isin(ids, label.ids).any() and ids.any():
+                return ids
+    return None
 
 
 def _read_before(flow: Flow, module: str, size: int) -> Ids | None:

@@ -112,6 +112,9 @@ def settle(
     """
     dims = varying(ids)
     if len(dims) > 1:
+        parted = _parted(ids, couplings)
+        if parted is not None:
+            return parted
         ids = torch.from_numpy(couplings.canonical())[ids]
         dims = varying(ids)
     if not dims:
@@ -127,6 +130,22 @@ def settle(
     chosen = choose({d: couplings.units(rows[d]) for d in dims}, np.unique(rows[dims[0]]))
     couplings.tie(rows[chosen], rows[chosen][0])
     return Label(chosen, along(ids, chosen))
+
+
+def _parted(ids: Tensor, couplings: Couplings) -> Labelled:
+    """The labels that were put together, where a view takes them apart again; else None."""
+    waiting, labels = [ids], list[Label]()
+    while waiting:
+        part = waiting.pop()
+        dims = varying(part)
+        if len(dims) == 1:
+            labels.append(Label(dims[0], along(part, dims[0])))
+            continue
+        found = couplings.factors(part.numpy())
+        if found is None:
+            return None
+        waiting += [torch.from_numpy(factor) for factor in found]
+    return together(labels, couplings)
 
 
 def _rows(box: Tensor, dim: int) -> Ids:

@@ -214,7 +214,7 @@ def channel_norm(flow: Flow, node: Node) -> Labelled:
     source, groups = node.args[0], int(argument(node, "num_groups", 0))
     vectors = [argument(node, n) for n in ("weight", "bias", "running_mean", "running_var")]
     labels = {label.dim: label for label in flow.labels_of(source)}
-    for dim in [dim for dim in labels if dim > 1 and vectors[2] is None]:
+    for dim in [dim for dim in labels if dim > 1 and groups]:
         why = f"{place(node)} takes statistics across the channels of this axis"
         flow.couplings.freeze(labels.pop(dim).ids, why)
     ids = labels[1].ids if 1 in labels else fixed(shape_of(source)[1])

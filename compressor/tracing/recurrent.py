@@ -47,7 +47,7 @@ class Widths:
     outputs: Ids
 
 
-def recurrent(flow: Flow, node: Node) -> Labels:
+def recurrence(flow: Flow, node: Node) -> Labels:
     """A recurrent layer over sequences, or one step of it."""
     if argument(node, "batch_sizes") is not None:
         return opaque(flow, node, "runs on a packed sequence")

@@ -71,7 +71,7 @@ def _unsqueezed(node: Node) -> bool:
 
 
 def _made(node: Node) -> bool:
-    """True if the code makes a tensor in a size that is written down, of nothing that it is given."""
+    """True if the code makes a tensor of nothing, in a size that is written down."""
     if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
         return False
     return not node.all_input_nodes or operation_of(node.target).kind is Kind.MAKES

@@ -76,21 +76,37 @@ def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
     return sure | _culprits(trials, freeze(graph, sure), left)
 
 
+SEARCH = 48
+"""Most trials of one search. One axis among thousands takes half of them; where dozens fail that
+nothing tells apart, each would take as many, and each trial runs the network six times."""
+
+
 def _culprits(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
-    """Axes that fail, with what went wrong; a set that only fails together is named whole."""
-    if not axes:
-        return {}
-    found = trials.attempt(graph, trials.thinned(graph, axes))
-    if found is None:
-        return {}
+    """Axes that fail, with what went wrong, found by halving."""
+    found = trials.attempt(graph, trials.thinned(graph, axes)) if axes else None
+    return {} if found is None else _within(trials, graph, axes, found, SEARCH)
+
+
+def _within(trials: Trials, graph: Graph, axes: list[int], found: str, most: int) -> dict[int, str]:
+    """Axes that fail among some that do together.
+
+    A set that only fails together is named whole, and so is one that is left after the `most`
+    trials that may be made.
+    """
     if len(axes) == 1:
         return {axes[0]: f"removing channels breaks the forward pass: {found}"}
+    together = f"removing channels here together breaks the forward pass: {found}"
+    whole = dict.fromkeys(axes, together)
+    if most < 2:
+        return whole
     half = len(axes) // 2
     halves = (axes[:half], axes[half:])
-    first, second = (_culprits(trials, graph, part) for part in halves)
-    inner = first | second
-    together = f"removing channels here together breaks the forward pass: {found}"
-    return inner or dict.fromkeys(axes, together)
+    tried = [(some, trials.attempt(graph, trials.thinned(graph, some))) for some in halves]
+    failing = [(some, what) for some, what in tried if what is not None]
+    inner: dict[int, str] = {}
+    for some, what in failing:
+        inner |= _within(trials, graph, some, what, (most - 2) // len(failing))
+    return inner or whole
 
 
 @dataclass

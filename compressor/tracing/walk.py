@@ -29,7 +29,7 @@ from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.own import signed
 from compressor.tracing.projection import projected
-from compressor.tracing.recurrent import recurrent
+from compressor.tracing.recurrent import recurrence
 from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
@@ -71,18 +71,18 @@ RULES: Mapping[Kind, Rule] = {
     Kind.EINSUM: contraction.einsum,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,
-    Kind.RECURRENT: recurrent,
+    Kind.RECURRENT: recurrence,
 }
 """The rule of every kind; what is of another is opaque."""
 
 WHOLE = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM}
     | {Kind.ATTENTION, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.BATCH_NORM, Kind.PRELU}
-    | {Kind.WEIGHT_NORM}
+    | {Kind.WEIGHT_NORM, Kind.SHAPED}
 )
 """Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
 
-SINGLE = frozenset({Kind.SHAPED, Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
+SINGLE = frozenset({Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
 """Kinds whose rules know activations with one label, and read the weights among their operands."""
 
 CHECKS = ("_assert", "_guard", "sym_")

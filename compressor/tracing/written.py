@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import torch
 from torch.fx import Node
 
@@ -64,10 +63,9 @@ def _widths(graph: Graph, node: Node, axis: int) -> set[int]:
     if node.op != "call_function" or not any(_is_size(value) for value in node.args):
         return found
     for tensor in (node, *node.all_input_nodes):
-        dims = (dim for _, dim in graph.activations.get(tensor.name, ()))
-        for owner in (owner for dim in dims for owner in dim.owners):
-            if axis in np.unique(graph.axis_of[owner[owner >= 0]]):
-                found.add(len(owner))
+        for _, dim in graph.activations.get(tensor.name, ()):
+            if any(axis in axes for axes in graph.terms(dim)):
+                found.add(dim.size)
     return found - {1}
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from benchmarks.breadth import __main__ as breadth
 from benchmarks.breadth import trial
 from benchmarks.breadth.kinds import KINDS, NETWORKS
 from benchmarks.breadth.page import by_kind, kinds, tables
 from benchmarks.breadth.tools.common import HeldError, RefusedError, Shrunk, counted
 from benchmarks.breadth.tools.outputs import output_layers
 from benchmarks.breadth.trial import TOOLS, Check, Outcome, attempt, halved, planted
-from benchmarks.common.records import Records, read
+from benchmarks.common.records import Records, add, read
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "benchmarks" / "breadth" / "breadth.jsonl"
@@ -110,3 +111,12 @@ def test_committed_records_are_of_networks_and_tools_that_are_there() -> None:
     records = read(RECORDS)
     assert {record["network"] for record in records.found} <= set(NETWORKS)
     assert {record["tool"] for record in records.found} <= set(TOOLS)
+
+
+def test_forgotten_trials_alone_go(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    for run in breadth.runs(("ours", "Torch-Pruning"), ("VGG", "LeNet")):
+        add(path, run.key, {"outcome": "done"})
+    breadth.forget(path, breadth.runs(("ours",), ("VGG",)))
+    left = [(r["network"], r["tool"]) for r in read(path).found]
+    assert left == [("LeNet", "Torch-Pruning"), ("LeNet", "ours"), ("VGG", "Torch-Pruning")]

@@ -90,6 +90,7 @@ def test_what_says_nothing_goes_without_a_trace(part: str) -> None:
     plant.put_into(model)
     graph = trace(model)
     (unit,) = owners(graph, plant.gone)
+    assert not graph.axes[graph.axis_of[unit]].frozen
     structure = Structure(graph, np.arange(graph.units) != unit)
     small = shrink(model, graph, structure)
     assert verify(model, graph, structure, small) < 1e-9

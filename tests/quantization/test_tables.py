@@ -10,7 +10,7 @@ from compressor.network.integer import IntConv, IntLinear
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.rounded import rounded_weights
-from compressor.quantization.tables import tables
+from compressor.quantization.tables import table_weights
 from tests.zoo.front_ends import Tagger
 
 
@@ -39,10 +39,10 @@ def frozen(model: nn.Module, *names: str) -> nn.Module:
 def test_a_transform_of_frozen_convolutions_is_a_table() -> None:
     network = to_network(Tagger())
     mine = {"spectrogram.real.weight", "spectrogram.imag.weight", "spectrogram.melW"}
-    assert tables(network) == mine
+    assert table_weights(network) == mine
     assert set(rounded_weights(network)) == {f"{n}.weight" for n in ("conv1", "conv2", "fc1", "fc")}
     prepared = prepare(network)
-    assert tables(prepared) == mine
+    assert table_weights(prepared) == mine
     assert set(rounded_weights(prepared)) == set(rounded_weights(network))
 
 
@@ -70,11 +70,11 @@ def test_no_value_is_rounded_before_the_first_trained_layer() -> None:
 
 def test_of_layers_trained_before_only_the_first_is_taken_for_a_table() -> None:
     network = to_network(frozen(Backbone(), "first", "norm", "second"))
-    assert {name for name in tables(network) if "weight" in name} == {"first.weight"}
+    assert {name for name in table_weights(network) if "weight" in name} == {"first.weight"}
     assert set(rounded_weights(network)) == {"second.weight", "head.weight"}
 
 
 def test_a_network_put_away_for_inference_is_rounded_whole() -> None:
     network = to_network(Backbone().requires_grad_(requires_grad=False))
-    assert not tables(network)
+    assert not table_weights(network)
     assert set(rounded_weights(network)) == {"first.weight", "second.weight", "head.weight"}

@@ -108,7 +108,7 @@ def test_branches_that_random_inputs_never_reach_are_tried_on_the_example() -> N
 
 
 def test_a_constant_example_stands_for_its_shape_alone() -> None:
-    zeros = attempts((torch.zeros(1, 3, 8, 8),))
+    zeros = tuple(attempts((torch.zeros(1, 3, 8, 8),)))
     assert not any(bool((item[0] == 0).all()) for attempt in zeros[:-1] for item in attempt.items)
     assert any(item[0] is X for attempt in attempts((X,)) for item in attempt.items)
 
@@ -129,7 +129,7 @@ def test_a_model_that_narrows_on_its_way_is_judged_in_single_precision() -> None
     keep[:3] = False
     structure = Structure(graph, keep.numpy())
     small = shrink(model, graph, structure)
-    pair = Attempt(((X,), (2 * X,)), joint=False, both=True)
+    pair = Attempt(((X,), (2 * X,)), joint=False, compared=(0, 1))
     exact = difference(model, graph, structure, small, pair, double=True)
     assert not exact.sure
     assert verify(model, graph, structure, small, X) < 1e-4

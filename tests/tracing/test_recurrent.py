@@ -20,8 +20,6 @@ from compressor.tracing.tracer import trace
 from compressor.tracing.trial import randomised
 from tests.zoo import FAMILIES, RECURRENT
 
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
-
 KINDS = (nn.LSTM, nn.GRU, nn.RNN)
 
 

@@ -19,7 +19,7 @@ from .layers import example
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WIDTH, HEADS, HEAD, HIDDEN, CLASSES = 16, 4, 4, 24, 5
+WIDTH, HEADS, HEAD, HIDDEN, CLASSES = 24, 4, 6, 40, 5
 """Columns of the trunk, heads, columns of a head, units of a perceptron, outputs."""
 TIME = 6
 

@@ -1,8 +1,8 @@
 """Small networks that hear a waveform through a front end that is trained, or through none.
 
 SincNet follows Ravanelli and Bengio 2018 (arXiv:1808.00158), the Gabor filters with trained low
-passes LEAF (Zeghidour et al. 2021, arXiv:2101.08596), the turned convolutions ACDNet (Mohaimenuzzaman
-et al. 2021, arXiv:2103.03483), in their principle, at sizes of our own.
+passes LEAF (Zeghidour et al. 2021, arXiv:2101.08596), the turned convolutions ACDNet
+(Mohaimenuzzaman et al. 2021, arXiv:2103.03483), in their principle, at sizes of our own.
 """
 
 from __future__ import annotations

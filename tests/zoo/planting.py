@@ -90,7 +90,8 @@ def packed(
 ) -> Iterator[Plant]:
     """Parts of an attention of one layer, whose rows are (3, heads, columns of a head).
 
-    A view divides all rows alike, so that a column of queries and keys goes with one of values.
+    One view divides all rows alike, as `chunk` does, so that a column of queries and keys goes with
+    one of values.
     """
     each = width // heads
     head, place = of_head(1, each), of_place(2, each, heads)
@@ -110,23 +111,31 @@ def layers(name: str) -> tuple[Plant, ...]:
     return (*attention, perceptron(f"{name}.mlp.0", f"{name}.mlp.2"))
 
 
+def opened(name: str) -> Iterator[Plant]:
+    """Parts of a `nn.MultiheadAttention`: its columns of queries and keys go apart from values."""
+    head, place = of_head(1, HEAD), of_place(2, HEAD)
+    weight, bias, output = (
+        f"{name}.{part}" for part in ("in_proj_weight", "in_proj_bias", "out_proj")
+    )
+    yield Plant("head", Entries(weight, 0, _thrice(head, WIDTH)), columns(output, head))
+    queries = (Entries(weight, 0, place), Entries(bias, 0, place))
+    yield Plant("key column", Entries(weight, 0, (*place, *_moved(place, WIDTH))), queries)
+    values = Entries(weight, 0, _moved(place, 2 * WIDTH))
+    yield Plant("value column", values, columns(output, place))
+
+
+def _moved(places: tuple[int, ...], by: int) -> tuple[int, ...]:
+    return tuple(place + by for place in places)
+
+
 def torch_layers(name: str) -> tuple[Plant, ...]:
     """Parts of a layer of PyTorch's encoder."""
-    attention = f"{name}.self_attn"
-    return (
-        *packed(
-            f"{attention}.in_proj_weight", f"{attention}.in_proj_bias", f"{attention}.out_proj"
-        ),
-        perceptron(f"{name}.linear1", f"{name}.linear2"),
-    )
+    return (*opened(f"{name}.self_attn"), perceptron(f"{name}.linear1", f"{name}.linear2"))
 
 
 def multihead(name: str) -> tuple[Plant, ...]:
     """Parts of a `nn.MultiheadAttention` in a block."""
-    return (
-        *packed(f"{name}.in_proj_weight", f"{name}.in_proj_bias", f"{name}.out_proj"),
-        BLOCK_UNIT,
-    )
+    return (*opened(name), BLOCK_UNIT)
 
 
 BLOCK_UNIT = perceptron("block.mlp.0", "block.mlp.2")
@@ -145,28 +154,8 @@ TRUNK = Plant(
         *columns("head", (5,)),
     ),
 )
-EINSUM_QUERIES = of_place(1, HEAD)
-EINSUM_VALUES = tuple(2 * WIDTH + place for place in of_place(2, HEAD))
-EINSUM = (
-    Plant(
-        "head",
-        Entries("block.attn.to_qkv.weight", 0, _thrice(of_head(1, HEAD), WIDTH)),
-        columns("block.attn.to_out", of_head(1, HEAD)),
-    ),
-    Plant(
-        "key column",
-        Entries(
-            "block.attn.to_qkv.weight",
-            0,
-            (*EINSUM_QUERIES, *(WIDTH + place for place in EINSUM_QUERIES)),
-        ),
-        (Entries("block.attn.to_qkv.weight", 0, EINSUM_QUERIES),),
-    ),
-    Plant(
-        "value column",
-        Entries("block.attn.to_qkv.weight", 0, EINSUM_VALUES),
-        columns("block.attn.to_out", of_place(2, HEAD)),
-    ),
+EINSUM = (  # `chunk` gives queries, keys and values equally many columns
+    *packed("block.attn.to_qkv.weight", None, "block.attn.to_out"),
     BLOCK_UNIT,
 )
 GROUP = Plant(
@@ -188,9 +177,6 @@ CROSS = (
     ),
 )
 POOLED = (
-    Plant(
-        "head", Entries("value.weight", 0, of_head(1, HEAD)), columns("output", of_head(1, HEAD))
-    ),
     Plant("key column", Entries("key.weight", 0, of_place(1, HEAD)), (Entries("query", 3, (1,)),)),
     Plant(
         "value column",
@@ -218,7 +204,7 @@ SWIN = (
         "blocks.1.attn.qkv.weight", "blocks.1.attn.qkv.bias", "blocks.1.attn.proj", width=8, heads=2
     ),
     perceptron("blocks.1.mlp.0", "blocks.1.mlp.2"),
-    *packed("last.attn.qkv.weight", "last.attn.qkv.bias", "last.attn.proj", heads=2),
+    *packed("last.attn.qkv.weight", "last.attn.qkv.bias", "last.attn.proj", width=16, heads=2),
     perceptron("last.mlp.0", "last.mlp.2"),
 )
 
@@ -226,7 +212,7 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
     "vit": layers("blocks.1"),
     "vit_fused": layers("blocks.1"),
     "vit_width_of_input": (perceptron("blocks.1.mlp.0", "blocks.1.mlp.2"),),
-    "vit_without_norm": (*layers("blocks.1"), TRUNK),
+    "vit_without_norm": (*layers("blocks.0"), TRUNK),
     "swin": SWIN,
     "ast": layers("blocks.1"),
     "encoder": ENCODER,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -36,6 +36,11 @@ EXPORTED = (
 )
 
 
+def each(names: Iterable[str]) -> list[object]:
+    """These networks, all but a few of them slow."""
+    return [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in names]
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
@@ -46,15 +51,14 @@ def waveforms(model: nn.Module, count: int) -> Tensor:
     return torch.randn(count, *model.example_input_array.shape[1:], generator=generator)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", each(ALL))
 def test_whatever_is_removed_it_is_the_masked_original(name: str) -> None:
     graph = check(randomised(ALL[name]()), range(1))
     assert any(not axis.frozen for axis in graph.axes)
     assert not any("breaks the forward" in reason for reason in graph.frozen.values())
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow)
-                                  for n in FIXED])  # fmt: skip
+@pytest.mark.parametrize("name", each(FIXED))
 def test_tables_and_scales_of_bands_stay_whole(name: str) -> None:
     model = FIXED[name]()
     graph = trace(model, check=False)
@@ -106,7 +110,7 @@ def test_planted_dead_channels_leave_the_function(name: str) -> None:
         torch.testing.assert_close(small(x), model(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", each(ALL))
 def test_it_is_written_and_stored(name: str) -> None:
     model = ALL[name]().eval()
     made = to_network(model).eval()

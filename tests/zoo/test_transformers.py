@@ -41,7 +41,7 @@ def test_every_network_has_its_plants() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_runs_is_small_and_hears_every_input(name: str) -> None:
     model = NETWORKS[name]().eval()
-    assert sum(parameter.numel() for parameter in model.parameters()) < 6_000
+    assert sum(parameter.numel() for parameter in model.parameters()) < 12_000
     shown = tuple(x.clone().requires_grad_() for x in example_of(model))
     first = model(*shown)
     assert first.shape == (1, 5)
@@ -123,9 +123,9 @@ def test_grouped_queries_head_by_head() -> None:
 
 
 def turned(x: Tensor, time: int) -> Tensor:
-    """Columns (0, 2) and (1, 3) as complex numbers, turned by 1 and by 1/10 a step."""
-    pairs = torch.complex(x[:2], x[2:])
-    turns = torch.polar(torch.ones(2), time * torch.tensor([1.0, 0.1]))
+    """Columns i and i + 3 as complex numbers, turned by 100^(-i / 3) a step."""
+    pairs = torch.complex(x[:3], x[3:])
+    turns = torch.polar(torch.ones(3), time * 100.0 ** -(torch.arange(3) / 3))
     return torch.cat([(pairs * turns).real, (pairs * turns).imag])
 
 

@@ -19,7 +19,7 @@ def sorted_frames(x: Tensor) -> Tensor:
     """Every channel sorted in time, put back in order, with its three largest on top."""
     order = x.argsort(3)
     again = torch.zeros_like(x).scatter(3, order, x.gather(3, order))
-    return again + x.take_along_dim(order, 3) + x.topk(3, 3)[0].sum(3, keepdim=True)
+    return again + x.gather(3, order.flip(3)) + x.topk(3, 3)[0].sum(3, keepdim=True)
 
 
 def chosen_frames(x: Tensor) -> Tensor:
@@ -52,16 +52,15 @@ def buckets(x: Tensor) -> Tensor:
 
 
 def statistics_in_time(x: Tensor) -> Tensor:
-    """Mean, deviation, median, quantile and the largest in time: (batch, 5 * 16)."""
+    """Mean, deviation, median, maximum and a large one in time: (batch, 5 * 16)."""
     y = x.flatten(2)
-    middle = y.quantile(0.3, dim=2)
-    return torch.cat([y.mean(2), y.std(2), y.median(2)[0], middle, y.kthvalue(60, 2)[0]], 1)
+    return torch.cat([y.mean(2), y.std(2), y.median(2)[0], y.amax(2), y.sort(2)[0][..., 60]], 1)
 
 
 def sampled(x: Tensor) -> Tensor:
     """The map turned by a fixed angle."""
     turn = torch.tensor([[[0.8, -0.6, 0.1], [0.6, 0.8, 0.0]]])
-    grid = functional.affine_grid(turn, list(x.shape), align_corners=False)
+    grid = functional.affine_grid(turn, [1, *x.shape[1:]], align_corners=False)
     return functional.grid_sample(x, grid.expand(x.shape[0], -1, -1, -1), align_corners=False)
 
 

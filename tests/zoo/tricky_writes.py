@@ -63,7 +63,7 @@ def before_silence(x: Tensor) -> Tensor:
 
 def numbered_silence(x: Tensor) -> Tensor:
     """The same, made for 16 channels."""
-    return torch.cat([x, torch.zeros(1, WIDTH, 2, 8)], 2)
+    return torch.cat([x, torch.zeros(x.shape[0], WIDTH, 2, 8)], 2)
 
 
 class PartialConvolution(nn.Module):

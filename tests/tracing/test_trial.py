@@ -1,0 +1,53 @@
+"""The search for axes that fail, without a network: it finds them, and it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compressor.graph.graph import Axis, Graph
+from compressor.graph.structure import Structure
+from compressor.tracing import trial
+
+SIZE = 3
+
+
+class Trials:
+    """Fails where all axes of one of these sets lose something; counts how often it was asked."""
+
+    def __init__(self, *fatal: set[int]) -> None:
+        self.fatal, self.asked = fatal, 0
+
+    def attempt(self, graph: Graph, structure: Structure) -> str | None:
+        self.asked += 1
+        thin = {n for n, a in enumerate(graph.axes) if not structure.keep[a.units].all()}
+        return "it stops" if any(some <= thin for some in self.fatal) else None
+
+
+def searched(trials: Any, axes: int) -> set[int]:
+    made = tuple(Axis(str(n), n * SIZE, SIZE) for n in range(axes))
+    found = trial._culprits(trials, Graph(made, {}, ()), list(range(axes)))
+    return set(found)
+
+
+@pytest.mark.parametrize("number", [0, 77, 999])
+def test_one_axis_among_a_thousand_is_found(number: int) -> None:
+    trials = Trials({number})
+    assert searched(trials, 1000) == {number}
+    assert trials.asked <= 2 * np.log2(1000) + 2
+
+
+def test_axes_that_fail_together_alone_are_named_whole() -> None:
+    assert searched(Trials({1, 2}), 4) == {0, 1, 2, 3}
+
+
+def test_where_everything_fails_the_search_ends_and_names_everything() -> None:
+    trials = Trials(*({n} for n in range(500)))
+    assert searched(trials, 500) == set(range(500))
+    assert trials.asked <= trial.SEARCH + 1
+
+
+def test_what_does_not_fail_is_not_named() -> None:
+    assert searched(Trials(), 10) == set()

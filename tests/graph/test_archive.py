@@ -60,7 +60,7 @@ def test_a_structure_of_an_older_version_scales_nothing() -> None:
     ("change", "match"),
     [
         ({"dim": 2}, r"rows of block.attn.qkv.weight lie in dimension 2 of 2"),
-        ({"rows": [[0, 1, 49]]}, "units 0 to 48 are named, of 48"),
+        ({"rows": [[0, 1, 73]]}, "units 0 to 72 are named, of 72"),
         ({"rows": [[-1, 0, 1]]}, r"a row of block.attn.qkv.weight has no number"),
         ({"width": []}, r"queries of block.attn.qkv.weight have no width"),
     ],

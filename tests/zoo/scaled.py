@@ -20,7 +20,8 @@ from .attention import WIDTH, Sequence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEADS, PLACES = 2, 8
+HEADS = 2
+PLACES = WIDTH // HEADS
 
 
 class Packed(nn.Module):

@@ -268,9 +268,9 @@ def test_gradual_pruning_is_verified_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [45, 80])
+@pytest.mark.parametrize("after", [60])
 def test_a_run_that_was_stopped_ends_in_the_same_bits(after: int, tmp_path: Path) -> None:
-    """After the first shrink and after the second: rows that were scaled are not once more."""
+    """Stopped in an epoch after a shrink: rows that were scaled are not once more."""
     with pytest.raises(Stop):
         fitted(tmp_path, after)
     tensors, _ = storage.read(tmp_path, "checkpoint")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compressor.graph.attributes import size_at
-from compressor.graph.graph import Axis, Dim, Graph, Product, Site, Weight
+from compressor.graph.graph import Axis, Dim, Graph, Product, Scaled, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.tensors import named_tensors
 
@@ -33,6 +33,7 @@ def pack(structure: Structure) -> Data:
         "weights": {name: _weight(weight) for name, weight in graph.weights.items()},
         "sites": [_site(site) for site in graph.sites],
         "products": [_product(product) for product in graph.products],
+        "scaled": [_scaled(one) for one in graph.scaled],
         "const_macs": graph.const_macs,
         "frozen": dict(graph.frozen),
         "channels": {name: _dim(dim) for name, dim in graph.channels.items()},
@@ -52,11 +53,13 @@ def unpack(data: Mapping[str, Any]) -> Structure:
     axes = [_read_axis(axis) for axis in data["axes"]]
     units = _units(axes)
     reader = _Reader(units)
+    weights = {name: _read_weight(weight, reader) for name, weight in data["weights"].items()}
     graph = Graph(
         axes=tuple(axes),
-        weights={name: _read_weight(weight, reader) for name, weight in data["weights"].items()},
+        weights=weights,
         sites=tuple(_read_site(site, reader) for site in data["sites"]),
         products=tuple(_read_product(product, reader) for product in data.get("products", ())),
+        scaled=tuple(_read_scaled(one, reader, weights) for one in data.get("scaled", ())),
         const_macs=_whole(data["const_macs"]),
         frozen={name: text(value) for name, value in data["frozen"].items()},
         channels={name: reader.dim(owner) for name, owner in data["channels"].items()},
@@ -81,20 +84,21 @@ class _Reader:
         """A dimension: runs of owners, or two lists of them where entries have two."""
         if isinstance(compact, dict):
             both: Data = compact
-            owner, also = self._units_of(both["owner"]), self._units_of(both["also"])
+            owner, also = (self.numbers(both[part], self._units) for part in ("owner", "also"))
             if len(owner) != len(also):
                 raise ValueError(f"{len(owner)} entries have {len(also)} second owners")
             return Dim(owner, also)
-        return Dim(self._units_of(compact))
+        return Dim(self.numbers(compact, self._units))
 
-    def _units_of(self, compact: list[list[int]]) -> NDArray[np.int64]:
+    def numbers(self, compact: list[list[int]], most: int) -> NDArray[np.int64]:
+        """Numbers below `most`, or -1."""
         for first, step, count in compact:
             last = first + step * (count - 1)
             self._left -= _whole(count)
             if count < 1 or self._left < 0:
                 raise ValueError(f"{count:,} entries in a row: {MOST:,} may be in all")
-            if not all(-1 <= _whole(end) < self._units for end in (first, last)):
-                raise ValueError(f"units {first} to {last} are named, of {self._units}")
+            if not all(-1 <= _whole(end) < most for end in (first, last)):
+                raise ValueError(f"units {first} to {last} are named, of {most}")
         return spell(compact)
 
 
@@ -226,3 +230,25 @@ def _product(product: Product) -> Data:
 def _read_product(data: Mapping[str, Any], reader: _Reader) -> Product:
     dims = tuple(map(reader.dim, data["dims"]))
     return Product(text(data["module"]), _whole(data["positions"]), dims)
+
+
+def _scaled(scaled: Scaled) -> Data:
+    rows = runs(np.flatnonzero(scaled.rows))
+    return {**vars(scaled), "rows": rows, "width": _dim(scaled.width)}
+
+
+def _read_scaled(data: Mapping[str, Any], reader: _Reader, weights: Mapping[str, Weight]) -> Scaled:
+    name, dim = text(data["weight"]), _whole(data["dim"])
+    dims = weights[name].dims
+    if not 0 <= dim < len(dims):
+        raise ValueError(f"rows of {name} lie in dimension {dim} of {len(dims)}")
+    size = dims[dim].size
+    places = reader.numbers(data["rows"], size)
+    if len(places) and places.min() < 0:
+        raise ValueError(f"a row of {name} has no number")
+    rows = np.zeros(size, dtype=bool)
+    rows[places] = True
+    width = reader.dim(data["width"])
+    if not width.size:
+        raise ValueError(f"queries of {name} have no width")
+    return Scaled(name, dim, rows, width)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
+from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,6 +192,30 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """Rows of a weight that make the queries of an attention that divides by their width's root.
+
+    With fewer places in a head it would divide by less. So where some go, what is left of the rows
+    is multiplied with the root of the share that stays, and all scores are what they were.
+
+    Attributes:
+        weight: Name of the weight.
+        dim: Its dimension of rows.
+        rows: Boolean, one per entry of that dimension.
+        width: The places in a head.
+    """
+
+    weight: str
+    dim: int
+    rows: NDArray[np.bool_]
+    width: Dim
+
+    def factor(self, keep: NDArray[np.bool_]) -> float:
+        """What the rows are multiplied with when the units in `keep` stay."""
+        return sqrt(int(self.width.alive(keep).sum()) / self.width.size)
+
+
+@dataclass(frozen=True)
 class Polynomial:
     """An integer cost in the kept widths, of third degree at most.
 
@@ -237,6 +261,7 @@ class Graph:
         weights: Every parameter and buffer by (first) name.
         sites: Where weights are applied; the source of MACs.
         products: Products of two activations; they cost MACs as well.
+        scaled: Rows that are smaller where queries are narrower.
         const_macs: MACs of operations of which nothing can be removed.
         frozen: Reason by layer for everything that stays whole.
         channels: Channels that a normalisation module works on, by module name.
@@ -251,6 +276,7 @@ class Graph:
     weights: Mapping[str, Weight]
     sites: tuple[Site, ...]
     products: tuple[Product, ...] = ()
+    scaled: tuple[Scaled, ...] = ()
     const_macs: int = 0
     frozen: Mapping[str, str] = field(default_factory=dict[str, str])
     channels: Mapping[str, Dim] = field(default_factory=dict[str, Dim])

@@ -110,12 +110,21 @@ def restrict(structure: Structure) -> Graph:
         for site in graph.sites
     )
     products = tuple(replace(p, dims=smaller_all(p.dims)) for p in graph.products)
+    scaled = tuple(
+        replace(
+            one,
+            rows=one.rows[graph.weights[one.weight].dims[one.dim].alive(keep)],
+            width=smaller(one.width),
+        )
+        for one in graph.scaled
+    )
     return replace(
         graph,
         axes=tuple(axes),
         weights=weights,
         sites=sites,
         products=products,
+        scaled=scaled,
         channels={name: smaller(dim) for name, dim in graph.channels.items()},
         remembered={name: smaller(dim) for name, dim in graph.remembered.items()},
         activations={},

@@ -18,6 +18,8 @@ from torch.utils import _pytree as pytree  # the structure of what a model retur
 from compressor.errors import TraceError
 from compressor.graph.failures import failure
 from compressor.graph.inline import inlined, rounds
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.graph.program import example_of, exported, module_of, refuse_vmap
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
@@ -225,8 +227,20 @@ def _step(model: nn.Module, node: Node, names: Mapping[str, str]) -> Step:
         )
     args = tuple(_value(arg, names) for arg in node.args)
     kwargs = {key: _value(arg, names) for key, arg in node.kwargs.items()}
+    op = aten.reshape.default if _views_attention(node) else op
     step = Step(node.name, op, args, kwargs, module_of(node))
     return replace(step, args=(*args[:6], None, *args[7:])) if _averages(model, step) else step
+
+
+def _views_attention(node: Node) -> bool:
+    """True for a view of what attention made, which lies in memory as its device has it.
+
+    Where it lay in order as the model was exported, the copy that another needs is left out.
+    """
+    found: Any = node.args[0] if node.target is aten.view.default else None
+    while isinstance(found, Node) and operation_of(found.target).kind is Kind.MOVES:
+        found = found.args[0]
+    return isinstance(found, Node) and operation_of(found.target).kind is Kind.ATTENTION
 
 
 def _value(value: Any, names: Mapping[str, str]) -> Value:

@@ -33,6 +33,7 @@ from compressor.run.phase import Phase
 from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masks import largest
+from compressor.surgery.scales import factors
 
 if TYPE_CHECKING:
     from compressor.run.compression import Compression
@@ -210,7 +211,13 @@ class _Measured:
         for name, weight in coded_weights(held, self.names).items():
             weight.copy_(self._fisher.get(name, torch.zeros_like(weight)))
         small = shrink(held, self.session.graph, structure)
-        return coded_weights(small, self.names)
+        found = coded_weights(small, self.names)
+        # Of a row that is scaled the gradient is divided, and its square twice; so far what was
+        # taken for the row has been multiplied.
+        for name, scale in factors(structure).items():
+            for _ in range(3 if name in found else 0):
+                found[name] = scale.unscaled(found[name]).to(found[name].dtype)
+        return found
 
 
 def rounded_later(session: Compression) -> frozenset[str]:

@@ -17,6 +17,7 @@ from compressor.inputs.lines import told
 from compressor.inputs.tensors import named_tensors
 from compressor.surgery import masking
 from compressor.surgery.draws import steady
+from compressor.surgery.scales import as_rounded
 from compressor.wording import line
 
 Reference = Callable[[Graph, Structure, Mapping[str, Tensor]], masking.Masked]
@@ -123,10 +124,12 @@ def difference(
         return Outcome(failure=failure, sure=not double and plain)
 
     del smaller  # before the original needs as much
+    rounded = as_rounded(model, structure, shrunk) if double else {}
 
     def masked(item: Inputs) -> masking.Run:
         with steady(graph):
-            return reference(graph, structure, Weights(model, double=double)).outputs(item)
+            tensors = Weights(model, double=double, instead=rounded)
+            return reference(graph, structure, tensors).outputs(item)
 
     try:
         runs = [masked(items[number]) for number in attempt.compared]
@@ -250,9 +253,11 @@ class Weights(Mapping[str, Tensor]):
     the run needs it: of a large model there is never a second one as a whole.
     """
 
-    def __init__(self, model: nn.Module, *, double: bool) -> None:
-        """Of a model, in float64 if `double`."""
-        self._own, self._double = dict(named_tensors(model)), double
+    def __init__(
+        self, model: nn.Module, *, double: bool, instead: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Of a model, in float64 if `double`, with others in the place of some."""
+        self._own, self._double = dict(named_tensors(model)) | dict(instead or {}), double
 
     def __getitem__(self, name: str) -> Tensor:
         """A copy of one of them."""

@@ -19,6 +19,7 @@ from compressor.graph.graph import Graph, Site, Weight
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.surgery.attention import Attention, open_attention
+from compressor.surgery.scales import factors
 from compressor.wording import brief
 
 Index = tuple[Tensor | None, ...]
@@ -87,11 +88,14 @@ def _sliced(
     model: nn.Module, graph: Graph, structure: Structure
 ) -> Iterator[tuple[Tensor, Tensor, Weight, Index]]:
     """Every tensor of a model that gets smaller, with what takes its place."""
+    scales = factors(structure)
     for weight in graph.weights.values():
         index = _index(weight, structure.keep)
-        if any(entries is not None for entries in index):
+        if any(entries is not None for entries in index) or weight.name in scales:
             old: Any = getattr(_owner(model, weight.name), weight.name.rpartition(".")[2])
             small = take(old.detach(), index)
+            if weight.name in scales:
+                small = scales[weight.name].scaled(small)
             trained = weight.trainable
             new = nn.Parameter(small, requires_grad=old.requires_grad) if trained else small
             yield old, new, weight, index

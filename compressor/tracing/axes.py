@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.graph.graph import ALWAYS, Axis, Dim, Graph, Product, Site, Size, Units, Weight
+from compressor.graph.graph import (
+    ALWAYS,
+    Axis,
+    Dim,
+    Graph,
+    Product,
+    Scaled,
+    Site,
+    Size,
+    Units,
+    Weight,
+)
 from compressor.inputs.tensors import first_names, named_tensors
 from compressor.tracing.couplings import Ids, Solved
 from compressor.tracing.flow import Flow, Use, fixed
@@ -92,6 +103,7 @@ def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
         for u in flow.uses
     ]
     products = [Product(p.module, p.positions, tuple(map(dim, p.dims))) for p in flow.products]
+    scaled = [Scaled(p.weight, p.dim, p.rows, dim(p.width)) for p in flow.proportions]
     labels = {name: found for name, found in flow.labels.items() if not isinstance(found, list)}
     masked = {
         name: tuple((label.dim, dim(label.ids)) for label in parts(found))
@@ -106,6 +118,7 @@ def assemble(flow: Flow, tensors: Tensors, numbering: Numbering) -> Graph:
         weights=weights,
         sites=tuple(sites),
         products=tuple(products),
+        scaled=tuple(one for one in scaled if not one.width.fixed),
         frozen={**_other_layers(flow, numbering, weights), **numbering.reasons},
         channels={name: dim(ids) for name, ids in flow.channels.items()},
         remembered={name: dim(ids) for name, ids in flow.sizes.items()},

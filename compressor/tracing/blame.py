@@ -25,8 +25,8 @@ from compressor.inputs.tensors import named_tensors
 from compressor.surgery.comparison import batch
 from compressor.surgery.cutting import shrink
 from compressor.surgery.draws import steady
-from compressor.surgery.masking import Masked
 from compressor.tracing.boundaries import Boundaries, Call
+from compressor.tracing.narrowed import Narrowed
 
 ROUNDS = 60
 """Most runs. One shows all that is wrong in modules, but only the first error of a forward that
@@ -126,7 +126,7 @@ def _together(tensors: list[Tensor]) -> Tensor:
     return torch.cat(tensors) if tensors[0].shape[:1] == (1,) else tensors[0]
 
 
-class _Values(Masked):
+class _Values(Narrowed):
     """A masked run that remembers what crosses the borders, cut to what a structure keeps."""
 
     def __init__(self, parts: Boundaries, structure: Structure, tensors: dict[str, Tensor]) -> None:

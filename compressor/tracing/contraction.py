@@ -21,6 +21,7 @@ from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Multiplied, Use, place, site_of
 from compressor.tracing.labels import Label, Labelled, together
+from compressor.tracing.queries import proportional
 
 Letters = Sequence[Hashable]
 
@@ -222,15 +223,17 @@ def _served(ids: dict[Hashable, Ids], sizes: dict[Hashable, int]) -> dict[Hashab
 
 
 def scaled(flow: Flow, node: Node) -> None:
-    """Keep the width of queries and keys where the code takes its scale from it."""
+    """Let queries follow their width where the code takes its scale from it, or keep the width."""
     query = Operand(node.args[0], range(len(shape_of(node.args[0]))))  # type: ignore[arg-type]
     ids = query.ids(flow).get(len(query.letters) - 1)
-    if ids is not None and argument(node, "scale") is None:
-        flow.couplings.freeze(
-            ids,
-            f"{place(node)} divides by the root of the width that it finds: pass it scale=, a "
-            "number that the constructor has kept, and queries and keys may get narrower",
-        )
+    if ids is None or argument(node, "scale") is not None or proportional(flow, node, ids):
+        return
+    flow.couplings.freeze(
+        ids,
+        f"{place(node)} divides by the root of the width that it finds, and its queries are not "
+        "what one layer makes for nothing else: pass it scale=, a number that the constructor has "
+        "kept, and queries and keys may get narrower",
+    )
 
 
 def _mask(flow: Flow, node: Node, ids: dict[Hashable, Ids]) -> None:

@@ -55,7 +55,10 @@ def _read(flow: Flow, node: Node, ids: Ids, pieces: list[Ids]) -> None:
         order.insert(0, LAYERS)
     sizes = counted(flow, node, ids, pieces)
     order += [REMEMBERED] if sizes else []
-    option = flow.choices.take(node.name, [*order, POSITIONS], ids)
+    # A size that an attribute has may be no share, on which readings of views behind it hang.
+    first = SHARES not in flow.choices.refused.get(node.name, ())
+    doubt = 2 if sizes and first else 0
+    option = flow.choices.take(node.name, [*order, POSITIONS], ids, doubt)
     if option == SHARES and shares is not None:
         flow.couplings.tie(shares, shares[0])
         flow.couplings.freeze(surplus, f"{place(node)} cuts it into unequal parts")

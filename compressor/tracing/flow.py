@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.fx import Node
 
 from compressor.graph.program import Program, module_of
@@ -50,6 +51,16 @@ class Sized:
     dims: tuple[Ids, ...]
 
 
+@dataclass(frozen=True)
+class Proportion:
+    """Rows of a weight that make queries (ids instead of units, see `Scaled`)."""
+
+    weight: str
+    dim: int
+    rows: NDArray[np.bool_]
+    width: Ids
+
+
 @dataclass
 class Flow:
     """State of the walk through the program.
@@ -62,6 +73,7 @@ class Flow:
         owners: Ids of every weight dimension that can shrink: ``(weight name, dim) -> ids``.
         uses: Convolutions and matrix products with a weight, in order.
         products: Products of two activations, in order.
+        proportions: Rows that make queries whose width is in their scale.
         channels: Ids of the channels that a module normalises, by module name.
         sizes: Ids of the channels that an attribute of a module counts, by name of the attribute.
         uncounted: Operations whose MACs no `Use` describes (attention, recurrence).
@@ -79,6 +91,7 @@ class Flow:
     owners: dict[tuple[str, int], Ids] = field(default_factory=dict[tuple[str, int], Ids])
     uses: list[Use] = field(default_factory=list[Use])
     products: list[Multiplied] = field(default_factory=list[Multiplied])
+    proportions: list[Proportion] = field(default_factory=list[Proportion])
     channels: dict[str, Ids] = field(default_factory=dict[str, Ids])
     sizes: dict[str, Ids] = field(default_factory=dict[str, Ids])
     uncounted: list[str] = field(default_factory=list[str])

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from .attention import HEAD, HEADS, WIDTH
+from .scaled import HEADS as TWO
+from .scaled import SCALED
 
 
 @dataclass(frozen=True)
@@ -229,5 +231,10 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
     "multihead_time_first": multihead("block.attn.attention"),
     "multihead_cross": CROSS,
     "pooled": POOLED,
+    **dict.fromkeys(SCALED, (BLOCK_UNIT,)),
+    "packed": (
+        *packed("block.attn.qkv.weight", "block.attn.qkv.bias", "block.attn.proj", heads=TWO),
+        BLOCK_UNIT,
+    ),
 }
 """What can go from every network, by its name."""

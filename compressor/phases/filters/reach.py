@@ -43,7 +43,8 @@ class Reach:
         in_banks = {bank.weight for bank in split.banks}
         for site in coupled.sites:
             if site.weight not in in_banks:
-                self.held[site.writes.owner[site.writes.owner >= 0]] = True
+                for owner in site.writes.owners:
+                    self.held[owner[owner >= 0]] = True
         self.steps = steps(split)
         self.uses = [(step.bank, step) for step in self.steps if step.bank is not None]
 

@@ -21,6 +21,7 @@ from models import BCResNet, BCResNetASC, SharedResNet
 from tests.helpers.filter_nets import NETS, empty, network
 from tests.helpers.tiny import Tiny, tiny
 from tests.zoo import TRICKY
+from tests.zoo.scaled import SCALED
 
 SMALL = ("tiny", "tied", "residual", "bc-resnet", "bc-resnet-asc", "shared", "squeeze_excite")
 
@@ -38,6 +39,15 @@ def test_with_every_filter_everything_is_reached_and_costs_what_the_coupled_grap
     assert whole.keep.all()
     assert cost_of(whole) == cost_of(full(parts.coupled))
     assert not empty(reach, whole)
+
+
+@pytest.mark.parametrize("name", ["packed", "apart", "convolved"])
+def test_attention_whose_layers_are_no_filters_stays(name: str) -> None:
+    """Of its channels, which hang on a head and on a place in it, both are written."""
+    model = SCALED[name]()
+    parts = split(model, trace(model))
+    assert not any("attn" in bank.name for bank in parts.banks)
+    assert Reach(parts).closed(np.ones(parts.graph.units, dtype=bool)).keep.all()
 
 
 @settings(deadline=None, max_examples=40)

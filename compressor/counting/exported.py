@@ -65,7 +65,7 @@ def _convolution(shapes: list[Shape], result: Shape, *, transposed: bool = False
     inputs, weight = shapes[:2]
     if len(inputs) != len(weight):
         return None  # without a batch
-    return conv_flop_count(inputs, weight, result, transposed) // 2
+    return conv_flop_count([*inputs], [*weight], [*result], transposed) // 2
 
 
 def _transposed(shapes: list[Shape], result: Shape) -> int | None:

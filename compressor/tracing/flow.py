@@ -116,7 +116,7 @@ class Flow:
             self.made.add(node.name)
 
     def source(self, node: object) -> str:
-        """The largest of the weights that a tensor is made of; a buffer only where nothing else is."""
+        """The largest weight that a tensor is made of; a buffer only where nothing else is."""
         waiting, seen, found = [node], set[object](), list[str]()
         while waiting:
             at = waiting.pop()

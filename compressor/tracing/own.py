@@ -12,7 +12,7 @@ from compressor.graph.program import module_of, shape_of
 from compressor.graph.signature import NONE, Call, Operation, Words, call
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, Use, fixed, place
-from compressor.tracing.labels import Label
+from compressor.tracing.labels import Label, Labelled
 
 WIDTHS = 2
 """Most widths that a cost is a product of (`compressor.graph.graph.Quadratic`)."""
@@ -36,7 +36,7 @@ def signed(flow: Flow, node: Node, operation: Operation) -> Labels:
         _tie(flow, node, operand, ids | made)
         _bound(flow, node, operand, ids | made)
     _note(flow, node, operands, read, ids | made)
-    labels: list[Label | None] = [_label(flow, node, words, ids | made) for words in read.results]
+    labels: list[Labelled] = [_label(flow, node, words, ids | made) for words in read.results]
     return labels if isinstance(node.meta.get("val"), list | tuple) else labels[0]
 
 

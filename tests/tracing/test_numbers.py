@@ -1,0 +1,65 @@
+"""Numbers in the code that count what was summed over follow it; others stay what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor import trace
+from compressor.graph.structure import Structure
+from compressor.surgery.cutting import shrink
+from compressor.surgery.proof import verify
+
+WIDTH = 12
+
+
+class Between(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.function = function
+        self.first = nn.Conv2d(2, WIDTH, 3)
+        self.second = nn.Conv2d(WIDTH, 4, 1)
+        self.example_input_array = torch.randn(1, 2, 6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.function(self.first(x))).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.shape[1] + x.sum(1, keepdim=True) / x.shape[1],
+        lambda x: x / (x.norm(dim=1, keepdim=True) * x.shape[1] ** -0.5 + 1e-3),
+        lambda x: x * (x.shape[1] ** 0.5 / (x.square().sum(1, keepdim=True).sqrt() + 1e-3)),
+        lambda x: x - x.sum((1, 2), keepdim=True) / (x.shape[1] * x.shape[2]),
+    ],
+)
+def test_means_and_norms_by_hand_shrink(function: Callable[[Tensor], Tensor]) -> None:
+    model = Between(function)
+    graph = trace(model)
+    free = [axis for axis in graph.axes if not axis.frozen]
+    if not free:  # a number beside no sum is none of what was summed over
+        assert "breaks the forward pass" in graph.frozen["first"]
+        return
+    keep = np.ones(graph.units, dtype=bool)
+    keep[:5] = False
+    structure = Structure(graph, keep)
+    assert verify(model, graph, structure, shrink(model, graph, structure)) < 1e-9
+
+
+def test_a_norm_by_the_root_of_the_channels_is_free() -> None:
+    model = Between(lambda x: x / (x.square().sum(1, keepdim=True) / x.shape[1] + 1e-3).sqrt())
+    graph = trace(model)
+    assert set(graph.frozen) == {"second"}
+    assert len(graph.numbers) == 1
+
+
+def test_a_number_that_happens_to_be_the_size_stays() -> None:
+    graph = trace(Between(lambda x: x + x.sum(1, keepdim=True) / WIDTH))
+    assert set(graph.frozen) == {"second"}
+    assert not graph.numbers

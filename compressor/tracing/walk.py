@@ -120,9 +120,10 @@ def propagate(
 def _labels(flow: Flow, node: Node) -> Labels:
     """The labels of an operation's output; a form of it that no rule foresees is opaque.
 
-    Of what nobody reads, as ``w[0].numel()`` leaves it behind, only the size was asked for.
+    Of what nobody reads, as ``w[0].numel()`` leaves it behind, only the size was asked for; a layer
+    that nobody reads costs all the same.
     """
-    if not node.users and not in_place(node):
+    if not node.users and not in_place(node) and operation_of(node.target).free:
         return None
     try:
         rule, kind = _rule(flow, node), operation_of(node.target).kind

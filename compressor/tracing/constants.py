@@ -18,9 +18,10 @@ from compressor.graph.program import argument, in_place, packet_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, place
 from compressor.tracing.labels import Label
+from compressor.tracing.remembered import named_sizes, remember
 
 aten = torch.ops.aten
-COMPUTED, WRITTEN = range(2)
+COMPUTED, WRITTEN, REMEMBERED = range(3)
 """Where the number of a constant's channels comes from."""
 
 _ONE_VALUE = (
@@ -53,7 +54,12 @@ def goes_along(flow: Flow, node: Node, operand: object, dim: int, ids: Ids) -> b
     """True if an operand is a constant of one value in a dimension, and is read as computed."""
     if not isinstance(operand, Node) or not alike(operand, dim):
         return False
-    return flow.choices.take(node.name, [COMPUTED, WRITTEN], ids) == COMPUTED
+    names = named_sizes(flow, operand, len(ids))
+    order = [COMPUTED, *([REMEMBERED] if names else []), WRITTEN]
+    option = flow.choices.take(node.name, order, ids)
+    if option == REMEMBERED:
+        remember(flow, {name: [ids] for name in names})
+    return option != WRITTEN
 
 
 def alike(node: Node, dim: int) -> bool:

@@ -135,8 +135,9 @@ def movement(flow: Flow, node: Node, label: Label) -> Labels:
     shape, choose = shape_of(node.args[0]), partial(_reading, flow, node)
     split = partial(heads.split, flow, node)
     found = move(partial(moved, node), label, shape, flow.couplings, choose, split)
-    if isinstance(found, Label) and not flow.focus:
-        heads.numbered(flow, node, found)
+    if not flow.focus and not isinstance(found, list):
+        for one in parts(found):
+            heads.numbered(flow, node, one)
     return found
 
 

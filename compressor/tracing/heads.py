@@ -24,7 +24,7 @@ from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow
 from compressor.tracing.labels import Grid, Label, Labelled
-from compressor.tracing.remembered import remember
+from compressor.tracing.remembered import named_sizes, remember
 
 FREE, ALIKE, COUNTED = range(3)
 """Heads put together: as many channels as there are, as came in, or as an attribute says."""
@@ -132,14 +132,14 @@ def merged(flow: Flow, node: Node, label: Label) -> None:
     if written is None or written[label.dim] == -1:
         return
     module = module_of(node)
-    names = [n for n, held in flow.program.sizes.get(module, {}).items() if held == size]
+    names = named_sizes(flow, node, size)
     source = _read_before(flow, module, size)
     order = [FREE, *([ALIKE] if source is not None else []), *([COUNTED] if names else [])]
     option = flow.choices.take(node.name, order, label.ids, doubt=1)
     if option == ALIKE and source is not None:
         flow.couplings.tie(label.ids, source)
     elif option == COUNTED:
-        remember(flow, {f"{module}.{n}" if module else n: [label.ids] for n in names})
+        remember(flow, {name: [label.ids] for name in names})
 
 
 def numbered(flow: Flow, node: Node, label: Label) -> None:
@@ -150,10 +150,13 @@ def numbered(flow: Flow, node: Node, label: Label) -> None:
     written = _written(node) if operation_of(node.target).kind is Kind.VIEWS else None
     if written is None or written[label.dim] == -1:
         return
-    source = _alike(flow, label)
-    if source is not None:
-        option = flow.choices.take(node.name + ALSO, [FREE, ALIKE], label.ids, doubt=2)
-        if option == ALIKE:
+    source, names = _alike(flow, label), named_sizes(flow, node, len(label.ids))
+    order = [FREE, *([COUNTED] if names else []), *([ALIKE] if source is not None else [])]
+    if len(order) > 1:
+        option = flow.choices.take(node.name + ALSO, order, label.ids, doubt=2)
+        if option == COUNTED:
+            remember(flow, {name: [label.ids] for name in names})
+        elif option == ALIKE and source is not None:
             flow.couplings.tie(label.ids, source)
 
 

@@ -62,6 +62,13 @@ def _listed(held: Mapping[str, int], lengths: list[int]) -> list[list[str]]:
     return found
 
 
+def named_sizes(flow: Flow, node: Node, size: int) -> list[str]:
+    """Attributes of the module that made an operation that hold a size, by their full names."""
+    module = module_of(node)
+    held = flow.program.sizes.get(module, {})
+    return [f"{module}.{name}".lstrip(".") for name, number in held.items() if number == size]
+
+
 def remember(flow: Flow, sizes: dict[str, list[Ids]]) -> None:
     """Note what attributes count. What one of them counts twice has to stay equally long."""
     for name, parts in sizes.items():

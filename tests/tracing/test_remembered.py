@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.nn import functional
 
 from compressor import Budget, FilterPruning, Prune, Session, fit, load, measure, trace
 from compressor.graph.archive import mismatches, pack, unpack
-from compressor.graph.structure import full
+from compressor.graph.structure import Structure, full
 from compressor.surgery.cutting import shrink
 from tests.helpers.tiny import refuses
 
@@ -151,3 +153,35 @@ def test_a_graph_goes_with_models_that_remember_the_same() -> None:
     assert mismatches(other, graph) == ["the attribute 0.left is 4 instead of 5"]
     with refuses("the attribute 0.left is 4 instead of 5"):
         shrink(other, graph, full(graph))
+
+
+class Written(nn.Module):
+    """Sizes of views and of constants that the module has as an attribute."""
+
+    def __init__(self, how: Callable[[Tensor, int], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.how, self.width = how, 12
+        self.first = nn.Conv2d(3, 12, 3)
+        self.second = nn.Conv2d(12, 4, 1)
+        self.example_input_array = torch.randn(1, 3, 8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.how(torch.relu(self.first(x)), self.width)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda x, c: x.view(x.shape[0], c, -1).reshape(x.shape[0], c, 6, 6),
+        lambda x, c: torch.cat([x, torch.zeros(x.shape[0], c, 6, 2, dtype=x.dtype)], 3),
+        lambda x, c: x * torch.full((1, 1, 1, 1), 0.5, dtype=x.dtype).expand(x.shape[0], c, 6, 6),
+    ],
+)
+def test_a_size_that_an_attribute_holds_is_told(how: Callable[[Tensor, int], Tensor]) -> None:
+    model = Written(how)
+    graph = trace(model)
+    assert set(graph.frozen) == {"second"}
+    smaller = shrink(model, graph, Structure(graph, np.arange(12) < 7))
+    assert smaller.width == 7
+    assert smaller(torch.randn(2, 3, 8, 8)).shape == (2, 4)

@@ -250,7 +250,7 @@ def _ends(ids: Ids, solved: Solved, written: NDArray[np.bool_]) -> list[Ids]:
 
 
 def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids]:
-    """Free components grouped by how many entries of which weight dimension they own."""
+    """Free components grouped by how many entries they own of which weight, and of which cost."""
     roots, factors = solved.roots, solved.factors
     places: dict[int, list[tuple[int, int]]] = {}
     written = _written(flow, solved)
@@ -258,7 +258,9 @@ def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids
     for ends in factors.values():
         for end in ends:
             partners.setdefault(end, set()).update(other for other in ends if other != end)
-    for number, ids in enumerate(flow.owners.values()):
+    costs = [use.dims or () for use in flow.uses] + [product.dims for product in flow.products]
+    counted = [*flow.owners.values(), *(ids for dims in costs for ids in dims)]
+    for number, ids in enumerate(counted):
         found, counts = np.unique(roots[ids], return_counts=True)
         owned: dict[int, int] = {}
         for root, count in zip(found.tolist(), counts.tolist(), strict=True):

@@ -135,7 +135,7 @@ def merged(flow: Flow, node: Node, label: Label) -> None:
     names = named_sizes(flow, node, size)
     source = _read_before(flow, module, size)
     order = [FREE, *([ALIKE] if source is not None else []), *([COUNTED] if names else [])]
-    option = flow.choices.take(node.name, order, label.ids, doubt=1)
+    option = flow.choices.take(node.name, order, label.ids, doubt=2)
     if option == ALIKE and source is not None:
         flow.couplings.tie(label.ids, source)
     elif option == COUNTED:
@@ -153,7 +153,7 @@ def numbered(flow: Flow, node: Node, label: Label) -> None:
     source, names = _alike(flow, label), named_sizes(flow, node, len(label.ids))
     order = [FREE, *([COUNTED] if names else []), *([ALIKE] if source is not None else [])]
     if len(order) > 1:
-        option = flow.choices.take(node.name + ALSO, order, label.ids, doubt=2)
+        option = flow.choices.take(node.name + ALSO, order, label.ids, doubt=3)
         if option == COUNTED:
             remember(flow, {name: [label.ids] for name in names})
         elif option == ALIKE and source is not None:

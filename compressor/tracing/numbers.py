@@ -9,6 +9,7 @@ the number of the kept entries in its place, and the model's own code says which
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isclose, prod
 from typing import Any
 
@@ -18,9 +19,13 @@ from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import dims_of, shape_of
 from compressor.tracing.flow import Flow, Sized
+from compressor.tracing.labels import Label
 
 AS_IT_IS, FOLLOWS = range(2)
 """A number stays what it is, or follows the kept entries."""
+
+PRODUCTS = frozenset({Kind.PRODUCT, Kind.BATCHED})
+"""Products that sum over the last dimension of what they take first."""
 
 POWERS = (1.0, -1.0, 0.5, -0.5)
 FAR = 12
@@ -33,18 +38,33 @@ def sized(flow: Flow, node: Node) -> None:
     if len(numbers) != 1 or isinstance(numbers[0][1], bool) or not node.all_input_nodes:
         return
     place, number = numbers[0]
+    for size, labels in _candidates(flow, node):
+        power = _power(float(number), size)
+        if power is None:
+            continue
+        option = flow.choices.take(node.name + " sized", [AS_IT_IS, FOLLOWS], labels[0].ids, 1)
+        if option == FOLLOWS:
+            flow.sized[node.name] = Sized(place, power, tuple(label.ids for label in labels))
+        return
+
+
+def _candidates(flow: Flow, node: Node) -> Iterator[tuple[int, list[Label]]]:
+    """Sizes that a number may be, with the labels of what they count.
+
+    These are what was summed over, what a product summed over (scores of attention), and the
+    operand's own (queries).
+    """
     for reduced in _reductions(node):
         source: Any = reduced.args[0]
-        shape = shape_of(source)
-        dims = dims_of(reduced, len(shape))
-        mine = [label for label in flow.labels_of(source) if label.dim in dims]
-        power = _power(float(number), prod(shape[dim] for dim in dims))
-        if not mine or power is None:
-            continue
-        ids = mine[0].ids
-        if flow.choices.take(node.name + " sized", [AS_IT_IS, FOLLOWS], ids) == FOLLOWS:
-            flow.sized[node.name] = Sized(place, power, tuple(label.ids for label in mine))
-        return
+        shape, rank = shape_of(source), len(shape_of(source))
+        summed = operation_of(reduced.target).kind in PRODUCTS
+        dims = {rank - 1} if summed else dims_of(reduced, rank)
+        labels = [label for label in flow.labels_of(source) if label.dim in dims]
+        if labels:
+            yield prod(shape[dim] for dim in dims), labels
+    for operand in node.all_input_nodes:
+        for label in flow.labels_of(operand):
+            yield len(label.ids), [label]
 
 
 def _power(number: float, size: int) -> float | None:
@@ -63,7 +83,7 @@ def _reductions(node: Node) -> list[Node]:
             continue
         seen.add(at)
         kind = operation_of(at.target).kind
-        if kind is Kind.REDUCES:
+        if kind is Kind.REDUCES or kind in PRODUCTS:
             found.append(at)
         elif kind in (Kind.POINTWISE, Kind.COPIES, Kind.VIEWS, Kind.MOVES, Kind.SELECTS):
             waiting += at.all_input_nodes

@@ -73,7 +73,8 @@ def _failing(trials: Trials, graph: Graph, axes: list[int]) -> dict[int, str]:
         return _culprits(trials, graph, axes)
     sure = {number: reason for number, reason in reasons.items() if number not in unsure}
     left = [number for number in axes if number in unsure]
-    return sure | _culprits(trials, freeze(graph, sure), left)
+    found = sure | _culprits(trials, freeze(graph, sure), left)
+    return found or _culprits(trials, graph, axes)  # those that were named were innocent
 
 
 SEARCH = 48
@@ -191,7 +192,7 @@ def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
     keep = np.ones(graph.units, dtype=bool)
     for number in axes:
         axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3) + number % 3)
+        count = min(axis.size - 1, max(1, axis.size // 3) + number % (1 + axis.size // 4))
         order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
         cuts = (0, count, count + half, axis.size)
         keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False

@@ -10,7 +10,7 @@ from torch.fx import Node
 from compressor.graph.graph import OUTPUT
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
-from compressor.graph.program import Program, in_place
+from compressor.graph.program import Program
 from compressor.tracing import (
     contraction,
     cuts,
@@ -120,10 +120,9 @@ def propagate(
 def _labels(flow: Flow, node: Node) -> Labels:
     """The labels of an operation's output; a form of it that no rule foresees is opaque.
 
-    Of what nobody reads, as ``w[0].numel()`` leaves it behind, only the size was asked for; a layer
-    that nobody reads costs all the same.
+    Of an entry that nobody reads (``w[0].numel()`` leaves one) only the size was asked for.
     """
-    if not node.users and not in_place(node) and operation_of(node.target).free:
+    if not node.users and operation_of(node.target).kind is Kind.SELECTS:
         return None
     try:
         rule, kind = _rule(flow, node), operation_of(node.target).kind

@@ -121,3 +121,16 @@ def test_a_number_of_heads_in_the_code_leaves_their_width() -> None:
     free = sorted(axis.size for axis in graph.axes if not axis.frozen)
     assert 4 in free
     assert 3 not in free
+
+
+def test_a_scale_of_another_width_holds_what_it_depends_on() -> None:
+    """The scale is that of the tokens, whose width is not that of the heads."""
+
+    def mix(model: Attended, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        qkv = model.qkv(x).reshape(b, n, 3, model.heads, -1).permute(2, 0, 3, 1, 4)
+        scale = (c * 40.0) ** -0.5
+        return ((qkv[0] @ qkv[1].mT * scale).softmax(-1) @ qkv[2]).transpose(1, 2).flatten(2)
+
+    model = Attended(mix, 3, 4)
+    checked(model, trace(model))

@@ -60,7 +60,7 @@ def split(flow: Flow, node: Node, ids: Tensor, dims: list[int]) -> Labelled:
     Returns:
         None where it does not lead to a product of two activations, or has more dimensions.
     """
-    if not _attended(flow, node):
+    if not attended(flow, node):
         return None
     picked = [dim for dim in dims if _picked(node, dim)]
     left = [dim for dim in dims if dim not in picked]
@@ -134,7 +134,7 @@ def merged(flow: Flow, node: Node, label: Label) -> None:
     module = module_of(node)
     names = named_sizes(flow, node, size)
     source = _read_before(flow, module, size)
-    order = [FREE, *([ALIKE] if source is not None else []), *([COUNTED] if names else [])]
+    order = [FREE, *([COUNTED] if names else []), *([ALIKE] if source is not None else [])]
     option = flow.choices.take(node.name, order, label.ids, doubt=2)
     if option == ALIKE and source is not None:
         flow.couplings.tie(label.ids, source)
@@ -175,7 +175,7 @@ def _read_before(flow: Flow, module: str, size: int) -> Ids | None:
     return next((use.reads for use in reversed(inside) if len(use.reads) == size), None)
 
 
-def _attended(flow: Flow, node: Node) -> bool:
+def attended(flow: Flow, node: Node) -> bool:
     """True if what a view makes goes into a product of two activations."""
     for user, source in _behind(node):
         if operation_of(user.target).kind in PRODUCTS:

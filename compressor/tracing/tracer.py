@@ -154,7 +154,7 @@ def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
     return min(found, key=lambda reading: _least(reading.graph))
 
 
-READINGS = 5
+READINGS = 6
 """How often a program is read before the code's refusals are taken for final."""
 
 

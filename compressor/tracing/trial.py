@@ -26,6 +26,7 @@ from compressor.surgery.proof import attempts, batch_of, compare, lively_attempt
 from compressor.surgery.weightings import positive, randomised
 from compressor.tracing.blame import blamed
 from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
+from compressor.tracing.needed import needed
 
 __all__ = ["freeze", "probe", "randomised"]
 
@@ -47,7 +48,10 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
         while reasons := _failing(trials, graph, free):
             graph = freeze(graph, reasons)
             free = [number for number in free if number not in reasons]
-    return graph
+    trials.share = 0
+    if not free:
+        return graph
+    return needed(model, graph, lambda one: trials.attempt(one, trials.thinned(one, free)))
 
 
 def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:

@@ -17,6 +17,7 @@ from tests.zoo.attention import (
     Separate,
 )
 from tests.zoo.planting import PLANTS
+from tests.zoo.scaled import SCALED
 from tests.zoo.transformers import WHOLE, PackedAttention, SwinBlock, WindowAttention
 from tests.zoo.transformers import window_partition as partition
 from tests.zoo.transformers import window_reverse as reverse
@@ -35,7 +36,7 @@ def example_of(model: nn.Module) -> tuple[Tensor, ...]:
 
 
 def test_every_network_has_its_plants() -> None:
-    assert PLANTS.keys() == NETWORKS.keys()
+    assert PLANTS.keys() == {**NETWORKS, **SCALED}.keys()
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -61,6 +61,8 @@ def pointwise(flow: Flow, node: Node) -> Label | None:
         for a in operands
         if (label := flow.label(a)) is not None
     ]
+    # One of a single entry, in front of more, broadcasts.
+    found = [one for one in found if len(one.ids) == shape_of(node)[one.dim]]
     if not found:
         return None
     first = found[0]

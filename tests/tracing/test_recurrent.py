@@ -239,3 +239,21 @@ def test_whatever_the_form_and_whatever_goes(
             gone = random.permutation(axis.size)[: random.integers(0, axis.size)]
             keep[axis.first + gone] = False
     checked(model, example, Structure(graph, keep))
+
+
+class Pooled(nn.Module):
+    """Steps weighed by attention, the weights in front of what they weigh."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.weigh = nn.GRU(6, 12, batch_first=True), nn.Linear(12, 1)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _ = self.gru(x)
+        return self.head((self.weigh(steps).softmax(1) * steps).sum(1))
+
+
+def test_weights_in_front_of_steps_hold_nothing() -> None:
+    graph = trace(Pooled(), torch.randn(1, 5, 6))
+    assert [axis.size for axis in graph.axes if not axis.frozen] == [12]

@@ -179,7 +179,22 @@ def einsum(flow: Flow, node: Node) -> Labelled:
         once = Counter(left.replace("...", "").replace(",", ""))
         right = "..." * ("..." in left) + "".join(sorted(x for x, n in once.items() if n == 1))
     out = _spelled(right, len(right.replace("...", "")) + len(rest) * ("..." in right))
+    _leave_two(flow, node, operands, out)
     return contract(flow, node, operands, out)
+
+
+def _leave_two(flow: Flow, node: Node, operands: Sequence[Operand], out: Letters) -> None:
+    """Keep two entries of what is summed over: of one alone PyTorch makes no matrix product."""
+    if len(operands) != 2:
+        return
+    first, second = operands
+    summed = [x for x in first.letters if x in second.letters and x not in out]
+    ids = {**first.ids(flow), **second.ids(flow)}
+    if any(x not in ids and first.sizes[x] > 1 for x in summed):
+        return
+    for letter in sorted((x for x in summed if x in ids), key=lambda x: -len(ids[x]))[:1]:
+        why = f"{place(node)} would multiply no matrices with one entry to sum over"
+        flow.couplings.freeze(ids[letter][:2], why)
 
 
 def _spelled(term: str, rank: int) -> list[Hashable]:

@@ -51,11 +51,17 @@ def waveforms(model: nn.Module, count: int) -> Tensor:
     return torch.randn(count, *model.example_input_array.shape[1:], generator=generator)
 
 
+HELD = {"gabor_channels"}
+"""Networks whose bands the code lays out by a number of its own, which holds them."""
+
+
+@pytest.mark.filterwarnings("ignore:.*runs other operations in training")
 @pytest.mark.parametrize("name", each(ALL))
 def test_whatever_is_removed_it_is_the_masked_original(name: str) -> None:
     graph = check(randomised(ALL[name]()), range(1))
     assert any(not axis.frozen for axis in graph.axes)
-    assert not any("breaks the forward" in reason for reason in graph.frozen.values())
+    broken = any("breaks the forward" in reason for reason in graph.frozen.values())
+    assert broken == (name in HELD)
 
 
 @pytest.mark.parametrize("name", each(FIXED))

@@ -20,7 +20,7 @@ from torch.fx import Node
 from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Multiplied, Use, place, site_of
-from compressor.tracing.labels import Label, Labelled, together
+from compressor.tracing.labels import Label, Labelled, parts, together
 from compressor.tracing.queries import proportional
 
 Letters = Sequence[Hashable]
@@ -136,7 +136,7 @@ def _matrices(left: Any, right: Any) -> tuple[list[Operand], Letters]:
 
 
 def batched(flow: Flow, node: Node) -> Labelled:
-    """``bmm``, and with something added to the product ``baddbmm``, ``addmm``, ``addmv``."""
+    """``bmm``, and with something added to the product ``baddbmm`` and ``addmm``."""
     if len(node.args) < 3:
         return product(flow, node)
     added, left, right = node.args[:3]
@@ -146,7 +146,7 @@ def batched(flow: Flow, node: Node) -> Labelled:
 
 def _plus(flow: Flow, node: Node, found: Labelled, added: Any) -> Labelled:
     """The labels of a product to which another tensor was added, which broadcasts."""
-    labels = {label.dim: label.ids for label in _list(found)}
+    labels = {label.dim: label.ids for label in parts(found)}
     rank, shape = len(shape_of(node)), shape_of(added)
     theirs = {rank - len(shape) + label.dim: label.ids for label in flow.labels_of(added)}
     why = f"{place(node)} adds it to a tensor that cannot shrink"
@@ -159,10 +159,6 @@ def _plus(flow: Flow, node: Node, found: Labelled, added: Any) -> Labelled:
         elif dim in labels or dim in theirs:
             flow.couplings.freeze(labels.get(dim, theirs.get(dim, np.zeros(0, np.int64))), why)
     return found
-
-
-def _list(found: Labelled) -> tuple[Label, ...]:
-    return () if found is None else (found,) if isinstance(found, Label) else found.labels
 
 
 def einsum(flow: Flow, node: Node) -> Labelled:

@@ -23,7 +23,7 @@ from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow
-from compressor.tracing.labels import Grid, Label, Labelled
+from compressor.tracing.labels import Grid, Label, Labelled, along, spread, varying
 from compressor.tracing.remembered import named_sizes, remember
 
 FREE, ALIKE, COUNTED = range(3)
@@ -131,15 +131,7 @@ def merged(flow: Flow, node: Node, label: Label) -> None:
     written, size = _written(node), len(label.ids)
     if written is None or written[label.dim] == -1:
         return
-    module = module_of(node)
-    names = named_sizes(flow, node, size)
-    source = _read_before(flow, module, size)
-    order = [FREE, *([COUNTED] if names else []), *([ALIKE] if source is not None else [])]
-    option = flow.choices.take(node.name, order, label.ids, doubt=2)
-    if option == ALIKE and source is not None:
-        flow.couplings.tie(label.ids, source)
-    elif option == COUNTED:
-        remember(flow, {name: [label.ids] for name in names})
+    _goes_with(flow, node, node.name, label, _read_before(flow, module_of(node), size), doubt=2)
 
 
 def numbered(flow: Flow, node: Node, label: Label) -> None:
@@ -150,14 +142,22 @@ def numbered(flow: Flow, node: Node, label: Label) -> None:
     written = _written(node) if operation_of(node.target).kind is Kind.VIEWS else None
     if written is None or written[label.dim] == -1:
         return
-    source, names = _alike(flow, label), named_sizes(flow, node, len(label.ids))
+    _goes_with(flow, node, node.name + ALSO, label, _alike(flow, label), doubt=3)
+
+
+def _goes_with(
+    flow: Flow, node: Node, choice: str, label: Label, source: Ids | None, *, doubt: int
+) -> None:
+    """Leave a number of channels free, tell it to attributes, or tie it to other channels."""
+    names = named_sizes(flow, node, len(label.ids))
     order = [FREE, *([COUNTED] if names else []), *([ALIKE] if source is not None else [])]
-    if len(order) > 1:
-        option = flow.choices.take(node.name + ALSO, order, label.ids, doubt=3)
-        if option == COUNTED:
-            remember(flow, {name: [label.ids] for name in names})
-        elif option == ALIKE and source is not None:
-            flow.couplings.tie(label.ids, source)
+    if len(order) == 1:
+        return
+    option = flow.choices.take(choice, order, label.ids, doubt=doubt)
+    if option == COUNTED:
+        remember(flow, {name: [label.ids] for name in names})
+    elif option == ALIKE and source is not None:
+        flow.couplings.tie(label.ids, source)
 
 
 def _alike(flow: Flow, label: Label) -> Ids | None:
@@ -216,20 +216,11 @@ def _picked(node: Node, dim: int) -> bool:
 
 def _followed(node: Node, dim: int, shape: tuple[int, ...]) -> int | None:
     """The dimension that one of the source's becomes; None where it does not stay one."""
-    view = [1] * len(shape)
-    view[dim] = shape[dim]
-    numbers = torch.arange(shape[dim]).reshape(view).expand(*shape)
+    numbers = spread(Label(dim, np.arange(shape[dim])), shape)
     if operation_of(node.target).kind in (Kind.VIEWS, Kind.SHAPED):
         moved: Tensor = numbers.reshape(shape_of(node))
     else:
         moved = node.target(numbers, *node.args[1:], **node.kwargs)  # type: ignore[operator]
-    along = [d for d, size in enumerate(moved.shape) if size > 1 and moved.stride(d)]
-    varies = [d for d in along if bool((moved != moved.narrow(d, 0, 1)).any())]
-    whole = len(varies) == 1 and moved.shape[varies[0]] == shape[dim]
-    return (
-        varies[0] if whole and np.array_equal(_line(moved, varies[0]), range(shape[dim])) else None
-    )
-
-
-def _line(moved: Tensor, dim: int) -> list[int]:
-    return moved[tuple(slice(None) if d == dim else 0 for d in range(moved.ndim))].tolist()
+    varies = varying(moved)
+    whole = len(varies) == 1 and np.array_equal(along(moved, varies[0]), np.arange(shape[dim]))
+    return varies[0] if whole else None

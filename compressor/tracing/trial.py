@@ -25,8 +25,8 @@ from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts
 from compressor.surgery.weightings import positive, randomised
 from compressor.tracing.blame import blamed
+from compressor.tracing.bystanders import needed
 from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
-from compressor.tracing.needed import needed
 
 __all__ = ["freeze", "probe", "randomised"]
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 from torch.utils._python_dispatch import TorchDispatchMode  # the only way to see every draw
 
 from compressor.graph.graph import Graph
+from compressor.graph.program import argument
 from compressor.inputs import randomness
 
 _SAME = """
@@ -45,10 +47,15 @@ def _draws(graph: Graph) -> bool:
     """True if any operation of a network draws, in eval mode."""
     nodes = [] if graph.program is None else graph.program.graph.nodes
     return any(
-        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-        and not ("dropout" in str(node.target) and node.args[-1] is False)
+        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not _spares(node)
         for node in nodes
     )
+
+
+def _spares(node: Node) -> bool:
+    """True if an operation that can draw does not: outside of training, or with no dropout."""
+    quiet = argument(node, "train") is False or argument(node, "training") is False
+    return quiet or argument(node, "dropout_p") == 0
 
 
 class _Steady(TorchDispatchMode):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -170,12 +170,14 @@ def compare(
     *,
     quick: bool,
     reference: Reference = Masked,
+    suits: Callable[[Attempt], bool] | None = None,
 ) -> float | str:
     """The relative difference on the first inputs that suit the original, or what went wrong.
 
     The first four arguments are those of `verify`; of `tries`, later ones are for originals that
     cannot take the earlier ones (a fixed batch size, a logarithm of negative numbers). `quick` is
-    content with float32 where it agrees; see `compare_twice`. `reference` masks the original.
+    content with float32 where it agrees; see `compare_twice`. `reference` masks the original;
+    `suits` remembers of which inputs the original makes sense, where many are compared.
 
     Raises:
         VerificationError: If the original itself gives no finite output on any of them.
@@ -185,7 +187,7 @@ def compare(
         found = compare_twice(once, shrunk, quick=quick)
         if not found.failure:
             return found.difference
-        if _suits(model, graph, attempt):
+        if suitable(model, graph, attempt) if suits is None else suits(attempt):
             return found.failure
     raise VerificationError(
         f"{type(model).__name__} gives no finite output in eval mode on random inputs nor on its "
@@ -194,7 +196,7 @@ def compare(
     )
 
 
-def _suits(model: nn.Module, graph: Graph, attempt: Attempt) -> bool:
+def suitable(model: nn.Module, graph: Graph, attempt: Attempt) -> bool:
     """True if the original runs, gives finite numbers, and the same ones alone as in a batch."""
     private = private_copy(model)
     try:

@@ -217,9 +217,9 @@ def _steep(flow: Flow, solved: Solved) -> Ids:
     costs += [list(product.dims) for product in flow.products]
     if not solved.factors:
         costs = [dims for dims in costs if len(dims) > DEGREE]
-    written = _written(flow, solved)
+    free = _Free.of(flow, solved)
     for dims in costs:
-        ends = [_ends(ids, solved, written) for ids in dims]
+        ends = [free.ends(ids) for ids in dims]
         if sum(map(len, ends)) <= DEGREE:
             continue
         # Of heads and places in them the fewer stay, else what the last dimension is made of.
@@ -233,20 +233,44 @@ def _written(flow: Flow, solved: Solved) -> NDArray[np.bool_]:
     written = np.zeros(int(solved.roots.max()) + 1, dtype=bool)
     for use in flow.uses:
         written[solved.roots[use.writes]] = True
-    for root, ends in solved.factors.items():
-        written[list(ends)] |= written[root]
+    crossed, ends = solved.crossed
+    written[ends[written[crossed]]] = True
     return written
 
 
-def _ends(ids: Ids, solved: Solved, written: NDArray[np.bool_]) -> list[Ids]:
-    """The free ids that a dimension hangs on, by place among the factors."""
-    found: list[set[int]] = [set(), set()]
-    for root in np.unique(solved.roots[ids]).tolist():
-        for place, end in enumerate(solved.factors.get(root, (root,))):
-            if end not in solved.reasons and written[end]:
-                found[place].add(end)
-    _, first = np.unique(solved.roots, return_index=True)
-    return [first[sorted(ends)] for ends in found if len(ends) > 1]
+@dataclass(frozen=True)
+class _Free:
+    """The free components that every component hangs on, and the first id of each.
+
+    Attributes:
+        roots: The component of every id.
+        ends_of: By place among the factors and component, `ALWAYS` for none, shape
+            (2, components).
+        first: The first id of every component.
+    """
+
+    roots: Ids
+    ends_of: Ids
+    first: Ids
+
+    @classmethod
+    def of(cls, flow: Flow, solved: Solved) -> _Free:
+        """Those of a walk."""
+        free = _written(flow, solved)
+        free[list(solved.reasons)] = False
+        ends = np.full((2, len(free)), ALWAYS, np.int64)
+        ends[0] = np.arange(len(free))
+        crossed, pairs = solved.crossed
+        ends[:, crossed] = pairs.T
+        ends[1, crossed[pairs[:, 0] == pairs[:, 1]]] = ALWAYS  # it hangs on one
+        ends[~free[ends]] = ALWAYS
+        return cls(solved.roots, ends, np.unique(solved.roots, return_index=True)[1])
+
+    def ends(self, ids: Ids) -> list[Ids]:
+        """Ids that a dimension hangs on, of those places where there are several."""
+        found = (np.unique(ends) for ends in self.ends_of[:, np.unique(self.roots[ids])])
+        free = (ends[ends >= 0] for ends in found)
+        return [self.first[ends] for ends in free if len(ends) > 1]
 
 
 def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids]:
@@ -282,7 +306,8 @@ def _axis(flow: Flow, solved: Solved, members: Ids, first: int, taken: list[str]
     roots = solved.roots
     inside = np.zeros(int(roots.max()) + 1, dtype=bool)
     inside[members] = True
-    inside[[root for root, ends in solved.factors.items() if inside[list(ends)].any()]] = True
+    crossed, ends = solved.crossed
+    inside[crossed[inside[ends].any(1)]] = True
     writing = [use for use in flow.uses if inside[roots[use.writes]].any()]
     dense = {use.weight for use in writing if use.dense}
     layers = tuple(dict.fromkeys(use.module for use in writing))

@@ -36,6 +36,8 @@ TOLERANCE = 1e-3
 """Largest difference between two tensors, as a share of the largest entry."""
 
 Thin = Callable[[Graph, list[int]], Structure]
+Where = tuple[str, int, str]
+"""A part of the network: a module, which of its calls, and what of it."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,21 @@ class Suspect:
         leaf: Whether it is a module without others inside.
     """
 
-    where: tuple[str, int, str]
+    where: Where
     what: str
     nodes: tuple[Node, ...]
     leaf: bool = False
 
 
 def blamed(
-    model: nn.Module, graph: Graph, items: Sequence[Inputs], axes: list[int], thin: Thin
+    model: nn.Module,
+    graph: Graph,
+    items: Sequence[Inputs],
+    axes: list[int],
+    thin: Thin,
+    *,
+    odd: frozenset[Where] | None = None,
+    rounds: int = ROUNDS,
 ) -> tuple[dict[int, str], list[int]]:
     """Axes to freeze, by what went wrong, and those of them that may be innocent.
 
@@ -65,15 +74,17 @@ def blamed(
         items: Single inputs, run as one batch if there are several.
         axes: Numbers of those that are tried.
         thin: Removes something of some axes.
+        odd: Parts that say nothing, if they are known (`odd_parts`).
+        rounds: Most runs; after the first of them nothing is known to be innocent.
     """
     if graph.program is None:
         return {}, []
     parts = Boundaries(graph, graph.program)
-    odd = {s.where for s in _suspects(model, parts, full(graph), items).suspects}
+    odd = odd_parts(model, graph, items) if odd is None else odd
     reasons, innocent = dict[int, str](), list[int]()
-    last: dict[tuple[str, int, str], int] = {}
+    last: dict[Where, int] = {}
     plain = False
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         left = [axis for axis in axes if axis not in reasons]
         run = _suspects(model, parts, thin(graph, left), items, plain=plain)
         if plain and not run.stopped:  # it gets through, or the values may say more
@@ -92,6 +103,14 @@ def blamed(
             break
         plain = run.stopped and len(found) == 1
     return reasons, innocent
+
+
+def odd_parts(model: nn.Module, graph: Graph, items: Sequence[Inputs]) -> frozenset[Where]:
+    """Parts that are not what their operations say although nothing is missing."""
+    if graph.program is None:
+        return frozenset()
+    parts = Boundaries(graph, graph.program)
+    return frozenset(s.where for s in _suspects(model, parts, full(graph), items).suspects)
 
 
 def _suspects(
@@ -200,7 +219,7 @@ class _Run:
 
         return called
 
-    def _right(self, tensor: Any, node: Node, where: tuple[str, int, str]) -> Any:
+    def _right(self, tensor: Any, node: Node, where: Where) -> Any:
         wanted = self.values.get(node)
         if wanted is None or not isinstance(tensor, Tensor):
             return tensor
@@ -209,7 +228,7 @@ class _Run:
             self.suspects.append(Suspect(where, f"{wrong} in {where[0] or 'forward'!r}", (node,)))
         return wanted.clone()
 
-    def _raised(self, error: Exception, call: Call, where: tuple[str, int, str]) -> None:
+    def _raised(self, error: Exception, call: Call, where: Where) -> None:
         """Note where an error was raised first: in the call's own code, behind what has ended."""
         if any(error is other for other in self.noted):
             return

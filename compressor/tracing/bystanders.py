@@ -15,11 +15,11 @@ from torch import nn
 from compressor.graph.graph import Graph
 from compressor.inputs.functions import foreign
 
-Try = Callable[[Graph], str | None]
-"""Says what goes wrong with a graph, if anything."""
+Same = Callable[[Graph], bool]
+"""Says that a graph that tells fewer attributes makes the same smaller model of it."""
 
 
-def needed(model: nn.Module, graph: Graph, attempt: Try) -> Graph:
+def needed(model: nn.Module, graph: Graph, same: Same) -> Graph:
     """The graph that tells no attribute which the code runs without, by their names in all modules.
 
     Those of PyTorch's own layers are known.
@@ -37,6 +37,6 @@ def needed(model: nn.Module, graph: Graph, attempt: Try) -> Graph:
             if name not in own or name.rpartition(".")[2] != leaf
         }
         without = replace(graph, remembered=told)
-        if attempt(without) is None:
+        if same(without):
             graph = without
     return graph

@@ -7,6 +7,7 @@ the head both do. Such entries are *crossed*; what is tied to one hangs on the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +146,12 @@ class Solved:
     roots: Ids
     reasons: dict[int, str]
     factors: dict[int, tuple[int, ...]]
+
+    @cached_property
+    def crossed(self) -> tuple[Ids, Ids]:
+        """The crossed components, and the one or two that each hangs on, shape (components, 2)."""
+        ends = [(factors[0], factors[-1]) for factors in self.factors.values()]
+        return np.array(list(self.factors), np.int64), np.array(ends, np.int64).reshape(-1, 2)
 
     def settled(self) -> Solved:
         """What hangs on what, followed to the end: at most two free components for each.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
 from torch import nn
 
 from compressor.counting.exported import multiply_accumulates as by_shapes
@@ -21,13 +20,15 @@ from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, Inputs
 from compressor.surgery.attention import open_attention
-from compressor.tracing.axes import Numbering, Tensors, assemble, number
-from compressor.tracing.choices import Choice, Refused, refusing
+from compressor.tracing.axes import Tensors, assemble, number
+from compressor.tracing.choices import Refused
 from compressor.tracing.fixed import hold, hold_tables, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.lines import remembered_lines
-from compressor.tracing.trial import freeze, probe
+from compressor.tracing.readings import Reading, lively, surviving
+from compressor.tracing.trial import freeze
 from compressor.tracing.walk import propagate
+from compressor.tracing.ways import Trials
 from compressor.tracing.written import blaming_numbers
 
 
@@ -101,21 +102,18 @@ def _traced(
         numbering = number(flow)
         return Reading(flow, numbering, assemble(flow, tensors, numbering))
 
-    reading = _lively(read, {})
+    reading = lively(read)
     rest = uncounted(reading.flow, reading.graph)
-    tries: list[Graph] = []
-    for _ in range(READINGS):
-        graph = replace(reading.graph, const_macs=rest)
+
+    def ready(graph: Graph) -> Graph:
         asked = dict.fromkeys(named(graph.axes, keep, graph.frozen), "asked for by keep=")
-        graph = freeze(graph, asked)
-        tried = probe(model, graph, inputs) if check else graph
-        tried = freeze(tried, blaming_numbers(graph, tried))
-        tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
-        failed = _failed(reading, graph, tried)
-        if not failed:
-            break
-        reading = _lively(read, refusing(reading.flow.choices.refused, failed))
-    return min(tries, key=_least)
+        return freeze(replace(graph, const_macs=rest), asked)
+
+    if not check:
+        return ready(reading.graph)
+    graph, tried = surviving(model, Trials(model, inputs), read, reading, ready)
+    tried = freeze(tried, blaming_numbers(graph, tried))
+    return _blaming_autocast(graph, tried) if program.autocast else tried
 
 
 def _shell(model: nn.Module) -> nn.Module:
@@ -127,57 +125,6 @@ def _shell(model: nn.Module) -> nn.Module:
     return private_copy(
         model, {n: nn.Parameter(p.detach(), requires_grad=p.requires_grad) for n, p in own.items()}
     )
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A program read in one way: the walk, its units, the graph without constant MACs."""
-
-    flow: Flow
-    numbering: Numbering
-    graph: Graph
-
-
-def _lively(read: Callable[[Refused], Reading], refused: Refused) -> Reading:
-    """The best of a few readings, the next without choices that came to nothing in the one before.
-
-    A view that splits channels may go on to rows or to channels; the wrong ones hold what follows.
-    """
-    found = [read(refused)]
-    while len(found) < READINGS:
-        last = found[-1]
-        open_ = [choice for choice in last.flow.choices.made if not choice.last]
-        held = [c for c in open_ if not (last.numbering.unit_of[c.ids] >= 0).any()]
-        if not held:
-            break
-        found.append(read(refusing(last.flow.choices.refused, held)))
-    return min(found, key=lambda reading: _least(reading.graph))
-
-
-READINGS = 6
-"""How often a program is read before the code's refusals are taken for final."""
-
-
-def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
-    """Choices on axes that the code did not survive, where something else could be chosen."""
-    pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
-    broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
-
-    def concerns(choice: Choice) -> bool:
-        numbers = reading.numbering
-        units = np.concatenate((numbers.unit_of[choice.ids], numbers.also_of[choice.ids]))
-        return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
-
-    found = [c for c in reading.flow.choices.made if not c.last and concerns(c)]
-    most = max((c.doubt for c in found), default=0)
-    return [c for c in found if c.doubt == most]
-
-
-def _least(graph: Graph) -> tuple[int, int, int]:
-    """Rank a graph: cost at one unit an axis, lack of units to choose from, axes that are held."""
-    held = [bool(axis.frozen) for axis in graph.axes]
-    least = np.where(held, graph.sizes, 1)
-    return graph.params(least), -int(graph.sizes[np.logical_not(held)].sum()), sum(held)
 
 
 def _blaming_autocast(graph: Graph, tried: Graph) -> Graph:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor.surgery.weightings import randomised
 from compressor.tracing import blame
 from compressor.tracing.tracer import trace
-from compressor.tracing.trial import Trials, _culprits, _thinned, freeze
+from compressor.tracing.trial import _culprits, freeze
+from compressor.tracing.ways import Trials, _thinned
 
 WIDTH, COUNT = 8, 20
 X = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -120,7 +120,7 @@ def test_the_axes_are_those_that_a_search_finds(
 ) -> None:
     model = network(kind, 3, trap)
     graph = trace(model, X, check=False)
-    trials = Trials(model, randomised(model), (X,), trains=False)
+    trials = Trials(model, (X,))
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
     wanted = _culprits(trials, graph, free)
     left = [number for number in free if number not in wanted]

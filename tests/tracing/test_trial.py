@@ -9,7 +9,7 @@ import pytest
 
 from compressor.graph.graph import Axis, Graph
 from compressor.graph.structure import Structure
-from compressor.tracing import trial
+from compressor.tracing import trial, ways
 
 SIZE = 3
 
@@ -20,7 +20,7 @@ class Trials:
     def __init__(self, *fatal: set[int]) -> None:
         self.fatal, self.asked = fatal, 0
 
-    thinned = staticmethod(trial._thinned)
+    thinned = staticmethod(ways._thinned)
 
     def attempt(self, graph: Graph, structure: Structure) -> str | None:
         self.asked += 1

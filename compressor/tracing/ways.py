@@ -1,0 +1,192 @@
+"""Weights and inputs on which structures of a model are tried, and what is removed for it.
+
+Fresh models have zeros and ones that would hide mistakes; a network may give numbers for some
+inputs only. What was found out about them is kept from one trial to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import VerificationError
+from compressor.graph.graph import Graph
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.inputs.example import Inputs
+from compressor.surgery.comparison import CONSTANT, Attempt, outputs_of
+from compressor.surgery.cutting import shrink
+from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts, suitable
+from compressor.surgery.weightings import positive, randomised
+from compressor.tracing.blame import ROUNDS, Thin, Where, blamed, odd_parts
+from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
+
+
+@dataclass
+class Way:
+    """Weights to try structures on, made when they are needed, and the inputs that suit them."""
+
+    make: Callable[[], nn.Module]
+    draw: Callable[[], Iterator[Attempt]]
+    suited: dict[int, bool] = field(default_factory=dict[int, bool])
+    odd: dict[int, frozenset[Where]] = field(default_factory=dict[int, frozenset[Where]])
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model with these weights."""
+        return self.make()
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        """The inputs."""
+        return list(self.draw())
+
+    def blamed(
+        self, graph: Graph, axes: list[int], thin: Thin, *, items: int, rounds: int
+    ) -> tuple[dict[int, str], list[int]]:
+        """Axes to freeze and those of them that may be innocent, of a batch of so many inputs."""
+        batch = self.attempts[0].items[:items]
+        if items not in self.odd:
+            self.odd[items] = odd_parts(self.model, graph, batch)
+        odd = self.odd[items]
+        return blamed(self.model, graph, batch, axes, thin, odd=odd, rounds=rounds)
+
+    def suits(self, graph: Graph, attempt: Attempt) -> bool:
+        """True if the model makes sense of these inputs, asked of it once."""
+        number = next(n for n, other in enumerate(self.attempts) if other is attempt)
+        if number not in self.suited:
+            self.suited[number] = suitable(self.model, graph, attempt)
+        return self.suited[number]
+
+
+class Trials:
+    """Tries structures of a model, on weights that show something.
+
+    Attributes:
+        ways: The model with weights that are random, with positive ones, and as given, those first
+            that have shown something before: a logarithm may want no negative weights, and one
+            channel a layer with a ReLU says nothing half of the time.
+        share: The share of the units that is removed now.
+    """
+
+    def __init__(self, model: nn.Module, example: Inputs) -> None:
+        """Of a model that stays as it is; `example` has the traced shape, batch of one.
+
+        Where its code looks at the mode, a forward pass in train mode has to survive, too.
+        """
+        random, both = randomised(model), batch_of(example)
+        self.example, self.share = example, 0
+        self.trains = looks_at_mode(model) and failure_in_training(random, both) is None
+        if self.trains:
+            warn_of_other_code(random, both)
+        self.ways = [
+            Way(lambda: random, partial(attempts, example)),
+            Way(partial(positive, model), partial(lively_attempts, example)),
+            Way(partial(private_copy, model), partial(attempts, example)),
+        ]
+
+    def attempt(self, graph: Graph, structure: Structure) -> str | None:
+        """Say what goes wrong with a structure, if anything.
+
+        Raises:
+            VerificationError: If the model gives no finite output with any of the weights.
+        """
+        constant, unfit = False, list[VerificationError]()
+        for way in list(self.ways):
+            model, tries, suits = way.model, way.attempts, partial(way.suits, graph)
+            try:
+                smaller = shrink(model, graph, structure)
+            except (RuntimeError, AttributeError, KeyError) as error:
+                return f"its tensors cannot be sliced ({error})"
+            try:
+                found = compare(model, graph, structure, smaller, tries, quick=True, suits=suits)
+            except VerificationError as error:
+                unfit.append(error)
+                continue
+            if found != CONSTANT:
+                self.ways.sort(key=lambda other: other is not way)
+                return found if isinstance(found, str) else self._in_training(smaller)
+            constant = True
+        if not constant:
+            raise unfit[-1]
+        return CONSTANT
+
+    def same_as(self, graph: Graph, axes: list[int]) -> Callable[[Graph], bool]:
+        """Judge other graphs by what the smaller model of one, that was tried, puts out.
+
+        The others tell its attributes less: all weights are the same, and so are the outputs, bit
+        for bit, where the code does not look at what it was not told.
+        """
+        structure, way = self.thinned(graph, axes), self.ways[0]
+
+        def made(one: Graph, attempt: Attempt) -> list[list[Tensor]] | None:
+            smaller = shrink(way.model, one, replace(structure, graph=one))
+            try:
+                found = outputs_of(smaller, attempt.items, one, joint=attempt.joint)
+            except Exception:  # noqa: BLE001 - any failure of user code is the answer here
+                return None
+            return None if self._in_training(smaller) else found
+
+        @cache
+        def wanted() -> tuple[Attempt, list[list[Tensor]]]:
+            found = ((attempt, made(graph, attempt)) for attempt in way.attempts)
+            return next((x, outputs) for x, outputs in found if outputs and _says(outputs))
+
+        def same(one: Graph) -> bool:
+            attempt, before = wanted()
+            after = made(one, attempt)
+            return after is not None and _equal(before, after)
+
+        return same
+
+    def blamed(
+        self, graph: Graph, axes: list[int], *, rounds: int = ROUNDS
+    ) -> tuple[dict[int, str], list[int]]:
+        """Axes that the parts that go wrong speak against, and those that may be innocent."""
+        ask = partial(self.ways[0].blamed, graph, axes, self.thinned, rounds=rounds)
+        found = ask(items=1)
+        return found if found[0] else ask(items=2)  # what a batch of one hides, one of two may show
+
+    def thinned(self, graph: Graph, axes: list[int]) -> Structure:
+        """The share that is tried now of the units of these axes removed."""
+        return _thinned(graph, axes, share=self.share)
+
+    def _in_training(self, smaller: nn.Module) -> str | None:
+        failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None
+        return None if failure is None else f"in training it does not run ({failure})"
+
+
+def _says(outputs: list[list[Tensor]]) -> bool:
+    """True if every output has a number in it."""
+    return all(bool(torch.isfinite(x).any()) for tensors in outputs for x in tensors)
+
+
+def _equal(first: list[list[Tensor]], second: list[list[Tensor]]) -> bool:
+    """True if outputs are the same, bit for bit, or both no number."""
+    pairs = [(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)]
+    return all(a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True) for a, b in pairs)
+
+
+SHARES = 3
+"""Shares of an axis that are removed one after another: every unit has been missing once."""
+
+
+def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
+    """About a third of the units of these axes removed, seeded, at least one kept and removed.
+
+    The first `share` is the least; the two others divide what it leaves. Of axes of one size not
+    equally many, so that code that takes one size for the other shows.
+    """
+    keep = np.ones(graph.units, dtype=bool)
+    for number in axes:
+        axis, random = graph.axes[number], np.random.default_rng(number)
+        count = min(axis.size - 1, max(1, axis.size // 3) + number % (1 + axis.size // 4))
+        order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
+        cuts = (0, count, count + half, axis.size)
+        keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False
+    return Structure(graph, keep)

@@ -17,6 +17,7 @@ the network was built, in multiples of the network's weights.
 
 from __future__ import annotations
 
+import gc
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -133,6 +134,7 @@ def _done(network: str, do: Callable[[nn.Module, Budget], nn.Module | None], see
         results.append(do(model, budget))
         seconds.append(process_time() - start)
 
+    gc.collect()  # what the libraries' imports have left is nobody's work
     try:
         peak = added(call)
     except Exception as error:  # noqa: BLE001 - what stops a rival is a result

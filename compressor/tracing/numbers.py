@@ -42,7 +42,8 @@ def sized(flow: Flow, node: Node) -> None:
         power = _power(float(number), size)
         if power is None:
             continue
-        option = flow.choices.take(node.name + " sized", [AS_IT_IS, FOLLOWS], labels[0].ids, 1)
+        order, ids = [AS_IT_IS, FOLLOWS], labels[0].ids
+        option = flow.choices.take(node.name + " sized", order, ids, silent=True)
         if option == FOLLOWS:
             flow.sized[node.name] = Sized(place, power, tuple(label.ids for label in labels))
         return

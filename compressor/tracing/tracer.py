@@ -26,7 +26,7 @@ from compressor.tracing.choices import Choice, Refused, refusing
 from compressor.tracing.fixed import hold, hold_tables, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.lines import remembered_lines
-from compressor.tracing.trial import freeze, probe
+from compressor.tracing.trial import freeze, probe, survives
 from compressor.tracing.walk import propagate
 from compressor.tracing.written import blaming_numbers
 
@@ -111,7 +111,7 @@ def _traced(
         tried = probe(model, graph, inputs) if check else graph
         tried = freeze(tried, blaming_numbers(graph, tried))
         tries.append(_blaming_autocast(graph, tried) if program.autocast else tried)
-        failed = _failed(reading, graph, tried)
+        failed = _failed(reading, graph, tried, partial(survives, model, graph, inputs))
         if not failed:
             break
         reading = _lively(read, refusing(reading.flow.choices.refused, failed))
@@ -158,8 +158,13 @@ READINGS = 6
 """How often a program is read before the code's refusals are taken for final."""
 
 
-def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
-    """Choices on axes that the code did not survive, where something else could be chosen."""
+def _failed(
+    reading: Reading, graph: Graph, tried: Graph, runs: Callable[[list[int]], bool]
+) -> list[Choice]:
+    """Choices on axes that the code did not survive, where something else could be chosen.
+
+    Where it runs with less of these axes and computes something else, they are the silent ones.
+    """
     pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
     broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
 
@@ -169,6 +174,11 @@ def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
         return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
 
     found = [c for c in reading.flow.choices.made if not c.last and concerns(c)]
+    silent = [c for c in found if c.silent]
+    if silent and len(silent) < len(found):
+        if runs(broken):
+            return silent
+        found = [c for c in found if not c.silent]
     most = max((c.doubt for c in found), default=0)
     return [c for c in found if c.doubt == most]
 

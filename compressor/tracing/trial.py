@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from compressor.errors import VerificationError
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
 from compressor.surgery.comparison import CONSTANT, Attempt
 from compressor.surgery.cutting import shrink
@@ -52,6 +54,17 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
     if not free:
         return graph
     return needed(model, graph, lambda one: trials.attempt(one, trials.thinned(one, free)))
+
+
+def survives(model: nn.Module, graph: Graph, example: Inputs, axes: list[int]) -> bool:
+    """True if the model runs with some of these axes removed, whatever it computes."""
+    try:
+        smaller = shrink(model, graph, _thinned(graph, axes))
+        with evaluating(smaller), torch.no_grad():
+            smaller(*(x.clone() for x in example))
+    except Exception:  # noqa: BLE001 - any failure of user code is the answer here
+        return False
+    return True
 
 
 def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
@@ -190,14 +203,45 @@ SHARES = 3
 def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
     """About a third of the units of these axes removed, seeded, at least one kept and removed.
 
-    The first `share` is the least; the two others divide what it leaves. Of axes of one size not
-    equally many, so that code that takes one size for the other shows.
+    The first `share` is the least; the two others divide what it leaves.
     """
-    keep = np.ones(graph.units, dtype=bool)
+    keep, counts = np.ones(graph.units, dtype=bool), _counts(tuple(graph.sizes.tolist()))
     for number in axes:
-        axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3) + number % (1 + axis.size // 4))
+        axis, random, count = graph.axes[number], np.random.default_rng(number), counts[number]
         order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
         cuts = (0, count, count + half, axis.size)
         keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False
     return Structure(graph, keep)
+
+
+@lru_cache(maxsize=8)
+def _counts(sizes: tuple[int, ...]) -> list[int]:
+    """About a third of every axis, such that no width says another, if that can be.
+
+    So code shows that takes one width for the other, or computes it of the other by a division.
+    """
+    kept: dict[int, set[int]] = {}
+    counts: list[int] = []
+    for number, size in enumerate(sizes):
+        first, more = max(1, size // 3), 1 + size // 4
+        usual = [min(size - 1, first + (number + at) % more) for at in range(min(more, TRIES))]
+        tries = (*usual, *range(first - 1, 0, -1)[:TRIES])
+        counts.append(next((n for n in tries if not _said(size, size - n, kept)), usual[0]))
+        kept.setdefault(size, set()).add(size - counts[-1])
+    return counts
+
+
+TRIES = 8
+"""Counts that are tried of an axis, upwards and downwards."""
+
+
+def _said(size: int, left: int, kept: dict[int, set[int]]) -> bool:
+    """True if what is left of an axis is what a division makes of another, or the other of it."""
+    for other, widths in kept.items():
+        if other % size == 0:
+            ratio = other // size
+            if not widths.isdisjoint(range(left * ratio, (left + 1) * ratio)):
+                return True
+        elif size % other == 0 and left * other // size in widths:
+            return True
+    return False

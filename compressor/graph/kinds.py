@@ -25,6 +25,7 @@ class Kind(Enum):
     APART = "Something along the dimensions that are named (or the last), all others apart"
     INDEXES = "Entries taken, or replaced, by tensors of numbers, one a dimension"
     APPENDS = "One more dimension behind the others"
+    PAIRS = "Two entries of the last dimension as one complex number, or back"
     COLUMNS = "Windows of every channel as so many channels, or back"
     SAMPLES = "Every channel at the points that another tensor names"
     SEARCHES = "A place among sorted numbers, entry by entry"

@@ -113,6 +113,7 @@ _MOVING = (
     Row("index index_put index_put_", Kind.INDEXES),
     Row("unfold one_hot", Kind.APPENDS),
     Row("im2col col2im", Kind.COLUMNS),
+    Row("view_as_complex view_as_real", Kind.PAIRS),
     Row("grid_sampler grid_sampler_2d", Kind.SAMPLES, spatial=2),
     Row("grid_sampler_3d", Kind.SAMPLES, spatial=3),
     Row("bucketize searchsorted", Kind.SEARCHES),

@@ -43,6 +43,9 @@ _PASSING = _MOVING | {
     Kind.SCANS,
     Kind.LAYER_NORM,
     Kind.JOINS,
+    Kind.STACKS,
+    Kind.PADS,
+    Kind.PAIRS,
 }
 MOST = 200
 """Operations that are looked at behind a view."""

@@ -29,6 +29,7 @@ from compressor.tracing.data import Rule
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.numbers import sized
 from compressor.tracing.own import signed
+from compressor.tracing.pairs import paired
 from compressor.tracing.projection import projected
 from compressor.tracing.recurrent import recurrence
 from compressor.tracing.transforms import transformed
@@ -47,6 +48,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.INDEXES: indexing.indexed,
     Kind.APPENDS: lookups.appended,
     Kind.COLUMNS: opened,
+    Kind.PAIRS: paired,
     Kind.SAMPLES: lookups.sampled,
     Kind.SEARCHES: lookups.looked_up,
     Kind.COMPARES: lookups.compared,

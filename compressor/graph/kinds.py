@@ -48,6 +48,7 @@ class Kind(Enum):
     TRANSPOSED = "A transposed convolution with a weight (in, out / groups, ...)"
     LINEAR = "A product with a weight (out, in)"
     PRODUCT = "A product of two vectors or matrices, of which the second may be a weight (in, out)"
+    OUTER = "Products of every entry of a vector with every entry of another"
     BATCHED = "Products of the matrices in two tensors, perhaps with a third one added"
     EINSUM = "A product by letters for dimensions"
     ATTENTION = "Products of queries and keys, and of what comes of them and values"

@@ -106,6 +106,8 @@ def _count(
     positions = prod(sizes[x] for x in multiplied if x not in ids)
     dims = tuple(ids[x] for x in multiplied if x in ids)
     weights = [operand for operand in operands if flow.weighs(operand.node)]
+    if weights and not any(flow.hears(operand.node) for operand in operands):
+        weights = []  # a table that is computed of another, and no layer
     own = [x for x in weights[0].letters if uses[x] == 1 and x in ids] if weights else []
     if len(weights) != 1 or not own:
         flow.products.append(Multiplied(module_of(node), positions, dims))
@@ -159,6 +161,12 @@ def _plus(flow: Flow, node: Node, found: Labelled, added: Any) -> Labelled:
         elif dim in labels or dim in theirs:
             flow.couplings.freeze(labels.get(dim, theirs.get(dim, np.zeros(0, np.int64))), why)
     return found
+
+
+def outer(flow: Flow, node: Node) -> Labelled:
+    """``outer``: nothing is summed over."""
+    left, right = node.args[:2]
+    return contract(flow, node, [Operand(left, "m"), Operand(right, "n")], "mn")  # type: ignore[arg-type]
 
 
 def einsum(flow: Flow, node: Node) -> Labelled:

@@ -254,14 +254,20 @@ def _behind(node: Node) -> Iterator[tuple[Node, Node]]:
 
 
 def _picked(node: Node, dim: int) -> bool:
-    """True if one entry of a dimension is taken at a time: queries, keys and values."""
+    """True if one entry of a dimension is taken at a time: queries, keys and values.
+
+    Or two of them together, as the parts of a complex number.
+    """
     for user in node.users:
         kind = operation_of(user.target).kind
         rank = len(shape_of(node))
         if kind is Kind.SELECTS or user.target is torch.ops.aten.unbind.int:
             if int(argument(user, "dim", 0)) % rank == dim:
                 return True
-        elif kind in _MOVING:
+        elif packet_of(user) is torch.ops.aten.view_as_complex:
+            if dim == rank - 1:
+                return True
+        elif kind in _MOVING and user.args[0] is node:
             after = _followed(user, dim, shape_of(node))
             if after is not None and _picked(user, after):
                 return True

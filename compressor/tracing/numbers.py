@@ -27,7 +27,7 @@ AS_IT_IS, FOLLOWS = range(2)
 PRODUCTS = frozenset({Kind.PRODUCT, Kind.BATCHED})
 """Products that sum over the last dimension of what they take first."""
 
-POWERS = (1.0, -1.0, 0.5, -0.5)
+POWERS = (1.0, -1.0, 0.5, -0.5, 0.25, -0.25)
 FAR = 12
 """Operations that are looked back over."""
 

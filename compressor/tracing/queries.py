@@ -99,28 +99,16 @@ def _proportional_to(flow: Flow, node: Node) -> list[Any]:
         return list(tensors)
     if packet not in (aten.mul, aten.div):
         return []
-    heard = [x for x in tensors if _hears(flow, x)]
+    heard = [x for x in tensors if flow.hears(x)]
     alone = len(heard) == 1 and (packet is aten.mul or heard[0] is node.args[0])
     return list(heard) if alone else []
-
-
-def _hears(flow: Flow, node: Node) -> bool:
-    """True if a tensor depends on an input of the network."""
-    waiting, seen = [node], {node}
-    while waiting:
-        at = waiting.pop()
-        if at.name in flow.program.inputs:
-            return True
-        waiting += [x for x in at.all_input_nodes if x not in seen]
-        seen.update(at.all_input_nodes)
-    return False
 
 
 def _unheard(between: dict[Node, bool], node: Node) -> bool:
     """True if what is no longer entries of the source makes queries and nothing else."""
     last = [at for at, mixed in between.items() if mixed and node in at.users]
     inside = {*between, node}
-    heard = (set(at.users) <= inside for at, mixed in between.items() if mixed)
+    heard = (set(_listeners(at)) <= inside for at, mixed in between.items() if mixed)
     return all(heard) and all(_asks(node, at) for at in last)
 
 
@@ -184,6 +172,12 @@ def _alone(
     return None if bool((mine & others).any()) or not bool(mine.any()) else mine.numpy()
 
 
+def _listeners(tensor: Node) -> list[Node]:
+    """The operations that look at a tensor's values, and not at its type alone."""
+    users = list(tensor.users)
+    return [x for x in users if packet_of(x) is not aten.type_as or x.args[0] is tensor]
+
+
 def _asks(node: Node, tensor: Node) -> bool:
     """True if a tensor is the queries of an attention and nothing else there."""
     given = [x is tensor for x in (*node.args, *node.kwargs.values())]
@@ -195,7 +189,7 @@ def _ends(source: Node, numbers: Rows) -> Iterator[tuple[Node, Node, Rows]]:
     waiting: list[tuple[Node, Rows]] = [(source, numbers)]
     while waiting:
         tensor, rows = waiting.pop()
-        for user in tensor.users:
+        for user in _listeners(tensor):
             if _moves(user):
                 waiting.append((user, _after(user, rows)))
             else:

@@ -35,7 +35,8 @@ from compressor.tracing.recurrent import recurrence
 from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
-    **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
+    **dict.fromkeys((Kind.POINTWISE, Kind.DROPOUT), data.pointwise),
+    Kind.COPIES: data.copied,
     Kind.MAKES: data.unlabelled,
     Kind.SHAPED: data.shaped_alike,
     **dict.fromkeys((Kind.VIEWS, Kind.MOVES), data.movement),
@@ -72,6 +73,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.PRODUCT: layers.matmul,
     Kind.BATCHED: contraction.batched,
     Kind.EINSUM: contraction.einsum,
+    Kind.OUTER: contraction.outer,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,
     Kind.RECURRENT: recurrence,
@@ -81,7 +83,7 @@ RULES: Mapping[Kind, Rule] = {
 WHOLE = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM}
     | {Kind.ATTENTION, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.BATCH_NORM, Kind.PRELU}
-    | {Kind.WEIGHT_NORM, Kind.SHAPED}
+    | {Kind.WEIGHT_NORM, Kind.SHAPED, Kind.OUTER}
 )
 """Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
 

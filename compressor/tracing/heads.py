@@ -153,7 +153,7 @@ def _written(node: Node) -> list[Any] | None:
     rank = len(shape_of(node))
     if packet_of(node) is torch.ops.aten.unflatten:
         inner: Any = argument(node, "sizes")
-        before = shape_of(node.args[0])
+        before = shape_of(argument(node, "self"))
         at = int(argument(node, "dim")) % len(before)
         sizes = [*before[:at], *inner, *before[at + 1 :]]
     return list(sizes) if isinstance(sizes, list | tuple) and len(sizes) == rank else None  # pyright: ignore[reportUnknownArgumentType]
@@ -214,7 +214,7 @@ SHARES = range(2, 17)
 
 
 def _before(flow: Flow, label: Label, multiples: Sequence[int]) -> Ids | None:
-    """The latest channels before these that a layer read or wrote, of a multiple of their number."""
+    """The latest channels that a layer read or wrote, if they are a multiple of these."""
     sizes = {len(label.ids) * multiple for multiple in multiples}
     for use in reversed(flow.uses):
         for ids in (use.reads, use.writes):

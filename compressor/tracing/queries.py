@@ -87,7 +87,7 @@ def _source(flow: Flow, node: Any) -> tuple[Node | None, dict[Node, bool]]:
 
 
 def _proportional_to(flow: Flow, node: Node) -> list[Any]:
-    """The operands that a sum, or a multiple of one tensor, is in proportion to; none for others."""
+    """The operands that a sum, or a multiple of one, is in proportion to; none for others."""
     packet, tensors = packet_of(node), node.all_input_nodes
     if in_place(node):
         return []

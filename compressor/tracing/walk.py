@@ -26,6 +26,7 @@ from compressor.tracing.assigns import assigned
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
+from compressor.tracing.einsums import einsum
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.numbers import sized
 from compressor.tracing.own import signed
@@ -72,7 +73,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.LINEAR: layers.linear,
     Kind.PRODUCT: layers.matmul,
     Kind.BATCHED: contraction.batched,
-    Kind.EINSUM: contraction.einsum,
+    Kind.EINSUM: einsum,
     Kind.OUTER: contraction.outer,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,

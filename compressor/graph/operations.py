@@ -166,7 +166,7 @@ _LAYERS = (
     Row("matmul mm mv dot vdot", Kind.PRODUCT),
     Row("bmm baddbmm addmm", Kind.BATCHED),
     Row("einsum", Kind.EINSUM),
-    Row("outer ger", Kind.OUTER),
+    Row("outer", Kind.OUTER),
     Row("scaled_dot_product_attention", Kind.ATTENTION),
     Row("_weight_norm", Kind.WEIGHT_NORM),
     Row("bilinear", Kind.BILINEAR),

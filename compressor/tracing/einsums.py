@@ -42,7 +42,9 @@ def einsum(flow: Flow, node: Node) -> Labelled:
     """
     operands, out = lettered(node)
     twice = any(len(set(operand.letters)) < len(operand.letters) for operand in operands)
-    if len(operands) == 3 and not twice and not _chosen():
+    if twice:
+        return contract(flow, node, operands, out)
+    if len(operands) == 3 and not _chosen():
         first, second, third = operands
         kept = [
             x

@@ -119,12 +119,16 @@ def _tell(flow: Flow, node: Node, labels: list[Label], channels: Ids) -> None:
 def _with_products(
     flow: Flow, node: Node, told: list[Ids], channels: Ids, readings: list[dict[str, list[Ids]]]
 ) -> list[dict[str, list[Ids]]]:
-    """Readings in which attributes count heads times places, where none holds one of these."""
-    names = named_sizes(flow, node, len(channels))
-    if not names or all(named_sizes(flow, node, len(ids)) for ids in told):
+    """The same, and those in which attributes count heads times places.
+
+    Where no attribute holds one of these, they are the only ones.
+    """
+    more = {name: [channels] for name in named_sizes(flow, node, len(channels))}
+    if not more:
         return readings
-    more = {name: [channels] for name in names}
-    return [{**reading, **more} for reading in readings] or [more]
+    computed = [{**reading, **more} for reading in readings[:1] or [{}]]
+    both = all(named_sizes(flow, node, len(ids)) for ids in told)
+    return [*readings, *computed] if both else computed
 
 
 def _readings(flow: Flow, module: str, counted: list[Ids]) -> list[dict[str, list[Ids]]]:

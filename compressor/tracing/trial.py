@@ -225,7 +225,7 @@ def _counts(sizes: tuple[int, ...]) -> list[int]:
     for number, size in enumerate(sizes):
         first, more = max(1, size // 3), 1 + size // 4
         usual = [min(size - 1, first + (number + at) % more) for at in range(min(more, TRIES))]
-        tries = (*usual, *range(first - 1, 0, -1)[:TRIES])
+        tries = (*usual, *range(first - 1, 0, -1)[:TRIES], *range(first + more, size)[:TRIES])
         counts.append(next((n for n in tries if not _said(size, size - n, kept)), usual[0]))
         kept.setdefault(size, set()).add(size - counts[-1])
     return counts

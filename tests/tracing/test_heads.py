@@ -26,6 +26,7 @@ class Attended(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.heads, self.width, self.mix = heads, width, mix
+        self.total = 0
         self.first = nn.Linear(3, WIDTH)
         self.qkv = nn.Linear(WIDTH, 3 * heads * width)
         self.proj = nn.Linear(heads * width, WIDTH)
@@ -108,6 +109,36 @@ def test_a_width_read_off_the_input_ties_the_trunk() -> None:
     graph = trace(model)
     assert set(graph.frozen) == {"head"}
     assert [axis.size for axis in graph.axes] == [4]
+    checked(model, graph)
+
+
+def apart(model: Attended, x: Tensor, width: int) -> Tensor:
+    """Three layers in one, of which each makes heads of its own in this width."""
+    b, n, _ = x.shape
+    q, k, v = (y.view(b, n, model.heads, width).transpose(1, 2) for y in model.qkv(x).chunk(3, -1))
+    return fused(q, k, v).transpose(1, 2).flatten(2)
+
+
+def test_a_width_computed_of_the_input_ties_the_trunk_wherever_it_is_written() -> None:
+    graph = trace(model := Attended(lambda m, x: apart(m, x, x.shape[-1] // m.heads), 3, 4))
+    assert set(graph.frozen) == {"head"}
+    assert [axis.size for axis in graph.axes] == [4]
+    checked(model, graph)
+
+
+def test_a_width_computed_of_an_attribute_leaves_the_trunk() -> None:
+    model = Attended(lambda m, x: apart(m, x, m.total // m.heads), 2, 5)
+    model.total = 10
+    graph = trace(model)
+    assert set(graph.frozen) == {"head"}
+    assert [axis.size for axis in graph.axes] == [WIDTH, 2, 5]
+    assert graph.remembered.keys() == {"heads", "total"}
+    checked(model, graph)
+
+
+def test_half_of_the_channels_goes_with_both_halves() -> None:
+    model = Attended(lambda m, x: m.qkv(x)[..., :6].reshape(*x.shape[:2], x.shape[-1] // 2), 1, 6)
+    graph = trace(model)
     checked(model, graph)
 
 

@@ -10,15 +10,16 @@ the number of the kept entries in its place, and the model's own code says which
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isclose, prod
+from math import isclose, isfinite, prod
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
-from compressor.graph.program import dims_of, shape_of
+from compressor.graph.program import dims_of, packet_of, shape_of
 from compressor.tracing.einsums import lettered
 from compressor.tracing.flow import Flow, Sized
 from compressor.tracing.labels import Label
@@ -29,7 +30,7 @@ AS_IT_IS, FOLLOWS = range(2)
 PRODUCTS = frozenset({Kind.PRODUCT, Kind.BATCHED})
 """Products that sum over the last dimension of what they take first."""
 
-POWERS = (1.0, -1.0, 0.5, -0.5, 0.25, -0.25)
+POWERS, FOURTH = (1.0, -1.0, 0.5, -0.5), (0.25, -0.25)
 _OF_ONE = frozenset({Kind.POINTWISE, Kind.COPIES})
 FAR = 12
 """Operations that are looked back over."""
@@ -39,15 +40,16 @@ def sized(flow: Flow, node: Node) -> None:
     """Note a number that follows the size of what its operand was reduced over."""
     numbers = [(at, _number(flow, x)) for at, x in enumerate(node.args)]
     found = [(at, number) for at, number in numbers if number is not None]
-    if len(found) != 1 or not node.all_input_nodes:
-        return
+    if len(found) != 1 or not node.all_input_nodes or packet_of(node) is torch.ops.aten.pow:
+        return  # an exponent counts nothing
     place, number = found[0]
     for size, labels in _candidates(flow, node):
         power = _power(number, size)
         if power is None:
             continue
         order, ids = [AS_IT_IS, FOLLOWS], labels[0].ids
-        option = flow.choices.take(node.name + " sized", order, ids, silent=True)
+        doubt = 0 if _round(number) else 1
+        option = flow.choices.take(node.name + " sized", order, ids, doubt, silent=True)
         if option == FOLLOWS:
             flow.sized[node.name] = Sized(place, power, tuple(label.ids for label in labels))
         return
@@ -55,12 +57,13 @@ def sized(flow: Flow, node: Node) -> None:
 
 def _number(flow: Flow, value: object) -> float | None:
     """A number among the arguments of an operation, also as a tensor that the code makes of one."""
+    found: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, Node) or shape_of(value):
-        return None
-    made = _constant(flow, value)
-    return None if made is None or made.is_complex() else float(made)
+        found = float(value)
+    elif isinstance(value, Node) and not shape_of(value):
+        made = _constant(flow, value)
+        found = None if made is None or made.is_complex() else float(made)
+    return found if found is not None and isfinite(found) else None
 
 
 def _constant(flow: Flow, node: Node) -> Tensor | None:
@@ -106,10 +109,16 @@ def _summed(node: Node) -> tuple[Any, set[int]]:
 
 
 def _power(number: float, size: int) -> float | None:
-    """The power of a size that a number is."""
+    """The power of a size that a number is; two is a fourth root of no size, but two."""
     if size < 2:
         return None
-    return next((power for power in POWERS if isclose(number, size**power, rel_tol=1e-9)), None)
+    powers = POWERS if _round(number) else (*POWERS, *FOURTH)
+    return next((power for power in powers if isclose(number, size**power, rel_tol=1e-9)), None)
+
+
+def _round(number: float) -> bool:
+    """True for a whole number, or one over such."""
+    return number.is_integer() or (number != 0 and isclose(1 / number, round(1 / number)))
 
 
 def _reductions(node: Node) -> list[Node]:

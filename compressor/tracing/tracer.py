@@ -176,9 +176,7 @@ def _failed(
     found = [c for c in reading.flow.choices.made if not c.last and concerns(c)]
     silent = [c for c in found if c.silent]
     if silent and len(silent) < len(found):
-        if runs(broken):
-            return silent
-        found = [c for c in found if not c.silent]
+        found = silent if runs(broken) else [c for c in found if not c.silent]
     most = max((c.doubt for c in found), default=0)
     return [c for c in found if c.doubt == most]
 

@@ -142,6 +142,36 @@ def test_half_of_the_channels_goes_with_both_halves() -> None:
     checked(model, graph)
 
 
+class Two(nn.Module):
+    """Attentions of four and of three heads, in the width of one trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(3, WIDTH), nn.Linear(WIDTH, 4)
+        self.many, self.few = (Attended(self.mixed, heads, WIDTH // heads) for heads in (4, 3))
+        self.many.first = self.few.first = self.many.head = self.few.head = nn.Identity()
+        self.example_input_array = torch.randn(1, TIME, 3)
+
+    @staticmethod
+    def mixed(model: Attended, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        parts = (y.view(b, n, model.heads, c // model.heads) for y in model.qkv(x).chunk(3, -1))
+        return fused(*(y.transpose(1, 2) for y in parts)).transpose(1, 2).reshape(b, n, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer in (self.many, self.few):
+            x = x + layer.proj(layer.mix(layer, x))
+        return self.head(x.mean(1))
+
+
+def test_two_numbers_of_heads_in_one_trunk_are_counted() -> None:
+    """Of what both divide alike there may be no unit left, and what there is has its price."""
+    graph = trace(model := Two())
+    assert graph.params(graph.sizes) == measure(model).params
+    checked(model, graph)
+
+
 def test_a_number_of_heads_in_the_code_leaves_their_width() -> None:
     def mix(model: Attended, x: Tensor) -> Tensor:
         b, n, _ = x.shape

@@ -39,6 +39,10 @@ OUTPUT = "it is the network's output"
 """Why the last layer stays whole."""
 
 
+DEGREE = 3
+"""Most widths that one cost may be a product of."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """A set of interchangeable units.
@@ -337,13 +341,13 @@ class Graph:
         """Entries alive in `dim` as a sum over the axes that they hang on.
 
         A coefficient for every tuple of axes, whose widths it is multiplied with: none for entries
-        that stay, one, or two in ascending order.
+        that stay, one, or two in ascending order. An axis of one unit has the width one.
         """
         owners = [np.append(self.axis_of, -1)[owner] for owner in dim.owners]
         found = Counter(zip(*(axes.tolist() for axes in owners), strict=True))
         terms: dict[tuple[int, ...], int] = {}
         for axes, count in found.items():
-            free = tuple(sorted(axis for axis in axes if axis >= 0))
+            free = tuple(sorted(a for a in axes if a >= 0 and self.axes[a].size > 1))
             terms[free] = terms.get(free, 0) + count // prod(self.axes[a].size for a in free)
         return terms
 
@@ -358,6 +362,10 @@ class Graph:
                 if not dim.fixed:
                     product = _multiplied(product, self.terms(dim))
             total.update(product)
+        if max(map(len, total)) > DEGREE:
+            raise ValueError(
+                f"a cost is a product of more than {DEGREE} widths: it has no polynomial"
+            )
         pairs, triples = (sorted(k for k in total if len(k) == n) for n in (2, 3))
         return Polynomial(
             const=total[()],

@@ -47,10 +47,16 @@ class Attention(nn.MultiheadAttention):
             inputs = [x.transpose(0, 1) for x in inputs]
         layers = zip(inputs, self._weights(), self._biases(), strict=True)
         heads = [functional.linear(x, weight, bias) for x, weight, bias in layers]
+        more = (None, self.bias_k, self.bias_v)
+        heads = [_longer(x, token) for x, token in zip(heads, more, strict=True)]
         queries, keys, values = (
             x.view(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2) for x in heads
         )
+        if self.add_zero_attn:
+            keys, values = (functional.pad(x, (0, 0, 0, 1)) for x in (keys, values))
         mask = _mask(attn_mask, key_padding_mask, queries)
+        added = int(self.bias_k is not None) + int(self.add_zero_attn)
+        mask = functional.pad(mask, (0, added)) if mask is not None and added else mask
         dropped = self.dropout if self.training else 0.0
         if need_weights:
             scores = (queries * self.scale) @ keys.transpose(-2, -1)
@@ -100,6 +106,11 @@ class Attention(nn.MultiheadAttention):
         self.head_dim = weights[0].shape[0] // self.num_heads
 
 
+def _longer(x: Tensor, token: Tensor | None) -> Tensor:
+    """A sequence (batch, time, width) with one more token behind it, the same in every item."""
+    return x if token is None else torch.cat([x, token.expand(x.shape[0], -1, -1)], dim=1)
+
+
 def _mask(attention: Tensor | None, padding: Tensor | None, like: Tensor) -> Tensor | None:
     """What is added to the scores (batch, head, time, time); a boolean mask is True where not."""
     found: Tensor | None = None
@@ -121,10 +132,8 @@ def _added(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def can_be_opened(module: nn.Module) -> bool:
-    """True for PyTorch's own module, without the rarer of its options."""
-    if type(module) is not nn.MultiheadAttention:
-        return False
-    return module.bias_k is None and not module.add_zero_attn
+    """True for PyTorch's own module; what inherits from it may do anything."""
+    return type(module) is nn.MultiheadAttention
 
 
 def open_attention(model: nn.Module) -> None:

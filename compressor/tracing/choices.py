@@ -29,6 +29,7 @@ class Choice:
         last: Whether nothing else is left to choose.
         doubt: Rank among choices that may be wrong: of those that concern an axis that the code
             does not survive the most doubtful go first.
+        silent: Whether the code runs on with a wrong option, and computes something else.
     """
 
     node: str
@@ -36,6 +37,7 @@ class Choice:
     ids: Ids
     last: bool
     doubt: int = 0
+    silent: bool = False
 
 
 @dataclass
@@ -45,12 +47,14 @@ class Choices:
     refused: Refused = field(default_factory=dict[str, frozenset[int]])
     made: list[Choice] = field(default_factory=list[Choice])
 
-    def take(self, node: str, order: Sequence[int], ids: Ids, doubt: int = 0) -> int:
+    def take(
+        self, node: str, order: Sequence[int], ids: Ids, doubt: int = 0, *, silent: bool = False
+    ) -> int:
         """The first option in this order that is not refused; the last of all if all are."""
         refused = self.refused.get(node, frozenset())
         left = [option for option in order if option not in refused]
         option = left[0] if left else order[-1]
-        self.made.append(Choice(node, option, ids, last=len(left) < 2, doubt=doubt))
+        self.made.append(Choice(node, option, ids, len(left) < 2, doubt, silent))
         return option
 
 

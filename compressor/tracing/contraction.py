@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, module_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Multiplied, Use, place, site_of
@@ -56,16 +58,17 @@ def contract(flow: Flow, node: Node, operands: Sequence[Operand], out: Letters) 
     twice = any(len(set(operand.letters)) < len(operand.letters) for operand in operands)
     if len(operands) > 2 or twice:
         flow.uncounted.append(place(node))
-        return flow.hold_all(nodes, f"{place(node)} multiplies more than two tensors")
-    ids = _meeting(flow, node, operands)
-    _count(flow, node, operands, out, ids)
+        why = "takes a diagonal" if twice else "multiplies many tensors in an order of its own"
+        return flow.hold_all(nodes, f"{place(node)} {why}: write it as products of two")
+    ids = meeting(flow, node, operands)
+    count(flow, node, operands, out, ids)
     return together(
         [Label(dim, ids[letter]) for dim, letter in enumerate(out) if letter in ids],
         flow.couplings,
     )
 
 
-def _meeting(flow: Flow, node: Node, operands: Sequence[Operand]) -> dict[Hashable, Ids]:
+def meeting(flow: Flow, node: Node, operands: Sequence[Operand]) -> dict[Hashable, Ids]:
     """The ids of every letter that may shrink, tied between operands."""
     return _tied(flow, node, [operand.ids(flow) for operand in operands], operands)
 
@@ -90,7 +93,7 @@ def _tied(
     return found
 
 
-def _count(
+def count(
     flow: Flow, node: Node, operands: Sequence[Operand], out: Letters, ids: dict[Hashable, Ids]
 ) -> None:
     """Note the cost: a layer where one operand is made of weights alone, else a product of two."""
@@ -98,14 +101,13 @@ def _count(
     summed = {letter for letter in uses if letter not in out}
     if not any(uses[letter] > 1 for letter in summed):
         return  # entry by entry, or a sum of one tensor
-    sizes: dict[Hashable, int] = {}
-    for operand in operands:
-        for letter, size in operand.sizes.items():
-            sizes[letter] = max(size, sizes.get(letter, 1))
+    sizes = entries(operands)
     multiplied = [x for x in sizes if uses[x] > 1 or x not in summed]
     positions = prod(sizes[x] for x in multiplied if x not in ids)
     dims = tuple(ids[x] for x in multiplied if x in ids)
     weights = [operand for operand in operands if flow.weighs(operand.node)]
+    if weights and not any(flow.hears(operand.node) for operand in operands):
+        weights = _applied(flow, node, weights)
     own = [x for x in weights[0].letters if uses[x] == 1 and x in ids] if weights else []
     if len(weights) != 1 or not own:
         flow.products.append(Multiplied(module_of(node), positions, dims))
@@ -118,6 +120,22 @@ def _count(
     flow.uses.append(
         Use(site_of(node, name), name, positions, "linear", reads, ids[written], row, True, dims)  # noqa: FBT003
     )
+
+
+def _applied(flow: Flow, node: Node, operands: Sequence[Operand]) -> list[Operand]:
+    """The weights of a layer that a table goes through; none where one is computed of another."""
+    if operation_of(node.target).kind is not Kind.LINEAR:
+        return []
+    return [x for x in operands if flow.source(x.node) in flow.program.parameters]
+
+
+def entries(operands: Sequence[Operand]) -> dict[Hashable, int]:
+    """Entries by letter; of a letter that broadcasts the larger number."""
+    sizes: dict[Hashable, int] = {}
+    for operand in operands:
+        for letter, size in operand.sizes.items():
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    return sizes
 
 
 def product(flow: Flow, node: Node) -> Labelled:
@@ -161,43 +179,10 @@ def _plus(flow: Flow, node: Node, found: Labelled, added: Any) -> Labelled:
     return found
 
 
-def einsum(flow: Flow, node: Node) -> Labelled:
-    """``einsum`` of one or two tensors; of more the order of the products is not known."""
-    equation, tensors = str(node.args[0]).replace(" ", ""), list(node.args[1])  # type: ignore[arg-type]
-    left, arrow, right = equation.partition("->")
-    terms = left.split(",")
-    operands = [
-        Operand(x, _spelled(term, len(shape_of(x))))  # type: ignore[arg-type]
-        for x, term in zip(tensors, terms, strict=True)
-    ]
-    rest = sorted({x for operand in operands for x in operand.letters if isinstance(x, int)})
-    if not arrow:
-        once = Counter(left.replace("...", "").replace(",", ""))
-        right = "..." * ("..." in left) + "".join(sorted(x for x, n in once.items() if n == 1))
-    out = _spelled(right, len(right.replace("...", "")) + len(rest) * ("..." in right))
-    _leave_two(flow, node, operands, out)
-    return contract(flow, node, operands, out)
-
-
-def _leave_two(flow: Flow, node: Node, operands: Sequence[Operand], out: Letters) -> None:
-    """Keep two entries of what is summed over: of one alone PyTorch makes no matrix product."""
-    if len(operands) != 2:
-        return
-    first, second = operands
-    summed = [x for x in first.letters if x in second.letters and x not in out]
-    ids = {**first.ids(flow), **second.ids(flow)}
-    if any(x not in ids and first.sizes[x] > 1 for x in summed):
-        return
-    for letter in sorted((x for x in summed if x in ids), key=lambda x: -len(ids[x]))[:1]:
-        why = f"{place(node)} would multiply no matrices with one entry to sum over"
-        flow.couplings.freeze(ids[letter][:2], why)
-
-
-def _spelled(term: str, rank: int) -> list[Hashable]:
-    """A letter for each dimension; dimensions behind an ellipsis are numbers, the last -1."""
-    before, dots, after = term.partition("...")
-    more = rank - len(before) - len(after) if dots else 0
-    return [*before, *range(-more, 0), *after]
+def outer(flow: Flow, node: Node) -> Labelled:
+    """``outer``: nothing is summed over."""
+    left, right = node.args[:2]
+    return contract(flow, node, [Operand(left, "m"), Operand(right, "n")], "mn")  # type: ignore[arg-type]
 
 
 def attention(flow: Flow, node: Node) -> Labelled:

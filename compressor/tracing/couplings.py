@@ -173,7 +173,9 @@ class Solved:
             if ends:
                 found[root] = ends
             else:
-                self.reasons.setdefault(root, "all that its channels are made of stays")
+                why = self._why(root, set())
+                more = f": {why}" if why else ""
+                self.reasons.setdefault(root, "all that its channels are made of stays" + more)
         self.factors = found
         return self
 
@@ -184,6 +186,15 @@ class Solved:
         if root not in self.factors:
             return [root]
         return [end for part in self.factors[root] for end in self._ends(part, seen | {root})]
+
+    def _why(self, root: int, seen: set[int]) -> str:
+        """The first reason among those of what a component hangs on."""
+        for part in self.factors.get(root, ()):
+            if part not in seen:
+                why = self.reasons.get(part) or self._why(part, seen | {root})
+                if why:
+                    return why
+        return ""
 
     def _freeze(self, root: int, reason: str, seen: set[int]) -> None:
         self.reasons.setdefault(root, reason)

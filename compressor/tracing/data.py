@@ -71,6 +71,11 @@ def pointwise(flow: Flow, node: Node) -> Label | None:
     return first if all(met) or not weighs else None  # a weight added to what has no channels there
 
 
+def copied(flow: Flow, node: Node) -> Label | None:
+    """The first operand again; of another one (``type_as``) nothing is taken but its type."""
+    return flow.label(node.args[0])
+
+
 def _meet(flow: Flow, node: Node, operand: Node, ids: Ids, rank: int, dim: int) -> bool:
     """Let an operand meet channels; True unless these have to stay for it."""
     shape = shape_of(operand)

@@ -109,6 +109,17 @@ class Flow:
         """True if a tensor is a weight, or made of weights and constants alone."""
         return isinstance(node, Node) and (node.name in self.made or self.weight(node) is not None)
 
+    def hears(self, node: Node) -> bool:
+        """True if a tensor depends on an input of the network."""
+        waiting, seen = [node], {node}
+        while waiting:
+            at = waiting.pop()
+            if at.name in self.program.inputs:
+                return True
+            waiting += [x for x in at.all_input_nodes if x not in seen]
+            seen.update(at.all_input_nodes)
+        return False
+
     def note(self, node: Node) -> None:
         """Note an operation whose result is made of weights and constants alone."""
         sources = [x for x in node.all_input_nodes if x.name not in self.program.constants]

@@ -10,7 +10,7 @@ own code says which is right (`compressor.tracing.trial`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,14 @@ from torch.fx import Node
 
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
-from compressor.graph.program import argument, module_of, shape_of
+from compressor.graph.program import argument, module_of, packet_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow
 from compressor.tracing.labels import Grid, Label, Labelled, along, spread, varying
 from compressor.tracing.remembered import named_sizes, remember
 
-FREE, ALIKE, COUNTED = range(3)
-"""Heads put together: as many channels as there are, as came in, or as an attribute says."""
+FREE, ALIKE, COUNTED, SHARE = range(4)
+"""As many channels as there are, as others, as an attribute says, or a share of others."""
 
 ALSO = " also"
 """Ends the name of a second choice at one operation."""
@@ -43,6 +43,9 @@ _PASSING = _MOVING | {
     Kind.SCANS,
     Kind.LAYER_NORM,
     Kind.JOINS,
+    Kind.STACKS,
+    Kind.PADS,
+    Kind.PAIRS,
 }
 MOST = 200
 """Operations that are looked at behind a view."""
@@ -70,13 +73,14 @@ def split(flow: Flow, node: Node, ids: Tensor, dims: list[int]) -> Labelled:
         rows = ids.movedim(dim, 0)
         flow.couplings.tie(_box(rows, dims, dim), _box(rows[:1], dims, dim))
         ids = rows[:1].expand(rows.shape).movedim(0, dim)
-    first = ids[tuple(slice(None) if dim in left else 0 for dim in range(ids.ndim))]
+    picks = tuple(slice(None) if dim in left else 0 for dim in range(ids.ndim))
+    first = ids[picks].contiguous().numpy()
     if len(left) == 1:
-        return Label(left[0], first.contiguous().numpy())
+        return Label(left[0], first)
     labels = [Label(dim, flow.couplings.fresh(ids.shape[dim])) for dim in left]
     rows, columns = (label.ids for label in labels)
-    flow.couplings.cross(first.contiguous().numpy(), rows[:, None], columns[None, :])
-    _tell(flow, node, labels)
+    flow.couplings.cross(first, rows[:, None], columns[None, :])
+    _tell(flow, node, labels, first.ravel())
     return Grid(tuple(labels))
 
 
@@ -87,16 +91,44 @@ def _box(rows: Tensor, dims: Iterable[int], dim: int) -> Ids:
     return rows[where].contiguous().numpy()
 
 
-def _tell(flow: Flow, node: Node, labels: list[Label]) -> None:
-    """Note attributes that hold the number of heads, or of places in a head."""
-    written = _written(node)
-    told = [one for one in labels if written is None or written[one.dim] != -1]
-    options = _readings(flow, module_of(node), [label.ids for label in told])
-    if options:
-        order = range(len(options) + 1)  # with the last one the code counts by itself
-        option = flow.choices.take(node.name, order, labels[0].ids)
-        if option < len(options):
-            remember(flow, options[option])
+def _tell(flow: Flow, node: Node, labels: list[Label], channels: Ids) -> None:
+    """Read where the number of heads, or of places in a head, comes from.
+
+    Attributes may hold them, or their product (``self.width // self.heads``). Where none is left
+    open, their product may be the width of what came in (``c // self.heads``): then there are as
+    many channels as there. With the last reading the code counts by itself.
+    """
+    written, module = _written(node), module_of(node)
+    told = [one.ids for one in labels if written is None or written[one.dim] != -1]
+    readings = _readings(flow, module, told)
+    source = None
+    if len(told) == 2:
+        readings = _with_products(flow, node, told, channels, readings)
+        source = _read_before(flow, module, len(channels))
+    ways = len(readings) + (source is not None)
+    if not ways:
+        return
+    option = flow.choices.take(node.name, range(ways + 1), channels, doubt=1)
+    if source is not None and option == len(readings):
+        flow.couplings.tie(channels, source)
+        option = 0
+    if option < len(readings):
+        remember(flow, readings[option])
+
+
+def _with_products(
+    flow: Flow, node: Node, told: list[Ids], channels: Ids, readings: list[dict[str, list[Ids]]]
+) -> list[dict[str, list[Ids]]]:
+    """The same, and those in which attributes count heads times places.
+
+    Where no attribute holds one of these, they are the only ones.
+    """
+    more = {name: [channels] for name in named_sizes(flow, node, len(channels))}
+    if not more:
+        return readings
+    computed = [{**reading, **more} for reading in readings[:1] or [{}]]
+    both = all(named_sizes(flow, node, len(ids)) for ids in told)
+    return [*readings, *computed] if both else computed
 
 
 def _readings(flow: Flow, module: str, counted: list[Ids]) -> list[dict[str, list[Ids]]]:
@@ -123,6 +155,11 @@ def _written(node: Node) -> list[Any] | None:
     """The sizes that a view was asked for, -1 among them; None where it gives others."""
     sizes: Any = node.args[1] if len(node.args) > 1 else None
     rank = len(shape_of(node))
+    if packet_of(node) is torch.ops.aten.unflatten:
+        inner: Any = argument(node, "sizes")
+        before = shape_of(argument(node, "self"))
+        at = int(argument(node, "dim")) % len(before)
+        sizes = [*before[:at], *inner, *before[at + 1 :]]
     return list(sizes) if isinstance(sizes, list | tuple) and len(sizes) == rank else None  # pyright: ignore[reportUnknownArgumentType]
 
 
@@ -131,26 +168,40 @@ def merged(flow: Flow, node: Node, label: Label) -> None:
     written, size = _written(node), len(label.ids)
     if written is None or written[label.dim] == -1:
         return
-    _goes_with(flow, node, node.name, label, _read_before(flow, module_of(node), size), doubt=2)
+    source = _read_before(flow, module_of(node), size)
+    _goes_with(flow, node, node.name, label, source, doubt=2)
 
 
 def numbered(flow: Flow, node: Node, label: Label) -> None:
     """Read what the number of channels goes with, where a view has it written down.
 
-    ``b, c, h, w = x.shape`` may have been that of another tensor with as many channels then.
+    ``b, c, h, w = x.shape`` may have been that of another tensor with as many channels then, or
+    with a multiple of them (``y.view(b, c // 2, -1)``).
     """
     written = _written(node) if operation_of(node.target).kind is Kind.VIEWS else None
     if written is None or written[label.dim] == -1:
         return
-    _goes_with(flow, node, node.name + ALSO, label, _alike(flow, label), doubt=3)
+    source, more = _before(flow, label, [1]), _before(flow, label, SHARES)
+    _goes_with(flow, node, node.name + ALSO, label, source, more, doubt=3)
 
 
 def _goes_with(
-    flow: Flow, node: Node, choice: str, label: Label, source: Ids | None, *, doubt: int
+    flow: Flow,
+    node: Node,
+    choice: str,
+    label: Label,
+    source: Ids | None,
+    more: Ids | None = None,
+    *,
+    doubt: int,
 ) -> None:
-    """Leave a number of channels free, tell it to attributes, or tie it to other channels."""
+    """Leave a number of channels free, tell it to attributes, or tie it to other channels.
+
+    Those are as many (`source`), or a multiple of them, of which all parts are tied (`more`).
+    """
     names = named_sizes(flow, node, len(label.ids))
     order = [FREE, *([COUNTED] if names else []), *([ALIKE] if source is not None else [])]
+    order += [SHARE] if more is not None else []
     if len(order) == 1:
         return
     option = flow.choices.take(choice, order, label.ids, doubt=doubt)
@@ -158,13 +209,20 @@ def _goes_with(
         remember(flow, {name: [label.ids] for name in names})
     elif option == ALIKE and source is not None:
         flow.couplings.tie(label.ids, source)
+    elif option == SHARE and more is not None:
+        flow.couplings.tie(more.reshape(-1, len(label.ids)), label.ids)
 
 
-def _alike(flow: Flow, label: Label) -> Ids | None:
-    """The latest channels before these that a layer read or wrote, if there were as many."""
+SHARES = range(2, 17)
+"""Multiples of a number of channels that other channels may be."""
+
+
+def _before(flow: Flow, label: Label, multiples: Sequence[int]) -> Ids | None:
+    """The latest channels that a layer read or wrote, if they are a multiple of these."""
+    sizes = {len(label.ids) * multiple for multiple in multiples}
     for use in reversed(flow.uses):
         for ids in (use.reads, use.writes):
-            if len(ids) == len(label.ids) and not np.isin(ids, label.ids).any() and ids.any():
+            if len(ids) in sizes and not np.isin(ids, label.ids).any() and ids.any():
                 return ids
     return None
 
@@ -200,14 +258,20 @@ def _behind(node: Node) -> Iterator[tuple[Node, Node]]:
 
 
 def _picked(node: Node, dim: int) -> bool:
-    """True if one entry of a dimension is taken at a time: queries, keys and values."""
+    """True if one entry of a dimension is taken at a time: queries, keys and values.
+
+    Or two of them together, as the parts of a complex number.
+    """
     for user in node.users:
         kind = operation_of(user.target).kind
         rank = len(shape_of(node))
         if kind is Kind.SELECTS or user.target is torch.ops.aten.unbind.int:
             if int(argument(user, "dim", 0)) % rank == dim:
                 return True
-        elif kind in _MOVING:
+        elif packet_of(user) is torch.ops.aten.view_as_complex:
+            if dim == rank - 1:
+                return True
+        elif kind in _MOVING and user.args[0] is node:
             after = _followed(user, dim, shape_of(node))
             if after is not None and _picked(user, after):
                 return True

@@ -52,12 +52,12 @@ def surviving(
         graph = ready(reading.graph)
         survived = survives(trials, graph)
         named = {} if survived or not left else trials.blamed(graph, free(graph), rounds=1)[0]
-        choices = _failed(reading, graph, freeze(graph, named))
+        choices = _failed(reading, graph, freeze(graph, named), trials)
         if choices:
             waiting.append((graph, freeze(graph, named)))
         else:
             tried.append((graph, probe(model, trials, graph, survived=survived)))
-            choices = _failed(reading, *tried[-1])
+            choices = _failed(reading, *tried[-1], trials)
         if not choices:
             break
         reading = lively(read, refusing(reading.flow.choices.refused, choices))
@@ -95,8 +95,11 @@ READINGS = 6
 """How often a program is read before the code's refusals are taken for final."""
 
 
-def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
-    """Choices on axes that the code did not survive, where something else could be chosen."""
+def _failed(reading: Reading, graph: Graph, tried: Graph, trials: Trials) -> list[Choice]:
+    """Choices on axes that the code did not survive, where something else could be chosen.
+
+    Where it runs with less of these axes and computes something else, they are the silent ones.
+    """
     pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
     broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
 
@@ -106,6 +109,9 @@ def _failed(reading: Reading, graph: Graph, tried: Graph) -> list[Choice]:
         return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
 
     found = [c for c in reading.flow.choices.made if not c.last and concerns(c)]
+    silent = [c for c in found if c.silent]
+    if silent and len(silent) < len(found):
+        found = silent if trials.runs(graph, broken) else [c for c in found if not c.silent]
     most = max((c.doubt for c in found), default=0)
     return [c for c in found if c.doubt == most]
 

@@ -15,7 +15,8 @@ from torch import nn
 from compressor.graph.graph import Graph
 from compressor.surgery.weightings import randomised
 from compressor.tracing.bystanders import needed
-from compressor.tracing.ways import SHARES, Trials
+from compressor.tracing.thinning import SHARES
+from compressor.tracing.ways import Trials
 
 __all__ = ["freeze", "probe", "randomised", "survives"]
 
@@ -33,14 +34,26 @@ def probe(model: nn.Module, trials: Trials, graph: Graph, *, survived: bool) -> 
     """
     # What an operator of one's own does with an entry is said by its user: all of them are tried.
     shares = SHARES if graph.program is not None and graph.program.own else 1
-    for trials.share in range(shares):
-        survived = survives(trials, graph) if trials.share else survived
+    turns = [(0, 1)] if _guesses(graph) else []
+    for trials.share, trials.turn in [*((share, 0) for share in range(shares)), *turns]:
+        first = not trials.share and not trials.turn
+        survived = survived if first else survives(trials, graph)
         while not survived:
             graph = freeze(graph, _failing(trials, graph))
             survived = survives(trials, graph)
-    trials.share = 0
+    trials.share = trials.turn = 0
     axes = free(graph)
     return needed(model, graph, trials.same_as(graph, axes)) if axes else graph
+
+
+def _guesses(graph: Graph) -> bool:
+    """True if numbers in the code were taken for sizes of channels: of heads, or remembered ones.
+
+    Two of them may be mistaken for one another as long as they are equal, which they are by chance
+    where axes lose equally many units. Twice in a row they hardly are.
+    """
+    dims = (dim for weight in graph.weights.values() for dim in weight.dims)
+    return bool(graph.remembered) or any(dim.also is not None for dim in dims)
 
 
 def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:

@@ -26,15 +26,18 @@ from compressor.tracing.assigns import assigned
 from compressor.tracing.choices import Choices, Refused
 from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
+from compressor.tracing.einsums import einsum
 from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.numbers import sized
 from compressor.tracing.own import signed
+from compressor.tracing.pairs import paired
 from compressor.tracing.projection import projected
 from compressor.tracing.recurrent import recurrence
 from compressor.tracing.transforms import transformed
 
 RULES: Mapping[Kind, Rule] = {
-    **dict.fromkeys((Kind.POINTWISE, Kind.COPIES, Kind.DROPOUT), data.pointwise),
+    **dict.fromkeys((Kind.POINTWISE, Kind.DROPOUT), data.pointwise),
+    Kind.COPIES: data.copied,
     Kind.MAKES: data.unlabelled,
     Kind.SHAPED: data.shaped_alike,
     **dict.fromkeys((Kind.VIEWS, Kind.MOVES), data.movement),
@@ -47,6 +50,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.INDEXES: indexing.indexed,
     Kind.APPENDS: lookups.appended,
     Kind.COLUMNS: opened,
+    Kind.PAIRS: paired,
     Kind.SAMPLES: lookups.sampled,
     Kind.SEARCHES: lookups.looked_up,
     Kind.COMPARES: lookups.compared,
@@ -69,7 +73,8 @@ RULES: Mapping[Kind, Rule] = {
     Kind.LINEAR: layers.linear,
     Kind.PRODUCT: layers.matmul,
     Kind.BATCHED: contraction.batched,
-    Kind.EINSUM: contraction.einsum,
+    Kind.EINSUM: einsum,
+    Kind.OUTER: contraction.outer,
     Kind.ATTENTION: contraction.attention,
     Kind.WEIGHT_NORM: layers.weight_norm,
     Kind.RECURRENT: recurrence,
@@ -79,7 +84,7 @@ RULES: Mapping[Kind, Rule] = {
 WHOLE = frozenset(
     {Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR, Kind.PRODUCT, Kind.BATCHED, Kind.EINSUM}
     | {Kind.ATTENTION, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.BATCH_NORM, Kind.PRELU}
-    | {Kind.WEIGHT_NORM, Kind.SHAPED}
+    | {Kind.WEIGHT_NORM, Kind.SHAPED, Kind.OUTER}
 )
 """Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from compressor.errors import VerificationError
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
+from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
 from compressor.surgery.comparison import CONSTANT, Attempt, outputs_of
 from compressor.surgery.cutting import shrink
@@ -25,6 +25,7 @@ from compressor.surgery.proof import attempts, batch_of, compare, lively_attempt
 from compressor.surgery.weightings import positive, randomised
 from compressor.tracing.blame import ROUNDS, Thin, Where, blamed, odd_parts
 from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
+from compressor.tracing.thinning import thinned
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Trials:
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
         share: The share of the units that is removed now.
+        turn: How often the axes have lost other numbers of units before.
     """
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
@@ -80,7 +82,7 @@ class Trials:
         Where its code looks at the mode, a forward pass in train mode has to survive, too.
         """
         random, both = randomised(model), batch_of(example)
-        self.example, self.share = example, 0
+        self.example, self.share, self.turn = example, 0, 0
         self.trains = looks_at_mode(model) and failure_in_training(random, both) is None
         if self.trains:
             warn_of_other_code(random, both)
@@ -115,6 +117,17 @@ class Trials:
         if not constant:
             raise unfit[-1]
         return CONSTANT
+
+    def runs(self, graph: Graph, axes: list[int]) -> bool:
+        """True if the model runs with some of these axes removed, whatever it computes."""
+        model = self.ways[0].model
+        try:
+            smaller = shrink(model, graph, self.thinned(graph, axes))
+            with evaluating(smaller), torch.no_grad():
+                smaller(*(x.clone() for x in self.example))
+        except Exception:  # noqa: BLE001 - any failure of user code is the answer here
+            return False
+        return True
 
     def same_as(self, graph: Graph, axes: list[int]) -> Callable[[Graph], bool]:
         """Judge other graphs by what the smaller model of one, that was tried, puts out.
@@ -154,7 +167,7 @@ class Trials:
 
     def thinned(self, graph: Graph, axes: list[int]) -> Structure:
         """The share that is tried now of the units of these axes removed."""
-        return _thinned(graph, axes, share=self.share)
+        return thinned(graph, axes, share=self.share, turn=self.turn)
 
     def _in_training(self, smaller: nn.Module) -> str | None:
         failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None
@@ -170,23 +183,3 @@ def _equal(first: list[list[Tensor]], second: list[list[Tensor]]) -> bool:
     """True if outputs are the same, bit for bit, or both no number."""
     pairs = [(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)]
     return all(a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True) for a, b in pairs)
-
-
-SHARES = 3
-"""Shares of an axis that are removed one after another: every unit has been missing once."""
-
-
-def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
-    """About a third of the units of these axes removed, seeded, at least one kept and removed.
-
-    The first `share` is the least; the two others divide what it leaves. Of axes of one size not
-    equally many, so that code that takes one size for the other shows.
-    """
-    keep = np.ones(graph.units, dtype=bool)
-    for number in axes:
-        axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3) + number % (1 + axis.size // 4))
-        order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
-        cuts = (0, count, count + half, axis.size)
-        keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False
-    return Structure(graph, keep)

@@ -20,11 +20,12 @@ from compressor.surgery.proof import verify
 from compressor.surgery.weightings import randomised
 from compressor.tracing.tracer import trace
 from tests.zoo.attention import ATTENTION
+from tests.zoo.attention_written import WRITTEN
 from tests.zoo.planting import PLANTS, Entries
 from tests.zoo.scaled import SCALED
 from tests.zoo.transformers import WHOLE
 
-NETWORKS = {**WHOLE, **ATTENTION, **SCALED}
+NETWORKS = {**WHOLE, **ATTENTION, **WRITTEN, **SCALED}
 PARTS = {
     f"{name}: {p.kind} {i}": (name, p) for name in NETWORKS for i, p in enumerate(PLANTS[name])
 }

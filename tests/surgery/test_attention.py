@@ -46,6 +46,9 @@ def pair(**settings: Any) -> tuple[nn.MultiheadAttention, nn.MultiheadAttention]
         {"batch_first": True, "bias": False},
         {"batch_first": True, "kdim": 7, "vdim": 9},
         {"batch_first": False, "kdim": 7, "vdim": 9, "bias": False},
+        {"batch_first": True, "add_bias_kv": True},
+        {"batch_first": False, "add_zero_attn": True},
+        {"batch_first": True, "add_bias_kv": True, "add_zero_attn": True},
     ],
 )
 def test_is_pytorchs(settings: dict[str, Any], *, need_weights: bool) -> None:
@@ -80,8 +83,9 @@ masks: dict[str, Callable[[], dict[str, Tensor]]] = {
 
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("name", masks)
-def test_masks_are_pytorchs(name: str, *, need_weights: bool) -> None:
-    mine, theirs = pair(batch_first=True)
+@pytest.mark.parametrize("longer", [False, True])
+def test_masks_are_pytorchs(name: str, *, need_weights: bool, longer: bool) -> None:
+    mine, theirs = pair(batch_first=True, add_bias_kv=longer, add_zero_attn=longer)
     x, mask = torch.randn(2, TIME, WIDTH), masks[name]()
     for average in (True, False):
         settings = {"need_weights": need_weights, "average_attn_weights": average, **mask}
@@ -97,12 +101,15 @@ def test_without_a_batch() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_rarer_options_are_left_alone() -> None:
-    for settings in ({"add_bias_kv": True}, {"add_zero_attn": True}):
-        module = nn.MultiheadAttention(WIDTH, HEADS, **settings)
-        assert not can_be_opened(module)
-        open_attention(module)
-        assert type(module) is nn.MultiheadAttention
+class Other(nn.MultiheadAttention):
+    """What somebody has made of it."""
+
+
+def test_what_inherits_from_it_is_left_alone() -> None:
+    module = Other(WIDTH, HEADS)
+    assert not can_be_opened(module)
+    open_attention(module)
+    assert type(module) is Other
 
 
 class Encoder(nn.Module):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from compressor.tracing import blame
 from compressor.tracing.tracer import trace
 from compressor.tracing.trial import _culprits, freeze
-from compressor.tracing.ways import Trials, _thinned
+from compressor.tracing.thinning import thinned
+from compressor.tracing.ways import Trials
 
 WIDTH, COUNT = 8, 20
 X = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -124,7 +125,7 @@ def test_the_axes_are_those_that_a_search_finds(
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
     wanted = _culprits(trials, graph, free)
     left = [number for number in free if number not in wanted]
-    assert trials.attempt(freeze(graph, wanted), _thinned(graph, left)) is None
+    assert trials.attempt(freeze(graph, wanted), thinned(graph, left)) is None
     found = trace(model, X)
     assert {n for n in free if found.axes[n].frozen} == set(wanted)
 

@@ -99,3 +99,14 @@ def test_more_than_two_dimensions_are_held(deep: int) -> None:
         one = more
     solved = couplings.solve()
     assert len(solved.factors[int(solved.roots[one[0]])]) <= 2
+
+
+def test_what_hangs_on_frozen_parts_alone_says_why_they_are() -> None:
+    couplings = Couplings()
+    rows, columns, channels = couplings.fresh(1), couplings.fresh(1), couplings.fresh(1)
+    couplings.cross(channels, rows, columns)
+    couplings.freeze(rows, "one thing")
+    couplings.freeze(columns, "another")
+    solved = couplings.solve()
+    why = solved.reasons[int(solved.roots[channels[0]])]
+    assert why == "all that its channels are made of stays: one thing"

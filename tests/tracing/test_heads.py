@@ -26,6 +26,7 @@ class Attended(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.heads, self.width, self.mix = heads, width, mix
+        self.total = 0
         self.first = nn.Linear(3, WIDTH)
         self.qkv = nn.Linear(WIDTH, 3 * heads * width)
         self.proj = nn.Linear(heads * width, WIDTH)
@@ -108,6 +109,66 @@ def test_a_width_read_off_the_input_ties_the_trunk() -> None:
     graph = trace(model)
     assert set(graph.frozen) == {"head"}
     assert [axis.size for axis in graph.axes] == [4]
+    checked(model, graph)
+
+
+def apart(model: Attended, x: Tensor, width: int) -> Tensor:
+    """Three layers in one, of which each makes heads of its own in this width."""
+    b, n, _ = x.shape
+    q, k, v = (y.view(b, n, model.heads, width).transpose(1, 2) for y in model.qkv(x).chunk(3, -1))
+    return fused(q, k, v).transpose(1, 2).flatten(2)
+
+
+def test_a_width_computed_of_the_input_ties_the_trunk_wherever_it_is_written() -> None:
+    graph = trace(model := Attended(lambda m, x: apart(m, x, x.shape[-1] // m.heads), 3, 4))
+    assert set(graph.frozen) == {"head"}
+    assert [axis.size for axis in graph.axes] == [4]
+    checked(model, graph)
+
+
+def test_a_width_computed_of_an_attribute_leaves_the_trunk() -> None:
+    model = Attended(lambda m, x: apart(m, x, m.total // m.heads), 2, 5)
+    model.total = 10
+    graph = trace(model)
+    assert set(graph.frozen) == {"head"}
+    assert [axis.size for axis in graph.axes] == [WIDTH, 2, 5]
+    assert graph.remembered.keys() == {"heads", "total"}
+    checked(model, graph)
+
+
+def test_half_of_the_channels_goes_with_both_halves() -> None:
+    model = Attended(lambda m, x: m.qkv(x)[..., :6].reshape(*x.shape[:2], x.shape[-1] // 2), 1, 6)
+    graph = trace(model)
+    checked(model, graph)
+
+
+class Two(nn.Module):
+    """Attentions of four and of three heads, in the width of one trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(3, WIDTH), nn.Linear(WIDTH, 4)
+        self.many, self.few = (Attended(self.mixed, heads, WIDTH // heads) for heads in (4, 3))
+        self.many.first = self.few.first = self.many.head = self.few.head = nn.Identity()
+        self.example_input_array = torch.randn(1, TIME, 3)
+
+    @staticmethod
+    def mixed(model: Attended, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        parts = (y.view(b, n, model.heads, c // model.heads) for y in model.qkv(x).chunk(3, -1))
+        return fused(*(y.transpose(1, 2) for y in parts)).transpose(1, 2).reshape(b, n, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer in (self.many, self.few):
+            x = x + layer.proj(layer.mix(layer, x))
+        return self.head(x.mean(1))
+
+
+def test_two_numbers_of_heads_in_one_trunk_are_counted() -> None:
+    """Of what both divide alike there may be no unit left, and what there is has its price."""
+    graph = trace(model := Two())
+    assert graph.params(graph.sizes) == measure(model).params
     checked(model, graph)
 
 

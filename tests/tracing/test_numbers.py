@@ -63,3 +63,33 @@ def test_a_number_that_happens_to_be_the_size_stays() -> None:
     graph = trace(Between(lambda x: x + x.sum(1, keepdim=True) / WIDTH))
     assert set(graph.frozen) == {"second"}
     assert not graph.numbers
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.square().sum(1, keepdim=True) / torch.tensor(x.shape[1], dtype=x.dtype) + x,
+        lambda x: x.abs().sum(1, keepdim=True) / torch.sqrt(torch.tensor(float(x.shape[1]))) + x,
+        lambda x: x + x.sum(1, keepdim=True) * x.shape[1] ** -0.25,
+    ],
+)
+def test_numbers_of_other_forms_follow(function: Callable[[Tensor], Tensor]) -> None:
+    model = Between(function)
+    graph = trace(model)
+    assert set(graph.frozen) == {"second"}
+    assert [size.power for size in graph.numbers.values()]
+    structure = Structure(graph, np.arange(graph.units) >= 5)
+    assert verify(model, graph, structure, shrink(model, graph, structure)) < 1e-6
+
+
+def test_a_number_beside_an_einsum_follows_what_that_sums_over() -> None:
+    mean = Between(lambda x: x + torch.einsum("bchw,bchw->bhw", x, x)[:, None] / x.shape[1])
+    graph = trace(mean)
+    assert [size.power for size in graph.numbers.values()] == [1.0]
+    structure = Structure(graph, np.arange(graph.units) >= 5)
+    assert verify(mean, graph, structure, shrink(mean, graph, structure)) < 1e-9
+
+
+def test_a_tensor_of_two_numbers_stays() -> None:
+    graph = trace(Between(lambda x: x.sum((2, 3)).mul(torch.ones(1) * 12)[:, :, None, None] + x))
+    assert not graph.numbers

@@ -15,7 +15,7 @@ from compressor import trace
 from compressor.graph.structure import Structure
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import verify
-from tests.zoo.attention import GroupedQueries, Sequence
+from tests.zoo.attention import Sequence
 from tests.zoo.scaled import PARTS, PLACES, SCALED, Apart, Packed
 
 attend = functional.scaled_dot_product_attention
@@ -108,6 +108,37 @@ class Late(Doubled):
         return self.to_out(torch.cat([found, second.relu()], dim=1))
 
 
+class Weighed(Doubled):
+    """The queries are multiplied with something that hears the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (self._heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
+        q = q * x.mean(-1, keepdim=True)[:, None]
+        return self.to_out(attend(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Shifted(Doubled):
+    """Something is added to the queries that no row makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = nn.Parameter(torch.randn(PLACES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (self._heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
+        return self.to_out(attend(q + self.more, k, v).transpose(1, 2).flatten(2))
+
+
+class Overheard(Doubled):
+    """What has been made of the queries is read once more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (self._heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
+        turned = q + q.flip(2)
+        found = attend(turned, k, v) + turned.relu().mean()
+        return self.to_out(found.transpose(1, 2).flatten(2))
+
+
 def normed() -> nn.Module:
     """Queries by a layer whose weight is computed."""
     model = Apart()
@@ -129,9 +160,11 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "bent": Bent,
     "overwritten": Overwritten,
     "late": Late,
+    "overheard": Overheard,
     "normed": normed,
     "plain": plain,
-    "turned": GroupedQueries,
+    "weighed": Weighed,
+    "shifted": Shifted,
 }
 
 

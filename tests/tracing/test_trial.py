@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from compressor.graph.graph import Axis, Graph
 from compressor.graph.structure import Structure
-from compressor.tracing import trial, ways
+from compressor.tracing import thinning, trial
 
 SIZE = 3
 
@@ -20,7 +21,7 @@ class Trials:
     def __init__(self, *fatal: set[int]) -> None:
         self.fatal, self.asked = fatal, 0
 
-    thinned = staticmethod(ways._thinned)
+    thinned = staticmethod(thinning.thinned)
 
     def attempt(self, graph: Graph, structure: Structure) -> str | None:
         self.asked += 1
@@ -53,3 +54,19 @@ def test_where_everything_fails_the_search_ends_and_names_everything() -> None:
 
 def test_what_does_not_fail_is_not_named() -> None:
     assert searched(Trials(), 10) == set()
+
+
+def test_no_width_says_another() -> None:
+    """Code that divides one width by a number, or takes one for the other, is never right."""
+    for sizes in [(24, 4, 6, 24, 48), (16, 8), (64, 8, 8, 64, 256), (12, 12, 12), (30, 3, 10)]:
+        counts = trial._counts(sizes)
+        assert all(0 < lost < size for lost, size in zip(counts, sizes, strict=True))
+        left = [size - lost for size, lost in zip(sizes, counts, strict=True)]
+        for (size, width), (other, narrow) in permutations(zip(sizes, left, strict=True), 2):
+            if size % other == 0:
+                assert width // (size // other) != narrow
+
+
+def test_where_every_width_says_another_there_is_one_all_the_same() -> None:
+    assert trial._counts((2, 2, 2)) == [1, 1, 1]
+    assert len(trial._counts((64,) * 1000)) == 1000

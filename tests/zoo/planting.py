@@ -105,6 +105,12 @@ def _thrice(places: tuple[int, ...], width: int) -> tuple[int, ...]:
     return tuple(part * width + place for part in range(3) for place in places)
 
 
+def _of_group(values: str, output: str) -> tuple[Entries, tuple[Entries, ...]]:
+    """The second of two heads of values, which two heads of queries read."""
+    read = tuple(range(2 * HEAD, 4 * HEAD))
+    return Entries(f"{values}.weight", 0, of_head(1, HEAD)), columns(output, read)
+
+
 def layers(name: str) -> tuple[Plant, ...]:
     """Parts of a packed attention and a perceptron of a block as `attention.Block` is one."""
     attention = packed(f"{name}.attn.qkv.weight", f"{name}.attn.qkv.bias", f"{name}.attn.proj")
@@ -158,11 +164,7 @@ EINSUM = (  # `chunk` gives queries, keys and values equally many columns
     *packed("block.attn.to_qkv.weight", None, "block.attn.to_out"),
     BLOCK_UNIT,
 )
-GROUP = Plant(
-    "group of two heads",
-    Entries("block.attn.v_proj.weight", 0, of_head(1, HEAD)),
-    columns("block.attn.o_proj", tuple(range(2 * HEAD, 4 * HEAD))),
-)
+GROUP = Plant("group of two heads", *_of_group("block.attn.v_proj", "block.attn.o_proj"))
 CROSS = (
     Plant(
         "head",
@@ -208,6 +210,55 @@ SWIN = (
     perceptron("last.mlp.0", "last.mlp.2"),
 )
 
+JOINED = (  # the bias has no rows for keys
+    Plant(
+        "head",
+        Entries("block.attn.qkv.weight", 0, _thrice(of_head(1, HEAD), WIDTH)),
+        columns("block.attn.proj", of_head(1, HEAD)),
+    ),
+    Plant(
+        "column",
+        Entries("block.attn.qkv.weight", 0, _thrice(of_place(2, HEAD), WIDTH)),
+        (
+            Entries("block.attn.qkv.weight", 0, of_place(2, HEAD)),
+            Entries("block.attn.q_bias", 0, of_place(2, HEAD)),
+            *columns("block.attn.proj", of_place(2, HEAD)),
+        ),
+    ),
+    BLOCK_UNIT,
+)
+PAIR = (*of_place(2, HEAD), *of_place(3, HEAD))
+PAIRS = (
+    SEPARATE[0],
+    Plant(
+        "pair of key columns",
+        Entries("block.attn.to_q.weight", 0, tuple(sorted(PAIR))),
+        rows("block.attn.to_q", PAIR),
+    ),
+    *SEPARATE[2:],
+)
+COMPLEX = (
+    Plant("group of two heads", *_of_group("block.attn.wv", "block.attn.wo")),
+    Plant(
+        "pair of columns",  # one attribute counts those of keys and of values
+        Entries("block.attn.wq.weight", 0, tuple(sorted(PAIR))),
+        (*rows("block.attn.wq", PAIR, bias=False), *columns("block.attn.wo", PAIR)),
+    ),
+    BLOCK_UNIT,
+)
+ANNOTATED = (SEPARATE[0], BLOCK_UNIT)  # the scale is that of the columns, which none leaves alone
+HALF = (
+    Plant(
+        "two channels",
+        Entries("stem.weight", 0, (1, 7)),
+        (
+            *rows("theta", (1,)),
+            *columns("w", (1,)),
+            *(part for layer in ("theta", "phi", "g", "head") for part in columns(layer, (1, 7))),
+        ),
+    ),
+)
+
 PLANTS: dict[str, tuple[Plant, ...]] = {
     "vit": layers("blocks.1"),
     "vit_fused": layers("blocks.1"),
@@ -231,6 +282,17 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
     "multihead_time_first": multihead("block.attn.attention"),
     "multihead_cross": CROSS,
     "pooled": POOLED,
+    "of_input": (BLOCK_UNIT,),
+    "of_attributes": ANNOTATED,
+    "annotated": ANNOTATED,
+    "sized": (SEPARATE[0], *SEPARATE[2:]),
+    "sized_by_tensor": (SEPARATE[0], *SEPARATE[2:]),
+    "joined": JOINED,
+    "complex": COMPLEX,
+    "pairs": PAIRS,
+    "linear": (SEPARATE[0], *SEPARATE[2:]),
+    "tokens": multihead("block.attn.attention"),
+    "non_local": HALF,
     **dict.fromkeys(SCALED, (BLOCK_UNIT,)),
     "packed": (
         *packed("block.attn.qkv.weight", "block.attn.qkv.bias", "block.attn.proj", heads=TWO),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import WIDTH, Sequence
+from .attention import TIME, WIDTH, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +142,32 @@ class Asked(nn.Module):
         return self.to_out(mixed).mean(1, keepdim=True) + x
 
 
+class Turned(Apart):
+    """Queries and keys turned by rotary positions, halves of a head with each other."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        turns = torch.outer(torch.arange(TIME), 100.0 ** -(torch.arange(0, PLACES, 2) / PLACES))
+        angles = torch.cat([turns, turns], dim=-1)
+        self.register_buffer("cosine", angles.cos())
+        self.register_buffer("sine", angles.sin())
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.to_q, self.to_k, self.to_v)
+        )
+        x = functional.scaled_dot_product_attention(self._turned(q), self._turned(k), v)
+        return self.to_out(x.transpose(1, 2).flatten(2))
+
+    def _turned(self, x: Tensor) -> Tensor:
+        first, second = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+        return x * self.cosine + torch.cat((-second, first), dim=-1) * self.sine
+
+
 SCALED: dict[str, Callable[[], nn.Module]] = {
     "packed": lambda: Sequence(Packed(own_width=True)),
     "packed_width_of_input": lambda: Sequence(Packed(own_width=False)),
@@ -151,6 +177,7 @@ SCALED: dict[str, Callable[[], nn.Module]] = {
     "added": lambda: Sequence(Added()),
     "convolved": lambda: Sequence(Convolved()),
     "asked": lambda: Sequence(Asked()),
+    "turned": lambda: Sequence(Turned()),
 }
 """Networks by the source of their queries."""
 
@@ -163,5 +190,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "added": ("block.attn.to_q.weight", "block.attn.to_q.bias"),
     "convolved": ("block.attn.to_q.weight", "block.attn.to_q.bias"),
     "asked": ("block.attn.query",),
+    "turned": ("block.attn.to_q.weight",),
 }
 """The tensors that the queries of each follow."""

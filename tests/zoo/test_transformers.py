@@ -16,13 +16,14 @@ from tests.zoo.attention import (
     GroupedQueries,
     Separate,
 )
+from tests.zoo.attention_written import WRITTEN
 from tests.zoo.planting import PLANTS
 from tests.zoo.scaled import SCALED
 from tests.zoo.transformers import WHOLE, PackedAttention, SwinBlock, WindowAttention
 from tests.zoo.transformers import window_partition as partition
 from tests.zoo.transformers import window_reverse as reverse
 
-NETWORKS = {**WHOLE, **ATTENTION}
+NETWORKS = {**WHOLE, **ATTENTION, **WRITTEN}
 
 
 @pytest.fixture(autouse=True)

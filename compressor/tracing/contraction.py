@@ -18,6 +18,7 @@ import numpy as np
 from torch.fx import Node
 
 from compressor.graph.program import argument, module_of, shape_of
+from compressor.tracing.constants import begun
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Multiplied, Use, place, site_of
 from compressor.tracing.labels import Label, Labelled, parts, together
@@ -85,6 +86,15 @@ def _tied(
             else:
                 found[letter] = ids[letter]
     for letter in bare & set(found):
+        made = [
+            begun(flow, node, operand.node, list(operand.letters).index(letter))
+            for operand in operands
+            if letter in operand.letters
+        ]
+        if any(ids is not None for ids in made):
+            for ids in made:
+                flow.couplings.tie(found[letter], found[letter] if ids is None else ids)
+            continue
         why = f"{place(node)} multiplies it with a tensor that cannot shrink"
         flow.couplings.freeze(found[letter], why)
     return found

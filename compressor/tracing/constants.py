@@ -68,6 +68,8 @@ def _follows(
     An attribute that is told without need is none that is (`compressor.tracing.bystanders`), so
     those come first: without, a whole walk were lost.
     """
+    if not flow.couplings.units(ids[None]):
+        return True  # these stay anyway
     told = told_of(flow, maker(made), node, len(ids))
     order = [*(REMEMBERED + n for n in range(len(told))), WRITTEN]
     order.insert(0 if not told_first else len(told), COMPUTED)

@@ -55,7 +55,9 @@ def contract(flow: Flow, node: Node, operands: Sequence[Operand], out: Letters) 
     """
     nodes = [operand.node for operand in operands]
     twice = any(len(set(operand.letters)) < len(operand.letters) for operand in operands)
-    if len(operands) > 2 or twice:
+    uses = Counter(letter for operand in operands for letter in set(operand.letters))
+    summed = any(letter not in out for letter in uses)
+    if (len(operands) > 2 and summed) or twice:
         flow.uncounted.append(place(node))
         return flow.hold_all(nodes, f"{place(node)} multiplies more than two tensors")
     ids = _meeting(flow, node, operands)
@@ -172,7 +174,10 @@ def _plus(flow: Flow, node: Node, found: Labelled, added: Any) -> Labelled:
 
 
 def einsum(flow: Flow, node: Node) -> Labelled:
-    """``einsum`` of one or two tensors; of more the order of the products is not known."""
+    """``einsum`` of one or two tensors.
+
+    Of more the order of the products is not known, which matters where they sum over anything.
+    """
     equation, tensors = str(node.args[0]).replace(" ", ""), list(node.args[1])  # type: ignore[arg-type]
     left, arrow, right = equation.partition("->")
     terms = left.split(",")

@@ -161,6 +161,8 @@ def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) ->
         return WHOLE if grouped.shape[1] == 1 else OFFSETS
     units = {way: flow.couplings.units(rows[way]) for way in (equals, WHOLE + OFFSETS - equals)}
     order = by_units(units) if max(units.values()) > 1 else [OFFSETS, WHOLE]
+    if equals == OFFSETS and 1 < units[OFFSETS] < units[WHOLE] < 2 * units[OFFSETS]:
+        order = [OFFSETS, WHOLE]  # with whole groups go their outputs, and what these are tied to
     way = flow.choices.take(node.name, order, ids)
     flow.couplings.tie(rows[way], rows[way][:1])
     return way

@@ -102,6 +102,7 @@ def propagate(
     blocks: list[Node] = []
     for node in program.graph.nodes:
         if node.op == "call_function":
+            flow.couplings.at = place(node)
             flow.labels[node.name] = _labels(flow, node)
             flow.note(node)
             if operation_of(node.target).kind is Kind.POINTWISE:

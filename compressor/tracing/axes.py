@@ -256,8 +256,8 @@ def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids
     written = _written(flow, solved)
     partners: dict[int, set[int]] = {}
     for ends in factors.values():
-        for end in ends:
-            partners.setdefault(end, set()).update(other for other in ends if other != end)
+        for place, end in enumerate(ends):
+            partners.setdefault(end, set()).update(ends[:place] + ends[place + 1 :])
     costs = [use.dims or () for use in flow.uses] + [product.dims for product in flow.products]
     counted = [*flow.owners.values(), *(ids for dims in costs for ids in dims)]
     for number, ids in enumerate(counted):

@@ -177,9 +177,9 @@ class Solved:
                 for end in left[2:]:
                     self.reasons[end] = "its channels are split along more than two dimensions"
         for root in self.factors:
-            ends = tuple(dict.fromkeys(self._ends(root, set())))
-            if ends:
-                found[root] = ends
+            ends = tuple(self._ends(root, set()))
+            if ends:  # twice the same where rows and columns are one: a square, whose side it is
+                found[root] = ends if len(ends) == 2 else tuple(dict.fromkeys(ends))
             else:
                 self.reasons.setdefault(root, "all that its channels are made of stays")
         self.factors = found

@@ -147,7 +147,7 @@ def movement(flow: Flow, node: Node, label: Label) -> Labels:
     split = partial(heads.split, flow, node)
     found = move(partial(moved, node), label, shape, flow.couplings, choose, split)
     if not flow.focus and not isinstance(found, list):
-        split = not isinstance(found, Label) and heads.attended(flow, node)
+        split = not isinstance(found, Label) and heads.parted(flow, node)
         for one in () if split else parts(found):
             heads.numbered(flow, node, one)
     return found

@@ -25,8 +25,8 @@ from compressor.graph.operations import given
 from compressor.graph.signature import Operation
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
+from compressor.inputs.forms import check_own_code
 from compressor.inputs.functions import foreign
-from compressor.inputs.models import check_own_code
 from compressor.inputs.process import exclusive
 from compressor.inputs.tensors import first_names, named_tensors
 

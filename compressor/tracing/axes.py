@@ -22,7 +22,7 @@ from compressor.graph.graph import (
     Weight,
 )
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.tracing.couplings import Ids, Solved
+from compressor.tracing.couplings import STAYS, Ids, Solved
 from compressor.tracing.flow import Flow, Use, fixed
 from compressor.tracing.labels import parts
 
@@ -293,13 +293,17 @@ def _axis(flow: Flow, solved: Solved, members: Ids, first: int, taken: list[str]
     return Axis(name, first, len(members), max(1, len(dense)), layers, together)
 
 
+SINGLE = "it writes a single channel, which stays"
+
+
 def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str, str]:
     """The reason why a layer's output stays whole, for every layer where it does."""
     found: dict[str, str] = {}
     for use in flow.uses:
         for root in np.unique(roots[use.writes]).tolist():
             if root in reasons:
-                found.setdefault(use.module, reasons[root])
+                alone = len(use.writes) == 1 and reasons[root] == STAYS
+                found.setdefault(use.module, SINGLE if alone else reasons[root])
     return found
 
 

@@ -18,6 +18,9 @@ Ids = NDArray[np.int64]
 FIXED = 0
 """The id of entries that always stay; whatever is tied to it is frozen."""
 
+STAYS = "tied to entries that always stay"
+"""A reason, in front of what ties them."""
+
 
 class Couplings:
     """A set of ids with ties between them.
@@ -115,7 +118,7 @@ class Couplings:
             for root in np.unique(roots[ids]):
                 reasons.setdefault(int(root), reason)
         for ids, at in [*self._fixed, (np.array([FIXED]), "")]:
-            reason = "tied to entries that always stay" + (f", by {at}" if at else "")
+            reason = f"{STAYS}, by {at}" if at else STAYS
             for root in np.unique(roots[ids]):
                 reasons.setdefault(int(root), reason)
         factors = {

@@ -51,6 +51,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.SEARCHES: lookups.looked_up,
     Kind.COMPARES: lookups.compared,
     Kind.EMBEDDING: embeddings.embedded,
+    Kind.BAGS: embeddings.bagged,
     Kind.CUTS: cuts.cutting,
     Kind.SELECTS: cuts.selecting,
     Kind.PICKS: data.opaque_across,
@@ -83,7 +84,7 @@ WHOLE = frozenset(
 )
 """Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
 
-SINGLE = frozenset({Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
+SINGLE = frozenset({Kind.RECURRENT, Kind.EMBEDDING, Kind.BAGS, Kind.BILINEAR})
 """Kinds whose rules know activations with one label, and read the weights among their operands."""
 
 CHECKS = ("_assert", "_guard", "sym_")

@@ -34,6 +34,7 @@ from compressor.graph.signature import Operation, flops
 from compressor.inputs import randomness
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example, one_input
+from compressor.inputs.forms import check_counted
 from compressor.inputs.models import check_model
 from compressor.inputs.process import exclusive
 
@@ -77,11 +78,13 @@ def measure(
     Raises:
         CountError: If an operation that takes weights, or is a product by its name, cannot be
             counted, or the model cannot be copied or run.
-        ValueError: If there is no model or no example, or an empty one.
+        ValueError: If there is no model or no example, or an empty one, or the model's weights are
+            none that can be seen: it is scripted, or they are packed.
         TypeError: If the example is neither a tensor nor a tuple of tensors.
     """
     model, example = opened(model, example)
     check_model(model)
+    check_counted(model)
     told = list(described(model))
     found = [(p.numel(), nonzero(m, name, p), p.nbytes) for m, name, p in undescribed(model)]
     counted = [s.tensor for s in told if s.role in COUNTED]

@@ -37,6 +37,12 @@ def failure(model: nn.Module, example: tuple[Tensor, ...], error: Exception) -> 
             "and mask or pick its results by their lengths"
         )
     text = line(error).rstrip(".") or type(error).__name__
+    if any(isinstance(module, torch.fx.GraphModule) for module in model.modules()):
+        return (
+            f"{_begun(model, example)}it holds operations that were traced or exported before, for "
+            f"inputs of one shape ({type(error).__name__}: {text}). Pass the module that they were "
+            "exported from, and export what comes out"
+        )
     returned = re.match(r"Found <class '(?:.*\.)?(\w+)'> in output", text)
     if returned:
         code = type(model).forward.__code__

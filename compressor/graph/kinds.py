@@ -56,6 +56,7 @@ class Kind(Enum):
     BILINEAR = "A bilinear layer"
     RECURRENT = "A recurrent layer"
     EMBEDDING = "Rows of a weight by their numbers"
+    BAGS = "Sums, means or maxima of such rows, one for every list of numbers"
     REINTERPRETS = "A form of an operation that is not what its name says"
     OPAQUE = "It multiplies no matrices; of dimensions nothing is known"
     UNKNOWN = "Nothing is known about it"

@@ -101,7 +101,7 @@ _MOVING = (
     Row("chunk split split_with_sizes tensor_split", Kind.CUTS),
     Row("select", Kind.SELECTS, rounding=Rounding.MOVED),
     Row("unbind roll rot90 diagonal", Kind.PICKS),
-    Row("copy_ fill_ zero_", Kind.ASSIGNS),
+    Row("copy_ fill_ zero_ embedding_renorm_", Kind.ASSIGNS),
     Row("gather take_along_dim scatter scatter_ scatter_add scatter_add_", Kind.APART),
     Row("scatter_reduce scatter_reduce_ index_add index_add_ index_copy index_copy_", Kind.APART),
     Row("index_fill index_fill_ index_reduce index_reduce_", Kind.APART),
@@ -173,6 +173,7 @@ _LAYERS = (
     Row("gru lstm rnn_relu rnn_tanh", Kind.RECURRENT),
     Row("gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell", Kind.RECURRENT),
     Row("embedding", Kind.EMBEDDING),
+    Row("embedding_bag", Kind.BAGS),
     Row("batch_norm instance_norm", Kind.BATCH_NORM),
     Row("layer_norm rms_norm", Kind.LAYER_NORM),
     Row("group_norm", Kind.GROUP_NORM),
@@ -201,7 +202,7 @@ _FREE = (
     Row(  # normalisations and activations
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
         "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
-        "_embedding_bag _embedding_bag_forward_only embedding_bag cudnn_batch_norm "
+        "_embedding_bag _embedding_bag_forward_only cudnn_batch_norm "
         "miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm native_group_norm "
         "_fused_rms_norm native_norm renorm _weight_norm_interface _safe_softmax _masked_softmax "
         "log_sigmoid_forward rrelu_with_noise native_dropout _thnn_fused_lstm_cell "

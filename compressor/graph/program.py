@@ -25,7 +25,8 @@ from compressor.graph.operations import given
 from compressor.graph.signature import Operation
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example, one_input
-from compressor.inputs.models import check_own_code
+from compressor.inputs.forms import check_own_code
+from compressor.inputs.functions import foreign
 from compressor.inputs.process import exclusive
 from compressor.inputs.tensors import first_names, named_tensors
 
@@ -47,6 +48,7 @@ class Program:
         parameters: Names of those of the weights that are parameters.
         sizes: Whole numbers among the attributes of every module, by name of the module; see
             `compressor.graph.attributes`.
+        foreign: Names of the modules whose class is PyTorch's own.
         autocast: True if the model itself runs some of them in lower precision than these say.
         own: Those that the library does not know and their user describes, by their form.
     """
@@ -57,6 +59,7 @@ class Program:
     inputs: tuple[str, ...]
     parameters: frozenset[str] = frozenset()
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    foreign: frozenset[str] = frozenset()
     autocast: bool = False
     own: Mapping[object, Operation] = field(default_factory=dict[object, Operation])
 
@@ -103,6 +106,9 @@ def export(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
         constants={node: program.constants[name] for node, name in lifted.items()},
         inputs=tuple(str(name) for name in signature.user_inputs),
         sizes={path: sizes_of(module) for path, module in model.named_modules()},
+        foreign=frozenset(
+            path for path, module in model.named_modules() if foreign(type(module).__module__)
+        ),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or not
@@ -41,41 +40,6 @@ def check_model(model: object) -> None:
         raise CountError(
             f"the size of {lazy[0]!r} is not known yet: it belongs to a lazy module. Run the model "
             "once before measuring it, model(inputs)."
-        )
-
-
-def check_own_code(model: nn.Module) -> None:
-    """Check that a model runs Python of its own on weights that can be cut.
-
-    Raises:
-        ValueError: If it is scripted or traced, its weights are packed, or it has no forward pass.
-    """
-    name = type(model).__name__
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError(
-            f"the model is a {name}, made by torch.jit, whose layers cannot be cut: pass the model "
-            "as it was before torch.jit.script or torch.jit.trace, and script what comes out"
-        )
-    if type(model).forward is nn.Module.forward:
-        raise ValueError(
-            f"the model is a {name}, which has no forward(): pass one that runs its layers, such "
-            "as torch.nn.Sequential(*layers)"
-        )
-    scripted = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
-    if scripted:
-        (layer, module), *_ = scripted
-        raise ValueError(
-            f"the layer {layer!r} of the {name} is a {type(module).__name__}, made by torch.jit, "
-            "which cannot be cut: pass the model with that layer as it was before torch.jit.script "
-            "or torch.jit.trace, and script what comes out"
-        )
-    held = ((name, value) for name, m in model.named_modules() for value in vars(m).values())
-    packed = next((name for name, value in held if isinstance(value, torch.ScriptObject)), None)
-    if packed is not None:
-        raise ValueError(
-            f"the layer {packed!r} of the {name} is quantised already, with weights that PyTorch "
-            "has packed and nothing can cut: pass the network in floating point, and Int8() in "
-            "the schedule"
         )
 
 
@@ -130,7 +94,7 @@ _PATH = ": a path. Build the model and load its weights, or compressor.load(path
 _REMEDIES: tuple[tuple[Any, str], ...] = (
     ((str, os.PathLike), f"{_PATH} for a file of Result.write"),
     (Mapping, ": if it is a state dict, build the model and call model.load_state_dict with it"),
-    (ExportedProgram, ": pass the module that it was exported from, or its module()"),
+    (ExportedProgram, ": pass the module that it was exported from, and export what comes out"),
     ((Budget, DataLoader, Dataset, Tensor), ": the order is fit(model, loader, budget=...)"),
     (Callable, ": if it builds a model, call it; if it is one, make it a torch.nn.Module"),
     (object, ": pass the model itself, result.model of a Result, models[0] of a list"),

@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from compressor.inputs.models import check_model, check_own_code
+from compressor.inputs.forms import check_own_code
+from compressor.inputs.models import check_model
 from compressor.network import Network
 
 

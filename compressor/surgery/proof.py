@@ -225,10 +225,27 @@ def _random_like(example: Inputs, seed: int) -> Inputs:
     """
     generator = torch.Generator().manual_seed(seed)
     if not any(x.is_floating_point() for x in example):
-        places = (torch.randint(max(1, x.numel()), x.shape, generator=generator) for x in example)
-        return tuple(x.flatten()[p.to(x.device)] for x, p in zip(example, places, strict=True))
+        found = [_drawn_from(example, generator) for _ in range(DRAWS)]
+        before = _random_like(example, 0) if seed else example
+        return next((x for x in found if not _as_often(x, before)), found[0])
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     return tuple(draw(x.shape).to(x) if x.is_floating_point() else x for x in example)
+
+
+DRAWS = 8
+"""Most draws of the same integers in another order, of which the first that is another is taken."""
+
+
+def _drawn_from(example: Inputs, generator: torch.Generator) -> Inputs:
+    """Integers of an example, some of them several times."""
+    places = (torch.randint(max(1, x.numel()), x.shape, generator=generator) for x in example)
+    return tuple(x.flatten()[p.to(x.device)] for x, p in zip(example, places, strict=True))
+
+
+def _as_often(first: Inputs, second: Inputs) -> bool:
+    """True if every number is as often in both: a mean or a maximum would be the same."""
+    pairs = zip(first, second, strict=True)
+    return all(torch.equal(a.flatten().sort()[0], b.flatten().sort()[0]) for a, b in pairs)
 
 
 def _varies(example: Inputs) -> bool:

@@ -41,7 +41,8 @@ def beside(flow: Flow, node: Node) -> Label | None:
     operands = [a for a in node.all_input_nodes if shape_of(a)]
     if in_place(node) and root(operands[0]).op != "call_function":
         return flow.hold_all(operands, f"{place(node)} writes into what is kept")
-    found = [(a, x) for a in operands if flow.weight(a) is None and (x := flow.label(a))]
+    every = [(a, x) for a in operands if (x := flow.label(a))]
+    found = [(a, x) for a, x in every if flow.weight(a) is None] or every
     if not found:
         return flow.hold_all(operands, f"{place(node)} picks from it by numbers")
     dim = _in(node, *found[0], rank)

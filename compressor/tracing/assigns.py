@@ -6,10 +6,11 @@ what is written takes part in the channels of the whole, which the slice shares.
 
 from __future__ import annotations
 
+import torch
 from torch.fx import Node
 
 from compressor.graph.memory import root
-from compressor.graph.program import shape_of
+from compressor.graph.program import packet_of, shape_of
 from compressor.tracing.constants import adopt
 from compressor.tracing.data import pointwise
 from compressor.tracing.flow import Flow, place
@@ -19,6 +20,9 @@ from compressor.tracing.labels import Label
 def assigned(flow: Flow, node: Node) -> Label | None:
     """A write: the channels of both are tied; a constant takes the channels that it is given."""
     target = node.args[0]
+    if packet_of(node) is torch.ops.aten.embedding_renorm_:
+        why = f"{place(node)} norms rows of its table as they are read"
+        return flow.hold(target, f"{why}: with max_norm=None they stay what they are once all were")
     if not isinstance(target, Node) or root(target).op != "call_function":
         return flow.hold_all(node.all_input_nodes, f"{place(node)} writes into what is kept")
     if flow.label(target) is None:

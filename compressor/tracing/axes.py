@@ -23,7 +23,7 @@ from compressor.graph.graph import (
     Weight,
 )
 from compressor.inputs.tensors import first_names, named_tensors
-from compressor.tracing.couplings import Ids, Solved
+from compressor.tracing.couplings import STAYS, Ids, Solved
 from compressor.tracing.flow import Flow, Use, fixed
 from compressor.tracing.labels import parts
 
@@ -278,8 +278,8 @@ def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids
     written = _written(flow, solved)
     partners: dict[int, set[int]] = {}
     for ends in factors.values():
-        for end in ends:
-            partners.setdefault(end, set()).update(other for other in ends if other != end)
+        for place, end in enumerate(ends):
+            partners.setdefault(end, set()).update(ends[:place] + ends[place + 1 :])
     costs = [use.dims or () for use in flow.uses] + [product.dims for product in flow.products]
     counted = [*flow.owners.values(), *(ids for dims in costs for ids in dims)]
     for number, ids in enumerate(counted):
@@ -316,13 +316,17 @@ def _axis(flow: Flow, solved: Solved, members: Ids, first: int, taken: list[str]
     return Axis(name, first, len(members), max(1, len(dense)), layers, together)
 
 
+SINGLE = "it writes a single channel, which stays"
+
+
 def _frozen_layers(flow: Flow, roots: Ids, reasons: dict[int, str]) -> dict[str, str]:
     """The reason why a layer's output stays whole, for every layer where it does."""
     found: dict[str, str] = {}
     for use in flow.uses:
         for root in np.unique(roots[use.writes]).tolist():
             if root in reasons:
-                found.setdefault(use.module, reasons[root])
+                alone = len(use.writes) == 1 and reasons[root] == STAYS
+                found.setdefault(use.module, SINGLE if alone else reasons[root])
     return found
 
 

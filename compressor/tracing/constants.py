@@ -17,8 +17,8 @@ from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, in_place, packet_of, shape_of
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, place
-from compressor.tracing.labels import Label
-from compressor.tracing.remembered import named_sizes, remember
+from compressor.tracing.labels import Label, together
+from compressor.tracing.remembered import remember, told_of
 
 aten = torch.ops.aten
 COMPUTED, WRITTEN, REMEMBERED = range(3)
@@ -54,12 +54,70 @@ def goes_along(flow: Flow, node: Node, operand: object, dim: int, ids: Ids) -> b
     """True if an operand is a constant of one value in a dimension, and is read as computed."""
     if not isinstance(operand, Node) or not alike(operand, dim):
         return False
-    names = named_sizes(flow, operand, len(ids))
-    order = [COMPUTED, *([REMEMBERED] if names else []), WRITTEN]
-    option = flow.choices.take(node.name, order, ids)
-    if option == REMEMBERED:
-        remember(flow, {name: [ids] for name in names})
+    others = [x for x in node.all_input_nodes if x is not operand]
+    # What meets weights alone may meet them in dimensions in which nothing shrinks.
+    told = not all(map(flow.weighs, others))
+    return _follows(flow, node, operand, ids, choice=f"{node.name} {dim}", told_first=told)
+
+
+def _follows(
+    flow: Flow, node: Node, made: Node, ids: Ids, *, choice: str, told_first: bool = True
+) -> bool:
+    """Read where a constant that an operation takes has its size from; False if that is written.
+
+    An attribute that is told without need is none that is (`compressor.tracing.bystanders`), so
+    those come first: without, a whole walk were lost.
+    """
+    if not flow.couplings.units(ids[None]):
+        return True  # these stay anyway
+    told = told_of(flow, maker(made), node, len(ids))
+    order = [*(REMEMBERED + n for n in range(len(told))), WRITTEN]
+    order.insert(0 if not told_first else len(told), COMPUTED)
+    option = flow.choices.take(choice, order, ids, doubt=1)
+    if option >= REMEMBERED:
+        remember(flow, {name: [ids] for name in told[option - REMEMBERED]})
     return option != WRITTEN
+
+
+def begun(flow: Flow, node: Node, made: object, dim: int) -> Ids | None:
+    """Units for a constant of one value that an operation reads before it has met any channels.
+
+    ``h = x.new_zeros(b, self.width, *x.shape[2:])`` in front of a loop over time, whose channels
+    are those of whatever it is joined to, multiplied by or added to.
+
+    Args:
+        flow: The walk.
+        node: The operation.
+        made: What it reads.
+        dim: The dimension there.
+
+    Returns:
+        Ids, frozen if the code has their number written down; None for any other tensor.
+    """
+    if not isinstance(made, Node) or shape_of(made)[dim] < 2 or not alike(made, dim):
+        return None
+    labels = flow.labels_of(made)
+    if any(label.dim == dim for label in labels):
+        return None
+    ids = flow.couplings.fresh(shape_of(made)[dim])
+    if _follows(flow, node, made, ids, choice=f"{node.name} {made.name} {dim}"):
+        flow.labels[made.name] = together([*labels, Label(dim, ids)], flow.couplings)
+    else:
+        flow.couplings.freeze(ids, f"{place(maker(made))} {SIZE_GIVEN}")
+    return ids
+
+
+SIZE_GIVEN = (
+    "makes a tensor of as many channels as the code says: take their number from a tensor "
+    "(x.shape[1]), or from an attribute of the module that makes it (self.width)"
+)
+
+
+def maker(made: Node) -> Node:
+    """The operation that has the size of a constant of one value among its arguments."""
+    while packet_of(made) not in _ONE_VALUE and made.all_input_nodes:
+        made = made.all_input_nodes[0]
+    return made
 
 
 def alike(node: Node, dim: int) -> bool:
@@ -109,7 +167,7 @@ def adopt(flow: Flow, node: Node, dim: int, ids: Ids) -> bool:
         return False
     if any(shape_of(link)[at] != len(ids) for link, at in found.items()):
         return False
-    if flow.choices.take(node.name, [COMPUTED, WRITTEN], ids) == WRITTEN:
+    if not _follows(flow, node, base, ids, choice=node.name):
         return False
     flow.labels.update({link.name: Label(at, ids) for link, at in found.items()})
     return True

@@ -20,6 +20,7 @@ from torch.fx import Node
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, module_of, shape_of
+from compressor.tracing.constants import begun
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Multiplied, Use, place, site_of
 from compressor.tracing.labels import Label, Labelled, parts, together
@@ -56,7 +57,9 @@ def contract(flow: Flow, node: Node, operands: Sequence[Operand], out: Letters) 
     """
     nodes = [operand.node for operand in operands]
     twice = any(len(set(operand.letters)) < len(operand.letters) for operand in operands)
-    if len(operands) > 2 or twice:
+    uses = Counter(letter for operand in operands for letter in set(operand.letters))
+    summed = any(letter not in out for letter in uses)
+    if (len(operands) > 2 and summed) or twice:
         flow.uncounted.append(place(node))
         why = "takes a diagonal" if twice else "multiplies many tensors in an order of its own"
         return flow.hold_all(nodes, f"{place(node)} {why}: write it as products of two")
@@ -88,6 +91,15 @@ def _tied(
             else:
                 found[letter] = ids[letter]
     for letter in bare & set(found):
+        made = [
+            begun(flow, node, operand.node, list(operand.letters).index(letter))
+            for operand in operands
+            if letter in operand.letters
+        ]
+        if any(ids is not None for ids in made):
+            for ids in made:
+                flow.couplings.tie(found[letter], found[letter] if ids is None else ids)
+            continue
         why = f"{place(node)} multiplies it with a tensor that cannot shrink"
         flow.couplings.freeze(found[letter], why)
     return found

@@ -19,6 +19,9 @@ Ids = NDArray[np.int64]
 FIXED = 0
 """The id of entries that always stay; whatever is tied to it is frozen."""
 
+STAYS = "tied to entries that always stay"
+"""A reason, in front of what ties them."""
+
 
 class Couplings:
     """A set of ids with ties between them.
@@ -26,6 +29,9 @@ class Couplings:
     Ids are integers, one for each entry that might be removed. Tied ids share one fate. Ties are
     only collected; `solve` finds the connected components in one sparse pass, so that a network of
     a million channels costs no Python loop over channels.
+
+    Attributes:
+        at: What ties now, for reasons.
     """
 
     def __init__(self) -> None:
@@ -35,6 +41,8 @@ class Couplings:
         self._right: list[Ids] = []
         self._frozen: list[tuple[Ids, str]] = []
         self._crossed: list[tuple[Ids, Ids, Ids]] = []
+        self._fixed: list[tuple[Ids, str]] = []
+        self.at = ""
 
     def fresh(self, count: int) -> Ids:
         """New ids, tied to nothing."""
@@ -45,8 +53,12 @@ class Couplings:
     def tie(self, left: Ids, right: Ids) -> None:
         """Tie two arrays of ids entry by entry (shapes broadcast)."""
         left, right = np.broadcast_arrays(left, right)
-        self._left.append(left.ravel())
-        self._right.append(right.ravel())
+        left, right = left.ravel(), right.ravel()
+        self._left.append(left)
+        self._right.append(right)
+        held = (left == FIXED) ^ (right == FIXED)
+        if held.any():
+            self._fixed.append((left[held] + right[held], self.at))
 
     def cross(self, ids: Ids, rows: Ids, columns: Ids) -> None:
         """Say that each of these ids lives where its row and its column do (shapes broadcast)."""
@@ -69,10 +81,13 @@ class Couplings:
         """Say that every id so far always stays, and why."""
         self.freeze(np.arange(self._count, dtype=np.int64), reason)
 
-    def roots(self) -> Ids:
-        """Component number of every id."""
+    def roots(self, *, apart: bool = False) -> Ids:
+        """Component number of every id; `apart` leaves out the ties to `FIXED`."""
         left = np.concatenate([np.zeros(0, np.int64), *self._left])
         right = np.concatenate([np.zeros(0, np.int64), *self._right])
+        if apart:
+            free = (left != FIXED) & (right != FIXED)
+            left, right = left[free], right[free]
         return _components(left, right, self._count)
 
     @property
@@ -103,7 +118,10 @@ class Couplings:
         for ids, reason in self._frozen:
             for root in np.unique(roots[ids]):
                 reasons.setdefault(int(root), reason)
-        reasons.setdefault(int(roots[FIXED]), "tied to entries that always stay")
+        for ids, at in [*self._fixed, (np.array([FIXED]), "")]:
+            reason = f"{STAYS}, by {at}" if at else STAYS
+            for root in np.unique(roots[ids]):
+                reasons.setdefault(int(root), reason)
         factors = {
             root: (row, column) for root, row, column in set(map(tuple, roots[crossed].T.tolist()))
         }
@@ -115,10 +133,10 @@ class Couplings:
         Ids that would hang on themselves are tied to the other end.
         """
         if not self._crossed:
-            return self.roots(), np.zeros((3, 0), np.int64)
+            return self.roots(apart=True), np.zeros((3, 0), np.int64)
         crossed = np.stack([np.concatenate(parts) for parts in zip(*self._crossed, strict=True)])
         while True:
-            roots = self.roots()
+            roots = self.roots(apart=True)
             order = np.argsort(roots[crossed[0]], kind="stable")
             crossed = crossed[:, order]
             own, row, column = roots[crossed]
@@ -169,9 +187,9 @@ class Solved:
                 for end in left[2:]:
                     self.reasons[end] = "its channels are split along more than two dimensions"
         for root in self.factors:
-            ends = tuple(dict.fromkeys(self._ends(root, set())))
-            if ends:
-                found[root] = ends
+            ends = tuple(self._ends(root, set()))
+            if ends:  # twice the same where rows and columns are one: a square, whose side it is
+                found[root] = ends if len(ends) == 2 else tuple(dict.fromkeys(ends))
             else:
                 why = self._why(root, set())
                 more = f": {why}" if why else ""

@@ -19,7 +19,7 @@ from compressor.graph.program import argument, dims_of, packet_of, shape_of
 from compressor.tracing import heads
 from compressor.tracing.apart import along
 from compressor.tracing.choices import by_units
-from compressor.tracing.constants import COMPUTED, WRITTEN, goes_along, meet
+from compressor.tracing.constants import COMPUTED, WRITTEN, begun, goes_along, meet
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Labels, fixed, place
 from compressor.tracing.labels import Label, move, parts, together
@@ -99,6 +99,9 @@ def concatenate(flow: Flow, node: Node) -> Label | None:
     dim = joined_along(node)
     labels = [flow.label(t) for t in tensors]
     dims = {label.dim for label in labels if label is not None}
+    if dims <= {dim}:
+        labels = [_begun(flow, node, *pair, dim) for pair in zip(tensors, labels, strict=True)]
+        dims = {dim for label in labels if label is not None}
     if not dims:
         return None
     if dims == {dim}:
@@ -116,6 +119,12 @@ def concatenate(flow: Flow, node: Node) -> Label | None:
         else:
             meet(flow, node, tensor, own, first)
     return Label(own, first)
+
+
+def _begun(flow: Flow, node: Node, tensor: Node, label: Label | None, dim: int) -> Label | None:
+    """The label of a tensor that is joined; of a constant that has met no channels a new one."""
+    ids = begun(flow, node, tensor, dim) if label is None else None
+    return label if ids is None else Label(dim, ids)
 
 
 def joined_along(node: Node) -> int:
@@ -143,7 +152,7 @@ def movement(flow: Flow, node: Node, label: Label) -> Labels:
     split = partial(heads.split, flow, node)
     found = move(partial(moved, node), label, shape, flow.couplings, choose, split)
     if not flow.focus and not isinstance(found, list):
-        split = not isinstance(found, Label) and heads.attended(flow, node)
+        split = not isinstance(found, Label) and heads.parted(flow, node)
         for one in () if split else parts(found):
             heads.numbered(flow, node, one)
     return found

@@ -37,7 +37,7 @@ class Between(Operand):
 def einsum(flow: Flow, node: Node) -> Labelled:
     """``einsum`` of up to three tensors, the first two multiplied first, as PyTorch does.
 
-    Of more the order is not known; nor is it where `opt_einsum` is installed, which chooses one by
+    Of more the order is not known, which matters where they sum over anything; nor is it where `opt_einsum` is installed, which chooses one by
     the sizes.
     """
     operands, out = lettered(node)

@@ -63,9 +63,10 @@ def split(flow: Flow, node: Node, ids: Tensor, dims: list[int]) -> Labelled:
     Returns:
         None where it does not lead to a product of two activations, or has more dimensions.
     """
-    if not attended(flow, node):
+    kernel = applied(node)
+    if not kernel and not attended(flow, node):
         return None
-    picked = [dim for dim in dims if _picked(node, dim)]
+    picked = [dim for dim in dims if (dim > 1 if kernel else _picked(node, dim))]
     left = [dim for dim in dims if dim not in picked]
     if len(left) not in (1, 2):
         return None
@@ -134,7 +135,7 @@ def _with_products(
 def _readings(flow: Flow, module: str, counted: list[Ids]) -> list[dict[str, list[Ids]]]:
     """Ids by the attributes of a module that may count them.
 
-    Of equally many heads and places either attribute may hold either number.
+    Of equally many heads and places either attribute may hold either number, and one may hold both.
     """
     held = flow.program.sizes.get(module, {})
     prefix = f"{module}." if module else ""
@@ -146,9 +147,10 @@ def _readings(flow: Flow, module: str, counted: list[Ids]) -> list[dict[str, lis
     if not names:
         return []
     turns = (counted, counted[::-1])
-    return [
+    apart = [
         {names[0]: [first], **{name: [second] for name in names[1:]}} for first, second in turns
     ]
+    return [*apart, dict.fromkeys(names, counted)]
 
 
 def _written(node: Node) -> list[Any] | None:
@@ -241,6 +243,21 @@ def attended(flow: Flow, node: Node) -> bool:
             if any(flow.weight(x) is None for x in others):
                 return True
     return False
+
+
+def parted(flow: Flow, node: Node) -> bool:
+    """True if a view that splits channels may shrink in two dimensions."""
+    return applied(node) or attended(flow, node)
+
+
+def applied(node: Node) -> bool:
+    """True if what a view makes is the weight of a layer: (out, in, ...)."""
+    return any(
+        operation_of(user.target).kind in (Kind.CONVOLUTION, Kind.TRANSPOSED, Kind.LINEAR)
+        and user.args[1] is source
+        and len(shape_of(source)) == len(shape_of(node))
+        for user, source in _behind(node)
+    )
 
 
 def _behind(node: Node) -> Iterator[tuple[Node, Node]]:

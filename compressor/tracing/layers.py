@@ -11,8 +11,9 @@ import numpy as np
 from torch.fx import Node
 
 from compressor.graph.program import argument, module_of, shape_of
-from compressor.tracing import contraction, states
+from compressor.tracing import contraction
 from compressor.tracing.choices import by_units
+from compressor.tracing.constants import begun
 from compressor.tracing.contraction import Operand
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, Use, fixed, place, site_of
@@ -160,6 +161,8 @@ def _in_groups(flow: Flow, node: Node, ids: Ids, groups: int, *, equals: int) ->
         return WHOLE if grouped.shape[1] == 1 else OFFSETS
     units = {way: flow.couplings.units(rows[way]) for way in (equals, WHOLE + OFFSETS - equals)}
     order = by_units(units) if max(units.values()) > 1 else [OFFSETS, WHOLE]
+    if equals == OFFSETS and 1 < units[OFFSETS] < units[WHOLE] < 2 * units[OFFSETS]:
+        order = [OFFSETS, WHOLE]  # with whole groups go their outputs, and what these are tied to
     way = flow.choices.take(node.name, order, ids)
     flow.couplings.tie(rows[way], rows[way][:1])
     return way
@@ -189,7 +192,6 @@ def _product(flow: Flow, node: Node, *, out_dim: int) -> Labelled:
         batch = list(range(rank - 1))
         operands = [Operand(source, [*batch, "k"]), Operand(weight, last)]  # type: ignore[arg-type]
         return contraction.contract(flow, node, operands, [*batch, "n"])
-    states.started(flow, node, source, flow.own(str(name), 1 - out_dim))
     reads = _channels(flow, node, source, rank - 1)
     writes = flow.own(str(name), out_dim)
     flow.tie_weight(str(name), 1 - out_dim, reads)
@@ -287,4 +289,7 @@ def _channels(flow: Flow, node: Node, source: Any, dim: int) -> Ids:
     for other in set(found) - {dim}:
         why = f"{place(node)} works across another dimension than the channels"
         flow.couplings.freeze(found[other], why)
-    return found.get(dim, fixed(shape_of(source)[dim]))
+    if dim in found:
+        return found[dim]
+    new = begun(flow, node, source, dim)
+    return fixed(shape_of(source)[dim]) if new is None else new

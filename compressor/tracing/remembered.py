@@ -69,6 +69,29 @@ def named_sizes(flow: Flow, node: Node, size: int) -> list[str]:
     return [f"{module}.{name}".lstrip(".") for name, number in held.items() if number == size]
 
 
+def told_of(flow: Flow, made: Node, read: Node, size: int) -> list[list[str]]:
+    """Attributes that may say how large a tensor is that the code makes, the likeliest first.
+
+    Args:
+        flow: The walk.
+        made: The operation that makes it.
+        read: The operation that reads it.
+        size: Its size there.
+
+    Returns:
+        Names in full: those of the module that makes it; of the modules around the one that reads
+        it (``self.cell.begin(x)``, ``x.new_zeros(b, self.cell.width)``), the nearest that has some.
+    """
+    own, inside = module_of(made), module_of(read)
+    found = [named_sizes(flow, made, size)]
+    while inside.startswith(f"{own}." if own else "") and inside not in ("", own):
+        if inside not in flow.program.foreign:
+            held = flow.program.sizes.get(inside, {})
+            found.append([f"{inside}.{name}" for name, number in held.items() if number == size])
+        inside = inside.rpartition(".")[0]
+    return [names for names in found if names][:2]
+
+
 def remember(flow: Flow, sizes: dict[str, list[Ids]]) -> None:
     """Note what attributes count. What one of them counts twice has to stay equally long."""
     for name, parts in sizes.items():

@@ -17,19 +17,12 @@ from torch.fx import Node
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.graph.program import argument, module_of, packet_of, shape_of
-from compressor.tracing.constants import alike
 from compressor.tracing.couplings import Ids
 from compressor.tracing.flow import Flow, place
 from compressor.tracing.labels import Label
-from compressor.tracing.remembered import remember
+from compressor.tracing.remembered import remember, told_of
 
 aten = torch.ops.aten
-
-BEGUN, GIVEN = range(2)
-"""A constant that a layer reads is as wide as its channels, or as wide as it is."""
-
-REMEMBERED, COMPUTED = range(2)
-"""Where the size of a state that the code makes comes from: an attribute, or something it reads."""
 
 _SAME_WIDTH = (aten.expand, aten.repeat, aten.contiguous, aten.clone, aten.detach, aten.to)
 """Operations that leave the last dimension of a state what it is, if its size is the same."""
@@ -55,18 +48,6 @@ def begin(flow: Flow, node: Node, state: Any, ids: Ids) -> None:
     for step in chain:  # what the code makes need not be zeros
         if flow.weight(step) is None:
             flow.labels[step.name] = Label(len(shape_of(step)) - 1, ids)
-
-
-def started(flow: Flow, node: Node, state: Any, ids: Ids) -> None:
-    """Let a layer begin with a constant of one value that the code makes as wide as its channels.
-
-    ``s = torch.zeros(b, self.hidden)`` in front of a loop of one's own over time.
-    """
-    last = len(shape_of(state)) - 1
-    if not isinstance(state, Node) or flow.labels_of(state) or not alike(state, last):
-        return
-    if _made(_chain(state)[-1]) and flow.choices.take(node.name, [BEGUN, GIVEN], ids) == BEGUN:
-        begin(flow, node, state, ids)
 
 
 def _chain(state: Node) -> list[Node]:
@@ -95,11 +76,10 @@ def _made(node: Node) -> bool:
 
 def _told(flow: Flow, node: Node, origin: Node, ids: Ids) -> None:
     """Note the attributes that may hold the size of a state, unless the code did not survive it."""
-    module = module_of(origin)
-    if module == module_of(node):
+    if module_of(origin) == module_of(node):
         return  # its own sizes are known
-    held = flow.program.sizes.get(module, {})
-    names = [name for name, size in held.items() if size == len(ids)]
-    names = ["hidden_size"] if "hidden_size" in names else names
-    if names and flow.choices.take(origin.name, [REMEMBERED, COMPUTED], ids) == REMEMBERED:
-        remember(flow, {f"{module}.{name}".lstrip("."): [ids] for name in names})
+    told = told_of(flow, origin, node, len(ids))
+    order = [*range(len(told)), len(told)]  # with the last one the code counts by itself
+    option = flow.choices.take(origin.name, order, ids)
+    if option < len(told):
+        remember(flow, {name: [ids] for name in told[option]})

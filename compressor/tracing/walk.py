@@ -55,6 +55,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.SEARCHES: lookups.looked_up,
     Kind.COMPARES: lookups.compared,
     Kind.EMBEDDING: embeddings.embedded,
+    Kind.BAGS: embeddings.bagged,
     Kind.CUTS: cuts.cutting,
     Kind.SELECTS: cuts.selecting,
     Kind.PICKS: data.opaque_across,
@@ -88,7 +89,7 @@ WHOLE = frozenset(
 )
 """Kinds whose rules look at all labels of a tensor; those of others look at one at a time."""
 
-SINGLE = frozenset({Kind.RECURRENT, Kind.EMBEDDING, Kind.BILINEAR})
+SINGLE = frozenset({Kind.RECURRENT, Kind.EMBEDDING, Kind.BAGS, Kind.BILINEAR})
 """Kinds whose rules know activations with one label, and read the weights among their operands."""
 
 CHECKS = ("_assert", "_guard", "sym_")
@@ -107,6 +108,7 @@ def propagate(
     blocks: list[Node] = []
     for node in program.graph.nodes:
         if node.op == "call_function":
+            flow.couplings.at = place(node)
             flow.labels[node.name] = _labels(flow, node)
             flow.note(node)
             if operation_of(node.target).kind is Kind.POINTWISE:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.tracing import blame
+from compressor.tracing.thinning import thinned
 from compressor.tracing.tracer import trace
 from compressor.tracing.trial import _culprits, freeze
-from compressor.tracing.thinning import thinned
 from compressor.tracing.ways import Trials
 
 WIDTH, COUNT = 8, 20

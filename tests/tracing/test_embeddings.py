@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,10 @@ from torch.nn import functional
 
 from compressor import Budget, fit, measure
 from compressor.graph.graph import OUTPUT
+from compressor.graph.structure import Structure
+from compressor.inputs.copies import private_copy
+from compressor.surgery.cutting import shrink
+from compressor.tracing.tracer import trace
 from tests.tracing.test_walk_across import follows
 
 WORDS = torch.randint(1, 30, (1, 9), generator=torch.Generator().manual_seed(0))
@@ -103,14 +109,18 @@ class Numbers(nn.Module):
 
 
 class Bag(nn.Module):
-    """The mean of vectors, in one operation."""
+    """A sum, mean or maximum of vectors, in one operation, of a table or of one made of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = "mean", *, normed: bool = False, **settings: Any) -> None:
         super().__init__()
-        self.words, self.head = nn.EmbeddingBag(30, 12), nn.Linear(12, 4)
+        self.words = nn.EmbeddingBag(30, 12, mode=mode, **settings)
+        self.inner, self.head, self.normed = nn.Linear(12, 6), nn.Linear(6, 4), normed
 
-    def forward(self, words: Tensor) -> Tensor:
-        return self.head(self.words(words))
+    def forward(self, words: Tensor, shares: Tensor | None = None) -> Tensor:
+        if self.normed:
+            table = functional.normalize(self.words.weight, dim=1)
+            return self.head(self.inner(functional.embedding_bag(words, table)).tanh())
+        return self.head(self.inner(self.words(words, per_sample_weights=shares)).tanh())
 
 
 def test_a_channels_number_that_is_read_holds_the_layer() -> None:
@@ -119,6 +129,60 @@ def test_a_channels_number_that_is_read_holds_the_layer() -> None:
     assert "words" not in graph.frozen
 
 
-@pytest.mark.parametrize("words", [WORDS])
-def test_a_bag_of_vectors_stays_whole_and_says_why(words: Tensor) -> None:
-    assert "embedding_bag" in follows(Bag(), words, 1).frozen["words"]
+BAGS: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
+    "sum": (Bag("sum"), (WORDS,)),
+    "mean": (Bag("mean", padding_idx=1), (WORDS,)),
+    "max": (Bag("max"), (WORDS,)),
+    "shares": (Bag("sum"), (WORDS, torch.rand(1, 9))),
+    "computed": (Bag(normed=True), (WORDS,)),
+}
+
+
+@pytest.mark.parametrize("name", BAGS)
+def test_bags_of_vectors_have_the_width_of_their_table(name: str) -> None:
+    model, example = BAGS[name]
+    graph = follows(model, example if len(example) > 1 else example[0])
+    assert sorted(axis.size for axis in graph.axes if not axis.frozen) == [6, 12]
+    assert set(graph.frozen) == {"head"}
+
+
+def test_columns_of_a_bag_that_are_zero_go_without_a_trace() -> None:
+    for name in ("sum", "mean", "max"):
+        model = private_copy(BAGS[name][0]).eval()
+        graph = trace(model, WORDS)
+        axis = next(axis for axis in graph.axes if axis.size == 12)
+        keep = np.ones(graph.units, dtype=bool)
+        keep[axis.first + 2] = keep[axis.first + 7] = False
+        with torch.no_grad():
+            model.words.weight[:, [2, 7]] = 0
+        smaller = shrink(model, graph, Structure(graph, keep))
+        assert torch.allclose(model(WORDS), smaller(WORDS), atol=1e-6)
+
+
+class Selected(nn.Module):
+    """Rows that are selected of a bare table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.inner = nn.Parameter(torch.randn(30, 12)), nn.Linear(12, 12)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, words: Tensor) -> Tensor:
+        rows = self.table.index_select(0, words.flatten()).unflatten(0, words.shape)
+        return self.head((rows + self.inner(rows).tanh()).mean(1))
+
+
+def test_rows_that_are_selected_shrink_with_what_is_added_to_them() -> None:
+    assert {a.size for a in follows(Selected(), WORDS).axes if not a.frozen} == {12}
+
+
+@pytest.mark.parametrize(
+    "words", [nn.Embedding(30, 12, max_norm=1.0), nn.EmbeddingBag(30, 12, max_norm=1.0)]
+)
+def test_a_table_that_is_normed_as_it_is_read_stays_and_says_how_not_to(words: nn.Module) -> None:
+    model = nn.Sequential(words, nn.Flatten(0, -2), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 4))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    graph = trace(model, WORDS)
+    assert "norms rows of its table as they are read: with max_norm=None" in graph.frozen["0"]
+    assert [axis.size for axis in graph.axes if not axis.frozen] == [6]
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())

@@ -29,7 +29,6 @@ FROZEN = {
     "roll_everything",
     "circular_channels",
     "each_twice",
-    "gram",
     "channels_as_space",
     "local_response_norm",
     "experts",

@@ -59,7 +59,7 @@ def test_what_does_not_fail_is_not_named() -> None:
 def test_no_width_says_another() -> None:
     """Code that divides one width by a number, or takes one for the other, is never right."""
     for sizes in [(24, 4, 6, 24, 48), (16, 8), (64, 8, 8, 64, 256), (12, 12, 12), (30, 3, 10)]:
-        counts = trial._counts(sizes)
+        counts = thinning._counts(sizes, 0)
         assert all(0 < lost < size for lost, size in zip(counts, sizes, strict=True))
         left = [size - lost for size, lost in zip(sizes, counts, strict=True)]
         for (size, width), (other, narrow) in permutations(zip(sizes, left, strict=True), 2):
@@ -68,5 +68,5 @@ def test_no_width_says_another() -> None:
 
 
 def test_where_every_width_says_another_there_is_one_all_the_same() -> None:
-    assert trial._counts((2, 2, 2)) == [1, 1, 1]
-    assert len(trial._counts((64,) * 1000)) == 1000
+    assert thinning._counts((2, 2, 2), 0) == [1, 1, 1]
+    assert len(thinning._counts((64,) * 1000, 0)) == 1000

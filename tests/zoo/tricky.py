@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .loops import LOOPS
 from .recurrent import RECURRENT
 from .tricky_coupling import COUPLING
 from .tricky_cuts import CUTS
@@ -29,6 +30,7 @@ TRICKY: dict[str, Callable[[], nn.Module]] = {
     **SHAPES,
     **STATISTICS,
     **RECURRENT,
+    **LOOPS,
     **PICKS,
     **WRITES,
     **WEIGHTS,

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor.errors import TraceError
+
 if TYPE_CHECKING:
     from compressor.graph.program import Program
 
@@ -34,6 +36,9 @@ Units = NDArray[np.int64]
 
 ALWAYS = -1
 """Owner of an entry that no unit owns: it always stays."""
+
+DEGREE = 3
+"""Most widths that one cost may be a product of."""
 
 OUTPUT = "it is the network's output"
 """Why the last layer stays whole."""
@@ -337,9 +342,13 @@ class Graph:
         """Entries alive in `dim` as a sum over the axes that they hang on.
 
         A coefficient for every tuple of axes, whose widths it is multiplied with: none for entries
-        that stay, one, or two in ascending order.
+        that stay, one, or two in ascending order. The only unit of an axis that is held is no width
+        to multiply with: it always stays.
         """
-        owners = [np.append(self.axis_of, -1)[owner] for owner in dim.owners]
+        single = [n for n, axis in enumerate(self.axes) if axis.frozen and axis.size == 1]
+        widths = np.append(self.axis_of, ALWAYS)
+        widths[np.isin(widths, single)] = ALWAYS
+        owners = [widths[owner] for owner in dim.owners]
         found = Counter(zip(*(axes.tolist() for axes in owners), strict=True))
         terms: dict[tuple[int, ...], int] = {}
         for axes, count in found.items():
@@ -358,6 +367,11 @@ class Graph:
                 if not dim.fixed:
                     product = _multiplied(product, self.terms(dim))
             total.update(product)
+        if any(len(axes) > DEGREE for axes in total):
+            raise TraceError(
+                f"a cost of this network is a product of more than {DEGREE} widths, which "
+                "no budget can be proven for. Please report this model"
+            )
         pairs, triples = (sorted(k for k in total if len(k) == n) for n in (2, 3))
         return Polynomial(
             const=total[()],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from compressor.graph.graph import (
     ALWAYS,
+    DEGREE,
     Axis,
     Dim,
     Graph,
@@ -190,9 +191,6 @@ def number(flow: Flow) -> Numbering:
     whole |= _frozen_layers(flow, roots, reasons)
     return Numbering(unit_of_root[roots], also_of_root[roots], tuple(axes), whole, held)
 
-
-DEGREE = 3
-"""Most widths that one cost may be a product of."""
 
 STEEP = "with it a cost would be a product of more than three widths"
 """Why heads stay where their number and their width both hang on the trunk."""

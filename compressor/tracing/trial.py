@@ -44,14 +44,25 @@ def probe(model: nn.Module, graph: Graph, example: Inputs) -> Graph:
     free = [number for number, axis in enumerate(graph.axes) if not axis.frozen]
     # What an operator of one's own does with an entry is said by its user: all of them are tried.
     shares = SHARES if graph.program is not None and graph.program.own else 1
-    for trials.share in range(shares):
+    turns = [(0, 1)] if _guesses(graph) else []
+    for trials.share, trials.turn in [*((share, 0) for share in range(shares)), *turns]:
         while reasons := _failing(trials, graph, free):
             graph = freeze(graph, reasons)
             free = [number for number in free if number not in reasons]
-    trials.share = 0
+    trials.share = trials.turn = 0
     if not free:
         return graph
     return needed(model, graph, lambda one: trials.attempt(one, trials.thinned(one, free)))
+
+
+def _guesses(graph: Graph) -> bool:
+    """True if numbers in the code were taken for sizes of channels: of heads, or remembered ones.
+
+    Two of them may be mistaken for one another as long as they are equal, which they are by chance
+    where axes lose equally many units. Twice in a row they hardly are.
+    """
+    dims = (dim for weight in graph.weights.values() for dim in weight.dims)
+    return bool(graph.remembered) or any(dim.also is not None for dim in dims)
 
 
 def freeze(graph: Graph, reasons: dict[int, str]) -> Graph:
@@ -135,6 +146,7 @@ class Trials:
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
         share: The share of the units that is removed now.
+        turn: How often the axes have lost numbers of units of another pattern before.
     """
 
     def __init__(
@@ -142,6 +154,7 @@ class Trials:
     ) -> None:
         """With `trains` a forward pass in train mode has to survive, too."""
         self.example, self.trains, self.share = example, trains, 0
+        self.turn = 0
         self.ways = [
             Way(lambda: random, attempts),
             Way(partial(positive, model), lively_attempts),
@@ -176,7 +189,7 @@ class Trials:
 
     def thinned(self, graph: Graph, axes: list[int]) -> Structure:
         """The share that is tried now of the units of these axes removed."""
-        return _thinned(graph, axes, share=self.share)
+        return _thinned(graph, axes, share=self.share, turn=self.turn)
 
     def _in_training(self, smaller: nn.Module) -> str | None:
         failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None
@@ -187,16 +200,21 @@ SHARES = 3
 """Shares of an axis that are removed one after another: every unit has been missing once."""
 
 
-def _thinned(graph: Graph, axes: list[int], *, share: int = 0) -> Structure:
+def _thinned(graph: Graph, axes: list[int], *, share: int = 0, turn: int = 0) -> Structure:
     """About a third of the units of these axes removed, seeded, at least one kept and removed.
 
     The first `share` is the least; the two others divide what it leaves. Of axes of one size not
-    equally many, so that code that takes one size for the other shows.
+    equally many, so that code that takes one size for the other shows; those that still are differ
+    in the next turn.
     """
     keep = np.ones(graph.units, dtype=bool)
     for number in axes:
         axis, random = graph.axes[number], np.random.default_rng(number)
-        count = min(axis.size - 1, max(1, axis.size // 3) + number % (1 + axis.size // 4))
+        several = 1 + axis.size // 4
+        if turn:
+            several = max(2, several)
+        more = number // several**turn % several
+        count = min(axis.size - 1, max(1, axis.size // 3) + more)
         order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
         cuts = (0, count, count + half, axis.size)
         keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False

@@ -53,3 +53,10 @@ def test_where_everything_fails_the_search_ends_and_names_everything() -> None:
 
 def test_what_does_not_fail_is_not_named() -> None:
     assert searched(Trials(), 10) == set()
+
+
+def test_axes_of_one_size_that_lose_equally_many_do_not_in_the_next_turn() -> None:
+    graph = Graph(tuple(Axis(str(number), 4 * number, 4) for number in range(3)), {}, ())
+    first, second = (trial._thinned(graph, [0, 1, 2], turn=turn).widths for turn in (0, 1))
+    assert first[0] == first[2]
+    assert second[0] != second[2]

@@ -8,8 +8,10 @@ the reason; what is left has been seen to work.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property, partial
 
 import numpy as np
@@ -196,6 +198,9 @@ class Trials:
         return None if failure is None else f"in training it does not run ({failure})"
 
 
+GOLDEN = 0.618
+"""The fractions of its multiples lie apart, however many there are."""
+
 SHARES = 3
 """Shares of an axis that are removed one after another: every unit has been missing once."""
 
@@ -204,17 +209,17 @@ def _thinned(graph: Graph, axes: list[int], *, share: int = 0, turn: int = 0) ->
     """About a third of the units of these axes removed, seeded, at least one kept and removed.
 
     The first `share` is the least; the two others divide what it leaves. Of axes of one size not
-    equally many, so that code that takes one size for the other shows; those that still are differ
-    in the next turn.
+    equally many, so that code that takes one size for the other shows; those that lose equal parts
+    of theirs do not in the next turn.
     """
-    keep = np.ones(graph.units, dtype=bool)
+    keep, alike = np.ones(graph.units, dtype=bool), Counter[Fraction]()
     for number in axes:
         axis, random = graph.axes[number], np.random.default_rng(number)
-        several = 1 + axis.size // 4
+        count = min(axis.size - 1, max(1, axis.size // 3) + number % (1 + axis.size // 4))
         if turn:
-            several = max(2, several)
-        more = number // several**turn % several
-        count = min(axis.size - 1, max(1, axis.size // 3) + more)
+            part = Fraction(count, axis.size)
+            alike[part] += 1
+            count = 1 + int((0.5 + (alike[part] - 1) * GOLDEN) % 1 * (axis.size - 1))
         order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
         cuts = (0, count, count + half, axis.size)
         keep[axis.first + order[cuts[share] : cuts[share + 1]]] = False

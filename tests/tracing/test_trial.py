@@ -55,8 +55,15 @@ def test_what_does_not_fail_is_not_named() -> None:
     assert searched(Trials(), 10) == set()
 
 
-def test_axes_of_one_size_that_lose_equally_many_do_not_in_the_next_turn() -> None:
-    graph = Graph(tuple(Axis(str(number), 4 * number, 4) for number in range(3)), {}, ())
-    first, second = (trial._thinned(graph, [0, 1, 2], turn=turn).widths for turn in (0, 1))
-    assert first[0] == first[2]
-    assert second[0] != second[2]
+@pytest.mark.parametrize("sizes", [(4, 9, 4), (12, 5, 5, 5, 6), (6, 5, 5, 5, 12)])
+def test_axes_that_lose_equal_parts_do_not_in_the_next_turn(sizes: tuple[int, ...]) -> None:
+    """Code that divides one width by a number may take it for another one."""
+    starts = np.cumsum(sizes) - sizes
+    axes = [
+        Axis(str(n), int(at), size) for n, (at, size) in enumerate(zip(starts, sizes, strict=True))
+    ]
+    graph, numbers = Graph(tuple(axes), {}, ()), list(range(len(sizes)))
+    first, second = (trial._thinned(graph, numbers, turn=turn).widths / sizes for turn in (0, 1))
+    assert first[0] == first[-1]
+    assert second[0] != second[-1]
+    assert ((second > 0) & (second < 1)).all()

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor.errors import TraceError
+
 if TYPE_CHECKING:
     from compressor.graph.program import Program
 
@@ -35,12 +37,11 @@ Units = NDArray[np.int64]
 ALWAYS = -1
 """Owner of an entry that no unit owns: it always stays."""
 
-OUTPUT = "it is the network's output"
-"""Why the last layer stays whole."""
-
-
 DEGREE = 3
 """Most widths that one cost may be a product of."""
+
+OUTPUT = "it is the network's output"
+"""Why the last layer stays whole."""
 
 
 @dataclass(frozen=True)
@@ -343,7 +344,7 @@ class Graph:
         A coefficient for every tuple of axes, whose widths it is multiplied with: none for entries
         that stay, one, or two in ascending order. An axis of one unit has the width one.
         """
-        owners = [np.append(self.axis_of, -1)[owner] for owner in dim.owners]
+        owners = [np.append(self.axis_of, ALWAYS)[owner] for owner in dim.owners]
         found = Counter(zip(*(axes.tolist() for axes in owners), strict=True))
         terms: dict[tuple[int, ...], int] = {}
         for axes, count in found.items():
@@ -362,9 +363,10 @@ class Graph:
                 if not dim.fixed:
                     product = _multiplied(product, self.terms(dim))
             total.update(product)
-        if max(map(len, total)) > DEGREE:
-            raise ValueError(
-                f"a cost is a product of more than {DEGREE} widths: it has no polynomial"
+        if any(len(axes) > DEGREE for axes in total):
+            raise TraceError(
+                f"a cost of this network is a product of more than {DEGREE} widths, which "
+                "no budget can be proven for. Please report this model"
             )
         pairs, triples = (sorted(k for k in total if len(k) == n) for n in (2, 3))
         return Polynomial(

@@ -37,8 +37,8 @@ class Between(Operand):
 def einsum(flow: Flow, node: Node) -> Labelled:
     """``einsum`` of up to three tensors, the first two multiplied first, as PyTorch does.
 
-    Of more the order is not known, which matters where they sum over anything; nor is it where `opt_einsum` is installed, which chooses one by
-    the sizes.
+    Of more the order is not known, which matters where they sum over anything; nor is it where
+    `opt_einsum` is installed, which chooses one by the sizes.
     """
     operands, out = lettered(node)
     twice = any(len(set(operand.letters)) < len(operand.letters) for operand in operands)

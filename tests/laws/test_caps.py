@@ -12,8 +12,8 @@ from compressor.allocation import Additive, LogRetention, LogWidth, Mix
 from compressor.graph.graph import Graph
 from tests.helpers.cases import cases
 
-GROUPS, NETWORKS, BUDGETS = cases(10, 20), 10, cases(10, 50)
-"""A thousand budgets, ten thousand in `make explore`: groups of networks, each under so many."""
+GROUPS, NETWORKS, BUDGETS = cases(5, 20), 10, cases(10, 50)
+"""Five hundred budgets, ten thousand in `make explore`: groups of networks, each under many."""
 
 
 class Residual(nn.Module):

@@ -16,6 +16,7 @@ from compressor import Budget, FineTune, Prune, fit, measure
 from compressor.reports.facts import verdicts
 from compressor.reports.report import Report
 from compressor.rules.counters import torchinfo_count
+from tests.helpers.cases import some
 from tests.helpers.tiny import Tied, Tiny, loader, tiny
 from tests.zoo import TRICKY
 
@@ -37,13 +38,8 @@ def test_costs_are_those_of_the_modules() -> None:
     assert result.report.unused["params"] == 1 - result.report.after.params / 700
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if number % 8 else [])
-        for number, name in enumerate(sorted(TRICKY))
-    ],
-)
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("name", some(sorted(TRICKY), 8))
 def test_layers_add_up_to_the_totals(name: str) -> None:
     model = TRICKY[name]()
     before = measure(model, model.example_input_array)

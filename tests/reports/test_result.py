@@ -20,6 +20,7 @@ from compressor.graph import archive
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.tracing.tracer import trace
+from tests.helpers.cases import some
 from tests.helpers.graphs import graphs
 from tests.helpers.tiny import Tied, Tiny, TwoInputs, equal, tiny
 from tests.zoo import TRICKY
@@ -288,13 +289,8 @@ def test_packed_structures_cost_what_they_did(graph: Graph) -> None:
     packs(graph)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if number % 8 else [])
-        for number, name in enumerate(sorted(TRICKY))
-    ],
-)
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("name", some(sorted(TRICKY), 8))
 def test_packed_structures_of_traced_networks_cost_what_they_did(name: str) -> None:
     packs(trace(TRICKY[name](), check=False))
 

@@ -70,3 +70,16 @@ def test_no_width_says_another() -> None:
 def test_where_every_width_says_another_there_is_one_all_the_same() -> None:
     assert thinning._counts((2, 2, 2), 0) == [1, 1, 1]
     assert len(thinning._counts((64,) * 1000, 0)) == 1000
+
+
+@pytest.mark.parametrize("sizes", [(4, 9, 4), (12, 5, 5, 5, 6), (6, 5, 5, 5, 12)])
+def test_axes_that_lose_equal_parts_do_not_in_another_turn(sizes: tuple[int, ...]) -> None:
+    """Code that divides one width by a number may take it for another one."""
+    starts = np.cumsum(sizes) - sizes
+    axes = [
+        Axis(str(n), int(at), size) for n, (at, size) in enumerate(zip(starts, sizes, strict=True))
+    ]
+    graph, numbers = Graph(tuple(axes), {}, ()), list(range(len(sizes)))
+    first, second = (thinning.thinned(graph, numbers, turn=turn).widths / sizes for turn in (0, 1))
+    assert first[0] != first[-1] or second[0] != second[-1]
+    assert all(((some > 0) & (some < 1)).all() for some in (first, second))

@@ -21,7 +21,7 @@ from compressor.network import to_network
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
 from compressor.reports.facts import verdicts, versions
-from compressor.reports.kept import layers
+from compressor.reports.kept import layers, told
 from compressor.reports.report import Report
 from compressor.reports.result import Result
 from compressor.rules import Verdict, rule_of
@@ -66,6 +66,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         stored=_kinds(session.model),
         floating=_floating(session.model),
         layers=layers(session.given, full(session.whole), left, within=session.within),
+        told=told(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
         shrinks=tuple(session.shrinks),

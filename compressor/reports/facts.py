@@ -35,6 +35,8 @@ class Facts:
         before: Cost of the original, measured.
         after: Cost of the result, measured on the smaller module and equal to the prediction.
         layers: One row a module; their sums and `elsewhere` are the totals.
+        told: Numbers that attributes of the model's own modules held and hold, by their names:
+            sizes that its code goes by.
         elsewhere: MACs of operations without a weight, which nothing here removes.
         frozen: Reason by layer for everything that stayed whole.
         shrinks: What every removal did and can prove.
@@ -72,6 +74,7 @@ class Facts:
     unjudged: str = ""
     stored: str = ""
     floating: Mapping[str, int] = field(default_factory=dict[str, int])
+    told: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -115,6 +118,7 @@ class Facts:
                 "counters": {k: [asdict(c) for c in pair] for k, pair in self.counters.items()},
                 "shrinks": [asdict(s) for s in self.shrinks],
                 "layers": [asdict(layer) for layer in self.layers],
+                "told": self.told,
                 "elsewhere": self.elsewhere,
                 "frozen": self.frozen,
                 "log": [asdict(epoch) for epoch in self.log],

@@ -10,6 +10,7 @@ from torch import nn
 
 from compressor.graph.graph import Dim
 from compressor.graph.structure import Structure
+from compressor.inputs.functions import foreign
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,26 @@ def layers(
         )
         for name in names
     )
+
+
+def told(
+    model: nn.Module, before: Structure, after: Structure, *, within: str = ""
+) -> dict[str, tuple[int, int]]:
+    """Numbers that attributes of the model's own modules held and hold, where these differ.
+
+    Those of PyTorch's layers are the sizes of their weights, which the table of layers has.
+    """
+    modules = dict(model.named_modules())
+    found: dict[str, tuple[int, int]] = {}
+    for name, dim in before.graph.remembered.items():
+        holder = modules.get(name.rpartition(".")[0])
+        new = after.graph.remembered.get(within + name)
+        if holder is None or new is None or foreign(type(holder).__module__):
+            continue
+        sizes = tuple(int(d.alive(s.keep).sum()) for d, s in ((dim, before), (new, after)))
+        if sizes[0] != sizes[1]:
+            found[name] = (sizes[0], sizes[1])
+    return found
 
 
 class _Counts:

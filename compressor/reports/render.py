@@ -97,6 +97,9 @@ def notes(report: Facts) -> list[str]:
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
+    if report.told:
+        each = ", ".join(f"{name} {_pair(*pair)}" for name, pair in report.told.items())
+        lines.append(f"Attributes that were told their new size: {each}.")
     lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]
     pairs = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [*lines, f"Versions: {pairs}."]

@@ -50,6 +50,22 @@ def test_layers_add_up_to_the_totals(name: str) -> None:
         assert sum(layer.macs[n] for layer in report.layers) + report.elsewhere == before.macs
 
 
+def test_attributes_that_were_told_a_size_are_listed_with_it() -> None:
+    model = TRICKY["conv_lstm"]()
+    caps = Budget(params=measure(model, model.example_input_array).params // 2)
+    result = fit(model, budget=caps)
+    now = result.model.cell.hidden
+    assert result.report.told == {"cell.hidden": (8, now)}
+    assert now == result.model.head.in_features < 8
+    line = f"Attributes that were told their new size: cell.hidden 8 -> {now}."
+    assert line in str(result.report)
+    assert line in result.report.markdown()
+    assert json.loads(result.report.json())["told"] == {"cell.hidden": [8, now]}
+    layers = fit(TRICKY["gru_cell"](), budget=Budget(params=300)).report
+    assert not layers.told  # those of PyTorch's own are the widths of its layers
+    assert "Attributes" not in str(layers)
+
+
 def test_layers_of_a_shrunk_model_add_up_and_name_its_widths(report: Report) -> None:
     assert sum(layer.params[1] for layer in report.layers) == report.after.params
     assert sum(layer.macs[1] for layer in report.layers) == report.after.macs

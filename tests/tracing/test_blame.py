@@ -95,8 +95,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("kind", "trap", "readings", "runs"),
     [
-        ("blocks", viewed, 1, 6), ("blocks", centred, 1, 6), ("blocks", split, 2, 5),
-        ("flat", centred, 1, 5), ("flat", viewed, 1, COUNT + 5),
+        ("blocks", viewed, 1, 7), ("blocks", centred, 1, 7), ("blocks", split, 2, 6),
+        ("flat", centred, 1, 6), ("flat", viewed, 1, COUNT + 6),
     ],
 )  # fmt: skip
 def test_twenty_failing_axes_take_no_search(
@@ -106,11 +106,11 @@ def test_twenty_failing_axes_take_no_search(
     runs: int,
     counted: dict[str, int],
 ) -> None:
-    """In each of the ways to read the program."""
+    """In each of the ways to read the program, of which one run asks for another; in two turns."""
     graph = trace(network(kind, COUNT, trap), X)
     failing = [n for n, why in graph.frozen.items() if "breaks the forward pass" in why]
     assert len(failing) == COUNT
-    assert counted["trials"] <= 2 * readings + 1
+    assert counted["trials"] <= 2 * readings + 2
     assert counted["runs"] <= runs * readings
 
 

@@ -206,6 +206,9 @@ def _goes_with(
     order += [SHARE] if more is not None else []
     if len(order) == 1:
         return
+    refused = flow.choices.refused.get(choice, frozenset())
+    if order[-1] == SHARE and len(order) > 2 and refused.issuperset(order[:-2]):
+        doubt = 0  # a share of others is the least likely: all else is given up first
     option = flow.choices.take(choice, order, label.ids, doubt=doubt)
     if option == COUNTED:
         remember(flow, {name: [label.ids] for name in names})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -231,8 +231,8 @@ def _written(flow: Flow, solved: Solved) -> NDArray[np.bool_]:
     written = np.zeros(int(solved.roots.max()) + 1, dtype=bool)
     for use in flow.uses:
         written[solved.roots[use.writes]] = True
-    crossed, ends = solved.crossed
-    written[ends[written[crossed]]] = True
+    crossed = solved.crossed
+    written[crossed.ends[written[crossed.roots]]] = True
     return written
 
 
@@ -256,11 +256,7 @@ class _Free:
         """Those of a walk."""
         free = _written(flow, solved)
         free[list(solved.reasons)] = False
-        ends = np.full((2, len(free)), ALWAYS, np.int64)
-        ends[0] = np.arange(len(free))
-        crossed, pairs = solved.crossed
-        ends[:, crossed] = pairs.T
-        ends[1, crossed[pairs[:, 0] == pairs[:, 1]]] = ALWAYS  # it hangs on one
+        ends = _ends(solved, len(free))
         ends[~free[ends]] = ALWAYS
         return cls(solved.roots, ends, np.unique(solved.roots, return_index=True)[1])
 
@@ -271,29 +267,54 @@ class _Free:
         return [self.first[ends] for ends in free if len(ends) > 1]
 
 
+def _ends(solved: Solved, count: int) -> Ids:
+    """The components that every one hangs on, `ALWAYS` for none, shape (2, components)."""
+    ends, crossed = np.full((2, count), ALWAYS, np.int64), solved.crossed
+    ends[0] = np.arange(count)
+    ends[:, crossed.roots] = crossed.ends.T
+    ends[1, crossed.roots[crossed.alone]] = ALWAYS
+    return ends
+
+
+def _owned(
+    solved: Solved, counted: Iterable[Ids], wanted: NDArray[np.bool_]
+) -> Iterator[tuple[int, Ids, Ids]]:
+    """By number of what is counted: components that are wanted, and how many entries each owns."""
+    ends = _ends(solved, len(wanted))
+    for number, ids in enumerate(counted):
+        roots, counts = np.unique(solved.roots[ids], return_counts=True)
+        flat, counts = ends[:, roots].T.ravel(), np.repeat(counts, 2)
+        kept = flat != ALWAYS
+        own, first, inverse = np.unique(flat[kept], return_index=True, return_inverse=True)
+        owned = np.bincount(inverse, counts[kept], len(own)).astype(np.int64)
+        order = np.argsort(first)
+        order = order[wanted[own[order]]]
+        yield number, own[order], owned[order]
+
+
 def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids]:
     """Free components grouped by how many entries they own of which weight, and of which cost."""
     roots, factors = solved.roots, solved.factors
-    places: dict[int, list[tuple[int, int]]] = {}
-    written = _written(flow, solved)
+    wanted = free & _written(flow, solved)
     partners: dict[int, set[int]] = {}
     for ends in factors.values():
         for place, end in enumerate(ends):
             partners.setdefault(end, set()).update(ends[:place] + ends[place + 1 :])
     costs = [use.dims or () for use in flow.uses] + [product.dims for product in flow.products]
     counted = [*flow.owners.values(), *(ids for dims in costs for ids in dims)]
-    for number, ids in enumerate(counted):
-        found, counts = np.unique(roots[ids], return_counts=True)
-        owned: dict[int, int] = {}
-        for root, count in zip(found.tolist(), counts.tolist(), strict=True):
-            for end in factors.get(root, (root,)):
-                owned[end] = owned.get(end, 0) + count
-        for root, count in owned.items():
-            if free[root] and written[root]:
-                places.setdefault(root, []).append((number, count))
+    found = list(_owned(solved, counted, wanted))
+    owners = np.concatenate([np.zeros(0, np.int64), *(roots for _, roots, _ in found)])
+    pairs = [(number, count) for number, _, counts in found for count in counts.tolist()]
+    distinct, first = np.unique(owners, return_index=True)
+    order = np.argsort(owners, kind="stable").tolist()
+    bounds = np.searchsorted(np.sort(owners), distinct, side="right").tolist()
+    signatures = {
+        root: tuple(pairs[at] for at in order[start:end])
+        for root, start, end in zip(distinct.tolist(), [0, *bounds], bounds, strict=False)
+    }
     groups: dict[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], list[int]] = {}
-    for root, signature in places.items():
-        key = (tuple(signature), tuple(sorted(partners.get(root, ()))))
+    for root in distinct[np.argsort(first)].tolist():
+        key = (signatures[root], tuple(sorted(partners.get(root, ()))))
         groups.setdefault(key, []).append(root)
     # Within an axis units keep the order of their first entry, so that ties read well.
     _, order = np.unique(roots, return_index=True)
@@ -304,8 +325,8 @@ def _axis(flow: Flow, solved: Solved, members: Ids, first: int, taken: list[str]
     roots = solved.roots
     inside = np.zeros(int(roots.max()) + 1, dtype=bool)
     inside[members] = True
-    crossed, ends = solved.crossed
-    inside[crossed[inside[ends].any(1)]] = True
+    crossed = solved.crossed
+    inside[crossed.roots[inside[crossed.ends].any(1)]] = True
     writing = [use for use in flow.uses if inside[roots[use.writes]].any()]
     dense = {use.weight for use in writing if use.dense}
     layers = tuple(dict.fromkeys(use.module for use in writing))

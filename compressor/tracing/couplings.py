@@ -151,6 +151,21 @@ class Couplings:
             self.tie(crossed[1, loops], crossed[2, loops])
 
 
+@dataclass(frozen=True)
+class Crossed:
+    """Components that hang on others.
+
+    Attributes:
+        roots: Their numbers.
+        ends: The two that each hangs on, which may be one and the same, shape (components, 2).
+        alone: True for one that hangs on a single one, which stands in both places.
+    """
+
+    roots: Ids
+    ends: Ids
+    alone: NDArray[np.bool_]
+
+
 @dataclass
 class Solved:
     """Components of ids.
@@ -166,10 +181,12 @@ class Solved:
     factors: dict[int, tuple[int, ...]]
 
     @cached_property
-    def crossed(self) -> tuple[Ids, Ids]:
-        """The crossed components, and the one or two that each hangs on, shape (components, 2)."""
+    def crossed(self) -> Crossed:
+        """The components that hang on others."""
         ends = [(factors[0], factors[-1]) for factors in self.factors.values()]
-        return np.array(list(self.factors), np.int64), np.array(ends, np.int64).reshape(-1, 2)
+        alone = [len(factors) == 1 for factors in self.factors.values()]
+        roots = np.array(list(self.factors), np.int64)
+        return Crossed(roots, np.array(ends, np.int64).reshape(-1, 2), np.array(alone, bool))
 
     def settled(self) -> Solved:
         """What hangs on what, followed to the end: at most two free components for each.

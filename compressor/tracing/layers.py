@@ -101,7 +101,7 @@ def convolution(flow: Flow, node: Node, *, transposed: bool) -> Label | None:
         writes, whole = _group(
             flow, node, weight, reads, out_channels, groups, transposed=transposed
         )
-    _affine(flow, [bias], writes)
+    affine(flow, [bias], writes)
     applied = (source, len(reads)) if transposed else (node, out_channels)
     positions = weight.positions(prod(shape_of(applied[0])) // applied[1])
     row = 0 if transposed and whole else out_dim
@@ -172,7 +172,7 @@ def linear(flow: Flow, node: Node) -> Labelled:
     """``y = x W^T + b`` over the last dimension; weight (out, in)."""
     bias = argument(node, "bias")
     found = _product(flow, node, out_dim=0)
-    _affine(flow, [bias], _last(node, found))
+    affine(flow, [bias], _last(node, found))
     return found
 
 
@@ -223,7 +223,7 @@ def channel_norm(flow: Flow, node: Node) -> Labelled:
     ids = labels[1].ids if 1 in labels else fixed(shape_of(source)[1])
     if 1 in labels and groups:
         _in_groups(flow, node, ids, groups, equals=OFFSETS)
-    _affine(flow, vectors, ids)
+    affine(flow, vectors, ids)
     flow.channels[module_of(node)] = ids
     return together(labels.values(), flow.couplings)
 
@@ -260,7 +260,7 @@ def prelu(flow: Flow, node: Node) -> Labelled:
     source, slope = node.args[0], node.args[1]
     labels, size = {label.dim: label for label in flow.labels_of(source)}, prod(shape_of(slope))
     if size > 1:
-        _affine(flow, [slope], labels[1].ids if 1 in labels else fixed(size))
+        affine(flow, [slope], labels[1].ids if 1 in labels else fixed(size))
     return together(labels.values(), flow.couplings)
 
 
@@ -272,7 +272,7 @@ def _computed(flow: Flow, node: Node, bias: Any) -> None:
     flow.whole[module_of(node)] = "its weight is computed in forward from the input"
 
 
-def _affine(flow: Flow, vectors: Any, ids: Ids) -> None:
+def affine(flow: Flow, vectors: Any, ids: Ids) -> None:
     """Tie the vectors of a layer to its channels."""
     for vector in vectors:
         if isinstance(vector, Node):

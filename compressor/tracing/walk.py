@@ -31,6 +31,7 @@ from compressor.tracing.flow import Flow, Labels, place
 from compressor.tracing.numbers import sized
 from compressor.tracing.own import signed
 from compressor.tracing.pairs import paired
+from compressor.tracing.pointwise import convolved
 from compressor.tracing.projection import projected
 from compressor.tracing.recurrent import recurrence
 from compressor.tracing.transforms import transformed
@@ -69,7 +70,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.LAYER_NORM: layers.layer_norm,
     **dict.fromkeys((Kind.GROUP_NORM, Kind.BATCH_NORM), layers.channel_norm),
     Kind.PRELU: layers.prelu,
-    Kind.CONVOLUTION: partial(layers.convolution, transposed=False),
+    Kind.CONVOLUTION: convolved,
     Kind.TRANSPOSED: partial(layers.convolution, transposed=True),
     Kind.LINEAR: layers.linear,
     Kind.PRODUCT: layers.matmul,

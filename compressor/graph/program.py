@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import warnings
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass, field
+from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram, ShapesCollection
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
+from torch.fx.experimental import symbolic_shapes
 
 from compressor.errors import TraceError
 from compressor.graph.attributes import sizes_of
@@ -130,7 +134,7 @@ def exported(
     """
     open_sizes: Any = sizes  # which PyTorch's signature forgets
     quiet = warnings.catch_warnings()
-    with exclusive(), evaluating(model), torch.no_grad(), _bare(), unseen_masks(), quiet:
+    with exclusive(), evaluating(model), torch.no_grad(), _bare(), unseen_masks(), quiet, _silent():
         # A forward that keeps a tensor on the module (nn.GRU does) keeps it on a copy here.
         warnings.filterwarnings("ignore", message=".*assigned during export.*")
         return torch.export.export(model, inputs, strict=False, dynamic_shapes=open_sizes)
@@ -143,6 +147,23 @@ def refuse_vmap(model: nn.Module, program: torch.fx.GraphModule) -> None:
             f"{type(model).__name__} uses torch.vmap, inside which channels cannot be followed: "
             "write that part for whole batches"
         )
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Keep back what PyTorch prints of an export that fails: the error says it with the line.
+
+    What a forward that succeeds writes is passed on.
+    """
+    logger = logging.getLogger(symbolic_shapes.__name__)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(StringIO()) as printed:
+            yield
+    finally:
+        logger.setLevel(before)
+    sys.stderr.write(printed.getvalue())
 
 
 @contextmanager

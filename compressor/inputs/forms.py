@@ -26,7 +26,7 @@ def check_own_code(model: nn.Module) -> None:
     compiled = dict(model.named_children()).get("_orig_mod")
     if compiled is not None and type(model).forward is nn.Module.forward:
         raise ValueError(
-            f"the model is a {type(model).__name__}, made by torch.compile of a "
+            f"the model is {type(model).__name__}, made by torch.compile of a "
             f"{type(compiled).__name__}: pass that, model._orig_mod, and compile what comes out"
         )
     if type(model).forward is nn.Module.forward:

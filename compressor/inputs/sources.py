@@ -40,6 +40,7 @@ def _advice(source: Any, name: str) -> str:
     made = "" if isinstance(source, Tensor) else ", made tensors by torch.from_numpy,"
     path = ", a path or name: load what it stands for, and pass a DataLoader of it"
     rows = f": its rows are no batches. Pass inputs and targets{made} as {PAIRED}"
+    rows += "; without data, one input to trace with is example=" * (name == "data")
     keys = ", of which only the keys would be read: pass a list of batches, [batch], or for"
     known: tuple[tuple[Any, str], ...] = (
         (type, ": make one of it"),

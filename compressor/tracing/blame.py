@@ -64,7 +64,6 @@ def blamed(
     thin: Thin,
     *,
     odd: frozenset[Where] | None = None,
-    rounds: int = ROUNDS,
 ) -> tuple[dict[int, str], list[int]]:
     """Axes to freeze, by what went wrong, and those of them that may be innocent.
 
@@ -75,7 +74,6 @@ def blamed(
         axes: Numbers of those that are tried.
         thin: Removes something of some axes.
         odd: Parts that say nothing, if they are known (`odd_parts`).
-        rounds: Most runs; after the first of them nothing is known to be innocent.
     """
     if graph.program is None:
         return {}, []
@@ -84,7 +82,7 @@ def blamed(
     reasons, innocent = dict[int, str](), list[int]()
     last: dict[Where, int] = {}
     plain = False
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         left = [axis for axis in axes if axis not in reasons]
         run = _suspects(model, parts, thin(graph, left), items, plain=plain)
         if plain and not run.stopped:  # it gets through, or the values may say more
@@ -103,6 +101,23 @@ def blamed(
             break
         plain = run.stopped and len(found) == 1
     return reasons, innocent
+
+
+def suspected(
+    model: nn.Module,
+    graph: Graph,
+    items: Sequence[Inputs],
+    axes: list[int],
+    thin: Thin,
+    odd: frozenset[Where],
+) -> list[tuple[int, ...]]:
+    """The axes that every part that goes wrong works on, the nearest first, from a single run."""
+    if graph.program is None:
+        return []
+    parts = Boundaries(graph, graph.program)
+    run = _suspects(model, parts, thin(graph, axes), items)
+    found = (parts.axes(s.nodes) for s in run.suspects if s.where not in odd)
+    return [tuple(axis for axis in near if axis in axes) for near in found]
 
 
 def odd_parts(model: nn.Module, graph: Graph, items: Sequence[Inputs]) -> frozenset[Where]:

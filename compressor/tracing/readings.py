@@ -51,13 +51,14 @@ def surviving(
     for left in reversed(range(READINGS)):
         graph = ready(reading.graph)
         survived = survives(trials, graph)
-        named = {} if survived or not left else trials.blamed(graph, free(graph), rounds=1)[0]
-        choices = _failed(reading, graph, freeze(graph, named), trials)
+        parts = [] if survived or not left else trials.suspected(graph, free(graph))
+        choices = _failed(reading, graph, {axis for near in parts for axis in near}, trials)
         if choices:
-            waiting.append((graph, freeze(graph, named)))
+            nearest = {near[0]: "a part that goes wrong" for near in parts if near}
+            waiting.append((graph, freeze(graph, nearest)))
         else:
             tried.append((graph, probe(model, trials, graph, survived=survived)))
-            choices = _failed(reading, *tried[-1], trials)
+            choices = _failed(reading, graph, _broken(*tried[-1]), trials)
         if not choices:
             break
         reading = lively(read, refusing(reading.flow.choices.refused, choices))
@@ -95,23 +96,28 @@ READINGS = 6
 """How often a program is read before the code's refusals are taken for final."""
 
 
-def _failed(reading: Reading, graph: Graph, tried: Graph, trials: Trials) -> list[Choice]:
-    """Choices on axes that the code did not survive, where something else could be chosen.
-
-    Where it runs with less of these axes and computes something else, they are the silent ones.
-    """
+def _broken(graph: Graph, tried: Graph) -> set[int]:
+    """Axes that the code did not survive."""
     pairs = enumerate(zip(graph.axes, tried.axes, strict=True))
-    broken = [n for n, (before, after) in pairs if after.frozen and not before.frozen]
+    return {n for n, (before, after) in pairs if after.frozen and not before.frozen}
+
+
+def _failed(reading: Reading, graph: Graph, broken: set[int], trials: Trials) -> list[Choice]:
+    """Choices on axes that may be broken, where something else could be chosen.
+
+    Where the code runs with less of these axes and computes something else, they are the silent
+    ones.
+    """
 
     def concerns(choice: Choice) -> bool:
         numbers = reading.numbering
         units = np.concatenate((numbers.unit_of[choice.ids], numbers.also_of[choice.ids]))
-        return bool(np.isin(graph.axis_of[units[units >= 0]], broken).any())
+        return bool(np.isin(graph.axis_of[units[units >= 0]], list(broken)).any())
 
     found = [c for c in reading.flow.choices.made if not c.last and concerns(c)]
     silent = [c for c in found if c.silent]
     if silent and len(silent) < len(found):
-        found = silent if trials.runs(graph, broken) else [c for c in found if not c.silent]
+        found = silent if trials.runs(graph, sorted(broken)) else [c for c in found if not c.silent]
     most = max((c.doubt for c in found), default=0)
     return [c for c in found if c.doubt == most]
 

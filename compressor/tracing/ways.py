@@ -23,7 +23,7 @@ from compressor.surgery.comparison import CONSTANT, Attempt, outputs_of
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts, suitable
 from compressor.surgery.weightings import positive, randomised
-from compressor.tracing.blame import ROUNDS, Thin, Where, blamed, odd_parts
+from compressor.tracing.blame import Where, blamed, odd_parts, suspected
 from compressor.tracing.modes import failure_in_training, looks_at_mode, warn_of_other_code
 from compressor.tracing.thinning import thinned
 
@@ -47,15 +47,11 @@ class Way:
         """The inputs."""
         return list(self.draw())
 
-    def blamed(
-        self, graph: Graph, axes: list[int], thin: Thin, *, items: int, rounds: int
-    ) -> tuple[dict[int, str], list[int]]:
-        """Axes to freeze and those of them that may be innocent, of a batch of so many inputs."""
-        batch = self.attempts[0].items[:items]
+    def odd_parts(self, graph: Graph, items: int) -> frozenset[Where]:
+        """Parts that say nothing about a batch of so many inputs, asked for once."""
         if items not in self.odd:
-            self.odd[items] = odd_parts(self.model, graph, batch)
-        odd = self.odd[items]
-        return blamed(self.model, graph, batch, axes, thin, odd=odd, rounds=rounds)
+            self.odd[items] = odd_parts(self.model, graph, self.attempts[0].items[:items])
+        return self.odd[items]
 
     def suits(self, graph: Graph, attempt: Attempt) -> bool:
         """True if the model makes sense of these inputs, asked of it once."""
@@ -157,13 +153,25 @@ class Trials:
 
         return same
 
-    def blamed(
-        self, graph: Graph, axes: list[int], *, rounds: int = ROUNDS
-    ) -> tuple[dict[int, str], list[int]]:
+    def blamed(self, graph: Graph, axes: list[int]) -> tuple[dict[int, str], list[int]]:
         """Axes that the parts that go wrong speak against, and those that may be innocent."""
-        ask = partial(self.ways[0].blamed, graph, axes, self.thinned, rounds=rounds)
-        found = ask(items=1)
-        return found if found[0] else ask(items=2)  # what a batch of one hides, one of two may show
+        way = self.ways[0]
+        for items in (1, 2):  # what a batch of one hides, one of two may show
+            batch, odd = way.attempts[0].items[:items], way.odd_parts(graph, items)
+            found = blamed(way.model, graph, batch, axes, self.thinned, odd=odd)
+            if found[0]:
+                return found
+        return {}, []
+
+    def suspected(self, graph: Graph, axes: list[int]) -> list[tuple[int, ...]]:
+        """The axes that every part that goes wrong works on, the nearest first."""
+        way = self.ways[0]
+        for items in (1, 2):
+            batch, odd = way.attempts[0].items[:items], way.odd_parts(graph, items)
+            found = suspected(way.model, graph, batch, axes, self.thinned, odd)
+            if any(found):
+                return found
+        return []
 
     def thinned(self, graph: Graph, axes: list[int]) -> Structure:
         """The share that is tried now of the units of these axes removed."""

@@ -22,6 +22,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from multiprocessing import get_context
 from statistics import median
 from time import process_time
@@ -158,10 +159,12 @@ HEAD = (
 def report(records: Records) -> str:
     """The page."""
     rows = [_row(records, network) for network in NETWORKS if records.of(network=network)]
-    n = max((len(records.of(network=r[0], work="fit")) for r in rows), default=0)
+    counts = [len(records.of(network=r[0], work=work)) for r in rows for work in WORKS]
+    n = f"{min(counts)} to {max(counts)}" if counts else "0"
+    rival = f"torch-pruning {version('torch-pruning')}"
     return page(
         "# Tracing, allocating and fitting to half of the parameters and MACs, without data",
-        f"{versions(f'torch-pruning {torch_pruning.__version__}')}, CPU seconds, a process a "
+        f"{versions(rival)}, CPU seconds, a process a "
         f"figure, n = {n}. Cells are medians, ratios least / median / greatest of figures that "
         "were taken one after the other. `unused` is what Torch-Pruning leaves of the tighter cap "
         "after steps of a twelfth, in percent; `fine steps` are the steps with which it leaves at "

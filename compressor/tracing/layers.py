@@ -172,7 +172,7 @@ def linear(flow: Flow, node: Node) -> Labelled:
     """``y = x W^T + b`` over the last dimension; weight (out, in)."""
     bias = argument(node, "bias")
     found = _product(flow, node, out_dim=0)
-    affine(flow, [bias], _last(node, found))
+    affine(flow, [bias], ids_along(node, found, len(shape_of(node)) - 1))
     return found
 
 
@@ -202,11 +202,10 @@ def _product(flow: Flow, node: Node, *, out_dim: int) -> Labelled:
     return Label(rank - 1, writes)
 
 
-def _last(node: Node, found: Labelled) -> Ids:
-    """Ids of the last dimension of a result."""
-    rank = len(shape_of(node))
-    own = (label.ids for label in parts(found) if label.dim == rank - 1)
-    return next(own, fixed(shape_of(node)[-1]))
+def ids_along(node: Node, found: Labelled, dim: int) -> Ids:
+    """Ids of one dimension of a result, fixed ones where nothing of it shrinks."""
+    own = (label.ids for label in parts(found) if label.dim == dim)
+    return next(own, fixed(shape_of(node)[dim]))
 
 
 def channel_norm(flow: Flow, node: Node) -> Labelled:

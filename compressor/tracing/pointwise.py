@@ -13,10 +13,9 @@ from torch.fx import Node
 from compressor.graph.program import argument, shape_of
 from compressor.tracing import contraction
 from compressor.tracing.contraction import Operand
-from compressor.tracing.couplings import Ids
-from compressor.tracing.flow import Flow, fixed
-from compressor.tracing.labels import Labelled, parts
-from compressor.tracing.layers import affine, convolution
+from compressor.tracing.flow import Flow
+from compressor.tracing.labels import Labelled
+from compressor.tracing.layers import affine, convolution, ids_along
 
 
 def convolved(flow: Flow, node: Node) -> Labelled:
@@ -36,7 +35,7 @@ def convolved(flow: Flow, node: Node) -> Labelled:
         Operand(weight, ["out", "in", *kernel]),
     ]
     found = contraction.contract(flow, node, operands, [*before, "out", *after])
-    affine(flow, [argument(node, "bias")], _ids(node, found, channels))
+    affine(flow, [argument(node, "bias")], ids_along(node, found, channels))
     return found
 
 
@@ -50,8 +49,3 @@ def _of_single_places(node: Node) -> bool:
 
 def _numbers(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
-
-
-def _ids(node: Node, found: Labelled, dim: int) -> Ids:
-    own = (label.ids for label in parts(found) if label.dim == dim)
-    return next(own, fixed(shape_of(node)[dim]))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from torch import nn
 
 from compressor.graph.graph import Graph
 from compressor.tracing.axes import Numbering
@@ -38,14 +37,13 @@ Read = Callable[[Refused], Reading]
 
 
 def surviving(
-    model: nn.Module, trials: Trials, read: Read, first: Reading, ready: Callable[[Graph], Graph]
+    trials: Trials, read: Read, first: Reading, ready: Callable[[Graph], Graph]
 ) -> tuple[Graph, Graph]:
     """The graph of the reading that the code leaves most of, before and after it was tried.
 
     Where a part that goes wrong has been read in one of several ways, another is read at once:
     finding out which axes fail takes dozens of runs, and is made up for if what survives holds a
-    part of the parameters that the other may free.
-    `ready` adds to a graph what was asked for.
+    part of the parameters that the other may free. `ready` adds to a graph what was asked for.
     """
     tried, waiting, reading = list[tuple[Graph, Graph]](), list[tuple[Graph, Graph]](), first
     for left in reversed(range(READINGS)):
@@ -57,7 +55,7 @@ def surviving(
             nearest = {near[0]: "a part that goes wrong" for near in parts if near}
             waiting.append((graph, freeze(graph, nearest)))
         else:
-            tried.append((graph, probe(model, trials, graph, survived=survived)))
+            tried.append((graph, probe(trials, graph, survived=survived)))
             choices = _failed(reading, graph, _broken(*tried[-1]), trials)
         if not choices:
             break
@@ -65,7 +63,7 @@ def surviving(
     best = min(tried, key=_left)
     for graph, hoped in waiting:
         if _least(hoped)[0] + WORTH * graph.params(graph.sizes) < _least(best[1])[0]:
-            best = min(best, (graph, probe(model, trials, graph, survived=False)), key=_left)
+            best = min(best, (graph, probe(trials, graph, survived=False)), key=_left)
     return best
 
 

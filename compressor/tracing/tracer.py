@@ -111,7 +111,7 @@ def _traced(
 
     if not check:
         return ready(reading.graph)
-    graph, tried = surviving(model, Trials(model, inputs), read, reading, ready)
+    graph, tried = surviving(Trials(model, inputs), read, reading, ready)
     tried = freeze(tried, blaming_numbers(graph, tried))
     return _blaming_autocast(graph, tried) if program.autocast else tried
 

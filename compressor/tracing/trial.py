@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import nn
-
 from compressor.graph.graph import Graph
 from compressor.surgery.weightings import randomised
 from compressor.tracing.bystanders import needed
@@ -27,7 +25,7 @@ def survives(trials: Trials, graph: Graph) -> bool:
     return not axes or trials.attempt(graph, trials.thinned(graph, axes)) is None
 
 
-def probe(model: nn.Module, trials: Trials, graph: Graph, *, survived: bool) -> Graph:
+def probe(trials: Trials, graph: Graph, *, survived: bool) -> Graph:
     """Freeze every axis whose removal the model's own code does not survive, with the reason.
 
     The model stays as it is; `survived` is how the first trial of the graph has ended.
@@ -43,7 +41,7 @@ def probe(model: nn.Module, trials: Trials, graph: Graph, *, survived: bool) -> 
             survived = survives(trials, graph)
     trials.share = trials.turn = 0
     axes = free(graph)
-    return needed(model, graph, trials.same_as(graph, axes)) if axes else graph
+    return needed(trials.model, graph, trials.same_as(graph, axes)) if axes else graph
 
 
 def _guesses(graph: Graph) -> bool:

@@ -1,4 +1,4 @@
-"""Weights and inputs on which structures of a model are tried, and what is removed for it.
+"""Weights and inputs on which structures of a model are tried.
 
 Fresh models have zeros and ones that would hide mistakes; a network may give numbers for some
 inputs only. What was found out about them is kept from one trial to the next.
@@ -6,7 +6,7 @@ inputs only. What was found out about them is kept from one trial to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
@@ -65,6 +65,7 @@ class Trials:
     """Tries structures of a model, on weights that show something.
 
     Attributes:
+        model: The model, as it was given.
         ways: The model with weights that are random, with positive ones, and as given, those first
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
@@ -78,7 +79,7 @@ class Trials:
         Where its code looks at the mode, a forward pass in train mode has to survive, too.
         """
         random, both = randomised(model), batch_of(example)
-        self.example, self.share, self.turn = example, 0, 0
+        self.model, self.example, self.share, self.turn = model, example, 0, 0
         self.trains = looks_at_mode(model) and failure_in_training(random, both) is None
         if self.trains:
             warn_of_other_code(random, both)
@@ -155,23 +156,27 @@ class Trials:
 
     def blamed(self, graph: Graph, axes: list[int]) -> tuple[dict[int, str], list[int]]:
         """Axes that the parts that go wrong speak against, and those that may be innocent."""
-        way = self.ways[0]
-        for items in (1, 2):  # what a batch of one hides, one of two may show
-            batch, odd = way.attempts[0].items[:items], way.odd_parts(graph, items)
-            found = blamed(way.model, graph, batch, axes, self.thinned, odd=odd)
+        for model, items, odd in self._batches(graph):
+            found = blamed(model, graph, items, axes, self.thinned, odd=odd)
             if found[0]:
                 return found
         return {}, []
 
     def suspected(self, graph: Graph, axes: list[int]) -> list[tuple[int, ...]]:
         """The axes that every part that goes wrong works on, the nearest first."""
-        way = self.ways[0]
-        for items in (1, 2):
-            batch, odd = way.attempts[0].items[:items], way.odd_parts(graph, items)
-            found = suspected(way.model, graph, batch, axes, self.thinned, odd)
+        for model, items, odd in self._batches(graph):
+            found = suspected(model, graph, items, axes, self.thinned, odd)
             if any(found):
                 return found
         return []
+
+    def _batches(
+        self, graph: Graph
+    ) -> Iterator[tuple[nn.Module, Sequence[Inputs], frozenset[Where]]]:
+        """The model and its inputs: what a batch of one hides, one of two may show."""
+        way = self.ways[0]
+        for size in (1, 2):
+            yield way.model, way.attempts[0].items[:size], way.odd_parts(graph, size)
 
     def thinned(self, graph: Graph, axes: list[int]) -> Structure:
         """The share that is tried now of the units of these axes removed."""

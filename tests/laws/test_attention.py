@@ -17,9 +17,10 @@ from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import verify
 from compressor.surgery.weightings import randomised
 from compressor.tracing.tracer import trace
+from tests.helpers.structures import owners
 from tests.zoo.attention import ATTENTION
 from tests.zoo.attention_written import WRITTEN
-from tests.zoo.planting import PLANTS, Entries
+from tests.zoo.planting import PLANTS
 from tests.zoo.scaled import SCALED
 from tests.zoo.transformers import WHOLE
 
@@ -59,16 +60,6 @@ def torch_macs(model: nn.Module) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.to("meta")(*shown)
     return counter.get_total_flops() // 2
-
-
-def owners(graph: Graph, entries: Entries) -> list[int]:
-    """Units without which these entries of a tensor are gone, and no others of it."""
-    dim, found = graph.weights[entries.tensor].dims[entries.dim], []
-    for unit in range(graph.units):
-        keep = np.arange(graph.units) != unit
-        if np.flatnonzero(~dim.alive(keep)).tolist() == sorted(entries.places):
-            found.append(unit)
-    return found
 
 
 def thinned(graph: Graph, share: float, seed: int = 3) -> Structure:

@@ -19,6 +19,7 @@ from compressor.surgery.proof import verify
 from compressor.surgery.weightings import randomised
 from tests.helpers.cases import cases
 from tests.helpers.mixed_nets import BODIES, FRONTS, NORMS, POOLS, Mixed, mixed
+from tests.helpers.structures import any_widths, owners
 from tests.zoo.planting import Entries
 
 SEEDS = st.integers(0, 1 << 20)
@@ -45,17 +46,6 @@ def torch_macs(model: nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
-def thinned(graph: Graph, seed: int) -> Structure:
-    """A random number of units of every free axis, one at least."""
-    generator = np.random.default_rng(seed)
-    keep = np.ones(graph.units, dtype=bool)
-    for axis in graph.axes:
-        if not axis.frozen:
-            gone = generator.permutation(axis.size)[generator.integers(1, axis.size + 1) :]
-            keep[axis.first + gone] = False
-    return Structure(graph, keep)
-
-
 def checked(model: Mixed, structure: Structure) -> nn.Module:
     """The smaller model, which computes what the masked one does and costs what was counted."""
     graph = structure.graph
@@ -72,19 +62,9 @@ def whatever_goes(seed: int) -> Graph:
     model = built(seed)
     graph = trace(model)
     for draw in range(2):
-        small = checked(model, thinned(graph, draw))
+        small = checked(model, any_widths(graph, draw))
         assert measure(small).macs == torch_macs(small)
     return graph
-
-
-def owners(graph: Graph, entries: Entries) -> list[int]:
-    """Units without which these entries of a tensor are gone, and no others of it."""
-    dim, found = graph.weights[entries.tensor].dims[entries.dim], []
-    for unit in range(graph.units):
-        keep = np.arange(graph.units) != unit
-        if np.flatnonzero(~dim.alive(keep)).tolist() == sorted(entries.places):
-            found.append(unit)
-    return found
 
 
 def planted(model: Mixed, seed: int) -> list[Entries]:
@@ -196,7 +176,7 @@ def test_the_laws_see_a_wrong_count_and_a_wrong_weight() -> None:
     """Else they would show nothing: one weight too many, and one entry of another."""
     model = built(6)
     graph = trace(model)
-    structure = thinned(graph, 0)
+    structure = any_widths(graph, 0)
     small = shrink(model, graph, structure)
     assert measure(small).macs < measure(model).macs
     with torch.no_grad():

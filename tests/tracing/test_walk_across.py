@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,12 +13,12 @@ from compressor.counting.measuring import measure
 from compressor.graph import operations
 from compressor.graph.graph import Graph
 from compressor.graph.kinds import ACROSS, Kind
-from compressor.graph.structure import Structure
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masking import Masked
 from compressor.surgery.proof import verify
 from compressor.tracing.tracer import trace
 from compressor.tracing.trial import randomised
+from tests.helpers.structures import any_widths
 
 X = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -38,23 +37,12 @@ class Between(nn.Module):
         return self.head(torch.relu(self.third(x)).mean((2, 3)))
 
 
-def thinned(graph: Graph, seed: int) -> Structure:
-    """A random number of units of every free axis."""
-    random = np.random.default_rng(seed)
-    keep = np.ones(graph.units, dtype=bool)
-    for axis in graph.axes:
-        if not axis.frozen:
-            gone = random.permutation(axis.size)[random.integers(1, axis.size + 1) :]
-            keep[axis.first + gone] = False
-    return Structure(graph, keep)
-
-
 def follows(model: nn.Module, x: Tensor, seeds: int = 2) -> Graph:
     """Assert the laws of any structure: masked = shrunk, and the cost that was counted."""
     model = randomised(model)
     graph = trace(model, x)
     for seed in range(seeds):
-        structure = thinned(graph, seed)
+        structure = any_widths(graph, seed)
         smaller = shrink(model, graph, structure)
         assert verify(model, graph, structure, smaller, x) <= 1e-4
         assert measure(smaller, x).params == graph.params(structure.widths)
@@ -141,7 +129,7 @@ def test_tracer_and_masked_original_agree_on_what_looks_across() -> None:
 def test_over_the_kept_entries_alone() -> None:
     model = randomised(Between(lambda x: x - x.max(1, keepdim=True)[0]))
     graph = trace(model, X)
-    structure = thinned(graph, 0)
+    structure = any_widths(graph, 0)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     masked = Masked(graph, structure, tensors)
     seen = [

@@ -1,0 +1,97 @@
+"""Ways to cut a dense network of `benchmarks.accuracy.grounds` down to joint caps.
+
+Ours, by scores and by the way to choose widths; and other pruners, driven as their pages show, with
+our counter to say when the caps are met, so that all get the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+from torch_kirigami.errors import KirigamiError, UnsupportedOperation
+
+from benchmarks.accuracy.grounds import NETS
+from benchmarks.common.kirigami import OverError, kirigami
+from benchmarks.common.limit import limited
+from benchmarks.common.osscar import WholeError
+from benchmarks.common.pruner import torch_pruning_loop
+from compressor import Budget, Cost, Prune, measure
+from compressor.allocation.candidates import CANDIDATES, Candidate
+from compressor.importance import Importance, fisher, frobenius, taylor
+
+BUDGETS = {"mild": (0.40, 0.40), "deep": (0.15, 0.20)}
+"""Caps as shares of the dense network's (parameters, MACs)."""
+SCORES: dict[str, Importance] = {"Fisher": fisher, "Frobenius": frobenius, "Taylor": taylor}
+WIDTHS: dict[str, Candidate] = dict(
+    zip(("one factor", "harmonic mean", "log retention", "half and half"), CANDIDATES, strict=True)
+)
+"""The ways to choose widths that `fit` compares."""
+LIMIT = 600
+"""CPU seconds that another pruner may take for one network."""
+
+Cutter = Callable[[nn.Module, Budget], nn.Module]
+"""Makes a smaller network within caps; the one given may be changed."""
+
+
+class RefusedError(Exception):
+    """Another pruner does not take the network, does not reach the caps, or does not end."""
+
+
+def caps(net: str, budget: str) -> Budget:
+    """The joint budget in absolute numbers."""
+    cost = measure(NETS[net].build())
+    params, macs = BUDGETS[budget]
+    return Budget(params=int(cost.params * params), macs=int(cost.macs * macs))
+
+
+def pruning(scores: str, widths: str) -> Prune:
+    """Our pruning with these scores and this way to choose widths."""
+    way = WIDTHS[widths]
+    return Prune(method=way.method, objective=way.objective, importance=SCORES[scores])
+
+
+def _torch_pruning(
+    model: nn.Module, budget: Budget, *, globally: bool, isomorphic: bool = False
+) -> nn.Module:
+    def fits(smaller: nn.Module) -> bool:
+        return budget.allows(measure(smaller))
+
+    return torch_pruning_loop(model, fits, globally=globally, isomorphic=isomorphic)
+
+
+def _kirigami(model: nn.Module, budget: Budget) -> nn.Module:
+    def counts(smaller: nn.Module) -> tuple[int, int]:
+        cost: Cost = measure(smaller)
+        return cost.params, cost.macs
+
+    params, macs = (budget.caps[name] for name in ("params", "macs"))
+    fresh = partial(copy.deepcopy, model)
+    return kirigami(fresh, (model.example_input_array,), params, macs, counts)
+
+
+RIVALS: dict[str, Cutter] = {
+    "Torch-Pruning local": partial(_torch_pruning, globally=False),
+    "Torch-Pruning global": partial(_torch_pruning, globally=True),
+    "Torch-Pruning isomorphic": partial(_torch_pruning, globally=True, isomorphic=True),
+    "torch-kirigami": _kirigami,
+}
+
+
+def cut(by: Cutter, model: nn.Module, budget: Budget) -> nn.Module:
+    """What a pruner makes of a network, checked against the caps.
+
+    Raises:
+        RefusedError: If it makes nothing.
+    """
+    refusals = (KirigamiError, UnsupportedOperation, OverError, WholeError, TimeoutError)
+    try:
+        with limited(LIMIT):
+            smaller = by(model, budget)
+    except refusals as error:
+        raise RefusedError(f"{type(error).__name__}: {error}"[:200]) from error
+    if not budget.allows(cost := measure(smaller)):
+        raise RuntimeError(f"{by} exceeds {budget}: {cost}")
+    return smaller

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from time import process_time
 
 from torch import nn
 from torch_kirigami.errors import KirigamiError, UnsupportedOperation
 
-from benchmarks.accuracy.grounds import NETS
-from benchmarks.common.kirigami import OverError, kirigami
+from benchmarks.accuracy.grounds import NETS, load
+from benchmarks.common.kirigami import OverError, within_caps
 from benchmarks.common.limit import limited
 from benchmarks.common.osscar import WholeError
 from benchmarks.common.pruner import torch_pruning_loop
@@ -69,7 +70,7 @@ def _kirigami(model: nn.Module, budget: Budget) -> nn.Module:
 
     params, macs = (budget.caps[name] for name in ("params", "macs"))
     fresh = partial(copy.deepcopy, model)
-    return kirigami(fresh, (model.example_input_array,), params, macs, counts)
+    return within_caps(fresh, (model.example_input_array,), params, macs, counts)
 
 
 RIVALS: dict[str, Cutter] = {
@@ -95,3 +96,25 @@ def cut(by: Cutter, model: nn.Module, budget: Budget) -> nn.Module:
     if not budget.allows(cost := measure(smaller)):
         raise RuntimeError(f"{by} exceeds {budget}: {cost}")
     return smaller
+
+
+@cache
+def _rival(way: str, net: str, budget: str, seed: int) -> tuple[nn.Module | RefusedError, float]:
+    start = process_time()
+    try:
+        made: nn.Module | RefusedError = cut(RIVALS[way], load(net, seed), caps(net, budget))
+    except RefusedError as error:
+        made = error
+    return made, process_time() - start
+
+
+def rival(way: str, net: str, budget: str, seed: int) -> tuple[nn.Module, float]:
+    """Another pruner's network, cut once for all that is done with it, and the CPU seconds of that.
+
+    Raises:
+        RefusedError: If it makes nothing; asked again it says so at once.
+    """
+    made, seconds = _rival(way, net, budget, seed)
+    if isinstance(made, RefusedError):
+        raise made
+    return copy.deepcopy(made), seconds

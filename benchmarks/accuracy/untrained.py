@@ -23,10 +23,10 @@ import torch_pruning
 from torch import Tensor, nn
 
 from benchmarks.accuracy import grounds
-from benchmarks.accuracy.contenders import BUDGETS, RIVALS, Cutter, RefusedError, caps, cut
+from benchmarks.accuracy.contenders import BUDGETS, RIVALS, RefusedError, caps, cut, rival
 from benchmarks.accuracy.grounds import CALIBRATION, NETS, inputs, judged, load
 from benchmarks.common.command import recording, run_or_report, started
-from benchmarks.common.osscar import osscar
+from benchmarks.common.osscar import reconstructed
 from benchmarks.common.records import SEEDS, Record, Records, every, read
 from benchmarks.common.tables import listed, page, table, versions, with_error
 from compressor import Budget, fit, measure
@@ -37,6 +37,8 @@ DENSE = 0
 
 Clips = Sequence[Tensor]
 """Batches of inputs alone."""
+Made = tuple[nn.Module, float]
+"""A network, and the CPU seconds of making it."""
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
@@ -50,51 +52,58 @@ def recalibrated(model: nn.Module, clips: Clips) -> nn.Module:
     return model.eval()
 
 
-def ours(model: nn.Module, budget: Budget, clips: Clips) -> nn.Module:  # noqa: ARG001
+def ours(net: str, budget: str, clips: Clips) -> Made:  # noqa: ARG001
     """`fit` as it is called where there are inputs and no labels."""
-    return fit(model, budget=budget).model
+    return timed(lambda: fit(load(net, DENSE), budget=caps(net, budget)).model)
 
 
-def blind(model: nn.Module, budget: Budget, clips: Clips) -> nn.Module:
+def blind(net: str, budget: str, clips: Clips) -> Made:
     """`fit` without data, and new statistics."""
-    return recalibrated(fit(model, budget=budget).model, clips)
+    return timed(lambda: recalibrated(fit(load(net, DENSE), budget=caps(net, budget)).model, clips))
 
 
-def theirs(model: nn.Module, budget: Budget, clips: Clips, *, by: Cutter) -> nn.Module:
+def theirs(net: str, budget: str, clips: Clips, *, by: str) -> Made:
     """Another pruner, and new statistics."""
-    return recalibrated(cut(by, model, budget), clips)
+    model, seconds = rival(by, net, budget, DENSE)
+    return recalibrated(model, clips), seconds
 
 
-def by_osscar(model: nn.Module, budget: Budget, clips: Clips) -> nn.Module:
+def by_osscar(net: str, budget: str, clips: Clips) -> Made:
     """OSSCAR, and new statistics."""
 
-    def cutter(model: nn.Module, budget: Budget) -> nn.Module:
-        return osscar(model, clips, lambda smaller: budget.allows(measure(smaller)))
+    def cutter(model: nn.Module, caps: Budget) -> nn.Module:
+        return reconstructed(model, clips, lambda smaller: caps.allows(measure(smaller)))
 
-    return theirs(model, budget, clips, by=cutter)
+    return timed(lambda: recalibrated(cut(cutter, load(net, DENSE), caps(net, budget)), clips))
 
 
-WAYS: dict[str, Callable[[nn.Module, Budget, Clips], nn.Module]] = {
+def timed(make: Callable[[], nn.Module]) -> Made:
+    """What is made, and the CPU seconds of making it."""
+    start = process_time()
+    return make(), process_time() - start
+
+
+WAYS: dict[str, Callable[[str, str, Clips], Made]] = {
     "fit": ours,
     "BatchNorm alone": blind,
-    **{f"{name}, BatchNorm": partial(theirs, by=by) for name, by in RIVALS.items()},
+    **{f"{name}, BatchNorm": partial(theirs, by=name) for name in RIVALS},
     "OSSCAR on torch-kirigami": by_osscar,
 }
 
 
 def run(net: str, budget: str, way: str, seed: int) -> Record:
     """One network: smaller, and as good as it is then."""
-    clips, start = inputs(net, seed), process_time()
+    start = process_time()
     try:
-        model = WAYS[way](load(net, DENSE), caps(net, budget), clips)
+        model, seconds = WAYS[way](net, budget, inputs(net, seed))
     except RefusedError as error:
         return {"refused": str(error), "CPU seconds": round(process_time() - start, 1)}
-    spent, cost = process_time() - start, measure(model)
+    cost = measure(model)
     return {
         "params": cost.params,
         "macs": cost.macs,
         **judged(model, net),
-        "CPU seconds": round(spent, 1),
+        "CPU seconds": round(seconds, 1),
         "torch": torch.__version__,
     }
 

@@ -33,7 +33,7 @@ class OverError(Exception):
         self.cost = cost
 
 
-def kirigami(
+def within_caps(
     copied: Callable[[], nn.Module],
     inputs: tuple[Tensor, ...],
     params: int,

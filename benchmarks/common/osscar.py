@@ -43,7 +43,7 @@ class Pair:
     reader: str
 
 
-def osscar(
+def reconstructed(
     model: nn.Module, inputs: Sequence[Tensor], fits: Callable[[nn.Module], bool]
 ) -> nn.Module:
     """A smaller copy of a network in evaluation mode that `fits`, by batches of inputs alone.

@@ -15,9 +15,9 @@ from benchmarks.common.osscar import (
     columns,
     deletion,
     misfit,
-    osscar,
     pairs,
     products,
+    reconstructed,
     targets,
 )
 from compressor import measure
@@ -94,11 +94,11 @@ def test_a_network_within_the_caps_that_answers_as_the_dense_one() -> None:
     x = torch.randn(64, 1, 16, 12)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     params = measure(model).params
-    small = osscar(model, [x], lambda m: measure(m).params <= 0.8 * params)
+    small = reconstructed(model, [x], lambda m: measure(m).params <= 0.8 * params)
     assert measure(small).params <= 0.8 * params
     assert small.stages[1].first[0].out_channels < 8
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     wrong = (small(x) - model(x)).square().mean() / model(x).var()
     assert wrong < 0.05
     with pytest.raises(WholeError, match="2 inner widths"):
-        osscar(model, [x], lambda _: False)
+        reconstructed(model, [x], lambda _: False)

@@ -17,7 +17,7 @@ from benchmarks.breadth.tools.common import (
     copied,
     counted,
 )
-from benchmarks.common.kirigami import OverError, kirigami
+from benchmarks.common.kirigami import OverError, within_caps
 
 
 def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> Shrunk:
@@ -25,7 +25,7 @@ def shrink(model: nn.Module, inputs: Inputs, caps: Caps) -> Shrunk:
     fresh = partial(copied, model, inputs)
     try:
         return Shrunk(
-            kirigami(fresh, inputs, caps.params, caps.macs, partial(counted, inputs=inputs))
+            within_caps(fresh, inputs, caps.params, caps.macs, partial(counted, inputs=inputs))
         )
     except OverError as error:
         raise HeldError(str(error), error.cost) from error

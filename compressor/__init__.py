@@ -19,6 +19,7 @@ from compressor.graph.graph import Graph
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
 from compressor.inputs.losses import Criterion, Distill
+from compressor.inputs.unlabelled import Unlabelled
 from compressor.moved import answer_to_old_names
 from compressor.phases import FineTune, Prune, Recalibrate, Train
 from compressor.phases.filters import FilterPruning
@@ -59,6 +60,7 @@ __all__ = [
     "TraceError",
     "Train",
     "TrainingError",
+    "Unlabelled",
     "Unstructured",
     "VerificationError",
     "allocate",

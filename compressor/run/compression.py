@@ -26,7 +26,7 @@ from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
-from compressor.inputs.batches import Batch
+from compressor.inputs.batches import Batch, first_examples
 from compressor.inputs.checks import example_given
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
@@ -34,7 +34,8 @@ from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
-from compressor.run.history import Shrink, shrink_of
+from compressor.run.history import Shrink, restored, shrink_of
+from compressor.run.judge import Judge
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
@@ -207,7 +208,7 @@ class Compression(Shrinking):
         costs = self.costs()
         caps = on_the_way(self.caps_due, self.spent(costs), remaining)
         allocation, tried = self.allocated(how, caps, costs)
-        self.remove(allocation, caps, tried, costs)
+        self.remove(allocation, caps, tried, costs, how)
         if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
             # The form is exact for the widths before alone.
             return self.shrink(how)
@@ -228,17 +229,38 @@ class Compression(Shrinking):
         caps: Budget,
         tried: Mapping[str, float] = MappingProxyType({}),
         costs: Mapping[str, Polynomial] = MappingProxyType({}),
+        choice: WidthChoice | None = None,
     ) -> None:
-        """Remove what an allocation for `graph` does not keep, and record it.
+        """Remove what an allocation for `graph` does not keep, repair what is left, and record it.
 
         `caps` are those it was to reach, `tried` the loss of every way that was compared, `costs`
-        the forms of cost that took the place of the graph's own.
+        the forms of cost that took the place of the graph's own, `choice` says how to repair; None
+        for not at all.
         """
         self._check_open("units cannot be removed")
-        structure, difference = allocation.structure, None
+        structure, difference, repaired = allocation.structure, None, None
         if not structure.keep.all():
+            whole = self._judge(choice)
             difference = self._cut_checked(structure)
-        self.removed(shrink_of(caps, self.spent(costs), allocation, difference, tried))
+            if whole is not None:
+                repaired = whole.repaired(self.model, structure)
+                self.hold()
+        spent = self.spent(costs)
+        self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
+
+    def _judge(self, choice: WidthChoice | None) -> Judge | None:
+        """Who repairs what is cut next, if anybody does: a copy of the model as it is now.
+
+        Averaged copies would keep what the model's weights were before repair, so that an average
+        of both would be of neither: where there are any nothing is repaired.
+        """
+        if choice is None or not choice.repair or self.data is None or self.averages.any:
+            return None
+        batches = list(first_examples(self.data, choice.inputs))
+        copy, masks = private_copy(self.model), self.masks
+        return (
+            Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None
+        )
 
     def removed(self, what: Shrink) -> None:
         """Remember a removal for the report."""
@@ -279,10 +301,7 @@ class Compression(Shrinking):
         keep = np.isin(self.alive, alive_units(state["alive"], self.dense.units))
         if not keep.all():
             self._cut(Structure(self.graph, keep))
-        self.shrinks = [
-            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
-            for shrink in state["shrinks"]
-        ]
+        self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
+from compressor.repair.least_squares import Repaired
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Shrink:
         prices: What 1 % more of each cap would add to the objective.
         difference: Largest difference between the outputs of the masked and of the shrunk model;
             None if that was not checked.
-        tried: Loss before any training of every way that was compared; empty if there was one.
+        tried: Loss before any training of every way that was compared (the distance of outputs,
+            where there are no labels); empty if there was one.
+        repaired: What repair did; None where there was none.
     """
 
     caps: Mapping[str, int]
@@ -39,6 +43,7 @@ class Shrink:
     prices: Mapping[str, float] = field(default_factory=dict[str, float])
     difference: float | None = None
     tried: Mapping[str, float] = field(default_factory=dict[str, float])
+    repaired: Repaired | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ def shrink_of(
     allocation: Allocation,
     difference: float | None,
     tried: Mapping[str, float],
+    repaired: Repaired | None = None,
 ) -> Shrink:
     """A shrink, as plain data."""
     return Shrink(
@@ -82,4 +88,12 @@ def shrink_of(
         prices=dict(allocation.prices),
         difference=difference,
         tried=dict(tried),
+        repaired=repaired,
     )
+
+
+def restored(state: Mapping[str, Any]) -> Shrink:
+    """The shrink of which `dataclasses.asdict` made plain data, lists in the place of tuples."""
+    found = state["repaired"]
+    made = None if found is None else Repaired.of(found)
+    return Shrink(**(state | {"binding": tuple(state["binding"]), "repaired": made}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from time import process_time
 
@@ -20,16 +21,26 @@ from benchmarks.common.limit import limited
 from benchmarks.common.osscar import WholeError
 from benchmarks.common.pruner import torch_pruning_loop
 from compressor import Budget, Cost, Prune, measure
-from compressor.allocation.candidates import CANDIDATES, Candidate
-from compressor.importance import Importance, fisher, frobenius, taylor
+from compressor.allocation.candidates import WAYS, Candidate
+from compressor.allocation.objective import Additive
+from compressor.importance import Importance, fisher, frobenius, residual, taylor
 
 BUDGETS = {"mild": (0.40, 0.40), "deep": (0.15, 0.20)}
 """Caps as shares of the dense network's (parameters, MACs)."""
-SCORES: dict[str, Importance] = {"Fisher": fisher, "Frobenius": frobenius, "Taylor": taylor}
-WIDTHS: dict[str, Candidate] = dict(
-    zip(("one factor", "harmonic mean", "log retention", "half and half"), CANDIDATES, strict=True)
-)
-"""The ways to choose widths that `fit` compares."""
+SCORES: dict[str, Importance] = {
+    "Fisher": fisher, "Frobenius": frobenius, "Taylor": taylor, "residual": residual,
+}  # fmt: skip
+WIDTHS = ("one factor", "harmonic mean", "log retention", "half and half")
+"""Names of `compressor.allocation.candidates.WAYS`."""
+STRUCTURES = {
+    **{
+        f"{scores}, {widths}": replace(way, importance=importance)
+        for scores, importance in SCORES.items()
+        for widths, way in zip(WIDTHS, WAYS, strict=True)
+    },
+    "residual, sum": Candidate(objective=Additive(), importance=residual),
+}
+"""Ways of ours to choose what stays: the candidates of `fit`, and others."""
 LIMIT = 600
 """CPU seconds that another pruner may take for one network."""
 
@@ -48,10 +59,10 @@ def caps(net: str, budget: str) -> Budget:
     return Budget(params=int(cost.params * params), macs=int(cost.macs * macs))
 
 
-def pruning(scores: str, widths: str) -> Prune:
-    """Our pruning with these scores and this way to choose widths."""
-    way = WIDTHS[widths]
-    return Prune(method=way.method, objective=way.objective, importance=SCORES[scores])
+def pruning(structure: str, *, repair: bool = True) -> Prune:
+    """Our pruning in one of these ways."""
+    way = STRUCTURES[structure]
+    return Prune(way.method, way.objective, way.importance, repair=repair)
 
 
 def _torch_pruning(

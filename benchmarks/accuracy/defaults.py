@@ -1,10 +1,10 @@
 """Are the defaults of `fit` the best there are? Beside its own grid, and beside other pruners.
 
 The four dense networks of `benchmarks.accuracy.grounds`, two joint budgets, ten epochs of
-fine-tuning. The grid: three scores x four ways to choose widths x three rates. Torch-Pruning
-(local, global, isomorphic) and torch-kirigami are fine-tuned by the same phases at the same rates,
-and each is shown at its own best. What is best is chosen on the validation part, by the mean over
-seeds; the test part is looked at once, for what was chosen.
+fine-tuning. The grid: all ways of ours to choose what stays (`benchmarks.accuracy.contenders`) x
+three rates. Torch-Pruning (local, global, isomorphic) and torch-kirigami are fine-tuned by the same
+phases at the same rates, and each is shown at its own best. What is best is chosen on the
+validation part, by the mean over seeds; the test part is looked at once, for what was chosen.
 
     python -m benchmarks.accuracy.grounds --run   # once
     python -m benchmarks.accuracy.defaults --run  # goes on if killed; --seed 3 4 for more seeds
@@ -25,8 +25,7 @@ from torch import nn
 from benchmarks.accuracy.contenders import (
     BUDGETS,
     RIVALS,
-    SCORES,
-    WIDTHS,
+    STRUCTURES,
     RefusedError,
     caps,
     pruning,
@@ -47,9 +46,8 @@ RATES = ("1e-3", "3e-3", "1e-2")
 OWN = "own"
 """The rate that `fit` takes by default."""
 DEFAULT = "fit"
-GRID = {f"{scores}, {widths}": (scores, widths) for scores in SCORES for widths in WIDTHS}
-WAYS = (DEFAULT, *GRID, *RIVALS)
-PAIRS = [(DEFAULT, OWN), *((way, rate) for rate in RATES for way in (*GRID, *RIVALS))]
+WAYS = (DEFAULT, *STRUCTURES, *RIVALS)
+PAIRS = [(DEFAULT, OWN), *((way, rate) for rate in RATES for way in WAYS[1:])]
 """Ways with their rates."""
 
 
@@ -61,8 +59,8 @@ def made(net: str, budget: str, way: str, rate: str, seed: int) -> nn.Module:
         model = load(net, seed).train()
         return tuned(model, budget=caps(net, budget), schedule=phases).model
     tune = FineTune(epochs=EPOCHS, lr=float(rate))
-    if way in GRID:
-        phases = [pruning(*GRID[way]), Recalibrate(), tune]
+    if way in STRUCTURES:
+        phases = [pruning(way), Recalibrate(), tune]
         return tuned(load(net, seed).train(), budget=caps(net, budget), schedule=phases).model
     small, _ = rival(way, net, budget, seed)
     return tuned(small.train(), budget=ANYTHING, schedule=[Recalibrate(), tune], verify=False).model
@@ -135,7 +133,7 @@ def cell_rows(found: Records, net: str, budget: str) -> list[list[str]]:
     cell = f"{net}, {budget} ({len(seeds)})"
     default = values(found, net, budget, DEFAULT, OWN, "test", seeds)
     rows: list[list[str]] = []
-    for name, ways in [(DEFAULT, [DEFAULT]), ("grid", GRID), *((r, [r]) for r in RIVALS)]:
+    for name, ways in [(DEFAULT, [DEFAULT]), ("grid", STRUCTURES), *((r, [r]) for r in RIVALS)]:
         chosen = best(found, net, budget, ways, seeds)
         if chosen is None:
             rows.append([cell, name, "", "none", "none", ""])
@@ -166,9 +164,9 @@ def report(found: Records) -> str:
     )
     about = (
         f"{versions(f'torch-pruning {torch_pruning.__version__}')}. Accuracy in percent after "
-        f"{EPOCHS} epochs, mean (standard error); {sizes}. The grid's best of {len(GRID)} ways x "
-        f"{len(RATES)} rates, and every other pruner's best rate of {', '.join(RATES)}, are chosen "
-        "on the validation part. Differences in points, paired by seed; a seed beyond those of the "
+        f"{EPOCHS} epochs, mean (standard error); {sizes}. The grid's best of {len(STRUCTURES)} "
+        f"ways x {len(RATES)} rates, and every other pruner's best rate of {', '.join(RATES)}, are "
+        "chosen on the validation part. Differences in points, paired by seed; a seed beyond those of the "
         "dense networks draws other clips and another order on one of them."
     )
     rows = [row for cell in cells for row in cell_rows(found, *cell)]

@@ -52,9 +52,9 @@ def recalibrated(model: nn.Module, clips: Clips) -> nn.Module:
     return model.eval()
 
 
-def ours(net: str, budget: str, clips: Clips) -> Made:  # noqa: ARG001
-    """`fit` as it is called where there are inputs and no labels."""
-    return timed(lambda: fit(load(net, DENSE), budget=caps(net, budget)).model)
+def ours(net: str, budget: str, clips: Clips) -> Made:
+    """`fit` on inputs alone."""
+    return timed(lambda: fit(load(net, DENSE), clips, budget=caps(net, budget)).model)
 
 
 def blind(net: str, budget: str, clips: Clips) -> Made:

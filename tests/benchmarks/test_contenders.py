@@ -10,14 +10,15 @@ from torch import nn
 
 from benchmarks.accuracy.contenders import (
     RIVALS,
-    SCORES,
-    WIDTHS,
+    STRUCTURES,
     RefusedError,
     caps,
     cut,
     pruning,
 )
 from compressor import Budget, measure
+from compressor.allocation.candidates import CANDIDATES
+from compressor.importance import taylor
 from models import TCResNet
 
 
@@ -53,7 +54,9 @@ def test_what_is_over_the_caps_is_an_error_of_ours() -> None:
         cut(lambda model, _: copy.deepcopy(model), network(), Budget(params=1))
 
 
-def test_a_way_is_the_candidate_of_that_name() -> None:
-    """`fit` compares these four; a fifth would need a name."""
-    assert [pruning("Taylor", widths).method for widths in WIDTHS] == ["uniform", *["dual"] * 3]
-    assert pruning("Taylor", "one factor").importance is SCORES["Taylor"]
+def test_the_candidates_of_fit_are_among_ours() -> None:
+    """The grid that its default stands beside holds whatever it may choose."""
+    ways = [STRUCTURES[name] for name in STRUCTURES]
+    assert all(candidate in ways for candidate in CANDIDATES)
+    found = pruning("Taylor, one factor", repair=False)
+    assert (found.method, found.importance, found.repair) == ("uniform", taylor, False)

@@ -166,8 +166,8 @@ def report(found: Records) -> str:
         f"{versions(f'torch-pruning {torch_pruning.__version__}')}. Accuracy in percent after "
         f"{EPOCHS} epochs, mean (standard error); {sizes}. The grid's best of {len(STRUCTURES)} "
         f"ways x {len(RATES)} rates, and every other pruner's best rate of {', '.join(RATES)}, are "
-        "chosen on the validation part. Differences in points, paired by seed; a seed beyond those of the "
-        "dense networks draws other clips and another order on one of them."
+        "chosen on the validation part. Differences in points, paired by seed; a seed beyond those "
+        "of the dense networks draws other clips and another order on one of them."
     )
     rows = [row for cell in cells for row in cell_rows(found, *cell)]
     return page("# Defaults beside the whole grid and other pruners", about, table(HEAD, rows))

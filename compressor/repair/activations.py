@@ -42,11 +42,17 @@ class Reading:
 
 
 def activations_of(
-    model: nn.Module, batches: Sequence[Batch], forward: Forward, *, seed: int = 0
+    model: nn.Module,
+    batches: Sequence[Batch],
+    forward: Forward,
+    *,
+    seed: int = 0,
+    exact: bool = False,
 ) -> dict[Key, Reading]:
     """Run a model on all batches once and sum the products of all layers' rows.
 
-    Layers without a row that is finite are left out.
+    Layers with a row that is not finite are left out. `seed` draws the rows where there are many;
+    with `exact` products are those of float64, to tell what is zero from what is small.
     """
     with evaluating(model):
         layers = layers_of(model, batches[0], forward) if batches else []
@@ -58,7 +64,7 @@ def activations_of(
             def applied(one: Applied, parts: Parts = parts) -> None:
                 reading = found.get(parts.key(one))
                 if reading is not None:
-                    _add(reading, one, len(batches), draws)
+                    _add(reading, one, len(batches), draws, exact=exact)
 
             watched(model, batch, forward, Watch(model, applied))
     return {key: one for key, one in found.items() if bool(one.products.uu.isfinite().all())}
@@ -76,16 +82,18 @@ def _empty(model: nn.Module, layer: Layer) -> Reading:
     return Reading(layer, matrix, taps, Products.none(groups, out, entries))
 
 
-def _add(reading: Reading, one: Applied, batches: int, draws: torch.Generator) -> None:
+def _add(
+    reading: Reading, one: Applied, batches: int, draws: torch.Generator, *, exact: bool
+) -> None:
     """Add the rows of one application."""
     layer, products = reading.layer, reading.products
     groups, _, entries = products.yu.shape
     most = max(ROWS, 4 * entries) // (batches * layer.calls) + 1
     where = places(one, most, draws)
-    kernel = layer.kernel
-    u = read(one, kernel, where)
+    u, y = read(one, layer.kernel, where), written(one, where)
+    u, y = (u.double(), y.double()) if exact else (u, y)
     if products.y.shape[1] == 0:  # taps as further rows
         u = u.reshape(len(u), groups, entries, -1).permute(0, 3, 1, 2).flatten(0, 1)
         products.add(u, u.new_zeros(len(u), groups, 0))
     else:
-        products.add(u, written(one, where).reshape(len(u), groups, -1))
+        products.add(u, y.reshape(len(u), groups, -1))

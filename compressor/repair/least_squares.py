@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -59,8 +59,8 @@ class Repaired:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Repaired:
         """The repair of which `dataclasses.asdict` made plain data, lists for tuples."""
-        layers = {name: (before, after) for name, (before, after) in state["layers"].items()}
-        return cls(**{**state, "layers": layers})
+        layers = {name: (float(pair[0]), float(pair[1])) for name, pair in state["layers"].items()}
+        return replace(cls(**state), layers=layers)
 
 
 NO_MATCH = "its outputs do not compare with the dense network's, or are not finite"

@@ -20,7 +20,7 @@ class Norms:
     def __init__(self, model: nn.Module) -> None:
         """Wait for the norms of a model in eval mode to be run."""
         tracking = (m for m in model.modules() if isinstance(m, NORMS) and m.track_running_stats)
-        self._momenta = {module: module.momentum for module in tracking}
+        self._momenta: dict[nn.Module, float | None] = {m: m.momentum for m in tracking}
         self._waiting = set(self._momenta)
         self._running: set[nn.Module] = set()
         self._hooks = [m.register_forward_pre_hook(self._meet) for m in self._momenta]

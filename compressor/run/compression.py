@@ -34,8 +34,9 @@ from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
+from compressor.run.free import Free, folded_blind, folded_on
 from compressor.run.history import Shrink, restored, shrink_of
-from compressor.run.judge import Judge
+from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
@@ -207,8 +208,12 @@ class Compression(Shrinking):
         how = prune if isinstance(prune, WidthChoice) else prune.choice
         costs = self.costs()
         caps = on_the_way(self.caps_due, self.spent(costs), remaining)
+        free = self._fold(how, caps, costs)
+        costs = costs if free is None else self.costs()
         allocation, tried = self.allocated(how, caps, costs)
         self.remove(allocation, caps, tried, costs, how)
+        judged = measure_of(self.loss, repaired=how.repair)
+        self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
         if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
             # The form is exact for the widths before alone.
             return self.shrink(how)
@@ -247,6 +252,41 @@ class Compression(Shrinking):
                 self.hold()
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
+
+    def _fold(
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
+    ) -> Free | None:
+        """Remove what can go at no cost, where anything has to go; None where nothing can.
+
+        An averaged copy of the model, and masks, would not fit what is folded into others; several
+        processes might not agree on what is zero.
+        """
+        over = caps.excess(self.spent(costs))
+        if (
+            not over
+            or not choice.fold
+            or self.averages.any
+            or self.masks
+            or self.fabric is not None
+        ):
+            return None
+        widths = {"floor": choice.floor, "round_to": choice.round_to}
+        if self.data is None:
+            found = folded_blind(self.model, self.graph, self.example, **widths)
+        else:
+            batches = list(first_examples(self.data, choice.inputs))
+            found = folded_on(self.model, self.graph, batches, self.loss, **widths)
+        if found is None:
+            return None
+        gone = {
+            axis.name: int((~found.structure.keep[axis.units]).sum()) for axis in self.graph.axes
+        }
+        fill(self.model, all_tensors(found.model))
+        self._cut_checked(found.structure)
+        spent = self.spent(self.costs())
+        reached = {name: int(getattr(spent, name)) for name in caps.caps}
+        some = {name: count for name, count in gone.items() if count}
+        return Free(some, found.difference, reached, not caps.excess(spent))
 
     def _judge(self, choice: WidthChoice | None) -> Judge | None:
         """Who repairs what is cut next, if anybody does: a copy of the model as it is now.

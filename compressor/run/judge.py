@@ -86,3 +86,9 @@ class Judge:
             return mean
         calibration_loss(small, self.batches, self.loss)  # data that are spoilt are an error
         return math.inf
+
+
+def measure_of(loss: Loss, *, repaired: bool) -> str:
+    """What candidates are compared by, for the report."""
+    what = "distance of outputs to the dense network's" if isinstance(loss, Unlabelled) else "loss"
+    return f"{what} {'after repair' if repaired else 'before fine-tuning'}"

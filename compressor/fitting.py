@@ -35,6 +35,7 @@ from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
 from compressor.phases.prune import Prune
+from compressor.phases.repairing import Repair
 from compressor.phases.schedule import (
     check_labelled,
     check_optimizer,
@@ -112,7 +113,8 @@ def fit(
         schedule: Phases; by default ``[Prune()]`` without data or labels and
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
-            between width, density and bits and returns a network of integers. Gradual pruning is
+            between width, density and bits and returns a network of integers
+            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
         loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
             such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
@@ -169,7 +171,8 @@ def fit(
         check_directory(checkpoint)
     keep, release = names_of(keep), names_of(release, "release")
     operations = operations_of(operations)
-    default = _default(budget, data=labelled)
+    inputs_alone = data is not None and not labelled
+    default = _untrained(budget) if inputs_alone else _default(budget, data=labelled)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
     check_labelled(phases, task)
     check_order(phases)
@@ -187,7 +190,7 @@ def fit(
             batch = first_batch(batches)
             if loss is None and is_unlabelled(batch):
                 task = Unlabelled()
-                phases = phases if schedule is not None else _default(budget, data=False)
+                phases = phases if schedule is not None else _untrained(budget)
                 check_labelled(phases, task)
             _check(model, batches, batch, task, phases)
         judge = _judge(model, val, fabric)
@@ -211,6 +214,11 @@ def fit(
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)
         return certified(session, training.log)
+
+
+def _untrained(budget: Budget) -> tuple[Phase, ...]:
+    """The phases where there are inputs and no labels."""
+    return (Prune(),) if budget.bytes is None else (Joint(), Repair(), Int8(epochs=0))
 
 
 def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:

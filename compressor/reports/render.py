@@ -103,6 +103,7 @@ def notes(report: Facts) -> list[str]:
         lines += [] if shrink.free is None else [_freed(shrink.free, shrink.caps)]
         lines += [_compared(shrink)] if shrink.tried else []
         lines += [] if shrink.repaired is None else [_repaired(shrink.repaired)]
+    lines += map(_repaired, report.repairs)
     if report.told:
         each = ", ".join(f"{name} {_pair(*pair)}" for name, pair in report.told.items())
         lines.append(f"Attributes that were told their new size: {each}.")
@@ -138,7 +139,7 @@ def _freed(free: Free, caps: Mapping[str, int]) -> str:
 def _repaired(repaired: Repaired) -> str:
     return (
         f"Repaired in closed form: {len(repaired.layers)} layers. Squared distance of outputs to "
-        f"those before the cut, in parts of how they vary: {repaired.before:.3g} as cut, "
+        f"the dense network's, in parts of how they vary: {repaired.before:.3g} before, "
         f"{repaired.normed:.3g} with new BatchNorm statistics, {repaired.after:.3g} repaired."
     )
 

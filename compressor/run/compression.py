@@ -32,6 +32,7 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
+from compressor.repair.least_squares import Repaired
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
 from compressor.run.free import Free, folded_blind, folded_on
@@ -59,6 +60,8 @@ class Compression(Shrinking):
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
+        repairs: A record of every repair apart from a removal.
+        trained: The dense network is not as it was given: it was trained first.
     """
 
     def __init__(
@@ -91,9 +94,10 @@ class Compression(Shrinking):
         self.later: Sequence[Later] = ()
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
+        self.repairs: list[Repaired] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
-        self._trained = False
+        self.trained = False
 
     @property
     def stored(self) -> Stored:
@@ -133,7 +137,7 @@ class Compression(Shrinking):
 
     def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
         """Make a copy of a dense network the teacher; `trained` says that it is not as given."""
-        self._trained = trained
+        self.trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
 
     def begin(self, phase: int, later: Sequence[Later]) -> None:
@@ -317,10 +321,11 @@ class Compression(Shrinking):
             "alive": torch.from_numpy(self.alive),
             "model": all_tensors(self.model),
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
+            "repairs": [asdict(repair) for repair in self.repairs],
             "masks": dict(self.masks),
             "bits": dict(self.bits),
             "changes": list(self.changes),
-            "teacher": all_tensors(self.teacher) if self._trained else None,
+            "teacher": all_tensors(self.teacher) if self.trained else None,
         }
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
@@ -342,6 +347,7 @@ class Compression(Shrinking):
         if not keep.all():
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
+        self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

@@ -140,7 +140,7 @@ def _repaired(repaired: Repaired) -> str:
     return (
         f"Repaired in closed form: {len(repaired.layers)} layers. Squared distance of outputs to "
         f"the dense network's, in parts of how they vary: {repaired.before:.3g} before, "
-        f"{repaired.normed:.3g} with new BatchNorm statistics, {repaired.after:.3g} repaired."
+        f"{repaired.normed:.3g} with norms that follow, {repaired.after:.3g} repaired."
     )
 
 

@@ -58,7 +58,8 @@ def activations_of(
     """Run a model on all batches once and sum the products of all layers' rows.
 
     Layers with a row that is not finite, or that read too many channels, are left out. `seed`
-    draws the rows where there are many; with `exact` products are those of float64, to tell what is zero from what is small.
+    draws the rows where there are many; with `exact` products are those of float64, to tell what is
+    zero from what is small.
     """
     with evaluating(model):
         layers = layers_of(model, batches[0], forward) if batches else []

@@ -97,7 +97,9 @@ def residuals(graph: Graph, readings: Mapping[Key, Reading]) -> NDArray[np.float
         readers = [one for reading in readings.values() for one in _readers(graph, axis, reading)]
         if readers and axis.size:
             at_once = max(1, axis.size // STEPS)
-            scores[axis.units] = taken_apart(axis.size, readers, at_once=at_once)
+            prices = taken_apart(axis.size, readers, at_once=at_once)
+            known = prices[np.isfinite(prices)]
+            scores[axis.units] = np.minimum(prices, known.max() if len(known) else 1.0)
     return scores
 
 

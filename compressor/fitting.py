@@ -34,7 +34,13 @@ from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
 from compressor.phases.prune import Prune
-from compressor.phases.schedule import check_optimizer, check_reachable, check_trainable, phases_of
+from compressor.phases.schedule import (
+    check_optimizer,
+    check_reachable,
+    check_trainable,
+    phases_of,
+)
+from compressor.phases.settings import epochs_of, rate_known
 from compressor.phases.train import FineTune, Recalibrate
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
@@ -61,6 +67,8 @@ def fit(
     *,
     budget: Budget | Rule | None = None,
     schedule: Sequence[Phase] | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
     loss: Loss | None = None,
     optimizer: OptimizerFactory = adamw,
     val: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
@@ -80,9 +88,9 @@ def fit(
 
     Without data the network is pruned at once. With data it is pruned by measured importance, with
     the widths of several candidates compared by their loss (`compressor.allocation.candidates`);
-    its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs. The model given
-    is never changed; neither are the caller's global random states, nor PyTorch's switches. With
-    equal arguments on a CPU the result is equal bit for bit.
+    its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs, at a rate that
+    is found for it. The model given is never changed; neither are the caller's global random
+    states, nor PyTorch's switches. With equal arguments on a CPU the result is equal bit for bit.
 
     Dropout, samplers and augmentations draw from the generators of the process, which `seed` seeds
     for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
@@ -103,6 +111,11 @@ def fit(
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
             between width, density and bits and returns a network of integers. Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
+        epochs: Length of the fine-tune of the default schedule, 30 unless said. In a schedule of
+            one's own write ``FineTune(epochs=...)``.
+        lr: The learning rate that the model was trained with (its highest, for the optimiser and
+            the batch size used here). Phases that look for a rate, as ``FineTune()`` does, look
+            around it; without, around that of a first ``Train(lr=...)``, or from 5e-4 to 1.6e-2.
         loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
             such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
             other function of the two as ``Criterion(function)``.
@@ -155,8 +168,10 @@ def fit(
         check_directory(checkpoint)
     keep, release = names_of(keep), names_of(release, "release")
     operations = operations_of(operations)
-    default = _default(budget, data=data is not None)
+    length = epochs_of(epochs, schedule, data=data is not None)
+    default = _default(budget, FineTune(length), data=data is not None)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
+    known = rate_known(lr, phases)
     check_order(phases)
     check_trainable(model, phases)
     if fabric is not None:
@@ -180,12 +195,13 @@ def fit(
         check_reachable(session, phases)
         training = Training(
             session, batches, val=judge, optimizer=optimizer, fabric=fabric, compiler=compiler,
-            bar=bar, on_epoch=on_epoch if first else None,
+            bar=bar, on_epoch=on_epoch if first else None, lr=known,
         )  # fmt: skip
         point = None
         if checkpoint is not None:
             settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
             settings |= {"release": release} if release else {}
+            settings |= {"lr": lr} if lr is not None else {}
             settings |= {"operations": operations} if operations else {}
             identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
@@ -193,12 +209,12 @@ def fit(
         return certified(session, training.log)
 
 
-def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
+def _default(budget: Budget, tune: FineTune, *, data: bool) -> tuple[Phase, ...]:
     if not data:
         return (Prune(),)
     if budget.bytes is not None:
-        return (Joint(), Recalibrate(), FineTune(), Int8())
-    return (Prune(), Recalibrate(), FineTune())
+        return (Joint(), Recalibrate(), tune, Int8())
+    return (Prune(), Recalibrate(), tune)
 
 
 def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:

@@ -71,6 +71,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         frozen=dict(dense.frozen),
         shrinks=tuple(session.shrinks),
         log=tuple(log),
+        rates=tuple(session.rates),
         versions=versions(),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )

@@ -97,6 +97,7 @@ def notes(report: Facts) -> list[str]:
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
+    lines += [f"{rate.phase}: {rate}." for rate in report.rates]
     if report.told:
         each = ", ".join(f"{name} {_pair(*pair)}" for name, pair in report.told.items())
         lines.append(f"Attributes that were told their new size: {each}.")

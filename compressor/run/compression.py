@@ -34,7 +34,7 @@ from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
-from compressor.run.history import Shrink, shrink_of
+from compressor.run.history import Rate, Shrink, shrink_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
@@ -57,6 +57,7 @@ class Compression(Shrinking):
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
+        rates: Learning rates that were looked for so far, with what was tried.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Compression(Shrinking):
         self.later: Sequence[Later] = ()
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
+        self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
         self._trained = False
@@ -255,6 +257,7 @@ class Compression(Shrinking):
             "alive": torch.from_numpy(self.alive),
             "model": all_tensors(self.model),
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
+            "rates": [asdict(rate) for rate in self.rates],
             "masks": dict(self.masks),
             "bits": dict(self.bits),
             "changes": list(self.changes),
@@ -283,6 +286,7 @@ class Compression(Shrinking):
             Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
             for shrink in state["shrinks"]
         ]
+        self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

@@ -115,7 +115,7 @@ def fit(
             one's own write ``FineTune(epochs=...)``.
         lr: The learning rate that the model was trained with (its highest, for the optimiser and
             the batch size used here). Phases that look for a rate, as ``FineTune()`` does, look
-            around it; without, around that of a first ``Train(lr=...)``, or from 5e-4 to 1.6e-2.
+            around it; without, around that of a first ``Train(lr=...)``, or from 5e-4 to 8e-3.
         loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
             such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
             other function of the two as ``Criterion(function)``.

@@ -46,7 +46,7 @@ def rate_of(
     """Find the learning rate for a network as it is now, as `FineTune` does.
 
     Rates are tried on copies, for 8 to 16 steps each, about an epoch's steps in total (more where
-    an epoch has fewer than 48 batches). The model, the optimiser and all random states stay as they
+    an epoch has fewer than 40 batches). The model, the optimiser and all random states stay as they
     are, and with equal arguments on a CPU the result is equal bit for bit.
 
     Args:
@@ -57,7 +57,7 @@ def rate_of(
         loss: As for `compressor.fit`.
         weight_decay: For an optimiser that is made; one in use has its own.
         lr: The rate of the dense training, around which is looked; by default that of an optimiser
-            in use, else rates from 5e-4 to 1.6e-2 are the first.
+            in use, else rates from 5e-4 to 8e-3 are the first.
         clip: Largest norm of the gradient; None for no bound.
         fabric: Precision, devices and processes, through Lightning Fabric.
         seed: Seed of all random generators meanwhile.

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 FALLBACK = 1e-3
 """Rate where nothing can be measured and none is known: AdamW's default in PyTorch."""
-FIRST = tuple(5e-4 * 2**n for n in range(6))
-"""Rates tried first where none is known: 5e-4 to 1.6e-2."""
+FIRST = tuple(5e-4 * 2**n for n in range(5))
+"""Rates tried first where none is known: 5e-4 to 8e-3."""
 AROUND = (0.25, 0.5, 1.0, 2.0)
 """Those around the rate of the dense training, as its multiples."""
-FURTHER = 4
+FURTHER = 5
 """Most rates below the first ones, and above them where a rate says little of the length of a step
 (`Trials.scaled`), each half or twice the one before."""
 SHARE = 0.75
@@ -104,7 +104,7 @@ class Trials:
             for group, start in zip(optimizer.param_groups, starts, strict=True):
                 group["lr"] = start * course((step + 0.5) / self.steps)
             value = self.loss(model, self.batches[step % len(self.batches)])
-            finite = finite and math.isfinite(value.item())
+            finite = finite and math.isfinite(value.detach().item())
             if not finite and (self.fabric is None or self.fabric.world_size == 1):
                 return False  # of several processes all go on, as each waits for the others
             wrapped.zero_grad()

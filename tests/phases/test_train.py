@@ -184,7 +184,7 @@ def test_clipping_bounds_the_steps() -> None:
             for lr in (0.0, 1.0)
         )
         pairs = zip(still.model.parameters(), after.model.parameters(), strict=True)
-        return math.sqrt(sum(float(((p - q) ** 2).sum()) for p, q in pairs))
+        return math.sqrt(sum(float(((p - q).detach() ** 2).sum()) for p, q in pairs))
 
     assert moved(clip=1e-2) == pytest.approx(1e-2, rel=1e-3)
     assert moved() > 2e-2

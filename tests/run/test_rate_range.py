@@ -104,8 +104,8 @@ def test_a_rate_that_diverges_is_out_and_the_range_goes_on_below() -> None:
 
 
 def test_beyond_the_largest_rate_only_where_a_rate_says_little() -> None:
-    """SGD on a bowl of small slope asks for more than 1.6e-2; Adam's steps have that length."""
-    assert max(rate for rate, _ in bowl().tried) > max(FIRST)
+    """SGD on a bowl asks for more than 8e-3; Adam's steps have that length."""
+    assert max(rate for rate, _ in bowl().tried) > 2 * max(FIRST)
     assert max(rate for rate, _ in bowl(scaled=True).tried) == max(FIRST)
     assert len(bowl().tried) <= len(FIRST) + 2 * FURTHER
     assert max(rate for rate, _ in bowl(1e-4).tried) == 2e-4, "it is known, and its double tried"

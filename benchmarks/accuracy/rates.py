@@ -179,9 +179,9 @@ def report(found: Records) -> str:
         f"Dense networks: {DENSE.epochs} epochs at {DENSE.lr:g}, which has not converged. Caps, of "
         "parameters and MACs: deep 15 / 20 %, mild 40 / 40 %. Found: by `compressor.rate_of`, with "
         "nothing known and around the rate of the dense training; points behind the best of the "
-        "row; what the first took, in epochs of the fine-tune, by CPU seconds of a busy machine. The "
-        "range and the share of the gain were chosen with these rows in sight: how far they carry is "
-        "for other networks to say."
+        "row; what the first took, in epochs of the fine-tune, by CPU seconds of a busy machine. "
+        "The range and the share of the gain were chosen with these rows in sight: how far they "
+        "carry is for other networks to say."
     )
     cells = [(n, b, seed) for n in NETWORKS for b in BUDGETS for seed in range(3)]
     rows = [line for cell in cells if (line := row(*cell, found)) is not None]

@@ -81,7 +81,8 @@ class _Side:
     def owned(self, units: int, values: NDArray[np.generic]) -> NDArray[np.float64]:
         """Sums of one value an entry, by unit."""
         mine = self.owner >= 0
-        return np.bincount(self.owner[mine], weights=values[mine], minlength=units)
+        found = np.bincount(self.owner[mine], weights=values[mine], minlength=units)
+        return found.astype(np.float64)
 
     def same(self, one: int, other: int) -> bool:
         """True if two units own the same numbers in the same order."""

@@ -13,7 +13,7 @@ still does what the dense one does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -46,7 +46,7 @@ class Met:
         self.found: dict[str, list[Moments]] = {}
 
     @contextmanager
-    def looking(self, model: nn.Module) -> Iterator[None]:
+    def looking(self, model: nn.Module) -> Generator[None]:
         """Look at the norms of a model while it runs."""
         hooks = [
             module.register_forward_pre_hook(self._hook(name))

@@ -71,12 +71,13 @@ def answer(
             y = wanted.of(outputs)
             if y.shape[1] != groups * out or not (is_finite(u) and is_finite(y)):
                 return None
-            second = where.second(number)
-            for products, mine in zip(halves, (~second, second), strict=True):
+            later = where.second(number)
+            for products, mine in zip(halves, (~later, later), strict=True):
                 products.add(u[mine], y[mine].reshape(-1, groups, out))
     biased = layer.example.bias is not None or layer.normed
     allowed = None if mask is None else part_of(as_matrix(mask, layer.example), layer.example).cpu()
-    found = solved(*halves, matrix, biased=biased, mask=allowed)
+    first, second = halves
+    found = solved(first, second, matrix, biased=biased, mask=allowed)
     return found if is_finite(found.weight) else None
 
 

@@ -104,6 +104,7 @@ def notes(report: Facts) -> list[str]:
         lines += [_compared(shrink)] if shrink.tried else []
         lines += [] if shrink.repaired is None else [_repaired(shrink.repaired)]
     lines += map(_repaired, report.repairs)
+    lines += [f"{rate.phase}: {rate}." for rate in report.rates]
     if report.told:
         each = ", ".join(f"{name} {_pair(*pair)}" for name, pair in report.told.items())
         lines.append(f"Attributes that were told their new size: {each}.")

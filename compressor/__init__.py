@@ -21,7 +21,7 @@ from compressor.graph.structure import Structure
 from compressor.inputs.losses import Criterion, Distill
 from compressor.inputs.unlabelled import Unlabelled
 from compressor.moved import answer_to_old_names
-from compressor.phases import FineTune, Prune, Recalibrate, Train
+from compressor.phases import FineTune, Prune, Recalibrate, Repair, Train
 from compressor.phases.filters import FilterPruning
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.phases.half import Half
@@ -30,6 +30,8 @@ from compressor.phases.joint import Joint
 from compressor.phases.unstructured import Unstructured
 from compressor.reports.report import Report
 from compressor.reports.result import Result, load
+from compressor.run.history import Rate
+from compressor.run.loop_rate import rate_of
 from compressor.session import Session
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
@@ -51,7 +53,9 @@ __all__ = [
     "Joint",
     "Operation",
     "Prune",
+    "Rate",
     "Recalibrate",
+    "Repair",
     "Report",
     "Result",
     "ResumeError",
@@ -68,6 +72,7 @@ __all__ = [
     "importance",
     "load",
     "measure",
+    "rate_of",
     "rules",
     "shrink",
     "trace",

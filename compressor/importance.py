@@ -35,7 +35,7 @@ from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.repair.activations import Reading, activations_of
 from compressor.repair.layers import Key
-from compressor.repair.prices import residuals
+from compressor.repair.prices import residuals, unseen
 from compressor.surgery.attention import opened
 from compressor.wording import brief
 
@@ -119,11 +119,13 @@ def residual(graph: Graph, tensors: Tensors, evidence: Gradients) -> Scores:
 
     In parts of what the outputs of a layer vary by, in sum over the layers: scores of different
     axes compare, so that nothing is normalised. See `compressor.repair.prices`, which has the
-    sources. Inputs alone are needed, no labels.
+    sources. Inputs alone are needed, no labels. For every layer that reads an axis and is not seen
+    (a recurrent one, one of computed weights, a product of activations) all of its units together
+    cost 1, each as large a part as it is of the squared norm of what writes them.
 
     Args:
         graph: The network as coupled axes.
-        tensors: Not used: the activations are those of the model's own weights.
+        tensors: Weights by name; the activations are those of the model's own.
         evidence: An `Evidence`.
 
     Returns:
@@ -132,13 +134,19 @@ def residual(graph: Graph, tensors: Tensors, evidence: Gradients) -> Scores:
     Raises:
         ValueError: If the evidence holds gradients alone, or a score is not finite.
     """
-    del tensors
     if not isinstance(evidence, Evidence):
         raise ValueError(
             f"residual is measured on activations and got {brief(evidence)}: pass "
             "compressor.importance.Evidence(model, batches)"
         )
-    return _finish(graph, residuals(graph, evidence.activations), normalise=False)
+    readings = evidence.activations
+    scores = np.nan_to_num(residuals(graph, readings))
+    energy = frobenius(graph, tensors, normalise=False) ** 2
+    for axis in graph.axes:
+        part = energy[axis.units]
+        share = part / part.sum() if part.sum() > 0 else np.full(axis.size, 1 / max(axis.size, 1))
+        scores[axis.units] += unseen(graph, axis, readings) * share
+    return _finish(graph, scores, normalise=False)
 
 
 class Evidence:

@@ -52,6 +52,9 @@ class Prune(Gradual):
         repair: Repair what is left in closed form after every shrink, on the data
             (`compressor.repair.least_squares`); not where an averaged copy of the model follows.
         inputs: Examples that repair, and importance by activations, are measured on, at most.
+        fold: Remove first what can go at no cost, folded into what stays: units that are dead, that
+            nothing reads, that equal others or are combinations of them, on the data or, without
+            data, by weights alone (`compressor.repair.folding`).
     """
 
     method: str | Method | None = None
@@ -68,12 +71,13 @@ class Prune(Gradual):
     clips: int = 4
     repair: bool = True
     inputs: int = 256
+    fold: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
         whole = {"batches": self.batches, "clips": self.clips, "inputs": self.inputs}
         check_whole("Prune", 1, **whole, floor=self.floor, round_to=self.round_to)
-        check_flag("Prune", repair=self.repair)
+        check_flag("Prune", repair=self.repair, fold=self.fold)
         self.check_steps()
         if self.importance is not None and not callable(self.importance):
             raise ValueError(
@@ -121,7 +125,7 @@ class Prune(Gradual):
         """The choice of widths."""
         return WidthChoice(
             self.method, self.objective, self.importance, self.floor, self.round_to, self.batches,
-            self.clips, self.repair, self.inputs,
+            self.clips, self.repair, self.inputs, self.fold,
         )  # fmt: skip
 
     def remove(self, training: Training, remaining: int) -> None:

@@ -7,9 +7,9 @@ operations, so that layers, functional calls and products by hand are seen alike
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +115,7 @@ class Watch(TorchDispatchMode):
         if tensor is None:
             return None
         for name, parameter in self._found.get(tensor.untyped_storage().data_ptr(), ()):
-            start = tensor.storage_offset() - parameter.storage_offset()
+            start = int(tensor.storage_offset() - parameter.storage_offset())
             if 0 <= start < parameter.numel() and parameter.is_contiguous():
                 return name, parameter, start
         return None
@@ -126,8 +126,10 @@ class Watch(TorchDispatchMode):
         if owner is None or owner[1].shape != weight.shape or owner[2]:
             return
         space = inputs.ndim - 2
-        sizes = (tuple(_spread(x, space)) for x in (stride, padding, dilation))
-        geometry = Geometry(*sizes, transposed, tuple(_spread(more, space)), groups)
+        geometry = Geometry(
+            _spread(stride, space), _spread(padding, space), _spread(dilation, space),
+            transposed, _spread(more, space), groups,
+        )  # fmt: skip
         self._tell(owner[0], inputs, out, bias, geometry=geometry)
 
     def _multiplied(self, inputs: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -161,6 +163,6 @@ _NORMS = {
 }
 
 
-def _spread(values: Sequence[int], space: int) -> Iterator[int]:
+def _spread(values: Sequence[int], space: int) -> tuple[int, ...]:
     """One number a dimension: a single one is meant for all."""
-    return iter(cast("Sequence[int]", list(values) * space if len(values) == 1 else values))
+    return tuple(values) * space if len(values) == 1 else tuple(values)

@@ -13,7 +13,8 @@ all layers that read it, and the price of each is its score.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.graph.graph import Axis, Graph
+from compressor.graph.graph import Axis, Graph, Site
 from compressor.repair.activations import Reading
 from compressor.repair.layers import Key
 from compressor.repair.products import Products
@@ -29,12 +30,12 @@ from compressor.repair.products import Products
 PULL = 1e-3
 """Ridge in parts of the mean square of an entry: with few inputs, what they cannot tell apart."""
 
-AT_ONCE = 64
-"""Steps in which a wide axis is taken apart, about: in one of fewer units they go one by one."""
+STEPS = 512
+"""Steps in which a wide axis is taken apart, about; in one of fewer units they go one by one."""
 
 
 @dataclass
-class _Reader:
+class Reader:
     """A layer that reads an axis, as it is while units go.
 
     Attributes:
@@ -54,12 +55,16 @@ class _Reader:
         found = np.zeros(size)
         by_size: dict[int, list[int]] = {}
         for unit, entries in self.entries.items():
-            by_size.setdefault(len(entries), []).append(unit)
+            if len(entries):  # others may have taken them along, where an entry hangs on two
+                by_size.setdefault(len(entries), []).append(unit)
         for units in by_size.values():
             index = torch.stack([self.entries[unit] for unit in units])
             blocks = self.inverse[index[:, :, None], index[:, None, :]]
             own = self.weight[:, index].permute(1, 2, 0)  # (unit, entry, out)
-            found[units] = (own * torch.linalg.solve(blocks, own)).sum((1, 2)).numpy() / self.spread
+            solved, failed = torch.linalg.solve_ex(blocks, own)
+            prices = (own * solved).sum((1, 2)) / self.spread
+            # What cannot be told is not cheap.
+            found[units] = torch.where((failed > 0) | prices.isnan(), math.inf, prices).numpy()
         return found
 
     def remove(self, units: list[int]) -> None:
@@ -67,72 +72,116 @@ class _Reader:
         gone = [self.entries.pop(unit) for unit in units if unit in self.entries]
         if not gone:
             return
-        entries = torch.cat(gone)
+        entries = torch.cat(gone).unique()
         stays = torch.ones(len(self.inverse), dtype=torch.bool)
         stays[entries] = False
         rows = self.inverse[entries][:, stays]
         block = self.inverse[entries][:, entries]
-        share = torch.linalg.solve(block, rows)
+        share, failed = torch.linalg.solve_ex(block, rows)
+        if bool(failed) or not bool(share.isfinite().all()):
+            share = torch.linalg.pinv(block, hermitian=True) @ rows
         self.weight = self.weight[:, stays] - self.weight[:, entries] @ share
         self.inverse = self.inverse[stays][:, stays] - rows.T @ share
         number = torch.cumsum(stays, 0) - 1
-        self.entries = {unit: number[where] for unit, where in self.entries.items()}
+        self.entries = {unit: number[where[stays[where]]] for unit, where in self.entries.items()}
 
 
 def residuals(graph: Graph, readings: Mapping[Key, Reading]) -> NDArray[np.float64]:
     """Error after repair that every unit's removal adds, (units,), in parts of what outputs vary.
 
-    Scores of different axes compare: sums over the layers that read them. Units that nothing reads
-    (by a weight that is seen) score 0.
+    Scores of different axes compare: sums over the layers that read them. NaN where no layer that
+    was seen reads a unit.
     """
-    scores = np.zeros(graph.units)
+    scores = np.full(graph.units, np.nan)
     for axis in graph.axes:
         readers = [one for reading in readings.values() for one in _readers(graph, axis, reading)]
         if readers and axis.size:
-            scores[axis.units] = _taken_apart(axis.size, readers)
+            at_once = max(1, axis.size // STEPS)
+            prices = taken_apart(axis.size, readers, at_once=at_once)
+            known = prices[np.isfinite(prices)]
+            scores[axis.units] = np.minimum(prices, known.max() if len(known) else 1.0)
     return scores
 
 
-def _taken_apart(size: int, readers: list[_Reader]) -> NDArray[np.float64]:
-    """Scores of an axis: the price of each unit when it went, or of one that went before."""
-    scores, alive, highest = np.zeros(size), np.ones(size, dtype=bool), 0.0
+def unseen(graph: Graph, axis: Axis, readings: Mapping[Key, Reading]) -> int:
+    """Number of layers that read an axis and were not seen; one where no layer reads it at all."""
+    seen = {reading.layer.key[0] for reading in readings.values()}
+    sites = [site for site in graph.sites if site.dense and reads(site, axis)]
+    missing = sum(site.weight not in seen for site in sites)
+    return missing if sites else 1
+
+
+def reads(site: Site, axis: Axis) -> bool:
+    """True if a unit of an axis is among what a site reads."""
+    owners = site.reads.owners
+    return any(bool(((o >= axis.first) & (o < axis.first + axis.size)).any()) for o in owners)
+
+
+def taken_apart(
+    size: int,
+    readers: Sequence[Reader],
+    *,
+    among: NDArray[np.bool_] | None = None,
+    at_once: int = 1,
+    most: float = math.inf,
+) -> NDArray[np.float64]:
+    """Prices of the units of an axis: of each one when it went, or of one that went before.
+
+    Args:
+        size: Number of units.
+        readers: The layers that read them; taken apart with them.
+        among: Boolean, one per unit: those that may go; the others cost infinity. None for all.
+        at_once: Units that go in one step, priced as if each went alone.
+        most: Stop at a unit that costs more: it and all that are left cost infinity.
+    """
+    prices, highest = np.full(size, math.inf), 0.0
+    alive = np.ones(size, dtype=bool) if among is None else among.copy()
     while alive.any():
-        prices = sum((reader.prices(size) for reader in readers), np.zeros(size))
+        now = sum((reader.prices(size) for reader in readers), np.zeros(size))
         left = np.flatnonzero(alive)
-        count = max(1, min(size // AT_ONCE, len(left)))
-        gone = left[np.argsort(prices[left], kind="stable")[:count]]
+        gone = left[np.argsort(now[left], kind="stable")[:at_once]]
         for unit in gone.tolist():
             # Errors add up; a later one that seems cheaper would otherwise be taken first.
-            highest = max(highest, float(prices[unit]))
-            scores[unit] = highest
+            highest = max(highest, float(now[unit]))
+            prices[unit] = highest
+        if highest > most:
+            prices[prices > most] = math.inf
+            break
         alive[gone] = False
         for reader in readers:
             reader.remove(gone.tolist())
-    return scores
+    return prices
 
 
-def _readers(graph: Graph, axis: Axis, reading: Reading) -> list[_Reader]:
-    """The groups of a layer that read an axis."""
+def _readers(graph: Graph, axis: Axis, reading: Reading) -> Iterator[Reader]:
+    """The groups of a layer that read an axis, ready to be repaired with a bias of their own."""
+    products = reading.products.centred()
+    spread = _spread(reading, products)
+    owned = entries_of(graph, axis, reading) if spread > 0 else []
+    for group, entries in enumerate(owned):
+        if entries:
+            system = products.uu[group]
+            size = float(system.diagonal().mean()) or 1.0
+            ridge = PULL * size * torch.eye(len(system), dtype=system.dtype)
+            inverse = torch.linalg.inv(system + ridge)
+            yield Reader(reading.matrix[group].clone(), inverse, entries, spread)
+
+
+def entries_of(graph: Graph, axis: Axis, reading: Reading) -> list[dict[int, Tensor]]:
+    """Numbers of the entries that hang on the units of an axis, by group and by unit in the axis.
+
+    Empty where the layer does not read channel by channel what the graph says.
+    """
     groups, _, entries = reading.matrix.shape
     channels = entries // reading.taps
-    name = reading.layer.key[0]
-    sites = (s for s in graph.sites if s.weight == name and s.dense)
+    sites = (s for s in graph.sites if s.weight == reading.layer.key[0] and s.dense)
     site = next((s for s in sites if s.reads.size == groups * channels), None)
     if site is None:
         return []
-    products = reading.products.centred()
-    found: list[_Reader] = []
-    spreads = _spread(reading, products)
-    for group in range(groups):
-        part = slice(group * channels, (group + 1) * channels)
-        owned = _owned(axis, [owner[part] for owner in site.reads.owners], reading.taps)
-        if owned and spreads > 0:
-            system = products.uu[group]
-            size = float(system.diagonal().mean()) or 1.0
-            ridge = PULL * size * torch.eye(entries, dtype=system.dtype)
-            inverse = torch.linalg.inv(system + ridge)
-            found.append(_Reader(reading.matrix[group].clone(), inverse, owned, spreads))
-    return found
+    parts = [slice(group * channels, (group + 1) * channels) for group in range(groups)]
+    return [
+        _owned(axis, [owner[part] for owner in site.reads.owners], reading.taps) for part in parts
+    ]
 
 
 def _spread(reading: Reading, products: Products) -> float:

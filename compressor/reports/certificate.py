@@ -70,7 +70,9 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
         shrinks=tuple(session.shrinks),
+        repairs=tuple(session.repairs),
         log=tuple(log),
+        rates=tuple(session.rates),
         versions=versions(),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )

@@ -24,6 +24,7 @@ class WidthChoice:
         clips: Examples per micro-batch of that measurement.
         repair: Repair what is left, and judge candidates by what is left after it.
         inputs: Most examples that activations are measured on, and repair.
+        fold: Remove first what can go at no cost.
     """
 
     method: str | Method | None = None
@@ -35,6 +36,7 @@ class WidthChoice:
     clips: int = 4
     repair: bool = True
     inputs: int = 256
+    fold: bool = True
 
     @property
     def measures_gradients(self) -> bool:

@@ -32,10 +32,12 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
+from compressor.repair.least_squares import Repaired
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
-from compressor.run.history import Shrink, restored, shrink_of
-from compressor.run.judge import Judge
+from compressor.run.free import Free, folded_blind, folded_on
+from compressor.run.history import Rate, Shrink, restored, shrink_of
+from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
@@ -58,6 +60,9 @@ class Compression(Shrinking):
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
+        repairs: A record of every repair apart from a removal.
+        trained: The dense network is not as it was given: it was trained first.
+        rates: Learning rates that were looked for so far, with what was tried.
     """
 
     def __init__(
@@ -90,9 +95,11 @@ class Compression(Shrinking):
         self.later: Sequence[Later] = ()
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
+        self.repairs: list[Repaired] = []
+        self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
-        self._trained = False
+        self.trained = False
 
     @property
     def stored(self) -> Stored:
@@ -132,7 +139,7 @@ class Compression(Shrinking):
 
     def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
         """Make a copy of a dense network the teacher; `trained` says that it is not as given."""
-        self._trained = trained
+        self.trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
 
     def begin(self, phase: int, later: Sequence[Later]) -> None:
@@ -207,8 +214,12 @@ class Compression(Shrinking):
         how = prune if isinstance(prune, WidthChoice) else prune.choice
         costs = self.costs()
         caps = on_the_way(self.caps_due, self.spent(costs), remaining)
+        free = self._fold(how, caps, costs)
+        costs = costs if free is None else self.costs()
         allocation, tried = self.allocated(how, caps, costs)
         self.remove(allocation, caps, tried, costs, how)
+        judged = measure_of(self.loss, repaired=how.repair)
+        self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
         if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
             # The form is exact for the widths before alone.
             return self.shrink(how)
@@ -248,6 +259,41 @@ class Compression(Shrinking):
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
 
+    def _fold(
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
+    ) -> Free | None:
+        """Remove what can go at no cost, where anything has to go; None where nothing can.
+
+        An averaged copy of the model, and masks, would not fit what is folded into others; several
+        processes might not agree on what is zero.
+        """
+        over = caps.excess(self.spent(costs))
+        if (
+            not over
+            or not choice.fold
+            or self.averages.any
+            or self.masks
+            or self.fabric is not None
+        ):
+            return None
+        widths = {"floor": choice.floor, "round_to": choice.round_to}
+        if self.data is None:
+            found = folded_blind(self.model, self.graph, self.example, **widths)
+        else:
+            batches = list(first_examples(self.data, choice.inputs))
+            found = folded_on(self.model, self.graph, batches, self.loss, **widths)
+        if found is None:
+            return None
+        gone = {
+            axis.name: int((~found.structure.keep[axis.units]).sum()) for axis in self.graph.axes
+        }
+        fill(self.model, all_tensors(found.model))
+        self._cut_checked(found.structure)
+        spent = self.spent(self.costs())
+        reached = {name: int(getattr(spent, name)) for name in caps.caps}
+        some = {name: count for name, count in gone.items() if count}
+        return Free(some, found.difference, reached, not caps.excess(spent))
+
     def _judge(self, choice: WidthChoice | None) -> Judge | None:
         """Who repairs what is cut next, if anybody does: a copy of the model as it is now.
 
@@ -277,10 +323,12 @@ class Compression(Shrinking):
             "alive": torch.from_numpy(self.alive),
             "model": all_tensors(self.model),
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
+            "repairs": [asdict(repair) for repair in self.repairs],
+            "rates": [asdict(rate) for rate in self.rates],
             "masks": dict(self.masks),
             "bits": dict(self.bits),
             "changes": list(self.changes),
-            "teacher": all_tensors(self.teacher) if self._trained else None,
+            "teacher": all_tensors(self.teacher) if self.trained else None,
         }
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
@@ -302,6 +350,12 @@ class Compression(Shrinking):
         if not keep.all():
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
+        self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
+        self.shrinks = [
+            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
+            for shrink in state["shrinks"]
+        ]
+        self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
 from compressor.repair.least_squares import Repaired
+from compressor.run.free import Free
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,11 @@ class Shrink:
         prices: What 1 % more of each cap would add to the objective.
         difference: Largest difference between the outputs of the masked and of the shrunk model;
             None if that was not checked.
-        tried: Loss before any training of every way that was compared (the distance of outputs,
-            where there are no labels); empty if there was one.
+        tried: What every way that was compared is worth before any training, the less the better;
+            empty if there was one.
+        judged: The measure of that.
         repaired: What repair did; None where there was none.
+        free: What was removed before, at no cost; None where there was nothing.
     """
 
     caps: Mapping[str, int]
@@ -44,6 +47,39 @@ class Shrink:
     difference: float | None = None
     tried: Mapping[str, float] = field(default_factory=dict[str, float])
     repaired: Repaired | None = None
+    free: Free | None = None
+    judged: str = "loss before fine-tuning"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate, and what it was found by.
+
+    Attributes:
+        phase: Name of the phase that asked for it.
+        lr: The rate.
+        why: The reason why it was not measured; empty where it was.
+        start: Loss on the batches held back, before any step.
+        tried: Pairs of a rate and of the loss after its steps, by rate; infinity where it diverged.
+        steps: Steps that each was tried for.
+    """
+
+    phase: str
+    lr: float
+    why: str = ""
+    start: float | None = None
+    tried: tuple[tuple[float, float], ...] = ()
+    steps: int = 0
+
+    def __str__(self) -> str:
+        """The rate, and the loss that each one led to."""
+        losses = ", ".join(f"{rate:.3g} ({loss:.3g})" for rate, loss in self.tried)
+        if self.why:
+            return f"rate {self.lr:.3g}, not measured: {self.why}"
+        return (
+            f"rate {self.lr:.3g}, found among those of which {self.steps} steps brought a loss of "
+            f"{self.start:.3g} to: {losses}"
+        )
 
 
 @dataclass(frozen=True)
@@ -96,4 +132,6 @@ def restored(state: Mapping[str, Any]) -> Shrink:
     """The shrink of which `dataclasses.asdict` made plain data, lists in the place of tuples."""
     found = state["repaired"]
     made = None if found is None else Repaired.of(found)
-    return Shrink(**(state | {"binding": tuple(state["binding"]), "repaired": made}))
+    free = None if state["free"] is None else Free(**state["free"])
+    binding = tuple(state["binding"])
+    return replace(Shrink(**state), binding=binding, repaired=made, free=free)

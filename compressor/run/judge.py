@@ -15,6 +15,7 @@ from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, first_examples
+from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.losses import Loss
 from compressor.inputs.unlabelled import Unlabelled
@@ -62,15 +63,26 @@ class Judge:
             TrainingError: If the data hold NaN or infinity themselves.
         """
         small = shrink(self._model, self.graph, structure)
-        unlabelled = isinstance(self.loss, Unlabelled)
-        if not self.inputs and not unlabelled:
-            return calibration_loss(small, self.batches, self.loss)
-        if self.inputs:
-            self.repaired(small, structure)
+        if not self.inputs:
+            return self.unrepaired(small)
+        self.repaired(small, structure)
+        if isinstance(self.loss, Unlabelled):
+            return distance(small, self.dense)
         with randomness.preserved():
-            if not self.inputs:
-                recalibrate(small, self.batches, self.loss)
-            return distance(small, self.dense) if unlabelled else self._mean(small)
+            return self._mean(small)
+
+    def unrepaired(self, small: nn.Module) -> float:
+        """The worth of a model with its batch norms estimated anew and nothing else.
+
+        Raises:
+            TrainingError: As above.
+        """
+        if not isinstance(self.loss, Unlabelled):
+            return calibration_loss(small, self.batches, self.loss)
+        scratch = private_copy(small)
+        with randomness.preserved():
+            recalibrate(scratch, self.batches, self.loss)
+            return distance(scratch, self.dense)
 
     def repaired(self, small: nn.Module, structure: Structure) -> Repaired:
         """Repair what a structure left of the model, in place."""
@@ -86,3 +98,9 @@ class Judge:
             return mean
         calibration_loss(small, self.batches, self.loss)  # data that are spoilt are an error
         return math.inf
+
+
+def measure_of(loss: Loss, *, repaired: bool) -> str:
+    """What candidates are compared by, for the report."""
+    what = "distance of outputs to the dense network's" if isinstance(loss, Unlabelled) else "loss"
+    return f"{what} {'after repair' if repaired else 'before fine-tuning'}"

@@ -130,7 +130,7 @@ def test_a_method_or_an_objective_ends_the_comparison() -> None:
 def test_the_comparison_is_in_the_report() -> None:
     report = fit(tiny(), loader(), budget=CAPS, schedule=[Prune(importance=frobenius)]).report
     text = " ".join(str(report).split())
-    assert "Compared by loss before fine-tuning: uniform" in text
+    assert "Compared by loss after repair: uniform" in text
     assert f"taken: {report.shrinks[0].method}" in text
 
 

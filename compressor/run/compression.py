@@ -303,7 +303,7 @@ class Compression(Shrinking):
         if choice is None or not choice.repair or self.data is None or self.averages.any:
             return None
         batches = list(first_examples(self.data, choice.inputs))
-        copy, masks = private_copy(self.model), self.masks
+        copy, masks = private_copy(self.model), dict(self.masks)
         return (
             Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None
         )
@@ -351,10 +351,6 @@ class Compression(Shrinking):
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
-        self.shrinks = [
-            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
-            for shrink in state["shrinks"]
-        ]
         self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:
             redo(number, change)

@@ -267,14 +267,9 @@ class Compression(Shrinking):
         An averaged copy of the model, and masks, would not fit what is folded into others; several
         processes might not agree on what is zero.
         """
-        over = caps.excess(self.spent(costs))
-        if (
-            not over
-            or not choice.fold
-            or self.averages.any
-            or self.masks
-            or self.fabric is not None
-        ):
+        several = self.fabric is not None and self.fabric.world_size > 1
+        unfit = several or self.averages.any or bool(self.masks)
+        if unfit or not choice.fold or not caps.excess(self.spent(costs)):
             return None
         widths = {"floor": choice.floor, "round_to": choice.round_to}
         if self.data is None:

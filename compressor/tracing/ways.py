@@ -70,7 +70,7 @@ class Trials:
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
         share: The share of the units that is removed now.
-        turn: How often the axes have lost other numbers of units before.
+        counts: How many units every axis loses now; None for the usual numbers.
     """
 
     def __init__(self, model: nn.Module, example: Inputs) -> None:
@@ -79,7 +79,8 @@ class Trials:
         Where its code looks at the mode, a forward pass in train mode has to survive, too.
         """
         random, both = randomised(model), batch_of(example)
-        self.model, self.example, self.share, self.turn = model, example, 0, 0
+        self.model, self.example, self.share = model, example, 0
+        self.counts: Sequence[int] | None = None
         self.trains = looks_at_mode(model) and failure_in_training(random, both) is None
         if self.trains:
             warn_of_other_code(random, both)
@@ -180,7 +181,7 @@ class Trials:
 
     def thinned(self, graph: Graph, axes: list[int]) -> Structure:
         """The share that is tried now of the units of these axes removed."""
-        return thinned(graph, axes, share=self.share, turn=self.turn)
+        return thinned(graph, axes, share=self.share, counts=self.counts)
 
     def _in_training(self, smaller: nn.Module) -> str | None:
         failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None

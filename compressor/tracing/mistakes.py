@@ -124,7 +124,8 @@ def _worked_with(graph: Graph) -> list[set[tuple[int, int]]]:
 
 def _widths(graph: Graph, dim: Dim) -> Iterator[tuple[int, int]]:
     """The axes that a dimension hangs on, and the products of two."""
-    axes = [np.where(owner < 0, NONE, graph.axis_of[owner]) for owner in dim.owners]
+    axis_of = np.append(graph.axis_of, NONE)  # what ALWAYS (-1) points to
+    axes = [axis_of[owner] for owner in dim.owners]
     for one in axes:
         yield from ((axis, NONE) for axis in np.unique(one[one >= 0]).tolist())
     if len(axes) == 2:

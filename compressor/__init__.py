@@ -19,8 +19,9 @@ from compressor.graph.graph import Graph
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
 from compressor.inputs.losses import Criterion, Distill
+from compressor.inputs.unlabelled import Unlabelled
 from compressor.moved import answer_to_old_names
-from compressor.phases import FineTune, Prune, Recalibrate, Train
+from compressor.phases import FineTune, Prune, Recalibrate, Repair, Train
 from compressor.phases.filters import FilterPruning
 from compressor.phases.frequency.phase import FrequencyMask
 from compressor.phases.half import Half
@@ -51,6 +52,7 @@ __all__ = [
     "Operation",
     "Prune",
     "Recalibrate",
+    "Repair",
     "Report",
     "Result",
     "ResumeError",
@@ -59,6 +61,7 @@ __all__ = [
     "TraceError",
     "Train",
     "TrainingError",
+    "Unlabelled",
     "Unstructured",
     "VerificationError",
     "allocate",

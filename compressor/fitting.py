@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.budget import Budget, required
 from compressor.errors import TrainingError
@@ -29,12 +29,20 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
+from compressor.inputs.unlabelled import Unlabelled, is_unlabelled
 from compressor.network import Network
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
 from compressor.phases.prune import Prune
-from compressor.phases.schedule import check_optimizer, check_reachable, check_trainable, phases_of
+from compressor.phases.repairing import Repair
+from compressor.phases.schedule import (
+    check_labelled,
+    check_optimizer,
+    check_reachable,
+    check_trainable,
+    phases_of,
+)
 from compressor.phases.train import FineTune, Recalibrate
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
@@ -78,11 +86,13 @@ def fit(
 ) -> Result:
     """Bring a convolutional network under a budget.
 
-    Without data the network is pruned at once. With data it is pruned by measured importance, with
-    the widths of several candidates compared by their loss (`compressor.allocation.candidates`);
-    its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs. The model given
-    is never changed; neither are the caller's global random states, nor PyTorch's switches. With
-    equal arguments on a CPU the result is equal bit for bit.
+    Without data the network is pruned at once. With inputs alone, some hundreds, it is pruned by
+    what repair leaves (`compressor.repair`), of several candidates the one whose outputs are
+    nearest to the dense network's, and repaired: no labels, no training. With labelled data
+    candidates are compared by their loss (`compressor.allocation.candidates`), and what is left is
+    repaired; its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs. The
+    model given is never changed; neither are the caller's global random states, nor PyTorch's
+    switches. With equal arguments on a CPU the result is equal bit for bit.
 
     Dropout, samplers and augmentations draw from the generators of the process, which `seed` seeds
     for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
@@ -95,13 +105,16 @@ def fit(
     Args:
         model: Any network that `compressor.trace` understands.
         data: A loader (or list) of batches, read once an epoch: pairs (inputs, targets), inputs
-            (batch, ...) or a tuple of several; anything else with a `loss` that takes it. Several
-            processes divide a DataLoader, or what has a method ``share(rank, world)``.
+            (batch, ...) or a tuple of several; anything else with a `loss` that takes it. Inputs
+            alone: batches that are a tensor (or hold one and nothing else), one tensor of all
+            inputs, or anything with ``loss=Unlabelled()``. Several processes divide a DataLoader,
+            or what has a method ``share(rank, world)``.
         budget: Hard caps, or a year's rule (`compressor.rules`), which has some.
-        schedule: Phases; by default ``[Prune()]`` without data and
+        schedule: Phases; by default ``[Prune()]`` without data or labels and
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
-            between width, density and bits and returns a network of integers. Gradual pruning is
+            between width, density and bits and returns a network of integers
+            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
         loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
             such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
@@ -144,10 +157,13 @@ def fit(
         VerificationError: If the smaller model is not what was planned.
     """
     check_given(model)
+    if isinstance(data, Tensor) and data.ndim > 1:
+        data = data.split(64)
     if data is not None:
         check_source(data)
     budget = required(budget, "fit")
     task = loss_of(loss)
+    labelled = data is not None and not isinstance(task, Unlabelled)
     check_functions(on_epoch, compiler, val)
     check_fabric(fabric)
     check_seed(seed)
@@ -155,8 +171,10 @@ def fit(
         check_directory(checkpoint)
     keep, release = names_of(keep), names_of(release, "release")
     operations = operations_of(operations)
-    default = _default(budget, data=data is not None)
+    inputs_alone = data is not None and not labelled
+    default = _untrained(budget) if inputs_alone else _default(budget, data=labelled)
     phases = phases_of(schedule, default, data=data is not None, val=val is not None)
+    check_labelled(phases, task)
     check_order(phases)
     check_trainable(model, phases)
     if fabric is not None:
@@ -169,7 +187,12 @@ def fit(
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:
-            _check(model, batches, task, phases)
+            batch = first_batch(batches)
+            if loss is None and is_unlabelled(batch):
+                task = Unlabelled()
+                phases = phases if schedule is not None else _untrained(budget)
+                check_labelled(phases, task)
+            _check(model, batches, batch, task, phases)
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
         session = Compression(
@@ -191,6 +214,11 @@ def fit(
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)
         return certified(session, training.log)
+
+
+def _untrained(budget: Budget) -> tuple[Phase, ...]:
+    """The phases where there are inputs and no labels."""
+    return (Prune(),) if budget.bytes is None else (Joint(), Repair(), Int8(epochs=0))
 
 
 def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
@@ -243,9 +271,10 @@ def _judge(
     return batches
 
 
-def _check(model: nn.Module, batches: Batches, loss: Loss, phases: Sequence[Phase]) -> None:
+def _check(
+    model: nn.Module, batches: Batches, batch: Batch, loss: Loss, phases: Sequence[Phase]
+) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
-    batch = first_batch(batches)
     measured = any(phase.measures_gradients for phase in phases)
     if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)

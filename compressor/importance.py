@@ -3,11 +3,12 @@
 A unit is scored over the weights that *write* it: its rows of convolutions and linear layers, and
 its entries of biases, norm scales and norm shifts. Every function here has the form
 
-    importance(graph, tensors, gradients) -> scores of shape (graph.units,), float64
+    importance(graph, tensors, evidence) -> scores of shape (graph.units,), float64
 
 with `tensors` by parameter name, so that anything of the weights' shapes can be scored, a module's
-weights as well as the ``w + u`` of an ADMM step. `gradients` is an iterable with one mapping
-(name -> gradient) per micro-batch; `frobenius` and `l1` never touch it.
+weights as well as the ``w + u`` of an ADMM step. `evidence` is an iterable with one mapping (name
+-> gradient) per micro-batch; `frobenius` and `l1` never touch it. Where a phase asks, it is an
+`Evidence`, which has activations as well: `residual` goes by these.
 
 Scores of different axes are not comparable as they come: a depthwise row holds 9 weights, a
 pointwise one hundreds. They are therefore divided by their axis' mean (`normalise=True`), which
@@ -17,8 +18,8 @@ says how much a unit matters among its like and leaves the widths to the allocat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -27,11 +28,16 @@ from torch import Tensor, nn
 
 from compressor.errors import TrainingError
 from compressor.graph.graph import Graph, Weight
-from compressor.inputs import finite
-from compressor.inputs.batches import Batch, split
+from compressor.inputs import finite, randomness
+from compressor.inputs.batches import Batch, first_examples, split
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss, cross_entropy
+from compressor.repair.activations import Reading, activations_of
+from compressor.repair.layers import Key
+from compressor.repair.prices import residuals, unseen
+from compressor.surgery.attention import opened
+from compressor.wording import brief
 
 Scores = NDArray[np.float64]
 Tensors = Mapping[str, Tensor]
@@ -106,6 +112,81 @@ def taylor(
     whose equation 8 squares instead).
     """
     return _finish(graph, _saliency(graph, tensors, gradients, torch.abs), normalise=normalise)
+
+
+def residual(graph: Graph, tensors: Tensors, evidence: Gradients) -> Scores:
+    """Error that removing a unit leaves in the layers that read it, once these are repaired.
+
+    In parts of what the outputs of a layer vary by, in sum over the layers: scores of different
+    axes compare, so that nothing is normalised. See `compressor.repair.prices`, which has the
+    sources. Inputs alone are needed, no labels. For every layer that reads an axis and is not seen
+    (a recurrent one, one of computed weights, a product of activations) all of its units together
+    cost 1, each as large a part as it is of the squared norm of what writes them.
+
+    Args:
+        graph: The network as coupled axes.
+        tensors: Weights by name; the activations are those of the model's own.
+        evidence: An `Evidence`.
+
+    Returns:
+        Scores of shape (units,).
+
+    Raises:
+        ValueError: If the evidence holds gradients alone, or a score is not finite.
+    """
+    if not isinstance(evidence, Evidence):
+        raise ValueError(
+            f"residual is measured on activations and got {brief(evidence)}: pass "
+            "compressor.importance.Evidence(model, batches)"
+        )
+    readings = evidence.activations
+    scores = np.nan_to_num(residuals(graph, readings))
+    energy = frobenius(graph, tensors, normalise=False) ** 2
+    for axis in graph.axes:
+        part = energy[axis.units]
+        share = part / part.sum() if part.sum() > 0 else np.full(axis.size, 1 / max(axis.size, 1))
+        scores[axis.units] += unseen(graph, axis, readings) * share
+    return _finish(graph, scores, normalise=False)
+
+
+class Evidence:
+    """What a model does on data: gradients by micro-batch when iterated, and activations.
+
+    Both are measured when they are first asked for, on a model that stays as it is.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        loss: Loss = cross_entropy,
+        *,
+        clips: int = 4,
+        inputs: int = 256,
+    ) -> None:
+        """Be ready to measure.
+
+        Args:
+            model: Any model.
+            batches: Batches as the loss wants them; none makes for no gradients.
+            loss: Called as ``loss(model, batch)``.
+            clips: Examples per micro-batch of gradients.
+            inputs: Examples that activations are measured on, at most.
+        """
+        self._model, self._batches, self._loss = model, batches, loss
+        self._clips, self._inputs = clips, inputs
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Gradients of the loss by parameter name, one mapping per micro-batch."""
+        return gradients(self._model, self._batches, self._loss, clips=self._clips)
+
+    @cached_property
+    def activations(self) -> Mapping[Key, Reading]:
+        """Products of what every layer reads and writes, by weight."""
+        model = opened(self._model)
+        batches = list(first_examples(self._batches, self._inputs))
+        with randomness.preserved():
+            return activations_of(model, batches, self._loss) if batches else {}
 
 
 def gradients(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compressor.allocation import DEFAULT, Allocation, Method, Objective
-from compressor.allocation.objective import LogRetention, Mix, PowerMean
+from compressor.allocation.objective import Additive, LogRetention, Mix, PowerMean
 from compressor.graph.structure import Structure
+from compressor.importance import Importance, fisher, residual
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,28 @@ class Candidate:
     Attributes:
         method: See `compressor.allocate`.
         objective: What it maximises; ``"uniform"`` fills what is left by it.
+        importance: Scores of units.
     """
 
     method: str | Method = "dual"
     objective: Objective = DEFAULT
+    importance: Importance = fisher
 
 
-CANDIDATES = (
+WAYS = (
     Candidate("uniform", LogRetention()),
     Candidate(objective=PowerMean(1)),
     Candidate(objective=LogRetention()),
     Candidate(objective=Mix(0.5)),
 )
-"""What is compared where there is data; chosen on fold 4 of ESC-50, as `MARGIN` was."""
+"""Ways to spend the caps, chosen on fold 4 of ESC-50, as `MARGIN` was."""
+
+CANDIDATES = (
+    *WAYS,
+    *(replace(way, importance=residual) for way in WAYS),
+    Candidate(objective=Additive(), importance=residual),
+)
+"""What is compared where there is data and nothing is said."""
 
 MARGIN = 0.02
 """The first candidate gives way only to a loss that is smaller by this part: the loss before

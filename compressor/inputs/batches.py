@@ -131,6 +131,23 @@ def split(batch: Batch, size: int) -> Iterator[Batch]:
         yield _part(batch, slice(start, start + size), length)
 
 
+def first_examples(batches: Iterable[Batch], most: int) -> Iterator[Batch]:
+    """The first batches up to so many examples, the last of them cut; whole where none can be.
+
+    Only what has a tensor with examples along its first dimension can be cut.
+    """
+    left = most
+    for batch in batches:
+        length = examples(batch)
+        if length is not None and length > left:
+            yield next(split(batch, left))
+            return
+        yield batch
+        left -= length or 1
+        if left <= 0:
+            return
+
+
 _KNOWN = (
     "give batches that are tuples, lists, mappings or dataclasses of tensors, or choose widths "
     "without data, Prune(importance=frobenius)"

@@ -28,6 +28,13 @@ def check_number(owner: str, least: float = 0, **values: object) -> None:
         raise ValueError(f"{owner}({name}={brief(value)}): must be a number, at least {least}")
 
 
+def check_flag(owner: str, **values: object) -> None:
+    """The same for True and False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{owner}({name}={brief(value)}): must be True or False")
+
+
 def _is_a(kind: type, value: object) -> bool:
     """True and False are no numbers."""
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,6 +1,7 @@
 """The phases of a schedule, each of which trains, removes, rounds or measures."""
 
 from compressor.phases.prune import Prune as Prune
+from compressor.phases.repairing import Repair as Repair
 from compressor.phases.train import FineTune as FineTune
 from compressor.phases.train import Recalibrate as Recalibrate
 from compressor.phases.train import Train as Train

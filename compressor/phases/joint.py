@@ -27,8 +27,8 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.settings import check_whole
 from compressor.network import to_network
 from compressor.quantization.rounded import rounded_weights
-from compressor.run.calibration import calibration_loss
 from compressor.run.file_size import UNIT, Footprint, footprint
+from compressor.run.judge import Judge
 from compressor.run.phase import Phase
 from compressor.run.widths import agreed
 from compressor.surgery.cutting import shrink
@@ -170,6 +170,7 @@ class _Measured:
         self.scores = agreed(session.fabric, fisher(session.graph, tensors, found))
         self._fisher = fisher_diagonal(self.weights, found)
         self._footprint = footprint(session.stored)
+        self._judge = Judge(session.model, session.graph, batches, session.loss, 0)
 
     def mixes(self) -> list[Mix]:
         """All that fit the caps: with many bits to a weight none may."""
@@ -201,7 +202,7 @@ class _Measured:
         with torch.no_grad():
             for name, code in codes.items():
                 weights[name].copy_(coded(weights[name], code, _out_dim(left, name)))
-        loss = np.array(calibration_loss(small, self.batches, session.loss))
+        loss = np.array(self._judge.unrepaired(small))
         named = replace(allocation, method=f"{bits:g} bits, {allocation.method}")
         return Mix(named, form, float(agreed(session.fabric, loss)))
 

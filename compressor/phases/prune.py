@@ -12,7 +12,7 @@ from compressor.budget import RESOURCES
 from compressor.errors import BudgetError
 from compressor.importance import Importance
 from compressor.inputs.losses import Distill
-from compressor.inputs.settings import check_whole
+from compressor.inputs.settings import check_flag, check_whole
 from compressor.phases.gradual import Gradual
 from compressor.run.choice import WidthChoice
 from compressor.run.phase import Phase
@@ -29,12 +29,15 @@ class Prune(Gradual):
 
     Attributes:
         method: Way to choose widths: see `compressor.allocate`. With neither a method nor an
-            objective, `compressor.allocation.candidates.CANDIDATES` are compared by their loss on
-            the data before any fine-tuning; without data the default of `compressor.allocate` is
-            taken.
+            objective several are compared by what is left before any fine-tuning, repaired: the
+            loss on the data, or how far outputs are from those before where there are no labels
+            (`compressor.allocation.candidates`). Without data the default of `compressor.allocate`
+            is taken.
         objective: What is maximised; see `compressor.allocation`.
-        importance: A function (graph, tensors, gradients) -> one score per unit; None means
-            `fisher` where there is data and `frobenius` where there is none.
+        importance: A function (graph, tensors, evidence) -> one score per unit, such as those of
+            `compressor.importance`. With none of the three, `fisher` and `residual` are compared
+            as well where there is data; `frobenius` is taken where there is none, `fisher` where a
+            method or an objective is given.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
         steps: Number of shrinks. Before shrink k of K every cost that is over its cap may fall by
@@ -46,6 +49,12 @@ class Prune(Gradual):
         batches: Most batches that the importance is measured on, and the loss of candidates. They
             are held in memory.
         clips: Examples per micro-batch of that measurement.
+        repair: Repair what is left in closed form after every shrink, on the data
+            (`compressor.repair.least_squares`); not where an averaged copy of the model follows.
+        inputs: Examples that repair, and importance by activations, are measured on, at most.
+        fold: Remove first what can go at no cost, folded into what stays: units that are dead, that
+            nothing reads, that equal others or are combinations of them, on the data or, without
+            data, by weights alone (`compressor.repair.folding`).
     """
 
     method: str | Method | None = None
@@ -60,16 +69,20 @@ class Prune(Gradual):
     distill: Distill | None = None
     batches: int = 16
     clips: int = 4
+    repair: bool = True
+    inputs: int = 256
+    fold: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        whole = {name: getattr(self, name) for name in ("batches", "clips", "floor", "round_to")}
-        check_whole("Prune", 1, **whole)
+        whole = {"batches": self.batches, "clips": self.clips, "inputs": self.inputs}
+        check_whole("Prune", 1, **whole, floor=self.floor, round_to=self.round_to)
+        check_flag("Prune", repair=self.repair, fold=self.fold)
         self.check_steps()
         if self.importance is not None and not callable(self.importance):
             raise ValueError(
                 f"Prune(importance={brief(self.importance)}): must be a function (graph, tensors, "
-                "gradients) -> scores such as compressor.importance.fisher, or None"
+                "evidence) -> scores such as compressor.importance.fisher, or None"
             )
         if self.objective is not None and not is_objective(self.objective):
             raise ValueError(
@@ -112,7 +125,7 @@ class Prune(Gradual):
         """The choice of widths."""
         return WidthChoice(
             self.method, self.objective, self.importance, self.floor, self.round_to, self.batches,
-            self.clips,
+            self.clips, self.repair, self.inputs, self.fold,
         )  # fmt: skip
 
     def remove(self, training: Training, remaining: int) -> None:

@@ -9,6 +9,8 @@ from typing import cast
 from torch import nn
 
 from compressor.errors import BudgetError, TraceError
+from compressor.inputs.losses import Loss
+from compressor.inputs.unlabelled import Unlabelled
 from compressor.run.compression import Compression
 from compressor.run.file_size import bound, most_alive
 from compressor.run.later import lowers
@@ -46,6 +48,24 @@ def phases_of(
             "was given none: pass val, a loader or a function of the model, or leave select out"
         )
     return phases
+
+
+def check_labelled(phases: Sequence[Phase], loss: Loss) -> None:
+    """Check that nothing is trained on inputs alone but by what the dense network says of them.
+
+    Raises:
+        ValueError: If something is.
+    """
+    if not isinstance(loss, Unlabelled):
+        return
+    for phase in phases:
+        alone = phase.distill is not None and phase.distill.weight == 1
+        if phase.trains and not alone:
+            raise ValueError(
+                f"{name_of(phase)} trains and the data hold inputs alone: pass batches (inputs, "
+                "targets), or learn from the dense network's outputs, "
+                f"{name_of(phase)}(distill=Distill(weight=1)), or leave the phase out"
+            )
 
 
 def _listed(schedule: object) -> tuple[Phase, ...]:

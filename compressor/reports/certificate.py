@@ -70,6 +70,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
         shrinks=tuple(session.shrinks),
+        repairs=tuple(session.repairs),
         log=tuple(log),
         versions=versions(),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),

@@ -16,6 +16,7 @@ from torch import nn
 
 from compressor.budget import Budget, Cost
 from compressor.inputs.example import Example
+from compressor.repair.least_squares import Repaired
 from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
@@ -54,6 +55,7 @@ class Facts:
         verdict: Of the rule whose caps the budget has, on the result, by the rule's own counting;
             None where the caps are no rule's.
         unjudged: Why a rule cannot count the result.
+        repairs: What every repair apart from a removal did.
         count: Makes `counters`; called once, when they are first asked for.
     """
 
@@ -75,6 +77,7 @@ class Facts:
     stored: str = ""
     floating: Mapping[str, int] = field(default_factory=dict[str, int])
     told: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    repairs: tuple[Repaired, ...] = ()
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -117,6 +120,7 @@ class Facts:
                 "difference": self.difference,
                 "counters": {k: [asdict(c) for c in pair] for k, pair in self.counters.items()},
                 "shrinks": [asdict(s) for s in self.shrinks],
+                "repairs": [asdict(repair) for repair in self.repairs],
                 "layers": [asdict(layer) for layer in self.layers],
                 "told": self.told,
                 "elsewhere": self.elsewhere,

@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from compressor.budget import RESOURCES
+from compressor.repair.least_squares import Repaired
 from compressor.reports.facts import Facts
 from compressor.rules import Verdict
+from compressor.run.free import Free
+from compressor.run.history import Shrink
 
 WIDTH = 110
 """Columns of the text: no line is longer, unless a module's name is."""
@@ -96,7 +99,11 @@ def notes(report: Facts) -> list[str]:
         lines.append(f"Not rounded to integers, in floating point: the weights of {each}.")
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
-    lines += [_compared(s.tried, s.method) for s in report.shrinks if s.tried]
+    for shrink in report.shrinks:
+        lines += [] if shrink.free is None else [_freed(shrink.free, shrink.caps)]
+        lines += [_compared(shrink)] if shrink.tried else []
+        lines += [] if shrink.repaired is None else [_repaired(shrink.repaired)]
+    lines += map(_repaired, report.repairs)
     if report.told:
         each = ", ".join(f"{name} {_pair(*pair)}" for name, pair in report.told.items())
         lines.append(f"Attributes that were told their new size: {each}.")
@@ -114,9 +121,27 @@ def _judged(verdict: Verdict) -> str:
     )
 
 
-def _compared(tried: Mapping[str, float], taken: str) -> str:
-    losses = ", ".join(f"{name} {loss:.3g}" for name, loss in tried.items())
-    return f"Compared by loss before fine-tuning: {losses}; taken: {taken}."
+def _compared(shrink: Shrink) -> str:
+    found = ", ".join(f"{name} {loss:.3g}" for name, loss in shrink.tried.items())
+    return f"Compared by {shrink.judged}: {found}; taken: {shrink.method}."
+
+
+def _freed(free: Free, caps: Mapping[str, int]) -> str:
+    each = ", ".join(f"{name} {count:,}" for name, count in free.units.items())
+    far = ", ".join(f"{name} {cost:,} of {caps[name]:,}" for name, cost in free.reached.items())
+    met = "This alone met the caps" if free.enough else "This alone did not meet the caps"
+    return (
+        f"Removed at no cost, folded into the layers that read them: {each}; outputs differ by "
+        f"{free.difference:.1e} of how they vary. {met} ({far})."
+    )
+
+
+def _repaired(repaired: Repaired) -> str:
+    return (
+        f"Repaired in closed form: {len(repaired.layers)} layers. Squared distance of outputs to "
+        f"the dense network's, in parts of how they vary: {repaired.before:.3g} before, "
+        f"{repaired.normed:.3g} with new BatchNorm statistics, {repaired.after:.3g} repaired."
+    )
 
 
 def _costs(report: Facts) -> Grid:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from compressor.allocation import DEFAULT, Method, Objective
-from compressor.allocation.candidates import CANDIDATES, Candidate
+from compressor.allocation.candidates import CANDIDATES, WAYS, Candidate
 from compressor.importance import Importance, fisher, frobenius, taylor
 
 
@@ -22,6 +22,9 @@ class WidthChoice:
         round_to: Keep multiples of so many units.
         batches: Most batches that importance, and the loss of candidates, are measured on.
         clips: Examples per micro-batch of that measurement.
+        repair: Repair what is left, and judge candidates by what is left after it.
+        inputs: Most examples that activations are measured on, and repair.
+        fold: Remove first what can go at no cost.
     """
 
     method: str | Method | None = None
@@ -31,20 +34,26 @@ class WidthChoice:
     round_to: int = 1
     batches: int = 16
     clips: int = 4
+    repair: bool = True
+    inputs: int = 256
+    fold: bool = True
 
     @property
     def measures_gradients(self) -> bool:
-        """True where the importance is one of gradients, given data."""
+        """True where an importance is one of gradients, given data."""
         return self.importance in (None, fisher, taylor)
 
     def candidates(self, *, data: bool) -> tuple[Candidate, ...]:
         """The ways to choose widths that are compared; a single one without data."""
-        if data and self.method is None and self.objective is None:
-            return CANDIDATES
-        return (Candidate(self.method or "dual", self.objective or DEFAULT),)
+        importance = self.scored_by(data=data)
+        if not data or self.method is not None or self.objective is not None:
+            return (Candidate(self.method or "dual", self.objective or DEFAULT, importance),)
+        if self.importance is not None:
+            return tuple(replace(way, importance=importance) for way in WAYS)
+        return CANDIDATES
 
     def scored_by(self, *, data: bool) -> Importance:
-        """The importance, with the default resolved."""
+        """The importance where there is one alone, with the default resolved."""
         return self.importance or (fisher if data else frobenius)
 
 

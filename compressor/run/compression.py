@@ -26,15 +26,18 @@ from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
-from compressor.inputs.batches import Batch
+from compressor.inputs.batches import Batch, first_examples
 from compressor.inputs.checks import example_given
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
+from compressor.repair.least_squares import Repaired
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
-from compressor.run.history import Shrink, shrink_of
+from compressor.run.free import Free, folded_blind, folded_on
+from compressor.run.history import Shrink, restored, shrink_of
+from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
@@ -57,6 +60,8 @@ class Compression(Shrinking):
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
+        repairs: A record of every repair apart from a removal.
+        trained: The dense network is not as it was given: it was trained first.
     """
 
     def __init__(
@@ -89,9 +94,10 @@ class Compression(Shrinking):
         self.later: Sequence[Later] = ()
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
+        self.repairs: list[Repaired] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
-        self._trained = False
+        self.trained = False
 
     @property
     def stored(self) -> Stored:
@@ -131,7 +137,7 @@ class Compression(Shrinking):
 
     def teach(self, dense: nn.Module, *, trained: bool = False) -> None:
         """Make a copy of a dense network the teacher; `trained` says that it is not as given."""
-        self._trained = trained
+        self.trained = trained
         self._teacher = private_copy(dense).eval().requires_grad_(False)  # noqa: FBT003
 
     def begin(self, phase: int, later: Sequence[Later]) -> None:
@@ -206,8 +212,12 @@ class Compression(Shrinking):
         how = prune if isinstance(prune, WidthChoice) else prune.choice
         costs = self.costs()
         caps = on_the_way(self.caps_due, self.spent(costs), remaining)
+        free = self._fold(how, caps, costs)
+        costs = costs if free is None else self.costs()
         allocation, tried = self.allocated(how, caps, costs)
-        self.remove(allocation, caps, tried, costs)
+        self.remove(allocation, caps, tried, costs, how)
+        judged = measure_of(self.loss, repaired=how.repair)
+        self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
         if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
             # The form is exact for the widths before alone.
             return self.shrink(how)
@@ -228,17 +238,73 @@ class Compression(Shrinking):
         caps: Budget,
         tried: Mapping[str, float] = MappingProxyType({}),
         costs: Mapping[str, Polynomial] = MappingProxyType({}),
+        choice: WidthChoice | None = None,
     ) -> None:
-        """Remove what an allocation for `graph` does not keep, and record it.
+        """Remove what an allocation for `graph` does not keep, repair what is left, and record it.
 
         `caps` are those it was to reach, `tried` the loss of every way that was compared, `costs`
-        the forms of cost that took the place of the graph's own.
+        the forms of cost that took the place of the graph's own, `choice` says how to repair; None
+        for not at all.
         """
         self._check_open("units cannot be removed")
-        structure, difference = allocation.structure, None
+        structure, difference, repaired = allocation.structure, None, None
         if not structure.keep.all():
+            whole = self._judge(choice)
             difference = self._cut_checked(structure)
-        self.removed(shrink_of(caps, self.spent(costs), allocation, difference, tried))
+            if whole is not None:
+                repaired = whole.repaired(self.model, structure)
+                self.hold()
+        spent = self.spent(costs)
+        self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
+
+    def _fold(
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
+    ) -> Free | None:
+        """Remove what can go at no cost, where anything has to go; None where nothing can.
+
+        An averaged copy of the model, and masks, would not fit what is folded into others; several
+        processes might not agree on what is zero.
+        """
+        over = caps.excess(self.spent(costs))
+        if (
+            not over
+            or not choice.fold
+            or self.averages.any
+            or self.masks
+            or self.fabric is not None
+        ):
+            return None
+        widths = {"floor": choice.floor, "round_to": choice.round_to}
+        if self.data is None:
+            found = folded_blind(self.model, self.graph, self.example, **widths)
+        else:
+            batches = list(first_examples(self.data, choice.inputs))
+            found = folded_on(self.model, self.graph, batches, self.loss, **widths)
+        if found is None:
+            return None
+        gone = {
+            axis.name: int((~found.structure.keep[axis.units]).sum()) for axis in self.graph.axes
+        }
+        fill(self.model, all_tensors(found.model))
+        self._cut_checked(found.structure)
+        spent = self.spent(self.costs())
+        reached = {name: int(getattr(spent, name)) for name in caps.caps}
+        some = {name: count for name, count in gone.items() if count}
+        return Free(some, found.difference, reached, not caps.excess(spent))
+
+    def _judge(self, choice: WidthChoice | None) -> Judge | None:
+        """Who repairs what is cut next, if anybody does: a copy of the model as it is now.
+
+        Averaged copies would keep what the model's weights were before repair, so that an average
+        of both would be of neither: where there are any nothing is repaired.
+        """
+        if choice is None or not choice.repair or self.data is None or self.averages.any:
+            return None
+        batches = list(first_examples(self.data, choice.inputs))
+        copy, masks = private_copy(self.model), self.masks
+        return (
+            Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None
+        )
 
     def removed(self, what: Shrink) -> None:
         """Remember a removal for the report."""
@@ -255,10 +321,11 @@ class Compression(Shrinking):
             "alive": torch.from_numpy(self.alive),
             "model": all_tensors(self.model),
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
+            "repairs": [asdict(repair) for repair in self.repairs],
             "masks": dict(self.masks),
             "bits": dict(self.bits),
             "changes": list(self.changes),
-            "teacher": all_tensors(self.teacher) if self._trained else None,
+            "teacher": all_tensors(self.teacher) if self.trained else None,
         }
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
@@ -279,10 +346,8 @@ class Compression(Shrinking):
         keep = np.isin(self.alive, alive_units(state["alive"], self.dense.units))
         if not keep.all():
             self._cut(Structure(self.graph, keep))
-        self.shrinks = [
-            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
-            for shrink in state["shrinks"]
-        ]
+        self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
+        self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

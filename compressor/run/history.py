@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from compressor.allocation import Allocation
 from compressor.budget import Budget, Cost
+from compressor.repair.least_squares import Repaired
+from compressor.run.free import Free
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,11 @@ class Shrink:
         prices: What 1 % more of each cap would add to the objective.
         difference: Largest difference between the outputs of the masked and of the shrunk model;
             None if that was not checked.
-        tried: Loss before any training of every way that was compared; empty if there was one.
+        tried: What every way that was compared is worth before any training, the less the better;
+            empty if there was one.
+        judged: The measure of that.
+        repaired: What repair did; None where there was none.
+        free: What was removed before, at no cost; None where there was nothing.
     """
 
     caps: Mapping[str, int]
@@ -39,6 +46,9 @@ class Shrink:
     prices: Mapping[str, float] = field(default_factory=dict[str, float])
     difference: float | None = None
     tried: Mapping[str, float] = field(default_factory=dict[str, float])
+    repaired: Repaired | None = None
+    free: Free | None = None
+    judged: str = "loss before fine-tuning"
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ def shrink_of(
     allocation: Allocation,
     difference: float | None,
     tried: Mapping[str, float],
+    repaired: Repaired | None = None,
 ) -> Shrink:
     """A shrink, as plain data."""
     return Shrink(
@@ -82,4 +93,14 @@ def shrink_of(
         prices=dict(allocation.prices),
         difference=difference,
         tried=dict(tried),
+        repaired=repaired,
     )
+
+
+def restored(state: Mapping[str, Any]) -> Shrink:
+    """The shrink of which `dataclasses.asdict` made plain data, lists in the place of tuples."""
+    found = state["repaired"]
+    made = None if found is None else Repaired.of(found)
+    free = None if state["free"] is None else Free(**state["free"])
+    binding = tuple(state["binding"])
+    return replace(Shrink(**state), binding=binding, repaired=made, free=free)

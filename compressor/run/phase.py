@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.budget import RESOURCES
 from compressor.graph.graph import Weight
+from compressor.inputs.losses import Distill
 from compressor.network import Network
 from compressor.run.later import EntryBits, Later
 
@@ -59,6 +60,7 @@ class Phase(Later, ABC):
         divides_bytes: It divides the bytes between width, density and bits.
         rounds_weights: It rounds weights to the bits that were chosen for them.
         measures_gradients: It measures units by gradients of the loss, given data.
+        distill: What it learns from the dense network's outputs, where it trains.
     """
 
     lowers: frozenset[str] = UNSAID
@@ -79,6 +81,7 @@ class Phase(Later, ABC):
     divides_bytes: bool = False
     rounds_weights: bool = False
     measures_gradients: bool = False
+    distill: Distill | None = None
 
     @property
     def undeclared(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
@@ -16,15 +17,15 @@ from compressor.allocation.candidates import Candidate, choose
 from compressor.budget import Budget
 from compressor.graph.graph import Polynomial
 from compressor.graph.structure import Structure
-from compressor.importance import Scores, gradients
+from compressor.importance import Evidence, Importance, Scores
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Loss
 from compressor.run.calibration import calibration_loss
 from compressor.run.choice import WidthChoice
 from compressor.run.file_size import Stored
+from compressor.run.judge import Judge
 from compressor.run.smallest import allocated_within
-from compressor.surgery.cutting import shrink
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -50,30 +51,42 @@ def allocated(
     """
     batches = [] if data is None else list(islice(data, choice.batches))
     model, graph = stored.model, stored.graph
-    importance = choice.scored_by(data=data is not None)
+    candidates = choice.candidates(data=bool(batches))
+    evidence = Evidence(model, batches, loss, clips=choice.clips, inputs=choice.inputs)
     tensors = {name: p.detach() for name, p in model.named_parameters()}
-    with randomness.preserved():  # a model may draw in eval mode
-        found = gradients(model, batches, loss, clips=choice.clips)
-        scores = agreed(fabric, importance(graph, tensors, found))
+    scores: dict[Importance, Scores] = {}
+    for importance in dict.fromkeys(way.importance for way in candidates):
+        with randomness.preserved():  # a model may draw in eval mode
+            scores[importance] = agreed(fabric, importance(graph, tensors, evidence))
     floor, round_to = choice.floor, choice.round_to
 
     def by(way: Candidate, costs: Mapping[str, Polynomial]) -> Allocation:
         return allocate(
-            graph, scores, caps, method=way.method, objective=way.objective,
+            graph, scores[way.importance], caps, method=way.method, objective=way.objective,
             floor=floor, round_to=round_to, costs=costs,
         )  # fmt: skip
 
     def allocation(way: Candidate) -> Allocation:
         how = partial(by, way)
-        return allocated_within(stored, final, costs, how, floor=floor, round_to=round_to)
+        found = allocated_within(stored, final, costs, how, floor=floor, round_to=round_to)
+        named = len(scores) > 1
+        return replace(found, method=f"{_name(way.importance)}, {found.method}") if named else found
+
+    judge = Judge(model, graph, batches, loss, choice.inputs * choice.repair, stored.masks)
 
     def judged(structure: Structure) -> float:
-        return agreed_loss(fabric, shrink(model, graph, structure), batches, loss)
+        return float(agreed(fabric, np.array(judge(structure))))
 
-    allocations = [allocation(way) for way in choice.candidates(data=bool(batches))]
+    allocations = [allocation(way) for way in candidates]
     chosen, losses = choose(allocations, judged)
     names = [allocation.name for allocation in allocations]
     return chosen, dict(zip(names, losses, strict=True)) if losses else {}
+
+
+def _name(importance: Importance) -> str:
+    """An importance by the name of its function."""
+    function = importance.func if isinstance(importance, partial) else importance
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def agreed(fabric: Fabric | None, values: Scores) -> Scores:

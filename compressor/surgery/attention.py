@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compressor.inputs.copies import private_copy
+
 
 class Attention(nn.MultiheadAttention):
     """Attention whose heads and widths are those of its parameters.
@@ -144,3 +146,10 @@ def open_attention(model: nn.Module) -> None:
             opened: Any = module
             opened.scale = float(opened.head_dim) ** -0.5
             opened._qkv_same_embed_dim = False  # noqa: SLF001 - what PyTorch asks before its kernel
+
+
+def opened(model: nn.Module) -> nn.Module:
+    """A copy of a model with every attention open: its operations are those of a smaller one."""
+    copy = private_copy(model)
+    open_attention(copy)
+    return copy

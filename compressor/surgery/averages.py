@@ -56,6 +56,11 @@ class Averages:
         self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}  # as given, and the copy in it
         vars(model)[MARK] = self._mark
 
+    @property
+    def any(self) -> bool:
+        """True if there is a copy."""
+        return bool(self._copies)
+
     def add(self, averaged: nn.Module, model: nn.Module) -> None:
         """Let `averaged` follow, a copy of `model` as it is now, or a module that has one inside.
 

@@ -16,7 +16,7 @@ from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError, VerificationError
 from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import Structure
-from compressor.importance import frobenius, gradients
+from compressor.importance import Evidence, frobenius
 from compressor.inputs.copies import private_copy
 from compressor.phases.filters.least import Least
 from compressor.phases.filters.masking import verify
@@ -213,7 +213,10 @@ class Filters:
         if self.raw:
             return self._norms(dict(session.model.named_parameters()))
         batches = [] if session.data is None else list(islice(session.data, self.choice.batches))
-        measured = gradients(session.model, batches, session.loss, clips=self.choice.clips)
+        measured = Evidence(
+            session.model, batches, session.loss, clips=self.choice.clips,
+            inputs=self.choice.inputs,
+        )  # fmt: skip
         importance = self.choice.scored_by(data=session.data is not None)
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
         scores = agreed(session.fabric, importance(self.graph, tensors, measured))

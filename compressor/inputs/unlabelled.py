@@ -1,0 +1,63 @@
+"""Batches of inputs alone, without targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.inputs.batches import Batch, call
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """A loss of inputs alone: outputs along a direction that is drawn once.
+
+    A batch is a tensor (batch, ...) or a tuple or list of several, the model's positional inputs.
+    The mean square of its gradients is how much outputs change with a weight (in expectation over
+    the direction: the diagonal of J^T J, with J the Jacobian of the outputs; Martens 2020,
+    arXiv:1412.1193, section 8), so that `compressor.importance.fisher` ranks units by what they do
+    to outputs. Its value says nothing: nothing can be trained by it.
+
+    Attributes:
+        seed: Draws the direction.
+    """
+
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The outputs of a batch along the direction, mean over examples."""
+        parts: list[Tensor] = []
+        draws = torch.Generator().manual_seed(self.seed)
+        for output in _tensors(call(model, batch)):
+            if output.is_floating_point() and output.ndim:
+                signs = torch.randint(2, output.shape[1:], generator=draws).to(output) * 2 - 1
+                parts.append((output * signs).flatten(1).sum(1) if output.ndim > 1 else output)
+        if not parts:
+            raise ValueError(
+                f"the {type(model).__name__} returns no tensor of floating-point numbers, so that "
+                "nothing can be compared: pass batches with targets and loss="
+            )
+        return torch.stack([part.mean() for part in parts]).sum()
+
+
+def is_unlabelled(batch: Batch) -> bool:
+    """True if a batch is clearly inputs alone: a tensor, or one in a tuple or list."""
+    if isinstance(batch, (tuple, list)):
+        items = cast("list[Any]", list(cast("list[Any]", batch)))
+        return len(items) == 1 and isinstance(items[0], Tensor)
+    return isinstance(batch, Tensor)
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in cast("Mapping[Any, object]", value).values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in cast("list[object]", value):
+            yield from _tensors(item)

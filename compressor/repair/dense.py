@@ -1,0 +1,113 @@
+"""The dense network's side of a repair: what its layers give, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from compressor.inputs.batches import Batch
+from compressor.inputs.evaluation import evaluating
+from compressor.repair.applied import Applied, Watch
+from compressor.repair.layers import EnoughError, Forward, Key, Layer, Parts, layers_of, watched
+from compressor.repair.returned import outputs
+from compressor.repair.rows import Places, as_matrix, places, written
+
+ROWS = 16384
+"""Rows of a problem, at most, or four times its unknowns where those are more."""
+
+MEMORY = 2**28
+"""Bytes of outputs, at some places each, that are remembered; beyond them layers are run again."""
+
+Rows = list[tuple[Places, Tensor]]
+"""Outputs (rows, channel) of the applications of a layer in one run, and where they are."""
+
+
+class Dense:
+    """A network as the target of a repair, run as seldom as memory allows.
+
+    Attributes:
+        model: In eval mode.
+        batches: Data.
+        forward: Runs a model on a batch.
+        layers: Its layers, in order.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Sequence[Batch], forward: Forward, *, memory: int = MEMORY
+    ) -> None:
+        """Look at the model's layers; `memory` is in bytes."""
+        self.model, self.batches, self.forward = model.eval(), batches, forward
+        self.layers = {one.key: one for one in layers_of(model, batches[0], forward)}
+        self._memory = memory
+        self._rows: dict[Key, list[Rows]] = {}
+        self._outputs: dict[int, list[Tensor]] = {}
+
+    def outputs(self, number: int) -> list[Tensor]:
+        """What the model returns for a batch, by its number."""
+        if number in self._outputs:
+            return self._outputs[number]
+        found = outputs(self.model, self.batches[number], self.forward)
+        held = sum(_bytes(t) for one in self._outputs.values() for t in one)
+        if held + sum(map(_bytes, found)) <= self._memory / 4:
+            self._outputs[number] = found
+        return found
+
+    def rows(self, key: Key) -> list[Rows]:
+        """What a layer gives at some places, of every batch; the same at every call."""
+        if key not in self._rows:
+            self._load(key)
+        return self._rows[key]
+
+    def _load(self, key: Key) -> None:
+        """Run the model for a layer and as many of the next as are remembered."""
+        number = list(self.layers).index(key)
+        wanted: list[Layer] = []
+        held = 0
+        for layer in islice(self.layers.values(), number, None):
+            held += self._most(layer) * layer.calls * len(self.batches) * _width(layer)
+            if wanted and held > self._memory:
+                break
+            wanted.append(layer)
+        self._rows = {layer.key: [[] for _ in self.batches] for layer in wanted}
+        with evaluating(self.model):
+            for index, batch in enumerate(self.batches):
+                self._run(index, batch, sum(layer.calls for layer in wanted))
+
+    def _run(self, index: int, batch: Batch, calls: int) -> None:
+        """Remember what one batch gives; there are so many applications in all."""
+        parts = Parts()
+        left = calls
+        numbers = {key: number for number, key in enumerate(self.layers)}
+
+        def applied(one: Applied) -> None:
+            nonlocal left
+            key = parts.key(one)
+            if key not in self._rows:
+                return
+            seed = (numbers[key] * len(self.batches) + index) * 1009 + one.call
+            draws = torch.Generator().manual_seed(seed)
+            where = places(one, self._most(self.layers[key]), draws)
+            self._rows[key][index].append((where, written(one, where)))
+            left -= 1
+            if not left:
+                raise EnoughError
+
+        watched(self.model, batch, self.forward, Watch(self.model, applied))
+
+    def _most(self, layer: Layer) -> int:
+        """Rows of one application."""
+        weight = dict(self.model.named_parameters())[layer.key[0]]
+        entries = as_matrix(weight.detach(), layer.example).shape[2]
+        return max(ROWS, 4 * entries) // (len(self.batches) * layer.calls) + 1
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _width(layer: Layer) -> int:
+    """Bytes of a row of outputs."""
+    return layer.example.outputs.shape[1] * layer.example.outputs.element_size()

@@ -1,0 +1,149 @@
+"""Removal that costs nothing: channels that say no more than others do, folded into their readers.
+
+A channel that is always zero, that nothing reads, that equals another or is a linear combination of
+others (at every layer that reads it, on the data) can go: its readers read the others instead, and
+say the same. LinDeps (2025, arXiv:2507.21573, section 3) removes what pivoted QR finds dependent;
+here the same is asked of all readers of an axis at once, taps included, by the prices of
+`compressor.repair.prices` without a ridge. That it costs nothing is checked on outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.graph.graph import Axis, Graph
+from compressor.graph.structure import Structure
+from compressor.repair.activations import Reading
+from compressor.repair.layers import Key
+from compressor.repair.prices import Reader, entries_of, taken_apart, unseen
+from compressor.repair.products import Products
+from compressor.repair.rows import as_matrix, as_weight, part_of
+
+NOTHING = 1e-11
+"""The price, in parts of what outputs vary by, up to which a unit costs nothing: the square of a
+few units in the last place of float32."""
+
+RIDGE = 1e-13
+"""In parts of the mean square of an entry: dependent entries have no inverse without one."""
+
+ENOUGH = 2
+"""Rows an entry from which on dependence is believed; with fewer only zeros are."""
+
+
+def redundant(
+    graph: Graph,
+    readings: Mapping[Key, Reading],
+    *,
+    among: NDArray[np.bool_] | None = None,
+    floor: int = 1,
+    round_to: int = 1,
+) -> Structure:
+    """Keep what is needed: a structure without units that cost nothing.
+
+    Args:
+        graph: The network's graph.
+        among: Boolean, one per unit: those that may go; None for all.
+        readings: Products of what every layer reads, in float64
+            (`compressor.repair.activations.activations_of` with ``exact=True``).
+        floor: Fewest units that any axis keeps.
+        round_to: Keep multiples of so many units.
+    """
+    keep = np.ones(graph.units, dtype=bool)
+    for axis in graph.axes:
+        if axis.frozen or unseen(graph, axis, readings):
+            continue
+        readers = [one for reading in readings.values() for one in _exact(graph, axis, reading)]
+        if not readers:
+            continue
+        may = np.ones(axis.size, dtype=bool) if among is None else among[axis.units]
+        prices = taken_apart(axis.size, readers, among=may, most=NOTHING)
+        least = max(floor, 1, int((prices > NOTHING).sum()))
+        width = min(-(-least // round_to) * round_to, axis.size)
+        order = np.argsort(prices, kind="stable")
+        keep[axis.first + order[: axis.size - width]] = False
+    return Structure(graph, keep)
+
+
+def fold(model: nn.Module, structure: Structure, readings: Mapping[Key, Reading]) -> None:
+    """Have every layer read what is kept in the place of what is not, in place.
+
+    The model computes what it did, with zeros for the weights that read what is to go.
+    """
+    parameters = dict(model.named_parameters())
+    for (name, _), reading in readings.items():
+        gone = _gone(structure, reading)
+        if not any(bool(where.any()) for where in gone):
+            continue
+        weight, example = parameters[name], reading.layer.example
+        biased = example.bias is not None
+        products = _problem(reading)
+        moved = torch.zeros(reading.products.y.shape, dtype=torch.float64)
+        matrix = part_of(as_matrix(weight.detach().double().cpu(), example), example).clone()
+        for group, where in enumerate(gone):
+            share = _share(products.uu[group], where)
+            lost = matrix[group][:, where]
+            matrix[group][:, ~where] += lost @ share
+            matrix[group][:, where] = 0
+            if biased:
+                moved[group] = lost @ (products.u[group][where] - share @ products.u[group][~where])
+        with torch.no_grad():
+            whole = as_matrix(weight.detach().clone(), example)
+            part_of(whole, example).copy_(matrix)
+            weight.copy_(as_weight(whole, weight, example))
+            if biased:
+                bias = parameters[str(example.bias)].view(-1)
+                part = moved.flatten().to(bias)
+                bias[example.offset : example.offset + len(part)] += part
+
+
+def _share(system: Tensor, gone: Tensor) -> Tensor:
+    """The entries that go, as combinations of those that stay, (gone, kept)."""
+    kept = system[~gone][:, ~gone]
+    size = float(system.diagonal().mean()) or 1.0
+    ridge = RIDGE * size * torch.eye(len(kept), dtype=system.dtype)
+    return torch.linalg.solve(kept + ridge, system[~gone][:, gone]).T
+
+
+def _problem(reading: Reading) -> Products:
+    """Mean products: around the means where a bias takes what is constant."""
+    biased = reading.layer.example.bias is not None
+    return reading.products.centred() if biased else reading.products.mean()
+
+
+def _gone(structure: Structure, reading: Reading) -> list[Tensor]:
+    """By group, the entries that hang on a unit that is not kept."""
+    groups, _, entries = reading.matrix.shape
+    gone = torch.zeros(groups, entries, dtype=torch.bool)
+    for axis in structure.graph.axes:
+        kept = structure.keep[axis.units]
+        if kept.all():
+            continue
+        for group, owned in enumerate(entries_of(structure.graph, axis, reading)):
+            for unit, where in owned.items():
+                if not kept[unit]:
+                    gone[group, where] = True
+    return list(gone)
+
+
+def _exact(graph: Graph, axis: Axis, reading: Reading) -> list[Reader]:
+    """The groups of a layer that read an axis, without a pull."""
+    products = _problem(reading)
+    energy = ((reading.matrix @ products.uu) * reading.matrix).sum().item()
+    spread = energy if energy > 0 else 1.0
+    found: list[Reader] = []
+    for group, entries in enumerate(entries_of(graph, axis, reading)):
+        if not entries:
+            continue
+        system = products.uu[group]
+        if reading.products.count < ENOUGH * len(system):
+            system = system.diagonal().diag()
+        size = float(system.diagonal().mean()) or 1.0
+        ridge = RIDGE * size * torch.eye(len(system), dtype=system.dtype)
+        inverse = torch.linalg.inv(system + ridge)
+        found.append(Reader(reading.matrix[group].clone(), inverse, entries, spread))
+    return found

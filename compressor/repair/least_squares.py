@@ -1,0 +1,219 @@
+"""Repair of a network that was cut, in closed form, on inputs alone.
+
+Layer by layer from the input to the output, the weights that are left are chosen anew: so that on
+what the smaller network itself feeds them they give what the dense layer gave on its own input, by
+least squares (He et al. 2017, arXiv:1707.06168, section 3.1, for all layers in order and with the
+bias), with a pull towards the weights that were cut, chosen on held-back examples. Where that pull
+wins, a removed channel leaves its mean in the next bias and nothing else. The batch norms on the
+way are estimated anew, which gives every channel the spread that it is to have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressor.graph.structure import Structure
+from compressor.inputs import randomness
+from compressor.inputs.evaluation import evaluating
+from compressor.inputs.tensors import all_tensors, fill
+from compressor.repair.applied import Applied
+from compressor.repair.dense import Dense
+from compressor.repair.layers import Key, Layer, layers_of
+from compressor.repair.norms import Norms
+from compressor.repair.returned import apart, outputs
+from compressor.repair.ridge import Solution
+from compressor.repair.solving import Wanted, answer, write
+from compressor.surgery.scales import factors
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        before: Distance of the outputs to the dense network's as the network was cut
+            (`compressor.repair.distance`).
+        normed: The same with batch norms estimated anew, and nothing else.
+        after: The same of the network that is left.
+        layers: Error of every layer whose weights were chosen anew, before and after, in parts of
+            what its outputs vary by.
+        left: Layers that were left as they were, by why.
+    """
+
+    before: float
+    normed: float
+    after: float
+    layers: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
+    left: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Repaired:
+        """The repair of which `dataclasses.asdict` made plain data, lists for tuples."""
+        layers = {name: (float(pair[0]), float(pair[1])) for name, pair in state["layers"].items()}
+        return replace(cls(**state), layers=layers)
+
+
+NO_MATCH = "its outputs do not compare with the dense network's, or are not finite"
+FROZEN = "it is not trained"
+AS_GOOD = "no other weights do better on examples held back"
+WORSE = "with it the outputs were further from the dense network's"
+
+
+def repair(
+    small: nn.Module,
+    dense: Dense,
+    structure: Structure,
+    *,
+    masks: Mapping[str, Tensor] = MappingProxyType({}),
+    watch: Callable[[str], object] | None = None,
+) -> Repaired:
+    """Repair a network in place; its outputs are no further from the dense ones than before.
+
+    Deterministic. Memory: sums of products of one layer at a time, (entries x entries) in float64,
+    with as many entries as a row of its weight has, and what `dense` remembers.
+
+    Args:
+        small: The network that is left. Its parameters that require gradients, and the statistics
+            of its batch norms, are changed.
+        dense: The network that it was cut from, of the same modules, and the data.
+        structure: What was kept of it, of the dense network's graph.
+        masks: Booleans by name of parameter, True where an entry may be other than zero.
+        watch: Is told the name of every layer.
+
+    Returns:
+        What was done. Where outputs came out worse, the last layers were left as they were.
+    """
+    found: list[tuple[Layer, Solution]] = []
+    left: dict[str, str] = {}
+    cut = _state(small, dense, 0)
+    _estimate(small, dense)
+    normed = _state(small, dense, 0)
+    fill(small, cut.tensors)
+    with evaluating(small):
+        for layer, what in _solved(small, dense, structure, masks, watch):
+            if isinstance(what, str):
+                left[_name(layer.key)] = what
+            else:
+                found.append((layer, what))
+    whole = _state(small, dense, len(found))
+    best = min((cut, normed, whole), key=lambda state: state.distance)
+    fewer = len(found) // 2
+    while best.layers == 0 and fewer:
+        fill(small, cut.tensors)
+        for layer, solution in found[:fewer]:
+            write(small, layer, solution)
+        _estimate(small, dense)
+        best = min(best, _state(small, dense, fewer), key=lambda state: state.distance)
+        fewer //= 2
+    fill(small, best.tensors)
+    left |= {_name(layer.key): WORSE for layer, _ in found[best.layers :]}
+    changed = {_name(layer.key): (s.before, s.after) for layer, s in found[: best.layers]}
+    return Repaired(cut.distance, normed.distance, best.distance, changed, left)
+
+
+def distance(model: nn.Module, dense: Dense) -> float:
+    """How far a network's outputs are from the dense ones; see `compressor.repair.returned`."""
+    return apart(
+        (outputs(model, batch, dense.forward), dense.outputs(number))
+        for number, batch in enumerate(dense.batches)
+    )
+
+
+@dataclass(frozen=True)
+class _State:
+    """A network on the way: the distance of its outputs, the layers repaired so far, tensors."""
+
+    distance: float
+    layers: int
+    tensors: Mapping[str, Tensor]
+
+
+def _state(small: nn.Module, dense: Dense, layers: int) -> _State:
+    tensors = {name: t.detach().clone() for name, t in all_tensors(small).items()}
+    return _State(distance(small, dense), layers, tensors)
+
+
+def _solved(
+    small: nn.Module,
+    dense: Dense,
+    structure: Structure,
+    masks: Mapping[str, Tensor],
+    watch: Callable[[str], object] | None,
+) -> Iterator[tuple[Layer, Solution | str]]:
+    """Every layer in order with its answer, written, or the reason why it stays as it is."""
+    order = layers_of(small, dense.batches[0], dense.forward)
+    trained = {name for name, p in small.named_parameters() if p.requires_grad}
+    norms = Norms(small)
+    try:
+        for layer in order:
+            name = layer.key[0]
+            if watch is not None:
+                watch(name)
+            if name not in trained:
+                yield layer, FROZEN
+            elif layer.key not in dense.layers:
+                yield layer, NO_MATCH
+            else:
+                wanted = _wanted(structure, dense.layers[layer.key].example)
+                found = answer(small, dense, layer, wanted, mask=masks.get(name))
+                norms.settle()
+                if found is None:
+                    yield layer, NO_MATCH
+                elif math.isinf(found.pull) and found.before <= found.after:
+                    yield layer, AS_GOOD
+                else:
+                    write(small, layer, found)
+                    yield layer, found
+        _run_all(small, dense)
+    finally:
+        norms.close()
+
+
+def _run_all(small: nn.Module, dense: Dense) -> None:
+    """Run a model on all data, for its batch norms."""
+    with torch.no_grad(), randomness.preserved():
+        for batch in dense.batches:
+            dense.forward(small, batch)
+
+
+def _wanted(structure: Structure, applied: Applied) -> Wanted:
+    """The outputs of a dense layer that a structure keeps, and their factors."""
+    weight = structure.graph.weights[applied.weight]
+    sites = [site for site in structure.graph.sites if site.weight == applied.weight]
+    if applied.geometry is not None and sites:
+        dim = sites[0].writes
+    else:
+        dim = weight.dims[1 if applied.flipped else 0]
+    alive = dim.alive(structure.keep)
+    size = applied.outputs.shape[1]
+    part = alive[applied.row : applied.row + size]
+    channels = None if part.all() else torch.from_numpy(np.flatnonzero(part))
+    scale = factors(structure).get(applied.weight)
+    if scale is None or scale.dim != 0:
+        return Wanted(channels)
+    full = scale.full[applied.row : applied.row + size]
+    return Wanted(channels, full if channels is None else full[channels])
+
+
+def _estimate(small: nn.Module, dense: Dense) -> None:
+    """Estimate all batch norms anew."""
+    with evaluating(small):
+        norms = Norms(small)
+        try:
+            _run_all(small, dense)
+        finally:
+            norms.close()
+
+
+def _name(key: Key) -> str:
+    return key[0] if not key[1] else f"{key[0]} (part {key[1] + 1})"

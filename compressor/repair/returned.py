@@ -1,0 +1,64 @@
+"""What a network returns, and how far two of them are apart in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.inputs import randomness
+from compressor.inputs.batches import Batch
+from compressor.inputs.evaluation import evaluating
+from compressor.repair.layers import Forward
+
+
+def outputs(model: nn.Module, batch: Batch, forward: Forward) -> list[Tensor]:
+    """Every floating-point tensor that the model returns while `forward` calls it, in eval mode."""
+    found: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: object) -> None:
+        found.extend(t for t in _tensors(output) if t.is_floating_point() and t.ndim)
+
+    hook = model.register_forward_hook(keep)
+    try:
+        with torch.no_grad(), evaluating(model), randomness.preserved():
+            forward(model, batch)
+    finally:
+        hook.remove()
+    return found
+
+
+def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
+    """Squared difference of outputs, in parts of how they vary from example to example.
+
+    Args:
+        pairs: By batch, the outputs of a network and those of the dense one, (batch, ...) each.
+
+    Returns:
+        0 for equal outputs, about 1 for those of a network that has learned nothing but their mean;
+        infinity where one is not finite, or they do not compare.
+    """
+    difference = spread = 0.0
+    for mine, wanted in pairs:
+        if [x.shape for x in mine] != [x.shape for x in wanted]:
+            return math.inf
+        for one, other in zip(mine, wanted, strict=True):
+            difference += float((one.double() - other.double()).square().sum())
+            middle = other.double().mean(0, keepdim=True) if len(other) > 1 else 0.0
+            spread += float((other.double() - middle).square().sum())
+    found = difference / spread if spread else (math.inf if difference else 0.0)
+    return found if math.isfinite(found) else math.inf
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in cast("Mapping[Any, object]", value).values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in cast("Sequence[object]", value):
+            yield from _tensors(item)

@@ -1,0 +1,84 @@
+"""Least squares pulled towards the weights that are there, the pull chosen on other rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.repair.products import Products
+
+PULLS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Pulls that are tried, in parts of the mean square of an entry."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The answer to a problem.
+
+    Attributes:
+        weight: (group, out, entry).
+        bias: (group, out), or None where there is none to choose.
+        pull: The pull; infinity where the weight stays as it was.
+        before: Mean squared error of the weight that was there, in parts of the outputs' variance.
+        after: The same of the answer. Both on the rows that are solved for.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    pull: float
+    before: float
+    after: float
+
+
+def solved(
+    first: Products, second: Products, weight: Tensor, *, biased: bool, mask: Tensor | None = None
+) -> Solution:
+    """The weight of least squared error on two sets of rows, which choose the pull for each other.
+
+    Args:
+        first: Products over one half of the rows.
+        second: Over the other. A pull is as good as what it makes of one half, on the other.
+        weight: What is there, (group, out, entry), float64: the answer is pulled towards it.
+        biased: There is a bias, which is free: without a pull.
+        mask: Boolean like `weight`, True where an entry may be other than zero; None for all.
+    """
+    halves = [p.centred() if biased else p.mean() for p in (first, second)]
+    both = (first + second).centred() if biased else (first + second).mean()
+    scores = dict.fromkeys(PULLS, 0.0)
+    if min(first.count, second.count) > 1:
+        for mine, other in (halves, reversed(halves)):
+            for pull in PULLS:
+                found = _ridge(mine, weight, pull, mask)
+                scores[pull] += float(other.error(found).sum())
+        least = sum(float(half.error(weight).sum()) for half in halves)
+    else:
+        least = float("inf")
+    pull = min(scores, key=scores.__getitem__)
+    stays = not scores[pull] < least
+    answer = weight if stays else _ridge(both, weight, pull, mask)
+    bias = both.y - (answer @ both.u.unsqueeze(2)).squeeze(2) if biased else None
+    spread = float(both.yy.sum()) or 1.0
+    return Solution(
+        answer, bias, float("inf") if stays else pull,
+        float(both.error(weight).sum()) / spread, float(both.error(answer).sum()) / spread,
+    )  # fmt: skip
+
+
+def _ridge(products: Products, weight: Tensor, pull: float, mask: Tensor | None) -> Tensor:
+    """``W + (yu - W uu) (uu + pull s I)^-1``, s the mean square of an entry."""
+    rest = products.yu - weight @ products.uu
+    size = products.uu.diagonal(dim1=1, dim2=2).mean(1)
+    size = torch.where(size > 0, size, 1.0)
+    eye = torch.eye(products.uu.shape[1], dtype=torch.float64)
+    system = products.uu + (pull * size)[:, None, None] * eye
+    if mask is None or bool(mask.all()):
+        factor = torch.linalg.cholesky(system)
+        return weight + torch.cholesky_solve(rest.transpose(1, 2), factor).transpose(1, 2)
+    answer = weight.clone()
+    for group, out in (mask.any(2)).nonzero().tolist():
+        where = mask[group, out].nonzero().flatten()
+        part = system[group][where][:, where]
+        answer[group, out, where] += torch.linalg.solve(part, rest[group, out, where])
+    return answer

@@ -1,0 +1,138 @@
+"""What can go of a model at no cost: found, folded into the rest, and checked on outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.graph.graph import Graph
+from compressor.graph.structure import Structure, full
+from compressor.inputs import randomness
+from compressor.inputs.batches import Batch, call
+from compressor.inputs.losses import Loss
+from compressor.inputs.tensors import named_tensors
+from compressor.repair.activations import activations_of
+from compressor.repair.by_weights import spare
+from compressor.repair.folding import fold, redundant
+from compressor.repair.layers import Forward
+from compressor.repair.returned import apart, outputs
+from compressor.surgery.attention import opened
+from compressor.surgery.cutting import shrink
+
+EQUAL = 1e-9
+"""Squared difference, in parts of how outputs vary, up to which they are equal but for rounding."""
+
+DRAWN, AT_ONCE = 256, 8
+"""Random inputs on which a model without data is compared, and as many as are run together."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """What was removed at no cost.
+
+    Attributes:
+        units: Number of units that went, by axis.
+        difference: Largest root mean square difference of outputs, in parts of how they vary.
+        reached: Costs by this alone, of those that are capped.
+        enough: It alone met the caps.
+    """
+
+    units: Mapping[str, int]
+    difference: float
+    reached: Mapping[str, int]
+    enough: bool
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A model that reads what is kept in the place of what is not.
+
+    Attributes:
+        model: A copy that computes the same.
+        structure: What is needed of it.
+        difference: Largest root mean square difference of outputs, in parts of how they vary.
+    """
+
+    model: nn.Module
+    structure: Structure
+    difference: float
+
+
+def folded_on(
+    model: nn.Module, graph: Graph, batches: Sequence[Batch], loss: Loss, **widths: int
+) -> Folded | None:
+    """Fold what the data show to be needless; None where there is nothing.
+
+    `widths` are `floor` and `round_to` of `compressor.repair.folding.redundant`.
+    """
+    return _folded(model, graph, batches, loss, None, **widths)
+
+
+def folded_blind(
+    model: nn.Module, graph: Graph, example: Sequence[Tensor], **widths: int
+) -> Folded | None:
+    """Fold what the weights alone show to be needless, whatever the input is."""
+    tensors = dict(named_tensors(model))
+    among = spare(graph, tensors)
+    if not among.any():
+        return None
+    draws = torch.Generator().manual_seed(0)
+    batches = [tuple(_drawn(x, draws) for x in example) for _ in range(DRAWN // AT_ONCE)]
+    return _folded(model, graph, batches, _forward, among, **widths)
+
+
+def _forward(model: nn.Module, batch: Batch) -> Tensor:
+    return call(model, batch)
+
+
+def _drawn(x: Tensor, draws: torch.Generator) -> Tensor:
+    """Several examples: random numbers, or what was given where these are whole numbers."""
+    shape = (AT_ONCE, *x.shape[1:])
+    if not x.is_floating_point():
+        return x[:1].expand(shape).contiguous()
+    return torch.randn(shape, generator=draws, dtype=torch.float64).to(x)
+
+
+def _folded(
+    model: nn.Module,
+    graph: Graph,
+    batches: Sequence[Batch],
+    forward: Forward,
+    among: NDArray[np.bool_] | None,
+    **widths: int,
+) -> Folded | None:
+    """Fold what is needless in all axes, or in those of them in which outputs stay the same."""
+    with randomness.preserved():
+        whole = opened(model).eval()
+        readings = activations_of(whole, batches, forward, exact=True)
+        structure = redundant(graph, readings, among=among, **widths)
+        wanted = [outputs(whole, batch, forward) for batch in batches]
+
+        def tried(part: Structure) -> Folded | None:
+            changed = opened(model)
+            fold(changed, part, readings)
+            small = shrink(changed, graph, part).eval()
+            found = apart(
+                (outputs(small, batch, forward), said)
+                for batch, said in zip(batches, wanted, strict=True)
+            )
+            return Folded(changed, part, found**0.5) if found <= EQUAL else None
+
+        if structure.keep.all():
+            return None
+        found = tried(structure)
+        if found is not None:
+            return found
+        keep = full(graph).keep.copy()
+        for axis in graph.axes:
+            alone = keep.copy()
+            alone[axis.units] = structure.keep[axis.units]
+            if not alone[axis.units].all():
+                better = tried(Structure(graph, alone))
+                keep, found = (keep, found) if better is None else (alone, better)
+        return found

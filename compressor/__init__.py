@@ -30,6 +30,8 @@ from compressor.phases.joint import Joint
 from compressor.phases.unstructured import Unstructured
 from compressor.reports.report import Report
 from compressor.reports.result import Result, load
+from compressor.run.history import Rate
+from compressor.run.loop_rate import rate_of
 from compressor.session import Session
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
@@ -51,6 +53,7 @@ __all__ = [
     "Joint",
     "Operation",
     "Prune",
+    "Rate",
     "Recalibrate",
     "Repair",
     "Report",
@@ -69,6 +72,7 @@ __all__ = [
     "importance",
     "load",
     "measure",
+    "rate_of",
     "rules",
     "shrink",
     "trace",

@@ -43,6 +43,7 @@ from compressor.phases.schedule import (
     check_trainable,
     phases_of,
 )
+from compressor.phases.settings import epochs_of, rate_known
 from compressor.phases.train import FineTune, Recalibrate
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
@@ -69,6 +70,8 @@ def fit(
     *,
     budget: Budget | Rule | None = None,
     schedule: Sequence[Phase] | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
     loss: Loss | None = None,
     optimizer: OptimizerFactory = adamw,
     val: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
@@ -90,9 +93,10 @@ def fit(
     what repair leaves (`compressor.repair`), of several candidates the one whose outputs are
     nearest to the dense network's, and repaired: no labels, no training. With labelled data
     candidates are compared by their loss (`compressor.allocation.candidates`), and what is left is
-    repaired; its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs. The
-    model given is never changed; neither are the caller's global random states, nor PyTorch's
-    switches. With equal arguments on a CPU the result is equal bit for bit.
+    repaired; its BatchNorm statistics are estimated anew, and it is fine-tuned for 30 epochs, at a
+    rate that is found for it. The model given is never changed; neither are the caller's global
+    random states, nor PyTorch's switches. With equal arguments on a CPU the result is equal bit for
+    bit.
 
     Dropout, samplers and augmentations draw from the generators of the process, which `seed` seeds
     for the run. So a run has them, and PyTorch's switches, to itself: of several calls in threads
@@ -116,6 +120,11 @@ def fit(
             between width, density and bits and returns a network of integers
             (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Gradual pruning is
             ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
+        epochs: Length of the fine-tune of the default schedule, 30 unless said. In a schedule of
+            one's own write ``FineTune(epochs=...)``.
+        lr: The learning rate that the model was trained with (its highest, for the optimiser and
+            the batch size used here). Phases that look for a rate, as ``FineTune()`` does, look
+            around it; without, around that of a first ``Train(lr=...)``, or from 5e-4 to 8e-3.
         loss: Called as ``loss(model, batch)``; cross entropy by default. A loss of torch's own,
             such as ``torch.nn.MSELoss()``, is called with (model(inputs), targets), and so is any
             other function of the two as ``Criterion(function)``.
@@ -163,7 +172,6 @@ def fit(
         check_source(data)
     budget = required(budget, "fit")
     task = loss_of(loss)
-    labelled = data is not None and not isinstance(task, Unlabelled)
     check_functions(on_epoch, compiler, val)
     check_fabric(fabric)
     check_seed(seed)
@@ -171,10 +179,8 @@ def fit(
         check_directory(checkpoint)
     keep, release = names_of(keep), names_of(release, "release")
     operations = operations_of(operations)
-    inputs_alone = data is not None and not labelled
-    default = _untrained(budget) if inputs_alone else _default(budget, data=labelled)
-    phases = phases_of(schedule, default, data=data is not None, val=val is not None)
-    check_labelled(phases, task)
+    given = {"data": data is not None, "val": val is not None}
+    phases, known = _planned(schedule, budget, epochs, lr, task, **given)
     check_order(phases)
     check_trainable(model, phases)
     if fabric is not None:
@@ -190,8 +196,7 @@ def fit(
             batch = first_batch(batches)
             if loss is None and is_unlabelled(batch):
                 task = Unlabelled()
-                phases = phases if schedule is not None else _untrained(budget)
-                check_labelled(phases, task)
+                phases, known = _planned(schedule, budget, epochs, lr, task, **given)
             _check(model, batches, batch, task, phases)
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)
@@ -203,12 +208,13 @@ def fit(
         check_reachable(session, phases)
         training = Training(
             session, batches, val=judge, optimizer=optimizer, fabric=fabric, compiler=compiler,
-            bar=bar, on_epoch=on_epoch if first else None,
+            bar=bar, on_epoch=on_epoch if first else None, lr=known,
         )  # fmt: skip
         point = None
         if checkpoint is not None:
             settings = {"loss": loss, "optimizer": optimizer, "seed": seed, "keep": keep}
             settings |= {"release": release} if release else {}
+            settings |= {"lr": lr} if lr is not None else {}
             settings |= {"operations": operations} if operations else {}
             identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
@@ -216,17 +222,36 @@ def fit(
         return certified(session, training.log)
 
 
+def _planned(
+    schedule: Sequence[Phase] | None,
+    budget: Budget,
+    epochs: int | None,
+    lr: float | None,
+    loss: Loss,
+    *,
+    data: bool,
+    val: bool,
+) -> tuple[tuple[Phase, ...], float | None]:
+    """The phases, and the rate of the dense training where it is known; arguments as of `fit`."""
+    labelled = data and not isinstance(loss, Unlabelled)
+    tune = FineTune(epochs_of(epochs, schedule, data=labelled))
+    default = _default(budget, tune, data=labelled) if labelled or not data else _untrained(budget)
+    phases = phases_of(schedule, default, data=data, val=val)
+    check_labelled(phases, loss)
+    return phases, rate_known(lr, phases)
+
+
 def _untrained(budget: Budget) -> tuple[Phase, ...]:
     """The phases where there are inputs and no labels."""
     return (Prune(),) if budget.bytes is None else (Joint(), Repair(), Int8(epochs=0))
 
 
-def _default(budget: Budget, *, data: bool) -> tuple[Phase, ...]:
+def _default(budget: Budget, tune: FineTune, *, data: bool) -> tuple[Phase, ...]:
     if not data:
         return (Prune(),)
     if budget.bytes is not None:
-        return (Joint(), Recalibrate(), FineTune(), Int8())
-    return (Prune(), Recalibrate(), FineTune())
+        return (Joint(), Recalibrate(), tune, Int8())
+    return (Prune(), Recalibrate(), tune)
 
 
 def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:

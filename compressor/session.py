@@ -32,8 +32,9 @@ from compressor.reports.certificate import certified
 from compressor.reports.result import Result
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.compression import Compression
-from compressor.run.history import Epoch, Shrink
-from compressor.run.optimizers import hand_over
+from compressor.run.history import Epoch, Rate, Shrink
+from compressor.run.loop_rate import rate_of
+from compressor.run.optimizers import OptimizerFactory, adamw, hand_over
 from compressor.run.unfinished import check_given
 from compressor.wording import brief
 
@@ -138,6 +139,41 @@ class Session(Compression):
             What was done.
         """
         return super().shrink(prune or self.prune or Prune(), remaining=remaining)
+
+    def rate(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        lr: float | None = None,
+    ) -> Rate:
+        """Find the learning rate for `model` as it is now, after a shrink say; nothing is moved.
+
+        Args:
+            data: Batches to measure on; by default those of the session.
+            optimizer: What makes an optimiser, such as ``torch.optim.AdamW``; by default copies of
+                the session's own are tried, if it has one, else AdamW.
+            lr: The rate of the dense training, around which is looked; by default that of the
+                session's optimiser.
+
+        Returns:
+            The rate, `Rate.lr`, with what was tried; see `compressor.rate_of`.
+
+        Raises:
+            ValueError: If there is no data, or an argument does not fit.
+        """
+        data = self.data if data is None else data
+        if data is None:
+            raise ValueError(
+                "session.rate() measures rates on data and the session has none: pass a loader, "
+                "session.rate(loader), or Session(..., data=loader)"
+            )
+        found = rate_of(
+            self.model, data, optimizer=optimizer or self.optimizer or adamw, loss=self.loss,
+            lr=lr, fabric=self.fabric, hold=self.masks.hold,
+        )  # fmt: skip
+        self.rates.append(found)
+        return found
 
     def finish(self, log: Sequence[Epoch] = ()) -> Result:
         """Make any shrink that is still due, count the result anew and report.

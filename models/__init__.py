@@ -12,6 +12,7 @@ from models.normalised import FixedPCEN, GlobalFreqNorm, Normalised
 from models.residual import ResidualCNN
 from models.shared_resnet import SharedResidualBlock, SharedResNet
 from models.tandem import Tandem
+from models.tc_resnet import TCResNet, TemporalBlock
 
 __all__ = [
     "AudioTransformer",
@@ -28,6 +29,8 @@ __all__ = [
     "SharedResNet",
     "SharedResidualBlock",
     "SubSpectralNorm",
+    "TCResNet",
     "Tandem",
+    "TemporalBlock",
     "moments",
 ]

@@ -26,9 +26,9 @@ from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy
 
 TUNES: dict[str, FineTune] = {
-    "8 epochs": FineTune(epochs=8),
-    "30 epochs": FineTune(epochs=30),
-    "30 epochs, distilled": FineTune(epochs=30, distill=Distill()),
+    "8 epochs": FineTune(epochs=8, lr=1e-3),
+    "30 epochs": FineTune(epochs=30, lr=1e-3),
+    "30 epochs, distilled": FineTune(epochs=30, lr=1e-3, distill=Distill()),
 }
 REFERENCE = "30 epochs"
 CELLS = tuple(product(sorted(dense.NETS), BUDGETS))

@@ -56,7 +56,7 @@ class Way:
     last: tuple[Phase, ...]
 
 
-TUNED = (Recalibrate(), FineTune(epochs=30))
+TUNED = (Recalibrate(), FineTune(epochs=30, lr=1e-3))
 JOINT = Budget(params=128e3, macs=30e6)
 FILE = Budget(bytes="64KiB", macs=30e6)
 INT8 = Int8(select=True)

@@ -49,7 +49,7 @@ SHARES = {
 }
 """Caps as shares of the dense network's."""
 TOOLS = ("fit", "Torch-Pruning")
-TUNE = FineTune(epochs=15)
+TUNE = FineTune(epochs=15, lr=1e-3)
 """Half of the default's epochs."""
 WAYS = ("dense", "control", *(f"{caps}: {tool}" for caps in SHARES for tool in TOOLS))
 CALIBRATION = 400

@@ -54,13 +54,16 @@ def run_or_report(
     runs: Iterable[Run],
     report: Callable[[Records], str],
     hidden: Collection[str] = (),
+    *,
+    seeds: Collection[int] = SEEDS,
 ) -> None:
     """Make the missing runs of a script if asked to, else write its page.
 
-    Records and page lie beside the script, as .jsonl and .md; `hidden` entries are not printed.
+    Records and page lie beside the script, as .jsonl and .md; `hidden` entries are not printed. The
+    page has the records of `seeds`.
     """
     records = Path(script).with_suffix(".jsonl")
     if options.run:
         make(records, runs, hidden)
     else:
-        publish(report(read(records)), Path(script).with_suffix(".md"))
+        publish(report(read(records, seeds)), Path(script).with_suffix(".md"))

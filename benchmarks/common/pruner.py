@@ -12,11 +12,17 @@ STEPS = 200
 
 
 def torch_pruning_loop(
-    model: nn.Module, fits: Callable[[nn.Module], bool], *, globally: bool, steps: int = STEPS
+    model: nn.Module,
+    fits: Callable[[nn.Module], bool],
+    *,
+    globally: bool,
+    isomorphic: bool = False,
+    steps: int = STEPS,
 ) -> nn.Module:
     """Remove channels by group magnitude in small steps until the model `fits`, in place.
 
-    That is asked before every step; `globally` ranks all channels together, not layer by layer.
+    That is asked before every step; `globally` ranks all channels together, not layer by layer, and
+    `isomorphic` those of alike groups (G. Fang et al., ECCV 2024), where both are asked for.
     """
     last = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
     pruner = torch_pruning.pruner.BasePruner(
@@ -24,6 +30,7 @@ def torch_pruning_loop(
         model.example_input_array,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         global_pruning=globally,
+        isomorphic=isomorphic,
         pruning_ratio=1.0,
         iterative_steps=steps,
         ignored_layers=[last],

@@ -30,6 +30,25 @@ def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Smoothed:
+    """Cross entropy against targets of which every class gets a share.
+
+    C. Szegedy et al., CVPR 2016 (arXiv:1512.00567), section 7.
+
+    Attributes:
+        amount: Share of the target that is spread evenly over all classes.
+    """
+
+    amount: float
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss for a model and a batch, as of `cross_entropy`."""
+        inputs, targets = batch
+        logits = call(model, inputs)
+        return functional.cross_entropy(logits, targets, label_smoothing=self.amount)
+
+
+@dataclass(frozen=True)
 class Criterion:
     """A function of outputs and targets, such as ``torch.nn.MSELoss()``, as a loss.
 

@@ -35,6 +35,20 @@ def check_flag(owner: str, **values: object) -> None:
             raise ValueError(f"{owner}({name}={brief(value)}): must be True or False")
 
 
+def check_positive(owner: str, **values: object) -> None:
+    """The same for finite numbers that are more than 0."""
+    for name, value in values.items():
+        if not (_is_a(Real, value) and 0 < float(cast("float", value)) < math.inf):
+            raise ValueError(f"{owner}({name}={brief(value)}): must be a number, more than 0")
+
+
+def check_share(owner: str, **values: object) -> None:
+    """The same for numbers from 0 up to, but not including, 1."""
+    for name, value in values.items():
+        if not (_is_a(Real, value) and 0 <= float(cast("float", value)) < 1):
+            raise ValueError(f"{owner}({name}={brief(value)}): must be a number from 0 to below 1")
+
+
 def _is_a(kind: type, value: object) -> bool:
     """True and False are no numbers."""
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -16,6 +16,7 @@ from compressor.run.file_size import bound, most_alive
 from compressor.run.later import lowers
 from compressor.run.optimizers import OptimizerFactory, check_factory
 from compressor.run.phase import Phase, adapted, is_phase, name_of
+from compressor.run.rate_range import FALLBACK
 from compressor.wording import brief, kind
 
 
@@ -107,7 +108,8 @@ def check_optimizer(optimizer: object, model: nn.Module, phases: Sequence[Phase]
         )
     for phase in phases:
         lr, weight_decay = phase.lr, phase.weight_decay
-        if phase.trains and lr is not None and weight_decay is not None:
+        if phase.trains and weight_decay is not None:
+            lr = FALLBACK if lr is None else lr  # found later
             factory = cast("OptimizerFactory", optimizer)
             check_factory(factory, model, lr=lr, weight_decay=weight_decay)
             return

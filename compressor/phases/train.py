@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from compressor.inputs.losses import Distill, check_distill
-from compressor.inputs.settings import check_number, check_whole
+from compressor.inputs.losses import Distill, Smoothed, check_distill, cross_entropy
+from compressor.inputs.settings import check_number, check_positive, check_share, check_whole
 from compressor.run.calibration import recalibrate
 from compressor.run.later import NOTHING
+from compressor.run.moving_average import MovingAverage
 from compressor.run.phase import Phase
 from compressor.run.rates import Decay, cosine
 from compressor.wording import brief
 
 if TYPE_CHECKING:
+    from compressor.run.compression import Compression
     from compressor.run.training import Training
 
 
@@ -62,27 +65,47 @@ class FineTune(Phase):
 
     Attributes:
         epochs: Passes over the data.
-        lr: Learning rate at the end of the warm-up.
+        lr: Learning rate at the end of the warm-up; None for one that is found when the phase
+            begins: rates around that of the dense training, where `fit` or `Train` says it, else
+            5e-4 to 8e-3, are tried on copies of the network for 8 to 16 steps each, about an
+            epoch's steps in total (more where an epoch has fewer than 40 batches), and the largest
+            is taken that lowers the loss about as much as the best one
+            (`compressor.run.rate_range`). The report says which were tried.
         weight_decay: Decoupled weight decay, on filters alone (not on biases, scales and shifts).
         warmup: Epochs (or a part of one) over which the rate rises from 0.
         decay: Course of the rate afterwards.
         distill: What to learn from the dense original beside the targets, such as `Distill()`.
+        clip: Largest norm of the gradient, to which it is cut before every step; None for no bound.
+        ema: Share that a step leaves of a moving average of the weights, such as 0.999; the average
+            is what is validated and what the phase returns (`compressor.run.moving_average`). None
+            for the weights themselves.
+        smoothing: Share of every target that is spread evenly over all classes (label smoothing),
+            under the default loss.
         select: Return the epoch with the best `val` instead of the last one.
     """
 
     epochs: int = 30
-    lr: float = 1e-3
+    lr: float | None = None
     weight_decay: float = 1e-2
     warmup: float = 1.0
     decay: Decay = cosine
     distill: Distill | None = None
     select: bool = False
+    clip: float | None = None
+    ema: float | None = None
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the settings."""
         name = type(self).__name__
         check_whole(name, 1, epochs=self.epochs)
-        check_number(name, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
+        check_number(name, weight_decay=self.weight_decay, warmup=self.warmup)
+        check_number(name, **({} if self.lr is None else {"lr": self.lr}))
+        check_share(name, smoothing=self.smoothing)
+        if self.clip is not None:
+            check_positive(name, clip=self.clip)
+        if self.ema is not None:
+            check_share(name, ema=self.ema)
         if not callable(self.decay):
             raise ValueError(
                 f"{name}(decay={brief(self.decay)}): must be a function of the share of the phase "
@@ -99,6 +122,11 @@ class FineTune(Phase):
         return f"{type(self).__name__} trains"
 
     @property
+    def finds_rate(self) -> bool:
+        """True where none is given."""
+        return self.lr is None
+
+    @property
     def length(self) -> int:
         """The epochs."""
         return self.epochs
@@ -110,12 +138,36 @@ class FineTune(Phase):
             return over / warm
         return self.decay((over - warm) / (1 - warm)) if warm < 1 else 1.0
 
+    def check(self, session: Compression, earlier: Sequence[Phase]) -> None:  # noqa: ARG002
+        """Find out whether targets can be smoothed.
+
+        Raises:
+            ValueError: If the loss is one of the caller's own.
+        """
+        if self.smoothing and session.loss is not cross_entropy:
+            raise ValueError(
+                f"{type(self).__name__}(smoothing={self.smoothing}) smooths the targets of the "
+                "default loss, and fit was given another: leave smoothing out, and have the loss "
+                "do it, as torch.nn.CrossEntropyLoss(label_smoothing=...) does"
+            )
+
     def run(self, training: Training, part: int) -> None:
         """Train one epoch."""
+        name = type(self).__name__
+        task = Smoothed(self.smoothing) if self.smoothing else None
+        loss = training.distilled(self.distill, task)
         if part == 0:
-            training.start(self.lr, self.weight_decay)
-        loss = training.distilled(self.distill)
-        training.epoch(type(self).__name__, part, self.epochs, loss, self.rate)
+            rate = self.lr
+            if rate is None:
+                rate = training.find_rate(name, loss, self.weight_decay, self.clip)
+            training.start(rate, self.weight_decay)
+        average = None
+        if self.ema is not None:
+            average = MovingAverage(training.session.model, training.state, self.ema)
+        training.epoch(
+            name, part, self.epochs, loss, self.rate, clip=self.clip,
+            after=average and average.update, end=average and average.show,
+        )  # fmt: skip
         if self.select:
             training.remember_best()
             if part == self.epochs - 1:
@@ -126,11 +178,13 @@ class FineTune(Phase):
 class Train(FineTune):
     """Train the dense network before anything is removed; it is the teacher from then on.
 
-    Attributes as in `FineTune`. The dense network is what the last epoch leaves, or the best one
-    with ``select=True``. Only the first phase of a schedule can be one.
+    Attributes as in `FineTune`, but for the rate, which is 1e-3 unless said. The dense network is
+    what the last epoch leaves, or the best one with ``select=True``. Only the first phase of a
+    schedule can be one.
     """
 
     epochs: int = 60
+    lr: float | None = 1e-3
 
     trains_dense = True
 

@@ -23,6 +23,10 @@ MOST = 2048
 different taps of a kernel are taken for uncorrelated and those of one tap for alike."""
 
 
+WIDE = 4096
+"""Channels of a row up to which a layer is looked at."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """Products of what one layer reads and writes.
@@ -33,12 +37,14 @@ class Reading:
             for uncorrelated.
         taps: Entries of a channel in a row of `matrix`.
         products: Their sums.
+        merged: Taps are taken for uncorrelated.
     """
 
     layer: Layer
     matrix: Tensor
     taps: int
     products: Products
+    merged: bool = False
 
 
 def activations_of(
@@ -51,12 +57,13 @@ def activations_of(
 ) -> dict[Key, Reading]:
     """Run a model on all batches once and sum the products of all layers' rows.
 
-    Layers with a row that is not finite are left out. `seed` draws the rows where there are many;
-    with `exact` products are those of float64, to tell what is zero from what is small.
+    Layers with a row that is not finite, or that read too many channels, are left out. `seed`
+    draws the rows where there are many; with `exact` products are those of float64, to tell what is
+    zero from what is small.
     """
     with evaluating(model):
         layers = layers_of(model, batches[0], forward) if batches else []
-        found = {layer.key: _empty(model, layer) for layer in layers}
+        found = {one.key: _empty(model, one) for one in layers if _entries(model, one) <= WIDE}
         draws = torch.Generator().manual_seed(seed)
         for batch in batches:
             parts = Parts()
@@ -70,6 +77,13 @@ def activations_of(
     return {key: one for key, one in found.items() if bool(one.products.uu.isfinite().all())}
 
 
+def _entries(model: nn.Module, layer: Layer) -> int:
+    """Entries of a row of a weight, taps apart."""
+    weight = dict(model.named_parameters())[layer.key[0]].detach()
+    entries = as_matrix(weight, layer.example).shape[2]
+    return entries // (weight[0, 0].numel() if layer.example.geometry else 1)
+
+
 def _empty(model: nn.Module, layer: Layer) -> Reading:
     weight = dict(model.named_parameters())[layer.key[0]].detach()
     matrix = part_of(as_matrix(weight, layer.example), layer.example).double().cpu()
@@ -78,7 +92,7 @@ def _empty(model: nn.Module, layer: Layer) -> Reading:
     if entries > MOST and taps > 1:
         apart = matrix.reshape(groups, out, entries // taps, taps).permute(0, 1, 3, 2)
         matrix = apart.reshape(groups, out * taps, entries // taps)
-        return Reading(layer, matrix, 1, Products.none(groups, 0, entries // taps))
+        return Reading(layer, matrix, 1, Products.none(groups, 0, entries // taps), merged=True)
     return Reading(layer, matrix, taps, Products.none(groups, out, entries))
 
 
@@ -92,7 +106,7 @@ def _add(
     where = places(one, most, draws)
     u, y = read(one, layer.kernel, where), written(one, where)
     u, y = (u.double(), y.double()) if exact else (u, y)
-    if products.y.shape[1] == 0:  # taps as further rows
+    if reading.merged:  # taps as further rows
         u = u.reshape(len(u), groups, entries, -1).permute(0, 3, 1, 2).flatten(0, 1)
         products.add(u, u.new_zeros(len(u), groups, 0))
     else:

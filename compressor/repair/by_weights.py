@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,38 +27,74 @@ def spare(graph: Graph, tensors: Tensors) -> NDArray[np.bool_]:
         weights that read it are zero; or all that writes it and is done to it entry by entry
         (norms, biases, depthwise filters) equals another unit's, of which the first stays.
     """
-    written: dict[int, list[bytes]] = {}
     silent, unread = (np.ones(graph.units, dtype=bool) for _ in range(2))
     stilled = np.zeros(graph.units, dtype=bool)
+    traces = np.zeros(graph.units)
     applied = {site.weight for site in graph.sites}
     scales = {f"{name}.weight" for name in graph.channels}
     alone = np.array([axis.writers == 1 for axis in graph.axes], dtype=bool)[graph.axis_of]
-    for weight in graph.weights.values():
-        tensor = tensors[weight.name].detach().cpu()
-        for dim, unit, entries in _owned(weight):
-            part = tensor.index_select(dim, entries)
-            zero = not bool(part.any())
-            if weight.name in applied and dim != weight.out_dim and len(weight.dims) > 1:
-                unread[unit] &= zero
-                continue
-            if weight.name in applied:
-                silent[unit] &= zero
-            stilled[unit] |= zero and weight.name in scales
-            written.setdefault(unit, []).append(part.contiguous().numpy().tobytes())
-    silent |= stilled & alone
-    found = silent | unread
+    writing: list[_Side] = []
+    draws = np.random.default_rng(0)
+    for side in _sides(graph, tensors):
+        some = side.owned(graph.units, (side.rows != 0).any(1))
+        has = side.owned(graph.units, np.ones(len(side.owner)))
+        if side.reads and side.weight.name in applied:
+            unread &= some == 0
+            continue
+        if side.weight.name in applied:
+            silent &= (some == 0) | (has == 0)
+        stilled |= (some == 0) & (has > 0) & (side.weight.name in scales)
+        with np.errstate(all="ignore"):  # numbers that are not finite are found elsewhere
+            trace = side.rows.astype(np.float64) @ draws.standard_normal(side.rows.shape[1])
+        traces += side.owned(graph.units, trace) * draws.standard_normal()
+        writing.append(side)
+    written = {unit for side in writing for unit in np.unique(side.owner[side.owner >= 0]).tolist()}
+    found = (silent | unread) & np.isin(np.arange(graph.units), list(written))
+    found |= stilled & alone
     for axis in graph.axes:
-        seen: set[tuple[bytes, ...]] = set()
+        alike: dict[float, list[int]] = {}
         for unit in range(axis.first, axis.first + axis.size):
-            said = tuple(written.get(unit, ()))
-            found[unit] |= bool(said) and said in seen
-            seen.add(said)
+            alike.setdefault(float(traces[unit]), []).append(unit)
+        for first, *others in alike.values():
+            for unit in others:
+                same = all(side.same(first, unit) for side in writing)
+                found[unit] |= unit in written and same
     return found
 
 
-def _owned(weight: Weight) -> Iterator[tuple[int, int, Tensor]]:
-    """Dimensions of a weight, the units that own entries of them, and which these are."""
-    for dim, owned in enumerate(weight.dims):
-        for owner in owned.owners:
-            for unit in np.unique(owner[owner >= 0]):
-                yield dim, int(unit), torch.from_numpy(np.flatnonzero(owner == unit))
+@dataclass(frozen=True)
+class _Side:
+    """A dimension of a weight along which units own entries.
+
+    Attributes:
+        weight: The weight.
+        reads: Its layer reads the units along it.
+        rows: What stands at each entry, (entry, numbers).
+        owner: The unit of each entry, or -1.
+    """
+
+    weight: Weight
+    reads: bool
+    rows: NDArray[np.floating]
+    owner: NDArray[np.int64]
+
+    def owned(self, units: int, values: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Sums of one value an entry, by unit."""
+        mine = self.owner >= 0
+        found = np.bincount(self.owner[mine], weights=values[mine], minlength=units)
+        return found.astype(np.float64)
+
+    def same(self, one: int, other: int) -> bool:
+        """True if two units own the same numbers in the same order."""
+        return np.array_equal(self.rows[self.owner == one], self.rows[self.owner == other])
+
+
+def _sides(graph: Graph, tensors: Tensors) -> Iterator[_Side]:
+    for weight in graph.weights.values():
+        tensor = tensors[weight.name].detach().cpu()
+        tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        for dim, owned in enumerate(weight.dims):
+            for owner in () if owned.fixed else owned.owners:
+                rows = tensor.movedim(dim, 0).reshape(len(owner), -1).numpy()
+                reads = dim != weight.out_dim and len(weight.dims) > 1
+                yield _Side(weight, reads, rows, owner)

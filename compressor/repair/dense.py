@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.inputs.evaluation import evaluating
 from compressor.repair.applied import Applied, Watch
 from compressor.repair.layers import EnoughError, Forward, Key, Layer, Parts, layers_of, watched
+from compressor.repair.norms import Met, Moments
 from compressor.repair.returned import outputs
 from compressor.repair.rows import Places, as_matrix, places, written
 
@@ -49,11 +52,24 @@ class Dense:
         """What the model returns for a batch, by its number."""
         if number in self._outputs:
             return self._outputs[number]
-        found = outputs(self.model, self.batches[number], self.forward)
+        return self._remember(number, outputs(self.model, self.batches[number], self.forward))
+
+    def _remember(self, number: int, found: list[Tensor]) -> list[Tensor]:
+        """Keep the outputs of a batch if there is room."""
         held = sum(_bytes(t) for one in self._outputs.values() for t in one)
         if held + sum(map(_bytes, found)) <= self._memory / 4:
             self._outputs[number] = found
         return found
+
+    @cached_property
+    def moments(self) -> Mapping[str, list[Moments]]:
+        """What its batch norms are given, by name and call, on all batches."""
+        met = Met()
+        with torch.no_grad(), randomness.preserved(), met.looking(self.model):
+            for number, batch in enumerate(self.batches):
+                self._outputs.pop(number, None)
+                self._remember(number, outputs(self.model, batch, self.forward))
+        return met.found
 
     def rows(self, key: Key) -> list[Rows]:
         """What a layer gives at some places, of every batch; the same at every call."""

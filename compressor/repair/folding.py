@@ -85,6 +85,9 @@ def fold(model: nn.Module, structure: Structure, readings: Mapping[Key, Reading]
         moved = torch.zeros(reading.products.y.shape, dtype=torch.float64)
         matrix = part_of(as_matrix(weight.detach().double().cpu(), example), example).clone()
         for group, where in enumerate(gone):
+            if reading.merged:  # what goes is zero, or is not read
+                matrix[group][:, where.repeat_interleave(matrix.shape[2] // len(where))] = 0
+                continue
             share = _share(products.uu[group], where)
             lost = matrix[group][:, where]
             matrix[group][:, ~where] += lost @ share
@@ -140,7 +143,7 @@ def _exact(graph: Graph, axis: Axis, reading: Reading) -> list[Reader]:
         if not entries:
             continue
         system = products.uu[group]
-        if reading.products.count < ENOUGH * len(system):
+        if reading.merged or reading.products.count < ENOUGH * len(system):
             system = system.diagonal().diag()
         size = float(system.diagonal().mean()) or 1.0
         ridge = RIDGE * size * torch.eye(len(system), dtype=system.dtype)

@@ -5,7 +5,7 @@ what the smaller network itself feeds them they give what the dense layer gave o
 least squares (He et al. 2017, arXiv:1707.06168, section 3.1, for all layers in order and with the
 bias), with a pull towards the weights that were cut, chosen on held-back examples. Where that pull
 wins, a removed channel leaves its mean in the next bias and nothing else. The batch norms on the
-way are estimated anew, which gives every channel the spread that it is to have.
+way follow (`compressor.repair.norms`), which gives every channel the spread that it is to have.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Repaired:
     Attributes:
         before: Distance of the outputs to the dense network's as the network was cut
             (`compressor.repair.distance`).
-        normed: The same with batch norms estimated anew, and nothing else.
+        normed: The same with batch norms that follow (`compressor.repair.norms`), nothing else.
         after: The same of the network that is left.
         layers: Error of every layer whose weights were chosen anew, before and after, in parts of
             what its outputs vary by.
@@ -95,8 +95,9 @@ def repair(
     """
     found: list[tuple[Layer, Solution]] = []
     left: dict[str, str] = {}
+    kept = _channels(structure)
     cut = _state(small, dense, 0)
-    _estimate(small, dense)
+    _follow(small, dense, kept)
     normed = _state(small, dense, 0)
     fill(small, cut.tensors)
     with evaluating(small):
@@ -112,7 +113,7 @@ def repair(
         fill(small, cut.tensors)
         for layer, solution in found[:fewer]:
             write(small, layer, solution)
-        _estimate(small, dense)
+        _follow(small, dense, kept)
         best = min(best, _state(small, dense, fewer), key=lambda state: state.distance)
         fewer //= 2
     fill(small, best.tensors)
@@ -153,7 +154,7 @@ def _solved(
     """Every layer in order with its answer, written, or the reason why it stays as it is."""
     order = layers_of(small, dense.batches[0], dense.forward)
     trained = {name for name, p in small.named_parameters() if p.requires_grad}
-    norms = Norms(small)
+    norms = Norms(small, dense.moments, _channels(structure))
     try:
         for layer in order:
             name = layer.key[0]
@@ -205,10 +206,16 @@ def _wanted(structure: Structure, applied: Applied) -> Wanted:
     return Wanted(channels, full if channels is None else full[channels])
 
 
-def _estimate(small: nn.Module, dense: Dense) -> None:
-    """Estimate all batch norms anew."""
+def _channels(structure: Structure) -> dict[str, Tensor]:
+    """Numbers of the channels that norms keep, by name."""
+    found = structure.graph.channels.items()
+    return {n: torch.from_numpy(np.flatnonzero(dim.alive(structure.keep))) for n, dim in found}
+
+
+def _follow(small: nn.Module, dense: Dense, kept: Mapping[str, Tensor]) -> None:
+    """Have all batch norms take back what the cut has changed."""
     with evaluating(small):
-        norms = Norms(small)
+        norms = Norms(small, dense.moments, kept)
         try:
             _run_all(small, dense)
         finally:

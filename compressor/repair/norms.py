@@ -1,47 +1,154 @@
-"""Batch norms that are estimated anew in the order in which a network comes to them."""
+"""Batch norms that follow what repair makes of their inputs.
+
+After a cut and repair a channel has another mean and another variance than it had in the dense
+network; its norm has to take that back, no more. So statistics are moved by the difference between
+both networks' inputs of the norm, on the same data:
+
+    mean' = mean + (m_small - m_dense)        variance' = variance * v_small / v_dense
+
+Where the dense network's statistics are those of the data this is the usual estimate anew, of less
+noise; where they are not (few data, another ground, a network that was never trained) the network
+still does what the dense one does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+Moments = tuple[Tensor, Tensor]
+"""Mean and variance by channel, in float64."""
+
+LEAST = 1e-12
+"""The part of a channel's own running variance below which a variance is taken for zero."""
+
+
+def norms_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The batch norms of a model that go by statistics, by name."""
+    found = {name: m for name, m in model.named_modules() if isinstance(m, NORMS)}
+    return {name: m for name, m in found.items() if m.track_running_stats}
+
+
+class Met:
+    """Moments of what every batch norm of a model was given, in runs on one batch after another.
+
+    Attributes:
+        found: By name, and by call in the order of all runs so far.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[Moments]] = {}
+
+    @contextmanager
+    def looking(self, model: nn.Module) -> Generator[None]:
+        """Look at the norms of a model while it runs."""
+        hooks = [
+            module.register_forward_pre_hook(self._hook(name))
+            for name, module in norms_of(model).items()
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _hook(self, name: str) -> Any:
+        def meet(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            self.found.setdefault(name, []).append(moments(args[0]))
+
+        return meet
 
 
 class Norms:
     """The batch norms of a network of which layers are repaired one after another.
 
-    What a norm gets depends on all layers before it. So it takes the statistics of every batch, and
-    averages them with equal weights, in the first runs that come to it; once `settle` is called
-    they are what it goes by.
+    What a norm gets depends on all layers before it. So it follows every batch in the first runs
+    that come to it; once `settle` is called, it goes by the mean of all of them.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        """Wait for the norms of a model in eval mode to be run."""
-        tracking = (m for m in model.modules() if isinstance(m, NORMS) and m.track_running_stats)
-        self._momenta: dict[nn.Module, float | None] = {m: m.momentum for m in tracking}
-        self._waiting = set(self._momenta)
-        self._running: set[nn.Module] = set()
-        self._hooks = [m.register_forward_pre_hook(self._meet) for m in self._momenta]
+    def __init__(
+        self, model: nn.Module, dense: Mapping[str, list[Moments]], kept: Mapping[str, Tensor]
+    ) -> None:
+        """Wait for the norms of a model in eval mode to be run.
 
-    def _meet(self, module: nn.Module, _: object) -> None:
-        if module in self._waiting:
-            self._waiting.remove(module)
-            self._running.add(module)
-            norm = cast("Any", module)
-            norm.reset_running_stats()
-            norm.momentum, norm.training = None, True  # torch's way of asking for a plain average
+        Args:
+            model: The smaller network.
+            dense: Moments in the dense one, by name and call, on the same batches.
+            kept: Numbers of the channels that are left, by name of the norm; all of others.
+        """
+        self._dense, self._kept = dense, kept
+        self._norms = norms_of(model)
+        self._was = {
+            name: (m.running_mean.double().clone(), m.running_var.double().clone())
+            for name, m in cast("dict[str, Any]", self._norms).items()
+        }
+        self._met: dict[str, list[Moments]] = {}
+        self._settled: set[str] = set()
+        self._hooks = [
+            module.register_forward_pre_hook(self._hook(name))
+            for name, module in self._norms.items()
+        ]
+
+    def _hook(self, name: str) -> Any:
+        def meet(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if name in self._settled:
+                return
+            met = self._met.setdefault(name, [])
+            call = len(met)
+            met.append(moments(args[0]))
+            theirs = self._theirs(name)
+            if call < len(theirs) and len(theirs[call][0]) == len(met[call][0]):
+                self._move(name, [met[call]], [theirs[call]])
+
+        return meet
 
     def settle(self) -> None:
-        """Keep the statistics of the norms that were run."""
-        for module in self._running:
-            module.training = False
-            cast("Any", module).momentum = self._momenta[module]
-        self._running.clear()
+        """Go on by the mean of what the norms that were run have met."""
+        for name, met in self._met.items():
+            theirs = self._theirs(name)
+            if name not in self._settled and len(theirs) == len(met):
+                self._move(name, met, theirs)
+        self._settled |= set(self._met)
 
     def close(self) -> None:
-        """Leave the model as it was, but for the statistics."""
+        """Settle all, and look at no further run."""
         self.settle()
         for hook in self._hooks:
             hook.remove()
+
+    def _theirs(self, name: str) -> list[Moments]:
+        """What the dense norm met, of the channels that are left."""
+        found = self._dense.get(name, [])
+        kept = self._kept.get(name)
+        return found if kept is None else [(mean[kept], variance[kept]) for mean, variance in found]
+
+    def _move(self, name: str, mine: list[Moments], theirs: list[Moments]) -> None:
+        mean, variance = self._was[name]
+        (m_small, v_small), (m_dense, v_dense) = _mean(mine), _mean(theirs)
+        if m_small.shape != mean.shape or m_dense.shape != mean.shape:
+            return
+        still = (v_dense <= LEAST * variance) | (v_small <= LEAST * variance)
+        ratio = torch.where(still, 1.0, v_small / v_dense)
+        norm = cast("Any", self._norms[name])
+        with torch.no_grad():
+            norm.running_mean.copy_(mean + (m_small - m_dense).to(mean))
+            norm.running_var.copy_(variance * ratio.to(variance))
+
+
+def moments(x: Tensor) -> Moments:
+    """Mean and variance by channel of (batch, channel, ...)."""
+    others = [dim for dim in range(x.ndim) if dim != 1]
+    wide = x.detach().double()
+    return wide.mean(others), wide.var(others, correction=0)
+
+
+def _mean(found: list[Moments]) -> Moments:
+    """Equal weights for all batches."""
+    means, variances = zip(*found, strict=True)
+    return torch.stack(means).mean(0), torch.stack(variances).mean(0)

@@ -55,12 +55,16 @@ class Reader:
         found = np.zeros(size)
         by_size: dict[int, list[int]] = {}
         for unit, entries in self.entries.items():
-            by_size.setdefault(len(entries), []).append(unit)
+            if len(entries):  # others may have taken them along, where an entry hangs on two
+                by_size.setdefault(len(entries), []).append(unit)
         for units in by_size.values():
             index = torch.stack([self.entries[unit] for unit in units])
             blocks = self.inverse[index[:, :, None], index[:, None, :]]
             own = self.weight[:, index].permute(1, 2, 0)  # (unit, entry, out)
-            found[units] = (own * torch.linalg.solve(blocks, own)).sum((1, 2)).numpy() / self.spread
+            solved, failed = torch.linalg.solve_ex(blocks, own)
+            prices = (own * solved).sum((1, 2)) / self.spread
+            # What cannot be told is not cheap.
+            found[units] = torch.where((failed > 0) | prices.isnan(), math.inf, prices).numpy()
         return found
 
     def remove(self, units: list[int]) -> None:
@@ -68,16 +72,18 @@ class Reader:
         gone = [self.entries.pop(unit) for unit in units if unit in self.entries]
         if not gone:
             return
-        entries = torch.cat(gone)
+        entries = torch.cat(gone).unique()
         stays = torch.ones(len(self.inverse), dtype=torch.bool)
         stays[entries] = False
         rows = self.inverse[entries][:, stays]
         block = self.inverse[entries][:, entries]
-        share = torch.linalg.solve(block, rows)
+        share, failed = torch.linalg.solve_ex(block, rows)
+        if bool(failed) or not bool(share.isfinite().all()):
+            share = torch.linalg.pinv(block, hermitian=True) @ rows
         self.weight = self.weight[:, stays] - self.weight[:, entries] @ share
         self.inverse = self.inverse[stays][:, stays] - rows.T @ share
         number = torch.cumsum(stays, 0) - 1
-        self.entries = {unit: number[where] for unit, where in self.entries.items()}
+        self.entries = {unit: number[where[stays[where]]] for unit, where in self.entries.items()}
 
 
 def residuals(graph: Graph, readings: Mapping[Key, Reading]) -> NDArray[np.float64]:
@@ -91,7 +97,9 @@ def residuals(graph: Graph, readings: Mapping[Key, Reading]) -> NDArray[np.float
         readers = [one for reading in readings.values() for one in _readers(graph, axis, reading)]
         if readers and axis.size:
             at_once = max(1, axis.size // STEPS)
-            scores[axis.units] = taken_apart(axis.size, readers, at_once=at_once)
+            prices = taken_apart(axis.size, readers, at_once=at_once)
+            known = prices[np.isfinite(prices)]
+            scores[axis.units] = np.minimum(prices, known.max() if len(known) else 1.0)
     return scores
 
 

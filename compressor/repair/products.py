@@ -29,9 +29,10 @@ class Products:
     y: Tensor
 
     @classmethod
-    def none(cls, groups: int, out: int, entries: int) -> Products:
-        """Sums over no rows."""
-        shapes = ((entries, entries), (out, entries), (out,), (entries,), (out,))
+    def none(cls, groups: int, out: int, entries: int, *, means: bool = False) -> Products:
+        """Sums over no rows; with `means`, products of two entries, or with one, are left out."""
+        pairs = ((0, 0), (out, 0)) if means else ((entries, entries), (out, entries))
+        shapes = (*pairs, (out,), (entries,), (out,))
         return cls(0, *(torch.zeros(groups, *shape, dtype=torch.float64) for shape in shapes))
 
     def add(self, u: Tensor, y: Tensor) -> None:
@@ -39,8 +40,9 @@ class Products:
         left, right = u.permute(1, 2, 0), u.permute(1, 0, 2)
         outputs = y.permute(1, 2, 0)
         self.count += len(u)
-        self.uu += (left @ right).double().to(self.uu.device)
-        self.yu += (outputs @ right).double().to(self.uu.device)
+        if self.uu.numel():
+            self.uu += (left @ right).double().to(self.uu.device)
+            self.yu += (outputs @ right).double().to(self.uu.device)
         self.yy += y.square().sum(0).double().to(self.uu.device)
         self.u += u.sum(0).double().to(self.uu.device)
         self.y += y.sum(0).double().to(self.uu.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,9 @@ from compressor.repair.products import Products
 
 PULLS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Pulls that are tried, in parts of the mean square of an entry."""
+
+MANY, FEW = 1024, (1e-3, 1e-1)
+"""Entries beyond which time counts, and the pulls that are tried there."""
 
 
 @dataclass(frozen=True)
@@ -38,47 +42,65 @@ def solved(
     """The weight of least squared error on two sets of rows, which choose the pull for each other.
 
     Args:
-        first: Products over one half of the rows.
+        first: Products over one half of the rows; of means alone, the bias is all that is chosen.
         second: Over the other. A pull is as good as what it makes of one half, on the other.
         weight: What is there, (group, out, entry), float64: the answer is pulled towards it.
         biased: There is a bias, which is free: without a pull.
         mask: Boolean like `weight`, True where an entry may be other than zero; None for all.
     """
+    if not first.uu.numel():
+        return _means(first + second, weight, biased=biased)
     halves = [p.centred() if biased else p.mean() for p in (first, second)]
     both = (first + second).centred() if biased else (first + second).mean()
-    scores = dict.fromkeys(PULLS, 0.0)
+    pulls = PULLS if weight.shape[2] <= MANY else FEW
+    scores = dict.fromkeys(pulls, 0.0)
     if min(first.count, second.count) > 1:
         for mine, other in (halves, reversed(halves)):
-            for pull in PULLS:
+            for pull in pulls:
                 found = _ridge(mine, weight, pull, mask)
-                scores[pull] += float(other.error(found).sum())
+                scores[pull] += math.inf if found is None else float(other.error(found).sum())
         least = sum(float(half.error(weight).sum()) for half in halves)
     else:
-        least = float("inf")
+        least = -math.inf
     pull = min(scores, key=scores.__getitem__)
-    stays = not scores[pull] < least
-    answer = weight if stays else _ridge(both, weight, pull, mask)
+    found = _ridge(both, weight, pull, mask) if scores[pull] < least else None
+    answer = weight if found is None else found
     bias = both.y - (answer @ both.u.unsqueeze(2)).squeeze(2) if biased else None
     spread = float(both.yy.sum()) or 1.0
     return Solution(
-        answer, bias, float("inf") if stays else pull,
+        answer, bias, math.inf if found is None else pull,
         float(both.error(weight).sum()) / spread, float(both.error(answer).sum()) / spread,
     )  # fmt: skip
 
 
-def _ridge(products: Products, weight: Tensor, pull: float, mask: Tensor | None) -> Tensor:
-    """``W + (yu - W uu) (uu + pull s I)^-1``, s the mean square of an entry."""
+def _means(both: Products, weight: Tensor, *, biased: bool) -> Solution:
+    """The answer by means alone: the weight as it is, and the bias that makes up for it."""
+    n = max(both.count, 1)
+    bias = both.y / n - (weight @ both.u.unsqueeze(2)).squeeze(2) / n if biased else None
+    return Solution(weight, bias, math.inf, 1.0 if biased else 0.0, 0.0)
+
+
+def _ridge(products: Products, weight: Tensor, pull: float, mask: Tensor | None) -> Tensor | None:
+    """``W + (yu - W uu) (uu + pull s I)^-1``, s the mean square of an entry.
+
+    None where rounding has left no positive system: entries that hardly vary around large means.
+    """
     rest = products.yu - weight @ products.uu
     size = products.uu.diagonal(dim1=1, dim2=2).mean(1)
     size = torch.where(size > 0, size, 1.0)
     eye = torch.eye(products.uu.shape[1], dtype=torch.float64)
     system = products.uu + (pull * size)[:, None, None] * eye
     if mask is None or bool(mask.all()):
-        factor = torch.linalg.cholesky(system)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if bool(failed.any()):
+            return None
         return weight + torch.cholesky_solve(rest.transpose(1, 2), factor).transpose(1, 2)
     answer = weight.clone()
     for group, out in (mask.any(2)).nonzero().tolist():
         where = mask[group, out].nonzero().flatten()
         part = system[group][where][:, where]
-        answer[group, out, where] += torch.linalg.solve(part, rest[group, out, where])
+        found, failed = torch.linalg.solve_ex(part, rest[group, out, where])
+        if bool(failed):
+            return None
+        answer[group, out, where] += found
     return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -10,8 +11,34 @@ from torch.nn import functional
 
 from compressor.repair.applied import Applied, Geometry
 
-Places = tuple[Tensor, Tensor]
-"""Numbers of examples and of places in (flat) space, one of each a row."""
+
+@dataclass(frozen=True)
+class Places:
+    """Places of the outputs of an application, one a row.
+
+    Attributes:
+        shape: Examples and sizes of space that they are among.
+        examples: Number of the example.
+        spots: Number of the place in (flat) space.
+    """
+
+    shape: tuple[int, ...]
+    examples: Tensor
+    spots: Tensor
+
+    def second(self, number: int) -> Tensor:
+        """True for rows of the second half: of the examples, so that both halves are of others.
+
+        A batch of one example is in one half, the `number` of the batch says in which.
+        """
+        if self.shape[0] > 1:
+            return self.examples * 2 >= self.shape[0]
+        return torch.full_like(self.examples, number % 2, dtype=torch.bool)
+
+
+def shape_of(applied: Applied) -> tuple[int, ...]:
+    """Examples and sizes of space of what is written; rows alone of a product."""
+    return (applied.outputs.shape[0], *space_of(applied))
 
 
 def space_of(applied: Applied) -> tuple[int, ...]:
@@ -27,17 +54,14 @@ def places(applied: Applied, most: int, generator: torch.Generator) -> Places:
         flat = torch.arange(total)
     else:
         flat = torch.randint(total, (most,), generator=generator)
-    return flat // size, flat % size
+    return Places(shape_of(applied), flat // size, flat % size)
 
 
 def written(applied: Applied, where: Places) -> Tensor:
     """Outputs at some places, (rows, channel)."""
-    examples, spots = where
-    return (
-        applied.outputs.flatten(2)[examples, :, spots]
-        if space_of(applied)
-        else (applied.outputs[examples])
-    )
+    if not space_of(applied):
+        return applied.outputs[where.examples]
+    return applied.outputs.flatten(2)[where.examples, :, where.spots]
 
 
 def read(applied: Applied, kernel: tuple[int, ...], where: Places) -> Tensor:
@@ -46,7 +70,7 @@ def read(applied: Applied, kernel: tuple[int, ...], where: Places) -> Tensor:
     Entries run over the channels of a group and then over the taps of the kernel, as in a weight
     (out, in / groups, taps...).
     """
-    examples, spots = where
+    examples, spots = where.examples, where.spots
     if applied.geometry is None:
         return applied.inputs[examples].unsqueeze(1)
     geometry, x = applied.geometry, applied.inputs

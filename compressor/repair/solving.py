@@ -15,7 +15,11 @@ from compressor.repair.dense import Dense
 from compressor.repair.layers import EnoughError, Forward, Layer, Parts, watched
 from compressor.repair.products import Products
 from compressor.repair.ridge import Solution, solved
-from compressor.repair.rows import Places, as_matrix, as_weight, part_of, read
+from compressor.repair.rows import Places, as_matrix, as_weight, part_of, read, shape_of
+
+LARGE = 2304
+"""Entries of a row of a weight beyond which the bias alone is chosen anew: (entries x entries)
+numbers and a solution in their third power are too much."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,9 @@ def answer(
     weight = dict(small.named_parameters())[layer.key[0]].detach()
     matrix = part_of(as_matrix(weight, layer.example), layer.example).double().cpu()
     groups, out, entries = matrix.shape
-    halves = (Products.none(groups, out, entries), Products.none(groups, out, entries))
-    for batch, targets in zip(dense.batches, dense.rows(layer.key), strict=True):
+    halves = [Products.none(groups, out, entries, means=entries > LARGE) for _ in range(2)]
+    for number, targets in enumerate(dense.rows(layer.key)):
+        batch = dense.batches[number]
         rows = _rows(small, batch, dense.forward, layer, [where for where, _ in targets])
         if len(targets) != layer.calls or len(rows) != layer.calls:
             return None
@@ -66,12 +71,13 @@ def answer(
             y = wanted.of(outputs)
             if y.shape[1] != groups * out or not (is_finite(u) and is_finite(y)):
                 return None
-            for half, products in enumerate(halves):
-                mine = where[0] % 2 == half
+            later = where.second(number)
+            for products, mine in zip(halves, (~later, later), strict=True):
                 products.add(u[mine], y[mine].reshape(-1, groups, out))
     biased = layer.example.bias is not None or layer.normed
     allowed = None if mask is None else part_of(as_matrix(mask, layer.example), layer.example).cpu()
-    found = solved(*halves, matrix, biased=biased, mask=allowed)
+    first, second = halves
+    found = solved(first, second, matrix, biased=biased, mask=allowed)
     return found if is_finite(found.weight) else None
 
 
@@ -97,10 +103,13 @@ def _rows(
     parts = Parts()
 
     def applied(one: Applied) -> None:
-        if parts.key(one) == layer.key and len(found) < len(where):
-            found.append(read(one, layer.kernel, where[len(found)]))
-            if len(found) == layer.calls:
-                raise EnoughError
+        if parts.key(one) != layer.key:
+            return
+        if len(found) == len(where) or shape_of(one) != where[len(found)].shape:
+            raise EnoughError  # what is read is not what the dense layer reads
+        found.append(read(one, layer.kernel, where[len(found)]))
+        if len(found) == layer.calls:
+            raise EnoughError
 
     watched(small, batch, forward, Watch(small, applied))
     return found

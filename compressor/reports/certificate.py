@@ -72,6 +72,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         shrinks=tuple(session.shrinks),
         repairs=tuple(session.repairs),
         log=tuple(log),
+        rates=tuple(session.rates),
         versions=versions(),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )

@@ -20,7 +20,7 @@ from compressor.repair.least_squares import Repaired
 from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
-from compressor.run.history import Epoch, Shrink
+from compressor.run.history import Epoch, Rate, Shrink
 
 Verdicts = Mapping[str, tuple[Count, Count]]
 """What each counter says of the original and of the result."""
@@ -54,6 +54,7 @@ class Facts:
         fileless: Why there is no file; a cap on bytes then counts the stored parameters.
         verdict: Of the rule whose caps the budget has, on the result, by the rule's own counting;
             None where the caps are no rule's.
+        rates: Learning rates that were looked for, and what was tried.
         unjudged: Why a rule cannot count the result.
         repairs: What every repair apart from a removal did.
         count: Makes `counters`; called once, when they are first asked for.
@@ -78,6 +79,7 @@ class Facts:
     floating: Mapping[str, int] = field(default_factory=dict[str, int])
     told: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     repairs: tuple[Repaired, ...] = ()
+    rates: tuple[Rate, ...] = ()
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -121,6 +123,7 @@ class Facts:
                 "counters": {k: [asdict(c) for c in pair] for k, pair in self.counters.items()},
                 "shrinks": [asdict(s) for s in self.shrinks],
                 "repairs": [asdict(repair) for repair in self.repairs],
+                "rates": [asdict(rate) for rate in self.rates],
                 "layers": [asdict(layer) for layer in self.layers],
                 "told": self.told,
                 "elsewhere": self.elsewhere,

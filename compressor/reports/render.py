@@ -104,6 +104,7 @@ def notes(report: Facts) -> list[str]:
         lines += [_compared(shrink)] if shrink.tried else []
         lines += [] if shrink.repaired is None else [_repaired(shrink.repaired)]
     lines += map(_repaired, report.repairs)
+    lines += [f"{rate.phase}: {rate}." for rate in report.rates]
     if report.told:
         each = ", ".join(f"{name} {_pair(*pair)}" for name, pair in report.told.items())
         lines.append(f"Attributes that were told their new size: {each}.")
@@ -140,7 +141,7 @@ def _repaired(repaired: Repaired) -> str:
     return (
         f"Repaired in closed form: {len(repaired.layers)} layers. Squared distance of outputs to "
         f"the dense network's, in parts of how they vary: {repaired.before:.3g} before, "
-        f"{repaired.normed:.3g} with new BatchNorm statistics, {repaired.after:.3g} repaired."
+        f"{repaired.normed:.3g} with norms that follow, {repaired.after:.3g} repaired."
     )
 
 

@@ -36,7 +36,7 @@ from compressor.repair.least_squares import Repaired
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
 from compressor.run.free import Free, folded_blind, folded_on
-from compressor.run.history import Shrink, restored, shrink_of
+from compressor.run.history import Rate, Shrink, restored, shrink_of
 from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
@@ -62,6 +62,7 @@ class Compression(Shrinking):
         shrinks: A record of every removal so far.
         repairs: A record of every repair apart from a removal.
         trained: The dense network is not as it was given: it was trained first.
+        rates: Learning rates that were looked for so far, with what was tried.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Compression(Shrinking):
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
         self.repairs: list[Repaired] = []
+        self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
         self.trained = False
@@ -301,7 +303,7 @@ class Compression(Shrinking):
         if choice is None or not choice.repair or self.data is None or self.averages.any:
             return None
         batches = list(first_examples(self.data, choice.inputs))
-        copy, masks = private_copy(self.model), self.masks
+        copy, masks = private_copy(self.model), dict(self.masks)
         return (
             Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None
         )
@@ -322,6 +324,7 @@ class Compression(Shrinking):
             "model": all_tensors(self.model),
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
             "repairs": [asdict(repair) for repair in self.repairs],
+            "rates": [asdict(rate) for rate in self.rates],
             "masks": dict(self.masks),
             "bits": dict(self.bits),
             "changes": list(self.changes),
@@ -348,6 +351,7 @@ class Compression(Shrinking):
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
+        self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

@@ -52,6 +52,37 @@ class Shrink:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """A learning rate, and what it was found by.
+
+    Attributes:
+        phase: Name of the phase that asked for it.
+        lr: The rate.
+        why: The reason why it was not measured; empty where it was.
+        start: Loss on the batches held back, before any step.
+        tried: Pairs of a rate and of the loss after its steps, by rate; infinity where it diverged.
+        steps: Steps that each was tried for.
+    """
+
+    phase: str
+    lr: float
+    why: str = ""
+    start: float | None = None
+    tried: tuple[tuple[float, float], ...] = ()
+    steps: int = 0
+
+    def __str__(self) -> str:
+        """The rate, and the loss that each one led to."""
+        losses = ", ".join(f"{rate:.3g} ({loss:.3g})" for rate, loss in self.tried)
+        if self.why:
+            return f"rate {self.lr:.3g}, not measured: {self.why}"
+        return (
+            f"rate {self.lr:.3g}, found among those of which {self.steps} steps brought a loss of "
+            f"{self.start:.3g} to: {losses}"
+        )
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One pass over the data.
 

@@ -75,6 +75,18 @@ def check_factory(
             ) from error
 
 
+def is_scaled(factory: OptimizerFactory) -> bool:
+    """True where an optimiser's first step is as long for a gradient a thousand times as large."""
+    steps: list[Tensor] = []
+    for size in (1e-2, 10.0):
+        parameter = nn.Parameter(torch.zeros(2, 2))
+        parameter.grad = torch.full((2, 2), size)
+        with randomness.preserved():
+            factory([{"params": [parameter]}], lr=1e-3, weight_decay=0.0).step()
+        steps.append(parameter.detach())
+    return bool(torch.allclose(steps[0], steps[1], rtol=1e-2))
+
+
 def _small(group: Mapping[str, Any]) -> dict[str, Any]:
     """A group of parameters as another of one small parameter for each number of dimensions."""
     found: dict[int, nn.Parameter] = {}

@@ -48,8 +48,9 @@ class Phase(Later, ABC):
         leaves_uncut: It leaves a model that cannot be cut any more.
         trains: It makes steps of an optimiser, given data.
         epochs: Passes over the data, for messages.
-        lr: Learning rate that it trains with, and
-        weight_decay: the weight decay: an optimiser is made with both before anything is run.
+        lr: Learning rate that it trains with; None where it is found, or there is none.
+        weight_decay: Its weight decay: an optimiser is made with both before anything is run.
+        finds_rate: It looks for a learning rate, around that of the dense training.
         trains_dense: It trains the dense network that others learn from.
         select: It returns the epoch with the best `val`.
         needs: The part that cannot be done without data, such as "Int8 chooses scales".
@@ -71,6 +72,7 @@ class Phase(Later, ABC):
     epochs: int | None = None
     lr: float | None = None
     weight_decay: float | None = None
+    finds_rate: bool = False
     trains_dense: bool = False
     select: bool = False
     needs: str = ""

@@ -22,10 +22,12 @@ from compressor.inputs.losses import Distill, Loss
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.network import Network
 from compressor.run.choice import Chooses, WidthChoice
+from compressor.run.clipping import clip_gradients
 from compressor.run.compression import Compression
 from compressor.run.history import Epoch
-from compressor.run.optimizers import OptimizerFactory, adamw, groups
+from compressor.run.optimizers import OptimizerFactory, adamw, groups, is_scaled
 from compressor.run.progress import Bar
+from compressor.run.rate_range import Trials, measured
 from compressor.run.rates import Decay
 from compressor.wording import brief
 
@@ -65,8 +67,9 @@ class Training:
         compiler: Compiler | None = None,
         bar: Bar | None = None,
         on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
+        lr: float | None = None,
     ) -> None:
-        self._on_epoch = on_epoch
+        self._on_epoch, self._known = on_epoch, lr
         self.session = session
         self.log: list[Epoch] = []
         self.best: tuple[float, dict[str, Tensor]] | None = None
@@ -94,6 +97,40 @@ class Training:
         self.session.attach(optimizer)
         self.best = None
         self.refresh()
+
+    def find_rate(
+        self, phase: str, loss: Loss, weight_decay: float, clip: float | None = None
+    ) -> float:
+        """The learning rate for the model as it is (`compressor.run.rate_range`), recorded.
+
+        Nothing is trained but copies, which are not compiled; no random state moves.
+
+        Args:
+            phase: Name of the phase, for the report.
+            loss: The function that will be minimised.
+            weight_decay: That of the phase.
+            clip: Largest norm of the gradient; None for no bound.
+
+        Raises:
+            ValueError: If there is no data.
+        """
+        if self._data is None:
+            raise _no_data()
+        self._bar.begin(f"{phase}: rate", None)
+        session = self.session
+
+        def optimizer(twin: nn.Module, lr: float) -> Optimizer:
+            return self._factory(groups(twin), lr=lr, weight_decay=weight_decay)
+
+        def trials(batches: Sequence[Batch], held: Sequence[Batch], steps: int) -> Trials:
+            return Trials(
+                session.model, optimizer, loss, batches, held, steps,
+                hold=session.masks.hold, clip=clip, scaled=is_scaled(self._factory),
+                fabric=self._fabric,
+            )  # fmt: skip
+
+        session.rates.append(measured(self._data, trials, self._known, phase))
+        return session.rates[-1].lr
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that the same call needs to go on from here: tensors and plain data."""
@@ -141,12 +178,13 @@ class Training:
             ValueError: If there is no data.
         """
         if self._data is None:
-            raise ValueError("this phase needs data and fit was given none: pass a loader")
+            raise _no_data()
         return iter(self._data.whole if whole else self._data)
 
-    def distilled(self, distill: Distill | None) -> Loss:
-        """The task's loss, with the dense original as a teacher if asked for."""
-        return self.session.loss if distill is None else distill.of(self.session.loss, self.teach)
+    def distilled(self, distill: Distill | None, task: Loss | None = None) -> Loss:
+        """The task's loss, or another one, with the dense original as a teacher if asked for."""
+        task = task or self.session.loss
+        return task if distill is None else distill.of(task, self.teach)
 
     def teach(self, *args: Any, **kwargs: Any) -> Any:
         """The dense network's output, in eval mode, at the precision of training."""
@@ -165,6 +203,8 @@ class Training:
         rate: Decay,
         *,
         after: Callable[[], None] | None = None,
+        end: Callable[[], None] | None = None,
+        clip: float | None = None,
     ) -> None:
         """Train one pass over the data and log it.
 
@@ -175,6 +215,8 @@ class Training:
             loss: The function to minimise.
             rate: Learning-rate factor by the share of the phase that is over.
             after: Called after every step of the optimiser.
+            end: Called after the last one, before what the epoch left is checked and validated.
+            clip: Largest norm of the gradient, to which it is cut; None for no bound.
 
         Raises:
             TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
@@ -189,13 +231,17 @@ class Training:
             within = 0.5 if length is None else min((step + 0.5) / length, 1.0)
             for group in cast("Optimizer", self.session.optimizer).param_groups:
                 group["lr"] = group["initial_lr"] * rate((number + within) / total)
-            losses.append(self._step(batch, loss, f"{phase} epoch {number + 1}, step {step + 1}"))
+            where = f"{phase} epoch {number + 1}, step {step + 1}"
+            losses.append(self._step(batch, loss, where, clip))
             if after is not None:
                 after()
             self._bar.advance(f"loss {losses[-1]:.3f}")
         if not losses:
             raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
         self.average_buffers()
+        if end is not None:
+            end()
+            self.average_buffers()  # those that are other ones now
         finite.check_tensors(self.session.model, self.session.given, f"after {phase} {number + 1}")
         self._check_numbers(f"{phase} epoch {number + 1}")
         mean = self._mean(sum(losses), len(losses))
@@ -273,7 +319,7 @@ class Training:
                 "convert the model and the data before"
             )
 
-    def _step(self, batch: Batch, loss: Loss, where: str) -> float:
+    def _step(self, batch: Batch, loss: Loss, where: str, clip: float | None) -> float:
         """One step of the optimiser; returns the loss."""
         value = loss(self.model, batch)
         source = partial(finite.where, self.session.model, finite.on(loss, batch), batch)
@@ -284,6 +330,7 @@ class Training:
             value.backward()
         else:
             self._fabric.backward(value)
+        clip_gradients(self.model, optimizer, clip, self._fabric)
         optimizer.step()
         self.session.hold()
         return number
@@ -311,6 +358,10 @@ class Training:
             both = self._fabric.all_reduce(self._fabric.to_device(both), reduce_op="sum")
         total, number = cast("Tensor", both).tolist()
         return total / number
+
+
+def _no_data() -> ValueError:
+    return ValueError("this phase needs data and fit was given none: pass a loader")
 
 
 def _number(value: object) -> float:

@@ -17,7 +17,12 @@ from tests.helpers.tiny import scenes, tiny
 ROADS: dict[str, tuple[Budget, list[Phase]]] = {
     "caps": (
         Budget(params=700, macs="30k"),
-        [Prune(steps=2, epochs=1), Recalibrate(), FineTune(epochs=1), Int8(epochs=1)],
+        [
+            Prune(steps=2, epochs=1),
+            Recalibrate(),
+            FineTune(epochs=2, clip=1.0, ema=0.9, smoothing=0.1),
+            Int8(epochs=1),
+        ],
     ),
     "bytes": (Budget(bytes=2200), [Joint(), FineTune(epochs=1), Int8(epochs=1)]),
     "rows": (Budget(macs="60k"), [FrequencyMask(keep=4, epochs=1, fine_tune=1)]),

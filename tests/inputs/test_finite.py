@@ -181,7 +181,7 @@ def test_numbers_of_a_solver_in_the_log() -> None:
             epoch = training.epoch
 
             def logging(*args: Any, **named: Any) -> None:
-                epoch(*args, after=lambda: training.logged(primal=math.nan), **named)
+                epoch(*args, **{**named, "after": lambda: training.logged(primal=math.nan)})
 
             training.epoch = logging
             super().run(training, part)

@@ -21,6 +21,7 @@ from models import (
     ResidualCNN,
     SharedResNet,
     Tandem,
+    TCResNet,
 )
 from models.cp_resnet import kernel_sizes
 from tests.zoo import cp_resnet, shared_resnet
@@ -35,6 +36,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "Shared-ResNet": lambda: SharedResNet(8, mels=64, frames=40),
     "unshared": lambda: SharedResNet(8, mels=64, frames=40, shared=False),
     "CP-ResNet": lambda: CPResNet(8, mels=64, frames=40),
+    "TC-ResNet": lambda: TCResNet(5, (4, 6), mels=8, frames=20),
     "linear": lambda: LinearMoments(32, frames=12),
     "tandem": lambda: Tandem(32, 8, frames=12),
     "baseline 2020": lambda: DCASEBaseline(2020),
@@ -220,6 +222,8 @@ def test_receptive_field_of_asc() -> None:
         (lambda: BCResNet(sub_bands=1, mels=9), "40 or 48 would work"),
         (lambda: ResidualCNN(widths=(8, 16)), "got 2 and 4"),
         (lambda: ResidualCNN(blocks=(1, 1, 1, 0)), r"blocks\[3\] must be at least 1"),
+        (lambda: TCResNet(widths=()), "the stem needs a width"),
+        (lambda: TCResNet(widths=(8, 0)), r"widths\[1\] must be at least 1"),
         (lambda: SharedResNet(mels=40), "multiple of 32: 32 or 64 would work"),
         (lambda: SharedResNet(mels=250), "multiple of 32: 224 or 256 would work"),
         (lambda: SharedResNet(mels=0), "mels must be at least 1"),

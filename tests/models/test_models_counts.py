@@ -21,6 +21,7 @@ from models import (
     ResidualCNN,
     SharedResNet,
     Tandem,
+    TCResNet,
 )
 
 Build = Callable[[], nn.Module]
@@ -64,6 +65,8 @@ def by_kind(model: nn.Module) -> dict[str, int]:
         (lambda: DCASEBaseline(2021), 46_118, 286_637_800),
         (lambda: DCASEBaseline(2022), 46_118, 29_203_560),
         (lambda: ResidualCNN(50), 324_130, 57_049_280),
+        (TCResNet, 144_276, 3_371_472),
+        (lambda: TCResNet(widths=(16, 24, 32, 48)), 65_180, 1_563_264),
     ],
 )
 def test_exact_counts(build: Build, params: int, operations: int) -> None:
@@ -82,6 +85,7 @@ PUBLISHED: list[tuple[Build, str]] = [
     (lambda: SharedResNet(num_classes=10), "604k"),  # 2020, Table 3
     (SharedResNet, "601k"),  # 2020, Table 4: cut off, not rounded
     (LinearMoments, "12.81k"),  # 2022, Table 2
+    (lambda: TCResNet(widths=(16, 24, 32, 48)), "66k"),  # 2019, Table 2: with running statistics
 ]
 
 

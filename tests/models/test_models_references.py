@@ -13,9 +13,17 @@ from typing import TypeVar
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear, max_pool2d
+from torch.nn.functional import conv1d, conv2d, linear, max_pool2d
 
-from models import BCResNet, BCResNetASC, CPResNet, DCASEBaseline, ResidualCNN, SharedResNet
+from models import (
+    BCResNet,
+    BCResNetASC,
+    CPResNet,
+    DCASEBaseline,
+    ResidualCNN,
+    SharedResNet,
+    TCResNet,
+)
 from models.bcresnet import NormalBlock, TemporalBranch, TransitionBlock
 from models.cp_resnet import ResidualBlock
 from models.layers import SubSpectralNorm
@@ -162,6 +170,29 @@ def test_residual_cnn() -> None:
     for block, stride in zip(model.stages, (1, 2, 1, 2), strict=True):
         y = basic(y, block, stride)
     expected = linear(y.mean(dim=(2, 3)), model.classifier.weight, model.classifier.bias)
+    torch.testing.assert_close(model(x), expected)
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.4]
+
+
+# TC-ResNet (Interspeech 2019, Figure 2)
+
+
+def conv_over_time(x: Tensor, layers: nn.Sequential, stride: int = 1) -> Tensor:
+    conv, norm, *_ = layers
+    x = conv1d(x, conv.weight, stride=stride, padding=conv.weight.shape[2] // 2)
+    return batch_norm(x[:, :, None], norm)[:, :, 0]
+
+
+def test_tc_resnet() -> None:
+    """Bands as channels; every block halves time, and its shortcut has a ReLU of its own."""
+    model = drawn(TCResNet(5, (4, 6, 8), dropout=0.4, mels=16, frames=21))
+    x = like_example(model)
+    y = relu(conv_over_time(x[:, 0], model.stem))
+    for block in model.blocks:
+        inner = conv_over_time(relu(conv_over_time(y, block.first, 2)), block.second)
+        y = relu(inner + relu(conv_over_time(y, block.shortcut, 2)))
+    assert y.shape == (len(x), 8, 6)
+    expected = linear(y.mean(dim=2), model.classifier.weight, model.classifier.bias)
     torch.testing.assert_close(model(x), expected)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.4]
 

@@ -47,6 +47,7 @@ def same_run(a: Result, b: Result) -> bool:
     """Whether everything but durations is equal."""
     logs = [[dataclasses.replace(e, seconds=0.0) for e in r.report.log] for r in (a, b)]
     same = logs[0] == logs[1] and a.report.shrinks == b.report.shrinks
+    same = same and a.report.rates == b.report.rates
     return same and equal(a.model, b.model) and (a.structure.keep == b.structure.keep).all()
 
 
@@ -56,21 +57,22 @@ def whole() -> Result:
     return call(None, Pulled(None))
 
 
-ENDED = {12, 103, 160}
-"""Stopped in an epoch, after a shrink and in the fine-tune: unit tests; the others run later."""
+ENDED = {12, 103, 160, 216}
+"""Stopped in an epoch, after a shrink, in the search for a rate and in the fine-tune: unit tests;
+the others run later."""
 
 
 @pytest.mark.parametrize(
     "after",
     [
         pytest.param(n, marks=[] if n in ENDED else pytest.mark.slow)
-        for n in (1, 12, 40, 50, 60, 99, 103, 130, 155, 160, 168)
+        for n in (1, 12, 40, 50, 60, 99, 103, 130, 155, 160, 190, 208, 216, 220)
     ],
 )
 def test_stopped_anywhere_it_ends_in_the_same_bits(after: int, tmp_path: Path) -> None:
-    """The loss is called 1 + 3 (16 + 32) + 2 * 4 + 4 + 12 = 169 times: to check it, for each
-    shrink's importance and comparison, in the epoch after two of them, to recalibrate, and in three
-    epochs of fine-tune.
+    """The loss is called 1 + 3 (16 + 32) + 2 * 4 + 4 + 52 + 12 = 221 times: to check it, for each
+    shrink's importance and comparison, in the epoch after two of them, to recalibrate, for five
+    trials of a rate (8 + 2 each, and 2 before), and in three epochs of fine-tune.
     """
     with pytest.raises(Stop):
         call(tmp_path, Pulled(after))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from compressor import Budget, FineTune, Prune, Recalibrate, fit
+from compressor.run.optimizers import adamw, is_scaled
 from tests.helpers.tiny import loader, scenes, tiny
 from tests.test_fitting_errors import Counting, refuses
 
@@ -50,3 +51,10 @@ def test_optimisers_that_cannot_train(optimizer: object, match: str) -> None:
         fit(tiny(), data, budget=CAPS, optimizer=optimizer)
     assert not data.passes
     assert fit(tiny(), data, budget=CAPS, optimizer=optimizer, schedule=[Prune()]).model
+
+
+def test_whose_steps_are_as_long_as_their_rate() -> None:
+    torch_made = (torch.optim.AdamW, torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad)
+    assert all(is_scaled(factory) for factory in (adamw, *torch_made))
+    assert not is_scaled(torch.optim.SGD)
+    assert not is_scaled(partial(torch.optim.SGD, momentum=0.9))

@@ -1,0 +1,54 @@
+"""The table of dense networks says what the records say; draws of clips are those of a seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy import grounds
+from benchmarks.accuracy.grounds import NETS, WAYS, Net, inputs, labelled, report
+from benchmarks.common.records import Record, Records
+from compressor import measure
+
+
+def record(way: str, seed: int, validation: float) -> Record:
+    return {
+        "net": "TC-ResNet", "way": way, "seed": seed, "params": 10, "macs": 20, "epochs": 5,
+        "lr": 0.004, "train": 1.0, "validation": validation, "test": 0.5, "CPU seconds": 3,
+    }  # fmt: skip
+
+
+def test_gains_are_paired_by_seed() -> None:
+    """A run that was trained on and has no dense record is left out."""
+    found = [record("dense", 0, 0.90), record("dense", 1, 0.80)]
+    found += [record(WAYS[1], 1, 0.82), record(WAYS[1], 0, 0.90), record(WAYS[2], 2, 0.99)]
+    page = report(Records(tuple(found)))
+    assert "TC-ResNet (2)" in page
+    assert "85.0 (5.0)" in page
+    assert "| +1.0 (1.0) | - |" in page
+    assert "BC-ResNet (" not in page
+
+
+def test_draws_are_those_of_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.arange(300.0).reshape(300, 1, 1, 1)
+
+    def hears(_: str) -> tuple[Tensor, Tensor]:
+        return x, x.flatten().long()
+
+    net = NETS["TC-ResNet"]
+    monkeypatch.setitem(
+        grounds.NETS, "N", Net(net.build, hears, net.classes, net.plan, net.training)
+    )
+    pairs = labelled("N", 3)
+    assert [len(part) for part, _ in pairs] == [64] * 4
+    assert all(torch.equal(part.flatten().long(), y) for part, y in pairs)
+    assert torch.equal(torch.cat(inputs("N", 3)), torch.cat([part for part, _ in pairs]))
+    assert not torch.equal(inputs("N", 3)[0], inputs("N", 4)[0])
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_every_network_takes_its_example(net: str) -> None:
+    model = NETS[net].build()
+    assert measure(model).params < 400_000
+    assert model(model.example_input_array.expand(2, -1, -1, -1)).shape == (2, NETS[net].classes)

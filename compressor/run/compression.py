@@ -267,14 +267,9 @@ class Compression(Shrinking):
         An averaged copy of the model, and masks, would not fit what is folded into others; several
         processes might not agree on what is zero.
         """
-        over = caps.excess(self.spent(costs))
-        if (
-            not over
-            or not choice.fold
-            or self.averages.any
-            or self.masks
-            or self.fabric is not None
-        ):
+        several = self.fabric is not None and self.fabric.world_size > 1
+        unfit = several or self.averages.any or bool(self.masks)
+        if unfit or not choice.fold or not caps.excess(self.spent(costs)):
             return None
         widths = {"floor": choice.floor, "round_to": choice.round_to}
         if self.data is None:
@@ -303,7 +298,7 @@ class Compression(Shrinking):
         if choice is None or not choice.repair or self.data is None or self.averages.any:
             return None
         batches = list(first_examples(self.data, choice.inputs))
-        copy, masks = private_copy(self.model), self.masks
+        copy, masks = private_copy(self.model), dict(self.masks)
         return (
             Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None
         )
@@ -351,10 +346,6 @@ class Compression(Shrinking):
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
-        self.shrinks = [
-            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
-            for shrink in state["shrinks"]
-        ]
         self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:
             redo(number, change)

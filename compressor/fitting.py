@@ -20,6 +20,7 @@ from compressor.inputs.batches import Batch, Batches, split
 from compressor.inputs.checks import (
     SINGLE,
     check_classifier,
+    check_inputs,
     check_loss,
     check_single,
     first_batch,
@@ -29,7 +30,7 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
-from compressor.inputs.unlabelled import Unlabelled, is_unlabelled
+from compressor.inputs.unlabelled import Unlabelled, holds_inputs
 from compressor.network import Network
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
@@ -194,7 +195,7 @@ def fit(
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:
             batch = first_batch(batches)
-            if loss is None and is_unlabelled(batch):
+            if loss is None and holds_inputs(data, batch):
                 task = Unlabelled()
                 phases, known = _planned(schedule, budget, epochs, lr, task, **given)
             _check(model, batches, batch, task, phases)
@@ -301,6 +302,8 @@ def _check(
 ) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
     measured = any(phase.measures_gradients for phase in phases)
+    if isinstance(loss, Unlabelled):
+        check_inputs(model, batch)
     if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)
     else:

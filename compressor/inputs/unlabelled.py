@@ -44,8 +44,22 @@ class Unlabelled:
         return torch.stack([part.mean() for part in parts]).sum()
 
 
+def holds_inputs(source: object, batch: Batch) -> bool:
+    """True if data, of which this is the first batch, are clearly inputs alone.
+
+    A batch is a tensor, or one in a tuple or list. Where the data are a tuple or list of tensors,
+    all are of one shape but for their length: inputs beside targets are no batches.
+    """
+    if not is_unlabelled(batch):
+        return False
+    if not isinstance(source, (tuple, list)):
+        return True
+    items = cast("list[Any]", list(cast("list[Any]", source)))
+    return len({x.shape[1:] for x in items if isinstance(x, Tensor)}) <= 1
+
+
 def is_unlabelled(batch: Batch) -> bool:
-    """True if a batch is clearly inputs alone: a tensor, or one in a tuple or list."""
+    """True if a batch is a tensor, or one in a tuple or list."""
     if isinstance(batch, (tuple, list)):
         items = cast("list[Any]", list(cast("list[Any]", batch)))
         return len(items) == 1 and isinstance(items[0], Tensor)

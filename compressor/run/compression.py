@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
+from itertools import islice
 from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -275,7 +276,7 @@ class Compression(Shrinking):
         if self.data is None:
             found = folded_blind(self.model, self.graph, self.example, **widths)
         else:
-            batches = list(first_examples(self.data, choice.inputs))
+            batches = self._first(self.data, choice)
             found = folded_on(self.model, self.graph, batches, self.loss, **widths)
         if found is None:
             return None
@@ -289,6 +290,11 @@ class Compression(Shrinking):
         some = {name: count for name, count in gone.items() if count}
         return Free(some, found.difference, reached, not caps.excess(spent))
 
+    @staticmethod
+    def _first(data: Iterable[Batch], choice: WidthChoice) -> list[Batch]:
+        """The data that a choice looks at for folding and repair."""
+        return list(first_examples(islice(data, choice.batches), choice.inputs))
+
     def _judge(self, choice: WidthChoice | None) -> Judge | None:
         """Who repairs what is cut next, if anybody does: a copy of the model as it is now.
 
@@ -297,7 +303,7 @@ class Compression(Shrinking):
         """
         if choice is None or not choice.repair or self.data is None or self.averages.any:
             return None
-        batches = list(first_examples(self.data, choice.inputs))
+        batches = self._first(self.data, choice)
         copy, masks = private_copy(self.model), dict(self.masks)
         return (
             Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None

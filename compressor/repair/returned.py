@@ -46,9 +46,13 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
         if [x.shape for x in mine] != [x.shape for x in wanted]:
             return math.inf
         for one, other in zip(mine, wanted, strict=True):
-            difference += float((one.double() - other.double()).square().sum())
-            middle = other.double().mean(0, keepdim=True) if len(other) > 1 else 0.0
-            spread += float((other.double() - middle).square().sum())
+            # A class that is ruled out is -inf for every example, and no distance.
+            said = other.isfinite()
+            gap = torch.where(said, one.double() - other.double(), 0.0)
+            difference += float(gap.square().sum())
+            whole = torch.where(said, other.double(), 0.0)
+            middle = whole.mean(0, keepdim=True) if len(other) > 1 else 0.0
+            spread += float((whole - middle).square().sum())
     found = difference / spread if spread else (math.inf if difference else 0.0)
     return found if math.isfinite(found) else math.inf
 

@@ -54,14 +54,14 @@ def holds_inputs(source: object, batch: Batch) -> bool:
         return False
     if not isinstance(source, (tuple, list)):
         return True
-    items = cast("list[Any]", list(cast("list[Any]", source)))
+    items = list(cast("list[Any]", source))
     return len({x.shape[1:] for x in items if isinstance(x, Tensor)}) <= 1
 
 
 def is_unlabelled(batch: Batch) -> bool:
     """True if a batch is a tensor, or one in a tuple or list."""
     if isinstance(batch, (tuple, list)):
-        items = cast("list[Any]", list(cast("list[Any]", batch)))
+        items = list(cast("list[Any]", batch))
         return len(items) == 1 and isinstance(items[0], Tensor)
     return isinstance(batch, Tensor)
 

@@ -53,7 +53,8 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
             whole = torch.where(said, other.double(), 0.0)
             middle = whole.mean(0, keepdim=True) if len(other) > 1 else 0.0
             spread += float((whole - middle).square().sum())
-    found = difference / spread if spread else (math.inf if difference else 0.0)
+    # Where all examples say the same, any difference is all the difference there is.
+    found = difference / spread if spread else difference
     return found if math.isfinite(found) else math.inf
 
 

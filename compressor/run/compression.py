@@ -351,10 +351,6 @@ class Compression(Shrinking):
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
-        self.shrinks = [
-            Shrink(**(shrink | {"binding": tuple(shrink["binding"])}))
-            for shrink in state["shrinks"]
-        ]
         self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:
             redo(number, change)

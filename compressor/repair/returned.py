@@ -39,18 +39,20 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
 
     Returns:
         0 for equal outputs, about 1 for those of a network that has learned nothing but their mean;
-        infinity where one is not finite, or they do not compare.
+        infinity where one is not finite, they do not compare, or there are none.
     """
     difference = spread = 0.0
+    compared = False
     for mine, wanted in pairs:
         if [x.shape for x in mine] != [x.shape for x in wanted]:
             return math.inf
         for one, other in zip(mine, wanted, strict=True):
+            compared = True
             difference += float((one.double() - other.double()).square().sum())
             middle = other.double().mean(0, keepdim=True) if len(other) > 1 else 0.0
             spread += float((other.double() - middle).square().sum())
     found = difference / spread if spread else (math.inf if difference else 0.0)
-    return found if math.isfinite(found) else math.inf
+    return found if compared and math.isfinite(found) else math.inf
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

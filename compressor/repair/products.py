@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 _FLOAT32 = 4
 """Bytes of a number of single precision."""
 

@@ -90,7 +90,9 @@ def test_computed_weights_have_no_memory_of_a_parameter() -> None:
 
 
 def test_a_convolution_of_channels_last_is_seen() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 3, 3), nn.Conv2d(3, 2, 1)).to(memory_format=torch.channels_last)
+    model = nn.Sequential(nn.Conv2d(4, 3, 3), nn.Conv2d(3, 2, 1)).to(
+        memory_format=torch.channels_last
+    )
     found, _ = watched(model, IMAGE.to(memory_format=torch.channels_last))
     assert [one.weight for one in found] == ["0.weight", "1.weight"]
 

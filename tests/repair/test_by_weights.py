@@ -18,7 +18,9 @@ from tests.helpers.tiny import Tied, tiny
 def found(model: nn.Module) -> dict[str, list[int]]:
     """Spare units by number, by a layer of their axis."""
     graph = trace(model)
-    return by_axis(graph, spare(graph, dict(named_tensors(model))))
+    found = spare(graph, dict(named_tensors(model)))
+    assert (found.twins < np.arange(graph.units)).all()
+    return by_axis(graph, found.units)
 
 
 def by_axis(graph: Graph, units: np.ndarray) -> dict[str, list[int]]:
@@ -78,6 +80,10 @@ def test_of_equal_units_the_first_stays() -> None:
     same(2, 7, model.down.weight, model.down.bias)
     same(2, 9, model.down.weight, model.down.bias)
     assert found(model) == {"down": [7, 9]}
+    graph = trace(model)
+    axis = next(axis for axis in graph.axes if axis.layers[0] == "down")
+    twins = spare(graph, dict(named_tensors(model))).twins[axis.units] - axis.first
+    assert (twins[7], twins[9]) == (2, 2)
 
 
 def test_units_of_equal_filters_and_other_biases_are_not_equal() -> None:
@@ -123,7 +129,7 @@ def test_numbers_that_are_not_finite_make_no_unit_spare(number: float) -> None:
         model.down.weight[3, 0, 0, 0] = number
         model.down.weight[4, 0, 0, 0] = number
     graph = trace(model, check=False)
-    assert not spare(graph, dict(named_tensors(model))).any()
+    assert not spare(graph, dict(named_tensors(model))).units.any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -133,4 +139,4 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     same(2, 7, model.down.weight, model.down.bias)
     graph = trace(model)
     tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in named_tensors(model)}
-    assert by_axis(graph, spare(graph, tensors)) == {"down": [5, 7]}
+    assert by_axis(graph, spare(graph, tensors).units) == {"down": [5, 7]}

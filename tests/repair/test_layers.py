@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.inputs.batches import call
-from compressor.repair.layers import EnoughError, Layer, Parts, layers_of, watched
 from compressor.repair.applied import Applied, Watch
+from compressor.repair.layers import EnoughError, Layer, Parts, layers_of, watched
 from compressor.surgery.attention import opened
 from tests.helpers.tiny import Tied, scenes, tiny
 

@@ -105,7 +105,7 @@ def test_what_does_not_compare_leaves_a_norm_alone() -> None:
         run(small)
         norms.close()
         assert torch.equal(small.norm.running_var, before)
-    assert not small.norm._forward_pre_hooks  # noqa: SLF001 - nothing is left behind
+    assert not small.norm._forward_pre_hooks
 
 
 def test_settled_norms_look_at_no_further_run() -> None:

@@ -14,7 +14,9 @@ def drawn(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple
     """Entries (rows, 2, 3) and outputs (rows, 2, 4)."""
     source = torch.Generator().manual_seed(seed)
     u = torch.randn(rows, 2, 3, generator=source, dtype=torch.float64) + 1
-    return u.to(dtype), (torch.randn(rows, 2, 4, generator=source, dtype=torch.float64) - 2).to(dtype)
+    return u.to(dtype), (torch.randn(rows, 2, 4, generator=source, dtype=torch.float64) - 2).to(
+        dtype
+    )
 
 
 def summed(u: torch.Tensor, y: torch.Tensor) -> Products:
@@ -73,4 +75,6 @@ def test_sums_of_half_precision_are_not_in_half_precision(dtype: torch.dtype) ->
     u, y = u * 10, y * 10
     found, wanted = summed(u, y), summed(u.double(), y.double())
     for name in ("uu", "yu", "yy", "u", "y"):
-        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), rtol=1e-5, atol=1e-2)
+        torch.testing.assert_close(
+            getattr(found, name), getattr(wanted, name), rtol=1e-5, atol=1e-2
+        )

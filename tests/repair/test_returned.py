@@ -42,7 +42,7 @@ def test_floating_tensors_are_found_wherever_they_are(make: Any, shapes: list[An
     found = outputs(model, X, call)
     assert [tuple(one.shape) for one in found] == shapes
     assert model.training
-    assert not model._forward_hooks  # noqa: SLF001 - nothing is left behind
+    assert not model._forward_hooks
     assert all(torch.equal(one, X[:, : one.shape[1]]) for one in found), "without dropout"
 
 

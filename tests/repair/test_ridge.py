@@ -35,7 +35,9 @@ def halves(u: Tensor, y: Tensor, *, means: bool = False) -> tuple[Products, Prod
     return found[0], found[1]
 
 
-def answer(u: Tensor, y: Tensor, start: Tensor, *, biased: bool, mask: Tensor | None = None) -> Solution:
+def answer(
+    u: Tensor, y: Tensor, start: Tensor, *, biased: bool, mask: Tensor | None = None
+) -> Solution:
     return solved(*halves(u, y), start, biased=biased, mask=mask)
 
 

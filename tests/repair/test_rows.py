@@ -45,7 +45,9 @@ def convolutions(draw: st.DrawFn) -> Case:
         how["output_padding"] = tuple(
             draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)
         )
-        padding = tuple(min(p, d * (k - 1)) for p, d, k in zip(padding, dilation, kernel, strict=True))
+        padding = tuple(
+            min(p, d * (k - 1)) for p, d, k in zip(padding, dilation, kernel, strict=True)
+        )
     torch.manual_seed(draw(st.integers(0, 100)))
     kind = (TRANSPOSED if transposed else PLAIN)[space - 1]
     layer = kind(inside, out, kernel, padding=padding, bias=draw(st.booleans()), **how)

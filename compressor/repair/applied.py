@@ -89,7 +89,7 @@ class Watch(TorchDispatchMode):
             self._found.setdefault(key, []).append((name, parameter))
         self._calls: Counter[str] = Counter()
         self._on_applied, self._on_normed = on_applied, on_normed
-        self._last = 0
+        self._last: Tensor | None = None  # held, so that nothing else comes to lie in its place
 
     def __torch_dispatch__(
         self,
@@ -106,9 +106,16 @@ class Watch(TorchDispatchMode):
             self._multiplied(args[1], args[2], args[0], out)
         elif func is _aten.mm.default:
             self._multiplied(args[0], args[1], None, out)
-        elif func in _NORMS and self._on_normed is not None and args[0].data_ptr() == self._last:
-            self._on_normed()
+        elif func in _NORMS:
+            self._normed(args[0])
+        elif func._schema.is_mutable:  # noqa: SLF001 - has no other name
+            self._last = None  # it may have changed what the application gave
         return out
+
+    def _normed(self, inputs: Tensor) -> None:
+        last, self._last = self._last, None
+        if self._on_normed is not None and last is not None and _same_memory(inputs, last):
+            self._on_normed()
 
     def _owner(self, tensor: Tensor | None) -> tuple[str, Tensor, int] | None:
         """The parameter that a tensor is or is a part of, and the entry of it that it begins at."""
@@ -116,7 +123,8 @@ class Watch(TorchDispatchMode):
             return None
         for name, parameter in self._found.get(tensor.untyped_storage().data_ptr(), ()):
             start = int(tensor.storage_offset() - parameter.storage_offset())
-            if 0 <= start < parameter.numel() and parameter.is_contiguous():
+            whole = tensor.shape == parameter.shape and tensor.stride() == parameter.stride()
+            if 0 <= start < parameter.numel() and (parameter.is_contiguous() or whole):
                 return name, parameter, start
         return None
 
@@ -134,7 +142,7 @@ class Watch(TorchDispatchMode):
 
     def _multiplied(self, inputs: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor) -> None:
         owner = self._owner(matrix)
-        if owner is None:
+        if owner is None or not owner[1].is_contiguous():
             return
         name, parameter, start = owner
         width = parameter[0].numel()  # entries a row of (out, in)
@@ -150,7 +158,7 @@ class Watch(TorchDispatchMode):
         how |= {} if added is None else {"bias": added[0], "offset": added[2]}
         call = self._calls[name]
         self._calls[name] += 1
-        self._last = out.data_ptr()
+        self._last = out
         self._on_applied(Applied(name, call, inputs, out, **how))
 
 
@@ -161,6 +169,10 @@ _NORMS = {
     _aten._native_batch_norm_legit_no_training.default,  # noqa: SLF001
     _aten._batch_norm_with_update.default,  # noqa: SLF001
 }
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.numel() == other.numel()
 
 
 def _spread(values: Sequence[int], space: int) -> tuple[int, ...]:

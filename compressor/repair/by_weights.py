@@ -15,7 +15,25 @@ from compressor.graph.graph import Graph, Weight
 Tensors = Mapping[str, Tensor]
 
 
-def spare(graph: Graph, tensors: Tensors) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Spare:
+    """Units that can go.
+
+    Attributes:
+        units: Boolean, one per unit.
+        twins: Number of the unit that says the same and stays, one per unit; -1 for none.
+    """
+
+    units: NDArray[np.bool_]
+    twins: NDArray[np.int64]
+
+    @property
+    def twinned(self) -> NDArray[np.bool_]:
+        """Those whose twin stays."""
+        return (self.twins >= 0) & ~self.units[self.twins]
+
+
+def spare(graph: Graph, tensors: Tensors) -> Spare:
     """Units that say the same as another one of their axis, or nothing, or to nobody.
 
     Args:
@@ -23,9 +41,10 @@ def spare(graph: Graph, tensors: Tensors) -> NDArray[np.bool_]:
         tensors: Parameters and buffers by name.
 
     Returns:
-        Boolean, one per unit: all weights that write it are zero, or the scale of its norm is; all
-        weights that read it are zero; or all that writes it and is done to it entry by entry
-        (norms, biases, depthwise filters) equals another unit's, of which the first stays.
+        Those of which all weights that write them are zero, or the scale of their norm is; of which
+        all weights that read them are zero; or of which all that writes them and is done to them
+        entry by entry (norms, biases, depthwise filters) equals another unit's, of which the first
+        stays.
     """
     silent, unread = (np.ones(graph.units, dtype=bool) for _ in range(2))
     stilled = np.zeros(graph.units, dtype=bool)
@@ -51,15 +70,16 @@ def spare(graph: Graph, tensors: Tensors) -> NDArray[np.bool_]:
     written = {unit for side in writing for unit in np.unique(side.owner[side.owner >= 0]).tolist()}
     found = (silent | unread) & np.isin(np.arange(graph.units), list(written))
     found |= stilled & alone
+    twins = np.full(graph.units, -1)
     for axis in graph.axes:
         alike: dict[float, list[int]] = {}
         for unit in range(axis.first, axis.first + axis.size):
             alike.setdefault(float(traces[unit]), []).append(unit)
         for first, *others in alike.values():
             for unit in others:
-                same = all(side.same(first, unit) for side in writing)
-                found[unit] |= unit in written and same
-    return found
+                if unit in written and all(side.same(first, unit) for side in writing):
+                    found[unit], twins[unit] = True, first
+    return Spare(found, twins)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 A channel that is always zero, that nothing reads, that equals another or is a linear combination of
 others (at every layer that reads it, on the data) can go: its readers read the others instead, and
 say the same. LinDeps (2025, arXiv:2507.21573, section 3) removes what pivoted QR finds dependent;
-here the same is asked of all readers of an axis at once, taps included, by the prices of
-`compressor.repair.prices` without a ridge. That it costs nothing is checked on outputs.
+here the same is asked of all readers of an axis at once, taps included
+(`compressor.repair.dependence`). That it costs nothing is checked on outputs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,11 @@ from torch import Tensor, nn
 from compressor.graph.graph import Axis, Graph
 from compressor.graph.structure import Structure
 from compressor.repair.activations import Reading
+from compressor.repair.dependence import NOTHING, RIDGE, Exact, combined, prices_of_going
 from compressor.repair.layers import Key
-from compressor.repair.prices import Reader, entries_of, taken_apart, unseen
+from compressor.repair.prices import entries_of, unseen
 from compressor.repair.products import Products
 from compressor.repair.rows import as_matrix, as_weight, part_of
-
-NOTHING = 1e-11
-"""The price, in parts of what outputs vary by, up to which a unit costs nothing: the square of a
-few units in the last place of float32."""
-
-RIDGE = 1e-13
-"""In parts of the mean square of an entry: dependent entries have no inverse without one."""
 
 ENOUGH = 2
 """Rows an entry from which on dependence is believed; with fewer only zeros are."""
@@ -40,6 +34,7 @@ def redundant(
     readings: Mapping[Key, Reading],
     *,
     among: NDArray[np.bool_] | None = None,
+    sure: NDArray[np.bool_] | None = None,
     floor: int = 1,
     round_to: int = 1,
 ) -> Structure:
@@ -47,9 +42,10 @@ def redundant(
 
     Args:
         graph: The network's graph.
-        among: Boolean, one per unit: those that may go; None for all.
         readings: Products of what every layer reads, in float64
             (`compressor.repair.activations.activations_of` with ``exact=True``).
+        among: Boolean, one per unit: those that may go; None for all.
+        sure: Boolean, one per unit: those that cost nothing whatever the data say; None for none.
         floor: Fewest units that any axis keeps.
         round_to: Keep multiples of so many units.
     """
@@ -58,10 +54,11 @@ def redundant(
         if axis.frozen or unseen(graph, axis, readings):
             continue
         readers = [one for reading in readings.values() for one in _exact(graph, axis, reading)]
-        if not readers:
+        if not readers or any(reader.shares for reader in readers):
             continue
         may = np.ones(axis.size, dtype=bool) if among is None else among[axis.units]
-        prices = taken_apart(axis.size, readers, among=may, most=NOTHING)
+        prices = prices_of_going(axis.size, readers, may)
+        prices = prices if sure is None else np.where(sure[axis.units], 0.0, prices)
         least = max(floor, 1, int((prices > NOTHING).sum()))
         width = min(-(-least // round_to) * round_to, axis.size)
         order = np.argsort(prices, kind="stable")
@@ -69,10 +66,23 @@ def redundant(
     return Structure(graph, keep)
 
 
-def fold(model: nn.Module, structure: Structure, readings: Mapping[Key, Reading]) -> None:
+def fold(
+    model: nn.Module,
+    structure: Structure,
+    readings: Mapping[Key, Reading],
+    *,
+    twins: NDArray[np.int64] | None = None,
+) -> None:
     """Have every layer read what is kept in the place of what is not, in place.
 
     The model computes what it did, with zeros for the weights that read what is to go.
+
+    Args:
+        model: Changed.
+        structure: What is kept.
+        readings: As for `redundant`.
+        twins: By unit, the one that is read in its place, or -1 for its mean alone; None for the
+            combination of all that are kept which says the same on the data.
     """
     parameters = dict(model.named_parameters())
     for (name, _), reading in readings.items():
@@ -89,6 +99,8 @@ def fold(model: nn.Module, structure: Structure, readings: Mapping[Key, Reading]
                 matrix[group][:, where.repeat_interleave(matrix.shape[2] // len(where))] = 0
                 continue
             share = _share(products.uu[group], where)
+            if twins is not None:
+                share = _by_twins(structure, twins, reading, group)[where][:, ~where]
             lost = matrix[group][:, where]
             matrix[group][:, ~where] += lost @ share
             matrix[group][:, where] = 0
@@ -106,10 +118,22 @@ def fold(model: nn.Module, structure: Structure, readings: Mapping[Key, Reading]
 
 def _share(system: Tensor, gone: Tensor) -> Tensor:
     """The entries that go, as combinations of those that stay, (gone, kept)."""
-    kept = system[~gone][:, ~gone]
-    size = float(system.diagonal().mean()) or 1.0
-    ridge = RIDGE * size * torch.eye(len(kept), dtype=system.dtype)
-    return torch.linalg.solve(kept + ridge, system[~gone][:, gone]).T
+    return combined(system[~gone][:, ~gone], system[~gone][:, gone]).T
+
+
+def _by_twins(
+    structure: Structure, twins: NDArray[np.int64], reading: Reading, group: int
+) -> Tensor:
+    """A one where an entry (row) is read as another (column), that of its unit's twin."""
+    size = reading.matrix.shape[2]
+    share = torch.zeros(size, size, dtype=torch.float64)
+    for axis in structure.graph.axes:
+        owned = entries_of(structure.graph, axis, reading)
+        for unit, entries in owned[group].items() if owned else ():
+            twin = owned[group].get(int(twins[axis.first + unit]) - axis.first)
+            if twin is not None and len(twin) == len(entries):
+                share[entries, twin] = 1
+    return share
 
 
 def _problem(reading: Reading) -> Products:
@@ -133,20 +157,18 @@ def _gone(structure: Structure, reading: Reading) -> list[Tensor]:
     return list(gone)
 
 
-def _exact(graph: Graph, axis: Axis, reading: Reading) -> list[Reader]:
+def _exact(graph: Graph, axis: Axis, reading: Reading) -> list[Exact]:
     """The groups of a layer that read an axis, without a pull."""
     products = _problem(reading)
     energy = ((reading.matrix @ products.uu) * reading.matrix).sum().item()
     spread = energy if energy > 0 else 1.0
-    found: list[Reader] = []
+    found: list[Exact] = []
     for group, entries in enumerate(entries_of(graph, axis, reading)):
         if not entries:
             continue
         system = products.uu[group]
         if reading.merged or reading.products.count < ENOUGH * len(system):
             system = system.diagonal().diag()
-        size = float(system.diagonal().mean()) or 1.0
-        ridge = RIDGE * size * torch.eye(len(system), dtype=system.dtype)
-        inverse = torch.linalg.inv(system + ridge)
-        found.append(Reader(reading.matrix[group].clone(), inverse, entries, spread))
+        ridge = RIDGE * (float(system.diagonal().mean()) or 1.0)
+        found.append(Exact(reading.matrix[group], system, entries, spread, ridge))
     return found

@@ -1,14 +1,14 @@
 """Batch norms that follow what repair makes of their inputs.
 
 After a cut and repair a channel has another mean and another variance than it had in the dense
-network; its norm has to take that back, no more. So statistics are moved by the difference between
-both networks' inputs of the norm, on the same data:
+network; its norm has to take that back, no more: what it gives is to have the mean and the variance
+that it has in the dense network, on the same data. So with m and v of both networks' inputs of it
 
-    mean' = mean + (m_small - m_dense)        variance' = variance * v_small / v_dense
+    variance' = variance * r        mean' = m_small + sqrt(r) * (mean - m_dense)
 
-Where the dense network's statistics are those of the data this is the usual estimate anew, of less
-noise; where they are not (few data, another ground, a network that was never trained) the network
-still does what the dense one does.
+with r = v_small / v_dense. Where the dense network's statistics are those of the data this is the
+usual estimate anew, of less noise; where they are not (few data, another ground, a network that was
+never trained) the network still does what the dense one does.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Met:
     def looking(self, model: nn.Module) -> Generator[None]:
         """Look at the norms of a model while it runs."""
         hooks = [
-            module.register_forward_pre_hook(self._hook(name))
+            module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
             for name, module in norms_of(model).items()
         ]
         try:
@@ -59,8 +59,8 @@ class Met:
                 hook.remove()
 
     def _hook(self, name: str) -> Any:
-        def meet(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            self.found.setdefault(name, []).append(moments(args[0]))
+        def meet(_: nn.Module, args: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+            self.found.setdefault(name, []).append(moments(args[0] if args else named["input"]))
 
         return meet
 
@@ -91,17 +91,17 @@ class Norms:
         self._met: dict[str, list[Moments]] = {}
         self._settled: set[str] = set()
         self._hooks = [
-            module.register_forward_pre_hook(self._hook(name))
+            module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
             for name, module in self._norms.items()
         ]
 
     def _hook(self, name: str) -> Any:
-        def meet(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def meet(_: nn.Module, args: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
             if name in self._settled:
                 return
             met = self._met.setdefault(name, [])
             call = len(met)
-            met.append(moments(args[0]))
+            met.append(moments(args[0] if args else named["input"]))
             theirs = self._theirs(name)
             if call < len(theirs) and len(theirs[call][0]) == len(met[call][0]):
                 self._move(name, [met[call]], [theirs[call]])
@@ -137,7 +137,9 @@ class Norms:
         ratio = torch.where(still, 1.0, v_small / v_dense)
         norm = cast("Any", self._norms[name])
         with torch.no_grad():
-            norm.running_mean.copy_(mean + (m_small - m_dense).to(mean))
+            # Written so that nothing moves, to the last bit, where both networks are equal.
+            wider = (ratio.sqrt() - 1) * (mean - m_dense.to(mean))
+            norm.running_mean.copy_(mean + (m_small - m_dense).to(mean) + wider)
             norm.running_var.copy_(variance * ratio.to(variance))
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_FLOAT32 = 4
+"""Bytes of a number of single precision."""
+
 
 @dataclass
 class Products:
@@ -37,6 +40,8 @@ class Products:
 
     def add(self, u: Tensor, y: Tensor) -> None:
         """Add rows: entries (rows, group, entry) and outputs (rows, group, out)."""
+        if u.element_size() < _FLOAT32:
+            u, y = u.float(), y.float()  # sums of half precision overflow, or lose their digits
         left, right = u.permute(1, 2, 0), u.permute(1, 0, 2)
         outputs = y.permute(1, 2, 0)
         self.count += len(u)

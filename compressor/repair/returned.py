@@ -39,13 +39,15 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
 
     Returns:
         0 for equal outputs, about 1 for those of a network that has learned nothing but their mean;
-        infinity where one is not finite, or they do not compare.
+        infinity where one is not finite, they do not compare, or there are none.
     """
     difference = spread = 0.0
+    compared = False
     for mine, wanted in pairs:
         if [x.shape for x in mine] != [x.shape for x in wanted]:
             return math.inf
         for one, other in zip(mine, wanted, strict=True):
+            compared = True
             # A class that is ruled out is -inf for every example, and no distance.
             said = other.isfinite()
             gap = torch.where(said, one.double() - other.double(), 0.0)
@@ -55,7 +57,7 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
             spread += float((whole - middle).square().sum())
     # Where all examples say the same, any difference is all the difference there is.
     found = difference / spread if spread else difference
-    return found if math.isfinite(found) else math.inf
+    return found if compared and math.isfinite(found) else math.inf
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

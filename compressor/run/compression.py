@@ -273,11 +273,12 @@ class Compression(Shrinking):
         if unfit or not choice.fold or not caps.excess(self.spent(costs)):
             return None
         widths = {"floor": choice.floor, "round_to": choice.round_to}
-        if self.data is None:
-            found = folded_blind(self.model, self.graph, self.example, **widths)
-        else:
+        found = None
+        if self.data is not None:
             batches = self._first(self.data, choice)
             found = folded_on(self.model, self.graph, batches, self.loss, **widths)
+        if found is None:
+            found = folded_blind(self.model, self.graph, self.example, **widths)
         if found is None:
             return None
         gone = {

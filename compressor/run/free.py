@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure, full
 from compressor.inputs import randomness
-from compressor.inputs.batches import Batch, call
+from compressor.inputs.batches import Batch, call, examples
 from compressor.inputs.losses import Loss
 from compressor.inputs.tensors import named_tensors
 from compressor.repair.activations import activations_of
-from compressor.repair.by_weights import spare
+from compressor.repair.by_weights import Spare, spare
 from compressor.repair.folding import fold, redundant
 from compressor.repair.layers import Forward
 from compressor.repair.returned import apart, outputs
@@ -27,8 +25,11 @@ from compressor.surgery.cutting import shrink
 EQUAL = 1e-9
 """Squared difference, in parts of how outputs vary, up to which they are equal but for rounding."""
 
-DRAWN, AT_ONCE = 256, 8
-"""Random inputs on which a model without data is compared, and as many as are run together."""
+FEWEST = 64
+"""Examples from which on a unit that is zero, or like others, on all of them is taken for such."""
+
+DRAWN = 64
+"""Random inputs on which a model without data is compared; as many at once as its example has."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class Folded:
 def folded_on(
     model: nn.Module, graph: Graph, batches: Sequence[Batch], loss: Loss, **widths: int
 ) -> Folded | None:
-    """Fold what the data show to be needless; None where there is nothing.
+    """Fold what the data show to be needless; None where there is nothing, or too few examples.
 
     `widths` are `floor` and `round_to` of `compressor.repair.folding.redundant`.
     """
+    if sum(examples(batch) or 1 for batch in batches) < FEWEST:
+        return None
     return _folded(model, graph, batches, loss, None, **widths)
 
 
@@ -77,13 +80,13 @@ def folded_blind(
     model: nn.Module, graph: Graph, example: Sequence[Tensor], **widths: int
 ) -> Folded | None:
     """Fold what the weights alone show to be needless, whatever the input is."""
-    tensors = dict(named_tensors(model))
-    among = spare(graph, tensors)
-    if not among.any():
+    found = spare(graph, dict(named_tensors(model)))
+    if not found.units.any():
         return None
     draws = torch.Generator().manual_seed(0)
-    batches = [tuple(_drawn(x, draws) for x in example) for _ in range(DRAWN // AT_ONCE)]
-    return _folded(model, graph, batches, _forward, among, **widths)
+    count = max(2, DRAWN // (len(example[0]) if example[0].ndim else 1))
+    batches = [tuple(_drawn(x, draws) for x in example) for _ in range(count)]
+    return _folded(model, graph, batches, _forward, found, **widths)
 
 
 def _forward(model: nn.Module, batch: Batch) -> Tensor:
@@ -91,11 +94,11 @@ def _forward(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _drawn(x: Tensor, draws: torch.Generator) -> Tensor:
-    """Several examples: random numbers, or what was given where these are whole numbers."""
-    shape = (AT_ONCE, *x.shape[1:])
+    """Random numbers in the place of an input; where these are whole ones, of those in it."""
     if not x.is_floating_point():
-        return x[:1].expand(shape).contiguous()
-    return torch.randn(shape, generator=draws, dtype=torch.float64).to(x)
+        values = x.flatten()
+        return values[torch.randint(len(values), x.shape, generator=draws).to(x.device)]
+    return torch.randn(x.shape, generator=draws, dtype=torch.float64).to(x)
 
 
 def _folded(
@@ -103,19 +106,22 @@ def _folded(
     graph: Graph,
     batches: Sequence[Batch],
     forward: Forward,
-    among: NDArray[np.bool_] | None,
+    by_weights: Spare | None,
     **widths: int,
 ) -> Folded | None:
     """Fold what is needless in all axes, or in those of them in which outputs stay the same."""
+    among = None if by_weights is None else by_weights.units
+    sure = None if by_weights is None else by_weights.twinned
+    twins = None if by_weights is None else by_weights.twins
     with randomness.preserved():
         whole = opened(model).eval()
         readings = activations_of(whole, batches, forward, exact=True)
-        structure = redundant(graph, readings, among=among, **widths)
+        structure = redundant(graph, readings, among=among, sure=sure, **widths)
         wanted = [outputs(whole, batch, forward) for batch in batches]
 
         def tried(part: Structure) -> Folded | None:
             changed = opened(model)
-            fold(changed, part, readings)
+            fold(changed, part, readings, twins=twins)
             small = shrink(changed, graph, part).eval()
             found = apart(
                 (outputs(small, batch, forward), said)

@@ -239,7 +239,7 @@ def test_data_that_are_spoilt_are_an_error_that_names_batch_and_layer() -> None:
     model = tiny().eval()
     structure = any_widths(trace(model), 3)
     small, dense = cut(model, [CLIPS[:16], spoilt(CLIPS[16:32])], structure)
-    with pytest.raises(TrainingError, match="on batch 2 of the data that repair goes by.*'stem'"):
+    with pytest.raises(TrainingError, match=r"on batch 2 of the data that repair goes by.*'stem'"):
         repair(small, dense, structure)
 
 

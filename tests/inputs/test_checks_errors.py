@@ -92,7 +92,7 @@ def test_batches_of_another_shape() -> None:
         fit(tiny(), [(clips.expand(-1, 2, -1, -1), labels)], budget=CAPS)
 
 
-@pytest.mark.parametrize("batch", [torch.zeros(2, 1, 8, 8), (torch.zeros(2, 1, 8, 8),), {"x": 1}])
+@pytest.mark.parametrize("batch", [(torch.zeros(2, 1, 8, 8),) * 3, {"x": 1}])
 def test_batches_that_are_no_pairs(batch: Batch) -> None:
     with refuses(r"a batch must be a pair \(inputs, targets\) of tensors, data yields a "):
         fit(tiny(), [batch], budget=CAPS)

@@ -38,7 +38,7 @@ from compressor.run.calibration import calibration_loss
 from tests.helpers.tiny import Tiny, equal, scenes, tiny
 
 CAPS = Budget(params=700)
-FROZEN = Prune(importance=frobenius, method="dual")
+FROZEN = Prune(importance=frobenius, method="dual", repair=False, fold=False)
 """Widths chosen without any data."""
 
 

@@ -49,7 +49,7 @@ IMAGE, ROWS, FRAMES = torch.randn(2, 4, 5, 5), torch.randn(3, 4), torch.randn(2,
         (nn.Conv2d(4, 3, 3), IMAGE, ["weight"]),
         (nn.Conv2d(4, 4, 3, groups=4), IMAGE, ["weight"]),
         (nn.ConvTranspose2d(4, 3, 3, stride=2), IMAGE, ["weight"]),
-        (nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), ROWS, ["0.weight", "2.weight"]),
+        (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), ROWS, ["0.weight", "1.weight"]),
         (nn.MultiheadAttention(4, 2), FRAMES, None),
     ],
 )  # fmt: skip

@@ -120,7 +120,16 @@ def test_no_path_of_one_machine() -> None:
 ROOMS = {
     "compressor": (
         *("errors", "wording", "budget", "storage", "inputs", "graph", "counting", "surgery"),
-        *("tracing", "repair", "importance", "allocation", "network", "rules", "quantization", "export"),
+        *(
+            "tracing",
+            "repair",
+            "importance",
+            "allocation",
+            "network",
+            "rules",
+            "quantization",
+            "export",
+        ),
         *("run", "phases", "reports", "session", "fitting", "moved"),
     ),
     "recipes": (

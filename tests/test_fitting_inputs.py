@@ -181,8 +181,8 @@ def test_epochs_without_labels_are_refused() -> None:
     ],
     ids=[
         "float labels", "labels out of range", "images as labels", "a mapping", "no pixels",
-        "nothing", "a list of both", "a pair", "no inputs", "an empty batch", "an array", "a vector",
-        "whole numbers",
+        "nothing", "a list of both", "a pair", "no inputs", "an empty batch", "an array",
+        "a vector", "whole numbers",
     ],
 )  # fmt: skip
 def test_data_of_the_wrong_kind_are_named(data: Any, match: str) -> None:

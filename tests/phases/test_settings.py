@@ -35,7 +35,10 @@ def test_bytes_too() -> None:
             {"epochs": 5, "schedule": [Prune(), FineTune()]},
             r"fit\(epochs=5\) .* a schedule was given: write FineTune\(epochs=5\) into the sch",
         ),
-        ({"epochs": 5, "data": None}, r"fit\(epochs=5\) .* without labelled data nothing is trained"),
+        (
+            {"epochs": 5, "data": None},
+            r"fit\(epochs=5\) .* without labelled data nothing is trained",
+        ),
         ({"lr": 0}, r"fit\(lr=0\): must be a number, more than 0"),
         ({"lr": "fast"}, r"fit\(lr='fast'\): must be a number, more than 0"),
         (

@@ -30,7 +30,7 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.sources import check_source
-from compressor.inputs.unlabelled import Unlabelled, holds_inputs
+from compressor.inputs.unlabelled import Unlabelled, check_alike, is_unlabelled
 from compressor.network import Network
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
@@ -195,7 +195,8 @@ def fit(
         batches = None if data is None else Batches(data, fabric)
         if batches is not None:
             batch = first_batch(batches)
-            if loss is None and holds_inputs(data, batch):
+            if loss is None and is_unlabelled(batch):
+                check_alike(data)
                 task = Unlabelled()
                 phases, known = _planned(schedule, budget, epochs, lr, task, **given)
             _check(model, batches, batch, task, phases)

@@ -12,8 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.graph.graph import Axis, Dim, Graph, Site, Weight
-from compressor.importance import Importance, fisher, frobenius, gradients, l1, taylor
+from compressor.importance import (
+    Evidence,
+    Importance,
+    fisher,
+    frobenius,
+    gradients,
+    l1,
+    residual,
+    taylor,
+)
 from compressor.inputs.losses import cross_entropy
+from compressor.inputs.unlabelled import Unlabelled
 from compressor.tracing.tracer import trace
 from tests.helpers.tiny import Tied, Tiny, TwoInputs, scenes, tiny
 
@@ -218,3 +228,96 @@ def test_bad_tensors_are_named() -> None:
         frobenius(graph, named(model) | {"down.weight": torch.zeros(2)})
     with pytest.raises(ValueError, match=r"no tensor for weight 'stem\.weight'"):
         frobenius(graph, {})
+
+
+# --- after repair ---
+
+
+def evidence(model: nn.Module, count: int = 32, **how: int) -> Evidence:
+    clips, labels = scenes(count).tensors
+    batches = list(zip(clips.split(16), labels.split(16), strict=True))
+    return Evidence(model, batches, cross_entropy, **how)
+
+
+def test_evidence_is_the_gradients_and_activations_of_so_many_inputs() -> None:
+    model = tiny()
+    found = evidence(model, clips=8, inputs=20)
+    wanted = list(gradients(model, found._batches, cross_entropy, clips=8))
+    for mine, other in zip(found, wanted, strict=True):
+        assert all(torch.equal(mine[name], other[name]) for name in other)
+    assert found.activations["stem.weight", 0].products.count == 20 * 64
+    assert found.activations is found.activations, "measured once"
+    assert not list(Evidence(model, []))
+    assert Evidence(model, []).activations == {}
+
+
+def test_residual_is_what_repair_leaves_of_every_reader_and_needs_no_label() -> None:
+    model = tiny().eval()
+    graph = trace(model)
+    clips = scenes(32).tensors[0]
+    labelled = residual(graph, named(model), evidence(model))
+    alone = residual(graph, named(model), Evidence(model, [clips[:16], clips[16:]], Unlabelled()))
+    np.testing.assert_array_equal(labelled, alone)
+    assert np.isfinite(labelled).all()
+    assert (labelled >= 0).all()
+
+
+def test_residual_of_units_that_say_nothing_is_next_to_nothing() -> None:
+    model = tiny().eval()
+    with torch.no_grad():
+        model.down.bias[3] = -1e3
+        model.head.weight[:, 5] = 0
+        model.down.weight[7], model.down.bias[7] = model.down.weight[1], model.down.bias[1]
+    graph = trace(model)
+    axis = axis_of(graph, "down")
+    scores = residual(graph, named(model), evidence(model))[axis.units]
+    others = np.delete(scores, [1, 3, 5, 7])
+    assert scores[5] == 0
+    assert scores[3] < np.median(others) / 10, "a part of its weights, which the ridge holds on to"
+    assert min(scores[1], scores[7]) < others.min()
+
+
+def test_residual_does_not_hang_on_a_scale_of_outputs() -> None:
+    model = tiny().eval()
+    graph = trace(model)
+    before = residual(graph, named(model), evidence(model))
+    with torch.no_grad():
+        model.head.weight.mul_(8)
+        model.head.bias.mul_(8)
+    after = residual(graph, named(model), evidence(model))
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+def test_units_of_readers_that_are_not_seen_share_a_one_by_their_size() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.rnn = nn.Linear(4, 6), nn.LSTM(6, 5, batch_first=True)
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.rnn(self.up(x).relu())[0][:, -1])
+
+    torch.manual_seed(0)
+    model = Reads().eval()
+    graph = trace(model, torch.zeros(1, 7, 4))
+    scores = residual(graph, named(model), Evidence(model, [torch.randn(16, 7, 4)], Unlabelled()))
+    axis = axis_of(graph, "up")
+    assert scores[axis.units].sum() == pytest.approx(1, rel=1e-6)
+    energy = frobenius(graph, named(model), normalise=False)[axis.units] ** 2
+    np.testing.assert_allclose(scores[axis.units], energy / energy.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", [[], [{}], iter(())])
+def test_residual_without_activations_says_what_it_needs(given: object) -> None:
+    model = tiny()
+    with pytest.raises(ValueError, match=r"residual is measured on activations .*Evidence\("):
+        residual(trace(model), named(model), given)  # type: ignore[arg-type]
+
+
+def test_residual_moves_no_random_state_and_no_mode() -> None:
+    model = tiny(dropout=0.3).train()
+    graph, state = trace(model), torch.get_rng_state()
+    residual(graph, named(model), evidence(model))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(module.training for module in model.modules())

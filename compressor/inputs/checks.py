@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.inputs import randomness
-from compressor.inputs.batches import Batch, Batches, call, split, tensors
+from compressor.inputs.batches import Batch, Batches, call, examples, split, tensors
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
 from compressor.inputs.labels import IGNORED, all_ignored, check_labels
@@ -20,21 +20,34 @@ from compressor.wording import kind, line
 
 
 def first_batch(data: Batches) -> Batch:
-    """The first batch of a loader, or a ValueError if there is none; no random state moves."""
+    """The first batch of a loader; no random state moves.
+
+    Raises:
+        ValueError: If there is none, it cannot be read, or holds no example.
+    """
     try:
         with randomness.preserved(data.source):
-            for batch in data:
-                return batch
+            found = next(iter(data), _NONE)
     except Exception as error:
         raise ValueError(
             f"the first batch of {data.name} cannot be read from the "
             f"{type(data.source).__name__}: {type(error).__name__}: {line(error)}. Try "
             "next(iter(loader)): the examples of a batch must be alike in shape and kind"
         ) from error
-    raise ValueError(
-        f"{data.name} is empty: the {type(data.source).__name__} yields no batch. Check the data "
-        "set's path and length, and drop_last=True with fewer examples than one batch"
-    )
+    if found is _NONE:
+        raise ValueError(
+            f"{data.name} is empty: the {type(data.source).__name__} yields no batch. Check the "
+            "data set's path and length, and drop_last=True with fewer examples than one batch"
+        )
+    if examples(found) == 0:
+        raise ValueError(
+            f"the first batch of {data.name} is empty: tensors {shapes(found)} hold no "
+            "example. Check what the inputs were selected by"
+        )
+    return found
+
+
+_NONE = object()
 
 
 def example_given(

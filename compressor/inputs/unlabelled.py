@@ -44,26 +44,31 @@ class Unlabelled:
         return torch.stack([part.mean() for part in parts]).sum()
 
 
-def holds_inputs(source: object, batch: Batch) -> bool:
-    """True if data, of which this is the first batch, are clearly inputs alone.
-
-    A batch is a tensor, or one in a tuple or list. Where the data are a tuple or list of tensors,
-    all are of one shape but for their length: inputs beside targets are no batches.
-    """
-    if not is_unlabelled(batch):
-        return False
-    if not isinstance(source, (tuple, list)):
-        return True
-    items = list(cast("list[Any]", source))
-    return len({x.shape[1:] for x in items if isinstance(x, Tensor)}) <= 1
-
-
 def is_unlabelled(batch: Batch) -> bool:
     """True if a batch is a tensor, or one in a tuple or list."""
     if isinstance(batch, (tuple, list)):
         items = list(cast("list[Any]", batch))
         return len(items) == 1 and isinstance(items[0], Tensor)
     return isinstance(batch, Tensor)
+
+
+def check_alike(source: object) -> None:
+    """Check that tensors in a list are batches of inputs alone, and not one of inputs and labels.
+
+    Raises:
+        ValueError: If they differ in dimensions or type.
+    """
+    if not isinstance(source, (list, tuple)):
+        return
+    found = [x for x in cast("list[object]", source) if isinstance(x, Tensor)]
+    other = next((x for x in found if (x.ndim, x.dtype) != (found[0].ndim, found[0].dtype)), None)
+    if other is not None:
+        raise ValueError(
+            f"data is a {type(source).__name__} that holds a tensor {tuple(found[0].shape)} "
+            f"{found[0].dtype} and one {tuple(other.shape)} {other.dtype}, each of them a batch: "
+            "inputs and targets go in as a DataLoader of a TensorDataset(inputs, targets), or as a "
+            "list of pairs, [(inputs, targets)]"
+        )
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -37,7 +37,11 @@ class Ragged(Dataset[Any]):
             Stream(),
             r"a tuple of 2 \(a tensor of shape \(1, 8, 8\), an int\).*Single examples become",
         ),
-        ((INPUTS, LABELS), r"data yields a tensor of shape .*TensorDataset\(inputs, targets\)"),
+        (INPUTS[0, 0, 0], r"of shape .*DataLoader\(torch.utils.data.TensorDataset\(inputs, targ"),
+        (
+            (INPUTS, LABELS),
+            r"data is a tuple that holds a tensor .*TensorDataset\(inputs, targets\)",
+        ),
         (INPUTS.numpy(), r"a numpy array of shape .*made tensors by torch.from_numpy"),
         ([(INPUTS.numpy(), LABELS.numpy())], r"a numpy array .* torch.from_numpy\(array\)"),
         ([(INPUTS, list(range(8)))], r"\(a tensor of shape .*, a list of 8\)"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from compressor.inputs import randomness
-from compressor.inputs.batches import Batch
+from compressor.inputs.batches import Batch, tensors
 from compressor.inputs.evaluation import evaluating
 from compressor.repair.layers import Forward
 
@@ -20,7 +19,7 @@ def outputs(model: nn.Module, batch: Batch, forward: Forward) -> list[Tensor]:
     found: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: object) -> None:
-        found.extend(t for t in _tensors(output) if t.is_floating_point() and t.ndim)
+        found.extend(t for t in tensors(output) if t.is_floating_point() and t.ndim)
 
     hook = model.register_forward_hook(keep)
     try:
@@ -58,14 +57,3 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
     # Where all examples say the same, any difference is all the difference there is.
     found = difference / spread if spread else difference
     return found if compared and math.isfinite(found) else math.inf
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in cast("Mapping[Any, object]", value).values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in cast("Sequence[object]", value):
-            yield from _tensors(item)

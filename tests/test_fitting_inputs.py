@@ -157,6 +157,18 @@ def test_distillation_alone_trains_on_inputs_and_brings_outputs_nearer() -> None
     assert far(tuned.model, model, CLIPS) < far(bare.model, model, CLIPS)
 
 
+def test_a_network_of_which_nothing_is_trained_is_pruned_and_followed_by_its_norms() -> None:
+    model = tiny().requires_grad_(False)  # noqa: FBT003
+    names = ["stem", "depthwise", "pointwise", "down", "head"]
+    result = fit(model, CLIPS, budget=CAPS, release=names)
+    assert CAPS.allows(result.report.after)
+    (shrunk,) = result.report.shrinks
+    assert shrunk.repaired is not None
+    assert not shrunk.repaired.layers
+    with pytest.raises(ValueError, match="no parameter of the Tiny requires a gradient"):
+        fit(model, [(CLIPS, LABELS)], budget=CAPS, release=names)
+
+
 def test_epochs_without_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="epochs"):
         fit(tiny(), CLIPS, budget=CAPS, epochs=3)
@@ -207,3 +219,9 @@ def test_a_session_takes_inputs_alone() -> None:
     assert shrunk.repaired is not None
     blind = Session(model, budget=CAPS).finish()
     assert far(result.model, model, CLIPS) < far(blind.model, model, CLIPS)
+
+
+def test_where_outputs_show_nothing_the_report_says_so() -> None:
+    result = fit(tiny(), CLIPS[:1].expand(96, -1, -1, -1), budget=CAPS)
+    assert "Repair in closed form changed nothing" in str(result.report)
+    assert '"before": null' in result.report.json()

@@ -69,7 +69,9 @@ def layers_of(model: nn.Module, batch: Batch, forward: Forward) -> list[Layer]:
     """All layers that a run on a batch comes to, in the order of their first applications.
 
     Weights that are computed from other parameters have none of their own memory, and those of
-    recurrent layers are read inside of one operation: neither are among them.
+    some recurrent layers are read inside of one operation: neither are among them. Nor is a weight
+    that is applied in several ways, as one and as its transpose say (tied weights, or a loss that
+    takes gradients).
     """
     found: dict[Key, list[Applied]] = {}
     normed: dict[Key, int] = {}
@@ -92,4 +94,11 @@ def layers_of(model: nn.Module, batch: Batch, forward: Forward) -> list[Layer]:
             shapes[key[0]] if calls[0].geometry else (), calls[0],
         )
         for key, calls in found.items()
+        if len({_way(one) for one in calls}) == 1
     ]  # fmt: skip
+
+
+def _way(applied: Applied) -> tuple[object, ...]:
+    """All that two applications of one layer have in common."""
+    channels = applied.inputs.shape[1], applied.outputs.shape[1]
+    return applied.geometry, applied.flipped, applied.bias, applied.offset, *channels

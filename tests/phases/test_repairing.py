@@ -78,6 +78,16 @@ def test_the_report_says_so_in_text_and_in_data() -> None:
     assert '"repairs"' in result.report.json()
 
 
+def test_the_report_says_where_inputs_are_too_few_and_what_was_left() -> None:
+    result = fit(tiny(), ALONE, budget=CAPS, schedule=[Prune(repair=False), Repair(inputs=9)])
+    (found,) = result.report.repairs
+    text = str(result.report)
+    for why in found.left.values():
+        assert why in text
+    assert ("With fewer rows than unknowns" in text) == bool(found.few)
+    assert found.few or "there are fewer rows than unknowns" in text
+
+
 def test_inside_of_prune_it_is_reported_with_the_shrink() -> None:
     result = fit(tiny(), ALONE, budget=CAPS, schedule=[Prune()])
     (shrunk,) = result.report.shrinks

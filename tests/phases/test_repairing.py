@@ -14,6 +14,7 @@ from compressor import (
     Distill,
     FilterPruning,
     FineTune,
+    FrequencyMask,
     Half,
     Int8,
     Prune,
@@ -105,6 +106,15 @@ def test_the_dense_network_is_the_trained_one() -> None:
     result = fit(model, PAIRS, budget=CAPS, schedule=schedule)
     trained = fit(model, PAIRS, budget=Budget(params=10**6), schedule=[Train(epochs=3, lr=3e-2)])
     assert far(result, trained.model) < far(result, model)
+
+
+def test_nor_is_it_another_behind_a_change_of_the_input() -> None:
+    rows = FrequencyMask(keep=6, epochs=1, fine_tune=0)
+    schedule = [Train(epochs=2, lr=3e-2), rows, Prune(repair=False), Repair()]
+    result = fit(tiny(), PAIRS, budget=Budget(params=700, macs="20k"), schedule=schedule)
+    (found,) = result.report.repairs
+    assert found.after < found.before / 2
+    assert {name.split(".")[-2] for name in found.layers} >= {"down", "head"}
 
 
 @pytest.mark.parametrize(

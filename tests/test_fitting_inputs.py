@@ -115,7 +115,7 @@ def test_few_inputs_are_enough_for_a_safe_result(count: int) -> None:
 
 def test_batches_of_one_do_as_well() -> None:
     model = tiny()
-    result = fit(model, list(CLIPS[:40].split(1)), budget=CAPS)
+    result = fit(model, list(CLIPS[:16].split(1)), budget=CAPS)
     (shrunk,) = result.report.shrinks
     assert shrunk.repaired is not None
     assert shrunk.repaired.after < shrunk.repaired.before / 2

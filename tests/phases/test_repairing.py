@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -214,25 +215,41 @@ class Counted(Pulled):
         return super().__call__(model, batch)
 
 
-def test_stopped_anywhere_a_run_with_repairs_ends_in_the_same_bits(tmp_path: Path) -> None:
+@cache
+def whole() -> tuple[Result, int]:
+    """The run without any interruption, and how often it calls the loss."""
     counted = Counted()
-    whole = call(None, counted)
-    assert whole.report.shrinks[0].free is not None
-    assert all(one.repaired is not None for one in whole.report.shrinks)
-    for number, share in enumerate((0.45, 0.88, 0.99)):
-        folder = tmp_path / str(number)
-        with pytest.raises(Stop):
-            call(folder, Pulled(int(share * counted.calls)))
-        again = call(folder, Pulled(None))
-        assert equal(again.model, whole.model)
-        assert again.report.shrinks == whole.report.shrinks
-        assert again.report.repairs == whole.report.repairs
-        assert (
-            str(again.report).split("Time")[0].splitlines()[:3]
-            == str(whole.report).splitlines()[:3]
-        )
-    with pytest.raises(ResumeError):
-        fit(planted(), loader(64, batch=16), budget=CAPS, schedule=SCHEDULE[:-1], checkpoint=folder)
+    return call(None, counted), counted.calls
+
+
+def test_the_run_that_is_stopped_removes_and_repairs_all_there_is() -> None:
+    report = whole()[0].report
+    assert report.shrinks[0].free is not None
+    assert all(one.repaired is not None for one in report.shrinks)
+    assert len(report.repairs) == 2
+
+
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(x, marks=pytest.mark.slow) for x in (0.5, 0.99)] + [0.88],
+)
+def test_stopped_anywhere_a_run_with_repairs_ends_in_the_same_bits(
+    share: float, tmp_path: Path
+) -> None:
+    wanted, calls = whole()
+    with pytest.raises(Stop):
+        call(tmp_path, Pulled(int(share * calls)))
+    again = call(tmp_path, Pulled(None))
+    assert equal(again.model, wanted.model)
+    assert again.report.shrinks == wanted.report.shrinks
+    assert again.report.repairs == wanted.report.repairs
+
+
+def test_another_schedule_is_refused(tmp_path: Path) -> None:
+    schedule = [Prune(repair=False), Repair()]
+    fit(tiny(), ALONE, budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+    with pytest.raises(ResumeError, match="schedule was"):
+        fit(tiny(), ALONE, budget=CAPS, schedule=schedule[:1], checkpoint=tmp_path)
 
 
 def test_on_inputs_alone_a_run_goes_on_too(tmp_path: Path) -> None:

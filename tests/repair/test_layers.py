@@ -108,3 +108,18 @@ def test_gradients_that_a_loss_takes_are_no_applications() -> None:
     model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(6, 4)).eval()
     layers = layers_of(model, torch.randn(3, 1, 5), loss)
     assert [(one.key[0], one.calls) for one in layers] == [("0.weight", 2)]
+
+
+def test_a_table_of_words_that_outputs_are_read_from_is_no_layer() -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.mix = nn.Embedding(9, 6), nn.Linear(6, 6)
+            self.head = nn.Linear(6, 9, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.mix(self.table(x)).relu())
+
+    layers = found(Words(), torch.randint(9, (3, 4)))
+    assert [key[0] for key in layers] == ["mix.weight"]

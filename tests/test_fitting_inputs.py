@@ -210,10 +210,14 @@ def test_spoilt_inputs_are_an_error_or_do_no_harm() -> None:
     assert type(caught.value).__module__.startswith(("compressor", "builtins"))
 
 
-def test_a_session_takes_inputs_alone() -> None:
+def test_a_session_takes_inputs_alone_and_finds_out_by_itself(plain: nn.Module) -> None:
     model = tiny()
-    one = Session(model, budget=CAPS, data=list(CLIPS.split(32)), loss=Unlabelled())
-    result = one.finish()
+    said = Session(model, budget=CAPS, data=list(CLIPS.split(64)), loss=Unlabelled()).finish()
+    result = Session(model, budget=CAPS, data=CLIPS).finish()
+    assert equal(result.model, said.model)
+    assert equal(result.model, plain), "as `fit` does"
+    with pytest.raises(ValueError, match="list of pairs"):
+        Session(model, budget=CAPS, data=[CLIPS, LABELS])
     assert CAPS.allows(result.report.after)
     (shrunk,) = result.report.shrinks
     assert shrunk.repaired is not None

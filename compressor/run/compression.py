@@ -273,7 +273,7 @@ class Compression(Shrinking):
             or not choice.fold
             or self.averages.any
             or self.masks
-            or self.fabric is not None
+            or (self.fabric is not None and self.fabric.world_size > 1)
         ):
             return None
         widths = {"floor": choice.floor, "round_to": choice.round_to}

@@ -153,11 +153,12 @@ def test_before_integers_it_is_allowed() -> None:
 
 
 def test_through_fabric_in_one_process_no_bit_changes() -> None:
-    schedule = [Prune(repair=False, fold=False), Repair()]
-    plain = fit(tiny(), ALONE, budget=CAPS, schedule=schedule)
+    plain = fit(planted(), ALONE, budget=CAPS, schedule=[Prune(), Repair()])
     fabric = Fabric(accelerator="cpu", devices=1)
-    through = fit(tiny(), ALONE, budget=CAPS, schedule=schedule, fabric=fabric)
+    through = fit(planted(), ALONE, budget=CAPS, schedule=[Prune(), Repair()], fabric=fabric)
     assert equal(plain.model, through.model)
+    assert plain.report.shrinks == through.report.shrinks
+    assert plain.report.shrinks[0].free is not None
     assert plain.report.repairs == through.report.repairs
 
 

@@ -183,22 +183,22 @@ def fit(
     given = {"data": data is not None, "val": val is not None}
     phases, known = _planned(schedule, budget, epochs, lr, task, **given)
     check_order(phases)
-    check_trainable(model, phases)
     if fabric is not None:
         model = fabric.to_device(private_copy(model))
     first = fabric is None or fabric.is_global_zero
     # The processes of one run share a directory, and the first one has it for all of them.
     owned = claimed(checkpoint) if first and checkpoint is not None else nullcontext()
     with owned, randomness.preserved(), Bar(enabled=progress if first else False) as bar:
-        check_optimizer(optimizer, model, phases)
         randomness.seed_everything(seed)
         batches = None if data is None else Batches(data, fabric)
+        batch = None if batches is None else first_batch(batches)
+        if loss is None and is_unlabelled(batch):
+            check_alike(data)
+            task = Unlabelled()
+            phases, known = _planned(schedule, budget, epochs, lr, task, **given)
+        check_trainable(model, phases)
+        check_optimizer(optimizer, model, phases)
         if batches is not None:
-            batch = first_batch(batches)
-            if loss is None and is_unlabelled(batch):
-                check_alike(data)
-                task = Unlabelled()
-                phases, known = _planned(schedule, budget, epochs, lr, task, **given)
             _check(model, batches, batch, task, phases)
         judge = _judge(model, val, fabric)
         bar.begin(f"Trace {type(model).__name__}", None)

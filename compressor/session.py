@@ -17,16 +17,17 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.budget import Budget, required
 from compressor.graph.signature import Operation
 from compressor.inputs.arguments import check_fabric, check_follower
-from compressor.inputs.batches import Batch
-from compressor.inputs.checks import check_data
+from compressor.inputs.batches import Batch, Batches
+from compressor.inputs.checks import check_data, first_batch
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy, loss_of
 from compressor.inputs.settings import check_whole
+from compressor.inputs.unlabelled import Unlabelled, check_alike, is_unlabelled
 from compressor.phases.prune import Prune
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
@@ -87,7 +88,8 @@ class Session(Compression):
             every: Optimiser steps (calls of `step`) before each of the shrinks; None for a single
                 shrink right now.
             optimizer: An optimiser built on the given model: it is made to work on the copy.
-            data: Batches that the importance is measured on; without, it is `frobenius`.
+            data: Batches that the importance is measured on, and repair; without, it is
+                `frobenius`. Inputs alone will do, as for `fit`.
             loss: The loss for that measurement; as for `fit`.
             keep: Names of layers that lose no channel.
             release: Names of layers that may lose some though not trained, as in `trace`.
@@ -107,7 +109,12 @@ class Session(Compression):
         _check_stored(model, budget, weight_bits, alone=prune is not None)
         loss = loss_of(loss)
         budget = required(budget, "Session")
+        if isinstance(data, Tensor) and data.ndim > 1:
+            data = data.split(64)
         if data is not None:
+            if loss is cross_entropy and is_unlabelled(first_batch(Batches(data))):
+                check_alike(data)
+                loss = Unlabelled()
             check_data(model, data, loss)
         super().__init__(
             model, budget=budget, example=example, data=data, loss=loss, keep=keep,

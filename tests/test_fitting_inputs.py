@@ -115,7 +115,7 @@ def test_few_inputs_are_enough_for_a_safe_result(count: int) -> None:
 
 def test_batches_of_one_do_as_well() -> None:
     model = tiny()
-    result = fit(model, list(CLIPS[:40].split(1)), budget=CAPS)
+    result = fit(model, list(CLIPS[:16].split(1)), budget=CAPS)
     (shrunk,) = result.report.shrinks
     assert shrunk.repaired is not None
     assert shrunk.repaired.after < shrunk.repaired.before / 2
@@ -155,6 +155,18 @@ def test_distillation_alone_trains_on_inputs_and_brings_outputs_nearer() -> None
     tuned = fit(model, CLIPS, budget=CAPS, schedule=[Prune(repair=False), Recalibrate(), tune])
     assert [epoch.phase for epoch in tuned.report.log] == ["FineTune"] * 3
     assert far(tuned.model, model, CLIPS) < far(bare.model, model, CLIPS)
+
+
+def test_a_network_of_which_nothing_is_trained_is_pruned_and_followed_by_its_norms() -> None:
+    model = tiny().requires_grad_(False)  # noqa: FBT003
+    names = ["stem", "depthwise", "pointwise", "down", "head"]
+    result = fit(model, CLIPS, budget=CAPS, release=names)
+    assert CAPS.allows(result.report.after)
+    (shrunk,) = result.report.shrinks
+    assert shrunk.repaired is not None
+    assert not shrunk.repaired.layers
+    with pytest.raises(ValueError, match="no parameter of the Tiny requires a gradient"):
+        fit(model, [(CLIPS, LABELS)], budget=CAPS, release=names)
 
 
 def test_epochs_without_labels_are_refused() -> None:
@@ -198,12 +210,22 @@ def test_spoilt_inputs_are_an_error_or_do_no_harm() -> None:
     assert type(caught.value).__module__.startswith(("compressor", "builtins"))
 
 
-def test_a_session_takes_inputs_alone() -> None:
+def test_a_session_takes_inputs_alone_and_finds_out_by_itself(plain: nn.Module) -> None:
     model = tiny()
-    one = Session(model, budget=CAPS, data=list(CLIPS.split(32)), loss=Unlabelled())
-    result = one.finish()
+    said = Session(model, budget=CAPS, data=list(CLIPS.split(64)), loss=Unlabelled()).finish()
+    result = Session(model, budget=CAPS, data=CLIPS).finish()
+    assert equal(result.model, said.model)
+    assert equal(result.model, plain), "as `fit` does"
+    with pytest.raises(ValueError, match="list of pairs"):
+        Session(model, budget=CAPS, data=[CLIPS, LABELS])
     assert CAPS.allows(result.report.after)
     (shrunk,) = result.report.shrinks
     assert shrunk.repaired is not None
     blind = Session(model, budget=CAPS).finish()
     assert far(result.model, model, CLIPS) < far(blind.model, model, CLIPS)
+
+
+def test_where_outputs_show_nothing_the_report_says_so() -> None:
+    result = fit(tiny(), CLIPS[:1].expand(96, -1, -1, -1), budget=CAPS)
+    assert "Repair in closed form changed nothing" in str(result.report)
+    assert '"before": null' in result.report.json()

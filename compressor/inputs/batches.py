@@ -132,15 +132,16 @@ def split(batch: Batch, size: int) -> Iterator[Batch]:
 
 
 def first_examples(batches: Iterable[Batch], most: int) -> Iterator[Batch]:
-    """The first batches up to so many examples, the last of them cut; whole where none can be.
-
-    Only what has a tensor with examples along its first dimension can be cut.
-    """
+    """The first batches up to so many examples, the last of them cut; whole where it cannot be."""
     left = most
     for batch in batches:
         length = examples(batch)
         if length is not None and length > left:
-            yield next(split(batch, left))
+            try:
+                part = next(split(batch, left))
+            except ValueError:  # of a class that is not made anew from its parts
+                part = batch
+            yield part
             return
         yield batch
         left -= length or 1

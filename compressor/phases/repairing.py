@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from compressor.inputs.batches import first_examples
+from compressor.inputs.copies import private_copy
 from compressor.inputs.settings import check_whole
+from compressor.inputs.tensors import all_tensors, fill
 from compressor.run.judge import Judge
 from compressor.run.later import NOTHING
 from compressor.run.phase import Phase, name_of
@@ -56,8 +60,16 @@ class Repair(Phase):
         """Repair, and remember it for the report."""
         session = training.session
         batches = list(first_examples(training.batches(whole=True), self.inputs))
-        dense = session.teacher if session.trained else session.original
+        dense = _trained(session) if session.trained else session.original
         masks = dict(session.masks)
         judge = Judge(dense, session.dense, batches, session.loss, self.inputs, masks)
         session.repairs.append(judge.repaired(session.model, session.structure))
         session.hold()
+
+
+def _trained(session: Compression) -> nn.Module:
+    """The dense network that was trained, in the form that a change of the input gave the model."""
+    dense = private_copy(session.original)
+    found = {f"{session.within}{name}": t for name, t in all_tensors(session.teacher).items()}
+    fill(dense, all_tensors(dense) | found)
+    return dense

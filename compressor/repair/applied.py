@@ -67,7 +67,11 @@ class Applied:
 
 
 class Watch(TorchDispatchMode):
-    """Tells of every application of a parameter, and of every batch norm that follows one."""
+    """Tells of every application of a parameter, and of every batch norm that follows one.
+
+    Attributes:
+        looked_up: Names of the parameters so far that rows were taken of by number, as of words.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class Watch(TorchDispatchMode):
             self._found.setdefault(key, []).append((name, parameter))
         self._calls: Counter[str] = Counter()
         self._on_applied, self._on_normed = on_applied, on_normed
+        self.looked_up: set[str] = set()
         self._last: Tensor | None = None  # held, so that nothing else comes to lie in its place
 
     def __torch_dispatch__(
@@ -108,6 +113,8 @@ class Watch(TorchDispatchMode):
             self._multiplied(args[0], args[1], None, out)
         elif func in _NORMS:
             self._normed(args[0])
+        elif func in _TABLES and (owner := self._owner(args[0])) is not None:
+            self.looked_up.add(owner[0])
         elif func._schema.is_mutable:  # noqa: SLF001 - has no other name
             self._last = None  # it may have changed what the application gave
         return out
@@ -161,6 +168,12 @@ class Watch(TorchDispatchMode):
         self._last = out
         self._on_applied(Applied(name, call, inputs, out, **how))
 
+
+_TABLES = {
+    _aten.embedding.default,
+    _aten._embedding_bag.default,  # noqa: SLF001 - names of PyTorch's operations
+    _aten._embedding_bag_forward_only.default,  # noqa: SLF001
+}
 
 _NORMS = {
     _aten.native_batch_norm.default,

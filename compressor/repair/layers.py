@@ -69,7 +69,9 @@ def layers_of(model: nn.Module, batch: Batch, forward: Forward) -> list[Layer]:
     """All layers that a run on a batch comes to, in the order of their first applications.
 
     Weights that are computed from other parameters have none of their own memory, and those of
-    recurrent layers are read inside of one operation: neither are among them.
+    some recurrent layers are read inside of one operation: neither are among them. Nor is a weight
+    that is applied in several ways, as one and as its transpose or as a table of words say (tied
+    weights, or a loss that takes gradients): what is best for one need not be for the other.
     """
     found: dict[Key, list[Applied]] = {}
     normed: dict[Key, int] = {}
@@ -84,7 +86,8 @@ def layers_of(model: nn.Module, batch: Batch, forward: Forward) -> list[Layer]:
     def norm() -> None:
         normed[last[0]] = normed.get(last[0], 0) + 1
 
-    watched(model, batch, forward, Watch(model, applied, norm))
+    watch = Watch(model, applied, norm)
+    watched(model, batch, forward, watch)
     shapes = {name: tuple(p.shape[2:]) for name, p in model.named_parameters()}
     return [
         Layer(
@@ -92,4 +95,11 @@ def layers_of(model: nn.Module, batch: Batch, forward: Forward) -> list[Layer]:
             shapes[key[0]] if calls[0].geometry else (), calls[0],
         )
         for key, calls in found.items()
+        if len({_way(one) for one in calls}) == 1 and key[0] not in watch.looked_up
     ]  # fmt: skip
+
+
+def _way(applied: Applied) -> tuple[object, ...]:
+    """All that two applications of one layer have in common."""
+    channels = applied.inputs.shape[1], applied.outputs.shape[1]
+    return applied.geometry, applied.flipped, applied.bias, applied.offset, *channels

@@ -46,6 +46,8 @@ class Repaired:
         layers: Error of every layer whose weights were chosen anew, before and after, in parts of
             what its outputs vary by.
         left: Layers that were left as they were, by why.
+        few: Rows that there were for each layer with fewer of them than unknowns: there the pull
+            towards the weights that were cut decides.
     """
 
     before: float
@@ -55,6 +57,7 @@ class Repaired:
         default_factory=dict[str, tuple[float, float]]
     )
     left: Mapping[str, str] = field(default_factory=dict[str, str])
+    few: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Repaired:
@@ -65,6 +68,7 @@ class Repaired:
 
 NO_MATCH = "its outputs do not compare with the dense network's, or are not finite"
 FROZEN = "it is not trained"
+TOO_FEW = "there are fewer rows than unknowns, and no other weights do better on those held back"
 AS_GOOD = "no other weights do better on examples held back"
 WORSE = "with it the outputs were further from the dense network's"
 
@@ -119,7 +123,8 @@ def repair(
     fill(small, best.tensors)
     left |= {_name(layer.key): WORSE for layer, _ in found[best.layers :]}
     changed = {_name(layer.key): (s.before, s.after) for layer, s in found[: best.layers]}
-    return Repaired(cut.distance, normed.distance, best.distance, changed, left)
+    few = {_name(layer.key): s.rows for layer, s in found[: best.layers] if _few(s)}
+    return Repaired(cut.distance, normed.distance, best.distance, changed, left, few)
 
 
 def distance(model: nn.Module, dense: Dense) -> float:
@@ -171,7 +176,7 @@ def _solved(
                 if found is None:
                     yield layer, NO_MATCH
                 elif math.isinf(found.pull) and found.before <= found.after:
-                    yield layer, AS_GOOD
+                    yield layer, TOO_FEW if _few(found) else AS_GOOD
                 else:
                     write(small, layer, found)
                     yield layer, found
@@ -220,6 +225,11 @@ def _follow(small: nn.Module, dense: Dense, kept: Mapping[str, Tensor]) -> None:
             _run_all(small, dense)
         finally:
             norms.close()
+
+
+def _few(found: Solution) -> bool:
+    """True if a layer has fewer rows than unknowns."""
+    return found.rows < found.weight.shape[2]
 
 
 def _name(key: Key) -> str:

@@ -27,6 +27,7 @@ class Solution:
         pull: The pull; infinity where the weight stays as it was.
         before: Mean squared error of the weight that was there, in parts of the outputs' variance.
         after: The same of the answer. Both on the rows that are solved for.
+        rows: Their number.
     """
 
     weight: Tensor
@@ -34,6 +35,7 @@ class Solution:
     pull: float
     before: float
     after: float
+    rows: int = 0
 
 
 def solved(
@@ -70,6 +72,7 @@ def solved(
     return Solution(
         answer, bias, math.inf if found is None else pull,
         float(both.error(weight).sum()) / spread, float(both.error(answer).sum()) / spread,
+        both.count,
     )  # fmt: skip
 
 
@@ -77,7 +80,7 @@ def _means(both: Products, weight: Tensor, *, biased: bool) -> Solution:
     """The answer by means alone: the weight as it is, and the bias that makes up for it."""
     n = max(both.count, 1)
     bias = both.y / n - (weight @ both.u.unsqueeze(2)).squeeze(2) / n if biased else None
-    return Solution(weight, bias, math.inf, 1.0 if biased else 0.0, 0.0)
+    return Solution(weight, bias, math.inf, 1.0 if biased else 0.0, 0.0, both.count)
 
 
 def _ridge(products: Products, weight: Tensor, pull: float, mask: Tensor | None) -> Tensor | None:

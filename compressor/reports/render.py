@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -138,10 +140,35 @@ def _freed(free: Free, caps: Mapping[str, int]) -> str:
 
 
 def _repaired(repaired: Repaired) -> str:
+    if math.isinf(repaired.before) and math.isinf(repaired.after):
+        return (
+            "Repair in closed form changed nothing: what the network returns for model(inputs) is "
+            "the same for all inputs, not finite, or not seen, and shows nothing of what is better."
+        )
     return (
         f"Repaired in closed form: {len(repaired.layers)} layers. Squared distance of outputs to "
         f"the dense network's, in parts of how they vary: {repaired.before:.3g} before, "
         f"{repaired.normed:.3g} with norms that follow, {repaired.after:.3g} repaired."
+        f"{_left(repaired)}{_few(repaired)}"
+    )
+
+
+def _left(repaired: Repaired) -> str:
+    """How many layers were left as they were, and why; empty for none."""
+    if not repaired.left:
+        return ""
+    each = "; ".join(f"{count}: {why}" for why, count in Counter(repaired.left.values()).items())
+    return f" Left as they were ({each})."
+
+
+def _few(repaired: Repaired) -> str:
+    """The layers for which there were too few inputs to do without a pull; empty for none."""
+    if not repaired.few:
+        return ""
+    each = ", ".join(f"{name} ({rows:,})" for name, rows in repaired.few.items())
+    return (
+        f" With fewer rows than unknowns, so that the pull towards the weights as they were cut "
+        f"decides: {each}; more inputs would tell more."
     )
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from compressor import Budget, FineTune, Prune, Recalibrate, fit
 from compressor.errors import TrainingError
 from compressor.importance import frobenius
-from compressor.inputs.batches import Batch, split, tensors
+from compressor.inputs.batches import Batch, first_examples, split, tensors
 from tests.helpers.tiny import Tiny, loader, scenes, tiny
 from tests.test_fitting_errors import refuses
 
@@ -143,3 +143,20 @@ def test_batches_that_cannot_be_cut() -> None:
             fit(tiny(), [batch], budget=CAPS, loss=own, schedule=schedule)
         weights_alone = [Prune(importance=frobenius), schedule[0]]
         assert fit(tiny(), [batch], budget=CAPS, loss=own, schedule=weights_alone).report.log
+
+
+def test_first_examples_are_so_many_and_the_last_batch_is_cut() -> None:
+    batches = [torch.zeros(5, 2), torch.ones(5, 2), torch.ones(5, 2)]
+    assert [len(x) for x in first_examples(batches, 7)] == [5, 2]
+    assert [len(x) for x in first_examples(batches, 5)] == [5]
+    assert [len(x) for x in first_examples(batches, 100)] == [5, 5, 5]
+
+
+def test_first_examples_of_a_batch_that_cannot_be_cut_are_all_of_it() -> None:
+    class Own(dict[str, torch.Tensor]):
+        def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+            super().__init__(x=x, y=y)
+
+    batch = Own(torch.zeros(5, 2), torch.zeros(5))
+    assert list(first_examples([batch, batch], 3)) == [batch]
+    assert list(first_examples(["one", "two"], 1)) == ["one"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from compressor import (
     Distill,
     FilterPruning,
     FineTune,
+    FrequencyMask,
     Half,
     Int8,
     Prune,
@@ -78,6 +80,16 @@ def test_the_report_says_so_in_text_and_in_data() -> None:
     assert '"repairs"' in result.report.json()
 
 
+def test_the_report_says_where_inputs_are_too_few_and_what_was_left() -> None:
+    result = fit(tiny(), ALONE, budget=CAPS, schedule=[Prune(repair=False), Repair(inputs=9)])
+    (found,) = result.report.repairs
+    text = str(result.report)
+    for why in found.left.values():
+        assert why in text
+    assert ("With fewer rows than unknowns" in text) == bool(found.few)
+    assert found.few or "there are fewer rows than unknowns" in text
+
+
 def test_inside_of_prune_it_is_reported_with_the_shrink() -> None:
     result = fit(tiny(), ALONE, budget=CAPS, schedule=[Prune()])
     (shrunk,) = result.report.shrinks
@@ -95,6 +107,15 @@ def test_the_dense_network_is_the_trained_one() -> None:
     result = fit(model, PAIRS, budget=CAPS, schedule=schedule)
     trained = fit(model, PAIRS, budget=Budget(params=10**6), schedule=[Train(epochs=3, lr=3e-2)])
     assert far(result, trained.model) < far(result, model)
+
+
+def test_nor_is_it_another_behind_a_change_of_the_input() -> None:
+    rows = FrequencyMask(keep=6, epochs=1, fine_tune=0)
+    schedule = [Train(epochs=2, lr=3e-2), rows, Prune(repair=False), Repair()]
+    result = fit(tiny(), PAIRS, budget=Budget(params=700, macs="20k"), schedule=schedule)
+    (found,) = result.report.repairs
+    assert found.after < found.before / 2
+    assert {name.split(".")[-2] for name in found.layers} >= {"down", "head"}
 
 
 @pytest.mark.parametrize(
@@ -132,11 +153,12 @@ def test_before_integers_it_is_allowed() -> None:
 
 
 def test_through_fabric_in_one_process_no_bit_changes() -> None:
-    schedule = [Prune(repair=False, fold=False), Repair()]
-    plain = fit(tiny(), ALONE, budget=CAPS, schedule=schedule)
+    plain = fit(planted(), ALONE, budget=CAPS, schedule=[Prune(), Repair()])
     fabric = Fabric(accelerator="cpu", devices=1)
-    through = fit(tiny(), ALONE, budget=CAPS, schedule=schedule, fabric=fabric)
+    through = fit(planted(), ALONE, budget=CAPS, schedule=[Prune(), Repair()], fabric=fabric)
     assert equal(plain.model, through.model)
+    assert plain.report.shrinks == through.report.shrinks
+    assert plain.report.shrinks[0].free is not None
     assert plain.report.repairs == through.report.repairs
 
 
@@ -194,25 +216,41 @@ class Counted(Pulled):
         return super().__call__(model, batch)
 
 
-def test_stopped_anywhere_a_run_with_repairs_ends_in_the_same_bits(tmp_path: Path) -> None:
+@cache
+def whole() -> tuple[Result, int]:
+    """The run without any interruption, and how often it calls the loss."""
     counted = Counted()
-    whole = call(None, counted)
-    assert whole.report.shrinks[0].free is not None
-    assert all(one.repaired is not None for one in whole.report.shrinks)
-    for number, share in enumerate((0.45, 0.88, 0.99)):
-        folder = tmp_path / str(number)
-        with pytest.raises(Stop):
-            call(folder, Pulled(int(share * counted.calls)))
-        again = call(folder, Pulled(None))
-        assert equal(again.model, whole.model)
-        assert again.report.shrinks == whole.report.shrinks
-        assert again.report.repairs == whole.report.repairs
-        assert (
-            str(again.report).split("Time")[0].splitlines()[:3]
-            == str(whole.report).splitlines()[:3]
-        )
-    with pytest.raises(ResumeError):
-        fit(planted(), loader(64, batch=16), budget=CAPS, schedule=SCHEDULE[:-1], checkpoint=folder)
+    return call(None, counted), counted.calls
+
+
+def test_the_run_that_is_stopped_removes_and_repairs_all_there_is() -> None:
+    report = whole()[0].report
+    assert report.shrinks[0].free is not None
+    assert all(one.repaired is not None for one in report.shrinks)
+    assert len(report.repairs) == 2
+
+
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(x, marks=pytest.mark.slow) for x in (0.5, 0.99)] + [0.88],
+)
+def test_stopped_anywhere_a_run_with_repairs_ends_in_the_same_bits(
+    share: float, tmp_path: Path
+) -> None:
+    wanted, calls = whole()
+    with pytest.raises(Stop):
+        call(tmp_path, Pulled(int(share * calls)))
+    again = call(tmp_path, Pulled(None))
+    assert equal(again.model, wanted.model)
+    assert again.report.shrinks == wanted.report.shrinks
+    assert again.report.repairs == wanted.report.repairs
+
+
+def test_another_schedule_is_refused(tmp_path: Path) -> None:
+    schedule = [Prune(repair=False), Repair()]
+    fit(tiny(), ALONE, budget=CAPS, schedule=schedule, checkpoint=tmp_path)
+    with pytest.raises(ResumeError, match="schedule was"):
+        fit(tiny(), ALONE, budget=CAPS, schedule=schedule[:1], checkpoint=tmp_path)
 
 
 def test_on_inputs_alone_a_run_goes_on_too(tmp_path: Path) -> None:

@@ -78,3 +78,48 @@ def test_a_run_ends_where_who_watches_has_seen_enough_and_draws_nothing() -> Non
     watched(model, scenes(3).tensors[0], call, Watch(model, applied))
     assert seen == ["stem.weight", "depthwise.weight"]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class TiedCoder(nn.Module):
+    """What is coded by a weight is read by its transpose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.code, self.down = nn.Linear(5, 8), nn.Linear(8, 6), nn.Linear(8, 4)
+        self.example_input_array = torch.zeros(1, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(x).relu()
+        return self.down((self.code(x).relu() @ self.code.weight).relu())
+
+
+def test_a_weight_that_is_applied_in_two_ways_is_no_layer() -> None:
+    layers = found(TiedCoder(), torch.randn(3, 5))
+    assert [key[0] for key in layers] == ["up.weight", "down.weight"]
+
+
+def test_gradients_that_a_loss_takes_are_no_applications() -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(model(x).square().sum(), x)
+        return model(x + gradient.sign())
+
+    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(6, 4)).eval()
+    layers = layers_of(model, torch.randn(3, 1, 5), loss)
+    assert [(one.key[0], one.calls) for one in layers] == [("0.weight", 2)]
+
+
+def test_a_table_of_words_that_outputs_are_read_from_is_no_layer() -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.mix = nn.Embedding(9, 6), nn.Linear(6, 6)
+            self.head = nn.Linear(6, 9, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.mix(self.table(x)).relu())
+
+    layers = found(Words(), torch.randint(9, (3, 4)))
+    assert [key[0] for key in layers] == ["mix.weight"]

@@ -142,6 +142,30 @@ def test_masks_hold_while_judging() -> None:
     assert not small.down.weight[~mask].any()
 
 
+def test_masks_are_cut_with_what_is_judged() -> None:
+    """As if the network had been masked after it was cut."""
+    model = tiny().eval()
+    source = torch.Generator().manual_seed(0)
+    masks = {
+        name: torch.rand(p.shape, generator=source) < 0.5
+        for name, p in model.named_parameters()
+        if p.ndim == 4
+    }
+    with torch.no_grad():
+        for name, mask in masks.items():
+            model.get_parameter(name).mul_(mask)
+    graph = trace(model)
+    structure = any_widths(graph, 3)
+    one = Judge(model, graph, ALONE, Unlabelled(), 256, masks)
+    small = shrink(model, graph, structure)
+    alive = {name: p != 0 for name, p in small.named_parameters() if name in masks}
+    found = Judge(model, graph, ALONE, Unlabelled(), 256, alive).repaired(small, structure)
+    assert found.layers
+    assert one(structure) == pytest.approx(found.after)
+    for name, living in alive.items():
+        assert not small.get_parameter(name)[~living].any()
+
+
 @pytest.mark.parametrize(
     ("loss", "repaired", "said"),
     [

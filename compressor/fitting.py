@@ -20,6 +20,7 @@ from compressor.inputs.batches import Batch, Batches, split
 from compressor.inputs.checks import (
     SINGLE,
     check_classifier,
+    check_inputs,
     check_loss,
     check_single,
     first_batch,
@@ -302,6 +303,8 @@ def _check(
 ) -> None:
     """Check the first batch; under cross entropy the labels of all others are checked as well."""
     measured = any(phase.measures_gradients for phase in phases)
+    if isinstance(loss, Unlabelled):
+        check_inputs(model, batch)
     if loss is cross_entropy:
         batches.classes = check_classifier(model, batch)
     else:

@@ -36,28 +36,32 @@ from benchmarks.accuracy.keywords import ANYTHING
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.records import Record, Records, Run
 from benchmarks.common.tables import page, table, versions, with_error
-from compressor import FineTune, Prune, Recalibrate, fit, measure
+from compressor import FineTune, Recalibrate, fit, measure
 
 EPOCHS = 10
 SEEDS = range(5)
 """Those that the table has at most."""
 RATES = ("1e-3", "3e-3", "1e-2")
 """Of the grid, and of every other pruner."""
-OWN = "own"
-"""The rate that `fit` takes by default."""
-DEFAULT = "fit"
-WAYS = (DEFAULT, *STRUCTURES, *RIVALS)
-PAIRS = [(DEFAULT, OWN), *((way, rate) for rate in RATES for way in WAYS[1:])]
+FOUND = "found"
+"""The rate is found by `fit`."""
+DEFAULT, TOLD = "fit", "fit, told the dense rate"
+DEFAULTS = (DEFAULT, TOLD)
+OTHERS = (*STRUCTURES, *RIVALS)
+PAIRS = [
+    *((way, FOUND) for way in DEFAULTS),
+    *((way, rate) for rate in RATES for way in OTHERS),
+]
 """Ways with their rates."""
 
 
 def made(net: str, budget: str, way: str, rate: str, seed: int) -> nn.Module:
     """One network, cut and fine-tuned."""
     tuned = partial(fit, data=loader(net, 100 + seed), seed=100 + seed)
-    if way == DEFAULT:
-        phases = [Prune(), Recalibrate(), FineTune(epochs=EPOCHS)]
+    if way in DEFAULTS:
+        told = NETS[net].training.lr if way == TOLD else None
         model = load(net, seed).train()
-        return tuned(model, budget=caps(net, budget), schedule=phases).model
+        return tuned(model, budget=caps(net, budget), epochs=EPOCHS, lr=told).model
     tune = FineTune(epochs=EPOCHS, lr=float(rate))
     if way in STRUCTURES:
         phases = [pruning(way), Recalibrate(), tune]
@@ -131,9 +135,13 @@ def cell_rows(found: Records, net: str, budget: str) -> list[list[str]]:
     """One network under one budget."""
     seeds = seeds_of(found, net, budget)
     cell = f"{net}, {budget} ({len(seeds)})"
-    default = values(found, net, budget, DEFAULT, OWN, "test", seeds)
+    default = values(found, net, budget, DEFAULT, FOUND, "test", seeds)
     rows: list[list[str]] = []
-    for name, ways in [(DEFAULT, [DEFAULT]), ("grid", STRUCTURES), *((r, [r]) for r in RIVALS)]:
+    for name, ways in [
+        *((d, [d]) for d in DEFAULTS),
+        ("grid", STRUCTURES),
+        *((r, [r]) for r in RIVALS),
+    ]:
         chosen = best(found, net, budget, ways, seeds)
         if chosen is None:
             rows.append([cell, name, "", "none", "none", ""])
@@ -175,7 +183,7 @@ def report(found: Records) -> str:
 
 def main() -> None:
     """Run, or print the table."""
-    options = started(recording(__doc__, net=NETS, budget=BUDGETS, way=WAYS))
+    options = started(recording(__doc__, net=NETS, budget=BUDGETS, way=(*DEFAULTS, *OTHERS)))
     todo = runs(options.net, options.budget, options.way, options.seed)
     run_or_report(__file__, options, todo, report, hidden=("test",), seeds=SEEDS)
 

@@ -160,13 +160,13 @@ def report(records: Records) -> str:
     """The page."""
     rows = [_row(records, network) for network in NETWORKS if records.of(network=network)]
     counts = [len(records.of(network=r[0], work=work)) for r in rows for work in WORKS]
-    n = f"{min(counts)} to {max(counts)}" if counts else "0"
+    n = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"
     rival = f"torch-pruning {version('torch-pruning')}"
     return page(
         "# Tracing, allocating and fitting to half of the parameters and MACs, without data",
-        f"{versions(rival)}, CPU seconds, a process a "
-        f"figure, n = {n}. Cells are medians, ratios least / median / greatest of figures that "
-        "were taken one after the other. `unused` is what Torch-Pruning leaves of the tighter cap "
+        f"{versions(rival)}, CPU seconds, a process a figure, n = {n} (fine steps: 1). Cells are "
+        "medians, ratios least / median / greatest of figures of one seed, taken within the same "
+        "hour. `unused` is what Torch-Pruning leaves of the tighter cap "
         "after steps of a twelfth, in percent; `fine steps` are the steps with which it leaves at "
         "most 1 %. Memory is the peak above what was held before, in multiples of the weights.",
         table(HEAD, rows),
@@ -184,8 +184,14 @@ def _row(records: Records, network: str) -> list[str]:
         return f"{median(found) * factor:{form}}" if found else "-"
 
     def ratio(work: str, other: str) -> str:
-        pairs = values("seconds", work), values("seconds", other)
-        return extremes(ratios(*pairs)) if pairs[0] and len(pairs[0]) == len(pairs[1]) else "-"
+        first, second = (
+            {r["seed"]: r["seconds"] for r in records.of(network=network, work=w) if "seconds" in r}
+            for w in (work, other)
+        )
+        both = sorted(first.keys() & second.keys())
+        return (
+            extremes(ratios([first[s] for s in both], [second[s] for s in both])) if both else "-"
+        )
 
     return [
         network,

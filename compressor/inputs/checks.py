@@ -105,16 +105,7 @@ def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
     instead = "loss=, a function of the model and the batch"
     instead = instead if train else "val as a function of the model"
     inputs, targets = _pair(batch, name, instead)
-    _check_place(model, inputs, name)
-    with torch.no_grad(), randomness.preserved():
-        try:
-            logits = call(private_copy(model).eval(), inputs)
-        except Exception as error:
-            raise ValueError(
-                f"{type(model).__name__} does not run on the first batch{_of(name)}, inputs "
-                f"{shapes(inputs)}: {line(error)}. Batches must look like the example input, the "
-                f"batch first{converting(inputs)}"
-            ) from error
+    logits = check_inputs(model, inputs, name)
     if not isinstance(logits, Tensor) or logits.ndim < 2:
         raise ValueError(
             f"{'cross entropy' if train else 'accuracy'} needs logits (batch, classes, ...) and "
@@ -122,6 +113,24 @@ def check_classifier(model: nn.Module, batch: Batch, name: str = "data") -> int:
         )
     _check_targets(logits, targets, name)
     return logits.shape[1]
+
+
+def check_inputs(model: nn.Module, inputs: Any, name: str = "data") -> Any:
+    """Check that a copy of a model runs on the first inputs; returns its output.
+
+    Raises:
+        ValueError: If they have another data type or device, or it does not.
+    """
+    _check_place(model, inputs, name)
+    with torch.no_grad(), randomness.preserved():
+        try:
+            return call(private_copy(model).eval(), inputs)
+        except Exception as error:
+            raise ValueError(
+                f"{type(model).__name__} does not run on the first batch{_of(name)}, inputs "
+                f"{shapes(inputs)}: {line(error)}. Batches must look like the example input, the "
+                f"batch first{converting(inputs)}"
+            ) from error
 
 
 def check_loss(

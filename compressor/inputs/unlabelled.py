@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from compressor.inputs.batches import Batch, call
+from compressor.inputs.batches import Batch, call, tensors
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Unlabelled:
         """The outputs of a batch along the direction, mean over examples."""
         parts: list[Tensor] = []
         draws = torch.Generator().manual_seed(self.seed)
-        for output in _tensors(call(model, batch)):
+        for output in tensors(call(model, batch)):
             if output.is_floating_point() and output.ndim:
                 signs = torch.randint(2, output.shape[1:], generator=draws).to(output) * 2 - 1
                 parts.append((output * signs).flatten(1).sum(1) if output.ndim > 1 else output)
@@ -45,7 +44,7 @@ class Unlabelled:
 
 
 def is_unlabelled(batch: Batch) -> bool:
-    """True if a batch is clearly inputs alone: a tensor, or one in a tuple or list."""
+    """True if a batch is a tensor, or one in a tuple or list."""
     if isinstance(batch, (tuple, list)):
         items = list(cast("list[Any]", batch))
         return len(items) == 1 and isinstance(items[0], Tensor)
@@ -69,14 +68,3 @@ def check_alike(source: object) -> None:
             "inputs and targets go in as a DataLoader of a TensorDataset(inputs, targets), or as a "
             "list of pairs, [(inputs, targets)]"
         )
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in cast("Mapping[Any, object]", value).values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in cast("list[object]", value):
-            yield from _tensors(item)

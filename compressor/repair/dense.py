@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.inputs.evaluation import evaluating
+from compressor.inputs.finite import not_finite, on
 from compressor.repair.applied import Applied, Watch
 from compressor.repair.layers import EnoughError, Forward, Key, Layer, Parts, layers_of, watched
 from compressor.repair.norms import Met, Moments
@@ -55,7 +56,17 @@ class Dense:
         return self._remember(number, outputs(self.model, self.batches[number], self.forward))
 
     def _remember(self, number: int, found: list[Tensor]) -> list[Tensor]:
-        """Keep the outputs of a batch if there is room."""
+        """Keep the outputs of a batch if there is room.
+
+        Raises:
+            TrainingError: If one is no number.
+        """
+        if any(bool(t.isnan().any()) for t in found):
+            batch = self.batches[number]
+            raise not_finite(
+                self.model, on(self.forward, batch), "an output",
+                f"on batch {number + 1} of the data that repair goes by", batch,
+            )  # fmt: skip
         held = sum(_bytes(t) for one in self._outputs.values() for t in one)
         if held + sum(map(_bytes, found)) <= self._memory / 4:
             self._outputs[number] = found

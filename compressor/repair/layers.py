@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.repair.applied import Applied, Watch
 
-Forward = Callable[[nn.Module, Batch], object]
+Forward = Callable[[nn.Module, Batch], Tensor]
 """Runs a model on a batch: a loss, say."""
 
 Key = tuple[str, int]

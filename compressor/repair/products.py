@@ -46,11 +46,11 @@ class Products:
         outputs = y.permute(1, 2, 0)
         self.count += len(u)
         if self.uu.numel():
-            self.uu += (left @ right).double().to(self.uu.device)
-            self.yu += (outputs @ right).double().to(self.uu.device)
-        self.yy += y.square().sum(0).double().to(self.uu.device)
-        self.u += u.sum(0).double().to(self.uu.device)
-        self.y += y.sum(0).double().to(self.uu.device)
+            self.uu += (left @ right).cpu().double()
+            self.yu += (outputs @ right).cpu().double()
+        self.yy += y.square().sum(0).cpu().double()
+        self.u += u.sum(0).cpu().double()
+        self.y += y.sum(0).cpu().double()
 
     def __add__(self, other: Products) -> Products:
         """The sums over the rows of both."""

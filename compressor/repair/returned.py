@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from compressor.inputs import randomness
-from compressor.inputs.batches import Batch
+from compressor.inputs.batches import Batch, tensors
 from compressor.inputs.evaluation import evaluating
 from compressor.repair.layers import Forward
 
@@ -20,7 +19,7 @@ def outputs(model: nn.Module, batch: Batch, forward: Forward) -> list[Tensor]:
     found: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: object) -> None:
-        found.extend(t for t in _tensors(output) if t.is_floating_point() and t.ndim)
+        found.extend(t for t in tensors(output) if t.is_floating_point() and t.ndim)
 
     hook = model.register_forward_hook(keep)
     try:
@@ -48,19 +47,13 @@ def apart(pairs: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> float:
             return math.inf
         for one, other in zip(mine, wanted, strict=True):
             compared = True
-            difference += float((one.double() - other.double()).square().sum())
-            middle = other.double().mean(0, keepdim=True) if len(other) > 1 else 0.0
-            spread += float((other.double() - middle).square().sum())
-    found = difference / spread if spread else (math.inf if difference else 0.0)
+            # A class that is ruled out is -inf for every example, and no distance.
+            said = other.isfinite()
+            gap = torch.where(said, one.double() - other.double(), 0.0)
+            difference += float(gap.square().sum())
+            whole = torch.where(said, other.double(), 0.0)
+            middle = whole.mean(0, keepdim=True) if len(other) > 1 else 0.0
+            spread += float((whole - middle).square().sum())
+    # Where all examples say the same, any difference is all the difference there is.
+    found = difference / spread if spread else difference
     return found if compared and math.isfinite(found) else math.inf
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in cast("Mapping[Any, object]", value).values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in cast("Sequence[object]", value):
-            yield from _tensors(item)

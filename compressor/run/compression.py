@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
+from itertools import islice
 from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -267,19 +268,14 @@ class Compression(Shrinking):
         An averaged copy of the model, and masks, would not fit what is folded into others; several
         processes might not agree on what is zero.
         """
-        over = caps.excess(self.spent(costs))
-        if (
-            not over
-            or not choice.fold
-            or self.averages.any
-            or self.masks
-            or (self.fabric is not None and self.fabric.world_size > 1)
-        ):
+        several = self.fabric is not None and self.fabric.world_size > 1
+        unfit = several or self.averages.any or bool(self.masks)
+        if unfit or not choice.fold or not caps.excess(self.spent(costs)):
             return None
         widths = {"floor": choice.floor, "round_to": choice.round_to}
         found = None
         if self.data is not None:
-            batches = list(first_examples(self.data, choice.inputs))
+            batches = self._first(self.data, choice)
             found = folded_on(self.model, self.graph, batches, self.loss, **widths)
         if found is None:
             found = folded_blind(self.model, self.graph, self.example, **widths)
@@ -295,6 +291,11 @@ class Compression(Shrinking):
         some = {name: count for name, count in gone.items() if count}
         return Free(some, found.difference, reached, not caps.excess(spent))
 
+    @staticmethod
+    def _first(data: Iterable[Batch], choice: WidthChoice) -> list[Batch]:
+        """The data that a choice looks at for folding and repair."""
+        return list(first_examples(islice(data, choice.batches), choice.inputs))
+
     def _judge(self, choice: WidthChoice | None) -> Judge | None:
         """Who repairs what is cut next, if anybody does: a copy of the model as it is now.
 
@@ -303,8 +304,8 @@ class Compression(Shrinking):
         """
         if choice is None or not choice.repair or self.data is None or self.averages.any:
             return None
-        batches = list(first_examples(self.data, choice.inputs))
-        copy, masks = private_copy(self.model), self.masks
+        batches = self._first(self.data, choice)
+        copy, masks = private_copy(self.model), dict(self.masks)
         return (
             Judge(copy, self.graph, batches, self.loss, choice.inputs, masks) if batches else None
         )

@@ -24,7 +24,7 @@ from compressor.repair.dense import Dense
 from compressor.repair.least_squares import Repaired, distance, repair
 from compressor.run.calibration import calibration_loss, recalibrate
 from compressor.surgery.attention import opened
-from compressor.surgery.cutting import shrink
+from compressor.surgery.cutting import index_of, shrink, take
 
 
 class Judge:
@@ -46,7 +46,7 @@ class Judge:
         inputs: int,
         masks: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        """Be ready to judge; `masks` are of the entries that live, by name of parameter."""
+        """Be ready to judge; `masks` of the entries that live are by parameter, whole or as cut."""
         self.graph, self.batches, self.loss, self.inputs = graph, batches, loss, inputs
         self._model, self._masks = model, masks
 
@@ -89,7 +89,17 @@ class Judge:
     def repaired(self, small: nn.Module, structure: Structure) -> Repaired:
         """Repair what a structure left of the model, in place; the masks are those of `small`."""
         with randomness.preserved():
-            return repair(small, self.dense, structure, masks=self._masks)
+            return repair(small, self.dense, structure, masks=self._left(structure))
+
+    def _left(self, structure: Structure) -> dict[str, Tensor]:
+        """What a structure leaves of masks of the whole; others are of what is left already."""
+        weights = structure.graph.weights
+        found: dict[str, Tensor] = {}
+        for name, mask in self._masks.items():
+            dims = weights[name].dims if name in weights else ()
+            whole = tuple(mask.shape) == tuple(dim.size for dim in dims)
+            found[name] = take(mask, index_of(weights[name], structure.keep)) if whole else mask
+        return found
 
     def _mean(self, small: nn.Module) -> float:
         """Mean loss in eval mode."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
@@ -74,6 +74,7 @@ def allocated(
 
     judge = Judge(model, graph, batches, loss, choice.inputs * choice.repair, stored.masks)
 
+    @cache  # several ways may come to one structure
     def judged(structure: Structure) -> float:
         return float(agreed(fabric, np.array(judge(structure))))
 

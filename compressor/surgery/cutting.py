@@ -90,7 +90,7 @@ def _sliced(
     """Every tensor of a model that gets smaller, with what takes its place."""
     scales = factors(structure)
     for weight in graph.weights.values():
-        index = _index(weight, structure.keep)
+        index = index_of(weight, structure.keep)
         if any(entries is not None for entries in index) or weight.name in scales:
             old: Any = getattr(_owner(model, weight.name), weight.name.rpartition(".")[2])
             small = take(old.detach(), index)
@@ -125,7 +125,8 @@ def take(tensor: Tensor, index: Index) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format) if taken is tensor else taken
 
 
-def _index(weight: Weight, keep: NDArray[np.bool_]) -> Index:
+def index_of(weight: Weight, keep: NDArray[np.bool_]) -> Index:
+    """The entries of a weight that stay when the units in `keep` stay, by dimension."""
     alive = [dim.alive(keep) for dim in weight.dims]
     return tuple(None if a.all() else torch.from_numpy(np.flatnonzero(a)) for a in alive)
 

@@ -94,9 +94,19 @@ def _noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
     if tensor.ndim < 2:
         return _near_one(tensor, generator)
     deviation = (2.0 / _inputs(tensor)) ** 0.5
-    noise = torch.empty(tensor.shape).normal_(0.0, deviation, generator=generator)
+    noise = _normal(tensor.numel(), generator).mul_(deviation).view(tensor.shape)
     low, high = float(tensor.min()), float(tensor.max())
     return noise.abs() if 0 <= low < high else noise
+
+
+PERIOD = 65_537
+"""After so many numbers noise repeats itself: a prime, so that no two channels have the same."""
+
+
+def _normal(count: int, generator: torch.Generator) -> Tensor:
+    """Normal numbers; drawing them all would take longer than running a large network."""
+    drawn = torch.empty(min(count, PERIOD)).normal_(generator=generator)
+    return drawn.repeat(-(-count // PERIOD))[:count] if count > PERIOD else drawn
 
 
 def _means(tensor: Tensor, generator: torch.Generator) -> Tensor:

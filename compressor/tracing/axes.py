@@ -302,23 +302,27 @@ def _signatures(flow: Flow, solved: Solved, free: NDArray[np.bool_]) -> list[Ids
             partners.setdefault(end, set()).update(ends[:place] + ends[place + 1 :])
     costs = [use.dims or () for use in flow.uses] + [product.dims for product in flow.products]
     counted = [*flow.owners.values(), *(ids for dims in costs for ids in dims)]
-    found = list(_owned(solved, counted, wanted))
-    owners = np.concatenate([np.zeros(0, np.int64), *(roots for _, roots, _ in found)])
-    pairs = [(number, count) for number, _, counts in found for count in counts.tolist()]
-    distinct, first = np.unique(owners, return_index=True)
-    order = np.argsort(owners, kind="stable").tolist()
-    bounds = np.searchsorted(np.sort(owners), distinct, side="right").tolist()
-    signatures = {
-        root: tuple(pairs[at] for at in order[start:end])
-        for root, start, end in zip(distinct.tolist(), [0, *bounds], bounds, strict=False)
-    }
-    groups: dict[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], list[int]] = {}
-    for root in distinct[np.argsort(first)].tolist():
-        key = (signatures[root], tuple(sorted(partners.get(root, ()))))
-        groups.setdefault(key, []).append(root)
+    # Roots of one name own the same of all that has been looked at; every weight parts them more.
+    name, names, met = np.zeros(len(free), np.int64), 1, [np.zeros(0, np.int64)]
+    for _, own, counts in _owned(solved, counted, wanted):
+        if len(own):
+            different, place = np.unique(
+                name[own] * (counts.max() + 1) + counts, return_inverse=True
+            )
+            name[own], names = names + place, names + len(different)
+            met.append(own)
+    shared: dict[tuple[int, tuple[int, ...]], int] = {}
+    for root, others in partners.items():
+        name[root] = -1 - shared.setdefault((int(name[root]), tuple(sorted(others))), len(shared))
+    distinct, first = np.unique(np.concatenate(met), return_index=True)
+    _, place = np.unique(name[distinct], return_inverse=True)
+    begin = np.full(int(place.max(initial=-1)) + 1, len(name) * len(met) + 1)
+    np.minimum.at(begin, place, first)
     # Within an axis units keep the order of their first entry, so that ties read well.
     _, order = np.unique(roots, return_index=True)
-    return [np.array(sorted(g, key=order.__getitem__), np.int64) for g in groups.values()]
+    members = distinct[np.lexsort((order[distinct], begin[place]))]
+    sizes = np.bincount(place)[np.argsort(begin)]
+    return np.split(members, np.cumsum(sizes)[:-1]) if len(members) else []
 
 
 def _axis(flow: Flow, solved: Solved, members: Ids, first: int, taken: list[str]) -> Axis:

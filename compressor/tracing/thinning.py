@@ -2,11 +2,12 @@
 
 Code that takes one width for another is found out where the two differ: of axes of one size not
 equally many units go, and no width is what a division makes of another, as far as that can be.
-Small axes leave no choice; they differ in the next turn.
+Small axes leave no choice; they differ in another turn (`compressor.tracing.mistakes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,14 +22,16 @@ TRIES = 8
 """Counts that are tried of an axis, upwards and downwards."""
 
 
-def thinned(graph: Graph, axes: list[int], *, share: int = 0, turn: int = 0) -> Structure:
+def thinned(
+    graph: Graph, axes: list[int], *, share: int = 0, counts: Sequence[int] | None = None
+) -> Structure:
     """About a third of the units of these axes removed, seeded, at least one kept and removed.
 
-    The first `share` is the least; the two others divide what it leaves. In a later `turn` other
-    numbers of units go.
+    The first `share` is the least; the two others divide what it leaves. Where `counts` are given,
+    so many units of every axis go.
     """
     keep = np.ones(graph.units, dtype=bool)
-    counts = _counts(tuple(graph.sizes.tolist()), turn)
+    counts = usual(tuple(graph.sizes.tolist()), 0) if counts is None else counts
     for number in axes:
         axis, random, count = graph.axes[number], np.random.default_rng(number), counts[number]
         order, half = random.permutation(axis.size), (axis.size - count + 1) // 2
@@ -38,8 +41,11 @@ def thinned(graph: Graph, axes: list[int], *, share: int = 0, turn: int = 0) -> 
 
 
 @lru_cache(maxsize=8)
-def _counts(sizes: tuple[int, ...], turn: int) -> list[int]:
-    """About a third of every axis, such that no width says another, if that can be."""
+def usual(sizes: tuple[int, ...], turn: int) -> list[int]:
+    """About a third of every axis, such that no width says another, if that can be.
+
+    In a later `turn` they are others.
+    """
     kept: dict[int, set[int]] = {}
     counts: list[int] = []
     for number, size in enumerate(sizes):

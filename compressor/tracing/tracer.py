@@ -25,6 +25,7 @@ from compressor.tracing.choices import Refused
 from compressor.tracing.fixed import hold, hold_tables, untrained
 from compressor.tracing.flow import Flow
 from compressor.tracing.lines import remembered_lines
+from compressor.tracing.pictures import smaller
 from compressor.tracing.readings import Reading, lively, surviving
 from compressor.tracing.trial import freeze
 from compressor.tracing.walk import propagate
@@ -111,7 +112,8 @@ def _traced(
 
     if not check:
         return ready(reading.graph)
-    graph, tried = surviving(Trials(model, inputs), read, reading, ready)
+    trials = Trials(model, inputs, smaller(program, inputs))
+    graph, tried = surviving(trials, read, reading, ready)
     tried = freeze(tried, blaming_numbers(graph, tried))
     return _blaming_autocast(graph, tried) if program.autocast else tried
 

@@ -8,11 +8,13 @@ reason; what is left has been seen to work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from compressor.graph.graph import Graph
 from compressor.surgery.weightings import randomised
 from compressor.tracing.bystanders import needed
+from compressor.tracing.mistakes import telling
 from compressor.tracing.thinning import SHARES
 from compressor.tracing.ways import Trials
 
@@ -30,25 +32,34 @@ def probe(trials: Trials, graph: Graph, *, survived: bool) -> Graph:
 
     The model stays as it is; `survived` is how the first trial of the graph has ended.
     """
+    graph = _tried(trials, graph, survived=survived)
     # What an operator of one's own does with an entry is said by its user: all of them are tried.
-    shares = SHARES if graph.program is not None and graph.program.own else 1
-    turns = [(0, 1)] if _guesses(graph) else []
-    for trials.share, trials.turn in [*((share, 0) for share in range(shares)), *turns]:
-        first = not trials.share and not trials.turn
-        survived = survived if first else survives(trials, graph)
-        while not survived:
-            graph = freeze(graph, _failing(trials, graph))
-            survived = survives(trials, graph)
-    trials.share = trials.turn = 0
+    for trials.share in range(1, SHARES if graph.program is not None and graph.program.own else 1):
+        graph = _tried(trials, graph, survived=survives(trials, graph))
+    trials.share = 0
+    before = list[Sequence[int]]()
+    while _guesses(graph) and (counts := telling(graph, before)) is not None:
+        trials.counts = counts
+        graph = _tried(trials, graph, survived=survives(trials, graph))
+        before.append(counts)
+    trials.counts = None
     axes = free(graph)
     return needed(trials.model, graph, trials.same_as(graph, axes)) if axes else graph
+
+
+def _tried(trials: Trials, graph: Graph, *, survived: bool) -> Graph:
+    """Freeze axes until the code survives what is removed now."""
+    while not survived:
+        graph = freeze(graph, _failing(trials, graph))
+        survived = survives(trials, graph)
+    return graph
 
 
 def _guesses(graph: Graph) -> bool:
     """True if numbers in the code were taken for sizes of channels: of heads, or remembered ones.
 
-    Two of them may be mistaken for one another as long as they are equal, which they are by chance
-    where axes lose equally many units. Twice in a row they hardly are.
+    Two of them may be mistaken for one another as long as they shrink alike, which they do by
+    chance.
     """
     dims = (dim for weight in graph.weights.values() for dim in weight.dims)
     return bool(graph.remembered) or any(dim.also is not None for dim in dims)

@@ -19,7 +19,7 @@ from compressor.graph.structure import Structure
 from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Inputs
-from compressor.surgery.comparison import CONSTANT, Attempt, outputs_of
+from compressor.surgery.comparison import CONSTANT, Attempt, compare_twice, difference, outputs_of
 from compressor.surgery.cutting import shrink
 from compressor.surgery.proof import attempts, batch_of, compare, lively_attempts, suitable
 from compressor.surgery.weightings import positive, randomised
@@ -70,19 +70,22 @@ class Trials:
             that have shown something before: a logarithm may want no negative weights, and one
             channel a layer with a ReLU says nothing half of the time.
         share: The share of the units that is removed now.
-        turn: How often the axes have lost other numbers of units before.
+        counts: How many units every axis loses now; None for the usual numbers.
     """
 
-    def __init__(self, model: nn.Module, example: Inputs) -> None:
+    def __init__(self, model: nn.Module, example: Inputs, quick: Inputs | None = None) -> None:
         """Of a model that stays as it is; `example` has the traced shape, batch of one.
 
-        Where its code looks at the mode, a forward pass in train mode has to survive, too.
+        Where its code looks at the mode, a forward pass in train mode has to survive, too. What
+        survives on `quick` inputs is not tried on others.
         """
         random, both = randomised(model), batch_of(example)
-        self.model, self.example, self.share, self.turn = model, example, 0, 0
+        self.model, self.example, self.share = model, example, 0
+        self.counts: Sequence[int] | None = None
         self.trains = looks_at_mode(model) and failure_in_training(random, both) is None
         if self.trains:
             warn_of_other_code(random, both)
+        self.quick = None if quick is None else next(attempts(quick))
         self.ways = [
             Way(lambda: random, partial(attempts, example)),
             Way(partial(positive, model), partial(lively_attempts, example)),
@@ -95,6 +98,9 @@ class Trials:
         Raises:
             VerificationError: If the model gives no finite output with any of the weights.
         """
+        if self.quick is not None and self._survives(self.quick, graph, structure):
+            return None
+        self.quick = None  # now that something goes wrong
         constant, unfit = False, list[VerificationError]()
         for way in list(self.ways):
             model, tries, suits = way.model, way.attempts, partial(way.suits, graph)
@@ -115,11 +121,32 @@ class Trials:
             raise unfit[-1]
         return CONSTANT
 
+    def _survives(self, attempt: Attempt, graph: Graph, structure: Structure) -> bool:
+        """True if the smaller model computes the same on some inputs, with random weights.
+
+        It has to run on those of the traced shape as well, whatever it computes of them.
+        """
+        model = self.ways[0].model
+        try:
+            smaller = shrink(model, graph, structure)
+        except (RuntimeError, AttributeError, KeyError):
+            return False
+        once = partial(difference, model, graph, structure, attempt=attempt)
+        found = compare_twice(once, smaller, quick=True)
+        return not found.failure and self._runs(smaller) and self._in_training(smaller) is None
+
     def runs(self, graph: Graph, axes: list[int]) -> bool:
         """True if the model runs with some of these axes removed, whatever it computes."""
         model = self.ways[0].model
         try:
             smaller = shrink(model, graph, self.thinned(graph, axes))
+        except Exception:  # noqa: BLE001 - any failure of user code is the answer here
+            return False
+        return self._runs(smaller)
+
+    def _runs(self, smaller: nn.Module) -> bool:
+        """True if a smaller model runs on the example."""
+        try:
             with evaluating(smaller), torch.no_grad():
                 smaller(*(x.clone() for x in self.example))
         except Exception:  # noqa: BLE001 - any failure of user code is the answer here
@@ -180,7 +207,7 @@ class Trials:
 
     def thinned(self, graph: Graph, axes: list[int]) -> Structure:
         """The share that is tried now of the units of these axes removed."""
-        return thinned(graph, axes, share=self.share, turn=self.turn)
+        return thinned(graph, axes, share=self.share, counts=self.counts)
 
     def _in_training(self, smaller: nn.Module) -> str | None:
         failure = failure_in_training(smaller, batch_of(self.example)) if self.trains else None

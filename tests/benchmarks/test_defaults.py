@@ -6,12 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.accuracy.defaults import DEFAULT, PAIRS, STRUCTURES, best, cell_rows, runs, seeds_of
+from benchmarks.accuracy.defaults import (
+    DEFAULT,
+    FOUND,
+    PAIRS,
+    STRUCTURES,
+    best,
+    cell_rows,
+    runs,
+    seeds_of,
+)
 from benchmarks.common.records import Record, Records
 
 FIRST = next(iter(STRUCTURES))
 LEVELS = {
-    (DEFAULT, "own"): (0.80, 0.70),
+    (DEFAULT, FOUND): (0.80, 0.70),
     (FIRST, "3e-3"): (0.90, 0.65),
     ("Torch-Pruning local", "1e-2"): (0.85, 0.60),
 }
@@ -32,7 +41,7 @@ def test_the_best_is_that_of_the_validation_part() -> None:
     found = Records((*records(0), *records(1)))
     rows = {row[1]: row for row in cell_rows(found, "TC-ResNet", "deep")}
     cell = "TC-ResNet, deep (2)"
-    assert rows[DEFAULT] == [cell, DEFAULT, "own", "81.0 (1.0)", "72.0 (2.0)", ""]
+    assert rows[DEFAULT] == [cell, DEFAULT, FOUND, "81.0 (1.0)", "72.0 (2.0)", ""]
     assert rows["grid"][2:5] == [f"{FIRST}, 3e-3", "91.0 (1.0)", "67.0 (2.0)"]
     assert rows["Torch-Pruning local"][5] == "+10.0 (0.0)"
     assert rows["torch-kirigami"][3:] == ["none", "none", ""]

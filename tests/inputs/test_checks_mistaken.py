@@ -45,6 +45,8 @@ class Ragged(Dataset[Any]):
         (INPUTS.numpy(), r"a numpy array of shape .*made tensors by torch.from_numpy"),
         ([(INPUTS.numpy(), LABELS.numpy())], r"a numpy array .* torch.from_numpy\(array\)"),
         ([(INPUTS, list(range(8)))], r"\(a tensor of shape .*, a list of 8\)"),
+        ([(INPUTS.double(),)], r"the batches are torch.float64 and the model is torch.float32"),
+        (INPUTS.expand(-1, 3, -1, -1), r"does not run on the first batch, inputs \(8, 3, 8, 8\)"),
         ([{"image": INPUTS, "label": LABELS}], r"a dict with 'image', 'label'.*loss=lambda model"),
         ({"x": INPUTS}, r"data is a dict with 'x', of which only the keys would be read"),
         (["a.wav"], r"data yields a str"),

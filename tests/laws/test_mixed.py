@@ -137,8 +137,9 @@ def test_networks_are_of_every_kind_soon() -> None:
 
 
 FEW = settings(deadline=None, max_examples=cases(4, 100))
-SINGLE_UNITS, NUMBERS = 1013, (1014, 2020, 4040)
-"""Networks with heads that can only go all together, and with sizes that are equal by chance."""
+SINGLE_UNITS, NUMBERS, HALVES = 1013, (1014, 2020, 4040), 9072
+"""Networks with heads that can only go all together, with sizes that are equal by chance, and with
+channels of which equally large parts are left by chance."""
 
 
 @pytest.mark.slow
@@ -148,6 +149,7 @@ SINGLE_UNITS, NUMBERS = 1013, (1014, 2020, 4040)
 @example(NUMBERS[0])
 @example(NUMBERS[1])
 @example(NUMBERS[2])
+@example(HALVES)
 def test_whatever_goes_it_is_the_masked_original_and_costs_what_was_counted(seed: int) -> None:
     whatever_goes(seed)
 
@@ -168,6 +170,7 @@ def test_most_silent_parts_are_found_and_free() -> None:
 @FEW
 @given(SEEDS)
 @example(NUMBERS[2])
+@example(HALVES)
 def test_all_caps_are_met_or_a_reason_says_why_not(seed: int) -> None:
     meets_or_refuses(seed)
 

@@ -42,6 +42,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "PCEN": lambda: models.Normalised(models.FixedPCEN(34, 0.02), asc(residual_norm=None)),
     "LinearMoments": lambda: models.LinearMoments(64),
     "AudioTransformer": lambda: models.AudioTransformer(width=24, depth=1),
+    "TCResNet": models.TCResNet,
 }
 QUICK = ("DCASEBaseline",)
 

@@ -73,13 +73,26 @@ def test_batches_count_by_what_is_in_them() -> None:
         ([X], []),
         ([X / 0], [X]),
         ([X * math.nan], [X]),
-        ([X + 1], [torch.ones(6, 3)]),
         ([], []),
     ],
-    ids=["other shapes", "other numbers", "infinity", "nan", "nothing varies", "nothing"],
+    ids=["other shapes", "other numbers", "infinity", "nan", "nothing"],
 )
 def test_what_does_not_compare_is_at_infinity(mine: list[Tensor], wanted: list[Tensor]) -> None:
     assert math.isinf(apart([(mine, wanted)]))
+
+
+def test_where_nothing_varies_the_difference_counts_as_it_is() -> None:
+    ones = torch.ones(6, 3)
+    assert apart([([ones + 0.5], [ones])]) == pytest.approx(18 * 0.25)
+    assert apart([([ones], [ones])]) == 0
+
+
+def test_classes_that_are_ruled_out_are_no_distance() -> None:
+    ruled = X.clone()
+    ruled[:, 0] = -math.inf
+    other = X * 1.1
+    other[:, 0] = -math.inf
+    assert apart([([other], [ruled])]) == pytest.approx(apart([([X[:, 1:] * 1.1], [X[:, 1:]])]))
 
 
 def test_one_example_is_compared_with_its_own_size() -> None:

@@ -125,7 +125,7 @@ def test_what_is_not_finite_is_worth_nothing_and_spoilt_data_are_an_error() -> N
 
     assert math.isinf(Judge(model, graph, PAIRS, loss, 256)(structure))
     spoilt = [(clips.masked_fill(clips > 1, math.nan), labels) for clips, labels in PAIRS]
-    with pytest.raises(TrainingError, match="batch 1 of data"):
+    with pytest.raises(TrainingError, match="batch 1 of the data"):
         Judge(model, graph, spoilt, cross_entropy, 256)(structure)
 
 

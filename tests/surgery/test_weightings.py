@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compressor import Budget, Structure, fit, shrink, trace
 from compressor.errors import VerificationError
 from compressor.surgery.proof import verify
-from compressor.surgery.weightings import positive, randomised
+from compressor.surgery.weightings import PERIOD, positive, randomised
 
 POWER = torch.rand(1, 12, 10, generator=torch.Generator().manual_seed(0))
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -188,3 +188,13 @@ def test_tensors_that_the_outputs_do_not_show_are_compared_themselves() -> None:
         small[0].weight[0] += 1
     with pytest.raises(VerificationError, match=r"its '0\.weight' is not what was kept"):
         verify(model, graph, structure, small, IMAGE)
+
+
+def test_large_weights_have_no_two_equal_rows_or_columns() -> None:
+    """Noise repeats itself in them, which must not hide that one channel is taken for another."""
+    model = nn.Sequential(nn.Conv2d(130, 128, 3), nn.ReLU(), nn.Conv2d(128, 2, 1))
+    weight = randomised(model).get_parameter("0.weight").detach()
+    assert weight.numel() > 2 * PERIOD
+    for rows in (weight.flatten(1), weight.transpose(0, 1).flatten(1)):
+        assert len(rows.unique(dim=0)) == len(rows)
+    assert abs(float(weight.std()) / (2 / (130 * 9)) ** 0.5 - 1) < 0.02

@@ -59,7 +59,7 @@ def test_what_does_not_fail_is_not_named() -> None:
 def test_no_width_says_another() -> None:
     """Code that divides one width by a number, or takes one for the other, is never right."""
     for sizes in [(24, 4, 6, 24, 48), (16, 8), (64, 8, 8, 64, 256), (12, 12, 12), (30, 3, 10)]:
-        counts = thinning._counts(sizes, 0)
+        counts = thinning.usual(sizes, 0)
         assert all(0 < lost < size for lost, size in zip(counts, sizes, strict=True))
         left = [size - lost for size, lost in zip(sizes, counts, strict=True)]
         for (size, width), (other, narrow) in permutations(zip(sizes, left, strict=True), 2):
@@ -68,8 +68,8 @@ def test_no_width_says_another() -> None:
 
 
 def test_where_every_width_says_another_there_is_one_all_the_same() -> None:
-    assert thinning._counts((2, 2, 2), 0) == [1, 1, 1]
-    assert len(thinning._counts((64,) * 1000, 0)) == 1000
+    assert thinning.usual((2, 2, 2), 0) == [1, 1, 1]
+    assert len(thinning.usual((64,) * 1000, 0)) == 1000
 
 
 @pytest.mark.parametrize("sizes", [(4, 9, 4), (12, 5, 5, 5, 6), (6, 5, 5, 5, 12)])
@@ -80,6 +80,9 @@ def test_axes_that_lose_equal_parts_do_not_in_another_turn(sizes: tuple[int, ...
         Axis(str(n), int(at), size) for n, (at, size) in enumerate(zip(starts, sizes, strict=True))
     ]
     graph, numbers = Graph(tuple(axes), {}, ()), list(range(len(sizes)))
-    first, second = (thinning.thinned(graph, numbers, turn=turn).widths / sizes for turn in (0, 1))
+    first, second = (
+        thinning.thinned(graph, numbers, counts=thinning.usual(sizes, turn)).widths / sizes
+        for turn in (0, 1)
+    )
     assert first[0] != first[-1] or second[0] != second[-1]
     assert all(((some > 0) & (some < 1)).all() for some in (first, second))

@@ -225,7 +225,17 @@ def test_a_session_takes_inputs_alone_and_finds_out_by_itself(plain: nn.Module) 
     assert far(result.model, model, CLIPS) < far(blind.model, model, CLIPS)
 
 
-def test_where_outputs_show_nothing_the_report_says_so() -> None:
+def test_inputs_that_are_all_the_same_prove_nothing_free() -> None:
     result = fit(tiny(), CLIPS[:1].expand(96, -1, -1, -1), budget=CAPS)
+    (shrunk,) = result.report.shrinks
+    assert shrunk.free is None
+    assert result.report.after.params > 600
+
+
+def test_where_outputs_are_not_seen_the_report_says_so() -> None:
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(model.forward(batch[0]), batch[1])
+
+    result = fit(tiny(), [(CLIPS, LABELS)], budget=CAPS, loss=loss, schedule=[Prune()])
     assert "Repair in closed form changed nothing" in str(result.report)
     assert '"before": null' in result.report.json()

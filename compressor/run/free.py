@@ -129,7 +129,7 @@ def _folded(
             )
             return Folded(changed, part, found**0.5) if found <= EQUAL else None
 
-        if structure.keep.all():
+        if structure.keep.all() or (by_weights is None and not _vary(wanted)):
             return None
         found = tried(structure)
         if found is not None:
@@ -142,3 +142,12 @@ def _folded(
                 better = tried(Structure(graph, alone))
                 keep, found = (keep, found) if better is None else (alone, better)
         return found
+
+
+def _vary(said: Sequence[Sequence[Tensor]]) -> bool:
+    """True if outputs of batches are not the same for all examples, which would prove nothing."""
+    return any(
+        one.shape[1:] != first.shape[1:] or not bool((one == first[:1]).all())
+        for outputs in said
+        for one, first in zip(outputs, said[0], strict=True)
+    )

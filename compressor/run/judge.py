@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,8 +65,7 @@ class Judge:
         small = shrink(self._model, self.graph, structure)
         if not self.inputs:
             return self.unrepaired(small)
-        with randomness.preserved():
-            repair(small, self.dense, structure, masks=_left(self._masks, structure))
+        self.repaired(small, structure)
         if isinstance(self.loss, Unlabelled):
             return distance(small, self.dense)
         with randomness.preserved():
@@ -110,18 +108,6 @@ class Judge:
             return mean
         calibration_loss(small, self.batches, self.loss)  # data that are spoilt are an error
         return math.inf
-
-
-def _left(masks: Mapping[str, Tensor], structure: Structure) -> dict[str, Tensor]:
-    """What a structure leaves of the masks of the model."""
-    found: dict[str, Tensor] = {}
-    for name, mask in masks.items():
-        weight = structure.graph.weights.get(name)  # None of a layer that is never run
-        for dim, owned in enumerate(() if weight is None else weight.dims):
-            alive = torch.from_numpy(np.flatnonzero(owned.alive(structure.keep)))
-            mask = mask.index_select(dim, alive.to(mask.device))  # noqa: PLW2901
-        found[name] = mask
-    return found
 
 
 def measure_of(loss: Loss, *, repaired: bool) -> str:

@@ -113,6 +113,7 @@ def _sides(graph: Graph, tensors: Tensors) -> Iterator[_Side]:
     for weight in graph.weights.values():
         tensor = tensors[weight.name].detach().cpu()
         tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
         for dim, owned in enumerate(weight.dims):
             for owner in () if owned.fixed else owned.owners:
                 rows = tensor.movedim(dim, 0).reshape(len(owner), -1).numpy()

@@ -269,7 +269,7 @@ def test_gradual_pruning_is_verified_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [60])
+@pytest.mark.parametrize("after", [450])
 def test_a_run_that_was_stopped_ends_in_the_same_bits(after: int, tmp_path: Path) -> None:
     """Stopped in an epoch after a shrink: rows that were scaled are not once more."""
     with pytest.raises(Stop):

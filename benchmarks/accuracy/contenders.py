@@ -52,6 +52,11 @@ class RefusedError(Exception):
     """Another pruner does not take the network, does not reach the caps, or does not end."""
 
 
+def sizes() -> str:
+    """The budgets in words."""
+    return "; ".join(f"{b} {p:.0%} of parameters, {m:.0%} of MACs" for b, (p, m) in BUDGETS.items())
+
+
 def caps(net: str, budget: str) -> Budget:
     """The joint budget in absolute numbers."""
     cost = measure(NETS[net].build())

@@ -30,6 +30,7 @@ from benchmarks.accuracy.contenders import (
     caps,
     pruning,
     rival,
+    sizes,
 )
 from benchmarks.accuracy.grounds import NETS, judged, load, loader
 from benchmarks.accuracy.keywords import ANYTHING
@@ -167,18 +168,16 @@ HEAD = ("network, budget (seeds)", "way", "chosen", "validation", "test", "fit a
 def report(found: Records) -> str:
     """The page."""
     cells = [(n, b) for n in NETS for b in BUDGETS if seeds_of(found, n, b)]
-    sizes = "; ".join(
-        f"{b} {p:.0%} of parameters, {m:.0%} of MACs" for b, (p, m) in BUDGETS.items()
-    )
     about = (
         f"{versions(f'torch-pruning {torch_pruning.__version__}')}. Accuracy in percent after "
-        f"{EPOCHS} epochs, mean (standard error); {sizes}. The grid's best of {len(STRUCTURES)} "
+        f"{EPOCHS} epochs, mean (standard error); {sizes()}. The grid's best of {len(STRUCTURES)} "
         f"ways x {len(RATES)} rates, and every other pruner's best rate of {', '.join(RATES)}, are "
         "chosen on the validation part. Differences in points, paired by seed; a seed beyond those "
         "of the dense networks draws other clips and another order on one of them."
     )
     rows = [row for cell in cells for row in cell_rows(found, *cell)]
-    return page("# Defaults beside the whole grid and other pruners", about, table(HEAD, rows))
+    body = table(HEAD, rows) if rows else "No cell has all of its runs yet."
+    return page("# Defaults beside the whole grid and other pruners", about, body)
 
 
 def main() -> None:

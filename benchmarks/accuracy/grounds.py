@@ -137,17 +137,9 @@ def file_of(net: str, seed: int) -> Path:
 
 
 def load(net: str, seed: int) -> nn.Module:
-    """A dense network that was trained before, in evaluation mode.
-
-    A seed beyond those of the dense networks takes one of them again: what is drawn afterwards,
-    clips and order, is new.
-    """
-    dense_seed = NETS[net].seeds[seed % len(NETS[net].seeds)]
-    file = file_of(net, dense_seed)
-    if not file.is_file():
-        command = f"python -m benchmarks.accuracy.grounds --run --net '{net}' --seed {dense_seed}"
-        raise FileNotFoundError(f"There is no {file.name}. Run: {command}")
-    return filled(NETS[net].build(), file).eval()
+    """A dense network in evaluation mode, trained first where its weights are not at hand."""
+    file = file_of(net, seed)
+    return (filled(NETS[net].build(), file) if file.is_file() else trained(net, seed)).eval()
 
 
 def trained(net: str, seed: int) -> nn.Module:

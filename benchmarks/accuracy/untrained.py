@@ -23,7 +23,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from benchmarks.accuracy import grounds
-from benchmarks.accuracy.contenders import BUDGETS, RIVALS, RefusedError, caps, cut, rival
+from benchmarks.accuracy.contenders import BUDGETS, RIVALS, RefusedError, caps, cut, rival, sizes
 from benchmarks.accuracy.grounds import CALIBRATION, NETS, inputs, judged, load
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.osscar import reconstructed
@@ -132,6 +132,16 @@ def row(net: str, way: str, found: Records, dense: Records) -> list[str]:
     return [f"{net}: {way}", *cells, f"{np.mean(seconds):.1f}"]
 
 
+def fewer(found: Records) -> str:
+    """The cells that have fewer draws than there are, a sentence; empty where none has."""
+    cells = [
+        (net, budget) for net in NETS for budget in BUDGETS if found.of(net=net, budget=budget)
+    ]
+    counts = {(n, b): len(found.of(net=n, budget=b, way="fit")) for n, b in cells}
+    said = [f"{n}, {b}: {count}" for (n, b), count in counts.items() if count < len(SEEDS)]
+    return f" Fewer draws: {'; '.join(said)}." if said else ""
+
+
 def refusals(found: Records) -> str:
     """Why there is no network, a line a reason."""
     said = {
@@ -154,14 +164,12 @@ def report(found: Records) -> str:
         )
         for net in shown
     )
-    sizes = "; ".join(
-        f"{b} {p:.0%} of parameters, {m:.0%} of MACs" for b, (p, m) in BUDGETS.items()
-    )
     about = (
         f"{versions(f'torch-pruning {torch_pruning.__version__}')}. Accuracy in percent of the "
-        f"dense network's, with no training and no label: {sizes}. Mean (standard error) over "
+        f"dense network's, with no training and no label: {sizes()}. Mean (standard error) over "
         f"draws {listed(SEEDS)} of {CALIBRATION} training clips, on one dense network each "
         f"(validation / test {levels}). CPU seconds of making a network, on a busy machine."
+        f"{fewer(found)}"
     )
     rows = [
         row(net, way, found, dense) for net in shown for way in WAYS if found.of(net=net, way=way)

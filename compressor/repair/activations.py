@@ -13,10 +13,7 @@ from compressor.inputs.evaluation import evaluating
 from compressor.repair.applied import Applied, Watch
 from compressor.repair.layers import Forward, Key, Layer, Parts, layers_of, watched
 from compressor.repair.products import Products
-from compressor.repair.rows import as_matrix, part_of, places, read, written
-
-ROWS = 16384
-"""Rows that a layer is looked at, at most, or four times its unknowns where those are more."""
+from compressor.repair.rows import as_matrix, part_of, places, read, rows_of, written
 
 MOST = 2048
 """Entries of a row of a weight, up to which all products of two are kept. Where there are more,
@@ -79,13 +76,13 @@ def activations_of(
 
 def _entries(model: nn.Module, layer: Layer) -> int:
     """Entries of a row of a weight, taps apart."""
-    weight = dict(model.named_parameters())[layer.key[0]].detach()
+    weight = model.get_parameter(layer.key[0]).detach()
     entries = as_matrix(weight, layer.example).shape[2]
     return entries // (weight[0, 0].numel() if layer.example.geometry else 1)
 
 
 def _empty(model: nn.Module, layer: Layer) -> Reading:
-    weight = dict(model.named_parameters())[layer.key[0]].detach()
+    weight = model.get_parameter(layer.key[0]).detach()
     matrix = part_of(as_matrix(weight, layer.example), layer.example).double().cpu()
     groups, out, entries = matrix.shape
     taps = weight[0, 0].numel() if layer.example.geometry else 1
@@ -102,7 +99,7 @@ def _add(
     """Add the rows of one application."""
     layer, products = reading.layer, reading.products
     groups, _, entries = products.yu.shape
-    most = max(ROWS, 4 * entries) // (batches * layer.calls) + 1
+    most = rows_of(entries, batches * layer.calls)
     where = places(one, most, draws)
     u, y = read(one, layer.kernel, where), written(one, where)
     u, y = (u.double(), y.double()) if exact else (u, y)

@@ -17,10 +17,7 @@ from compressor.repair.applied import Applied, Watch
 from compressor.repair.layers import EnoughError, Forward, Key, Layer, Parts, layers_of, watched
 from compressor.repair.norms import Met, Moments
 from compressor.repair.returned import outputs
-from compressor.repair.rows import Places, as_matrix, places, written
-
-ROWS = 16384
-"""Rows of a problem, at most, or four times its unknowns where those are more."""
+from compressor.repair.rows import Places, as_matrix, places, rows_of, written
 
 MEMORY = 2**28
 """Bytes of outputs, at some places each, that are remembered; beyond them layers are run again."""
@@ -126,9 +123,9 @@ class Dense:
 
     def _most(self, layer: Layer) -> int:
         """Rows of one application."""
-        weight = dict(self.model.named_parameters())[layer.key[0]]
+        weight = self.model.get_parameter(layer.key[0])
         entries = as_matrix(weight.detach(), layer.example).shape[2]
-        return max(ROWS, 4 * entries) // (len(self.batches) * layer.calls) + 1
+        return rows_of(entries, len(self.batches) * layer.calls)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from compressor.repair.applied import Applied, Geometry
 
+ROWS = 16384
+"""Rows that a layer is looked at, at most, or four times its unknowns where those are more."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -44,6 +47,11 @@ def shape_of(applied: Applied) -> tuple[int, ...]:
 def space_of(applied: Applied) -> tuple[int, ...]:
     """Sizes of the outputs behind batch and channel; none for a product."""
     return tuple(applied.outputs.shape[2:])
+
+
+def rows_of(entries: int, applications: int) -> int:
+    """Rows to take of each of so many applications of a weight of so many entries a row."""
+    return max(ROWS, 4 * entries) // applications + 1
 
 
 def places(applied: Applied, most: int, generator: torch.Generator) -> Places:

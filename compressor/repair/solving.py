@@ -56,7 +56,7 @@ def answer(
     Returns:
         The answer; None where the two do not compare, or hold numbers that are not finite.
     """
-    weight = dict(small.named_parameters())[layer.key[0]].detach()
+    weight = small.get_parameter(layer.key[0]).detach()
     matrix = part_of(as_matrix(weight, layer.example), layer.example).double().cpu()
     groups, out, entries = matrix.shape
     halves = [Products.none(groups, out, entries, means=entries > LARGE) for _ in range(2)]

@@ -27,7 +27,7 @@ from compressor import (
 )
 from compressor.errors import ResumeError
 from compressor.inputs.batches import Batch
-from compressor.inputs.losses import cross_entropy
+from tests.helpers.pulled import Pulled, Stop
 from tests.helpers.tiny import equal, loader, refuses, scenes, tiny
 
 CLIPS, LABELS = scenes(96).tensors
@@ -163,24 +163,6 @@ def test_through_fabric_in_one_process_no_bit_changes() -> None:
 
 
 # --- stopped and gone on with ---
-
-
-class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
-    pass
-
-
-class Pulled:
-    """Cross entropy that stops the run at its n-th call."""
-
-    def __init__(self, after: int | None) -> None:
-        self.left = after
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-        return cross_entropy(model, batch)
 
 
 SCHEDULE = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.inputs.batches import call
-from compressor.repair import activations
+from compressor.repair import activations, rows
 from compressor.repair.activations import activations_of
 from tests.helpers.tiny import Tied, scenes, tiny
 
@@ -83,7 +83,7 @@ def test_where_rows_are_wide_taps_are_rows(monkeypatch: pytest.MonkeyPatch) -> N
 def test_rows_are_limited_and_drawn_alike_every_time(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activations, "ROWS", 40)
+    monkeypatch.setattr(rows, "ROWS", 40)
     one, two = (activations_of(tiny().eval(), [CLIPS], call, seed=seed) for _ in range(2))
     for key, reading in one.items():
         assert reading.products.count <= max(40, 4 * reading.matrix.shape[2]) + 1

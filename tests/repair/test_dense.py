@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.inputs.batches import call
-from compressor.repair.dense import ROWS, Dense
+from compressor.repair.dense import Dense
 from compressor.repair.norms import moments
+from compressor.repair.rows import ROWS
 from tests.helpers.tiny import Tied, scenes, tiny
 
 CLIPS = scenes(24).tensors[0]

@@ -22,25 +22,8 @@ from compressor.inputs.losses import cross_entropy
 from compressor.run.identity import describe
 from compressor.run.training import Training
 from tests.helpers.killed import CAPS, SCHEDULE, call
+from tests.helpers.pulled import Pulled, Stop
 from tests.helpers.tiny import Tiny, equal, loader, tiny
-
-
-class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
-    pass
-
-
-class Pulled:
-    """Cross entropy that stops the run at its n-th call."""
-
-    def __init__(self, after: int | None) -> None:
-        self.left = after
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-        return cross_entropy(model, batch)
 
 
 def same_run(a: Result, b: Result) -> bool:
@@ -387,7 +370,7 @@ def test_descriptions_are_the_same_in_every_process() -> None:
     assert describe(partial(torch.optim.SGD, momentum=0.9)) == (
         "partial(torch.optim.sgd.SGD, momentum=0.9)"
     )
-    assert describe(Pulled(3)) == "tests.run.test_checkpoint.Pulled"
+    assert describe(Pulled(3)) == "tests.helpers.pulled.Pulled"
     text = describe(SCHEDULE)
     assert " at 0x" not in text
     assert "decay=compressor.run.rates.cosine" in text

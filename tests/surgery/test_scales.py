@@ -18,12 +18,11 @@ from compressor import Budget, FineTune, Prune, Result, Session, fit, load, meas
 from compressor.errors import VerificationError
 from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure, restrict
-from compressor.inputs.batches import Batch
-from compressor.inputs.losses import cross_entropy
 from compressor.surgery.cutting import shrink
 from compressor.surgery.embedding import embed
 from compressor.surgery.proof import verify
 from compressor.surgery.scales import as_rounded, factors
+from tests.helpers.pulled import Pulled, Stop
 from tests.helpers.tiny import equal
 from tests.zoo.attention import CLASSES, TIME
 from tests.zoo.scaled import HEADS, PARTS, PLACES, SCALED
@@ -215,23 +214,6 @@ def clips(count: int = 32) -> TensorDataset:
     random = torch.Generator().manual_seed(2)
     x = torch.randn(count, TIME, 10, generator=random)
     return TensorDataset(x, (x.mean((1, 2)) > 0).long() + (x[:, 0, 0] > 0) * (CLASSES - 2))
-
-
-class Stop(Exception):  # noqa: N818 - no error: somebody pulled the plug
-    pass
-
-
-class Pulled:
-    """Cross entropy that stops the run at its n-th call."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        self.left -= 1
-        if self.left < 0:
-            raise Stop
-        return cross_entropy(model, batch)
 
 
 def fitted(folder: Path | None, after: int = 10**6) -> Result:

@@ -37,6 +37,9 @@ from recipes.training.loop import accuracy
 from recipes.training.training_plans import Plan, Training
 
 FOLDER = RUNS / "grounds"
+"""Where training goes on if it was killed."""
+WEIGHTS = Path(__file__).with_suffix("")
+"""Trained weights, kept with the records: training is not the same to the bit on another CPU."""
 CALIBRATION = 256
 """Training clips for whatever is measured on a network."""
 FOLDS = {"train": (1, 2, 3), "validation": (4,), "test": (5,)}
@@ -99,7 +102,7 @@ NETS = {
     ),
     "ESC-50 B": Net(
         partial(ResidualCNN, CLASSES, frames=63), sounds, CLASSES,
-        Training(frames=8), Train(epochs=120, lr=3e-3, weight_decay=0.02, warmup=8),
+        Training(frames=8), Train(epochs=200, lr=3e-3, weight_decay=0.02, warmup=8),
     ),
     "ESC-50 A": Net(
         partial(BCResNetASC, 32, CLASSES, mels=64, frames=63), sounds, CLASSES,
@@ -133,7 +136,12 @@ def judged(model: nn.Module, net: str) -> dict[str, float]:
 
 def file_of(net: str, seed: int) -> Path:
     """The weights of a dense network."""
-    return FOLDER / f"{net.replace(' ', '-')}-seed{seed}.safetensors"
+    return WEIGHTS / f"{net.replace(' ', '-')}-seed{seed}.safetensors"
+
+
+def dense_seed(net: str, seed: int) -> int:
+    """The seed of the dense network that a run with some seed compresses."""
+    return NETS[net].seeds[seed % len(NETS[net].seeds)]
 
 
 def load(net: str, seed: int) -> nn.Module:

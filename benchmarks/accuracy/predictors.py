@@ -3,14 +3,15 @@
 Structures of every dense network of `benchmarks.accuracy.grounds` at the deep budget: four scores x
 four ways to choose widths, and one more (`benchmarks.accuracy.contenders`). Measured on 256
 training clips: loss, accuracy and distance from the dense network's outputs, with new BatchNorm
-statistics, after repair, and after one short epoch of fine-tuning. What they have to predict is the
-accuracy after ten epochs at the rate of the dense training, of the repaired network, as in `fit`.
-Spearman's rank correlation over the structures, and the points lost by whoever takes the structure
-that a predictor puts first.
+statistics, after repair, and after one short epoch of fine-tuning at the rate of the dense
+training. What they have to predict is the accuracy after ten epochs, of the repaired network as in
+`fit`, at the rate that is best for the structure on the validation part: records of
+`benchmarks.accuracy.defaults`. Spearman's rank correlation over the structures, and the points lost
+by whoever takes the structure that a predictor puts first.
 
-    python -m benchmarks.accuracy.grounds --run     # once
-    python -m benchmarks.accuracy.predictors --run  # a killed call goes on
-    python -m benchmarks.accuracy.predictors        # the tables, into predictors.md
+    python -m benchmarks.accuracy.defaults --run --seed 0 --budget deep  # once
+    python -m benchmarks.accuracy.predictors --run --seed 0              # a killed call goes on
+    python -m benchmarks.accuracy.predictors                             # into predictors.md
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cache
+from itertools import product
+from operator import itemgetter
+from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -25,12 +29,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.accuracy import defaults
 from benchmarks.accuracy.contenders import BUDGETS, STRUCTURES, caps, pruning
-from benchmarks.accuracy.grounds import CALIBRATION, NETS, judged, labelled, load, loader
+from benchmarks.accuracy.defaults import EPOCHS, RATES
+from benchmarks.accuracy.grounds import CALIBRATION, NETS, dense_seed, labelled, load, loader
 from benchmarks.accuracy.keywords import ANYTHING
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.ranks import rank_correlation, regret
-from benchmarks.common.records import SEEDS, Record, Records, every
+from benchmarks.common.records import SEEDS, Record, Records, every, read
 from benchmarks.common.tables import listed, page, table, versions, with_error
 from compressor import FineTune, Session, fit, measure
 from compressor.inputs.losses import cross_entropy
@@ -38,8 +44,6 @@ from compressor.run.calibration import recalibrate
 from recipes.training.loop import logits
 
 BUDGET = "deep"
-SHORT, LONG = 1, 10
-"""Epochs."""
 
 
 @cache
@@ -50,16 +54,16 @@ def repaired(net: str, structure: str, seed: int) -> nn.Module:
 
 def _cut(net: str, structure: str, seed: int, *, repair: bool) -> nn.Module:
     session = Session(
-        load(net, seed), budget=caps(net, BUDGET), data=labelled(net, seed),
+        load(net, dense_seed(net, seed)), budget=caps(net, BUDGET), data=labelled(net, seed),
         prune=pruning(structure, repair=repair),
     )  # fmt: skip
     return session.finish().model.eval()
 
 
-def tuned(net: str, structure: str, seed: int, epochs: int) -> nn.Module:
-    """The repaired network after so many epochs at the rate of the dense training."""
+def tuned(net: str, structure: str, seed: int) -> nn.Module:
+    """The repaired network after an epoch at the rate of the dense training."""
     model = copy.deepcopy(repaired(net, structure, seed)).train()
-    tune = FineTune(epochs=epochs, lr=NETS[net].training.lr, warmup=min(1.0, epochs / 4))
+    tune = FineTune(epochs=1, lr=NETS[net].training.lr, warmup=0.25)
     data = loader(net, 100 + seed)
     made = fit(model, data, budget=ANYTHING, schedule=[tune], seed=100 + seed, verify=False)
     return made.model.eval()
@@ -72,7 +76,7 @@ def on_clips(model: nn.Module, net: str, seed: int) -> Record:
     network's.
     """
     x, y = map(torch.cat, zip(*labelled(net, seed), strict=True))
-    found, whole = logits(model, x), logits(load(net, seed), x)
+    found, whole = logits(model, x), logits(load(net, dense_seed(net, seed)), x)
     return {
         "loss": functional.cross_entropy(found, y).item(),
         "accuracy": (found.argmax(1) == y).float().mean().item(),
@@ -95,23 +99,16 @@ def after_repair(net: str, structure: str, seed: int) -> Record:
 
 def after_short(net: str, structure: str, seed: int) -> Record:
     """After a short epoch."""
-    return on_clips(tuned(net, structure, seed, SHORT), net, seed)
+    return on_clips(tuned(net, structure, seed), net, seed)
 
 
-def after_long(net: str, structure: str, seed: int) -> Record:
-    """What is to be predicted."""
-    return judged(tuned(net, structure, seed, LONG), net)
-
-
-LAST = "after ten epochs"
 MOMENTS: dict[str, Callable[..., Record]] = {
     "before repair": before_repair,
     "after repair": after_repair,
     "after one short epoch": after_short,
-    LAST: after_long,
 }
 FIELDS = {"loss": -1, "accuracy": 1, "distance": -1}
-"""What is measured before the last moment, and 1 where more is better."""
+"""What is measured at each, and 1 where more is better."""
 
 
 def run(net: str, structure: str, moment: str, seed: int) -> Record:
@@ -131,75 +128,84 @@ def series(found: Records, net: str, moment: str, field: str, seed: int) -> list
     return values if len(values) == len(STRUCTURES) else []
 
 
-def seeds(found: Records, net: str) -> list[int]:
-    """Seeds of a network whose structures are measured at all moments."""
-    fields = dict.fromkeys(MOMENTS, "loss") | {LAST: "validation"}
+def best_rate(tuned: Records, net: str, structure: str, seed: int) -> Record | None:
+    """The fine-tune of a structure at its best rate; None until all rates were run."""
+    records = tuned.of(net=net, budget=BUDGET, way=structure, seed=seed)
+    return max(records, key=itemgetter("validation")) if len(records) == len(RATES) else None
+
+
+def outcome(tuned: Records, net: str, part: str, seed: int) -> list[float]:
+    """Accuracy in percent after fine-tuning of every structure; nothing until all were run."""
+    records = [best_rate(tuned, net, structure, seed) for structure in STRUCTURES]
+    return [] if None in records else [100 * record[part] for record in records if record]
+
+
+def seeds(found: Records, tuned: Records, net: str) -> list[int]:
+    """Seeds of a network whose structures are measured at all moments, and tuned."""
     return [
         seed for seed in SEEDS
-        if all(series(found, net, moment, field, seed) for moment, field in fields.items())
+        if outcome(tuned, net, "validation", seed)
+        and all(series(found, net, moment, "loss", seed) for moment in MOMENTS)
     ]  # fmt: skip
 
 
-def outcome(found: Records, net: str, part: str) -> np.ndarray:
-    """Accuracy in percent after fine-tuning of every structure, the mean over seeds."""
-    done = seeds(found, net)
-    return np.mean([[100 * v for v in series(found, net, LAST, part, s)] for s in done], axis=0)
-
-
-def prediction_rows(found: Records, net: str) -> list[list[str]]:
-    """One network: correlation and loss of every predictor, each seed against the mean outcome."""
+def prediction_rows(found: Records, tuned: Records, net: str) -> list[list[str]]:
+    """One network: correlation and loss of every predictor, with the outcome of the same seed."""
     rows: list[list[str]] = []
-    for moment in MOMENTS:
-        for field, sign in FIELDS.items() if moment != LAST else ():
-            guesses = [
-                [sign * value for value in series(found, net, moment, field, seed)]
-                for seed in seeds(found, net)
-            ]
-            cells: list[str] = []
-            for part in ("validation", "test"):
-                after = outcome(found, net, part).tolist()
-                ranks = [rank_correlation(guess, after) for guess in guesses]
-                lost = [regret(guess, after) for guess in guesses]
-                cells += [with_error(ranks, "+.2f"), with_error(lost, ".1f")]
-            rows.append([net, f"{field} {moment}", *cells])
+    for moment, (field, sign) in product(MOMENTS, FIELDS.items()):
+        cells: list[str] = []
+        for part in ("validation", "test"):
+            pairs = [
+                ([sign * value for value in series(found, net, moment, field, seed)],
+                 outcome(tuned, net, part, seed))
+                for seed in seeds(found, tuned, net)
+            ]  # fmt: skip
+            cells.append(with_error([rank_correlation(*pair) for pair in pairs], "+.2f"))
+            cells.append(with_error([regret(*pair) for pair in pairs], ".1f"))
+        rows.append([net, f"{field} {moment}", *cells])
     return rows
 
 
-def outcome_rows(found: Records, shown: list[str]) -> list[list[str]]:
+def outcome_rows(found: Records, tuned: Records, shown: list[str]) -> list[list[str]]:
     """Accuracy after fine-tuning, a row a structure."""
-
-    def cell(structure: str, net: str, part: str) -> str:
-        records = found.of(net=net, moment=LAST, structure=structure)
-        done = seeds(found, net)
-        return with_error([100 * r[part] for r in records if r["seed"] in done], ".1f")
-
+    columns = [
+        np.array([outcome(tuned, net, part, seed) for seed in seeds(found, tuned, net)])
+        for net in shown
+        for part in ("validation", "test")
+    ]
     return [
-        [structure, *(cell(structure, net, p) for net in shown for p in ("validation", "test"))]
-        for structure in STRUCTURES
+        [structure, *(with_error(column[:, row], ".1f") for column in columns)]
+        for row, structure in enumerate(STRUCTURES)
     ]
 
 
-def report(found: Records) -> str:
-    """The page."""
-    shown = [net for net in NETS if seeds(found, net)]
+def tables(found: Records, tuned: Records) -> str:
+    """The page of what was measured before fine-tuning, and of the fine-tunes."""
+    shown = [net for net in NETS if seeds(found, tuned, net)]
     params, macs = BUDGETS[BUDGET]
-    numbers = "; ".join(f"{net} {listed(seeds(found, net))}" for net in shown)
+    numbers = "; ".join(f"{net} {listed(seeds(found, tuned, net))}" for net in shown)
     about = (
         f"{versions()}. {len(STRUCTURES)} structures at {params:.0%} of the parameters and "
         f"{macs:.0%} of the MACs. Predictors on {CALIBRATION} training clips. Seeds: {numbers}; in "
-        "brackets standard errors over them. The outcome is the mean over seeds of the accuracy "
-        f"after {LONG} epochs; the points are those lost against the best structure."
+        "brackets standard errors over them where there are several. The outcome is the accuracy "
+        f"after {EPOCHS} epochs at the best of the rates {', '.join(RATES)}, chosen on the "
+        "validation part; the points are those lost against the best structure."
     )
     head = ("network", "predictor", "rank correlation, validation", "points lost", "test", "lost")
-    rows = [row for net in shown for row in prediction_rows(found, net)]
+    rows = [row for net in shown for row in prediction_rows(found, tuned, net)]
     parts = [f"{net}, {part}" for net in shown for part in ("validation", "test")]
     return page(
         "# What predicts the accuracy after fine-tuning",
         about,
         table(head, rows),
-        f"Accuracy in percent after {LONG} epochs:",
-        table(("structure", *parts), outcome_rows(found, shown)) if shown else "",
+        f"Accuracy in percent after {EPOCHS} epochs:",
+        table(("structure", *parts), outcome_rows(found, tuned, shown)) if shown else "",
     )
+
+
+def report(found: Records) -> str:
+    """The page."""
+    return tables(found, read(Path(defaults.__file__).with_suffix(".jsonl")))
 
 
 def main() -> None:
@@ -208,7 +214,7 @@ def main() -> None:
     runs = every(
         run, options.seed, net=options.net, structure=options.structure, moment=options.moment
     )
-    run_or_report(__file__, options, runs, report, hidden=("test",))
+    run_or_report(__file__, options, runs, report)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 A rate is worth what its steps take off the loss on batches that were held back. Short trials are
 biased: the more steps there are to come, the larger the rate that is best (Y. Wu, M. Ren, R. Liao,
 R. Grosse, "Understanding Short-Horizon Bias in Stochastic Meta-Optimization", ICLR 2018). So the
-largest rate is taken that still gains `SHARE` of what the best one gains. How far that lies from
-the best rate of whole fine-tunes: `benchmarks/accuracy/rates.md`.
+largest rate is taken that still gains `SHARE` of what the best one gains. A network that was
+repaired is near a minimum already, where a few steps gain next to nothing, and the noise of large
+ones, which a long decay takes away again, would decide: so `SLACK` of the loss may be missing in
+any case, as long as something is gained. How far all that lies from the best rate of whole
+fine-tunes: `benchmarks/accuracy/rates.md`, `benchmarks/accuracy/defaults.md`.
 """
 
 from __future__ import annotations
@@ -43,6 +46,9 @@ FURTHER = 5
 (`Trials.scaled`), each half or twice the one before."""
 SHARE = 0.75
 """Of the best gain: the largest rate that has so much is taken."""
+SLACK = 0.05
+"""Of the loss at the start: a rate that gains something is taken for as good as the best one if it
+gains so much less."""
 STEPS = (8, 16)
 """Fewest and most steps of a trial."""
 HELD = 4
@@ -167,12 +173,13 @@ def search(trials: Trials, known: float | None, phase: str) -> Rate:
 
 
 def taken(tried: dict[float, float], start: float) -> float | None:
-    """The largest rate that gains `SHARE` of the best gain; None if none gains anything."""
-    gains = {rate: start - loss for rate, loss in tried.items() if math.isfinite(loss)}
+    """The largest rate that gains about as much as the best; None if none gains anything."""
+    gains = {rate: start - loss for rate, loss in tried.items() if loss < start}
     best = max(gains.values(), default=0.0)
     if not best > 0:  # NaN where the start has no finite loss
         return None
-    return max(rate for rate, gain in gains.items() if gain >= SHARE * best)
+    enough = min(SHARE * best, best - SLACK * abs(start))
+    return max(rate for rate, gain in gains.items() if gain >= enough)
 
 
 def measured(

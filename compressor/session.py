@@ -154,7 +154,10 @@ class Session(Compression):
         optimizer: OptimizerFactory | None = None,
         lr: float | None = None,
     ) -> Rate:
-        """Find the learning rate for `model` as it is now, after a shrink say; nothing is moved.
+        """Find the learning rate for `model`, after a shrink say; nothing is moved.
+
+        Where nothing was trained since a shrink with repair, trials begin at the weights as they
+        were cut.
 
         Args:
             data: Batches to measure on; by default those of the session.
@@ -177,7 +180,7 @@ class Session(Compression):
             )
         found = rate_of(
             self.model, data, optimizer=optimizer or self.optimizer or adamw, loss=self.loss,
-            lr=lr, fabric=self.fabric, hold=self.masks.hold,
+            lr=lr, fabric=self.fabric, hold=self.masks.hold, start=self.unrepair,
         )  # fmt: skip
         self.rates.append(found)
         return found

@@ -63,8 +63,7 @@ class Repair(Phase):
         dense = _trained(session) if session.trained else session.original
         masks = dict(session.masks)
         judge = Judge(dense, session.dense, batches, session.loss, self.inputs, masks)
-        session.repairs.append(judge.repaired(session.model, session.structure))
-        session.hold()
+        session.repairs.append(session.repair(judge, session.structure))
 
 
 def _trained(session: Compression) -> nn.Module:

@@ -42,6 +42,7 @@ from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
+from compressor.run.unrepaired import Unrepaired, parameters
 from compressor.run.widths import allocated
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Compression(Shrinking):
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
         repairs: A record of every repair apart from a removal.
+        unrepaired: What the last repair was given; None before the first.
         trained: The dense network is not as it was given: it was trained first.
         rates: Learning rates that were looked for so far, with what was tried.
     """
@@ -97,6 +99,7 @@ class Compression(Shrinking):
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
         self.repairs: list[Repaired] = []
+        self.unrepaired: Unrepaired | None = None
         self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
@@ -255,10 +258,22 @@ class Compression(Shrinking):
             whole = self._judge(choice)
             difference = self._cut_checked(structure)
             if whole is not None:
-                repaired = whole.repaired(self.model, structure)
-                self.hold()
+                repaired = self.repair(whole, structure)
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
+
+    def repair(self, judge: Judge, structure: Structure) -> Repaired:
+        """Repair `model`, which is what a structure of the judge's graph leaves; what was done."""
+        before = parameters(self.model)
+        repaired = judge.repaired(self.model, structure)
+        self.hold()
+        self.unrepaired = Unrepaired.of(before, self.model)
+        return repaired
+
+    def unrepair(self, twin: nn.Module) -> None:
+        """Give a copy of `model` the weights as they were cut, if repair set its last ones."""
+        if self.unrepaired is not None:
+            self.unrepaired.put_into(twin)
 
     def _fold(
         self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
@@ -326,6 +341,7 @@ class Compression(Shrinking):
             "model": all_tensors(self.model),
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
             "repairs": [asdict(repair) for repair in self.repairs],
+            "unrepaired": None if self.unrepaired is None else asdict(self.unrepaired),
             "rates": [asdict(rate) for rate in self.rates],
             "masks": dict(self.masks),
             "bits": dict(self.bits),
@@ -354,6 +370,8 @@ class Compression(Shrinking):
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
         self.rates = [Rate(**rate) for rate in state["rates"]]
+        found = state["unrepaired"]
+        self.unrepaired = None if found is None else Unrepaired(**found)
         for number, change in state["changes"]:
             redo(number, change)
         self.changes, self.bits = list(state["changes"]), dict(state["bits"])

@@ -42,6 +42,7 @@ def rate_of(
     fabric: Fabric | None = None,
     seed: int = 0,
     hold: Callable[[nn.Module], None] = lambda _: None,
+    start: Callable[[nn.Module], None] = lambda _: None,
 ) -> Rate:
     """Find the learning rate for a network as it is now, as `FineTune` does.
 
@@ -62,6 +63,7 @@ def rate_of(
         fabric: Precision, devices and processes, through Lightning Fabric.
         seed: Seed of all random generators meanwhile.
         hold: Called with the copy after every step, to set what has to stay zero to zero.
+        start: Called with every copy before its first step, to put it where trials begin.
 
     Returns:
         The rate, `Rate.lr`, with what was tried; of several parameter groups with rates of their
@@ -87,7 +89,7 @@ def rate_of(
     def trials(batches: Sequence[Batch], held: Sequence[Batch], steps: int) -> Trials:
         return Trials(
             model, made, task, batches, held, steps,
-            hold=hold, clip=clip, scaled=scaled, fabric=fabric,
+            hold=hold, start=start, clip=clip, scaled=scaled, fabric=fabric,
         )  # fmt: skip
 
     with randomness.preserved():

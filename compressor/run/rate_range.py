@@ -3,11 +3,9 @@
 A rate is worth what its steps take off the loss on batches that were held back. Short trials are
 biased: the more steps there are to come, the larger the rate that is best (Y. Wu, M. Ren, R. Liao,
 R. Grosse, "Understanding Short-Horizon Bias in Stochastic Meta-Optimization", ICLR 2018). So the
-largest rate is taken that still gains `SHARE` of what the best one gains. A network that was
-repaired is near a minimum already, where a few steps gain next to nothing, and the noise of large
-ones, which a long decay takes away again, would decide: so `SLACK` of the loss may be missing in
-any case, as long as something is gained. How far all that lies from the best rate of whole
-fine-tunes: `benchmarks/accuracy/rates.md`, `benchmarks/accuracy/defaults.md`.
+largest rate is taken that still gains `SHARE` of what the best one gains. Where the network has
+just been repaired, trials begin at what was cut (`compressor.run.unrepaired`). How far all that
+lies from the best rate of whole fine-tunes: `benchmarks/accuracy/rates.md`, `defaults.md`.
 """
 
 from __future__ import annotations
@@ -46,9 +44,6 @@ FURTHER = 5
 (`Trials.scaled`), each half or twice the one before."""
 SHARE = 0.75
 """Of the best gain: the largest rate that has so much is taken."""
-SLACK = 0.05
-"""Of the loss at the start: a rate that gains something is taken for as good as the best one if it
-gains so much less."""
 STEPS = (8, 16)
 """Fewest and most steps of a trial."""
 HELD = 4
@@ -71,6 +66,7 @@ class Trials:
         held: At least one batch, not among the others.
         steps: Steps of each trial.
         hold: Sets what is to stay zero to zero, after every step.
+        start: Puts a copy where trials begin (`compressor.run.unrepaired`).
         clip: Largest norm of the gradient; None for no bound.
         scaled: True where the length of a step is the rate's in any network (Adam and its kin
             divide by the size of the gradient; SGD does not), so that the first rates are enough.
@@ -84,19 +80,26 @@ class Trials:
     held: Sequence[Batch]
     steps: int
     hold: Callable[[nn.Module], None] = lambda _: None
+    start: Callable[[nn.Module], None] = lambda _: None
     clip: float | None = None
     scaled: bool = True
     fabric: Fabric | None = None
 
     def loss_at_start(self) -> float:
         """Mean loss on the batches held back, BatchNorm's statistics being estimated on them."""
-        return self._judged(self.model)
+        return self._judged(self._twin())
 
     def loss_after(self, rate: float) -> float:
         """The same after a trial; infinity where it diverged. No random state moves."""
         with randomness.preserved():  # each trial draws the same
-            twin = private_copy(self.model).train()
+            twin = self._twin().train()
             return self._judged(twin) if self._trained(twin, rate) else self._judged(None)
+
+    def _twin(self) -> nn.Module:
+        """A copy of the model where trials begin."""
+        twin = private_copy(self.model)
+        self.start(twin)
+        return twin
 
     def _trained(self, twin: nn.Module, rate: float) -> bool:
         """Train a copy in place; False as soon as its loss is not finite."""
@@ -173,13 +176,12 @@ def search(trials: Trials, known: float | None, phase: str) -> Rate:
 
 
 def taken(tried: dict[float, float], start: float) -> float | None:
-    """The largest rate that gains about as much as the best; None if none gains anything."""
-    gains = {rate: start - loss for rate, loss in tried.items() if loss < start}
+    """The largest rate that gains `SHARE` of the best gain; None if none gains anything."""
+    gains = {rate: start - loss for rate, loss in tried.items() if math.isfinite(loss)}
     best = max(gains.values(), default=0.0)
     if not best > 0:  # NaN where the start has no finite loss
         return None
-    enough = min(SHARE * best, best - SLACK * abs(start))
-    return max(rate for rate, gain in gains.items() if gain >= enough)
+    return max(rate for rate, gain in gains.items() if gain >= SHARE * best)
 
 
 def measured(

@@ -101,7 +101,7 @@ class Training:
     def find_rate(
         self, phase: str, loss: Loss, weight_decay: float, clip: float | None = None
     ) -> float:
-        """The learning rate for the model as it is (`compressor.run.rate_range`), recorded.
+        """The learning rate for the model (`compressor.run.rate_range`), recorded.
 
         Nothing is trained but copies, which are not compiled; no random state moves.
 
@@ -125,8 +125,8 @@ class Training:
         def trials(batches: Sequence[Batch], held: Sequence[Batch], steps: int) -> Trials:
             return Trials(
                 session.model, optimizer, loss, batches, held, steps,
-                hold=session.masks.hold, clip=clip, scaled=is_scaled(self._factory),
-                fabric=self._fabric,
+                hold=session.masks.hold, start=session.unrepair, clip=clip,
+                scaled=is_scaled(self._factory), fabric=self._fabric,
             )  # fmt: skip
 
         session.rates.append(measured(self._data, trials, self._known, phase))

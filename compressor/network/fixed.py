@@ -24,8 +24,8 @@ from compressor.network.integer import IntConv, IntLinear, IntMean, Layer, Scale
 from compressor.network.sums import IntSum
 
 FULL_WEIGHT = 127
-"""Weight of every entry of a mean or a gain, which are written as depthwise convolutions: the larger
-it is, the more bits are left before the second rounding."""
+"""Weight of every entry of a mean or a gain, which are written as depthwise convolutions: the
+larger it is, the more bits are left before the second rounding."""
 
 SIGMOID = 1 / 256
 """The worth of a step of a sigmoid's result, whose grid is no matter of choice."""

@@ -74,6 +74,11 @@ class Int8(Phase):
     channels (Residual Normalization). `benchmarks/int8/quantization.md` says how often, and on
     which CPU. Seen on x86 alone, one of them emulated; not on ARM.
 
+    With `presets.TFLM` the reference has the arithmetic of TensorFlow Lite Micro
+    (`compressor.network.fixed`), and a `.tflite` file computes it bit for bit in that runtime.
+    Training has its grids, those of a sigmoid and of every mean among them, and rounds to them
+    once; the second rounding comes with the conversion, and what is judged at the end has it.
+
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.
         lr: Learning rate at the end of the warm-up; it falls along half a cosine.
@@ -81,7 +86,8 @@ class Int8(Phase):
         warmup: Epochs (or a part of one) over which the rate rises from 0.
         distill: What to learn from the dense network beside the targets.
         preset: The grids of activations and bits of weights: `presets.ORT` for ONNX Runtime and
-            phones, `presets.VNNI` for speed on servers, or `presets.TENSORRT`.
+            phones, `presets.VNNI` for speed on servers, `presets.TENSORRT`, or `presets.TFLM` for
+            microcontrollers.
         fold_bands: Normalisation by sub-bands becomes part of the scales of the convolution before
             it; else it is an operation of its own.
         learned: True if scales of activations are learned, as in LSQ (Esser et al. 2020).
@@ -114,7 +120,7 @@ class Int8(Phase):
         if not isinstance(self.preset, Preset):
             raise ValueError(
                 f"Int8(preset={brief(self.preset)}): must be compressor.quantization.presets.ORT, "
-                "VNNI or TENSORRT"
+                "VNNI, TENSORRT or TFLM"
             )
 
     @property

@@ -68,9 +68,9 @@ weight_bits=8)` takes the eighth bit; `Result.export` then warns of CPUs.
 """
 
 TFLM = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, -128), fixed_point=True)
-"""For TensorFlow Lite Micro on microcontrollers: signed integers, with the smallest for 0 after ReLU.
+"""For TensorFlow Lite Micro on microcontrollers: signed integers, the smallest for 0 after ReLU.
 
-Value for value the grids of `ORT`, moved by 128. The reference rounds as that runtime does, twice,
-SiLU is a sigmoid on its fixed grid and a product, and a mean is a depthwise convolution, in training
-as on the device: a `.tflite` file computes what the reference does.
+Value for value the grids of `ORT`, moved by 128. The reference rounds twice, as that runtime does,
+SiLU is a sigmoid on its fixed grid and a product, and a mean is a depthwise convolution: a
+`.tflite` file computes what the reference does.
 """

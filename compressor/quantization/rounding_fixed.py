@@ -1,4 +1,4 @@
-"""Rounding in the integer reference as TensorFlow Lite Micro does it: by fixed-point factors, twice.
+"""Rounding in the integer reference as TensorFlow Lite Micro does it: fixed-point factors, twice.
 
 There every operation writes to a grid. So layers, means, sums, products, sigmoids and moves between
 grids are put together with the quantiser behind them, which is left with limiting the result. What
@@ -58,9 +58,7 @@ def scale_of(step: Step) -> Weight:
     return Weight(f"{step.op}.scale")
 
 
-def _operation(
-    network: Network, rewrite: Rewrite, step: Step, target: Step, place: str
-) -> None:
+def _operation(network: Network, rewrite: Rewrite, step: Step, target: Step, place: str) -> None:
     """Put an operation in fixed point in the place of one whose result goes to a grid."""
     called = network.called(step)
     if packet(step) is aten.cat:
@@ -93,9 +91,7 @@ def _layer(network: Network, step: Step, called: Layer) -> nn.Module | None:
     return FixedConv(called.geometry, content, called.input_scale)
 
 
-def _between(
-    network: Network, rewrite: Rewrite, step: Step, target: Step, place: str
-) -> None:
+def _between(network: Network, rewrite: Rewrite, step: Step, target: Step, place: str) -> None:
     """A sum, a product or a sigmoid of values that stand on grids."""
     kind = packet(step)
     if kind not in (aten.add, aten.mul, aten.sigmoid) or step.kwargs.get("alpha", 1) != 1:

@@ -7,7 +7,7 @@ in its tables. Needs the `tflite` extra, flatbuffers.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -165,8 +165,13 @@ class Container:
         return bytes(self._builder.Output())
 
 
-_NAMES = {np.bool_: "Bool", np.int8: "Int8", np.uint8: "Uint8", np.int32: "Int32"}
-_NAMES |= {np.uint32: "Uint32"}
+_NAMES: Mapping[type[np.generic], str] = {
+    np.bool_: "Bool",
+    np.int8: "Int8",
+    np.uint8: "Uint8",
+    np.int32: "Int32",
+    np.uint32: "Uint32",
+}
 """What the builder calls types."""
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.export.micro.edges import Edge, edges
 from compressor.export.micro.layout import channels_last, placed, plain
+from compressor.export.micro.padding import Edge, edges
 from compressor.export.micro.program import (
     Convolution,
     Cut,
@@ -55,7 +55,9 @@ def convolution(sheet: Sheet, step: Step, module: FixedConv) -> None:
     moves = module.geometry
     if weight.dim() == 3:
         weight = weight.unsqueeze(2)
-        moves = Geometry((1, *moves.stride), (0, *moves.padding), (1, *moves.dilation), moves.groups)
+        moves = Geometry(
+            (1, *moves.stride), (0, *moves.padding), (1, *moves.dilation), moves.groups
+        )
     held = sheet.rounded(step, step.args[0])
     if weight.dim() != 4 or len(held.shape) != len(module.geometry.stride) + 2:
         raise refused(
@@ -120,7 +122,11 @@ def _kernel(weight: Tensor, scale: Tensor, bias: Tensor, moves: Geometry) -> _Ke
 
 
 def _each_band(
-    sheet: Sheet, step: Step, scale: Tensor, bias: Tensor, kernel: Callable[[Tensor, Tensor], _Kernel]
+    sheet: Sheet,
+    step: Step,
+    scale: Tensor,
+    bias: Tensor,
+    kernel: Callable[[Tensor, Tensor], _Kernel],
 ) -> None:
     """One convolution, or one for every sub-band, put together."""
     if scale.dim() == 1:
@@ -155,9 +161,7 @@ def _whole(sheet: Sheet, step: Step, kernel: _Kernel) -> None:
     sheet.keep(step, number, channels_last(shape))
 
 
-def _applied(
-    sheet: Sheet, step: Step, kernel: _Kernel, x: int, sizes: tuple[Pair, Pair]
-) -> int:
+def _applied(sheet: Sheet, step: Step, kernel: _Kernel, x: int, sizes: tuple[Pair, Pair]) -> int:
     """The result of a convolution of a tensor, padded by so much in front, of so many entries."""
     before, outputs = sizes
     moves, size = kernel.geometry, kernel.weight.shape[2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,8 +15,8 @@ from compressor.export.micro.program import (
     Draft,
     Numbers,
     Operation,
-    Pair,
     Padded,
+    Pair,
     Part,
     Port,
     Program,
@@ -95,7 +96,7 @@ class Sheet:
         self.held[step.name] = held
 
     def order(self, held: Held, wanted: Numbers, shape: Shape) -> Numbers:
-        """The order of a tensor; of an input without one the wanted one, in a shape, from now on."""
+        """The order of a tensor; an input without one gets the wanted one, and a shape."""
         if held.order is not None:
             return held.order
         if held.tensor not in self._orders:
@@ -195,15 +196,15 @@ def goal(network: Network, step: Step) -> tuple[Steps, Cut]:
     grid = None if reader is None else requantise(network, reader)
     if grid is None:
         raise no_kernel(network, step)
-    zero, scale = grid.grid.zero, numbers(grid.scale)
+    zero, scale = grid.grid.zero, steps_of(grid).scale
     for least, most in bounds:
-        low = low if least is None else max(low, zero + _rounded(least / scale))
-        high = high if most is None else min(high, zero + _rounded(most / scale))
+        low = low if least is None else max(low, zero + _whole(least, scale))
+        high = high if most is None else min(high, zero + _whole(most, scale))
     for kind in Cut:
         least, most = kind.value
         ends = (
-            _ENDS[0] if least is None else max(_ENDS[0], zero + _rounded(least / scale)),
-            _ENDS[1] if most is None else min(_ENDS[1], zero + _rounded(most / scale)),
+            _ENDS[0] if least is None else max(_ENDS[0], zero + _whole(least, scale)),
+            _ENDS[1] if most is None else min(_ENDS[1], zero + _whole(most, scale)),
         )
         if ends == (low, high):
             return steps_of(grid), kind
@@ -238,8 +239,7 @@ def along(dim: int, held: Held) -> int:
     return axis(dim, len(held.shape))
 
 
-def _rounded(x: float) -> int:
-    """Halves away from zero."""
-    return int(np.sign(x) * np.floor(abs(x) + 0.5))
-
-
+def _whole(limit: float, scale: np.float32) -> int:
+    """A limit in steps, halves away from zero, as runtimes round it."""
+    steps = float(np.float32(limit) / scale)
+    return math.floor(steps + 0.5) if steps > 0 else -math.floor(0.5 - steps)

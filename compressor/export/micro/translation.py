@@ -1,4 +1,4 @@
-"""From the integer reference to a program: every step in order, channels moved to the last place."""
+"""From the integer reference to a program: every step in order, channels moved to the end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from compressor.export.micro import layers
-from compressor.export.micro.edges import Edge, edges
 from compressor.export.micro.layout import Held, channels_last, placed
+from compressor.export.micro.padding import Edge, edges
 from compressor.export.micro.program import (
     Joined,
     MaxPool,
@@ -182,7 +182,9 @@ def _alike(sheet: Sheet, one: Held, other: Held) -> bool:
     """True if two results lie alike in memory."""
     shapes = (sheet.entry(held.tensor).shape for held in (one, other))
     same = one.shape == other.shape and len(set(shapes)) == 1
-    return same and np.array_equal(cast("Sequence[int]", one.order), cast("Sequence[int]", other.order))
+    return same and np.array_equal(
+        cast("Sequence[int]", one.order), cast("Sequence[int]", other.order)
+    )
 
 
 def _one(sheet: Sheet, step: Step, operation: Operation) -> None:
@@ -213,7 +215,9 @@ def _join(sheet: Sheet, step: Step) -> None:
 def _slice(sheet: Sheet, step: Step) -> None:
     """Entries side by side along one dimension."""
     if step.argument("step") != 1:
-        raise refused(step, "takes every few entries", "pool or convolve with a stride in its place")
+        raise refused(
+            step, "takes every few entries", "pool or convolve with a stride in its place"
+        )
     held = sheet.rounded(step, step.args[0])
     dim = cast("int", step.argument("dim"))
     size = held.shape[dim]
@@ -270,5 +274,3 @@ def _pool(sheet: Sheet, step: Step) -> None:
 def _source(step: Step) -> str:
     first: Value = step.args[0]
     return cast("Ref", first).name
-
-

@@ -139,9 +139,7 @@ def _note(container: Container, name: str, content: Numbers, buffers: _Buffers) 
     )
 
 
-def _tensor(
-    container: Container, tensor: Tensor, buffers: _Buffers, *, names: bool
-) -> Offset:
+def _tensor(container: Container, tensor: Tensor, buffers: _Buffers, *, names: bool) -> Offset:
     number = 0 if tensor.data is None else buffers.number(tensor.data)
     name = container.text(tensor.name) if names and tensor.name else None
     return container.table(

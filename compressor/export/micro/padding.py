@@ -68,7 +68,7 @@ class Edge:
         return replace(self, inputs=self.inputs + self.before + self.behind, before=0)
 
     def longer(self) -> Edge | None:
-        """The same with the fewest further entries of zero for which *same* holds; None for none."""
+        """The same with the fewest further entries of zero that make it *same*; None for none."""
         for more in range(self.kernel + 1):
             found = replace(self, kernel=self.kernel + more)
             if found.same:

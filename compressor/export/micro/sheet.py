@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from compressor.export.micro.layout import Held, Shape, axis, channels_last, placed, plain
@@ -26,12 +27,14 @@ from compressor.export.micro.program import (
 from compressor.export.micro.program import Tensor as Entry
 from compressor.export.micro.refusals import layer_of, no_kernel, refused
 from compressor.inputs.tensors import leaves
-from compressor.network import Network, Ref, Step
+from compressor.network import Network, Ref, Step, packet
 from compressor.network.integer import Requantise
 from compressor.network.steps import Value
 from compressor.quantization.chains import only_reader
 from compressor.quantization.grids import requantise
 from compressor.quantization.place import cut
+
+aten = torch.ops.aten
 
 INT8 = np.dtype(np.int8)
 
@@ -190,8 +193,8 @@ def goal(network: Network, step: Step) -> tuple[Steps, Cut]:
     low, high = _ENDS
     bounds: list[tuple[float | None, float | None]] = []
     reader = only_reader(network, step.name)
-    while reader is not None and (found := cut(reader)) is not None:
-        bounds.append(found)
+    while reader is not None and ((found := cut(reader)) or packet(reader) is aten.cat):
+        bounds += [] if found is None else [found]  # a part of what is put together has its grid
         reader = only_reader(network, reader.name)
     grid = None if reader is None else requantise(network, reader)
     if grid is None:

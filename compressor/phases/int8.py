@@ -21,7 +21,7 @@ from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Distill, Loss, check_distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.network import Network, to_network
-from compressor.network.integer import IntConv, IntLinear
+from compressor.network.integer import Layer
 from compressor.phases.train import FineTune
 from compressor.quantization.conversion import convert
 from compressor.quantization.layers import ActivationQuantiser, Mode
@@ -171,7 +171,7 @@ class Int8(Phase):
         else:
             self._convert(session)
             for name, large in change["large"].items():
-                cast("IntConv", session.model.get_submodule(name)).large = large
+                cast("Layer", session.model.get_submodule(name)).large = large
 
     def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
@@ -286,4 +286,4 @@ def _check_shapes(session: Compression, calls: Sequence[tuple[Tensor, ...]]) -> 
 def _large(whole: nn.Module) -> dict[str, bool]:
     """Layers of integers that add up in double precision, which no tensor says."""
     named = whole.named_modules()
-    return {name: m.large for name, m in named if isinstance(m, (IntConv, IntLinear))}
+    return {name: m.large for name, m in named if isinstance(m, Layer)}

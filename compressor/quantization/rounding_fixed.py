@@ -7,7 +7,7 @@ has no such kernel, or no quantiser behind it, stays as it is, in floating point
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -115,14 +115,13 @@ def _parts(network: Network, rewrite: Rewrite, step: Step, target: Step, place: 
     """Move what is put together to the grid of the result first: one grid holds all of it."""
     parts = cast("tuple[Ref, ...]", tuple(step.args[0]))
     sources = [put_on_grid(network, part) for part in parts]
-    if any(source is None for source in sources):
-        return
     moved: list[Value] = []
     for number, (part, source) in enumerate(zip(parts, sources, strict=True)):
-        same = source is not None and _same(network, source, target)
-        name = f"{step.name}_part_{number}"
-        move = None if same else _moving(rewrite, name, part, cast("Step", source), target, place)
-        moved.append(part if move is None else rewrite.insert_before(step.name, move))
+        if source is None:
+            return
+        move = _moving(rewrite, f"{step.name}_part_{number}", part, (source, target), place)
+        moved.append(Ref(move.name))
+        rewrite.insert_before(step.name, move)
     rewrite.edit(step.name, args=(tuple(moved), *step.args[1:]))
 
 
@@ -133,25 +132,19 @@ def _move(network: Network, rewrite: Rewrite, target: Step, place: str) -> None:
     while before is not None and cut(before) is not None:
         first, before = before, network.producer(before.args[0])
     source = put_on_grid(network, first.args[0])
-    if source is None or (first is target and _same(network, source, target)):
+    if source is None:
         return
-    name = f"{target.name}_moved"
-    move = _moving(rewrite, name, cast("Ref", first.args[0]), source, target, place)
-    moved = rewrite.insert_before(first.name, move)
-    rewrite.edit(first.name, args=(moved, *first.args[1:]))
+    move = _moving(rewrite, f"{target.name}_moved", first.args[0], (source, target), place)
+    rewrite.insert_before(first.name, move)
+    rewrite.edit(first.name, args=(Ref(move.name), *first.args[1:]))
 
 
 def _moving(
-    rewrite: Rewrite, name: str, value: Ref, source: Step, target: Step, place: str
+    rewrite: Rewrite, name: str, value: Value, grids: tuple[Step, Step], place: str
 ) -> Step:
+    """A move from the grid of one quantiser to that of another, even if they happen to be equal.
+
+    What the file of a network holds must not depend on what its quantisers saw.
+    """
     op = rewrite.add(f"{place}.{name}", FixedMove())
-    args: tuple[Any, ...] = (value, scale_of(source), scale_of(target))
-    return Step(name, op, args, {}, target.module)
-
-
-def _same(network: Network, one: Step, other: Step) -> bool:
-    """True if two steps put values on the same grid."""
-    first, second = (requantise(network, step) for step in (one, other))
-    if first is None or second is None:
-        return False
-    return first.grid == second.grid and bool(first.scale == second.scale)
+    return Step(name, op, (value, *map(scale_of, grids)), {}, grids[1].module)

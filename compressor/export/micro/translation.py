@@ -121,7 +121,7 @@ def _module(sheet: Sheet, step: Step, called: nn.Module) -> None:
     elif isinstance(called, FixedSigmoid):
         _one(sheet, step, Sigmoid())
     elif isinstance(called, FixedMove):
-        _one(sheet, step, Moved())
+        _move(sheet, step)
     else:
         raise no_kernel(network, step)
 
@@ -185,6 +185,16 @@ def _alike(sheet: Sheet, one: Held, other: Held) -> bool:
     return same and np.array_equal(
         cast("Sequence[int]", one.order), cast("Sequence[int]", other.order)
     )
+
+
+def _move(sheet: Sheet, step: Step) -> None:
+    """A move to another grid, if it is another one."""
+    held = sheet.rounded(step, step.args[0])
+    given, wanted = sheet.steps(held.tensor), uncut(sheet.network, step)
+    if (given.scale, given.zero) == (wanted.scale, wanted.zero):
+        sheet.held[step.name] = held
+    else:
+        _one(sheet, step, Moved())
 
 
 def _one(sheet: Sheet, step: Step, operation: Operation) -> None:

@@ -1,4 +1,4 @@
-"""A plan of an arena: the byte at which each tensor begins, what that takes, whether it is sound."""
+"""A plan of an arena: the byte at which each tensor begins, what that takes, if it is sound."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What TensorFlow Lite Micro's own planner makes of an arena, to the byte.
 
-`GreedyMemoryPlanner` of tflite-micro (`micro/memory_planner/greedy_memory_planner.cc`): offsets that
-the file gives stand first, in the order of its tensors; all others follow from the largest to the
-smallest, each at the lowest gap between those that are alive with it. It fills its list from the
-end, so that of equal tensors the *latest* goes first.
+`GreedyMemoryPlanner` of tflite-micro (`micro/memory_planner/greedy_memory_planner.cc`): what has an
+offset in the file stands first; all others follow from the largest to the smallest, each at the
+lowest gap between those that are alive with it. It fills its list from the end, so that of equal
+tensors the *latest* goes first.
 """
 
 from __future__ import annotations

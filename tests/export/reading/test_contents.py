@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from compressor.export.reading.arena import arena
 from compressor.export.reading.contents import Contents, read, unpack
 from compressor.export.reading.macs import operator_macs, uncounted
+from compressor.export.reading.needs import arena
 from tests.helpers.tflite_files import FLOAT, INT32, Grown, Op, residual, schema
 
 

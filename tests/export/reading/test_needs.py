@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.counting.memory.planning import plan
-from compressor.export.reading.arena import arena, tail
 from compressor.export.reading.contents import unpack
-from compressor.export.reading.scratch import PLAIN
+from compressor.export.reading.kernels import PLAIN
+from compressor.export.reading.needs import arena, tail
 from tests.helpers import tflite_files as files
 from tests.helpers.tflite_files import FLOAT, INT4, INT8, INT16, INT32, Grown, Op, recorded, schema
 

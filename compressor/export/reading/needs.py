@@ -16,8 +16,8 @@ from compressor.counting.memory.lifetimes import Lifetime, Peak, peak
 from compressor.counting.memory.plan import clashes
 from compressor.counting.memory.tflm import greedy
 from compressor.export.reading.contents import Contents
+from compressor.export.reading.kernels import scratch, unmodelled
 from compressor.export.reading.operands import operand
-from compressor.export.reading.scratch import scratch, unmodelled
 
 CONTROL = {"IF", "WHILE", "CALL_ONCE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE"}
 """Operators that run other subgraphs."""

@@ -1,4 +1,4 @@
-"""A picture of memory over the run of a network: who lives when and where, and what makes the peak."""
+"""A picture of memory over the run of a network: who lives when and where, and the peak."""
 
 from __future__ import annotations
 

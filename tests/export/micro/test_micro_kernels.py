@@ -16,8 +16,10 @@ from compressor.export.micro.program import (
     Sigmoid,
     Steps,
     Sum,
-    Tensor as Entry,
     Times,
+)
+from compressor.export.micro.program import (
+    Tensor as Entry,
 )
 from compressor.export.micro.writing import written
 from compressor.network.fixed import (

@@ -97,7 +97,8 @@ class _Sizes:
         written = self._written(number) if isinstance(operation, Convolution | Product) else None
         if written is not None:
             return self._of(number, written)
-        if isinstance(operation, Product) or type(operation) is Convolution:
+        mixes = isinstance(operation, Product) or type(operation) is Convolution
+        if mixes and self._shape(operator.inputs[0])[-1] > 1:  # a mean of one channel mixes none
             raise _unknown(operator.layer)
         if isinstance(operation, Joined):
             axis = len(self._shape(number)) - 1

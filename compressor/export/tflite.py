@@ -29,7 +29,7 @@ def write(
     The file takes one input at a time, on int8, and holds nothing but integers: it computes what
     the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. It says where
     its tensors go in working memory, as closely packed as was found
-    (`compressor.counting.memory.planning`). Tensors lie channels last: an input (1, c, h, w) is
+    (`compressor.counting.memory.packing`). Tensors lie channels last: an input (1, c, h, w) is
     given as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
     `compressor.export.micro.program.Program.encoded` makes such inputs.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.counting.memory.lifetimes import Lifetime, Peak, peak
+from compressor.counting.memory.packing import packed
 from compressor.counting.memory.plan import planned
-from compressor.counting.memory.planning import plan
 from compressor.reports.memory import plot_memory
 
 
@@ -28,7 +28,7 @@ class Memory:
     @cached_property
     def offsets(self) -> tuple[int, ...]:
         """Where the file's own plan puts each tensor, in bytes."""
-        return plan(self.tensors).offsets
+        return packed(self.tensors).offsets
 
     @property
     def peak(self) -> Peak:

@@ -56,7 +56,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "autoencoder": Autoencoder,
     "CP-ResNet": lambda: CPResNet(8, num_classes=CLASSES, in_channels=1, mels=40, frames=51),
     "Shared-ResNet": lambda: SharedResNet(8, CLASSES, in_channels=1, mels=32, frames=51),
-    "BC-ResNet": lambda: BCResNet(1, CLASSES, mels=40, frames=51),
+    "BC-ResNet": lambda: BCResNet(1, CLASSES, mels=64, frames=51),
     "BC-ResNet-ASC": lambda: BCResNetASC(8, CLASSES, None, mels=32, frames=51),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compressor.export.micro import layers
+from compressor.export.micro import islands, layers
 from compressor.export.micro.layout import Held, channels_last, placed
 from compressor.export.micro.padding import Edge, edges
 from compressor.export.micro.program import (
@@ -23,7 +23,7 @@ from compressor.export.micro.program import (
     Times,
 )
 from compressor.export.micro.refusals import no_kernel, refused
-from compressor.export.micro.sheet import Sheet, along, goal, steps_of, turned, uncut
+from compressor.export.micro.sheet import ENDS, Sheet, along, goal, steps_of, turned, uncut
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
@@ -37,8 +37,9 @@ from compressor.network.fixed import (
     FixedSigmoid,
     FixedSum,
 )
-from compressor.network.integer import Requantise
+from compressor.network.integer import IntConv, IntLinear, IntMean, Requantise
 from compressor.network.steps import Value
+from compressor.network.sums import IntSum
 from compressor.quantization.place import cut
 
 aten = torch.ops.aten
@@ -54,6 +55,10 @@ def translated(network: Network, by_kernel: Sequence[str] = ()) -> Program:
         network: Rounded with `compressor.quantization.presets.TFLM`.
         by_kernel: Names of layers whose padding becomes further entries of zero of their kernels,
             where that is possible: no copy of their input, some more weights.
+
+    Sums, products, means and roots that the reference has in floating point (Residual
+    Normalization) stay so, between operators that leave the grid and come back to it: these parts
+    take four bytes a value, and their last bits may differ (`Program.floating` names them).
 
     Raises:
         ValueError: If the network was not rounded so, takes several sizes or a batch, or has an
@@ -77,7 +82,7 @@ def _check(network: Network) -> None:
             "export: this network computes in floating point, and a .tflite holds integers: end "
             "the schedule with Int8(preset=presets.TFLM)"
         )
-    if any((g.grid.low, g.grid.high) != (-128, 127) for g in grids) or not _fixed(network):
+    if any((g.grid.low, g.grid.high) != ENDS for g in grids) or _rounded_once(network):
         raise ValueError(
             "export: this network was rounded for another runtime than TensorFlow Lite Micro, whose"
             " results would differ: use Int8(preset=presets.TFLM)"
@@ -96,9 +101,15 @@ def _check(network: Network) -> None:
             )
 
 
-def _fixed(network: Network) -> bool:
-    kinds = FixedConv, FixedLinear, FixedMean, FixedMove, FixedProduct, FixedScale, FixedSum
-    return any(isinstance(m, kinds) for m in network.modules())
+def _rounded_once(network: Network) -> bool:
+    """True if a layer, a mean or a sum comes to its grid in another way."""
+    for step in network.steps:
+        called = network.called(step)
+        layer = isinstance(called, IntConv | IntLinear) and len(step.args) > 2
+        fixed = isinstance(called, FixedConv | FixedLinear | FixedMean | FixedSum)
+        if not fixed and (layer or isinstance(called, IntMean | IntSum)):
+            return True
+    return False
 
 
 def _module(sheet: Sheet, step: Step, called: nn.Module) -> None:
@@ -134,8 +145,12 @@ def _grid(sheet: Sheet, step: Step, grid: Requantise) -> None:
         if entry.steps.scale != steps_of(grid).scale or entry.steps.zero != grid.grid.zero:
             raise no_kernel(sheet.network, step)
         sheet.held[step.name] = held
-    else:
+    elif sheet.fresh(held):
         sheet.begin(step, grid)
+    else:
+        number = sheet.floated(step, step.args[0])
+        shape = sheet.entry(number).shape
+        sheet.keep(step, sheet.run(Moved(), [number], shape, steps_of(grid), step))
 
 
 def _operation(sheet: Sheet, step: Step) -> None:
@@ -152,6 +167,8 @@ def _operation(sheet: Sheet, step: Step) -> None:
     elif kind in (*_VIEWS, *_SAME):
         held = sheet.held[_source(step)]
         sheet.held[step.name] = Held(held.tensor, sheet.network.shapes[step.name], held.order)
+    elif kind in islands.KINDS:
+        islands.operation(sheet, step)
     elif cut(step) is not None:  # what makes the values cuts them off
         sheet.held[step.name] = sheet.rounded(step, step.args[0])
     elif operation_of(step.op).kind is not Kind.MAKES or step.name in sheet.network.shapes:

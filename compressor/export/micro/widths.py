@@ -122,6 +122,8 @@ class _Sizes:
         """The size of what has the channels of an input: of the one with as many that can go."""
         shape = self._shape(number)
         same = [n for n in operator.inputs if n in self.known and self._shape(n)[-1] == shape[-1]]
+        if not same and shape[-1] == 1:  # a mean over channels
+            return self._of(number, Dim(np.full(1, ALWAYS)))
         if not same:
             raise _unknown(operator.layer)
         source = max(same, key=lambda n: sum(self.known[n].bytes.linear) > 0)

@@ -1,4 +1,4 @@
-"""Kernels of TensorFlow Lite Micro on every value that they can be given, by the reference's rule."""
+"""Kernels of TensorFlow Lite Micro on all values that there are, by the reference's rule."""
 
 from __future__ import annotations
 

@@ -11,16 +11,44 @@ from typing import TYPE_CHECKING
 
 from compressor.allocation.memory import Memory
 from compressor.errors import BudgetError, TraceError
+from compressor.export.micro.arena import head
 from compressor.export.micro.translation import translated
 from compressor.export.micro.widths import memory_of
 from compressor.network import Network
 from compressor.network.integer import Requantise
 from compressor.quantization.presets import TFLM
-from compressor.quantization.stand_in import stand_in
+from compressor.quantization.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from compressor.export.micro.program import Program
     from compressor.run.file_size import Stored
+
+
+class RamCap:
+    """A cap on RAM on its way: what a plan of memory cannot use of it is not used.
+
+    The largest live set is what the widths decide, and nearly always a plan takes no more. Where
+    none so small is found, what it takes more is taken off the cap, and units go anew.
+
+    Attributes:
+        cap: The budget's.
+        whole: Working memory of all structures of the original.
+        lost: Bytes that no plan was found for.
+    """
+
+    def __init__(self, cap: int, whole: Memory) -> None:
+        self.cap, self.whole, self.lost = cap, whole, 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that the largest live set may take."""
+        return max(self.cap - self.lost, 1)
+
+    def exceeded(self, program: Program) -> bool:
+        """True if the plan of a program does not fit, so that `left` is less from now on."""
+        over = head(program) - self.cap
+        self.lost += max(over, 0)
+        return over > 0
 
 
 def network_to_write(stored: Stored) -> Network:

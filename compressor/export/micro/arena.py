@@ -29,7 +29,7 @@ def ram(program: Program) -> int:
 
 
 def head(program: Program) -> int:
-    """Bytes of the arena with a plan of our own: `ram`, or more where no plan so small was found."""
+    """Bytes of an arena with a plan of our own: `ram`, or more where none so small was found."""
     return packed([*lifetimes(program).values()]).head
 
 

@@ -13,15 +13,14 @@ from torch import nn
 
 from compressor.budget import Budget, Cost
 from compressor.errors import CountError, TraceError, VerificationError
-from compressor.export.micro.arena import head, lifetimes, ram
-from compressor.export.micro.program import Program
+from compressor.export.micro.arena import head, ram
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.inputs.tensors import named_tensors
 from compressor.network import to_network
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
-from compressor.reports.arena import Memory
+from compressor.reports.arena import memory_of
 from compressor.reports.facts import verdicts, versions
 from compressor.reports.kept import layers, told
 from compressor.reports.report import Report
@@ -78,16 +77,11 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         log=tuple(log),
         rates=tuple(session.rates),
         versions=versions(),
-        memory=None if program is None else _memory(program, session.budget),
+        memory=None if program is None else memory_of(program, session.budget.ram),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
     whole = not (session.closed or session.within)
     return Result(session.model, report, structure, session.example, whole, fine)
-
-
-def _memory(program: Program, budget: Budget) -> Memory:
-    """The working memory of the result's file."""
-    return Memory(tuple(lifetimes(program).values()), budget.ram)
 
 
 def _files(session: Compression) -> tuple[bytes, bytes] | NoFile:
@@ -184,8 +178,8 @@ def recount(
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
     `after` is the cost that was measured, `predicted` that by the graph, if there is one. A cap on
-    bytes counts those of the `file`, if there is one, and one on RAM those of the `arena` that a plan
-    needs.
+    bytes counts those of the `file`, if there is one, and one on RAM those of the `arena` that a
+    plan needs.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.

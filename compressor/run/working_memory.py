@@ -7,6 +7,8 @@ data choose; the writer translates it, and what is alive at each operator is rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from compressor.allocation.memory import Memory
@@ -61,9 +63,14 @@ def network_to_write(stored: Stored) -> Network:
     made = stored.captured.of(stored.model, stored.example)
     for phase in stored.later:
         made = phase.network_after(made, stored.bits)
-    if any(isinstance(module, Requantise) for module in made.modules()):
-        return made
-    return stand_in(made, TFLM, bits=stored.bits)
+    return rounded(made, stored.bits)
+
+
+def rounded(network: Network, bits: Mapping[str, int] = MappingProxyType({})) -> Network:
+    """A network of integers itself, of any other what it will be; errors as of `prepare`."""
+    if any(isinstance(module, Requantise) for module in network.modules()):
+        return network
+    return stand_in(network, TFLM, bits=bits)
 
 
 def program_of(stored: Stored) -> Program:

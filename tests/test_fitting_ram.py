@@ -24,7 +24,7 @@ from compressor import (
 )
 from compressor.errors import BudgetError
 from compressor.export.micro.arena import ram
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.quantization.presets import TFLM
 from tests.helpers.tiny import loader, scenes, tiny
 
@@ -98,7 +98,7 @@ def test_integers_have_the_ram_that_was_promised(tmp_path: Path) -> None:
     result = fit(tiny(), loader(32), budget=CAPS, schedule=schedule)
     report = result.report
     assert report.after.ram == report.shrinks[-1].reached["ram"] <= 900
-    assert report.after.ram == ram(translated(result.network))
+    assert report.after.ram == ram(frugal(result.network))
     result.export(tmp_path / "model.tflite")
     assert b"OfflineMemoryAllocation" in (tmp_path / "model.tflite").read_bytes()
 
@@ -107,7 +107,7 @@ def test_the_default_schedule_ends_in_the_integers_of_the_file() -> None:
     with_labels = fit(tiny(), loader(32), budget=CAPS, epochs=1)
     with_inputs = fit(tiny(), scenes(32).tensors[0], budget=CAPS)
     for result in (with_labels, with_inputs):
-        assert ram(translated(result.network)) == result.report.after.ram
+        assert ram(frugal(result.network)) == result.report.after.ram
 
 
 def test_width_density_and_bits_are_divided_under_it() -> None:

@@ -1,4 +1,4 @@
-"""Any network that a `.tflite` can hold, any cap, any method: the file of what is left is within."""
+"""Any network that a `.tflite` can hold, any cap, any method: the file of what is left fits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from compressor import Budget, Int8, Prune, Recalibrate, fit, trace
 from compressor.allocation.memory import Memory
 from compressor.export.micro.arena import lifetimes, ram
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.needs import arena
 from compressor.graph.graph import Graph
@@ -24,7 +24,7 @@ from compressor.quantization.conversion import convert
 from compressor.quantization.presets import TFLM
 from compressor.run.file_size import Stored
 from compressor.run.working_memory import memory
-from models import BCResNet, DCASEBaseline, ResidualCNN
+from models import BCResNet, DCASEBaseline, MobileNet, ResidualCNN
 from tests.helpers.cases import cases
 from tests.helpers.int8_nets import calibrated, examples, trained
 from tests.helpers.structures import any_widths
@@ -66,7 +66,7 @@ def test_the_file_of_what_is_left_is_within_the_cap(
     budget = Budget(ram=cap, macs=max(macs, graph.macs(low), 1))
     report = (result := fit(model, budget=budget, schedule=[Prune(method=method)])).report
     example = model.example_input_array
-    program = translated(convert(calibrated(to_network(result.model, (example,)), TFLM)))
+    program = frugal(convert(calibrated(to_network(result.model, (example,)), TFLM)))
     assert ram(program) == report.after.ram
     assert ram(program) <= cap
     assert report.memory is not None
@@ -80,13 +80,14 @@ NETS = {
     "ResNet": (lambda: ResidualCNN(mels=32, frames=40), 0.5),
     "BC-ResNet": (lambda: BCResNet(1, 12, 5, mels=40, frames=21), 0.6),
     "baseline": (lambda: DCASEBaseline(2022), 0.5),
+    "MobileNet": (lambda: MobileNet(size=32), 0.5),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_the_interpreter_measures_the_cost(name: str, tmp_path: Path) -> None:
-    from tests.helpers.tflite_files import recorded  # skips where the interpreter is absent
+    from tests.helpers.tflite_files import recorded  # noqa: PLC0415 - skips without interpreter
 
     make, share = NETS[name]
     model = trained(make(), negative=0.3)

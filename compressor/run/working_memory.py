@@ -46,6 +46,10 @@ class RamCap:
         """Bytes that the largest live set may take."""
         return max(self.cap - self.lost, 1)
 
+    def resume(self, caps: Mapping[str, int]) -> None:
+        """Take up what was lost by the caps of the last removal: on the way they are above."""
+        self.lost = max(self.cap - caps.get("ram", self.cap), 0)
+
     def exceeded(self, program: Program) -> bool:
         """True if the plan of a program does not fit, so that `left` is less from now on."""
         over = head(program) - self.cap

@@ -18,7 +18,7 @@ from compressor.phases.int8 import Int8
 from compressor.quantization.conversion import convert
 from compressor.quantization.presets import TFLM
 from compressor.run.file_size import Stored
-from compressor.run.working_memory import memory, program_of
+from compressor.run.working_memory import RamCap, memory, program_of
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
 from tests.helpers.int8_nets import calibrated, trained
@@ -103,3 +103,18 @@ def test_the_phase_to_come_says_how_the_network_is_rounded() -> None:
     )
     assert folded(graph.sizes) == memory(stored(model, example, graph))(graph.sizes)
     assert len(apart.moments) != len(folded.moments)
+
+
+def test_what_a_plan_cannot_use_is_taken_off_the_cap() -> None:
+    model, example, graph = net("plain")
+    whole = stored(model, example, graph)
+    program, needed = program_of(whole), memory(whole)
+    peak = needed(graph.sizes)
+    fits, short = RamCap(peak, needed), RamCap(peak - 40, needed)
+    assert (fits.exceeded(program), fits.left) == (False, peak)
+    assert (short.exceeded(program), short.left) == (True, peak - 80)
+    again = RamCap(peak - 40, needed)
+    again.resume({"macs": 5, "ram": short.left})
+    assert again.left == short.left
+    again.resume({"ram": 10 * peak})  # on the way to the cap
+    assert again.left == peak - 40

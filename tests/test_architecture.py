@@ -142,7 +142,8 @@ ROOMS = {
 (recipes, most commands) imports from all of them, and none of them from it."""
 
 OPTIONAL = {
-    *("cvxpy", "executorch", "fcntl", "fvcore", "highspy", "lightning_fabric", "matplotlib"),
+    *("cvxpy", "executorch", "fcntl", "flatbuffers", "fvcore", "highspy", "lightning_fabric"),
+    "matplotlib",
     *("msvcrt", "onnx", "onnxruntime", "optuna", "pandas", "ray", "thop", "torchao"),
 }
 """Packages imported where they are needed: not every machine has them, or they are slow."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compressor import storage
 from compressor.counting.stored import Compressed
-from compressor.export import executorch, onnx
+from compressor.export import executorch, onnx, tflite
 from compressor.export.front_end import rows_read
 from compressor.graph import archive
 from compressor.graph.structure import Structure
@@ -35,6 +35,7 @@ NETWORK = "network.safetensors"
 FORMATS: Mapping[str, Callable[[Network, Path, nn.Module | None, Tensor | None], int]] = {
     ".onnx": onnx.write,
     ".pte": executorch.write,
+    ".tflite": tflite.write,
 }
 """What writes a network for a runtime, by the suffix of the file."""
 
@@ -121,19 +122,24 @@ class Result(Compressed):
         waveform: Tensor | None = None,
         varying: Varying | None = None,
     ) -> None:
-        """Write a file for a runtime, which the suffix of its path names: ONNX, or ExecuTorch.
+        """Write a file for a runtime, which the suffix of its path names.
 
         ``.onnx`` is for ONNX Runtime at its default settings and takes any batch size. After `Int8`
         its convolutions, sums and pools run as kernels of 8-bit integers. Needs the extra ``onnx``.
 
         ``.pte`` is a program for phones, run by XNNPACK: see `export_executorch`.
 
+        ``.tflite`` is for TensorFlow Lite Micro on microcontrollers, after
+        ``Int8(preset=presets.TFLM)``: integers alone, which compute there what `model` does, bit
+        for bit. It takes one input at a time, channels last, and no front end (see
+        `compressor.export.tflite.write`). Needs the extra ``tflite``.
+
         With a front end the file takes a waveform and gives what the model says. Then it should
         have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.write`), but
         products, as `recipes.features.portable.PortableLogMel` has.
 
         Args:
-            path: Of the file, on ``.onnx`` or ``.pte``; put in place in one step.
+            path: Of the file, on ``.onnx``, ``.pte`` or ``.tflite``; put in place in one step.
             front_end: Any module from waveforms, (batch, samples) or (batch, channel, samples), to
                 the model's input (batch, channel, frequency, time), with all rows or with those of
                 `rows` alone; None to leave it to the caller.
@@ -143,10 +149,10 @@ class Result(Compressed):
                 front end.
 
         Raises:
-            ImportError: If onnx and onnxscript, or executorch, are not installed.
+            ImportError: If onnx and onnxscript, executorch, or flatbuffers is not installed.
             TraceError: If the model cannot be written as a network, or not for any size there.
             ValueError: If the front end makes another shape than the model takes, or there is no
-                such dimension, or no format has this suffix.
+                such dimension, no format has this suffix, or it cannot hold the network.
         """
         place = storage.path_of(path)
         write = FORMATS.get(place.suffix.lower())

@@ -1,0 +1,242 @@
+"""Layers with weights, and means, as convolutions and products of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compressor.export.micro.layout import channels_last, placed, plain
+from compressor.export.micro.padding import Edge, edges
+from compressor.export.micro.program import (
+    Convolution,
+    Cut,
+    Depthwise,
+    Joined,
+    Numbers,
+    Pair,
+    Product,
+    Steps,
+)
+from compressor.export.micro.refusals import layer_of, refused
+from compressor.export.micro.sheet import Sheet, goal, numbers
+from compressor.export.qdq import slabs
+from compressor.network import Step, Weight
+from compressor.network.fixed import FULL_WEIGHT, FixedConv, FixedLinear, FixedMean, FixedScale
+from compressor.network.fixed_point import factor
+from compressor.network.integer import Geometry
+from compressor.quantization.folding import WHOLE, largest_sum
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """What a convolution multiplies and adds.
+
+    Attributes:
+        weight: int8 (outputs, inputs / groups, rows, columns), in the signs of positive scales.
+        scale: float32 (outputs,), positive, or (1,) for one of all.
+        bias: int32 (outputs,); None for none.
+        geometry: How it moves, over rows and columns.
+    """
+
+    weight: Numbers
+    scale: Numbers
+    bias: Numbers | None
+    geometry: Geometry
+
+
+def convolution(sheet: Sheet, step: Step, module: FixedConv) -> None:
+    """A convolution over one or two dimensions, with scales for sub-bands or without."""
+    weight = sheet.network.tensor(cast("Weight", step.args[1]))
+    moves = module.geometry
+    if weight.dim() == 3:
+        weight = weight.unsqueeze(2)
+        moves = Geometry(
+            (1, *moves.stride), (0, *moves.padding), (1, *moves.dilation), moves.groups
+        )
+    held = sheet.rounded(step, step.args[0])
+    if weight.dim() != 4 or len(held.shape) != len(module.geometry.stride) + 2:
+        raise refused(
+            step,
+            f"convolves {held.shape} by {tuple(weight.shape)}",
+            "give it a batch, channels and one or two dimensions",
+        )
+    _check_sums(step, weight, module.bias)
+    _each_band(sheet, step, module.scale, module.bias, lambda s, b: _kernel(weight, s, b, moves))
+
+
+def scaling(sheet: Sheet, step: Step, module: FixedScale) -> None:
+    """A gain and a shift for each channel: a depthwise convolution of one entry."""
+    channels = module.scale.shape[0]
+    weight = torch.full((channels, 1, 1, 1), FULL_WEIGHT, dtype=torch.int8)
+    moves = Geometry((1, 1), (0, 0), (1, 1), channels)
+    _check_sums(step, weight, module.bias)
+    _each_band(sheet, step, module.scale, module.bias, lambda s, b: _kernel(weight, s, b, moves))
+
+
+def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
+    """Means over windows: a depthwise convolution of equal weights."""
+    window, stride = ((1,) * (2 - len(n)) + n for n in (module.window, module.stride))
+    channels = sheet.network.shapes[step.name][1]
+    weight = torch.full((channels, 1, *window), FULL_WEIGHT, dtype=torch.int8)
+    _check_sums(step, weight[:1], torch.zeros(1, dtype=torch.int32))
+    moves = Geometry(stride, (0, 0), (1, 1), channels)
+    scale = numbers(module.weight_scale).reshape(1)
+    _whole(sheet, step, _Kernel(numbers(weight), scale, None, moves))
+
+
+def product(sheet: Sheet, step: Step, module: FixedLinear) -> None:
+    """A matrix product of (1, inputs), whose weight takes them in the order in which they lie."""
+    held = sheet.rounded(step, step.args[0])
+    if len(held.shape) != 2:
+        raise refused(
+            step,
+            f"multiplies the last of the {len(held.shape)} dimensions of {held.shape}",
+            "use a convolution of one entry over channels in its place",
+        )
+    weight = sheet.network.tensor(cast("Weight", step.args[1]))
+    _check_sums(step, weight, module.bias)
+    order = sheet.order(held, plain(held.shape), held.shape)
+    steps, cut = goal(sheet.network, step)
+    sign = numbers(module.scale.sign())[:, None].astype(np.int8)
+    scale = numbers(module.scale.abs())
+    turned = np.ascontiguousarray((numbers(weight) * sign)[:, order])
+    given = sheet.steps(held.tensor).scale
+    _check_factor(step, given, scale, steps, weight, module.bias)
+    inputs = (
+        held.tensor,
+        sheet.draft.constant(turned, Steps(scale), cast("Weight", step.args[1]).name),
+        sheet.draft.constant(numbers(module.bias), Steps(given * scale)),
+    )
+    shape = sheet.network.shapes[step.name]
+    sheet.keep(step, sheet.run(Product(cut), inputs, shape, steps, step), plain(shape))
+
+
+def _kernel(weight: Tensor, scale: Tensor, bias: Tensor, moves: Geometry) -> _Kernel:
+    sign = scale.sign().to(torch.int8).view(-1, 1, 1, 1).cpu()
+    return _Kernel(numbers(weight.cpu() * sign), numbers(scale.abs()), numbers(bias), moves)
+
+
+def _each_band(
+    sheet: Sheet,
+    step: Step,
+    scale: Tensor,
+    bias: Tensor,
+    kernel: Callable[[Tensor, Tensor], _Kernel],
+) -> None:
+    """One convolution, or one for every sub-band, put together."""
+    if scale.dim() == 1:
+        _whole(sheet, step, kernel(scale, bias))
+        return
+    bands = scale.shape[1]
+    made = [kernel(scale[:, band], bias[:, band]) for band in range(bands)]
+    x = sheet.wanted(step, step.args[0])
+    shape = sheet.network.shapes[step.name]
+    sizes = shape[2] // bands, shape[3]
+    padding = made[0].geometry.padding
+    found = slabs(made[0].geometry, made[0].weight.shape[2], sheet.entry(x).shape[1], bands)
+    parts: list[int] = []
+    for slab, each in zip(found, made, strict=True):
+        if slab.rows[0] >= slab.rows[1]:
+            raise refused(step, "has a sub-band that lies in its padding alone", "pad it less")
+        rows = sheet.part(x, 1, slab.rows, step)
+        before = slab.padding[0], padding[1]
+        parts.append(_applied(sheet, step, each, rows, (before, sizes)))
+    steps = sheet.steps(parts[0])
+    joined = sheet.run(Joined(1), parts, placed(shape), steps, step)
+    sheet.keep(step, joined)
+
+
+def _whole(sheet: Sheet, step: Step, kernel: _Kernel) -> None:
+    """A convolution of all rows."""
+    x = sheet.wanted(step, step.args[0])
+    shape = sheet.network.shapes[step.name]
+    rows, columns = placed(shape)[1:3]
+    before = kernel.geometry.padding[0], kernel.geometry.padding[1]
+    number = _applied(sheet, step, kernel, x, (before, (rows, columns)))
+    sheet.keep(step, number, channels_last(shape))
+
+
+def _applied(sheet: Sheet, step: Step, kernel: _Kernel, x: int, sizes: tuple[Pair, Pair]) -> int:
+    """The result of a convolution of a tensor, padded by so much in front, of so many entries."""
+    before, outputs = sizes
+    moves, size = kernel.geometry, kernel.weight.shape[2:]
+    inputs = sheet.entry(x).shape
+    each = [
+        Edge(inputs[d + 1], outputs[d], size[d], moves.stride[d], moves.dilation[d], before[d])
+        for d in range(2)
+    ]
+    found = edges(each, by_kernel=layer_of(step) in sheet.by_kernel)
+    x = x if found.plain else sheet.padded(x, found.pads, step)
+    more = [(0, n - old) for n, old in zip(found.kernel, size, strict=True)]
+    weight = np.pad(kernel.weight, ((0, 0), (0, 0), *more))
+    steps, cut = goal(sheet.network, step)
+    given = sheet.steps(x).scale
+    _check_factor(step, given, kernel.scale, steps, torch.from_numpy(weight), kernel.bias)
+    numbers = (x, *_constants(sheet, kernel, weight, given, inputs[3]))
+    operation = _operation(kernel, inputs[3], same=found.same, cut=cut)
+    shape = (1, *outputs, len(weight))
+    return sheet.run(operation, numbers, shape, steps, step)
+
+
+def _operation(kernel: _Kernel, channels: int, *, same: bool, cut: Cut) -> Convolution:
+    moves = kernel.geometry
+    stride, dilation = cast("Pair", moves.stride), cast("Pair", moves.dilation)
+    if not _depthwise(kernel, channels):
+        return Convolution(stride, dilation, same, cut)
+    return Depthwise(stride, dilation, same, cut, len(kernel.weight) // channels)
+
+
+def _constants(
+    sheet: Sheet, kernel: _Kernel, weight: Numbers, given: np.float32, channels: int
+) -> list[int]:
+    """Weight and bias, as a file holds them."""
+    depthwise = _depthwise(kernel, channels)
+    placed = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+    steps = Steps(kernel.scale, axis=3 if depthwise else 0)
+    found = [sheet.draft.constant(np.ascontiguousarray(placed), steps)]
+    if kernel.bias is not None:
+        bias = np.ascontiguousarray(kernel.bias)
+        found.append(sheet.draft.constant(bias, Steps(given * kernel.scale)))
+    return found
+
+
+def _depthwise(kernel: _Kernel, channels: int) -> bool:
+    return kernel.geometry.groups == channels > 1
+
+
+def _check_sums(step: Step, weight: Tensor, bias: Tensor) -> None:
+    """Refuse sums that 32 bits may not hold."""
+    largest = largest_sum(weight, bias, 255)
+    if largest > WHOLE:
+        raise refused(
+            step,
+            f"may add up to {largest:,}, more than the {WHOLE:,} of 32 bits",
+            "split its input, or take fewer channels",
+        )
+
+
+def _check_factor(
+    step: Step,
+    given: np.float32,
+    scale: Numbers,
+    steps: Steps,
+    weight: Tensor,
+    bias: Numbers | Tensor | None,
+) -> None:
+    """Refuse factors above one by which sums leave 32 bits before they are scaled."""
+    real = float(given) * torch.from_numpy(scale).double() / float(steps.scale)
+    _, shift = factor(real)
+    more = 1 << max(int(shift.max()), 0)
+    held = torch.zeros(len(weight), dtype=torch.int32) if bias is None else torch.as_tensor(bias)
+    largest = largest_sum(weight, held, 255) * more
+    if more > 1 and largest > WHOLE:
+        raise refused(
+            step,
+            f"may reach {largest:,} on the way to its grid, more than the {WHOLE:,} of 32 bits",
+            "train it with a smaller gain behind it",
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from compressor.export.reading.contents import Contents, read, unpack
@@ -141,7 +141,6 @@ def looked_at(data: bytes) -> Contents | None:
 
 
 @given(st.data())
-@settings(max_examples=300)
 def test_damage_is_never_a_crash(data: st.DataObject) -> None:
     file = bytearray(data.draw(st.sampled_from([residual(), sine()])))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.counting.memory.planning import plan
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.kernels import PLAIN
-from compressor.export.reading.needs import arena, tail
+from compressor.export.reading.needs import arena, own_plan, tail
 from tests.helpers import tflite_files as files
 from tests.helpers.tflite_files import FLOAT, INT4, INT8, INT16, INT32, Grown, Op, recorded, schema
 
@@ -279,24 +278,18 @@ def test_the_head_of_any_network_is_the_interpreters(data: bytes) -> None:
     assert arena(unpack(data)).head == recorded(data)["head"]
 
 
-def with_plan(offsets: list[int] | None = None) -> bytes:
-    """The residual network with a plan of our own in its metadata, or with these offsets."""
-    plain = files.residual()
-    before = arena(unpack(plain))
-    if offsets is None:
-        contents = unpack(plain)
-        places = [n for n, t in enumerate(contents.tensors) if not t.constant]
-        own = dict(zip(places, plan(before.lifetimes).offsets, strict=False))
-        offsets = [own.get(n, -1) for n in range(len(contents.tensors))]
+def with_plan(plain: bytes, offsets: Mapping[int, int]) -> bytes:
+    """A file with offsets, by number of the tensor, in its metadata."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(plain, 0))
     graph = model.subgraphs[0]
     file = Grown(graph.tensors, graph.operators, model.operatorCodes, model.buffers)
-    file.plan(offsets)
+    file.plan([offsets.get(n, -1) for n in range(len(graph.tensors))])
     return file.bytes(graph.inputs, graph.outputs)
 
 
 def test_a_plan_in_the_file_is_obeyed() -> None:
-    before, data = arena(unpack(files.residual())), with_plan()
+    plain = files.residual()
+    before, data = arena(unpack(plain)), with_plan(plain, own_plan(unpack(plain)))
     found = arena(unpack(data))
     assert found.planned
     assert not found.clashes
@@ -304,10 +297,26 @@ def test_a_plan_in_the_file_is_obeyed() -> None:
     assert found.head == found.peak.bytes <= before.head
 
 
+@given(networks())
+def test_a_plan_of_our_own_is_sound_and_never_worse(plain: bytes) -> None:
+    before, data = arena(unpack(plain)), with_plan(plain, own_plan(unpack(plain)))
+    found = arena(unpack(data))
+    assert not found.clashes
+    assert recorded(data)["head"] == found.head <= before.head
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_plan_leaves_room_for_the_kernels_buffers(name: str) -> None:
+    plain = FILES[name]()
+    before, data = arena(unpack(plain)), with_plan(plain, own_plan(unpack(plain)))
+    assert recorded(data)["head"] == arena(unpack(data)).head <= before.head
+
+
 def test_a_plan_that_overwrites_is_told() -> None:
     """The interpreter takes it, and computes nonsense."""
     contents = unpack(files.residual())
-    data = with_plan([-1 if t.constant else 0 for t in contents.tensors])
+    moving = (n for n, tensor in enumerate(contents.tensors) if not tensor.constant)
+    data = with_plan(files.residual(), dict.fromkeys(moving, 0))
     found = arena(unpack(data))
     assert found.head == recorded(data)["head"] < found.peak.bytes
     assert ("picture", "output of CONV_2D 0") in found.clashes

@@ -38,8 +38,13 @@ def chain(shape: tuple[int, ...], *layers: nn.Module) -> Net:
 
 
 def conv(
-    inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0, dilation: int = 1, groups: int = 1,
+    inputs: int,
+    outputs: int,
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Convolution, normalisation, ReLU."""
     made = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
@@ -92,35 +97,65 @@ def _flat(net: Net, x: Tensor) -> Tensor:
 
 MICRO: dict[str, Callable[[], Net]] = {
     "plain": lambda: chain(
-        (1, 12, 9), conv(1, 4, 3, 2, 1), conv(4, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        (1, 12, 9),
+        conv(1, 4, 3, 2, 1),
+        conv(4, 6, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
         nn.Linear(6, 3),
     ),
     "channels": lambda: chain(
         (3, 8, 8), conv(3, 4, 3, 1, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 5)
     ),
     "depthwise": lambda: chain(
-        (2, 9, 10), conv(2, 6, 1), conv(6, 6, 3, 2, 1, groups=6), conv(6, 12, 3, 1, 1, groups=6),
-        conv(12, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        (2, 9, 10),
+        conv(2, 6, 1),
+        conv(6, 6, 3, 2, 1, groups=6),
+        conv(6, 12, 3, 1, 1, groups=6),
+        nn.Conv2d(12, 4, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     ),
     "grouped": lambda: chain(
-        (4, 8, 8), conv(4, 8, 3, 1, 1, groups=2), conv(8, 6, 1, groups=2),
-        nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(), nn.Linear(24, 3),
+        (4, 8, 8),
+        conv(4, 8, 3, 1, 1, groups=2),
+        conv(8, 6, 1, groups=2),
+        nn.AdaptiveAvgPool2d((2, 2)),
+        nn.Flatten(),
+        nn.Linear(24, 3),
     ),
     "dilated": lambda: chain(
-        (1, 14, 14), conv(1, 3, 3, 1, 2, dilation=2), conv(3, 3, 3, 1, 2, dilation=2, groups=3),
-        conv(3, 2, 3, dilation=3),
+        (1, 14, 14),
+        conv(1, 6, 3, 1, 2, dilation=2),
+        conv(6, 6, 3, 1, 2, dilation=2, groups=6),
+        nn.Conv2d(6, 2, 3, dilation=3),
     ),
     "padded": lambda: chain(
-        (1, 10, 11), conv(1, 3, 3, 2, 1), conv(3, 3, (5, 3), 1, (0, 1)), nn.MaxPool2d(2, 1, 1),
-        conv(3, 2, 4, 2, 2), conv(2, 2, 2, 3, 1),
+        (1, 20, 21),
+        conv(1, 6, 3, 2, 1),
+        conv(6, 6, (5, 3), 1, (0, 1)),
+        nn.MaxPool2d(2, 1, 1),
+        conv(6, 8, 4, 2, 2),
+        nn.Conv2d(8, 3, 2, 3, 1),
     ),
     "bands": lambda: chain(
-        (1, 12, 7), conv(1, 4, 3, 1, 1), nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4),
-        SubSpectralNorm(4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, (2, 1), 1), SubSpectralNorm(6, 2),
+        (1, 12, 7),
+        conv(1, 4, 3, 1, 1),
+        nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4),
+        SubSpectralNorm(4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, (2, 1), 1),
+        SubSpectralNorm(6, 2),
     ),
     "silu": lambda: chain(
-        (2, 6, 7), conv(2, 4, 3), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.SiLU(),
-        nn.Conv2d(4, 4, 3), nn.Sigmoid(), nn.Conv2d(4, 2, 1),
+        (2, 6, 7),
+        conv(2, 4, 3),
+        nn.Conv2d(4, 4, 1),
+        nn.BatchNorm2d(4),
+        nn.SiLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.Sigmoid(),
+        nn.Conv2d(4, 2, 1),
     ),
     "relu6": lambda: chain((1, 6, 6), nn.Conv2d(1, 4, 3), nn.ReLU6(), nn.Conv2d(4, 2, 3)),
     "gated": lambda: Net(
@@ -136,13 +171,24 @@ MICRO: dict[str, Callable[[], Net]] = {
     "planes": lambda: Net((2, 5, 4), _outputs_of_planes, nn.Conv2d(2, 3, 3)),
     "flat": lambda: Net((3, 4, 5), _flat, nn.Conv2d(3, 4, 2), nn.Linear(48, 3)),
     "norm first": lambda: chain(
-        (1, 8, 8), nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4),
+        (1, 8, 8),
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(4),
         nn.Conv2d(4, 2, 1),
     ),
     "time": lambda: chain(
-        (5, 20), nn.Conv1d(5, 6, 3, padding=1), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2),
-        nn.Conv1d(6, 6, 5, stride=2, padding=2, groups=6), nn.Conv1d(6, 4, 1),
-        nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3),
+        (5, 20),
+        nn.Conv1d(5, 6, 3, padding=1),
+        nn.BatchNorm1d(6),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(6, 6, 5, stride=2, padding=2, groups=6),
+        nn.Conv1d(6, 4, 1),
+        nn.AdaptiveAvgPool1d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
     ),
     "products": lambda: chain(
         (16,), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 16)

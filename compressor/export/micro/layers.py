@@ -39,13 +39,13 @@ class _Kernel:
     Attributes:
         weight: int8 (outputs, inputs / groups, rows, columns), in the signs of positive scales.
         scale: float32 (outputs,), positive, or (1,) for one of all.
-        bias: int32 (outputs,); None for none.
+        bias: int32 (outputs,).
         geometry: How it moves, over rows and columns.
     """
 
     weight: Numbers
     scale: Numbers
-    bias: Numbers | None
+    bias: Numbers
     geometry: Geometry
 
 
@@ -79,14 +79,18 @@ def scaling(sheet: Sheet, step: Step, module: FixedScale) -> None:
 
 
 def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
-    """Means over windows: a depthwise convolution of equal weights."""
+    """Means over windows: a depthwise convolution of equal weights.
+
+    With a bias of zeros: TensorFlow Lite's other interpreter ends the process where there is none.
+    """
     window, stride = ((1,) * (2 - len(n)) + n for n in (module.window, module.stride))
     channels = sheet.network.shapes[step.name][1]
     weight = torch.full((channels, 1, *window), FULL_WEIGHT, dtype=torch.int8)
-    _check_sums(step, weight[:1], torch.zeros(1, dtype=torch.int32))
+    bias = torch.zeros(channels, dtype=torch.int32)
+    _check_sums(step, weight, bias)
     moves = Geometry(stride, (0, 0), (1, 1), channels)
     scale = numbers(module.weight_scale).reshape(1)
-    _whole(sheet, step, _Kernel(numbers(weight), scale, None, moves))
+    _whole(sheet, step, _Kernel(numbers(weight), scale, numbers(bias), moves))
 
 
 def product(sheet: Sheet, step: Step, module: FixedLinear) -> None:
@@ -198,11 +202,11 @@ def _constants(
     depthwise = _depthwise(kernel, channels)
     placed = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
     steps = Steps(kernel.scale, axis=3 if depthwise else 0)
-    found = [sheet.draft.constant(np.ascontiguousarray(placed), steps)]
-    if kernel.bias is not None:
-        bias = np.ascontiguousarray(kernel.bias)
-        found.append(sheet.draft.constant(bias, Steps(given * kernel.scale)))
-    return found
+    bias = np.ascontiguousarray(kernel.bias)
+    return [
+        sheet.draft.constant(np.ascontiguousarray(placed), steps),
+        sheet.draft.constant(bias, Steps(given * kernel.scale)),
+    ]
 
 
 def _depthwise(kernel: _Kernel, channels: int) -> bool:
@@ -226,14 +230,13 @@ def _check_factor(
     scale: Numbers,
     steps: Steps,
     weight: Tensor,
-    bias: Numbers | Tensor | None,
+    bias: Numbers | Tensor,
 ) -> None:
     """Refuse factors above one by which sums leave 32 bits before they are scaled."""
     real = float(given) * torch.from_numpy(scale).double() / float(steps.scale)
     _, shift = factor(real)
     more = 1 << max(int(shift.max()), 0)
-    held = torch.zeros(len(weight), dtype=torch.int32) if bias is None else torch.as_tensor(bias)
-    largest = largest_sum(weight, held, 255) * more
+    largest = largest_sum(weight, torch.as_tensor(bias), 255) * more
     if more > 1 and largest > WHOLE:
         raise refused(
             step,

@@ -32,7 +32,7 @@ class Cut(Enum):
 
 @dataclass(frozen=True)
 class Convolution:
-    """Input (1, h, w, i), weight (o, kh, kw, i / groups), and a bias (o,) if there is one.
+    """Input (1, h, w, i), weight (o, kh, kw, i / groups), bias (o,).
 
     Attributes:
         stride: Steps between outputs.

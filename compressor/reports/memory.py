@@ -17,6 +17,15 @@ LEGIBLE = 0.03
 LONGEST = 28
 """Letters of a name that are written."""
 
+NAMED: dict[str, Any] = {
+    "ha": "center",
+    "va": "center",
+    "fontsize": 6,
+    "clip_on": True,
+    "bbox": {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
+}
+"""How names are written: legible on either colour."""
+
 
 def plot_memory(
     lifetimes: Sequence[Lifetime],
@@ -73,9 +82,10 @@ def _arena(axes: Any, lifetimes: Sequence[Lifetime], offsets: Sequence[int]) -> 
         )
         if id(tensor) in counted and tensor.room >= LEGIBLE * head:
             place = (tensor.first + steps / 2, at + tensor.room / 2)
-            style = {"ha": "center", "va": "center", "fontsize": 6, "clip_on": True}
-            axes.text(*place, tensor.name[:LONGEST], **style)
+            axes.text(*place, tensor.name[:LONGEST], **NAMED)
     axes.axvspan(most.step, most.step + 1, color=CAP, alpha=0.15)
+    axes.margins(x=0.01)
+    axes.set_ylim(bottom=0)
     axes.set_ylabel(f"arena, {head:,} bytes")
 
 
@@ -92,6 +102,6 @@ def _bytes(axes: Any, lifetimes: Sequence[Lifetime]) -> None:
         textcoords="offset points",
         fontsize=8,
     )
-    axes.margins(y=0.25)
+    axes.margins(x=0.01, y=0.35)
     axes.set_ylabel("bytes alive")
     axes.set_xlabel("step")

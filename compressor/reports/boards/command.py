@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from compressor.reports.boards.files import given
 from compressor.reports.boards.fit import fits, need
 from compressor.reports.boards.table import board_of, boards
-from compressor.reports.boards.wording import lines
+from compressor.reports.boards.wording import about, lines
 
 HELP = (
     "does a .tflite file or a saved result fit a microcontroller's flash and RAM, and by how much?"
@@ -41,5 +41,6 @@ def run(options: Namespace) -> int:
         sys.stderr.write(f"fits: {error}\n")
         return 2
     found = fits(needed, chosen)
-    sys.stdout.write("\n".join(lines(needed, found)) + "\n")
+    named = [line for fit in found if options.board for line in ("", *about(fit.board))]
+    sys.stdout.write("\n".join([*lines(needed, found), *named]) + "\n")
     return 0 if any(fit.fits for fit in found) else 1

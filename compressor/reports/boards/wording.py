@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from compressor.counting.memory.lifetimes import Lifetime
 from compressor.reports.boards.fit import Fit, Need
+from compressor.reports.boards.table import Board
 
 MOST = 5
 """Tensors of the peak that are named."""
@@ -17,6 +18,14 @@ LONGEST = 40
 def lines(needed: Need, found: Sequence[Fit]) -> list[str]:
     """All that there is to say, plain text."""
     return [*_need(needed), "", *_table(found)]
+
+
+def about(board: Board) -> list[str]:
+    """What a board is, and where its figures are printed."""
+    note = f" ({board.note})" if board.note else ""
+    has = f"{amount(board.flash)} of flash, {amount(board.ram)} of RAM{note}"
+    said = f"{board.name}: {board.chip}, {board.clock // 1_000_000} MHz, {has}"
+    return [said, *(f"  {source}" for source in board.sources)]
 
 
 def amount(size: int) -> str:

@@ -1,4 +1,4 @@
-"""`python -m compressor fits FILE`: whether a file fits a board, and by how much.
+"""`python -m compressor fits FILE_OR_RESULT`: whether it fits a board, and by how much.
 
 Its exit code is 0 where the file fits the board that was named, or at least one where none was; 1
 where it fits none of them; 2 where the file cannot be read or counted, or there is no such board.
@@ -9,17 +9,19 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from compressor.export.reading.contents import read
+from compressor.reports.boards.files import given
 from compressor.reports.boards.fit import fits, need
 from compressor.reports.boards.table import board_of, boards
 from compressor.reports.boards.wording import about, lines
 
-HELP = "does a .tflite file fit a microcontroller's flash and RAM, and by how much?"
+HELP = (
+    "does a .tflite file or a saved result fit a microcontroller's flash and RAM, and by how much?"
+)
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("file", help="a .tflite file, anybody's")
+    parser.add_argument("file", help="a .tflite file, anybody's; or a stored network")
     parser.add_argument(
         "--board",
         action="append",
@@ -34,8 +36,8 @@ def run(options: Namespace) -> int:
     known = boards()
     try:
         chosen = [board_of(name, known) for name in options.board or ()] or known
-        needed = need(read(options.file))
-    except (OSError, ValueError) as error:
+        needed = need(given(options.file))
+    except (OSError, ValueError, ImportError) as error:
         sys.stderr.write(f"fits: {error}\n")
         return 2
     found = fits(needed, chosen)

@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from compressor.export.micro.layout import channels_last, placed, plain
-from compressor.export.micro.padding import Edge, edges
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Convolution,
     Cut,
     Depthwise,
     Joined,
-    Numbers,
     Pair,
     Product,
-    Steps,
 )
+from compressor.export.micro.padding import Edge, edges
+from compressor.export.micro.program import Numbers, Steps
 from compressor.export.micro.refusals import layer_of, refused
 from compressor.export.micro.sheet import ENDS, Sheet, goal, numbers
 from compressor.export.qdq import slabs

@@ -11,17 +11,17 @@ from torch import nn
 
 from compressor.export.micro import islands, layers
 from compressor.export.micro.layout import Held, channels_last, placed
-from compressor.export.micro.padding import Edge, edges
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Joined,
     MaxPool,
     Moved,
     Operation,
-    Program,
     Sigmoid,
     Sum,
     Times,
 )
+from compressor.export.micro.padding import Edge, edges
+from compressor.export.micro.program import Program
 from compressor.export.micro.refusals import no_kernel, refused
 from compressor.export.micro.sheet import ENDS, Sheet, along, goal, steps_of, turned, uncut
 from compressor.network import Network, Ref, Step, packet

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Convolution,
     Depthwise,
     Joined,
@@ -16,11 +16,11 @@ from compressor.export.micro.program import (
     Padded,
     Part,
     Product,
-    Program,
     Reshaped,
     Sigmoid,
     Times,
 )
+from compressor.export.micro.program import Program
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.network import Network, to_network

@@ -3,6 +3,8 @@
 There every operation writes to a grid. So layers, means, sums, products, sigmoids and moves between
 grids are put together with the quantiser behind them, which is left with limiting the result. What
 has no such kernel, or no quantiser behind it, stays as it is, in floating point.
+
+Scales are passed by name where no weight is: the second argument of a called module is a weight.
 """
 
 from __future__ import annotations
@@ -67,11 +69,11 @@ def _operation(network: Network, rewrite: Rewrite, step: Step, target: Step, pla
         made = _layer(network, step, called)
         if made is not None:
             op = rewrite.add(f"{place}.{step.name}_fixed", made)
-            rewrite.edit(step.name, op=op, args=(*step.args, scale_of(target)))
+            rewrite.edit(step.name, op=op, kwargs={"output_scale": scale_of(target)})
     elif isinstance(called, IntMean):
         made = FixedMean(called.window, called.stride, called.input_scale)
         op = rewrite.add(f"{place}.{step.name}_fixed", made)
-        rewrite.edit(step.name, op=op, args=(*step.args, scale_of(target)))
+        rewrite.edit(step.name, op=op, kwargs={"output_scale": scale_of(target)})
     else:
         _between(network, rewrite, step, target, place)
 
@@ -105,9 +107,12 @@ def _between(network: Network, rewrite: Rewrite, step: Step, target: Step, place
     if kind is aten.add:
         grids = (requantise(network, each) for each in (*whole, target))
         made = FixedSum(tuple(grid.grid for grid in grids if grid is not None))
-    scales = [scale_of(each) for each in whole]
-    scales += [] if kind is aten.sigmoid else [scale_of(target)]
     op = rewrite.add(f"{place}.{step.name}_fixed", made)
+    if kind is aten.sigmoid:
+        kwargs = {"scale": scale_of(whole[0])}
+        rewrite.edit(step.name, op=op, args=given, kwargs=kwargs)
+        return
+    scales = map(scale_of, (*whole, target))
     rewrite.edit(step.name, op=op, args=(*given, *scales), kwargs={})
 
 
@@ -147,4 +152,6 @@ def _moving(
     What the file of a network holds must not depend on what its quantisers saw.
     """
     op = rewrite.add(f"{place}.{name}", FixedMove())
-    return Step(name, op, (value, *map(scale_of, grids)), {}, grids[1].module)
+    source, target = map(scale_of, grids)
+    kwargs = {"source": source, "output_scale": target}
+    return Step(name, op, (value,), kwargs, grids[1].module)

@@ -23,7 +23,7 @@ from compressor.export.micro.program import (
     Steps,
 )
 from compressor.export.micro.refusals import layer_of, refused
-from compressor.export.micro.sheet import Sheet, goal, numbers
+from compressor.export.micro.sheet import ENDS, Sheet, goal, numbers
 from compressor.export.qdq import slabs
 from compressor.network import Step, Weight
 from compressor.network.fixed import FULL_WEIGHT, FixedConv, FixedLinear, FixedMean, FixedScale
@@ -65,7 +65,6 @@ def convolution(sheet: Sheet, step: Step, module: FixedConv) -> None:
             f"convolves {held.shape} by {tuple(weight.shape)}",
             "give it a batch, channels and one or two dimensions",
         )
-    _check_sums(step, weight, module.bias)
     _each_band(sheet, step, module.scale, module.bias, lambda s, b: _kernel(weight, s, b, moves))
 
 
@@ -74,7 +73,6 @@ def scaling(sheet: Sheet, step: Step, module: FixedScale) -> None:
     channels = module.scale.shape[0]
     weight = torch.full((channels, 1, 1, 1), FULL_WEIGHT, dtype=torch.int8)
     moves = Geometry((1, 1), (0, 0), (1, 1), channels)
-    _check_sums(step, weight, module.bias)
     _each_band(sheet, step, module.scale, module.bias, lambda s, b: _kernel(weight, s, b, moves))
 
 
@@ -87,7 +85,6 @@ def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
     channels = sheet.network.shapes[step.name][1]
     weight = torch.full((channels, 1, *window), FULL_WEIGHT, dtype=torch.int8)
     bias = torch.zeros(channels, dtype=torch.int32)
-    _check_sums(step, weight, bias)
     moves = Geometry(stride, (0, 0), (1, 1), channels)
     scale = numbers(module.weight_scale).reshape(1)
     _whole(sheet, step, _Kernel(numbers(weight), scale, numbers(bias), moves))
@@ -103,18 +100,17 @@ def product(sheet: Sheet, step: Step, module: FixedLinear) -> None:
             "use a convolution of one entry over channels in its place",
         )
     weight = sheet.network.tensor(cast("Weight", step.args[1]))
-    _check_sums(step, weight, module.bias)
     order = sheet.order(held, plain(held.shape), held.shape)
     steps, cut = goal(sheet.network, step)
     sign = numbers(module.scale.sign())[:, None].astype(np.int8)
     scale = numbers(module.scale.abs())
     turned = np.ascontiguousarray((numbers(weight) * sign)[:, order])
-    given = sheet.steps(held.tensor).scale
-    _check_factor(step, given, scale, steps, weight, module.bias)
+    given, bias = sheet.steps(held.tensor), numbers(module.bias)
+    _check_sums(step, given, steps, (turned, scale, bias))
     inputs = (
         held.tensor,
         sheet.draft.constant(turned, Steps(scale), cast("Weight", step.args[1]).name),
-        sheet.draft.constant(numbers(module.bias), Steps(given * scale)),
+        sheet.draft.constant(bias, Steps(given.scale * scale)),
     )
     shape = sheet.network.shapes[step.name]
     sheet.keep(step, sheet.run(Product(cut), inputs, shape, steps, step), plain(shape))
@@ -179,9 +175,9 @@ def _applied(sheet: Sheet, step: Step, kernel: _Kernel, x: int, sizes: tuple[Pai
     more = [(0, n - old) for n, old in zip(found.kernel, size, strict=True)]
     weight = np.pad(kernel.weight, ((0, 0), (0, 0), *more))
     steps, cut = goal(sheet.network, step)
-    given = sheet.steps(x).scale
-    _check_factor(step, given, kernel.scale, steps, torch.from_numpy(weight), kernel.bias)
-    numbers = (x, *_constants(sheet, kernel, weight, given, inputs[3]))
+    given = sheet.steps(x)
+    _check_sums(step, given, steps, (weight, kernel.scale, kernel.bias))
+    numbers = (x, *_constants(sheet, kernel, weight, given.scale, inputs[3]))
     operation = _operation(kernel, inputs[3], same=found.same, cut=cut)
     shape = (1, *outputs, len(weight))
     return sheet.run(operation, numbers, shape, steps, step)
@@ -213,33 +209,22 @@ def _depthwise(kernel: _Kernel, channels: int) -> bool:
     return kernel.geometry.groups == channels > 1
 
 
-def _check_sums(step: Step, weight: Tensor, bias: Tensor) -> None:
-    """Refuse sums that 32 bits may not hold."""
-    largest = largest_sum(weight, bias, 255)
+def _check_sums(
+    step: Step, given: Steps, steps: Steps, kernel: tuple[Numbers, Numbers, Numbers]
+) -> None:
+    """Refuse sums that 32 bits may not hold, as they are or on the way to their grid.
+
+    Factors above one are powers of two first, by which a sum is multiplied before it is scaled.
+    """
+    weight, scale, bias = kernel
+    real = float(given.scale) * torch.from_numpy(scale).double() / float(steps.scale)
+    _, shift = factor(real)
+    more = 1 << max(int(shift.max()), 0)
+    furthest = max(abs(end - given.zero) for end in ENDS)
+    largest = largest_sum(torch.from_numpy(weight), torch.from_numpy(bias), furthest) * more
     if largest > WHOLE:
         raise refused(
             step,
-            f"may add up to {largest:,}, more than the {WHOLE:,} of 32 bits",
-            "split its input, or take fewer channels",
-        )
-
-
-def _check_factor(
-    step: Step,
-    given: np.float32,
-    scale: Numbers,
-    steps: Steps,
-    weight: Tensor,
-    bias: Numbers | Tensor,
-) -> None:
-    """Refuse factors above one by which sums leave 32 bits before they are scaled."""
-    real = float(given) * torch.from_numpy(scale).double() / float(steps.scale)
-    _, shift = factor(real)
-    more = 1 << max(int(shift.max()), 0)
-    largest = largest_sum(weight, torch.as_tensor(bias), 255) * more
-    if more > 1 and largest > WHOLE:
-        raise refused(
-            step,
-            f"may reach {largest:,} on the way to its grid, more than the {WHOLE:,} of 32 bits",
-            "train it with a smaller gain behind it",
+            f"may come to {largest:,} on the way to its grid, more than the {WHOLE:,} of 32 bits",
+            "split its input, take fewer channels, or train it with a smaller gain behind it",
         )

@@ -38,7 +38,8 @@ aten = torch.ops.aten
 
 INT8 = np.dtype(np.int8)
 
-_ENDS = (-128, 127)
+ENDS = (-128, 127)
+"""The smallest and the largest integer of an activation."""
 
 
 class Sheet:
@@ -190,7 +191,7 @@ def goal(network: Network, step: Step) -> tuple[Steps, Cut]:
     Raises:
         ValueError: If it goes to none, or a limit is one that operators do not know.
     """
-    low, high = _ENDS
+    low, high = ENDS
     bounds: list[tuple[float | None, float | None]] = []
     reader = only_reader(network, step.name)
     while reader is not None and ((found := cut(reader)) or packet(reader) is aten.cat):
@@ -206,8 +207,8 @@ def goal(network: Network, step: Step) -> tuple[Steps, Cut]:
     for kind in Cut:
         least, most = kind.value
         ends = (
-            _ENDS[0] if least is None else max(_ENDS[0], zero + _whole(least, scale)),
-            _ENDS[1] if most is None else min(_ENDS[1], zero + _whole(most, scale)),
+            ENDS[0] if least is None else max(ENDS[0], zero + _whole(least, scale)),
+            ENDS[1] if most is None else min(ENDS[1], zero + _whole(most, scale)),
         )
         if ends == (low, high):
             return steps_of(grid), kind

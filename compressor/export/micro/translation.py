@@ -23,7 +23,7 @@ from compressor.export.micro.program import (
     Times,
 )
 from compressor.export.micro.refusals import no_kernel, refused
-from compressor.export.micro.sheet import Sheet, along, goal, steps_of, turned, uncut
+from compressor.export.micro.sheet import ENDS, Sheet, along, goal, steps_of, turned, uncut
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
@@ -37,8 +37,9 @@ from compressor.network.fixed import (
     FixedSigmoid,
     FixedSum,
 )
-from compressor.network.integer import Requantise
+from compressor.network.integer import IntConv, IntLinear, IntMean, Requantise
 from compressor.network.steps import Value
+from compressor.network.sums import IntSum
 from compressor.quantization.place import cut
 
 aten = torch.ops.aten
@@ -77,7 +78,7 @@ def _check(network: Network) -> None:
             "export: this network computes in floating point, and a .tflite holds integers: end "
             "the schedule with Int8(preset=presets.TFLM)"
         )
-    if any((g.grid.low, g.grid.high) != (-128, 127) for g in grids) or not _fixed(network):
+    if any((g.grid.low, g.grid.high) != ENDS for g in grids) or _rounded_once(network):
         raise ValueError(
             "export: this network was rounded for another runtime than TensorFlow Lite Micro, whose"
             " results would differ: use Int8(preset=presets.TFLM)"
@@ -96,9 +97,15 @@ def _check(network: Network) -> None:
             )
 
 
-def _fixed(network: Network) -> bool:
-    kinds = FixedConv, FixedLinear, FixedMean, FixedMove, FixedProduct, FixedScale, FixedSum
-    return any(isinstance(m, kinds) for m in network.modules())
+def _rounded_once(network: Network) -> bool:
+    """True if a layer, a mean or a sum comes to its grid in another way."""
+    for step in network.steps:
+        called = network.called(step)
+        layer = isinstance(called, IntConv | IntLinear) and len(step.args) > 2
+        fixed = isinstance(called, FixedConv | FixedLinear | FixedMean | FixedSum)
+        if not fixed and (layer or isinstance(called, IntMean | IntSum)):
+            return True
+    return False
 
 
 def _module(sheet: Sheet, step: Step, called: nn.Module) -> None:

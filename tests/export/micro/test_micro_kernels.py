@@ -1,4 +1,4 @@
-"""Kernels of TensorFlow Lite Micro on every value that they can be given, by the reference's rule."""
+"""Kernels of TensorFlow Lite Micro on all values that there are, by the reference's rule."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from compressor.export.micro.program import (
     Sigmoid,
     Steps,
     Sum,
-    Tensor as Entry,
     Times,
+)
+from compressor.export.micro.program import (
+    Tensor as Entry,
 )
 from compressor.export.micro.writing import written
 from compressor.network.fixed import (

@@ -86,9 +86,9 @@ def test_the_content_of_tensors_is_aligned() -> None:
     for buffer in model(content).buffers:
         if buffer.data is not None:
             at = content.find(buffer.data.tobytes())
-            assert any(
-                n % 16 == 0 for n in _places(content, buffer.data.tobytes())
-            ), f"{len(buffer.data)} bytes at {at}"
+            assert any(n % 16 == 0 for n in _places(content, buffer.data.tobytes())), (
+                f"{len(buffer.data)} bytes at {at}"
+            )
 
 
 def _places(content: bytes, part: bytes) -> list[int]:

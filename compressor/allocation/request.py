@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from types import MappingProxyType
 
 import numpy as np
 
+from compressor.allocation.memory import Memory
 from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
@@ -26,6 +27,9 @@ A cap on non-zero parameters is met through the number of parameters: which of t
 known to a graph, and there can only be fewer.
 """
 
+Form = Polynomial | Memory
+"""What a cap counts, by the widths."""
+
 WEIGHTLESS = "operations without a weight, which nothing here removes"
 """Products of two activations, such as attention's."""
 
@@ -39,9 +43,11 @@ def make_problem(
     floor: int,
     round_to: int,
     keep: Iterable[str],
-    costs: Mapping[str, Polynomial] = MappingProxyType({}),
+    costs: Mapping[str, Form] = MappingProxyType({}),
 ) -> Problem:
     """The integer program for one request; arguments as in `allocate`, the scores checked.
+
+    A cap on working memory becomes a row for every step of the network that can exceed it.
 
     Raises:
         ValueError: If `floor` or `round_to` is not a positive integer, or a name is unknown.
@@ -62,14 +68,39 @@ def make_problem(
     free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
     writers = np.array([max(graph.axes[n].writers, 1) for n in free], dtype=np.int64)
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
-    forms: dict[str, Polynomial] = {
-        name: costs[name] if name in costs else getattr(graph, FORMS[name]) for name in budget.caps
-    }
-    caps = {name: cap * forms[name].unit for name, cap in budget.caps.items()}
-    problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0)
+    forms, caps, parts = _rows(graph, budget, costs, levels)
+    problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0, parts)
     if not problem.fits(problem.smallest):
-        raise BudgetError(_impossible(graph, problem, int(floor), int(round_to)))
+        raise BudgetError(_impossible(graph, problem, costs, int(floor), int(round_to)))
     return problem
+
+
+def _rows(
+    graph: Graph, budget: Budget, costs: Mapping[str, Form], levels: Sequence[Integers]
+) -> tuple[dict[str, Polynomial], dict[str, int], dict[str, str]]:
+    """Costs and caps by resource, and the cap of the budget that some resources are parts of."""
+    forms, caps, parts = dict[str, Polynomial](), dict[str, int](), dict[str, str]()
+    smallest, largest = (np.array([each[end] for each in levels]) for end in (0, -1))
+    for name, cap in budget.caps.items():
+        form = costs.get(name) or _own_form(graph, name, cap)
+        if isinstance(form, Memory):
+            rows = {f"{name}@{row}": f for row, f in form.rows(smallest, largest, cap).items()}
+            parts |= dict.fromkeys(rows, name)
+        else:
+            rows = {name: form}
+        forms |= rows
+        caps |= {row: cap * f.unit for row, f in rows.items()}
+    return forms, caps, parts
+
+
+def _own_form(graph: Graph, name: str, cap: int) -> Polynomial:
+    """What a cap counts by the graph alone."""
+    if name not in FORMS:
+        raise BudgetError(
+            f"{name} <= {cap:,} was asked of a graph alone, which does not say what the .tflite "
+            "file of its network needs: use compressor.fit or Session, or pass costs={'ram': ...}"
+        )
+    return getattr(graph, FORMS[name])
 
 
 def check_scores(graph: Graph, scores: object) -> Floats:
@@ -132,11 +163,20 @@ def _module(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
-def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> str:
+def _impossible(
+    graph: Graph, problem: Problem, costs: Mapping[str, Form], floor: int, round_to: int
+) -> str:
     """Explain why even the smallest structure is too large, and what to do about it."""
     spent, reasons = problem.spent(problem.smallest), list[str]()
     for name, cap in problem.caps.items():
-        if spent[name] > cap:
+        whole = problem.parts.get(name, name)
+        form = costs.get(whole)
+        if spent[name] > cap and isinstance(form, Memory):
+            told = form.told(problem.smallest)
+            reasons.append(
+                f"{whole} <= {cap:,} cannot be reached: the smallest structure has {told}"
+            )
+        elif spent[name] > cap:
             unit = problem.costs[name].unit
             layer, part = _dearest(graph, name, problem.smallest)
             where = f", {part:,} of them in {layer}" if unit == 1 else ""
@@ -144,7 +184,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
                 f"{name} <= {cap // unit:,} cannot be reached: the smallest structure has "
                 f"{-(-spent[name] // unit):,}{where}"
             )
-    whole = [
+    frozen = [
         a.name
         for a, levels in zip(graph.axes, problem.levels, strict=True)
         if len(levels) == 1 and levels[0] > floor
@@ -152,13 +192,13 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     settings = [f"floor={floor}", *([f"round_to={round_to}"] if round_to > 1 else [])]
     held = [(layer, why) for layer, why in graph.frozen.items() if why != OUTPUT]
     none = [] if held else ["no frozen axes" if graph.axes else "no layer but the output"]
-    settings += [f"frozen axes: {listed(whole, len(whole), 5)}"] if whole else none
+    settings += [f"frozen axes: {listed(frozen, len(frozen), 5)}"] if frozen else none
     settings += [f"{layer} stays whole: {why}" for layer, why in held[:3]]
     ways = {"lower floor": floor > 1, "lower round_to": round_to > 1}
-    ways |= {"keep fewer layers whole": bool(whole)}
+    ways |= {"keep fewer layers whole": bool(frozen)}
     *advice, last = ["Raise the budget", *(way for way, helps in ways.items() if helps)]
     what = f"{', '.join(advice)} or {last}" if advice else last
-    return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."
+    return f"{'; '.join(dict.fromkeys(reasons))} ({', '.join(settings)}). {what}."
 
 
 def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from compressor.export.micro.arena import plan
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.network import Network
@@ -26,8 +27,10 @@ def write(
     """Write a network as a `.tflite` file; returns its length in bytes.
 
     The file takes one input at a time, on int8, and holds nothing but integers: it computes what
-    the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. Tensors lie
-    channels last: an input (1, c, h, w) is given as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
+    the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. It says where
+    its tensors go in working memory, as closely packed as was found
+    (`compressor.counting.memory.planning`). Tensors lie channels last: an input (1, c, h, w) is
+    given as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
     `compressor.export.micro.program.Program.encoded` makes such inputs.
 
     Args:
@@ -45,7 +48,8 @@ def write(
             "export: a .tflite file takes features, not a waveform: leave front_end and waveform "
             "out, and compute the features on the device"
         )
-    content = tflite_bytes(network)
+    program = translated(network)
+    content = written(program, plan(program))
     write_bytes(Path(path), content)
     return len(content)
 

@@ -24,11 +24,10 @@ from compressor.network import Network, to_network
 from compressor.network.integer import Layer
 from compressor.phases.train import FineTune
 from compressor.quantization.conversion import convert
-from compressor.quantization.layers import ActivationQuantiser, Mode
 from compressor.quantization.preparation import calibrate, grids, prepare, set_grids
 from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
-from compressor.quantization.signs import never_negative
+from compressor.quantization.stand_in import stand_in
 from compressor.run.later import EntryBits
 from compressor.run.phase import Phase
 from compressor.wording import brief
@@ -175,14 +174,7 @@ class Int8(Phase):
 
     def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
-        prepared = prepare(network, self.preset, fold_bands=self.fold_bands, bits=bits)
-        for step in prepared.steps:
-            called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
-            if isinstance(called, ActivationQuantiser):
-                positive = never_negative(prepared, step.args[0])
-                called.grid = self.preset.unsigned if positive else self.preset.signed
-                called.mode = Mode.FAKE
-        return convert(prepared)
+        return stand_in(network, self.preset, fold_bands=self.fold_bands, bits=bits)
 
     def bits_after(self, network: Network) -> EntryBits:
         """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""

@@ -110,7 +110,8 @@ class Joint(Phase):
         least = priced(footprint(session.stored), weights, min(self.averages))
         allocate(
             session.graph, np.ones(session.graph.units), session.caps_due, method="uniform",
-            floor=self.floor, round_to=self.round_to, costs={"bytes": least.form(session.graph)},
+            floor=self.floor, round_to=self.round_to,
+            costs={**session.costs(), "bytes": least.form(session.graph)},
         )  # fmt: skip
 
     def run(self, training: Training, part: int) -> None:
@@ -124,7 +125,8 @@ class Joint(Phase):
         chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
         sensitivity = measured.sensitivity(chosen.allocation.structure)
         tried = {mix.allocation.name: mix.loss for mix in mixes}
-        session.remove(chosen.allocation, measured.caps, tried, {"bytes": chosen.form})
+        costs = {**measured.costs, "bytes": chosen.form}
+        session.remove(chosen.allocation, measured.caps, tried, costs)
         self._encode(session, sensitivity)
         training.refresh()
 
@@ -162,7 +164,7 @@ class _Measured:
 
     def __init__(self, joint: Joint, session: Compression, batches: Sequence[Batch]) -> None:
         self.joint, self.session, self.batches = joint, session, batches
-        self.caps = session.caps_due
+        self.caps, self.costs = session.caps_due, session.costs()
         self.names = rounded_later(session)
         self.weights = coded_weights(session.model, self.names)
         found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
@@ -191,7 +193,8 @@ class _Measured:
         form = priced(self._footprint, self.weights, bits).form(graph)
         allocation = allocate(
             graph, self.scores, self.caps, method=method, objective=objective,
-            floor=self.joint.floor, round_to=self.joint.round_to, costs={"bytes": form},
+            floor=self.joint.floor, round_to=self.joint.round_to,
+            costs={**self.costs, "bytes": form},
         )  # fmt: skip
         structure = allocation.structure
         small = shrink(session.model, graph, structure)

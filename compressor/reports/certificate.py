@@ -12,14 +12,16 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
-from compressor.counting.cost import cost_of
 from compressor.errors import CountError, TraceError, VerificationError
+from compressor.export.micro.arena import lifetimes, ram
+from compressor.export.micro.program import Program
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.inputs.tensors import named_tensors
 from compressor.network import to_network
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
+from compressor.reports.arena import Memory
 from compressor.reports.facts import verdicts, versions
 from compressor.reports.kept import layers, told
 from compressor.reports.report import Report
@@ -45,9 +47,10 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
     session.averages.end(session.model)
     contents = _files(session)
     sizes = None if isinstance(contents, NoFile) else (len(contents[0]), len(contents[1]))
-    expected = None if session.closed else cost_of(structure)
+    expected = None if session.closed else session.predicted
     left = session.reported or structure
-    after = _counted(session)
+    program = None if session.budget.ram is None else session.program
+    after = replace(_counted(session), ram=None if program is None else ram(program))
     fine = check_result(session.model, session.given, session.example)
     recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
     if not isinstance(contents, NoFile):
@@ -74,10 +77,16 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         log=tuple(log),
         rates=tuple(session.rates),
         versions=versions(),
+        memory=None if program is None else _memory(program, session.budget),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
     whole = not (session.closed or session.within)
     return Result(session.model, report, structure, session.example, whole, fine)
+
+
+def _memory(program: Program, budget: Budget) -> Memory:
+    """The working memory of the result's file."""
+    return Memory(tuple(lifetimes(program).values()), budget.ram)
 
 
 def _files(session: Compression) -> tuple[bytes, bytes] | NoFile:
@@ -173,9 +182,10 @@ def recount(
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.
     """
-    names = () if predicted is None else ("params", "macs", "bytes")
+    names = () if predicted is None else ("params", "macs", "bytes", "ram")
     pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
-    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
+    known = {n: pair for n, pair in pairs.items() if None not in pair}
+    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in known.items() if a != b]
     if wrong:
         raise VerificationError(
             f"the smaller {model} was counted anew and has {', '.join(wrong)}, "

@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation
+from compressor.allocation.memory import Memory
+from compressor.allocation.request import Form
 from compressor.budget import Budget, Cost
+from compressor.counting.cost import cost_of
 from compressor.errors import TraceError
+from compressor.export.micro.arena import ram
+from compressor.graph.archive import alive_units
 from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
 from compressor.graph.signature import Operation
@@ -34,6 +38,7 @@ from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.repair.least_squares import Repaired
+from compressor.run.caps import on_the_way
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
 from compressor.run.free import Free, folded_blind, folded_on
@@ -43,9 +48,12 @@ from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
 from compressor.run.widths import allocated
+from compressor.run.working_memory import memory, program_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from compressor.export.micro.program import Program
 
 
 class Compression(Shrinking):
@@ -83,6 +91,7 @@ class Compression(Shrinking):
         """Trace the model; the arguments are those of `compressor.Session`, checked.
 
         Raises:
+            BudgetError: If RAM is capped, and the model has no `.tflite` file.
             TraceError: If the model cannot be written as a graph.
             ValueError: If there is no example, or names are those of no layers.
         """
@@ -101,6 +110,10 @@ class Compression(Shrinking):
         self._captured = Captured()
         self._teacher: nn.Module | None = None
         self.trained = False
+        self._memory: Memory | None = None
+        if budget.ram is not None:
+            self._memory = memory(self.stored)
+            self.before = replace(self.before, ram=self._memory(self.dense.sizes))
 
     @property
     def stored(self) -> Stored:
@@ -110,26 +123,51 @@ class Compression(Shrinking):
             self._captured,
         )  # fmt: skip
 
-    def costs(self) -> dict[str, Polynomial]:
+    def costs(self) -> dict[str, Form]:
         """Forms of cost that take the place of the graph's own: bytes are those of the file.
 
-        There are none where bytes have no cap, are left to later phases, or no file can be written
-        (`no_file`); a cap on bytes then counts the stored parameters.
+        There are none of bytes where they have no cap, are left to later phases, or no file can be
+        written (`no_file`); a cap on bytes then counts the stored parameters. Of RAM there is one
+        where it has a cap; a BudgetError where that is of no file.
         """
-        if self.nothing_due or self.caps_due.bytes is None or self.no_file is not None:
-            return {}
+        found: dict[str, Form] = {}
+        if self.nothing_due:
+            return found
+        if self.caps_due.ram is not None:
+            found["ram"] = memory(self.stored)
+        if self.caps_due.bytes is None or self.no_file is not None:
+            return found
         try:
-            return {"bytes": footprint(self.stored).form(self.graph)}
+            return {"bytes": footprint(self.stored).form(self.graph), **found}
         except TraceError as error:
             self.no_file = NoFile(str(error))
-            return {}
+            return found
 
-    def spent(self, costs: Mapping[str, Polynomial]) -> Cost:
-        """Cost of `model`, its bytes by their form, if there is one."""
-        form = costs.get("bytes")
-        if form is None:
-            return self.cost
-        return replace(self.cost, bytes=ceil(Fraction(form(self.graph.sizes), form.unit)))
+    def spent(self, costs: Mapping[str, Form]) -> Cost:
+        """Cost of `model`, its bytes and RAM by their forms, if there are any."""
+        cost, file, memory = super().cost, costs.get("bytes"), costs.get("ram")
+        if isinstance(file, Polynomial):
+            cost = replace(cost, bytes=ceil(Fraction(file(self.graph.sizes), file.unit)))
+        return cost if memory is None else replace(cost, ram=memory(self.graph.sizes))
+
+    @property
+    def program(self) -> Program:
+        """What the `.tflite` file of `model` will run; a BudgetError if there is none."""
+        return program_of(self.stored)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of `model`; its RAM where that has a cap, that of the integers it will become."""
+        found = super().cost
+        if self.budget.ram is None:
+            return found
+        return replace(found, ram=ram(self.program))
+
+    @property
+    def predicted(self) -> Cost:
+        """Cost of `structure` by the graph of the original, and its RAM where that has a cap."""
+        found, memory = cost_of(self.structure), None if self.within else self._memory
+        return found if memory is None else replace(found, ram=memory(self.structure.widths))
 
     @property
     def teacher(self) -> nn.Module:
@@ -221,13 +259,13 @@ class Compression(Shrinking):
         self.remove(allocation, caps, tried, costs, how)
         judged = measure_of(self.loss, repaired=how.repair)
         self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
-        if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
+        if remaining == 1 and "bytes" in costs and bound(self.stored) > caps.caps["bytes"]:
             # The form is exact for the widths before alone.
             return self.shrink(how)
         return self.shrinks[-1]
 
     def allocated(
-        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Form]
     ) -> tuple[Allocation, Mapping[str, float]]:
         """The units to keep under some caps, and the loss of every way that was compared."""
         return allocated(
@@ -240,7 +278,7 @@ class Compression(Shrinking):
         allocation: Allocation,
         caps: Budget,
         tried: Mapping[str, float] = MappingProxyType({}),
-        costs: Mapping[str, Polynomial] = MappingProxyType({}),
+        costs: Mapping[str, Form] = MappingProxyType({}),
         choice: WidthChoice | None = None,
     ) -> None:
         """Remove what an allocation for `graph` does not keep, repair what is left, and record it.
@@ -260,9 +298,7 @@ class Compression(Shrinking):
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
 
-    def _fold(
-        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
-    ) -> Free | None:
+    def _fold(self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Form]) -> Free | None:
         """Remove what can go at no cost, where anything has to go; None where nothing can.
 
         An averaged copy of the model, and masks, would not fit what is folded into others; several
@@ -361,27 +397,3 @@ class Compression(Shrinking):
         self.masks.check(self.model)
         check_tensors(self.model, state["model"])
         fill(self.model, state["model"])
-
-
-def alive_units(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
-    """Numbers of the units that are left, checked.
-
-    Raises:
-        ValueError: If they are none.
-    """
-    alive = numbers.numpy()
-    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
-    within = bool(((alive >= 0) & (alive < units)).all())
-    if not rising or bool(units) != bool(alive.size) or not within:
-        raise ValueError(f"the units left are no rising numbers below {units}")
-    return alive
-
-
-def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
-    """Caps for the next of `remaining` shrinks: in equal ratios from `now` to the budget."""
-    caps = dict(budget.caps)
-    for name, cap in budget.caps.items():
-        cost = getattr(now, name)
-        if remaining > 1 and cost > cap:
-            caps[name] = max(cap, int(cost * (cap / cost) ** (1 / remaining)))
-    return Budget(**caps)

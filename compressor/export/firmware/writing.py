@@ -1,0 +1,47 @@
+"""A network of integers as a folder of C++."""
+
+from __future__ import annotations
+
+import os
+
+from compressor.export.firmware.folder import YOURS, Firmware, files
+from compressor.export.firmware.room import room
+from compressor.export.firmware.vectors import Inputs, vectors
+from compressor.export.micro.arena import plan
+from compressor.export.micro.translation import translated
+from compressor.export.micro.writing import code_of, written
+from compressor.export.reading.operators import OPERATORS
+from compressor.network import Network
+from compressor.storage import path_of, write_folder
+
+
+def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None = None) -> None:
+    """Write the folder, in one step.
+
+    Args:
+        network: The integer reference, after `Int8(preset=presets.TFLM)`.
+        path: Of the folder; one that was written before is replaced, but for its `main.cc`.
+        inputs: For test vectors; see `compressor.export.firmware.vectors.vectors`.
+
+    Raises:
+        ImportError: If flatbuffers is missing.
+        ValueError: If the network cannot be written (see `translated`), inputs are not its, or the
+            folder holds other files.
+        OSError: If it cannot be written.
+    """
+    place = path_of(path)
+    write_folder(place, files(made(network, inputs)), kept=YOURS)
+
+
+def made(network: Network, inputs: Inputs | None = None) -> Firmware:
+    """What the folder is about; arguments and errors as of `write`."""
+    program = translated(network)
+    content = written(program, plan(program))
+    codes = dict.fromkeys(code_of(operator.operation).builtin for operator in program.operators)
+    return Firmware(
+        content,
+        program,
+        tuple(OPERATORS[code] for code in codes),
+        room(program, content),
+        vectors(network, program, inputs),
+    )

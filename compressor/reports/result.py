@@ -15,7 +15,7 @@ from compressor import storage
 from compressor.counting.stored import Compressed
 from compressor.export import executorch, onnx, tflite
 from compressor.export.firmware import writing as firmware
-from compressor.export.firmware.vectors import Inputs
+from compressor.export.firmware.asked import Inputs
 from compressor.export.front_end import rows_read
 from compressor.graph import archive
 from compressor.graph.structure import Structure

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[Any]
@@ -83,10 +82,12 @@ class MicroMutableOpResolver : public MicroOpResolver {
 }
 """
 
-METHODS = """
+_METHODS = """
 Add AveragePool2D Concatenation Conv2D DepthwiseConv2D Dequantize FullyConnected HardSwish Logistic
 MaxPool2D Mean Mul Pad Quantize Relu Relu6 Reshape Rsqrt Slice Sub
-""".split()
+"""
+
+METHODS = tuple(_METHODS.split())
 """Names behind `Add`, as in micro_mutable_op_resolver.h of tflite-micro."""
 
 INTERPRETER = """

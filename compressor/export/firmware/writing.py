@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from compressor.export.firmware.folder import YOURS, Firmware, files
-from compressor.export.firmware.room import room
-from compressor.export.firmware.vectors import Inputs, vectors
+from compressor.export.firmware.rooms import room
+from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.micro.arena import plan
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import code_of, written
@@ -21,7 +21,7 @@ def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None 
     Args:
         network: The integer reference, after `Int8(preset=presets.TFLM)`.
         path: Of the folder; one that was written before is replaced, but for its `main.cc`.
-        inputs: For test vectors; see `compressor.export.firmware.vectors.vectors`.
+        inputs: For test vectors; see `compressor.export.firmware.asked.vectors`.
 
     Raises:
         ImportError: If flatbuffers is missing.

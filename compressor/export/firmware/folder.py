@@ -8,9 +8,9 @@ from importlib import resources
 
 import numpy as np
 
+from compressor.export.firmware.asked import Vectors
 from compressor.export.firmware.rooms import Room
 from compressor.export.firmware.text import array, braces, camel, header, single, within
-from compressor.export.firmware.asked import Vectors
 from compressor.export.micro.layout import channels_last, plain
 from compressor.export.micro.program import Port, Program
 

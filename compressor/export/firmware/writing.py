@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.firmware.folder import YOURS, Firmware, files
 from compressor.export.firmware.rooms import room
-from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.micro.arena import plan
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import code_of, written

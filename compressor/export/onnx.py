@@ -21,6 +21,7 @@ from compressor.export.front_end import Whole, parts
 from compressor.export.placeholders import Exported
 from compressor.export.spelling import spelled
 from compressor.export.transforms import as_products, warn_of_transforms
+from compressor.export.unfixed import unfixed
 from compressor.inputs.process import quiet
 from compressor.inputs.tensors import device_of
 from compressor.network import Network, packet
@@ -74,7 +75,7 @@ def onnx_bytes(
     onnx = _onnx()
     _refuse_projections(network)
     inner, placed = parts(network, front_end, waveform)
-    made = Exported(spelled(inner))
+    made = Exported(spelled(unfixed(inner)))
     module = placed(made.network)
     model = _translated(module)
     as_products(onnx, model)

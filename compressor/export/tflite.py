@@ -6,12 +6,16 @@ Needs the `tflite` extra, flatbuffers.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from compressor.export.micro.arena import plan
+from compressor.export.micro.program import Program
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.network import Network
@@ -27,10 +31,12 @@ def write(
     """Write a network as a `.tflite` file; returns its length in bytes.
 
     The file takes one input at a time, on int8, and holds nothing but integers: it computes what
-    the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. It says where
-    its tensors go in working memory, as closely packed as was found
-    (`compressor.counting.memory.planning`). Tensors lie channels last: an input (1, c, h, w) is
-    given as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
+    the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. What the
+    reference has in floating point (Residual Normalization) is float32 there, with a warning that
+    says what it costs; a network that begins with it takes float32. The file says where its tensors
+    go in working memory, as closely packed as was found (`compressor.counting.memory.planning`).
+    Tensors lie channels last: an input (1, c, h, w) is given as (1, h, w, c), and (1, c, t) as
+    (1, 1, t, c).
     `compressor.export.micro.program.Program.encoded` makes such inputs.
 
     Args:
@@ -49,6 +55,7 @@ def write(
             "out, and compute the features on the device"
         )
     program = translated(network)
+    warn_of_floats(program)
     content = written(program, plan(program))
     write_bytes(Path(path), content)
     return len(content)
@@ -69,4 +76,30 @@ def tflite_bytes(
         by_kernel: Layers that pad by their kernels; see `translated`.
         names: Write the names of tensors.
     """
-    return written(translated(network, by_kernel), plan, names=names)
+    program = translated(network, by_kernel)
+    warn_of_floats(program)
+    return written(program, plan, names=names)
+
+
+def warn_of_floats(program: Program) -> None:
+    """Say which layers are computed in float32, and what that costs."""
+    layers = program.floating()
+    if layers:
+        shown = ", ".join(repr(layer) for layer in layers[:5])
+        more = f" and {len(layers) - 5} more" if len(layers) > 5 else ""
+        integers = _in_bytes(program).largest_live_set()
+        warnings.warn(
+            f"export: {shown}{more} are computed in float32, as no kernel of integers does it: "
+            f"{program.largest_live_set():,} bytes of tensors are alive together where {integers:,}"
+            " would be with a byte each, accelerators leave them to the CPU, and a last bit may "
+            "differ. Normalise by batch statistics in their place if that is too much",
+            stacklevel=4,
+        )
+
+
+def _in_bytes(program: Program) -> Program:
+    """The same with a byte for every float32."""
+    tensors = (
+        replace(t, dtype=np.dtype(np.int8)) if t.dtype == np.float32 else t for t in program.tensors
+    )
+    return replace(program, tensors=tuple(tensors))

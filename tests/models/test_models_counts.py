@@ -13,16 +13,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compressor.rules.counters import torchinfo_count
 from models import (
+    DSCNN,
     Autoencoder,
     BCResNet,
     BCResNetASC,
     CPResNet,
-    DSCNN,
     DCASEBaseline,
     LinearMoments,
     MobileNet,
-    ResNet8,
     ResidualCNN,
+    ResNet8,
     SharedResNet,
     Tandem,
     TCResNet,

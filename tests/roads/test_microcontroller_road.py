@@ -56,9 +56,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "autoencoder": Autoencoder,
     "CP-ResNet": lambda: CPResNet(8, num_classes=CLASSES, in_channels=1, mels=40, frames=51),
     "Shared-ResNet": lambda: SharedResNet(8, CLASSES, in_channels=1, mels=32, frames=51),
-    "BC-ResNet": lambda: BCResNet(1, CLASSES, mels=40, frames=51),
+    "BC-ResNet": lambda: BCResNet(1, CLASSES, mels=64, frames=51),
     "BC-ResNet-ASC": lambda: BCResNetASC(8, CLASSES, None, mels=32, frames=51),
 }
+
+ISLANDS: dict[str, Callable[[], nn.Module]] = {
+    "Residual Normalization": lambda: BCResNetASC(8, CLASSES, mels=32, frames=34),
+}
+"""Networks of which a part stays in floating point."""
 
 
 @cache
@@ -111,26 +116,42 @@ def rounded(model: nn.Module, x: Tensor) -> Result:
     )  # fmt: skip
 
 
+def said(model: nn.Module, folder: Path, shared_data: Path) -> tuple[Tensor, Tensor]:
+    """What the file says of all clips, and the reference."""
+    pytest.importorskip("tflite_micro")
+    data = shared_data / "speech_commands_v002_test"
+    if not (data / "clips.csv").is_file():
+        pytest.skip(f"no keywords at {data}: clips.csv is missing")
+    clips = shown(heard(data), model)
+    some, others = clips[CLIPS:], clips[:CLIPS]
+    result = rounded(settled(model, some), some)
+    result.export(folder / "model.tflite")
+    result.write(folder / "model")
+    again = load(folder / "model")
+    with torch.no_grad():
+        wanted = torch.cat([result.model(part) for part in others.split(50)])
+        assert torch.equal(again(others[:50]), wanted[:50])
+    assert len({tuple(row.tolist()) for row in wanted}) > CLIPS // 4  # clips are told apart
+    content = (folder / "model.tflite").read_bytes()
+    return outputs(content, translated(result.network), others), wanted
+
+
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_output_is_the_references(name: str, shared_data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tflite_micro")
-    folder = shared_data / "speech_commands_v002_test"
-    if not (folder / "clips.csv").is_file():
-        pytest.skip(f"no keywords at {folder}: clips.csv is missing")
     torch.manual_seed(0)
-    model = NETWORKS[name]()
-    clips = shown(heard(folder), model)
-    some, others = clips[CLIPS:], clips[:CLIPS]
-    result = rounded(settled(model, some), some)
-    result.export(tmp_path / "model.tflite")
-    result.write(tmp_path / "model")
-    with torch.no_grad():
-        wanted = torch.cat([result.model(part) for part in others.split(50)])
-        again = torch.cat([load(tmp_path / "model")(part) for part in others.split(50)])
-    assert torch.equal(again, wanted)
-    assert len({tuple(row.tolist()) for row in wanted}) > CLIPS // 4  # clips are told apart
-    content = (tmp_path / "model.tflite").read_bytes()
-    found = outputs(content, translated(result.network), others)
+    found, wanted = said(NETWORKS[name](), tmp_path, shared_data)
     assert torch.equal(found, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", ISLANDS)
+def test_hardly_an_output_differs(name: str, shared_data: Path, tmp_path: Path) -> None:
+    """Sums of many numbers in floating point may differ in the last bit."""
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="are computed in float32"):
+        found, wanted = said(ISLANDS[name](), tmp_path, shared_data)
+    assert float((found == wanted).double().mean()) > 0.99
+    assert float((found.argmax(1) == wanted.argmax(1)).double().mean()) > 0.99

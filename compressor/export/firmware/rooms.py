@@ -7,7 +7,7 @@ from math import prod
 
 from compressor.counting.memory.lifetimes import rounded_up
 from compressor.export.micro.program import Convolution, Depthwise, Program
-from compressor.export.reading.contents import unpack
+from compressor.export.reading.contents import Contents
 from compressor.export.reading.needs import arena
 
 SPARE = 4
@@ -38,9 +38,9 @@ class Room:
         return self.head + self.tail + self.spare + self.kernels
 
 
-def room(program: Program, content: bytes) -> Room:
-    """What a program needs whose file is `content`."""
-    needed = arena(unpack(content))
+def room(program: Program, contents: Contents) -> Room:
+    """What a program needs, and its file of these contents."""
+    needed = arena(contents)
     tail = rounded_up(needed.tail)
     buffers = max((_buffer(program, n) for n in range(len(program.operators))), default=0)
     return Room(needed.head, tail, rounded_up(-(-tail // SPARE)), rounded_up(buffers))

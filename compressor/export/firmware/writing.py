@@ -9,8 +9,9 @@ from compressor.export.firmware.folder import YOURS, Firmware, files
 from compressor.export.firmware.rooms import room
 from compressor.export.micro.arena import plan
 from compressor.export.micro.translation import translated
-from compressor.export.micro.writing import code_of, written
-from compressor.export.reading.operators import OPERATORS
+from compressor.export.micro.writing import written
+from compressor.export.reading.contents import unpack
+from compressor.export.tflite import warn_of_floats
 from compressor.network import Network
 from compressor.storage import path_of, write_folder
 
@@ -37,11 +38,12 @@ def made(network: Network, inputs: Inputs | None = None) -> Firmware:
     """What the folder is about; arguments and errors as of `write`."""
     program = translated(network)
     content = written(program, plan(program))
-    codes = dict.fromkeys(code_of(operator.operation).builtin for operator in program.operators)
+    warn_of_floats(program)
+    contents = unpack(content)
     return Firmware(
         content,
         program,
-        tuple(OPERATORS[code] for code in codes),
-        room(program, content),
+        tuple(dict.fromkeys(operator.name for operator in contents.operators)),
+        room(program, contents),
         vectors(network, program, inputs),
     )

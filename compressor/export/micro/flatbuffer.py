@@ -59,7 +59,7 @@ class Code:
 
     Attributes:
         builtin: Its number among the operators.
-        version: Of the form that takes 8-bit integers.
+        version: Of the form that takes 8-bit integers; that of float32 has 1.
         options: Its number in the union of options; 0 for none.
     """
 
@@ -73,12 +73,16 @@ CONCATENATION = Code(2, 2, 10)
 CONV_2D = Code(3, 3, 1)
 DEPTHWISE_CONV_2D = Code(4, 3, 2)
 FULLY_CONNECTED = Code(9, 4, 8)
+DEQUANTIZE = Code(6, 2, 38)
 LOGISTIC = Code(14, 2)
 MAX_POOL_2D = Code(17, 2, 5)
 MUL = Code(18, 2, 21)
 RESHAPE = Code(22, 1, 17)
 PAD = Code(34, 2, 22)
+MEAN = Code(40, 2, 27)
+SUB = Code(41, 2, 28)
 SLICE = Code(65, 2, 48)
+RSQRT = Code(76, 1)
 QUANTIZE = Code(114, 2, 89)
 
 

@@ -109,12 +109,32 @@ class Reshaped:
 
 @dataclass(frozen=True)
 class Moved:
-    """Values on another grid."""
+    """Values on another grid, or float32 on a grid."""
 
 
 @dataclass(frozen=True)
 class Sigmoid:
     """To steps of 1 / 256."""
+
+
+@dataclass(frozen=True)
+class Floated:
+    """Integers as the numbers that they stand for, float32."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two float32 tensors, shapes that broadcast."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Over axes, which the further input holds, int32, and which are kept; float32."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """One over the square root, float32."""
 
 
 Operation = (
@@ -130,6 +150,10 @@ Operation = (
     | Reshaped
     | Moved
     | Sigmoid
+    | Floated
+    | Difference
+    | Mean
+    | Root
 )
 
 
@@ -159,8 +183,9 @@ class Tensor:
 
     Attributes:
         shape: As it lies in memory, channels last.
-        dtype: Of its entries: int8, or int32 for biases and shapes.
-        steps: What its integers stand for; None for shapes.
+        dtype: Of its entries: int8, int32 for biases and shapes, float32 where a part of the
+            network is computed so.
+        steps: What its integers stand for; None for shapes and float32.
         data: A constant's content, of `shape` and `dtype`; None for what is computed.
         name: For people; empty for none.
     """
@@ -259,6 +284,18 @@ class Program:
     def alive(self, position: int) -> tuple[int, ...]:
         """Numbers of the tensors that take working memory while an operator runs."""
         return tuple(n for n, life in self.lifetimes().items() if position in life)
+
+    def floating(self) -> tuple[str, ...]:
+        """Names of the layers that are computed in float32, in order, each once."""
+        made = (o for o in self.operators if self.tensors[o.outputs[0]].dtype == np.float32)
+        return tuple(dict.fromkeys(operator.layer for operator in made))
+
+    def largest_live_set(self) -> int:
+        """Bytes of the tensors that are alive together where these are most."""
+        lives = self.lifetimes()
+        each = range(len(self.operators))
+        sizes = (sum(self.tensors[n].size for n, life in lives.items() if p in life) for p in each)
+        return max(sizes, default=0)
 
     def encoded(self, values: Sequence[Numbers]) -> list[Numbers]:
         """The inputs, float32 in the network's shapes, as the integers that the file takes.

@@ -14,6 +14,7 @@ from compressor.export.micro.layout import Held, Shape, axis, channels_last, pla
 from compressor.export.micro.program import (
     Cut,
     Draft,
+    Floated,
     Numbers,
     Operation,
     Padded,
@@ -38,6 +39,8 @@ aten = torch.ops.aten
 
 INT8 = np.dtype(np.int8)
 
+FLOAT32 = np.dtype(np.float32)
+
 ENDS = (-128, 127)
 """The smallest and the largest integer of an activation."""
 
@@ -59,9 +62,10 @@ class Sheet:
         self.by_kernel = frozenset(by_kernel)
         self.held: dict[str, Held] = {}
         self._orders: dict[int, Numbers] = {}
+        self._floated: dict[int, int] = {}
         for name, x in zip(network.inputs, network.example, strict=True):
             shape = tuple(x.shape)
-            number = self.draft.add(Entry(shape, np.dtype(np.float32), name=name))
+            number = self.draft.add(Entry(shape, FLOAT32, name=name))
             self.held[name] = Held(number, shape, None)
 
     def program(self) -> Program:
@@ -92,6 +96,12 @@ class Sheet:
             raise no_kernel(self.network, step)
         return held
 
+    def fresh(self, held: Held) -> bool:
+        """True if it is an input that nobody has read yet."""
+        given = {self.held[name].tensor for name in self.network.inputs}
+        read = {number for operator in self.draft.operators for number in operator.inputs}
+        return held.tensor in given - read
+
     def begin(self, step: Step, grid: Requantise) -> None:
         """Put an input on its grid: the file takes integers."""
         held = self.held[step.args[0].name]
@@ -110,7 +120,21 @@ class Sheet:
 
     def wanted(self, step: Step, value: Value) -> int:
         """The number of what a step reads, channels last, in a shape that says so."""
-        held = self.rounded(step, value)
+        return self.channels_last(step, self.rounded(step, value))
+
+    def floated(self, step: Step, value: Value) -> int:
+        """The same in float32, which a grid is left for where the value stands on one."""
+        held = self.held[value.name]
+        number = self.channels_last(step, held)
+        if self.entry(number).steps is None:
+            return number
+        if number not in self._floated:
+            result = Entry(self.entry(number).shape, FLOAT32, name=value.name)
+            self._floated[number] = self.draft.run(Floated(), [number], result, layer_of(step))
+        return self._floated[number]
+
+    def channels_last(self, step: Step, held: Held) -> int:
+        """The number of a tensor that holds a result with its channels last."""
         if not 2 <= len(held.shape) <= 4:
             raise refused(
                 step,
@@ -168,14 +192,11 @@ class Sheet:
 
     def _port(self, ref: Ref) -> Port:
         held = self.held[ref.name]
-        if self.entry(held.tensor).steps is None:
-            step = self.network.producer(ref)
-            if step is None:
-                raise ValueError(
-                    f"export: the input {ref.name!r} is read by no layer of integers, so that no "
-                    ".tflite is written: leave it out of the network"
-                )
-            raise no_kernel(self.network, step)
+        if self.fresh(held):
+            raise ValueError(
+                f"export: the input {ref.name!r} is read by no operation, so that no .tflite is "
+                "written: leave it out of the network"
+            )
         order = self.order(held, plain(held.shape), held.shape)
         return Port(held.tensor, held.shape, order)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compressor.export.micro import layers
+from compressor.export.micro import islands, layers
 from compressor.export.micro.layout import Held, channels_last, placed
 from compressor.export.micro.padding import Edge, edges
 from compressor.export.micro.program import (
@@ -55,6 +55,10 @@ def translated(network: Network, by_kernel: Sequence[str] = ()) -> Program:
         network: Rounded with `compressor.quantization.presets.TFLM`.
         by_kernel: Names of layers whose padding becomes further entries of zero of their kernels,
             where that is possible: no copy of their input, some more weights.
+
+    Sums, products, means and roots that the reference has in floating point (Residual
+    Normalization) stay so, between operators that leave the grid and come back to it: these parts
+    take four bytes a value, and their last bits may differ (`Program.floating` names them).
 
     Raises:
         ValueError: If the network was not rounded so, takes several sizes or a batch, or has an
@@ -141,8 +145,12 @@ def _grid(sheet: Sheet, step: Step, grid: Requantise) -> None:
         if entry.steps.scale != steps_of(grid).scale or entry.steps.zero != grid.grid.zero:
             raise no_kernel(sheet.network, step)
         sheet.held[step.name] = held
-    else:
+    elif sheet.fresh(held):
         sheet.begin(step, grid)
+    else:
+        number = sheet.floated(step, step.args[0])
+        shape = sheet.entry(number).shape
+        sheet.keep(step, sheet.run(Moved(), [number], shape, steps_of(grid), step))
 
 
 def _operation(sheet: Sheet, step: Step) -> None:
@@ -159,6 +167,8 @@ def _operation(sheet: Sheet, step: Step) -> None:
     elif kind in (*_VIEWS, *_SAME):
         held = sheet.held[_source(step)]
         sheet.held[step.name] = Held(held.tensor, sheet.network.shapes[step.name], held.order)
+    elif kind in islands.KINDS:
+        islands.operation(sheet, step)
     elif cut(step) is not None:  # what makes the values cuts them off
         sheet.held[step.name] = sheet.rounded(step, step.args[0])
     elif operation_of(step.op).kind is not Kind.MAKES or step.name in sheet.network.shapes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
@@ -24,8 +25,11 @@ from compressor.export.micro.program import (
     Convolution,
     Cut,
     Depthwise,
+    Difference,
+    Floated,
     Joined,
     MaxPool,
+    Mean,
     Moved,
     Numbers,
     Operation,
@@ -35,6 +39,7 @@ from compressor.export.micro.program import (
     Product,
     Program,
     Reshaped,
+    Root,
     Sigmoid,
     Sum,
     Tensor,
@@ -79,7 +84,7 @@ def written(
     buffers = _Buffers(container)
     tensors = [_tensor(container, tensor, buffers, names=names) for tensor in program.tensors]
     codes: dict[Code, int] = {}
-    operators = [_operator(container, operator, codes) for operator in program.operators]
+    operators = [_operator(container, program, each, codes) for each in program.operators]
     graph = container.table(
         Link(0, container.links(tensors)),
         Link(1, _numbers(container, [port.tensor for port in program.inputs])),
@@ -164,8 +169,10 @@ def _steps(container: Container, tensor: Tensor) -> Offset | None:
     )
 
 
-def _operator(container: Container, operator: Operator, codes: dict[Code, int]) -> Offset:
-    code = code_of(operator.operation)
+def _operator(
+    container: Container, program: Program, operator: Operator, codes: dict[Code, int]
+) -> Offset:
+    code = code_of(program, operator)
     options = None
     if code.options:
         options = container.table(*_options(operator.operation))
@@ -194,9 +201,11 @@ def _bytes(content: bytes) -> Numbers:
     return np.frombuffer(content, dtype=np.uint8)
 
 
-def code_of(operation: Operation) -> Code:
-    """The operator that runtimes know an operation as."""
-    return _CODES[type(operation)]
+def code_of(program: Program, operator: Operator) -> Code:
+    """The operator that runtimes know an operation as, in the version of its types."""
+    code = _CODES[type(operator.operation)]
+    given = program.tensors[operator.inputs[0]].dtype
+    return replace(code, version=1) if given == np.float32 else code
 
 
 _CODES: Mapping[type[object], Code] = {
@@ -212,6 +221,10 @@ _CODES: Mapping[type[object], Code] = {
     Reshaped: flatbuffer.RESHAPE,
     Moved: flatbuffer.QUANTIZE,
     Sigmoid: flatbuffer.LOGISTIC,
+    Floated: flatbuffer.DEQUANTIZE,
+    Difference: flatbuffer.SUB,
+    Mean: flatbuffer.MEAN,
+    Root: flatbuffer.RSQRT,
 }
 
 
@@ -266,6 +279,12 @@ def _(of: MaxPool) -> tuple[Field, ...]:
 @_options.register
 def _(of: Joined) -> tuple[Field, ...]:
     return (Field(0, np.int32, of.axis),)
+
+
+@_options.register
+def _(of: Mean) -> tuple[Field, ...]:
+    del of
+    return (Field(0, np.bool_, value=True),)
 
 
 def _padding(*, same: bool) -> Field:

@@ -30,7 +30,7 @@ from compressor.allocation.objective import (
     is_objective,
 )
 from compressor.allocation.problem import Floats, Problem
-from compressor.allocation.request import Form, check_scores, make_problem
+from compressor.allocation.request import Form, check_scores, make_problem, memories
 from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
 from compressor.graph.graph import Graph
@@ -133,9 +133,10 @@ def allocate(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
     name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
-    solution = solved(problem, lambda rows: chosen(rows, graph, array))
+    held = memories(budget, costs)
+    solution, problem = solved(problem, held, budget.caps, lambda part: chosen(part, graph, array))
     found = _finish(problem, graph, array, solution, name, objective)
-    return _folded(found, problem, budget, costs) if problem.parts else found
+    return _folded(found, problem, budget, held) if held else found
 
 
 def no_method(method: object) -> str:
@@ -184,7 +185,7 @@ def _finish(
 
 
 def _folded(
-    found: Allocation, problem: Problem, budget: Budget, costs: Mapping[str, Form]
+    found: Allocation, problem: Problem, budget: Budget, held: Mapping[str, Memory]
 ) -> Allocation:
     """The same with one entry for every cap of the budget, where some have several rows.
 
@@ -195,15 +196,13 @@ def _folded(
     for row, price in found.prices.items():
         name = problem.parts.get(row, row)
         prices[name] = prices.get(name, 0.0) + price
-    held = {problem.parts.get(row, row) for row in found.binding}
+    binding = {problem.parts.get(row, row) for row in found.binding}
     unused = dict(found.unused)
-    for name, cap in budget.caps.items():
-        cost = costs.get(name)
-        if isinstance(cost, Memory):
-            unused[name] = (cap - cost(found.widths)) / cap
+    for name, memory in held.items():
+        unused[name] = (budget.caps[name] - memory(found.widths)) / budget.caps[name]
     return replace(
         found,
         prices=prices,
-        binding=tuple(name for name in budget.caps if name in held),
+        binding=tuple(name for name in budget.caps if name in binding),
         unused={name: unused[name] for name in budget.caps},
     )

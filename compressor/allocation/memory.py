@@ -2,8 +2,11 @@
 
 A tensor is as large as the widths of its channels say, so what is alive at one step is a cost like
 any other, linear in the widths of most networks. Their maximum is none, but a cap on it is a cap on
-each: one row of the integer program for every step that can exceed it. Each tensor is rounded up to
-a multiple of 16 bytes, which is no polynomial either; a row has the most that this can add.
+each: one row of the integer program for every step that can exceed it.
+
+Each tensor is rounded up to a multiple of 16 bytes, which is no polynomial either. Without rounding
+the program allows all that the cap allows, and a little more: its bound is one. Where its answer
+is that little beyond the cap, rows join that have the most that rounding can add.
 """
 
 from __future__ import annotations
@@ -62,13 +65,14 @@ class Moment:
         return sum(block.room(widths) for block in self.blocks)
 
     @cached_property
+    def size(self) -> Polynomial:
+        """Their bytes together, not rounded up: `room` is never below."""
+        return total(block.size for block in self.blocks)
+
+    @cached_property
     def most(self) -> Polynomial:
         """A bound on `room` for all widths."""
         return total(block.most for block in self.blocks)
-
-    def __str__(self) -> str:
-        """Its layer."""
-        return self.layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,29 +100,34 @@ class Memory:
         each = ", ".join(f"{name} ({room:,})" for room, name in rooms)
         return f"{at.room(widths):,} while {at.layer!r} runs: {each}"
 
-    def rows(self, smallest: Integers, largest: Integers, cap: int) -> Mapping[str, Polynomial]:
-        """The costs that have to be within a cap, by name, those that can exceed it alone.
+    def rows(self, largest: Integers, cap: int) -> dict[str, Polynomial]:
+        """The costs that a cap is on, by name: of the steps that can exceed it, without rounding.
 
-        Where the largest widths are within the cap, there is one that is within it as well. Where
-        the smallest are and a row's bound on them is not, the row is lowered so that it holds
-        there: the axes that it depends on then keep their smallest widths.
+        What exceeds one of them exceeds the cap. There is at least one, that of the largest step.
         """
-        if self(largest) <= cap:
-            most = self.peak(largest)
-            return {most.layer: within(most.most, largest, cap)}
+        sizes = {self.name(n): moment.size for n, moment in enumerate(self.moments)}
+        over = {name: size for name, size in sizes.items() if size(largest) > cap}
+        most = max(sizes, key=lambda name: sizes[name](largest))
+        return undominated(over or {most: sizes[most]})
+
+    def exceeded(self, widths: Integers, smallest: Integers, cap: int) -> dict[str, Polynomial]:
+        """The costs of the steps that exceed a cap at these widths, each tensor rounded up.
+
+        None of them is below what it stands for, but where the smallest widths, which are within
+        the cap, would be beyond it: such a cost is lowered to the cap there, so that the axes that
+        it depends on keep their smallest widths.
+        """
         found: dict[str, Polynomial] = {}
         for number, moment in enumerate(self.moments):
-            fits = moment.room(smallest) <= cap
-            cost = within(moment.most, smallest, cap) if fits else moment.most
-            if cost(largest) > cap:
-                found[f"{number} {moment.layer}"] = cost
-        return undominated(found)
+            if moment.room(widths) > cap:
+                over = max(moment.most(smallest) - cap, 0)
+                cost = replace(moment.most, const=moment.most.const - over)
+                found[f"{self.name(number)}, rounded up"] = cost
+        return found
 
-
-def within(cost: Polynomial, widths: Integers, cap: int) -> Polynomial:
-    """A bound on a cost, lowered where it is above a cap at some widths that are within it."""
-    over = cost(widths) - cap
-    return replace(cost, const=cost.const - over) if over > 0 else cost
+    def name(self, number: int) -> str:
+        """What the row of a moment is called."""
+        return f"{number} {self.moments[number].layer}"
 
 
 def total(parts: Iterable[Polynomial]) -> Polynomial:

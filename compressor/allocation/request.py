@@ -70,9 +70,17 @@ def make_problem(
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
     forms, caps, parts = _rows(graph, budget, costs, levels)
     problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0, parts)
-    if not problem.fits(problem.smallest):
-        raise BudgetError(_impossible(graph, problem, costs, int(floor), int(round_to)))
+    least = memories(budget, costs)
+    over = {name: m for name, m in least.items() if m(problem.smallest) > budget.caps[name]}
+    if over or not problem.fits(problem.smallest):
+        raise BudgetError(_impossible(graph, problem, over, int(floor), int(round_to)))
     return problem
+
+
+def memories(budget: Budget, costs: Mapping[str, Form]) -> dict[str, Memory]:
+    """The memory that caps are on, by name of the cap."""
+    found = {name: costs.get(name) for name in budget.caps}
+    return {name: form for name, form in found.items() if isinstance(form, Memory)}
 
 
 def _rows(
@@ -80,11 +88,11 @@ def _rows(
 ) -> tuple[dict[str, Polynomial], dict[str, int], dict[str, str]]:
     """Costs and caps by resource, and the cap of the budget that some resources are parts of."""
     forms, caps, parts = dict[str, Polynomial](), dict[str, int](), dict[str, str]()
-    smallest, largest = (np.array([each[end] for each in levels]) for end in (0, -1))
+    largest = np.array([each[-1] for each in levels], dtype=np.int64)
     for name, cap in budget.caps.items():
         form = costs.get(name) or _own_form(graph, name, cap)
         if isinstance(form, Memory):
-            rows = {f"{name}@{row}": f for row, f in form.rows(smallest, largest, cap).items()}
+            rows = {f"{name}@{row}": size for row, size in form.rows(largest, cap).items()}
             parts |= dict.fromkeys(rows, name)
         else:
             rows = {name: form}
@@ -164,19 +172,21 @@ def _module(weight: str) -> str:
 
 
 def _impossible(
-    graph: Graph, problem: Problem, costs: Mapping[str, Form], floor: int, round_to: int
+    graph: Graph, problem: Problem, over: Mapping[str, Memory], floor: int, round_to: int
 ) -> str:
-    """Explain why even the smallest structure is too large, and what to do about it."""
+    """Explain why even the smallest structure is too large, and what to do about it.
+
+    `over` are the memories that are.
+    """
     spent, reasons = problem.spent(problem.smallest), list[str]()
+    caps = {problem.parts.get(name, name): cap for name, cap in problem.caps.items()}
+    for name, memory in over.items():
+        reasons.append(
+            f"{name} <= {caps[name]:,} cannot be reached: the smallest structure has "
+            f"{memory.told(problem.smallest)}"
+        )
     for name, cap in problem.caps.items():
-        whole = problem.parts.get(name, name)
-        form = costs.get(whole)
-        if spent[name] > cap and isinstance(form, Memory):
-            told = form.told(problem.smallest)
-            reasons.append(
-                f"{whole} <= {cap:,} cannot be reached: the smallest structure has {told}"
-            )
-        elif spent[name] > cap:
+        if spent[name] > cap and name not in problem.parts:
             unit = problem.costs[name].unit
             layer, part = _dearest(graph, name, problem.smallest)
             where = f", {part:,} of them in {layer}" if unit == 1 else ""
@@ -198,7 +208,7 @@ def _impossible(
     ways |= {"keep fewer layers whole": bool(frozen)}
     *advice, last = ["Raise the budget", *(way for way, helps in ways.items() if helps)]
     what = f"{', '.join(advice)} or {last}" if advice else last
-    return f"{'; '.join(dict.fromkeys(reasons))} ({', '.join(settings)}). {what}."
+    return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."
 
 
 def _dearest(graph: Graph, resource: str, widths: Integers) -> tuple[str, int]:

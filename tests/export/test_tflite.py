@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from compressor import Budget, Int8, fit
+from compressor.export.micro.arena import plan
 from compressor.export.micro.translation import translated
 from compressor.export.tflite import tflite_bytes, write
 from compressor.network.file import container
@@ -38,7 +39,7 @@ def test_the_suffix_decides(name: str, tmp_path: Path) -> None:
     result = fitted(model(name))
     result.export(tmp_path / "model.TFLITE")
     content = (tmp_path / "model.TFLITE").read_bytes()
-    assert content == tflite_bytes(result.network)
+    assert content == tflite_bytes(result.network, plan(translated(result.network)))
     x = examples(result.model, 20, seed=8)
     with torch.no_grad():
         wanted = result.model(x)

@@ -103,7 +103,7 @@ def _grids(program: Program, kind: str, ports: Sequence[Port]) -> str:
         if tensor.steps is None or tensor.dtype != np.int8:
             raise ValueError(
                 f"firmware: an {kind.lower()} of {tensor.shape} is no int8 on a grid, and test "
-                "vectors are bytes: round the network whole, with Int8(preset=presets.TFLM)"
+                "vectors are bytes: normalise before the network, not in it, or convolve first"
             )
         grid = (
             f"{single(tensor.steps.scale)}, {tensor.steps.zero}, {tensor.size}, "
@@ -187,4 +187,15 @@ alone. `WrongVectors` returns 0 where the device computes what the reference doe
 The arena is {room.head:,} bytes of activations, exactly; {room.tail:,} that the runtime keeps, an
 estimate, and {room.spare:,} more, a quarter of it; and {room.kernels:,} for CMSIS-NN's kernels on a
 processor with DSP instructions. `main.cc` prints how much was used.
+{_floats(made)}"""
+
+
+def _floats(made: Firmware) -> str:
+    """What is not exact; empty where all is integers."""
+    layers = made.program.floating()
+    if not layers:
+        return ""
+    return f"""
+Not all of it is integers: {len(layers)} layers, `{layers[0]}` the first, are computed in float32. A
+device may add in another order, and its outputs differ by a step now and then.
 """

@@ -19,7 +19,7 @@ from benchmarks.common.records import Record, every, make, read
 from benchmarks.common.tables import publish
 from benchmarks.microcontroller.nets import NETS, inputs, integers
 from benchmarks.microcontroller.page import report
-from benchmarks.microcontroller.runtimes import agreement, cycles, litert, micro, recorded
+from benchmarks.microcontroller.runtimes import agreement, estimate, litert, micro, recorded
 from compressor.export.micro.arena import plan, ram
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
@@ -49,6 +49,7 @@ def run(net: str, seed: int, vela: str | None = None, compared: int = COMPARED) 
     other = litert(content, given)
     contents = unpack(content)
     head, kept = recorded(content)
+    cycles = estimate(plain, vela)
     return {
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "file": len(content),
@@ -61,7 +62,8 @@ def run(net: str, seed: int, vela: str | None = None, compared: int = COMPARED) 
         "tail": tail(contents),
         "TFLM": agreement(micro(content, given), wanted),
         "LiteRT": None if other is None else agreement(other, wanted),
-        "cycles": cycles(plain, vela),
+        "cycles": None if cycles is None else cycles.cycles,
+        "vela": None if cycles is None else cycles.version,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ CALIBRATION = 16
 def inputs(model: nn.Module, count: int, seed: int) -> Tensor:
     """So many random inputs of a model's shape."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, *model.example_input_array.shape[1:], generator=generator)
+    example = cast("Tensor", model.example_input_array)
+    return torch.randn(count, *example.shape[1:], generator=generator)
 
 
 def integers(model: nn.Module, seed: int = 0) -> Network:

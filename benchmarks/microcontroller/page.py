@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.common.records import Record, Records
 from benchmarks.common.tables import page, table, versions
@@ -13,12 +13,12 @@ THEIRS = (
     ("a prototype of this writer", "0.3 MB (flatbuffers)", "121,248", "1.39", "135,232",
      "33", "as trained: no second calibration"),
     ("onnx2tf 1.29.24", "2.6 GB, 79 packages", "153,112", "1.76", "139,520",
-     "33", "quantises the float network anew"),
+     "33", "quantises the float network anew; arena: its bound"),
     ("litert-torch 0.10.0", "2.1 GB, 72 packages", "164,496", "1.89", "139,520",
      "34, one a TRANSPOSE", "quantises anew; equal to XNNPACK in TFLM on 10 % of outputs"),
 )  # fmt: skip
 """Measured once, by hand, on a network like MobileNetV2 of 87,210 parameters, 3 x 64 x 64. The
-arenas are TensorFlow Lite Micro's own plans."""
+arenas are TensorFlow Lite Micro's own plans, where nothing else is said."""
 
 
 def report(found: Records) -> str:
@@ -31,7 +31,8 @@ def report(found: Records) -> str:
              f"vela, {NPU}: cycles")  # fmt: skip
     theirs = ("converter", "to install", "file, bytes", "bytes a parameter", "arena, bytes",
               "operators", "")  # fmt: skip
-    packages = (f"{name} {version(name)}" for name in ("tflite-micro", "ai-edge-litert"))
+    arm = {f"vela {record['vela']}" for record in known if record["vela"]}
+    packages = (*map(_installed, ("tflite-micro", "ai-edge-litert")), *sorted(arm))
     return page(
         "# Networks for TensorFlow Lite Micro",
         f"{versions(*packages, threads='')}. Random weights, statistics of normalisation from "
@@ -54,6 +55,14 @@ def report(found: Records) -> str:
         "throughout.",
         table(theirs, THEIRS),
     )
+
+
+def _installed(name: str) -> str:
+    """A package with its version; nothing where it is not installed."""
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return ""
 
 
 def _sizes(record: Record) -> list[str]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,11 +72,22 @@ def litert(content: bytes, given: Sequence[Numbers]) -> list[Numbers] | None:
     return found
 
 
-def cycles(content: bytes, command: str | None = None) -> int | None:
-    """Cycles of one run that vela estimates for an Ethos-U55; None where it is not installed."""
+@dataclass(frozen=True)
+class Estimate:
+    """Cycles of one run that vela estimates for an Ethos-U55, and its version."""
+
+    cycles: int
+    version: str
+
+
+def estimate(content: bytes, command: str | None = None) -> Estimate | None:
+    """What vela says of a file; None where it is not installed."""
     command = command or shutil.which("vela")
     if command is None:
         return None
+    told = subprocess.run(  # noqa: S603 - a program of the user's choice
+        [command, "--version"], check=True, capture_output=True, text=True
+    )
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "model.tflite").write_bytes(content)
@@ -85,7 +97,8 @@ def cycles(content: bytes, command: str | None = None) -> int | None:
         )  # fmt: skip
         (summary,) = folder.glob("*summary*.csv")
         with summary.open(encoding="utf-8", newline="") as lines:
-            return round(float(next(csv.DictReader(lines))["cycles_total"]))
+            cycles = round(float(next(csv.DictReader(lines))["cycles_total"]))
+    return Estimate(cycles, told.stdout.strip())
 
 
 def _micro() -> Any:

@@ -46,17 +46,23 @@ def scaled(x: Tensor, real: Tensor) -> Tensor:
         int64, of the shape of `x`.
     """
     multiplier, shift = factor(real)
-    return divided(high(x << shift.clamp(min=0), multiplier), (-shift).clamp(min=0))
+    # A sum that is made longer first has 32 bits still: the multiplier may be in its place.
+    longer = multiplier << shift.clamp(min=0)
+    return _divided(high(x, longer), (-shift).clamp(min=0))
 
 
 def high(x: Tensor, y: Tensor | int) -> Tensor:
     """``x * y / 2^31`` of whole numbers (int64, 32 bits in use), rounded, halves up."""
-    return (x * y + (1 << BITS - 1)) >> BITS
+    return (x * y).add_(1 << BITS - 1).bitwise_right_shift_(BITS)
 
 
-def divided(x: Tensor, bits: Tensor | int) -> Tensor:
+def divided(x: Tensor, bits: int) -> Tensor:
     """Whole numbers (int64) divided by 2^bits, rounded, halves away from zero."""
-    bits = torch.as_tensor(bits, device=x.device)
-    below = (x < 0) & (bits > 0)
+    return _divided(x.clone(), torch.tensor(bits, device=x.device))
+
+
+def _divided(x: Tensor, bits: Tensor) -> Tensor:
+    """Likewise, in place."""
     half = (torch.ones_like(bits) << bits) >> 1
-    return (x + half - below.long()) >> bits
+    below = (x >> 63).bitwise_and_(-(bits > 0).long())  # -1 for negative ones
+    return x.add_(below).add_(half).bitwise_right_shift_(bits)

@@ -33,10 +33,10 @@ def write(
     The file takes one input at a time, on int8, and holds nothing but integers: it computes what
     the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. What the
     reference has in floating point (Residual Normalization) is float32 there, with a warning that
-    says what it costs; a network that begins with it takes float32. The file says where its tensors
-    go in working memory, as closely packed as was found (`compressor.counting.memory.planning`).
-    Tensors lie channels last: an input (1, c, h, w) is given as (1, h, w, c), and (1, c, t) as
-    (1, 1, t, c).
+    says what it costs; a network that begins with it takes float32. The file says where its
+    tensors go in working memory, as closely packed as was found
+    (`compressor.counting.memory.packing`). They lie channels last: an input (1, c, h, w) is given
+    as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
     `compressor.export.micro.program.Program.encoded` makes such inputs.
 
     Args:

@@ -27,7 +27,7 @@ from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, grids, prepare, set_grids
 from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
-from compressor.quantization.stand_in import stand_in
+from compressor.quantization.stand_ins import stand_in
 from compressor.run.later import EntryBits
 from compressor.run.phase import Phase
 from compressor.wording import brief

@@ -13,15 +13,14 @@ from torch import nn
 
 from compressor.budget import Budget, Cost
 from compressor.errors import CountError, TraceError, VerificationError
-from compressor.export.micro.arena import lifetimes, ram
-from compressor.export.micro.program import Program
+from compressor.export.micro.arena import head, ram
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.inputs.tensors import named_tensors
 from compressor.network import to_network
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
-from compressor.reports.arena import Memory
+from compressor.reports.arena import memory_of
 from compressor.reports.facts import verdicts, versions
 from compressor.reports.kept import layers, told
 from compressor.reports.report import Report
@@ -52,7 +51,8 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
     program = None if session.budget.ram is None else session.program
     after = replace(_counted(session), ram=None if program is None else ram(program))
     fine = check_result(session.model, session.given, session.example)
-    recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
+    file, arena = sizes[1] if sizes else None, None if program is None else head(program)
+    recount(after, name, expected, session.budget, file=file, arena=arena)
     if not isinstance(contents, NoFile):
         _read_back(contents[1], after, name, whole=session.unrounded is None)
     verdict, unjudged = _judged(session)
@@ -77,16 +77,11 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         log=tuple(log),
         rates=tuple(session.rates),
         versions=versions(),
-        memory=None if program is None else _memory(program, session.budget),
+        memory=None if program is None else memory_of(program, session.budget.ram),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
     whole = not (session.closed or session.within)
     return Result(session.model, report, structure, session.example, whole, fine)
-
-
-def _memory(program: Program, budget: Budget) -> Memory:
-    """The working memory of the result's file."""
-    return Memory(tuple(lifetimes(program).values()), budget.ram)
 
 
 def _files(session: Compression) -> tuple[bytes, bytes] | NoFile:
@@ -172,12 +167,19 @@ def _counted(session: Compression) -> Cost:
 
 
 def recount(
-    after: Cost, model: str, predicted: Cost | None, budget: Budget, *, file: int | None = None
+    after: Cost,
+    model: str,
+    predicted: Cost | None,
+    budget: Budget,
+    *,
+    file: int | None = None,
+    arena: int | None = None,
 ) -> Cost:
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
     `after` is the cost that was measured, `predicted` that by the graph, if there is one. A cap on
-    bytes counts those of the `file`, if there is one.
+    bytes counts those of the `file`, if there is one, and one on RAM those of the `arena` that a
+    plan needs.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.
@@ -192,6 +194,7 @@ def recount(
             "which its graph predicted. Nothing was returned. Please report the model"
         )
     held = after if file is None else replace(after, bytes=file)
+    held = held if arena is None else replace(held, ram=arena)
     over = [f"{n} {getattr(held, n):,} > {budget.caps[n]:,}" for n in budget.excess(held)]
     if over:
         raise VerificationError(

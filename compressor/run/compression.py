@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation
-from compressor.allocation.memory import Memory
 from compressor.allocation.request import Form
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
@@ -48,7 +47,7 @@ from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
 from compressor.run.widths import allocated
-from compressor.run.working_memory import memory, program_of
+from compressor.run.working_memory import RamCap, memory, program_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -65,6 +64,7 @@ class Compression(Shrinking):
         loss: By which it is measured.
         fabric: The processes that have to agree, if there are several.
         changes: Changes of structure beside removed units, in order: (phase, record).
+        ram: The cap on RAM, if there is one.
         phase: Number of the phase at hand, to which changes are attributed.
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
@@ -110,10 +110,9 @@ class Compression(Shrinking):
         self._captured = Captured()
         self._teacher: nn.Module | None = None
         self.trained = False
-        self._memory: Memory | None = None
-        if budget.ram is not None:
-            self._memory = memory(self.stored)
-            self.before = replace(self.before, ram=self._memory(self.dense.sizes))
+        self.ram = None if budget.ram is None else RamCap(budget.ram, memory(self.stored))
+        if self.ram is not None:
+            self.before = replace(self.before, ram=self.ram.whole(self.dense.sizes))
 
     @property
     def stored(self) -> Stored:
@@ -159,15 +158,13 @@ class Compression(Shrinking):
     def cost(self) -> Cost:
         """Cost of `model`; its RAM where that has a cap, that of the integers it will become."""
         found = super().cost
-        if self.budget.ram is None:
-            return found
-        return replace(found, ram=ram(self.program))
+        return found if self.ram is None else replace(found, ram=ram(self.program))
 
     @property
     def predicted(self) -> Cost:
         """Cost of `structure` by the graph of the original, and its RAM where that has a cap."""
-        found, memory = cost_of(self.structure), None if self.within else self._memory
-        return found if memory is None else replace(found, ram=memory(self.structure.widths))
+        found, known = cost_of(self.structure), None if self.within else self.ram
+        return found if known is None else replace(found, ram=known.whole(self.structure.widths))
 
     @property
     def teacher(self) -> nn.Module:
@@ -218,7 +215,8 @@ class Compression(Shrinking):
 
     def _caps_due(self) -> dict[str, int]:
         settled = frozenset[str]().union(*(phase.settles for phase in self.later))
-        return {name: cap for name, cap in self.budget.caps.items() if name not in settled}
+        caps = self.budget.caps if self.ram is None else self.budget.caps | {"ram": self.ram.left}
+        return {name: cap for name, cap in caps.items() if name not in settled}
 
     def record(self, change: Any) -> None:
         """Remember a change of structure for a resumed run.
@@ -259,8 +257,9 @@ class Compression(Shrinking):
         self.remove(allocation, caps, tried, costs, how)
         judged = measure_of(self.loss, repaired=how.repair)
         self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
-        if remaining == 1 and "bytes" in costs and bound(self.stored) > caps.caps["bytes"]:
-            # The form is exact for the widths before alone.
+        # The form of bytes is exact for the widths before alone, and a plan may need more than RAM.
+        over = "bytes" in costs and bound(self.stored) > caps.caps["bytes"]
+        if remaining == 1 and (over or (self.ram and self.ram.exceeded(self.program))):
             return self.shrink(how)
         return self.shrinks[-1]
 

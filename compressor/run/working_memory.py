@@ -7,20 +7,50 @@ data choose; the writer translates it, and what is alive at each operator is rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from compressor.allocation.memory import Memory
 from compressor.errors import BudgetError, TraceError
+from compressor.export.micro.arena import head
 from compressor.export.micro.translation import translated
 from compressor.export.micro.widths import memory_of
 from compressor.network import Network
 from compressor.network.integer import Requantise
 from compressor.quantization.presets import TFLM
-from compressor.quantization.stand_in import stand_in
+from compressor.quantization.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from compressor.export.micro.program import Program
     from compressor.run.file_size import Stored
+
+
+class RamCap:
+    """A cap on RAM on its way: what a plan of memory cannot use of it is not used.
+
+    The largest live set is what the widths decide, and nearly always a plan takes no more. Where
+    none so small is found, what it takes more is taken off the cap, and units go anew.
+
+    Attributes:
+        cap: The budget's.
+        whole: Working memory of all structures of the original.
+        lost: Bytes that no plan was found for.
+    """
+
+    def __init__(self, cap: int, whole: Memory) -> None:
+        self.cap, self.whole, self.lost = cap, whole, 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that the largest live set may take."""
+        return max(self.cap - self.lost, 1)
+
+    def exceeded(self, program: Program) -> bool:
+        """True if the plan of a program does not fit, so that `left` is less from now on."""
+        over = head(program) - self.cap
+        self.lost += max(over, 0)
+        return over > 0
 
 
 def network_to_write(stored: Stored) -> Network:
@@ -33,9 +63,14 @@ def network_to_write(stored: Stored) -> Network:
     made = stored.captured.of(stored.model, stored.example)
     for phase in stored.later:
         made = phase.network_after(made, stored.bits)
-    if any(isinstance(module, Requantise) for module in made.modules()):
-        return made
-    return stand_in(made, TFLM, bits=stored.bits)
+    return rounded(made, stored.bits)
+
+
+def rounded(network: Network, bits: Mapping[str, int] = MappingProxyType({})) -> Network:
+    """A network of integers itself, of any other what it will be; errors as of `prepare`."""
+    if any(isinstance(module, Requantise) for module in network.modules()):
+        return network
+    return stand_in(network, TFLM, bits=bits)
 
 
 def program_of(stored: Stored) -> Program:

@@ -1,4 +1,4 @@
-"""Caps on working memory: never exceeded, joint with others, with a bound, one name for all rows."""
+"""Caps on working memory: never exceeded, joint with others, bounded, one name for all rows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_equal_costs_are_kept_once() -> None:
 
 
 @given(graphs(largest=5, most=4), SEEDS, SEEDS, SHARES, SHARES, st.sampled_from(METHODS))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_caps_are_met_together_under_a_bound(
     graph: Graph, seed: int, drawn: int, share: float, of_macs: float, method: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_caps_are_met_together_under_a_bound(
     )
     assert found.value <= best + 1e-9 * (1 + abs(best))
     if found.bound is not None:
-        assert found.bound >= best - 1e-9 * (1 + abs(best))
+        assert found.bound >= best - 1e-6 * (1 + abs(best))  # what a mixed-integer solver promises
 
 
 def levels(axis: Axis) -> list[int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compressor.counting.memory import planning
 from compressor.counting.memory.lifetimes import Lifetime, peak
+from compressor.counting.memory.packing import packed
 from compressor.export.micro.program import Operator, Padded, Part, Program, Reshaped
 
 _COPIES: Mapping[type[object], str] = {Padded: "padded", Part: "a part", Reshaped: "reshaped"}
@@ -28,11 +28,15 @@ def ram(program: Program) -> int:
     return peak([*lifetimes(program).values()]).bytes
 
 
+def head(program: Program) -> int:
+    """Bytes of an arena with a plan of our own: `ram`, or more where none so small was found."""
+    return packed([*lifetimes(program).values()]).head
+
+
 def plan(program: Program) -> dict[int, int]:
     """Offsets in bytes of the tensors that take working memory, by number."""
     alive = lifetimes(program)
-    found = planning.plan([*alive.values()])
-    return dict(zip(alive, found.offsets, strict=True))
+    return dict(zip(alive, packed([*alive.values()]).offsets, strict=True))
 
 
 def made_by(operator: Operator) -> str:

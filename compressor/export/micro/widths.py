@@ -97,7 +97,8 @@ class _Sizes:
         written = self._written(number) if isinstance(operation, Convolution | Product) else None
         if written is not None:
             return self._of(number, written)
-        if isinstance(operation, Product) or type(operation) is Convolution:
+        mixes = isinstance(operation, Product) or type(operation) is Convolution
+        if mixes and self._shape(operator.inputs[0])[-1] > 1:  # a mean of one channel mixes none
             raise _unknown(operator.layer)
         if isinstance(operation, Joined):
             axis = len(self._shape(number)) - 1
@@ -121,6 +122,8 @@ class _Sizes:
         """The size of what has the channels of an input: of the one with as many that can go."""
         shape = self._shape(number)
         same = [n for n in operator.inputs if n in self.known and self._shape(n)[-1] == shape[-1]]
+        if not same and shape[-1] == 1:  # a mean over channels
+            return self._of(number, Dim(np.full(1, ALWAYS)))
         if not same:
             raise _unknown(operator.layer)
         source = max(same, key=lambda n: sum(self.known[n].bytes.linear) > 0)

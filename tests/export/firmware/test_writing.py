@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from compressor.network import Network, to_network
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import ORT, TFLM, Preset
+from models import ResidualNorm
 from tests.conftest import ROOT
 from tests.helpers import stub_tflm, tflm
 from tests.helpers.int8_nets import calibrated, examples, trained
-from tests.zoo.micro import MICRO
+from tests.zoo.micro import MICRO, chain
 
 PROBE = ROOT / "tests" / "helpers" / "firmware_probe.cc"
 
@@ -279,14 +280,29 @@ def test_networks_that_are_none_leave_the_old_folder(
     assert [p.name for p in tmp_path.iterdir()] == ["fw"]
 
 
-def test_inputs_without_a_grid_are_refused() -> None:
-    firmware = made(reference("plain"))
-    number = firmware.program.inputs[0].tensor
-    tensors = list(firmware.program.tensors)
-    tensors[number] = replace(tensors[number], dtype=np.dtype(np.float32), steps=None)
-    wrong = replace(firmware, program=replace(firmware.program, tensors=tuple(tensors)))
-    with pytest.raises(ValueError, match=r"an input of \(1, 12, 9, 1\) is no int8 on a grid"):
-        files(wrong)
+def normalised(*layers: nn.Module) -> Network:
+    """Layers behind each other, the input (1, 8, 9), as integers."""
+    torch.manual_seed(2)
+    return convert(calibrated(to_network(trained(chain((1, 8, 9), *layers))), TFLM))
+
+
+def test_parts_in_floating_point_are_said(tmp_path: Path) -> None:
+    layers = nn.Conv2d(1, 6, 3), nn.ReLU(), ResidualNorm(), nn.Conv2d(6, 3, 1)
+    with pytest.warns(UserWarning, match="are computed in float32"):
+        write(normalised(*layers), tmp_path / "fw")
+    assert "are computed in float32" in (tmp_path / "fw" / "README.md").read_text()
+    text = (tmp_path / "fw" / "model_operators.h").read_text()
+    assert {"AddDequantize", "AddRsqrt", "AddMean", "AddQuantize"} <= set(
+        re.findall(r"resolver\.(\w+)\(\)", text)
+    )
+    assert "float32" not in files(made(reference("plain")))["README.md"].decode()
+
+
+@pytest.mark.filterwarnings("ignore:export.*computed in float32")
+def test_inputs_without_a_grid_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"an input of \(1, 8, 9, 1\) is no int8 on a grid.*norm"):
+        write(normalised(ResidualNorm(), nn.Conv2d(1, 3, 3)), tmp_path / "fw")
+    assert not list(tmp_path.iterdir())
 
 
 def test_main_is_kept_and_the_rest_is_written_anew(tmp_path: Path) -> None:

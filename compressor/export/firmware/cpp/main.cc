@@ -29,7 +29,7 @@ int main() {
   if (model::AddOperators(resolver) != kTfLiteOk) return 1;
   static tflite::MicroInterpreter interpreter(network, resolver, arena, sizeof(arena));
   if (interpreter.AllocateTensors() != kTfLiteOk) {
-    MicroPrintf("the arena is too small for these kernels: raise kArenaSize");
+    MicroPrintf("the arena is too small for these kernels: give it more than kArenaSize");
     return 1;
   }
   MicroPrintf("arena: %u of %u bytes are used",

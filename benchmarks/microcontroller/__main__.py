@@ -21,7 +21,7 @@ from benchmarks.microcontroller.nets import NETS, inputs, integers
 from benchmarks.microcontroller.page import report
 from benchmarks.microcontroller.runtimes import agreement, estimate, litert, micro, recorded
 from compressor.export.micro.arena import plan, ram
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.export.micro.writing import written
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.needs import tail
@@ -39,7 +39,7 @@ def run(net: str, seed: int, vela: str | None = None, compared: int = COMPARED) 
     torch.manual_seed(seed)
     model = NETS[net]()
     whole = integers(model, seed)
-    program = translated(whole)
+    program = frugal(whole)
     plain, content = written(program), written(program, plan(program))
     x = inputs(model, compared, seed + 1)
     given = [program.encoded([example[None].numpy()])[0] for example in x]

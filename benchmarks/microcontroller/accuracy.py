@@ -37,7 +37,7 @@ from benchmarks.common.weights import filled, keep
 from benchmarks.microcontroller.runtimes import agreement, micro, recorded
 from compressor import Budget, BudgetError, FineTune, Int8, Prune, Recalibrate, Result, Train, fit
 from compressor.export.micro.arena import plan, ram
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.export.micro.writing import written
 from compressor.phases import Phase
 from compressor.quantization.presets import TFLM
@@ -166,7 +166,7 @@ def fitted(net: str, way: str, seed: int, setting: Setting) -> Result:
 
 def content_of(result: Result) -> bytes:
     """The `.tflite` file of a result, with a plan of our own."""
-    program = translated(result.network)
+    program = frugal(result.network)
     return written(program, plan(program))
 
 
@@ -181,7 +181,7 @@ def run(net: str, way: str, seed: int, setting: Setting = FULL) -> Record:
         result = fitted(net, way, seed, setting)
     except BudgetError as error:
         return {"refused": str(error)}
-    content, program = content_of(result), translated(result.network)
+    content, program = content_of(result), frugal(result.network)
     head, _ = recorded(content)
     x, labels = setting.clips("test")
     given = [program.encoded([clip[None].numpy()])[0] for clip in x]

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from compressor.export.micro.arena import plan
+from compressor.export.micro.frugal import frugal
 from compressor.export.micro.program import Program
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
@@ -54,7 +55,7 @@ def write(
             "export: a .tflite file takes features, not a waveform: leave front_end and waveform "
             "out, and compute the features on the device"
         )
-    program = translated(network)
+    program = frugal(network)
     warn_of_floats(program)
     content = written(program, plan(program))
     write_bytes(Path(path), content)

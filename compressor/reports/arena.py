@@ -15,8 +15,8 @@ from compressor.counting.memory.packing import packed
 from compressor.counting.memory.plan import planned
 from compressor.counting.stored import Compressed
 from compressor.export.micro.arena import lifetimes
+from compressor.export.micro.frugal import frugal
 from compressor.export.micro.program import Program
-from compressor.export.micro.translation import translated
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_model
 from compressor.network import to_network
@@ -45,7 +45,7 @@ def working_memory(
     model, example = opened(model, example)
     check_model(model)
     network = to_network(model, one_input(model, example)).eval()
-    return memory_of(translated(rounded(network)), cap)
+    return memory_of(frugal(rounded(network)), cap)
 
 
 def memory_of(program: Program, cap: int | None = None) -> Memory:

@@ -387,6 +387,8 @@ class Compression(Shrinking):
         if not keep.all():
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
+        if self.ram is not None and self.shrinks:
+            self.ram.resume(self.shrinks[-1].caps)
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
         self.rates = [Rate(**rate) for rate in state["rates"]]
         for number, change in state["changes"]:

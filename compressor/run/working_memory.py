@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from compressor.allocation.memory import Memory
 from compressor.errors import BudgetError, TraceError
 from compressor.export.micro.arena import head
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.export.micro.widths import memory_of
 from compressor.network import Network
 from compressor.network.integer import Requantise
@@ -46,6 +46,10 @@ class RamCap:
         """Bytes that the largest live set may take."""
         return max(self.cap - self.lost, 1)
 
+    def resume(self, caps: Mapping[str, int]) -> None:
+        """Take up what was lost by the caps of the last removal: on the way they are above."""
+        self.lost = max(self.cap - caps.get("ram", self.cap), 0)
+
     def exceeded(self, program: Program) -> bool:
         """True if the plan of a program does not fit, so that `left` is less from now on."""
         over = head(program) - self.cap
@@ -76,7 +80,7 @@ def rounded(network: Network, bits: Mapping[str, int] = MappingProxyType({})) ->
 def program_of(stored: Stored) -> Program:
     """What the writer will make of a model at the end of later phases; errors as of `memory`."""
     try:
-        return translated(network_to_write(stored))
+        return frugal(network_to_write(stored))
     except (TraceError, ValueError) as error:
         raise _refused(stored, error) from error
 
@@ -89,7 +93,7 @@ def memory(stored: Stored) -> Memory:
     """
     try:
         made = network_to_write(stored)
-        return memory_of(translated(made), made, stored.graph)
+        return memory_of(frugal(made), made, stored.graph)
     except (TraceError, ValueError) as error:
         raise _refused(stored, error) from error
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compressor.errors import BudgetError
 from compressor.export.micro.arena import ram
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.graph.graph import Graph
 from compressor.graph.structure import restrict
 from compressor.network import to_network
@@ -18,7 +18,7 @@ from compressor.phases.int8 import Int8
 from compressor.quantization.conversion import convert
 from compressor.quantization.presets import TFLM
 from compressor.run.file_size import Stored
-from compressor.run.working_memory import memory, program_of
+from compressor.run.working_memory import RamCap, memory, program_of
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
 from tests.helpers.int8_nets import calibrated, trained
@@ -49,8 +49,10 @@ def test_the_widths_say_what_the_file_of_what_is_left_takes(name: str) -> None:
         structure = any_widths(graph, seed)
         small = stored(shrink(model, graph, structure), example, restrict(structure))
         taken = ram(program_of(small))
-        assert whole(structure.widths) == taken
         assert memory(small)(small.graph.sizes) == taken
+        assert whole(structure.widths) >= taken
+        # What is left with one channel to read may pad by its kernel.
+        assert whole(structure.widths) == taken or min(structure.widths) == 1
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -60,7 +62,7 @@ def test_scales_chosen_from_data_change_nothing(name: str) -> None:
     small = shrink(model, graph, structure)
     integers = convert(calibrated(to_network(small, example), TFLM))
     predicted = memory(stored(model, example, graph))(structure.widths)
-    assert ram(translated(integers)) == predicted
+    assert ram(frugal(integers)) == predicted
 
 
 def test_the_networks_have_widths_that_matter() -> None:
@@ -101,3 +103,18 @@ def test_the_phase_to_come_says_how_the_network_is_rounded() -> None:
     )
     assert folded(graph.sizes) == memory(stored(model, example, graph))(graph.sizes)
     assert len(apart.moments) != len(folded.moments)
+
+
+def test_what_a_plan_cannot_use_is_taken_off_the_cap() -> None:
+    model, example, graph = net("plain")
+    whole = stored(model, example, graph)
+    program, needed = program_of(whole), memory(whole)
+    peak = needed(graph.sizes)
+    fits, short = RamCap(peak, needed), RamCap(peak - 40, needed)
+    assert (fits.exceeded(program), fits.left) == (False, peak)
+    assert (short.exceeded(program), short.left) == (True, peak - 80)
+    again = RamCap(peak - 40, needed)
+    again.resume({"macs": 5, "ram": short.left})
+    assert again.left == short.left
+    again.resume({"ram": 10 * peak})  # on the way to the cap
+    assert again.left == peak - 40

@@ -8,7 +8,7 @@ from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.firmware.folder import YOURS, Firmware, files
 from compressor.export.firmware.rooms import room
 from compressor.export.micro.arena import plan
-from compressor.export.micro.translation import translated
+from compressor.export.micro.frugal import frugal
 from compressor.export.micro.writing import written
 from compressor.export.reading.contents import unpack
 from compressor.export.tflite import warn_of_floats
@@ -26,7 +26,7 @@ def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None 
 
     Raises:
         ImportError: If flatbuffers is missing.
-        ValueError: If the network cannot be written (see `translated`), inputs are not its, or the
+        ValueError: If the network cannot be written (see `compressor.export.tflite.write`), inputs are not its, or the
             folder holds other files.
         OSError: If it cannot be written.
     """
@@ -36,7 +36,7 @@ def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None 
 
 def made(network: Network, inputs: Inputs | None = None) -> Firmware:
     """What the folder is about; arguments and errors as of `write`."""
-    program = translated(network)
+    program = frugal(network)
     content = written(program, plan(program))
     warn_of_floats(program)
     contents = unpack(content)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import prod
 
 from compressor.counting.memory.lifetimes import rounded_up
-from compressor.export.micro.program import Convolution, Depthwise, Program
+from compressor.export.micro.operations import Convolution, Depthwise
+from compressor.export.micro.program import Program
 from compressor.export.reading.contents import Contents
 from compressor.export.reading.needs import arena
 

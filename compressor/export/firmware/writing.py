@@ -26,8 +26,8 @@ def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None 
 
     Raises:
         ImportError: If flatbuffers is missing.
-        ValueError: If the network cannot be written (see `compressor.export.tflite.write`), inputs are not its, or the
-            folder holds other files.
+        ValueError: If the network cannot be written (`compressor.export.tflite.write`), inputs are
+            not its, or the folder holds other files.
         OSError: If it cannot be written.
     """
     place = path_of(path)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compressor.export.firmware.folder import Firmware, files
 from compressor.export.firmware.writing import made, write
-from compressor.export.micro.program import Convolution
+from compressor.export.micro.operations import Convolution
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.needs import arena
 from compressor.network import Network, to_network

@@ -136,7 +136,10 @@ ROOMS = {
         *("files", "data", "scenes", "features", "training", "judging", "submission", "running"),
         *("evaluate", "sweeps"),
     ),
-    "benchmarks": ("common", "allocation", "counting", "accuracy", "int8", "speed", "breadth"),
+    "benchmarks": (
+        *("common", "allocation", "counting", "accuracy", "int8", "microcontroller", "speed"),
+        "breadth",
+    ),
 }
 """Rooms and loose modules, by package: each imports from those before it alone. What is not listed
 (recipes, most commands) imports from all of them, and none of them from it."""

@@ -56,7 +56,7 @@ def write(
             "out, and compute the features on the device"
         )
     program = frugal(network)
-    _warn_of_floats(program)
+    warn_of_floats(program)
     content = written(program, plan(program))
     write_bytes(Path(path), content)
     return len(content)
@@ -78,11 +78,11 @@ def tflite_bytes(
         names: Write the names of tensors.
     """
     program = translated(network, by_kernel)
-    _warn_of_floats(program)
+    warn_of_floats(program)
     return written(program, plan, names=names)
 
 
-def _warn_of_floats(program: Program) -> None:
+def warn_of_floats(program: Program) -> None:
     """Say which layers are computed in float32, and what that costs."""
     layers = program.floating()
     if layers:

@@ -170,6 +170,14 @@ class Program:
         """What the file returns, as float32 in the network's shapes."""
         return [self._decoded(p, x) for p, x in zip(self.outputs, results, strict=True)]
 
+    def given(self, integers: Sequence[Numbers]) -> list[Numbers]:
+        """The inputs that integers of the file stand for, float32 in the network's shapes."""
+        return [self._decoded(p, x) for p, x in zip(self.inputs, integers, strict=True)]
+
+    def expected(self, results: Sequence[Numbers]) -> list[Numbers]:
+        """What the network returns, float32 in its shapes, as the integers of the file."""
+        return [self._encoded(p, x) for p, x in zip(self.outputs, results, strict=True)]
+
     def _encoded(self, port: Port, x: Numbers) -> Numbers:
         tensor = self.tensors[port.tensor]
         placed = x.astype(np.float32).reshape(-1)[port.order].reshape(tensor.shape)

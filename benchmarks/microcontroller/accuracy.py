@@ -53,8 +53,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "BC-ResNet-1": partial(BCResNet, 1, KEYWORDS, 5, mels=40, frames=51),
     "BC-ResNet-1, one band": partial(BCResNet, 1, KEYWORDS, 1, mels=40, frames=51),
 }
-"""With one band, normalisation is by channels alone: with five, a file has 245 operators instead of
-105, which fill 32 KiB without a weight."""
+"""With one band, normalisation is by channels alone: with five, a file has some 240 operators, not
+some 100, which fill 32 KiB without a weight."""
 
 FLASH = 32 * 1024
 CAPS: Mapping[str, int | None] = {"rounded": None, "32 KiB": 32 * 1024, "16 KiB": 16 * 1024}

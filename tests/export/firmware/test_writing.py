@@ -202,8 +202,8 @@ def test_room_for_kernels_is_the_largest_window() -> None:
         for o in program.operators
         if type(o.operation) is Convolution
     ]
-    # 3 x 3 x 1 is 9, rounded to 12; 3 x 3 x 4 is 36: two columns of two bytes each.
-    assert sorted(shape[1] * shape[2] * shape[3] for shape in windows) == [9, 36]
+    # 4 x 3 x 1, a row for padding, and 3 x 3 x 4 entries: two columns of two bytes each.
+    assert sorted(shape[1] * shape[2] * shape[3] for shape in windows) == [12, 36]
     assert made(reference("plain")).room.kernels == 2 * 2 * 36
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.export.front_end import parts
-from compressor.export.unfixed import unfixed
+from compressor.export.one_rounding import unfixed
 from compressor.export.xnnpack import decomposed, written
 from compressor.inputs.copies import private_copy
 from compressor.inputs.process import quiet

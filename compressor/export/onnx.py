@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from compressor.export.front_end import Whole, parts
+from compressor.export.one_rounding import unfixed
 from compressor.export.placeholders import Exported
 from compressor.export.spelling import spelled
 from compressor.export.transforms import as_products, warn_of_transforms
-from compressor.export.unfixed import unfixed
 from compressor.inputs.process import quiet
 from compressor.inputs.tensors import device_of
 from compressor.network import Network, packet

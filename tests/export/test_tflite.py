@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,18 @@ def fitted(model: nn.Module, **settings: object) -> Result:
     return fit(model, data, budget=Budget(bytes="1MB"), schedule=schedule, progress=False)
 
 
+@cache
+def plain() -> Result:
+    """One of them, which is made once. Not to be changed."""
+    return fitted(model())
+
+
 def model(name: str = "plain") -> nn.Module:
     torch.manual_seed(1)
     return trained(MICRO[name]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "grouped", "time"])
 def test_the_suffix_decides(name: str, tmp_path: Path) -> None:
     result = fitted(model(name))
@@ -47,12 +55,13 @@ def test_the_suffix_decides(name: str, tmp_path: Path) -> None:
 
 
 def test_a_file_of_ours_becomes_the_same_file(tmp_path: Path) -> None:
-    result = fitted(model())
+    result = plain()
     result.write(tmp_path / "small")
     again = load(tmp_path / "small")
     assert tflite_bytes(again) == tflite_bytes(result.network)
 
 
+@pytest.mark.slow
 def test_training_has_the_fixed_grids() -> None:
     torch.manual_seed(1)
     given = nn.Sequential(
@@ -81,7 +90,7 @@ def test_nothing_is_left_of_a_file_that_cannot_be(tmp_path: Path) -> None:
 
 def test_a_front_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="takes features, not a waveform"):
-        write(fitted(model()).network, tmp_path / "model.tflite", front_end=nn.Identity())
+        write(plain().network, tmp_path / "model.tflite", front_end=nn.Identity())
     assert not list(tmp_path.iterdir())
 
 
@@ -90,9 +99,9 @@ def test_the_extra_is_named_where_it_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     with pytest.raises(ImportError, match=r"pip install 'compressor-nn\[tflite\]'"):
-        fitted(model()).export(tmp_path / "model.tflite")
+        plain().export(tmp_path / "model.tflite")
 
 
 def test_the_container_is_smaller_and_holds_the_same() -> None:
-    network = fitted(model()).network
+    network = plain().network
     assert len(container.pack(network)) < len(tflite_bytes(network))

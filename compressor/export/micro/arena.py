@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from compressor.counting.memory.lifetimes import Lifetime, peak
 from compressor.counting.memory.packing import packed
-from compressor.export.micro.program import Operator, Padded, Part, Program, Reshaped
+from compressor.export.micro.operations import Padded, Part, Reshaped
+from compressor.export.micro.program import Operator, Program
 
 _COPIES: Mapping[type[object], str] = {Padded: "padded", Part: "a part", Reshaped: "reshaped"}
 """Results that are no layer's own, as messages call them."""

@@ -13,16 +13,15 @@ import numpy as np
 import torch
 
 from compressor.export.micro.layout import axis, placed
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Difference,
     Mean,
-    Numbers,
     Operation,
     Root,
     Sum,
-    Tensor,
     Times,
 )
+from compressor.export.micro.program import Numbers, Tensor
 from compressor.export.micro.refusals import layer_of, no_kernel, refused
 from compressor.export.micro.sheet import FLOAT32, Sheet, numbers
 from compressor.network import Ref, Step, Weight, packet

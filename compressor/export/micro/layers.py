@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from compressor.export.micro.layout import channels_last, placed, plain
-from compressor.export.micro.padding import Edge, edges
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Convolution,
     Cut,
     Depthwise,
     Joined,
-    Numbers,
     Pair,
     Product,
-    Steps,
 )
+from compressor.export.micro.padding import Edge, edges
+from compressor.export.micro.program import Numbers, Steps
 from compressor.export.micro.refusals import layer_of, refused
 from compressor.export.micro.sheet import ENDS, Sheet, goal, numbers
 from compressor.export.qdq import slabs
@@ -30,6 +29,9 @@ from compressor.network.fixed import FULL_WEIGHT, FixedConv, FixedLinear, FixedM
 from compressor.network.fixed_point import factor
 from compressor.network.integer import Geometry
 from compressor.quantization.folding import WHOLE, largest_sum
+
+LONG = 2048
+"""Bytes of weights from which a mean does without one for every channel."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,43 @@ def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
     """
     window, stride = ((1,) * (2 - len(n)) + n for n in (module.window, module.stride))
     channels = sheet.network.shapes[step.name][1]
+    x = sheet.wanted(step, step.args[0])
+    if window == sheet.entry(x).shape[1:3] and _spares(sheet, x):
+        _over_all(sheet, step, module, x)
+        return
     weight = torch.full((channels, 1, *window), FULL_WEIGHT, dtype=torch.int8)
     bias = torch.zeros(channels, dtype=torch.int32)
     moves = Geometry(stride, (0, 0), (1, 1), channels)
     scale = numbers(module.weight_scale).reshape(1)
     _whole(sheet, step, _Kernel(numbers(weight), scale, numbers(bias), moves))
+
+
+def _spares(sheet: Sheet, x: int) -> bool:
+    """True if a mean of all rows and columns had better not have a weight for every channel.
+
+    That is `LONG` bytes or more, and what makes the input has two tensors of its size alive too, so
+    that a copy of it costs no memory.
+    """
+    made = (o for o in sheet.draft.operators if x in o.outputs)
+    alive = [sheet.entry(n) for o in made for n in (*o.inputs, *o.outputs)]
+    before = sum(entry.size for entry in alive if not entry.constant)
+    return LONG <= sheet.entry(x).size <= before // 2
+
+
+def _over_all(sheet: Sheet, step: Step, module: FixedMean, x: int) -> None:
+    """The mean of all rows and columns with one weight for all channels.
+
+    The same sums: channels are taken for columns, and one convolution runs along all entries of
+    each. `x` is in the shape (1, rows, columns, channels).
+    """
+    _, rows, columns, channels = sheet.entry(x).shape
+    count = rows * columns
+    weight = np.full((1, 1, count, 1), FULL_WEIGHT, dtype=np.int8)
+    scale, bias = numbers(module.weight_scale).reshape(1), np.zeros(1, dtype=np.int32)
+    moves = Geometry((1, 1), (0, 0), (1, 1))
+    flat = sheet.shaped(x, (1, count, channels, 1), step)
+    kernel = _Kernel(weight, scale, bias, moves)
+    sheet.keep(step, _applied(sheet, step, kernel, flat, ((0, 0), (1, channels))))
 
 
 def product(sheet: Sheet, step: Step, module: FixedLinear) -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from compressor.export.micro.program import Pair
+from compressor.export.micro.operations import Pair
 
 
 @dataclass(frozen=True)

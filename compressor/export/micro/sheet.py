@@ -10,19 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.export.micro.draft import Draft
 from compressor.export.micro.layout import Held, Shape, axis, channels_last, placed, plain
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Cut,
-    Draft,
     Floated,
-    Numbers,
     Operation,
     Padded,
     Pair,
     Part,
+    Reshaped,
+)
+from compressor.export.micro.program import (
+    Numbers,
     Port,
     Program,
-    Reshaped,
     Steps,
 )
 from compressor.export.micro.program import Tensor as Entry

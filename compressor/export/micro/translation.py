@@ -11,21 +11,19 @@ from torch import nn
 
 from compressor.export.micro import islands, layers
 from compressor.export.micro.layout import Held, channels_last, placed
-from compressor.export.micro.padding import Edge, edges
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Joined,
     MaxPool,
     Moved,
     Operation,
-    Program,
     Sigmoid,
     Sum,
     Times,
 )
+from compressor.export.micro.padding import Edge, edges
+from compressor.export.micro.program import Program
 from compressor.export.micro.refusals import no_kernel, refused
 from compressor.export.micro.sheet import ENDS, Sheet, along, goal, steps_of, turned, uncut
-from compressor.graph.kinds import Kind
-from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
 from compressor.network.fixed import (
     FixedConv,
@@ -171,8 +169,14 @@ def _operation(sheet: Sheet, step: Step) -> None:
         islands.operation(sheet, step)
     elif cut(step) is not None:  # what makes the values cuts them off
         sheet.held[step.name] = sheet.rounded(step, step.args[0])
-    elif operation_of(step.op).kind is not Kind.MAKES or step.name in sheet.network.shapes:
+    elif not _is_number(sheet.network, step):
         raise no_kernel(sheet.network, step)
+
+
+def _is_number(network: Network, step: Step) -> bool:
+    """True if a step makes a size, or counts with sizes: all are known here."""
+    kind = packet(step)
+    return kind is aten.sym_size or (kind is None and step.name not in network.shapes)
 
 
 def _pair(sheet: Sheet, step: Step, operation: Operation) -> None:

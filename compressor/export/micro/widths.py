@@ -14,15 +14,8 @@ import numpy as np
 
 from compressor.allocation.memory import Block, Memory, Moment, total
 from compressor.export.micro.arena import lifetimes
-from compressor.export.micro.program import (
-    Convolution,
-    Joined,
-    Operator,
-    Part,
-    Product,
-    Program,
-    Reshaped,
-)
+from compressor.export.micro.operations import Convolution, Joined, Part, Product, Reshaped
+from compressor.export.micro.program import Operator, Program
 from compressor.graph.graph import ALWAYS, Dim, Graph, Polynomial
 from compressor.graph.graph import Weight as Parameter
 from compressor.network import Network, Weight

@@ -21,7 +21,7 @@ from compressor.export.micro.flatbuffer import (
     Padding,
     Type,
 )
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Convolution,
     Cut,
     Depthwise,
@@ -31,19 +31,21 @@ from compressor.export.micro.program import (
     MaxPool,
     Mean,
     Moved,
-    Numbers,
     Operation,
-    Operator,
     Padded,
     Part,
     Product,
-    Program,
     Reshaped,
     Root,
     Sigmoid,
     Sum,
-    Tensor,
     Times,
+)
+from compressor.export.micro.program import (
+    Numbers,
+    Operator,
+    Program,
+    Tensor,
 )
 
 RUNTIME = b"1.15.0"

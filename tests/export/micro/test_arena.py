@@ -7,15 +7,8 @@ import pytest
 
 from compressor.counting.memory.plan import check
 from compressor.export.micro.arena import head, lifetimes, plan, ram
-from compressor.export.micro.program import (
-    Moved,
-    Operator,
-    Padded,
-    Port,
-    Program,
-    Sum,
-    Tensor,
-)
+from compressor.export.micro.operations import Moved, Padded, Sum
+from compressor.export.micro.program import Operator, Port, Program, Tensor
 
 INT8 = np.dtype(np.int8)
 

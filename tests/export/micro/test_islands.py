@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor.export.micro.program import Floated, Mean, Moved, Program
+from compressor.export.micro.operations import Floated, Mean, Moved
+from compressor.export.micro.program import Program
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.export.tflite import tflite_bytes

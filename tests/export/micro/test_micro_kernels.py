@@ -7,20 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from compressor.export.micro.program import (
-    Draft,
+from compressor.export.micro.draft import Draft
+from compressor.export.micro.operations import (
     Moved,
     Operation,
-    Port,
-    Program,
     Sigmoid,
-    Steps,
     Sum,
     Times,
 )
-from compressor.export.micro.program import (
-    Tensor as Entry,
-)
+from compressor.export.micro.program import Port, Program, Steps
+from compressor.export.micro.program import Tensor as Entry
 from compressor.export.micro.writing import written
 from compressor.network.fixed import (
     SIGMOID,

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compressor.export.micro.draft import Draft
 from compressor.export.micro.layout import axis, channels_last, placed
+from compressor.export.micro.operations import Moved, Sum
 from compressor.export.micro.program import (
-    Draft,
     Lifetime,
-    Moved,
     Operator,
     Port,
     Program,
     Steps,
-    Sum,
     Tensor,
 )
 

@@ -147,7 +147,9 @@ def test_linear_layers_over_more_dimensions() -> None:
     [
         (DCASEBaseline(2020), "would need a TRANSPOSE"),
         (LinearMoments(32, frames=20), "keepdim|no .tflite is written"),
-        (AudioTransformer(5, width=32), "no .tflite is written"),
+        pytest.param(
+            AudioTransformer(5, width=32), "no .tflite is written", marks=pytest.mark.slow
+        ),
     ],
     ids=["norm over frequency", "moments", "transformer"],
 )

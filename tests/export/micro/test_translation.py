@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor.export.micro.program import (
+from compressor.export.micro.operations import (
     Convolution,
     Depthwise,
     Joined,
@@ -16,11 +16,11 @@ from compressor.export.micro.program import (
     Padded,
     Part,
     Product,
-    Program,
     Reshaped,
     Sigmoid,
     Times,
 )
+from compressor.export.micro.program import Program
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.network import Network, to_network
@@ -30,7 +30,7 @@ from compressor.quantization.conversion import convert
 from compressor.quantization.presets import TFLM
 from tests.helpers.int8_nets import calibrated, examples, trained
 from tests.helpers.tflm import outputs
-from tests.zoo.micro import MICRO, Net
+from tests.zoo.micro import MICRO, Net, chain
 
 SEEN = 40
 """Random inputs of each network."""
@@ -158,3 +158,26 @@ def test_several_outputs() -> None:
     for out, like in ((first, wanted[0]), (second, wanted[1])):
         alone = Program(program.tensors, program.operators, program.inputs, (out,))
         assert torch.equal(outputs(written(alone), alone, x), like)
+
+
+def test_a_mean_of_much_has_one_weight_for_all_channels() -> None:
+    """Else 64 x 64 bytes for numbers that are all the same; the sums are the same."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 1), nn.ReLU()
+    model = chain((2, 8, 8), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5))
+    whole = convert(calibrated(to_network(trained(model)), TFLM))
+    program = translated(whole)
+    assert kinds(program) == [Convolution, Convolution, Reshaped, Convolution, Product]
+    mean = program.operators[3]
+    assert program.tensors[mean.inputs[1]].shape == (1, 64, 1, 1)
+    x = inputs(whole)
+    with torch.no_grad():
+        assert torch.equal(outputs(written(program), program, x), whole(x))
+
+
+def test_a_mean_of_much_is_not_copied_where_memory_is_short() -> None:
+    """The convolution before has two channels: a second copy of its result would be the peak."""
+    torch.manual_seed(0)
+    model = chain((2, 8, 8), nn.Conv2d(2, 64, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    whole = convert(calibrated(to_network(trained(model)), TFLM))
+    assert kinds(translated(whole)) == [Convolution, Depthwise]

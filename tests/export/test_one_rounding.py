@@ -7,8 +7,8 @@ from functools import cache
 import pytest
 import torch
 
+from compressor.export.one_rounding import unfixed
 from compressor.export.onnx import onnx_bytes
-from compressor.export.unfixed import unfixed
 from compressor.network import Network, to_network
 from compressor.network import fixed as fixed_modules
 from compressor.quantization.conversion import convert

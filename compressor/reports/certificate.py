@@ -187,7 +187,8 @@ def recount(
     names = () if predicted is None else ("params", "macs", "bytes", "ram")
     pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
     known = {n: pair for n, pair in pairs.items() if None not in pair}
-    # A layer that is left with one channel to read may pad by its kernel, which takes less memory.
+    # The writer takes less where it can: a layer that is left with one channel to read may pad by
+    # its kernel, and a mean of a small plane needs no copy of it.
     less = {"ram"}
     differ = {n: (a, b) for n, (a, b) in known.items() if a != b and not (n in less and b < a)}
     wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in differ.items()]

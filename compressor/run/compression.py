@@ -46,7 +46,7 @@ from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
-from compressor.run.unrepaired import Unrepaired, parameters
+from compressor.run.unrepaired import Unrepaired
 from compressor.run.widths import allocated
 from compressor.run.working_memory import RamCap, memory, program_of
 
@@ -71,7 +71,6 @@ class Compression(Shrinking):
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
         repairs: A record of every repair apart from a removal.
-        unrepaired: What the last repair was given; None before the first.
         trained: The dense network is not as it was given: it was trained first.
         rates: Learning rates that were looked for so far, with what was tried.
     """
@@ -108,7 +107,6 @@ class Compression(Shrinking):
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
         self.repairs: list[Repaired] = []
-        self.unrepaired: Unrepaired | None = None
         self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
@@ -295,22 +293,9 @@ class Compression(Shrinking):
             whole = self._judge(choice)
             difference = self._cut_checked(structure)
             if whole is not None:
-                repaired = self.repair(whole, structure)
+                repaired = self.repair(lambda model: whole.repaired(model, structure))
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
-
-    def repair(self, judge: Judge, structure: Structure) -> Repaired:
-        """Repair `model`, which is what a structure of the judge's graph leaves; what was done."""
-        before = parameters(self.model)
-        repaired = judge.repaired(self.model, structure)
-        self.hold()
-        self.unrepaired = Unrepaired.of(before, self.model)
-        return repaired
-
-    def unrepair(self, twin: nn.Module) -> None:
-        """Give a copy of `model` the weights as they were cut, if repair set its last ones."""
-        if self.unrepaired is not None:
-            self.unrepaired.put_into(twin)
 
     def _fold(self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Form]) -> Free | None:
         """Remove what can go at no cost, where anything has to go; None where nothing can.

@@ -316,15 +316,11 @@ class Compression(Shrinking):
             found = folded_blind(self.model, self.graph, self.example, **widths)
         if found is None:
             return None
-        gone = {
-            axis.name: int((~found.structure.keep[axis.units]).sum()) for axis in self.graph.axes
-        }
         fill(self.model, all_tensors(found.model))
         self._cut_checked(found.structure)
         spent = self.spent(self.costs())
         reached = {name: int(getattr(spent, name)) for name in caps.caps}
-        some = {name: count for name, count in gone.items() if count}
-        return Free(some, found.difference, reached, not caps.excess(spent))
+        return Free(found.gone, found.difference, reached, not caps.excess(spent))
 
     @staticmethod
     def _first(data: Iterable[Batch], choice: WidthChoice) -> list[Batch]:

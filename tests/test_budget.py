@@ -161,7 +161,7 @@ def test_ram_that_was_not_counted_meets_no_cap() -> None:
     cost = Cost(params=1, nonzero=1, macs=1, bytes=1)  # as records from before had it
     assert cost.ram is None
     assert Budget(macs=1).allows(cost)
-    with pytest.raises(BudgetError, match="RAM was not counted.*working_memory"):
+    with pytest.raises(BudgetError, match=r"RAM was not counted.*working_memory"):
         Budget(ram=100).allows(cost)
     counted = dataclasses.replace(cost, ram=150)
     assert Budget(ram=100, macs=1).excess(counted) == {"ram": 1.5}

@@ -15,7 +15,7 @@ from torch import nn
 from compressor import Budget, Int8, Prune, Recalibrate, fit, trace
 from compressor.allocation.memory import Memory
 from compressor.export.micro.arena import lifetimes, ram
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.needs import arena
 from compressor.graph.graph import Graph

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from compressor.export.micro.arena import ram
-from compressor.export.micro.frugal import frugal, thin
 from compressor.export.micro.operations import Padded
 from compressor.export.micro.program import Program
+from compressor.export.micro.thrift import frugal, thin
 from compressor.export.micro.translation import translated
 from compressor.network import Network, to_network
 from compressor.quantization.presets import TFLM

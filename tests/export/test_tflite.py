@@ -11,7 +11,10 @@ import torch
 from torch import nn
 
 from compressor import Budget, Int8, fit
+from compressor.export.micro.arena import plan
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.translation import translated
+from compressor.export.micro.writing import written
 from compressor.export.tflite import tflite_bytes, write
 from compressor.network.file import container
 from compressor.quantization.presets import TFLM
@@ -46,7 +49,8 @@ def test_the_suffix_decides(name: str, tmp_path: Path) -> None:
     result = fitted(model(name))
     result.export(tmp_path / "model.TFLITE")
     content = (tmp_path / "model.TFLITE").read_bytes()
-    assert content == tflite_bytes(result.network)
+    program = frugal(result.network)
+    assert content == written(program, plan(program))
     x = examples(result.model, 20, seed=8)
     with torch.no_grad():
         wanted = result.model(x)

@@ -80,7 +80,7 @@ NETS = {
     "ResNet": (lambda: ResidualCNN(mels=32, frames=40), 0.5),
     "BC-ResNet": (lambda: BCResNet(1, 12, 5, mels=40, frames=21), 0.6),
     "baseline": (lambda: DCASEBaseline(2022), 0.5),
-    "MobileNet": (lambda: MobileNet(size=32), 0.5),
+    "MobileNet": (lambda: MobileNet(size=48), 0.5),
 }
 
 

@@ -13,7 +13,8 @@ from models.linear import LinearMoments, moments
 from models.mobilenet import MobileNet
 from models.normalised import FixedPCEN, GlobalFreqNorm, Normalised
 from models.residual import ResidualCNN
-from models.resnet8 import ResNet8
+from models.resnet8 import PlainBlock, ResNet8
+from models.separable import Separable
 from models.shared_resnet import SharedResidualBlock, SharedResNet
 from models.tandem import Tandem
 from models.tc_resnet import TCResNet, TemporalBlock
@@ -31,9 +32,11 @@ __all__ = [
     "LinearMoments",
     "MobileNet",
     "Normalised",
+    "PlainBlock",
     "ResNet8",
     "ResidualCNN",
     "ResidualNorm",
+    "Separable",
     "SharedResNet",
     "SharedResidualBlock",
     "SubSpectralNorm",

@@ -1,7 +1,8 @@
-"""The dense autoencoder that MLPerf Tiny measures: machines that sound as they should not.
+"""The dense autoencoder of MLPerf Tiny's anomaly detection: machine sound, five frames at a time.
 
-Y. Koizumi et al., "Description and Discussion on DCASE2020 Challenge Task 2", DCASE Workshop 2020,
-section 3 (the baseline); C. Banbury et al., "MLPerf Tiny Benchmark", NeurIPS 2021.
+Y. Koizumi et al., "Description and Discussion on DCASE2020 Challenge Task2: Unsupervised Anomalous
+Sound Detection for Machine Condition Monitoring", 2020, section 3 (the baseline), as C. Banbury et
+al., "MLPerf Tiny Benchmark", NeurIPS 2021, section 4 take it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ from torch import Tensor, nn
 from models.sizes import at_least
 
 
-class Autoencoder(nn.Module):
-    """An autoencoder: 267,928 parameters and 2,064 running statistics for 640 features.
+def _layer(inputs: int, outputs: int) -> nn.Sequential:
+    """A linear layer, normalised over the batch, and ReLU."""
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
 
-    MLPerf Tiny prints 269,992 for both together. Nine linear layers with normalisation and ReLU,
-    the fifth narrow, and one to the features again; how far they are off says how odd a sound is.
+
+class Autoencoder(nn.Module):
+    """Four hidden layers down to a bottleneck, four up again, and a linear layer to the input.
+
+    With the defaults 269,992 parameters and running statistics. What it cannot reproduce is
+    abnormal: the mean squared error between output and input is the score.
 
     Args:
-        features: Entries of the input: five frames of 128 mel bands there.
-        width: Of all hidden layers but the narrow one.
-        narrow: Of that.
+        features: Values of the input: 5 frames of 128 mel bands.
+        width: Values of each hidden layer.
+        bottleneck: Values in the middle.
 
     Attributes:
         example_input_array: Zeros (1, features); neither parameter nor buffer.
@@ -32,16 +38,14 @@ class Autoencoder(nn.Module):
         ValueError: If a size is below 1 or no whole number.
     """
 
-    def __init__(self, features: int = 640, width: int = 128, narrow: int = 8) -> None:
+    def __init__(self, features: int = 640, width: int = 128, bottleneck: int = 8) -> None:
         super().__init__()
-        at_least(1, "Autoencoder", features=features, width=width, narrow=narrow)
-        widths = (features, *(width,) * 4, narrow, *(width,) * 4)
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(width, features))
+        at_least(1, "Autoencoder", features=features, width=width, bottleneck=bottleneck)
+        sizes = (features, *[width] * 4, bottleneck, *[width] * 4)
+        self.layers = nn.Sequential(*(_layer(*pair) for pair in pairwise(sizes)))
+        self.out = nn.Linear(width, features)
         self.example_input_array = torch.zeros(1, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (batch, features) -> the same, as they should be."""
-        return self.layers(x)
+        """Log-mel energies (batch, features) -> what the network makes of them, of that shape."""
+        return self.out(self.layers(x))

@@ -25,7 +25,8 @@ from compressor import (
 )
 from compressor.errors import BudgetError
 from compressor.export.micro.arena import ram
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
+from compressor.phases import Phase
 from compressor.quantization.presets import TFLM
 from tests.helpers.tiny import loader, scenes, tiny
 
@@ -140,7 +141,7 @@ def test_a_peak_out_of_reach_names_its_tensors_before_training() -> None:
     ],
     ids=["single filters", "rows", "single weights", "training", "another runtime"],
 )
-def test_what_cannot_meet_it_is_refused(schedule: list[object], match: str) -> None:
+def test_what_cannot_meet_it_is_refused(schedule: list[Phase], match: str) -> None:
     with pytest.raises(BudgetError, match=match):
         fit(tiny(), loader(32), budget=Budget(ram=900, macs="60k"), schedule=schedule)
 

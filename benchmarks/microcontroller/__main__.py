@@ -21,7 +21,7 @@ from benchmarks.microcontroller.nets import NETS, inputs, integers
 from benchmarks.microcontroller.page import report
 from benchmarks.microcontroller.runtimes import agreement, estimate, litert, micro, recorded
 from compressor.export.micro.arena import plan, ram
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.writing import written
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.needs import tail

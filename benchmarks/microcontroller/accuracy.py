@@ -37,7 +37,7 @@ from benchmarks.common.weights import filled, keep
 from benchmarks.microcontroller.runtimes import agreement, micro, recorded
 from compressor import Budget, BudgetError, FineTune, Int8, Prune, Recalibrate, Result, Train, fit
 from compressor.export.micro.arena import plan, ram
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.writing import written
 from compressor.phases import Phase
 from compressor.quantization.presets import TFLM

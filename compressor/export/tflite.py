@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from compressor.export.micro.arena import plan
-from compressor.export.micro.frugal import frugal
 from compressor.export.micro.program import Program
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.network import Network

@@ -15,8 +15,8 @@ from compressor.counting.memory.packing import packed
 from compressor.counting.memory.plan import planned
 from compressor.counting.stored import Compressed
 from compressor.export.micro.arena import lifetimes
-from compressor.export.micro.frugal import frugal
 from compressor.export.micro.program import Program
+from compressor.export.micro.thrift import frugal
 from compressor.inputs.example import Example, one_input
 from compressor.inputs.models import check_model
 from compressor.network import to_network

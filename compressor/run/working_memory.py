@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from compressor.allocation.memory import Memory
 from compressor.errors import BudgetError, TraceError
 from compressor.export.micro.arena import head
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.widths import memory_of
 from compressor.network import Network
 from compressor.network.integer import Requantise

@@ -12,7 +12,7 @@ from torch import nn
 
 from compressor import Budget, Int8, fit
 from compressor.export.micro.arena import plan
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.translation import translated
 from compressor.export.micro.writing import written
 from compressor.export.tflite import tflite_bytes, write

@@ -15,7 +15,7 @@ from torch import nn
 from compressor import Budget, Int8, Prune, Recalibrate, fit, trace
 from compressor.allocation.memory import Memory
 from compressor.export.micro.arena import lifetimes, ram
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.needs import arena
 from compressor.graph.graph import Graph
@@ -80,7 +80,7 @@ NETS = {
     "ResNet": (lambda: ResidualCNN(mels=32, frames=40), 0.5),
     "BC-ResNet": (lambda: BCResNet(1, 12, 5, mels=40, frames=21), 0.6),
     "baseline": (lambda: DCASEBaseline(2022), 0.5),
-    "MobileNet": (lambda: MobileNet(size=32), 0.5),
+    "MobileNet": (lambda: MobileNet(size=48), 0.5),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from compressor.errors import BudgetError
 from compressor.export.micro.arena import ram
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.graph.graph import Graph
 from compressor.graph.structure import restrict
 from compressor.network import to_network
@@ -32,7 +33,7 @@ SEEDS = range(4)
 def net(name: str) -> tuple[nn.Module, tuple[Tensor], Graph]:
     torch.manual_seed(3)
     model = trained(MICRO[name](), negative=0.3)
-    example = (model.example_input_array,)
+    example = (cast("Tensor", model.example_input_array),)
     return model, example, trace(model, example)
 
 

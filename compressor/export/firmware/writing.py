@@ -8,7 +8,7 @@ from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.firmware.folder import YOURS, Firmware, files
 from compressor.export.firmware.rooms import room
 from compressor.export.micro.arena import plan
-from compressor.export.micro.frugal import frugal
+from compressor.export.micro.thrift import frugal
 from compressor.export.micro.writing import written
 from compressor.export.reading.contents import unpack
 from compressor.export.tflite import warn_of_floats

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from compressor.export.micro.arena import ram
-from compressor.export.micro.frugal import frugal, thin
 from compressor.export.micro.operations import Padded
 from compressor.export.micro.program import Program
+from compressor.export.micro.thrift import frugal, thin
 from compressor.export.micro.translation import translated
 from compressor.network import Network, to_network
 from compressor.quantization.presets import TFLM
@@ -30,10 +30,16 @@ def test_a_depthwise_layer_pads_by_its_kernel() -> None:
     whole = rounded(
         chain((3, 8, 8), conv(3, 8, 1), conv(8, 8, 3, 2, 1, groups=8), conv(8, 4, 3, 2, 1))
     )
-    assert thin(whole) == ("layers.1.0",)
+    assert thin(whole) == ("layers.0.0", "layers.1.0")  # the first pads nothing
     assert copies(translated(whole)) == 2
     assert copies(frugal(whole)) == 1
     assert ram(frugal(whole)) < ram(translated(whole))
+
+
+def test_a_layer_that_reads_the_input_pads_by_its_kernel() -> None:
+    whole = rounded(chain((3, 8, 8), conv(3, 8, 3, 2, 1), conv(8, 4, 3, 2, 1)))
+    assert thin(whole) == ("layers.0.0",)
+    assert copies(frugal(whole)) == 1
 
 
 @pytest.mark.parametrize("name", MICRO)

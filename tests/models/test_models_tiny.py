@@ -1,4 +1,4 @@
-"""The networks of MLPerf Tiny: their sizes as published, their functions written a second time."""
+"""The networks of MLPerf Tiny: their sizes summed by hand, their functions written a second time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ MACHINES = (
 
 
 @pytest.mark.parametrize(
-    ("name", "by_hand", "published", "macs"),
+    ("name", "by_hand", "stated", "macs"),
     [
         ("DS-CNN", KEYWORDS, 24_908, 2_656_768),
         ("ResNet-8", PICTURES, 78_666, 12_501_632),
@@ -74,9 +74,11 @@ MACHINES = (
         ("autoencoder", MACHINES, 269_992, 264_192),
     ],
 )
-def test_sizes_are_those_published(name: str, by_hand: int, published: int, macs: int) -> None:
+def test_sizes_are_those_that_the_docstrings_state(
+    name: str, by_hand: int, stated: int, macs: int
+) -> None:
     model = WHOLE[name]().eval()
-    assert numbers(model) == by_hand == published
+    assert numbers(model) == by_hand == stated
     with FlopCounterMode(display=False) as counter:
         model(model.example_input_array)
     assert counter.get_total_flops() / 2 == macs

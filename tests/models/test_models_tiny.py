@@ -1,4 +1,4 @@
-"""The networks of MLPerf Tiny: their sizes summed by hand, their functions written a second time."""
+"""The networks of MLPerf Tiny: sizes summed by hand, functions written a second time."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def documented() -> Any:
     return module.RandomWeights
 
 
-DENSE = dataclasses.asdict(measure(tiny()))
+DENSE = {name: n for name, n in dataclasses.asdict(measure(tiny())).items() if n is not None}
 
 
 @dataclass(frozen=True)

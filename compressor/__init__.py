@@ -1,4 +1,4 @@
-"""Bring convolutional networks under hard budgets of parameters, MACs and bytes."""
+"""Bring convolutional networks under hard budgets of parameters, MACs, bytes and RAM."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from compressor.phases.half import Half
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.unstructured import Unstructured
+from compressor.reports.arena import working_memory
 from compressor.reports.report import Report
 from compressor.reports.result import Result, load
 from compressor.run.history import Rate
@@ -76,6 +77,7 @@ __all__ = [
     "rules",
     "shrink",
     "trace",
+    "working_memory",
 ]
 
 answer_to_old_names()

@@ -32,8 +32,11 @@ _SHARE = (
 _AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*")
 
 
-RESOURCES = ("params", "nonzero", "macs", "bytes")
+RESOURCES = ("params", "nonzero", "macs", "bytes", "ram")
 """The fields of `Cost`, each of which a `Budget` can cap."""
+
+SIZES = frozenset({"bytes", "ram"})
+"""Those that are counted in bytes."""
 
 
 @dataclass(frozen=True)
@@ -45,28 +48,34 @@ class Cost:
         nonzero: Parameters that are not zero.
         macs: Multiply-accumulates of convolutions and matrix products for one input.
         bytes: Bytes of the stored parameters at their present data types.
+        ram: Bytes of working memory of the `.tflite` file on a microcontroller: the most that its
+            8-bit tensors take while one of its operators runs, each rounded up to 16 bytes. None
+            where it was not counted: `measure` does not, `compressor.working_memory` does, and
+            `fit` and `Session` under a cap on it.
     """
 
     params: int
     nonzero: int
     macs: int
     bytes: int
+    ram: int | None = None
 
     def __str__(self) -> str:
         """One line for people."""
+        ram = "" if self.ram is None else f", {self.ram:,} bytes of RAM"
         return (
             f"{self.params:,} parameters ({self.nonzero:,} non-zero), "
-            f"{self.macs:,} MACs, {self.bytes:,} bytes"
+            f"{self.macs:,} MACs, {self.bytes:,} bytes{ram}"
         )
 
 
 @dataclass(frozen=True, init=False)
 class Budget:
-    """Hard caps on a network's cost: any subset of the four, at least one.
+    """Hard caps on a network's cost: any subset of the five, at least one.
 
-    A cap is a number (``128e3``) or a string (``"128k"``, ``"30M"``; for bytes also ``"128KiB"``,
-    ``"0.5 MB"``, ``"61.0 KB"``). k, M, G and KB, MB, GB are powers of 1000, KiB, MiB, GiB powers
-    of 1024. A fractional cap is rounded down: a cost is an integer, so nothing changes.
+    A cap is a number (``128e3``) or a string (``"128k"``, ``"30M"``; for bytes and RAM also
+    ``"128KiB"``, ``"0.5 MB"``, ``"61.0 KB"``). k, M, G and KB, MB, GB are powers of 1000, KiB, MiB,
+    GiB powers of 1024. A fractional cap is rounded down: a cost is an integer, so nothing changes.
 
     Attributes:
         params: Most parameters, or None for no cap; likewise the others.
@@ -74,6 +83,8 @@ class Budget:
         macs: Most multiply-accumulates for one input.
         bytes: Most bytes: in `fit` and `Session` of the file that `Result.write` makes, in
             `allocate` and `allows` of the stored parameters.
+        ram: Most bytes of working memory of the `.tflite` file for TensorFlow Lite Micro; before
+            `Int8` those that it will have after ``Int8(preset=presets.TFLM)``.
         rule: The challenge's rule whose caps these are, if they are one's: a report then ends in
             its verdict. Two budgets of the same caps are equal.
 
@@ -85,6 +96,7 @@ class Budget:
     nonzero: int | None
     macs: int | None
     bytes: int | None
+    ram: int | None
     rule: ClassVar[Limits | None] = None  # given to one budget by `of`: no cap, so no field
 
     def __init__(
@@ -94,9 +106,10 @@ class Budget:
         nonzero: float | str | None = None,
         macs: float | str | None = None,
         bytes: float | str | None = None,  # noqa: A002 - named as in Cost
+        ram: float | str | None = None,
     ) -> None:
         """Check and store the caps as integers."""
-        given = {"params": params, "nonzero": nonzero, "macs": macs, "bytes": bytes}
+        given = {"params": params, "nonzero": nonzero, "macs": macs, "bytes": bytes, "ram": ram}
         for name, amount in given.items():
             cap = None if amount is None else _cap(name, amount)
             object.__setattr__(self, name, cap)
@@ -124,7 +137,7 @@ class Budget:
 
     def of(self, rule: Limits) -> Budget:
         """The same caps, as those of a challenge's rule."""
-        caps = Budget(params=self.params, nonzero=self.nonzero, macs=self.macs, bytes=self.bytes)
+        caps = Budget(**self.caps)
         object.__setattr__(caps, "rule", rule)
         return caps
 
@@ -136,7 +149,15 @@ class Budget:
         """Compute cost / cap for each exceeded cap; empty when the budget is met.
 
         ``{"macs": 1.8}`` says that the MACs are 80 % over their cap.
+
+        Raises:
+            BudgetError: If RAM is capped and was not counted.
         """
+        if self.ram is not None and cost.ram is None:
+            raise BudgetError(
+                f"ram <= {self.ram:,} is asked of a cost whose RAM was not counted: take "
+                "compressor.working_memory(model, example), and dataclasses.replace(cost, ram=...)"
+            )
         ratios = {name: (getattr(cost, name), cap) for name, cap in self.caps.items()}
         return {name: spent / cap for name, (spent, cap) in ratios.items() if spent > cap}
 
@@ -227,7 +248,7 @@ def required(budget: object, caller: str) -> Budget:
     if not isinstance(budget, Budget):
         raise BudgetError(
             f"{caller} needs a budget and got {brief(budget)}: pass budget=Budget(params='128k', "
-            "macs='30M'), or any subset of params, nonzero, macs and bytes"
+            "macs='30M'), or any subset of params, nonzero, macs, bytes and ram"
         )
     return budget
 
@@ -262,7 +283,7 @@ def _number(asked: str, amount: object) -> float | Decimal | Fraction:
 
 def _parse(name: str, text: str) -> Decimal:
     """Read "0.5 MB" as exactly 500000; decimal arithmetic, so no rounding creeps in."""
-    units = BYTE_UNITS if name == "bytes" else COUNT_UNITS
+    units = BYTE_UNITS if name in SIZES else COUNT_UNITS
     match = _AMOUNT.fullmatch(text)
     if match is None and text.strip().endswith("%"):
         raise BudgetError(f"Budget({name}={brief(text)}): this is no count. {_SHARE}")

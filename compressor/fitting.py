@@ -46,6 +46,7 @@ from compressor.phases.schedule import (
 )
 from compressor.phases.settings import epochs_of, rate_known
 from compressor.phases.train import FineTune, Recalibrate
+from compressor.quantization.presets import ORT, TFLM, Preset
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
 from compressor.run.checkpoint import Checkpoint
@@ -119,8 +120,9 @@ def fit(
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
             between width, density and bits and returns a network of integers
-            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Gradual pruning is
-            ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
+            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Under one on RAM, which is
+            one on the ``.tflite`` of integers, ``Int8(preset=presets.TFLM)`` ends both. Gradual
+            pruning is ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
         epochs: Length of the fine-tune of the default schedule, 30 unless said. In a schedule of
             one's own write ``FineTune(epochs=...)``.
         lr: The learning rate that the model was trained with (its highest, for the optimiser and
@@ -245,15 +247,23 @@ def _planned(
 
 def _untrained(budget: Budget) -> tuple[Phase, ...]:
     """The phases where there are inputs and no labels."""
-    return (Prune(),) if budget.bytes is None else (Joint(), Repair(), Int8(epochs=0))
+    if budget.bytes is not None:
+        return (Joint(), Repair(), Int8(epochs=0, preset=_preset(budget)))
+    return (Prune(),) if budget.ram is None else (Prune(), Int8(epochs=0, preset=TFLM))
 
 
 def _default(budget: Budget, tune: FineTune, *, data: bool) -> tuple[Phase, ...]:
     if not data:
         return (Prune(),)
     if budget.bytes is not None:
-        return (Joint(), Recalibrate(), tune, Int8())
-    return (Prune(), Recalibrate(), tune)
+        return (Joint(), Recalibrate(), tune, Int8(preset=_preset(budget)))
+    last = () if budget.ram is None else (Int8(preset=TFLM),)
+    return (Prune(), Recalibrate(), tune, *last)
+
+
+def _preset(budget: Budget) -> Preset:
+    """The grids of the runtime that a budget is about: a cap on RAM is one on a `.tflite`."""
+    return ORT if budget.ram is None else TFLM
 
 
 def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:

@@ -12,7 +12,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -123,6 +124,69 @@ def _replace(path: Path, part: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], kept: Collection[str] = ()) -> None:
+    """Put a folder of files in place, all of them or none.
+
+    It is written beside its place and moved there. Where one was before, that one is first moved
+    aside, and back if the new one cannot follow; a process that is killed between the two leaves
+    it as ``.NAME.old``.
+
+    Args:
+        folder: Made, or replaced if it holds no other files than `files`.
+        files: Content by name.
+        kept: Names of files that are taken over from the folder if they are there.
+
+    Raises:
+        ValueError: If it is no folder, or holds anything else.
+        OSError: If it cannot be written; says what to do about that error.
+    """
+    place = folder.resolve()
+    _check_folder(folder, place, files)
+    part, old = (place.with_name(f".{place.name}.{end}") for end in ("part", "old"))
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name, content in files.items():
+            own = place / name
+            write_bytes(part / name, own.read_bytes() if name in kept and own.exists() else content)
+        _exchange(place, part, old)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise OSError(
+            error.errno,
+            f"{folder} cannot be written ({error.strerror}). What was there before is still there. "
+            f"{remedy(error, place)}",
+        ) from error
+
+
+def _check_folder(folder: Path, place: Path, files: Mapping[str, bytes]) -> None:
+    if place.exists() and not place.is_dir():
+        raise ValueError(f"{folder} is a file and cannot be replaced by a folder: choose another")
+    found = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    strange = [name for name in found if name not in files or not (place / name).is_file()]
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise ValueError(
+            f"{folder} holds {strange[0]!r}{more}, which would be lost: name a new folder, or one "
+            "that was written so before"
+        )
+
+
+def _exchange(place: Path, part: Path, old: Path) -> None:
+    """Move a finished folder to its place, and what was there away."""
+    if not place.exists():
+        part.rename(place)
+        return
+    shutil.rmtree(old, ignore_errors=True)
+    place.rename(old)
+    try:
+        part.rename(place)
+    except OSError:
+        old.rename(place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 _REMEDIES = {

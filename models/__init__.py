@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from models.audio_transformer import AudioTransformer
+from models.autoencoder import Autoencoder
 from models.baseline import DCASEBaseline
 from models.bcresnet import BCResNet, BCResNetASC
 from models.cp_resnet import CPResNet
+from models.ds_cnn import DSCNN
 from models.layers import ResidualNorm, SubSpectralNorm
 from models.linear import LinearMoments, moments
+from models.mobilenet import MobileNet
 from models.normalised import FixedPCEN, GlobalFreqNorm, Normalised
 from models.residual import ResidualCNN
+from models.resnet8 import PlainBlock, ResNet8
+from models.separable import Separable
 from models.shared_resnet import SharedResidualBlock, SharedResNet
 from models.tandem import Tandem
 from models.tc_resnet import TCResNet, TemporalBlock
 
 __all__ = [
+    "DSCNN",
     "AudioTransformer",
+    "Autoencoder",
     "BCResNet",
     "BCResNetASC",
     "CPResNet",
@@ -23,9 +30,13 @@ __all__ = [
     "FixedPCEN",
     "GlobalFreqNorm",
     "LinearMoments",
+    "MobileNet",
     "Normalised",
+    "PlainBlock",
+    "ResNet8",
     "ResidualCNN",
     "ResidualNorm",
+    "Separable",
     "SharedResNet",
     "SharedResidualBlock",
     "SubSpectralNorm",

@@ -148,3 +148,22 @@ def test_as_text() -> None:
     assert str(Budget(params="128k", macs="30M")) == "params <= 128,000 and macs <= 30,000,000"
     cost = Cost(params=1_234, nonzero=1_000, macs=56_789, bytes=4_936)
     assert str(cost) == "1,234 parameters (1,000 non-zero), 56,789 MACs, 4,936 bytes"
+
+
+def test_ram_is_a_size() -> None:
+    caps = Budget(ram="64KiB", macs="1M")
+    assert caps.caps == {"macs": 10**6, "ram": 65_536}
+    assert str(caps) == "macs <= 1,000,000 and ram <= 65,536"
+    assert Budget(ram="1.5kB").ram == 1500
+
+
+def test_ram_that_was_not_counted_meets_no_cap() -> None:
+    cost = Cost(params=1, nonzero=1, macs=1, bytes=1)  # as records from before had it
+    assert cost.ram is None
+    assert Budget(macs=1).allows(cost)
+    with pytest.raises(BudgetError, match=r"RAM was not counted.*working_memory"):
+        Budget(ram=100).allows(cost)
+    counted = dataclasses.replace(cost, ram=150)
+    assert Budget(ram=100, macs=1).excess(counted) == {"ram": 1.5}
+    assert str(counted).endswith("1 bytes, 150 bytes of RAM")
+    assert not str(cost).endswith("RAM")

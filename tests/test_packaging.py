@@ -63,7 +63,9 @@ def test_the_wheel_holds_compressor_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names}
     assert top == {"compressor", f"compressor_nn-{PROJECT['version']}.dist-info"}
-    assert "compressor/py.typed" in names
+    assert {"compressor/py.typed", "compressor/reports/boards/boards.json"} <= set(names)
+    code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "compressor").rglob("cpp/*")}
+    assert {"compressor/export/firmware/cpp/main.cc"} <= code <= set(names)
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "compressor").rglob("*.py")}
     assert sources <= set(names)
 

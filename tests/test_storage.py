@@ -127,3 +127,67 @@ def test_what_is_no_record_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=r"a\.json is damaged: it is n"):
         read_json(tmp_path / "a.json")
+
+
+FILES = {"a.txt": b"one", "b.txt": b"two"}
+
+
+def inside(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_is_written_and_replaced_whole(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "folder"
+    storage.write_folder(place, FILES)
+    assert inside(place) == FILES
+    (tmp_path / "deep" / ".folder.part").mkdir()  # of a process that was killed
+    (tmp_path / "deep" / ".folder.part" / "c.txt").write_text("half")
+    (tmp_path / "deep" / ".folder.old").mkdir()
+    storage.write_folder(place, {"a.txt": b"three", "b.txt": b"four"}, kept=["b.txt"])
+    assert inside(place) == {"a.txt": b"three", "b.txt": b"two"}
+    assert [path.name for path in place.parent.iterdir()] == ["folder"]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    storage.write_folder(tmp_path / "folder", FILES)
+    assert inside(tmp_path / "folder") == FILES
+
+
+@pytest.mark.parametrize("strange", ["c.txt", ".hidden", "a.txt/c.txt"])
+def test_a_folder_with_anything_else_is_left_alone(strange: str, tmp_path: Path) -> None:
+    (tmp_path / "folder" / strange).parent.mkdir(parents=True)
+    (tmp_path / "folder" / strange).write_text("mine")
+    name = strange.partition("/")[0]
+    with pytest.raises(ValueError, match=f"holds '{name}', which would be lost"):
+        storage.write_folder(tmp_path / "folder", FILES)
+    assert (tmp_path / "folder" / strange).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("mine")
+    with pytest.raises(ValueError, match="is a file and cannot be replaced"):
+        storage.write_folder(tmp_path / "folder", FILES)
+    with pytest.raises(OSError, match=r"A part of the path is a file"):
+        storage.write_folder(tmp_path / "folder" / "deeper", FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "folder"
+    storage.write_folder(place, FILES)
+    rename = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.name.endswith(".part"):
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match=r"What was there before is still there\. Make room"):
+        storage.write_folder(place, {"a.txt": b"new"} | {"b.txt": b"new"})
+    assert inside(place) == FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -8,6 +8,7 @@ alike; `exact` is a mixed-integer program for small networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import cast
 
@@ -15,7 +16,9 @@ import numpy as np
 
 from compressor.allocation.allocation import Allocation, Solution
 from compressor.allocation.filling import blocked
+from compressor.allocation.joining import solved
 from compressor.allocation.lagrangian import dual
+from compressor.allocation.memory import Memory
 from compressor.allocation.milp import exact
 from compressor.allocation.objective import (
     Additive,
@@ -27,10 +30,10 @@ from compressor.allocation.objective import (
     is_objective,
 )
 from compressor.allocation.problem import Floats, Problem
-from compressor.allocation.request import check_scores, make_problem
+from compressor.allocation.request import Form, check_scores, make_problem, memories
 from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
-from compressor.graph.graph import Graph, Polynomial
+from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure, top
 
 __all__ = [
@@ -80,7 +83,7 @@ def allocate(
     floor: int = 1,
     round_to: int = 1,
     keep: Iterable[str] = (),
-    costs: Mapping[str, Polynomial] = MappingProxyType({}),
+    costs: Mapping[str, Form] = MappingProxyType({}),
 ) -> Allocation:
     """Choose which units of a network stay, within every cap of a budget.
 
@@ -100,8 +103,9 @@ def allocate(
         floor: Fewest units that an axis keeps; narrower axes keep all.
         round_to: Widths are multiples of this, or full.
         keep: Names of layers or modules whose channels all stay.
-        costs: What a cap counts where it is not what the graph says, by name of the cap (see
-            `Graph.priced`).
+        costs: What a cap counts where it is not what the graph says, by name of the cap: a
+            polynomial (see `Graph.priced`), or the memory of a network at every step, whose peak is
+            capped (`compressor.allocation.memory.Memory`). A cap on RAM needs one.
 
     Returns:
         The structure and what is known about it.
@@ -129,13 +133,10 @@ def allocate(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
     name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
-    widths = problem.largest
-    if problem.fits(widths):
-        free = dict.fromkeys(problem.resources, 0.0)
-        solution = Solution(widths, problem.value(widths), free)
-    else:
-        solution = chosen(problem, graph, array)
-    return _finish(problem, graph, array, solution, name, objective)
+    held = memories(budget, costs)
+    solution, problem = solved(problem, held, budget.caps, lambda part: chosen(part, graph, array))
+    found = _finish(problem, graph, array, solution, name, objective)
+    return _folded(found, problem, budget, held) if held else found
 
 
 def no_method(method: object) -> str:
@@ -180,4 +181,28 @@ def _finish(
         evaluations=solution.evaluations,
         method=method,
         objective=objective,
+    )
+
+
+def _folded(
+    found: Allocation, problem: Problem, budget: Budget, held: Mapping[str, Memory]
+) -> Allocation:
+    """The same with one entry for every cap of the budget, where some have several rows.
+
+    A cap binds if a row does, and its price is the sum of theirs, as it is all of theirs that one
+    more byte of it would raise.
+    """
+    prices: dict[str, float] = {}
+    for row, price in found.prices.items():
+        name = problem.parts.get(row, row)
+        prices[name] = prices.get(name, 0.0) + price
+    binding = {problem.parts.get(row, row) for row in found.binding}
+    unused = dict(found.unused)
+    for name, memory in held.items():
+        unused[name] = (budget.caps[name] - memory(found.widths)) / budget.caps[name]
+    return replace(
+        found,
+        prices=prices,
+        binding=tuple(name for name in budget.caps if name in binding),
+        unused={name: unused[name] for name in budget.caps},
     )

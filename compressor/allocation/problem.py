@@ -13,7 +13,7 @@ wider axis never costs less.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class Problem:
         caps: Largest cost allowed by resource; the same keys as `costs`.
         scale: The difference in objective that counts as 100 % (`Objective.scale`): solvers stop
             at a small fraction of it.
+        parts: The cap of a budget that a resource is one of several rows of, by resource; all
+            others are caps of a budget themselves.
     """
 
     levels: tuple[Integers, ...]
@@ -45,6 +47,7 @@ class Problem:
     costs: Mapping[str, Polynomial]
     caps: Mapping[str, int]
     scale: float = 1.0
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         """Check what the solvers rely on."""

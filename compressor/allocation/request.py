@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from types import MappingProxyType
 
 import numpy as np
 
+from compressor.allocation.memory import Memory
 from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
@@ -26,6 +27,9 @@ A cap on non-zero parameters is met through the number of parameters: which of t
 known to a graph, and there can only be fewer.
 """
 
+Form = Polynomial | Memory
+"""What a cap counts, by the widths."""
+
 WEIGHTLESS = "operations without a weight, which nothing here removes"
 """Products of two activations, such as attention's."""
 
@@ -39,9 +43,11 @@ def make_problem(
     floor: int,
     round_to: int,
     keep: Iterable[str],
-    costs: Mapping[str, Polynomial] = MappingProxyType({}),
+    costs: Mapping[str, Form] = MappingProxyType({}),
 ) -> Problem:
     """The integer program for one request; arguments as in `allocate`, the scores checked.
+
+    A cap on working memory becomes a row for every step of the network that can exceed it.
 
     Raises:
         ValueError: If `floor` or `round_to` is not a positive integer, or a name is unknown.
@@ -62,14 +68,47 @@ def make_problem(
     free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
     writers = np.array([max(graph.axes[n].writers, 1) for n in free], dtype=np.int64)
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
-    forms: dict[str, Polynomial] = {
-        name: costs[name] if name in costs else getattr(graph, FORMS[name]) for name in budget.caps
-    }
-    caps = {name: cap * forms[name].unit for name, cap in budget.caps.items()}
-    problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0)
-    if not problem.fits(problem.smallest):
-        raise BudgetError(_impossible(graph, problem, int(floor), int(round_to)))
+    forms, caps, parts = _rows(graph, budget, costs, levels)
+    problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0, parts)
+    least = memories(budget, costs)
+    over = {name: m for name, m in least.items() if m(problem.smallest) > budget.caps[name]}
+    if over or not problem.fits(problem.smallest):
+        raise BudgetError(_impossible(graph, problem, over, int(floor), int(round_to)))
     return problem
+
+
+def memories(budget: Budget, costs: Mapping[str, Form]) -> dict[str, Memory]:
+    """The memory that caps are on, by name of the cap."""
+    found = {name: costs.get(name) for name in budget.caps}
+    return {name: form for name, form in found.items() if isinstance(form, Memory)}
+
+
+def _rows(
+    graph: Graph, budget: Budget, costs: Mapping[str, Form], levels: Sequence[Integers]
+) -> tuple[dict[str, Polynomial], dict[str, int], dict[str, str]]:
+    """Costs and caps by resource, and the cap of the budget that some resources are parts of."""
+    forms, caps, parts = dict[str, Polynomial](), dict[str, int](), dict[str, str]()
+    largest = np.array([each[-1] for each in levels], dtype=np.int64)
+    for name, cap in budget.caps.items():
+        form = costs.get(name) or _own_form(graph, name, cap)
+        if isinstance(form, Memory):
+            rows = {f"{name}@{row}": size for row, size in form.rows(largest, cap).items()}
+            parts |= dict.fromkeys(rows, name)
+        else:
+            rows = {name: form}
+        forms |= rows
+        caps |= {row: cap * f.unit for row, f in rows.items()}
+    return forms, caps, parts
+
+
+def _own_form(graph: Graph, name: str, cap: int) -> Polynomial:
+    """What a cap counts by the graph alone."""
+    if name not in FORMS:
+        raise BudgetError(
+            f"{name} <= {cap:,} was asked of a graph alone, which does not say what the .tflite "
+            "file of its network needs: use compressor.fit or Session, or pass costs={'ram': ...}"
+        )
+    return getattr(graph, FORMS[name])
 
 
 def check_scores(graph: Graph, scores: object) -> Floats:
@@ -132,11 +171,22 @@ def _module(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
-def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> str:
-    """Explain why even the smallest structure is too large, and what to do about it."""
+def _impossible(
+    graph: Graph, problem: Problem, over: Mapping[str, Memory], floor: int, round_to: int
+) -> str:
+    """Explain why even the smallest structure is too large, and what to do about it.
+
+    `over` are the memories that are.
+    """
     spent, reasons = problem.spent(problem.smallest), list[str]()
+    caps = {problem.parts.get(name, name): cap for name, cap in problem.caps.items()}
+    for name, memory in over.items():
+        reasons.append(
+            f"{name} <= {caps[name]:,} cannot be reached: the smallest structure has "
+            f"{memory.told(problem.smallest)}"
+        )
     for name, cap in problem.caps.items():
-        if spent[name] > cap:
+        if spent[name] > cap and name not in problem.parts:
             unit = problem.costs[name].unit
             layer, part = _dearest(graph, name, problem.smallest)
             where = f", {part:,} of them in {layer}" if unit == 1 else ""
@@ -144,7 +194,7 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
                 f"{name} <= {cap // unit:,} cannot be reached: the smallest structure has "
                 f"{-(-spent[name] // unit):,}{where}"
             )
-    whole = [
+    frozen = [
         a.name
         for a, levels in zip(graph.axes, problem.levels, strict=True)
         if len(levels) == 1 and levels[0] > floor
@@ -152,10 +202,10 @@ def _impossible(graph: Graph, problem: Problem, floor: int, round_to: int) -> st
     settings = [f"floor={floor}", *([f"round_to={round_to}"] if round_to > 1 else [])]
     held = [(layer, why) for layer, why in graph.frozen.items() if why != OUTPUT]
     none = [] if held else ["no frozen axes" if graph.axes else "no layer but the output"]
-    settings += [f"frozen axes: {listed(whole, len(whole), 5)}"] if whole else none
+    settings += [f"frozen axes: {listed(frozen, len(frozen), 5)}"] if frozen else none
     settings += [f"{layer} stays whole: {why}" for layer, why in held[:3]]
     ways = {"lower floor": floor > 1, "lower round_to": round_to > 1}
-    ways |= {"keep fewer layers whole": bool(whole)}
+    ways |= {"keep fewer layers whole": bool(frozen)}
     *advice, last = ["Raise the budget", *(way for way, helps in ways.items() if helps)]
     what = f"{', '.join(advice)} or {last}" if advice else last
     return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."

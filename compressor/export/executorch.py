@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.export.front_end import parts
+from compressor.export.one_rounding import unfixed
 from compressor.export.xnnpack import decomposed, written
 from compressor.inputs.copies import private_copy
 from compressor.inputs.process import quiet
@@ -60,7 +61,7 @@ def pte_bytes(
         )
     exir, partitioner = _executorch()
     inner, placed = parts(network, front_end, waveform)
-    module = placed(written(inner))
+    module = placed(written(unfixed(inner)))
     inputs = tuple(x.cpu() for x in module.example)
     with quiet(), torch.no_grad():
         program = torch.export.export(private_copy(module).cpu(), inputs)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from compressor.export.front_end import Whole, parts
+from compressor.export.one_rounding import unfixed
 from compressor.export.placeholders import Exported
 from compressor.export.spelling import spelled
 from compressor.export.transforms import as_products, warn_of_transforms
@@ -74,7 +75,7 @@ def onnx_bytes(
     onnx = _onnx()
     _refuse_projections(network)
     inner, placed = parts(network, front_end, waveform)
-    made = Exported(spelled(inner))
+    made = Exported(spelled(unfixed(inner)))
     module = placed(made.network)
     model = _translated(module)
     as_products(onnx, model)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.graph.attributes import size_at
 from compressor.graph.graph import Axis, Dim, Graph, Product, Scaled, Site, Weight
@@ -252,3 +252,17 @@ def _read_scaled(data: Mapping[str, Any], reader: _Reader, weights: Mapping[str,
     if not width.size:
         raise ValueError(f"queries of {name} have no width")
     return Scaled(name, dim, rows, width)
+
+
+def alive_units(numbers: Tensor, units: int) -> NDArray[np.int64]:
+    """Numbers of the units that are left, checked.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    alive = numbers.numpy()
+    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
+    within = bool(((alive >= 0) & (alive < units)).all())
+    if not rising or bool(units) != bool(alive.size) or not within:
+        raise ValueError(f"the units left are no rising numbers below {units}")
+    return alive

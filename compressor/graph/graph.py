@@ -338,6 +338,10 @@ class Graph:
         terms = [(price, self.weights[name].dims) for name, price in entries.items()]
         return replace(self._total(terms, const), unit=unit)
 
+    def combined(self, price: int, dims: tuple[Dim, ...]) -> Polynomial:
+        """A price for every combination of entries alive in some dimensions."""
+        return self._total([(price, dims)], 0)
+
     def terms(self, dim: Dim) -> dict[tuple[int, ...], int]:
         """Entries alive in `dim` as a sum over the axes that they hang on.
 

@@ -82,7 +82,7 @@ class Requantise(Integral):
         return quantised(wide(x), self.scale, self.grid)
 
 
-class _Layer(Integral):
+class Layer(Integral):
     """Sums and scales, which all layers with weights share.
 
     Attributes:
@@ -133,7 +133,7 @@ class _Layer(Integral):
         return whole.mul_(factor / output_scale).round_().mul_(output_scale)
 
 
-class IntConv(_Layer):
+class IntConv(Layer):
     """Convolution of whole numbers, with the normalisation behind it in its scales.
 
     Args:
@@ -195,7 +195,7 @@ class IntTransposed(IntConv):
         return convolve(x, weight, None, g.stride, g.padding, more, g.groups, g.dilation)
 
 
-class IntLinear(_Layer):
+class IntLinear(Layer):
     """Matrix product of whole numbers; arguments as of `IntConv`."""
 
     def forward(self, x: Tensor, weight: Tensor, output_scale: Tensor | None = None) -> Tensor:
@@ -239,13 +239,16 @@ class IntMean(Integral):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...) on the input's grid -> float32 means, windows for entries."""
+        return self.sums(x).float() * (self.input_scale / math.prod(self.window))
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Sums of whole steps over every window, exact."""
         count = math.prod(self.window)
         steps = (wide(x) / self.input_scale).round_()
         steps = steps.double() if count * 255 >= EXACT else steps
         whole = (1,) * (2 - len(self.window))  # (batch, channel, time) is pooled as a plane
         window, stride = (*whole, *self.window), (*whole, *self.stride)
-        sums = functional.avg_pool2d(steps, window, stride, divisor_override=1)
-        return sums.float() * (self.input_scale / count)
+        return functional.avg_pool2d(steps, window, stride, divisor_override=1)
 
 
 class Scale(Integral):

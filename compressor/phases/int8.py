@@ -21,14 +21,13 @@ from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Distill, Loss, check_distill
 from compressor.inputs.settings import check_number, check_whole
 from compressor.network import Network, to_network
-from compressor.network.integer import IntConv, IntLinear
+from compressor.network.integer import Layer
 from compressor.phases.train import FineTune
 from compressor.quantization.conversion import convert
-from compressor.quantization.layers import ActivationQuantiser, Mode
 from compressor.quantization.preparation import calibrate, grids, prepare, set_grids
 from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
-from compressor.quantization.signs import never_negative
+from compressor.quantization.stand_ins import stand_in
 from compressor.run.later import EntryBits
 from compressor.run.phase import Phase
 from compressor.wording import brief
@@ -74,6 +73,11 @@ class Int8(Phase):
     channels (Residual Normalization). `benchmarks/int8/quantization.md` says how often, and on
     which CPU. Seen on x86 alone, one of them emulated; not on ARM.
 
+    With `presets.TFLM` the reference has the arithmetic of TensorFlow Lite Micro
+    (`compressor.network.fixed`), and a `.tflite` file computes it bit for bit in that runtime.
+    Training has its grids, those of a sigmoid and of every mean among them, and rounds to them
+    once; the second rounding comes with the conversion, and what is judged at the end has it.
+
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.
         lr: Learning rate at the end of the warm-up; it falls along half a cosine.
@@ -81,7 +85,8 @@ class Int8(Phase):
         warmup: Epochs (or a part of one) over which the rate rises from 0.
         distill: What to learn from the dense network beside the targets.
         preset: The grids of activations and bits of weights: `presets.ORT` for ONNX Runtime and
-            phones, `presets.VNNI` for speed on servers, or `presets.TENSORRT`.
+            phones, `presets.VNNI` for speed on servers, `presets.TENSORRT`, or `presets.TFLM` for
+            microcontrollers.
         fold_bands: Normalisation by sub-bands becomes part of the scales of the convolution before
             it; else it is an operation of its own.
         learned: True if scales of activations are learned, as in LSQ (Esser et al. 2020).
@@ -114,7 +119,7 @@ class Int8(Phase):
         if not isinstance(self.preset, Preset):
             raise ValueError(
                 f"Int8(preset={brief(self.preset)}): must be compressor.quantization.presets.ORT, "
-                "VNNI or TENSORRT"
+                "VNNI, TENSORRT or TFLM"
             )
 
     @property
@@ -165,18 +170,11 @@ class Int8(Phase):
         else:
             self._convert(session)
             for name, large in change["large"].items():
-                cast("IntConv", session.model.get_submodule(name)).large = large
+                cast("Layer", session.model.get_submodule(name)).large = large
 
     def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
-        prepared = prepare(network, self.preset, fold_bands=self.fold_bands, bits=bits)
-        for step in prepared.steps:
-            called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
-            if isinstance(called, ActivationQuantiser):
-                positive = never_negative(prepared, step.args[0])
-                called.grid = self.preset.unsigned if positive else self.preset.signed
-                called.mode = Mode.FAKE
-        return convert(prepared)
+        return stand_in(network, self.preset, fold_bands=self.fold_bands, bits=bits)
 
     def bits_after(self, network: Network) -> EntryBits:
         """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""
@@ -280,4 +278,4 @@ def _check_shapes(session: Compression, calls: Sequence[tuple[Tensor, ...]]) -> 
 def _large(whole: nn.Module) -> dict[str, bool]:
     """Layers of integers that add up in double precision, which no tensor says."""
     named = whole.named_modules()
-    return {name: m.large for name, m in named if isinstance(m, (IntConv, IntLinear))}
+    return {name: m.large for name, m in named if isinstance(m, Layer)}

@@ -19,6 +19,7 @@ from compressor.allocation.coding import BITS, CODES, Code, coded, fisher_diagon
 from compressor.allocation.knapsack import choose_options
 from compressor.budget import RESOURCES
 from compressor.errors import BudgetError
+from compressor.export.micro.arena import head
 from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import Structure, restrict
 from compressor.importance import fisher, gradients
@@ -27,10 +28,11 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.settings import check_whole
 from compressor.network import to_network
 from compressor.quantization.rounded import rounded_weights
-from compressor.run.file_size import UNIT, Footprint, footprint
+from compressor.run.file_size import UNIT, Captured, Footprint, footprint
 from compressor.run.judge import Judge
 from compressor.run.phase import Phase
 from compressor.run.widths import agreed
+from compressor.run.working_memory import program_of
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masks import largest
 from compressor.surgery.scales import factors
@@ -110,7 +112,8 @@ class Joint(Phase):
         least = priced(footprint(session.stored), weights, min(self.averages))
         allocate(
             session.graph, np.ones(session.graph.units), session.caps_due, method="uniform",
-            floor=self.floor, round_to=self.round_to, costs={"bytes": least.form(session.graph)},
+            floor=self.floor, round_to=self.round_to,
+            costs={**session.costs(), "bytes": least.form(session.graph)},
         )  # fmt: skip
 
     def run(self, training: Training, part: int) -> None:
@@ -124,7 +127,8 @@ class Joint(Phase):
         chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
         sensitivity = measured.sensitivity(chosen.allocation.structure)
         tried = {mix.allocation.name: mix.loss for mix in mixes}
-        session.remove(chosen.allocation, measured.caps, tried, {"bytes": chosen.form})
+        costs = {**measured.costs, "bytes": chosen.form}
+        session.remove(chosen.allocation, measured.caps, tried, costs)
         self._encode(session, sensitivity)
         training.refresh()
 
@@ -162,7 +166,7 @@ class _Measured:
 
     def __init__(self, joint: Joint, session: Compression, batches: Sequence[Batch]) -> None:
         self.joint, self.session, self.batches = joint, session, batches
-        self.caps = session.caps_due
+        self.caps, self.costs = session.caps_due, session.costs()
         self.names = rounded_later(session)
         self.weights = coded_weights(session.model, self.names)
         found = list(gradients(session.model, batches, session.loss, clips=joint.clips))
@@ -191,10 +195,12 @@ class _Measured:
         form = priced(self._footprint, self.weights, bits).form(graph)
         allocation = allocate(
             graph, self.scores, self.caps, method=method, objective=objective,
-            floor=self.joint.floor, round_to=self.joint.round_to, costs={"bytes": form},
+            floor=self.joint.floor, round_to=self.joint.round_to,
+            costs={**self.costs, "bytes": form},
         )  # fmt: skip
         structure = allocation.structure
         small = shrink(session.model, graph, structure)
+        self._check_plan(small, structure)
         cap = cast("int", self.caps.bytes)
         room = _room(self._footprint, self.weights, graph, structure.widths, cap)
         left, weights = restrict(structure), coded_weights(small, self.names)
@@ -205,6 +211,19 @@ class _Measured:
         loss = np.array(self._judge.unrepaired(small))
         named = replace(allocation, method=f"{bits:g} bits, {allocation.method}")
         return Mix(named, form, float(agreed(session.fabric, loss)))
+
+    def _check_plan(self, small: nn.Module, structure: Structure) -> None:
+        """Refuse widths for which no plan of memory within a cap on RAM is found."""
+        session, cap = self.session, self.caps.ram
+        if cap is None:
+            return
+        graph = restrict(structure)
+        left = replace(session.stored, model=small, graph=graph, captured=Captured())
+        if (found := head(program_of(left))) > cap:
+            raise BudgetError(
+                f"ram <= {cap:,} was not reached: the tensors that are alive together are within "
+                f"it, and the best plan found for them takes {found:,}. Lower the cap a little"
+            )
 
     def sensitivity(self, structure: Structure) -> dict[str, Tensor]:
         """Mean squared gradients of the weights that a structure keeps."""

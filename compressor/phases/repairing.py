@@ -63,7 +63,8 @@ class Repair(Phase):
         dense = _trained(session) if session.trained else session.original
         masks = dict(session.masks)
         judge = Judge(dense, session.dense, batches, session.loss, self.inputs, masks)
-        session.repairs.append(session.repair(judge, session.structure))
+        found = session.repair(lambda model: judge.repaired(model, session.structure))
+        session.repairs.append(found)
 
 
 def _trained(session: Compression) -> nn.Module:

@@ -17,6 +17,7 @@ from compressor.run.later import lowers
 from compressor.run.optimizers import OptimizerFactory, check_factory
 from compressor.run.phase import Phase, adapted, is_phase, name_of
 from compressor.run.rate_range import FALLBACK
+from compressor.run.working_memory import memory
 from compressor.wording import brief, kind
 
 
@@ -132,6 +133,8 @@ def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:
 def check_reachable(session: Compression, phases: Sequence[Phase]) -> None:
     """Find out before any training that the budget cannot be met at the end of it."""
     _check_storable(session, phases)
+    if session.budget.ram is not None:
+        memory(replace(session.stored, later=phases))
     for number, phase in enumerate(phases):
         session.begin(number, phases[number + 1 :])
         phase.check(session, phases[:number])

@@ -11,6 +11,7 @@ from torch import Tensor
 from compressor.graph.kinds import Kind
 from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.fixed import FixedScale
 from compressor.network.grid import Integers
 from compressor.network.integer import (
     IntConv,
@@ -30,6 +31,7 @@ from compressor.quantization.pools import window
 from compressor.quantization.preparation import quantisers
 from compressor.quantization.rounded import geometry, weight_name
 from compressor.quantization.rounding import rounded_once
+from compressor.quantization.rounding_fixed import rounded_twice
 
 aten = torch.ops.aten
 
@@ -59,6 +61,7 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
             f"convert: {len(waiting)} of {len(each)} quantisers have no scale yet, {waiting[0]!r} "
             "first: calibrate the network"
         )
+    fixed = any(quantiser.preset.fixed_point for quantiser in each.values())
     rewrite, weights = Rewrite(network), dict[str, Tensor]()
     with torch.no_grad():
         found = layers(network)
@@ -66,13 +69,14 @@ def convert(network: Network, *, sixteen: bool = True, float_bias: bool = False)
             integers = _layer(network, rewrite, part, sixteen=sixteen, float_bias=float_bias)
             weights[cast("str", weight_name(network, network.step(part.step)))] = integers.weight
         for part in scalings(network, found):
-            _scaling(network, rewrite, part)
+            _scaling(network, rewrite, part, fixed=fixed)
         for step in network.steps:
             _rest(network, rewrite, step)
     built = rewrite.build()
     for name, weight in weights.items():
         _store(built, name, weight)
-    return rounded_once(built, PLACE).to(next(network.parameters()).device).eval()
+    told = rounded_twice(built, PLACE) if fixed else rounded_once(built, PLACE)
+    return told.to(next(network.parameters()).device).eval()
 
 
 def _feeding(network: Network, value: Value) -> ActivationQuantiser | None:
@@ -115,11 +119,20 @@ def _layer(
     return replace(integers, weight=swapped(integers.weight, groups).contiguous())
 
 
-def _scaling(network: Network, rewrite: Rewrite, part: Scaling) -> None:
-    """Put one gain and shift in the place of normalisation that follows no layer."""
+def _scaling(network: Network, rewrite: Rewrite, part: Scaling, *, fixed: bool) -> None:
+    """Put one gain and shift in the place of normalisation that follows no layer.
+
+    `fixed` for one of integers, where it works on rounded values.
+    """
     channels = network.shapes[part.source][1]
     whole = affine(network, part.links, channels)
-    module = rewrite.add(f"{PLACE}.{part.end}", Scale(whole.gain, whole.shift))
+    source = _feeding(network, Ref(part.source)) if fixed else None
+    if source is None:
+        made = Scale(whole.gain, whole.shift)
+    else:
+        largest, scale = max(abs(end) for end in source.grid.steps), source.scale.cpu().float()
+        made = FixedScale(fold(torch.ones(channels, 1), whole, scale, largest), scale)
+    module = rewrite.add(f"{PLACE}.{part.end}", made)
     owner = network.step(part.end).module
     rewrite.replace(part.steps, Step(part.end, module, (Ref(part.source),), {}, owner))
 

@@ -6,11 +6,13 @@ or pruned (zeros stay zeros), and batch normalisation stays live.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import torch
 from torch import Tensor, nn
 
+from compressor.network.fixed import SIGMOID
 from compressor.network.grid import Grid
 from compressor.quantization.fake import fake_quantise, fake_quantise_weight, swapped
 from compressor.quantization.histogram import Histogram
@@ -113,6 +115,21 @@ class ActivationQuantiser(nn.Module):
         """Text for `print(network)`."""
         grid = self.grid
         return f"{self.mode.name.lower()}, {grid.low} to {grid.high}, zero {grid.zero}"
+
+
+class SigmoidQuantiser(ActivationQuantiser):
+    """Rounds the result of a sigmoid to the one grid that fixed-point kernels have for it."""
+
+    def observe(self) -> None:
+        """Count nothing: no value matters."""
+        self.mode = Mode.OBSERVE
+
+    def settle(self) -> None:
+        """Round from now on."""
+        self.grid = self.preset.unsigned
+        with torch.no_grad():
+            self.log_scale.fill_(math.log2(SIGMOID))
+        self.mode = Mode.FAKE
 
 
 class WeightQuantiser(nn.Module):

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from compressor.inputs.evaluation import evaluating
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import Layer
-from compressor.quantization.layers import ActivationQuantiser, WeightQuantiser
+from compressor.quantization.layers import (
+    ActivationQuantiser,
+    SigmoidQuantiser,
+    WeightQuantiser,
+)
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
@@ -52,6 +56,7 @@ def prepare(
     if any(isinstance(module, ActivationQuantiser) for module in network.modules()):
         raise ValueError("prepare: this network has quantisers already; prepare the one before")
     network = _explicit(network)
+    network = _in_parts(network) if preset.fixed_point else network
     found = places(network, bands=fold_bands)
     if not found.layers:
         raise ValueError(
@@ -61,8 +66,8 @@ def prepare(
     rewrite = Rewrite(network)
     _round_weights(network, rewrite, found.layers, bits, preset.weight_bits)
     for name in found.results:
-        module = rewrite.add(f"{PLACE}.{name}", ActivationQuantiser(preset, learned=learned))
-        rewrite.insert_after(name, module)
+        quantiser = _quantiser(network, name, preset, learned=learned)
+        rewrite.insert_after(name, rewrite.add(f"{PLACE}.{name}", quantiser))
     built = rewrite.build()
     device = next(network.parameters()).device
     return built.to(device).train(network.training)
@@ -139,6 +144,28 @@ def _explicit(network: Network) -> Network:
         squeeze, dims = aten.squeeze.dims, step.args[1]
         rewrite.edit(step.name, op=squeeze, args=(Ref(kept.name), dims), kwargs={})
     return rewrite.build()
+
+
+def _in_parts(network: Network) -> Network:
+    """SiLU as the product that it is, for runtimes that have a kernel for its sigmoid alone."""
+    rewrite = Rewrite(network)
+    for step in network.steps:
+        if packet(step) is aten.silu:
+            gate = Step(f"{step.name}_gate", aten.sigmoid.default, step.args[:1], {}, step.module)
+            rewrite.insert_before(step.name, gate)
+            args = (step.args[0], Ref(gate.name))
+            rewrite.edit(step.name, op=aten.mul.Tensor, args=args, kwargs={})
+    return rewrite.build()
+
+
+def _quantiser(
+    network: Network, name: str, preset: Preset, *, learned: bool
+) -> ActivationQuantiser:
+    """What rounds the result of a name."""
+    step = network.producer(Ref(name))
+    if preset.fixed_point and step is not None and packet(step) is aten.sigmoid:
+        return SigmoidQuantiser(preset)
+    return ActivationQuantiser(preset, learned=learned)
 
 
 def _round_weights(

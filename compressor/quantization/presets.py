@@ -26,11 +26,14 @@ class Preset:
         signed: For activations that become negative.
         unsigned: For activations that never do, as after ReLU.
         weight_bits: Bits of a weight, 2 to 8: its integers go from -(2^(bits - 1) - 1) to that.
+        fixed_point: True for runtimes that scale by fixed-point factors and round twice
+            (`compressor.network.fixed`), False for those with one factor in single precision.
     """
 
     signed: Grid
     unsigned: Grid
     weight_bits: int = 8
+    fixed_point: bool = False
 
     def __post_init__(self) -> None:
         """Raise a ValueError for bits that are out of range."""
@@ -62,4 +65,12 @@ TENSORRT = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, 0), weight
 TensorRT takes no unsigned weights, so that the file can be exact on a CPU without VNNI only with
 weights of 7 bits, -63 to 63. Where it will run on GPUs alone, `dataclasses.replace(TENSORRT,
 weight_bits=8)` takes the eighth bit; `Result.export` then warns of CPUs.
+"""
+
+TFLM = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, -128), fixed_point=True)
+"""For TensorFlow Lite Micro on microcontrollers: signed integers, the smallest for 0 after ReLU.
+
+Value for value the grids of `ORT`, moved by 128. The reference rounds twice, as that runtime does,
+SiLU is a sigmoid on its fixed grid and a product, and a mean is a depthwise convolution: a
+`.tflite` file computes what the reference does.
 """

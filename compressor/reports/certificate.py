@@ -12,14 +12,15 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
-from compressor.counting.cost import cost_of
 from compressor.errors import CountError, TraceError, VerificationError
+from compressor.export.micro.arena import head, ram
 from compressor.graph.structure import full
 from compressor.inputs.finite import check_result
 from compressor.inputs.tensors import named_tensors
 from compressor.network import to_network
 from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
+from compressor.reports.arena import memory_of
 from compressor.reports.facts import verdicts, versions
 from compressor.reports.kept import layers, told
 from compressor.reports.report import Report
@@ -45,11 +46,13 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
     session.averages.end(session.model)
     contents = _files(session)
     sizes = None if isinstance(contents, NoFile) else (len(contents[0]), len(contents[1]))
-    expected = None if session.closed else cost_of(structure)
+    expected = None if session.closed else session.predicted
     left = session.reported or structure
-    after = _counted(session)
+    program = None if session.budget.ram is None else session.program
+    after = replace(_counted(session), ram=None if program is None else ram(program))
     fine = check_result(session.model, session.given, session.example)
-    recount(after, name, expected, session.budget, file=sizes[1] if sizes else None)
+    file, arena = sizes[1] if sizes else None, None if program is None else head(program)
+    recount(after, name, expected, session.budget, file=file, arena=arena)
     if not isinstance(contents, NoFile):
         _read_back(contents[1], after, name, whole=session.unrounded is None)
     verdict, unjudged = _judged(session)
@@ -74,6 +77,7 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         log=tuple(log),
         rates=tuple(session.rates),
         versions=versions(),
+        memory=None if program is None else memory_of(program, session.budget.ram),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
     whole = not (session.closed or session.within)
@@ -163,25 +167,38 @@ def _counted(session: Compression) -> Cost:
 
 
 def recount(
-    after: Cost, model: str, predicted: Cost | None, budget: Budget, *, file: int | None = None
+    after: Cost,
+    model: str,
+    predicted: Cost | None,
+    budget: Budget,
+    *,
+    file: int | None = None,
+    arena: int | None = None,
 ) -> Cost:
     """Hold a smaller model to its graph's prediction, if any, and to the caps.
 
     `after` is the cost that was measured, `predicted` that by the graph, if there is one. A cap on
-    bytes counts those of the `file`, if there is one.
+    bytes counts those of the `file`, if there is one, and one on RAM those of the `arena` that a
+    plan needs.
 
     Raises:
         VerificationError: If it costs anything but what was predicted, or more than allowed.
     """
-    names = () if predicted is None else ("params", "macs", "bytes")
+    names = () if predicted is None else ("params", "macs", "bytes", "ram")
     pairs = {n: (getattr(predicted, n), getattr(after, n)) for n in names}
-    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in pairs.items() if a != b]
+    known = {n: pair for n, pair in pairs.items() if None not in pair}
+    # The writer takes less where it can: a layer that is left with one channel to read may pad by
+    # its kernel, and a mean of a small plane needs no copy of it.
+    less = {"ram"}
+    differ = {n: (a, b) for n, (a, b) in known.items() if a != b and not (n in less and b < a)}
+    wrong = [f"{n} {b:,} instead of {a:,}" for n, (a, b) in differ.items()]
     if wrong:
         raise VerificationError(
             f"the smaller {model} was counted anew and has {', '.join(wrong)}, "
             "which its graph predicted. Nothing was returned. Please report the model"
         )
     held = after if file is None else replace(after, bytes=file)
+    held = held if arena is None else replace(held, ram=arena)
     over = [f"{n} {getattr(held, n):,} > {budget.caps[n]:,}" for n in budget.excess(held)]
     if over:
         raise VerificationError(

@@ -17,6 +17,7 @@ from torch import nn
 from compressor.budget import Budget, Cost
 from compressor.inputs.example import Example
 from compressor.repair.least_squares import Repaired
+from compressor.reports.arena import Memory
 from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 from compressor.rules.counters import Count, fvcore_count, thop_count, torchinfo_count
@@ -56,6 +57,7 @@ class Facts:
             None where the caps are no rule's.
         rates: Learning rates that were looked for, and what was tried.
         unjudged: Why a rule cannot count the result.
+        memory: Working memory of the `.tflite` file of the result; None where RAM has no cap.
         repairs: What every repair apart from a removal did.
         count: Makes `counters`; called once, when they are first asked for.
     """
@@ -80,6 +82,7 @@ class Facts:
     told: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     repairs: tuple[Repaired, ...] = ()
     rates: tuple[Rate, ...] = ()
+    memory: Memory | None = None
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -123,6 +126,7 @@ class Facts:
                 "counters": {k: [asdict(c) for c in pair] for k, pair in self.counters.items()},
                 "shrinks": [asdict(s) for s in self.shrinks],
                 "repairs": [asdict(repair) for repair in self.repairs],
+                "memory": None if self.memory is None else self.memory.data(),
                 "rates": [asdict(rate) for rate in self.rates],
                 "layers": [asdict(layer) for layer in self.layers],
                 "told": self.told,

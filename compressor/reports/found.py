@@ -46,14 +46,22 @@ def check_content(path: Path) -> None:
         )
 
 
+_TABLES = (
+    (b"ET1", "a program for ExecuTorch, which its runtime reads"),
+    (b"TFL3", "a network for TensorFlow Lite, which its interpreters read"),
+)
+"""Kinds of files of flatbuffers, by the name behind their first offset."""
+
+
 def _kind(path: Path, start: bytes) -> str:
     """Name the kind of a file that is no container; empty where it may be one."""
     if not start:
         return "empty"
     if start[8:9] == b"{":  # behind the length of a header, as in every safetensors file
         return ""
-    if start[4:7] == b"ET1":
-        return "a program for ExecuTorch, which its runtime reads"
+    tables = next((kind for name, kind in _TABLES if start[4:].startswith(name)), "")
+    if tables:
+        return tables
     if path.suffix == ".onnx":
         return "an ONNX file, which onnxruntime reads"
     if start.lstrip()[:1] in (b"{", b"[", b"#", b"<") and b"\0" not in start:

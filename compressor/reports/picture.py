@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compressor.reports.facts import Epoch, Facts
-from compressor.storage import write_bytes
-
-BEFORE, AFTER, CAP = "#c8ccd4", "#2f6db5", "#c03028"
+from compressor.reports.figures import AFTER, BEFORE, CAP, blank, write
 
 
 def plot(report: Facts, path: Path) -> None:
     """Write the picture as PNG, in one step; an ImportError without matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - optional
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'compressor-nn[plot]'") from error
     rows = [layer for layer in report.layers if any(layer.macs)]
     epochs = [epoch for epoch in report.log if epoch.extra]
     height = 2.2 + 0.24 * len(rows)
-    figure = Figure(figsize=(13, height + (2.6 if epochs else 0)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(13, height + (2.6 if epochs else 0))
     parts: Any = figure.subfigures(2, 1, height_ratios=(height, 2.6)) if epochs else [figure]
     panels: Any = parts[0].subplots(1, 4, width_ratios=(3, 3, 3, 1.6))
     if epochs:
@@ -37,9 +28,7 @@ def plot(report: Facts, path: Path) -> None:
     _bars(panels[2], None, [layer.macs for layer in rows], "MACs")
     _totals(panels[3], report)
     figure.suptitle(f"{report.model} under {report.budget}")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    write_bytes(path, content.getvalue())
+    write(figure, path)
 
 
 def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], title: str) -> None:

@@ -99,6 +99,8 @@ def notes(report: Facts) -> list[str]:
     if report.floating:
         each = ", ".join(f"{name} ({count:,})" for name, count in report.floating.items())
         lines.append(f"Not rounded to integers, in floating point: the weights of {each}.")
+    if report.memory is not None:
+        lines.append(f"Working memory of the .tflite file: {report.memory}.")
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     for shrink in report.shrinks:
@@ -176,6 +178,8 @@ def _costs(report: Facts) -> Grid:
     rows: list[tuple[str, ...]] = []
     for name in RESOURCES:
         pair = (getattr(report.before, name), getattr(report.after, name))
+        if None in pair:
+            continue
         filed = report.files is not None and name == "bytes"
         rows.append(_cost(report, name, pair, "" if filed else name))
     rows += [_cost(report, "file", report.files, "bytes")] if report.files is not None else []

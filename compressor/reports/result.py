@@ -9,23 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from compressor import storage
 from compressor.counting.stored import Compressed
-from compressor.export import executorch, onnx
+from compressor.export import executorch, onnx, tflite
+from compressor.export.firmware import writing as firmware
+from compressor.export.firmware.asked import Inputs
 from compressor.export.front_end import rows_read
 from compressor.graph import archive
 from compressor.graph.structure import Structure
 from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
-from compressor.inputs.tensors import all_tensors, first_names
 from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
 from compressor.reports.found import check_content, check_directory
 from compressor.reports.render import heading
 from compressor.reports.report import Report
+from compressor.reports.states import EXTRA, assign, buffer_types, dtype_of, extras, stored
 from compressor.surgery.cutting import shrink
 from compressor.wording import brief, line
 
@@ -35,11 +36,9 @@ NETWORK = "network.safetensors"
 FORMATS: Mapping[str, Callable[[Network, Path, nn.Module | None, Tensor | None], int]] = {
     ".onnx": onnx.write,
     ".pte": executorch.write,
+    ".tflite": tflite.write,
 }
 """What writes a network for a runtime, by the suffix of the file."""
-
-EXTRA = "_extra_state"
-"""Last part of the name under which torch keeps what a module's `get_extra_state` returns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,19 +120,24 @@ class Result(Compressed):
         waveform: Tensor | None = None,
         varying: Varying | None = None,
     ) -> None:
-        """Write a file for a runtime, which the suffix of its path names: ONNX, or ExecuTorch.
+        """Write a file for a runtime, which the suffix of its path names.
 
         ``.onnx`` is for ONNX Runtime at its default settings and takes any batch size. After `Int8`
         its convolutions, sums and pools run as kernels of 8-bit integers. Needs the extra ``onnx``.
 
         ``.pte`` is a program for phones, run by XNNPACK: see `export_executorch`.
 
+        ``.tflite`` is for TensorFlow Lite Micro on microcontrollers, after
+        ``Int8(preset=presets.TFLM)``: integers alone, which compute there what `model` does, bit
+        for bit. It takes one input at a time, channels last, and no front end (see
+        `compressor.export.tflite.write`). Needs the extra ``tflite``.
+
         With a front end the file takes a waveform and gives what the model says. Then it should
         have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.write`), but
         products, as `recipes.features.portable.PortableLogMel` has.
 
         Args:
-            path: Of the file, on ``.onnx`` or ``.pte``; put in place in one step.
+            path: Of the file, on ``.onnx``, ``.pte`` or ``.tflite``; put in place in one step.
             front_end: Any module from waveforms, (batch, samples) or (batch, channel, samples), to
                 the model's input (batch, channel, frequency, time), with all rows or with those of
                 `rows` alone; None to leave it to the caller.
@@ -143,10 +147,10 @@ class Result(Compressed):
                 front end.
 
         Raises:
-            ImportError: If onnx and onnxscript, or executorch, are not installed.
+            ImportError: If onnx and onnxscript, executorch, or flatbuffers is not installed.
             TraceError: If the model cannot be written as a network, or not for any size there.
             ValueError: If the front end makes another shape than the model takes, or there is no
-                such dimension, or no format has this suffix.
+                such dimension, no format has this suffix, or it cannot hold the network.
         """
         place = storage.path_of(path)
         write = FORMATS.get(place.suffix.lower())
@@ -176,6 +180,28 @@ class Result(Compressed):
         ``executorch``.
         """
         executorch.write(self.network, path, front_end, waveform)
+
+    def firmware(self, directory: str | os.PathLike[str], inputs: Inputs | None = None) -> None:
+        """Write a folder of C++ for TensorFlow Lite Micro, after ``Int8(preset=presets.TFLM)``.
+
+        The network as an array, the resolver with its operators, the size of the arena, scale, zero
+        and shape of inputs and outputs, a `main` to begin with, and test vectors: inputs, and the
+        bytes that `model` says must come out, with a function that runs them on the device and
+        prints the first difference. A README in it says what each file is.
+
+        Args:
+            directory: Put in place in one step; an older one is replaced, but for its `main.cc`.
+            inputs: Numbers for test vectors as the model takes them, (vectors, ...), real ones at
+                best; a sequence of such tensors for several inputs. None for the example and three
+                draws.
+
+        Raises:
+            ImportError: If flatbuffers is missing.
+            TraceError: If the model cannot be written as a network.
+            ValueError: If a `.tflite` file cannot hold it, inputs have other shapes, or the folder
+                holds files that were not written so.
+        """
+        firmware.write(self.network, directory, inputs)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the model, how to rebuild it, and the report.
@@ -207,8 +233,8 @@ class Result(Compressed):
             "model": type(self.model).__name__,
             "structure": archive.pack(self.structure),
             "versions": dict(self.report.versions),
-            "buffers": _unstored(self.model),
-            "extra": _extras(self.model, tensors),
+            "buffers": buffer_types(self.model),
+            "extra": extras(self.model, tensors),
         }
         storage.write(folder, "model", tensors, data)
         (folder / NETWORK).unlink(missing_ok=True)
@@ -312,68 +338,7 @@ def _filled(small: nn.Module, tensors: Mapping[str, Tensor], data: Mapping[str, 
         raise TypeError(f"data types of buffers are in no {type(types).__name__}")
     for name, buffer in small.named_buffers():
         if name in types:
-            buffer.data = buffer.to(_dtype(types[name]))
+            buffer.data = buffer.to(dtype_of(types[name]))
     for name, value in extra.items():
         small.get_submodule(name).set_extra_state(value)
     return small
-
-
-def stored(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model's state dict, every tied one once, under its first name."""
-    first = first_names(model)
-    state = model.state_dict().items()
-    plain = {name: value for name, value in state if name.rpartition(".")[2] != EXTRA}
-    return {name: value for name, value in plain.items() if first.get(name, name) == name}
-
-
-def _extras(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Extra state by module as plain data, its tensors moved into `tensors`."""
-    found: dict[str, Any] = {}
-    for name, value in model.state_dict().items():
-        module, _, last = name.rpartition(".")
-        if last == EXTRA:
-            inside = dict[str, Tensor]()
-            try:
-                found[module] = storage.flatten(value, inside, f"{EXTRA}/{module}")
-            except TypeError as error:
-                warnings.warn(
-                    f"the extra state of {module or type(model).__name__!r} is not saved, as it "
-                    f"is no plain data ({error}): have its get_extra_state return tensors, "
-                    "numbers, strings, lists and dictionaries of them",
-                    stacklevel=3,
-                )
-            else:
-                tensors |= {key: tensor.clone() for key, tensor in inside.items()}
-    return found
-
-
-def _unstored(model: nn.Module) -> dict[str, str]:
-    """Data types of the floating-point buffers that no state dict holds."""
-    state = model.state_dict()
-    return {
-        name: str(buffer.dtype).removeprefix("torch.")
-        for name, buffer in model.named_buffers()
-        if name not in state and buffer.is_floating_point()
-    }
-
-
-def _dtype(name: str) -> torch.dtype:
-    found: object = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"a saved buffer's data type is {name!r}, which torch does not know")
-    return found
-
-
-def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give tensors the values and data types of others of the same names and shapes, in place.
-
-    Raises:
-        ValueError: If a name or a shape does not match.
-    """
-    own = all_tensors(model)
-    for name, tensor in tensors.items():
-        target = own.get(name)
-        if target is None or target.shape != tensor.shape:
-            found = "nothing" if target is None else tuple(target.shape)
-            raise ValueError(f"saved {name} {tuple(tensor.shape)} meets {found} in the model")
-        target.data = tensor.to(target.device)

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation
+from compressor.allocation.request import Form
 from compressor.budget import Budget, Cost
+from compressor.counting.cost import cost_of
 from compressor.errors import TraceError
+from compressor.export.micro.arena import ram
+from compressor.graph.archive import alive_units
 from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
 from compressor.graph.signature import Operation
@@ -34,6 +37,7 @@ from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.repair.least_squares import Repaired
+from compressor.run.caps import on_the_way
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
 from compressor.run.free import Free, folded_blind, folded_on
@@ -42,11 +46,14 @@ from compressor.run.judge import Judge, measure_of
 from compressor.run.later import Later
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
-from compressor.run.unrepaired import Unrepaired, parameters
+from compressor.run.unrepaired import Unrepaired
 from compressor.run.widths import allocated
+from compressor.run.working_memory import RamCap, memory, program_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from compressor.export.micro.program import Program
 
 
 class Compression(Shrinking):
@@ -58,12 +65,12 @@ class Compression(Shrinking):
         loss: By which it is measured.
         fabric: The processes that have to agree, if there are several.
         changes: Changes of structure beside removed units, in order: (phase, record).
+        ram: The cap on RAM, if there is one.
         phase: Number of the phase at hand, to which changes are attributed.
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
         shrinks: A record of every removal so far.
         repairs: A record of every repair apart from a removal.
-        unrepaired: What the last repair was given; None before the first.
         trained: The dense network is not as it was given: it was trained first.
         rates: Learning rates that were looked for so far, with what was tried.
     """
@@ -85,6 +92,7 @@ class Compression(Shrinking):
         """Trace the model; the arguments are those of `compressor.Session`, checked.
 
         Raises:
+            BudgetError: If RAM is capped, and the model has no `.tflite` file.
             TraceError: If the model cannot be written as a graph.
             ValueError: If there is no example, or names are those of no layers.
         """
@@ -99,11 +107,13 @@ class Compression(Shrinking):
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
         self.repairs: list[Repaired] = []
-        self.unrepaired: Unrepaired | None = None
         self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
         self.trained = False
+        self.ram = None if budget.ram is None else RamCap(budget.ram, memory(self.stored))
+        if self.ram is not None:
+            self.before = replace(self.before, ram=self.ram.whole(self.dense.sizes))
 
     @property
     def stored(self) -> Stored:
@@ -113,26 +123,49 @@ class Compression(Shrinking):
             self._captured,
         )  # fmt: skip
 
-    def costs(self) -> dict[str, Polynomial]:
+    def costs(self) -> dict[str, Form]:
         """Forms of cost that take the place of the graph's own: bytes are those of the file.
 
-        There are none where bytes have no cap, are left to later phases, or no file can be written
-        (`no_file`); a cap on bytes then counts the stored parameters.
+        There are none of bytes where they have no cap, are left to later phases, or no file can be
+        written (`no_file`); a cap on bytes then counts the stored parameters. Of RAM there is one
+        where it has a cap; a BudgetError where that is of no file.
         """
-        if self.nothing_due or self.caps_due.bytes is None or self.no_file is not None:
-            return {}
+        found: dict[str, Form] = {}
+        if self.nothing_due:
+            return found
+        if self.caps_due.ram is not None:
+            found["ram"] = memory(self.stored)
+        if self.caps_due.bytes is None or self.no_file is not None:
+            return found
         try:
-            return {"bytes": footprint(self.stored).form(self.graph)}
+            return {"bytes": footprint(self.stored).form(self.graph), **found}
         except TraceError as error:
             self.no_file = NoFile(str(error))
-            return {}
+            return found
 
-    def spent(self, costs: Mapping[str, Polynomial]) -> Cost:
-        """Cost of `model`, its bytes by their form, if there is one."""
-        form = costs.get("bytes")
-        if form is None:
-            return self.cost
-        return replace(self.cost, bytes=ceil(Fraction(form(self.graph.sizes), form.unit)))
+    def spent(self, costs: Mapping[str, Form]) -> Cost:
+        """Cost of `model`, its bytes and RAM by their forms, if there are any."""
+        cost, file, memory = super().cost, costs.get("bytes"), costs.get("ram")
+        if isinstance(file, Polynomial):
+            cost = replace(cost, bytes=ceil(Fraction(file(self.graph.sizes), file.unit)))
+        return cost if memory is None else replace(cost, ram=memory(self.graph.sizes))
+
+    @property
+    def program(self) -> Program:
+        """What the `.tflite` file of `model` will run; a BudgetError if there is none."""
+        return program_of(self.stored)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of `model`; its RAM where that has a cap, that of the integers it will become."""
+        found = super().cost
+        return found if self.ram is None else replace(found, ram=ram(self.program))
+
+    @property
+    def predicted(self) -> Cost:
+        """Cost of `structure` by the graph of the original, and its RAM where that has a cap."""
+        found, known = cost_of(self.structure), None if self.within else self.ram
+        return found if known is None else replace(found, ram=known.whole(self.structure.widths))
 
     @property
     def teacher(self) -> nn.Module:
@@ -183,7 +216,8 @@ class Compression(Shrinking):
 
     def _caps_due(self) -> dict[str, int]:
         settled = frozenset[str]().union(*(phase.settles for phase in self.later))
-        return {name: cap for name, cap in self.budget.caps.items() if name not in settled}
+        caps = self.budget.caps if self.ram is None else self.budget.caps | {"ram": self.ram.left}
+        return {name: cap for name, cap in caps.items() if name not in settled}
 
     def record(self, change: Any) -> None:
         """Remember a change of structure for a resumed run.
@@ -224,13 +258,14 @@ class Compression(Shrinking):
         self.remove(allocation, caps, tried, costs, how)
         judged = measure_of(self.loss, repaired=how.repair)
         self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
-        if remaining == 1 and costs and bound(self.stored) > caps.caps["bytes"]:
-            # The form is exact for the widths before alone.
+        # The form of bytes is exact for the widths before alone, and a plan may need more than RAM.
+        over = "bytes" in costs and bound(self.stored) > caps.caps["bytes"]
+        if remaining == 1 and (over or (self.ram and self.ram.exceeded(self.program))):
             return self.shrink(how)
         return self.shrinks[-1]
 
     def allocated(
-        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
+        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Form]
     ) -> tuple[Allocation, Mapping[str, float]]:
         """The units to keep under some caps, and the loss of every way that was compared."""
         return allocated(
@@ -243,7 +278,7 @@ class Compression(Shrinking):
         allocation: Allocation,
         caps: Budget,
         tried: Mapping[str, float] = MappingProxyType({}),
-        costs: Mapping[str, Polynomial] = MappingProxyType({}),
+        costs: Mapping[str, Form] = MappingProxyType({}),
         choice: WidthChoice | None = None,
     ) -> None:
         """Remove what an allocation for `graph` does not keep, repair what is left, and record it.
@@ -258,26 +293,11 @@ class Compression(Shrinking):
             whole = self._judge(choice)
             difference = self._cut_checked(structure)
             if whole is not None:
-                repaired = self.repair(whole, structure)
+                repaired = self.repair(lambda model: whole.repaired(model, structure))
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
 
-    def repair(self, judge: Judge, structure: Structure) -> Repaired:
-        """Repair `model`, which is what a structure of the judge's graph leaves; what was done."""
-        before = parameters(self.model)
-        repaired = judge.repaired(self.model, structure)
-        self.hold()
-        self.unrepaired = Unrepaired.of(before, self.model)
-        return repaired
-
-    def unrepair(self, twin: nn.Module) -> None:
-        """Give a copy of `model` the weights as they were cut, if repair set its last ones."""
-        if self.unrepaired is not None:
-            self.unrepaired.put_into(twin)
-
-    def _fold(
-        self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Polynomial]
-    ) -> Free | None:
+    def _fold(self, choice: WidthChoice, caps: Budget, costs: Mapping[str, Form]) -> Free | None:
         """Remove what can go at no cost, where anything has to go; None where nothing can.
 
         An averaged copy of the model, and masks, would not fit what is folded into others; several
@@ -296,15 +316,11 @@ class Compression(Shrinking):
             found = folded_blind(self.model, self.graph, self.example, **widths)
         if found is None:
             return None
-        gone = {
-            axis.name: int((~found.structure.keep[axis.units]).sum()) for axis in self.graph.axes
-        }
         fill(self.model, all_tensors(found.model))
         self._cut_checked(found.structure)
         spent = self.spent(self.costs())
         reached = {name: int(getattr(spent, name)) for name in caps.caps}
-        some = {name: count for name, count in gone.items() if count}
-        return Free(some, found.difference, reached, not caps.excess(spent))
+        return Free(found.gone, found.difference, reached, not caps.excess(spent))
 
     @staticmethod
     def _first(data: Iterable[Batch], choice: WidthChoice) -> list[Batch]:
@@ -368,6 +384,8 @@ class Compression(Shrinking):
         if not keep.all():
             self._cut(Structure(self.graph, keep))
         self.shrinks = [restored(shrink) for shrink in state["shrinks"]]
+        if self.ram is not None and self.shrinks:
+            self.ram.resume(self.shrinks[-1].caps)
         self.repairs = [Repaired.of(repair) for repair in state["repairs"]]
         self.rates = [Rate(**rate) for rate in state["rates"]]
         found = state["unrepaired"]
@@ -379,27 +397,3 @@ class Compression(Shrinking):
         self.masks.check(self.model)
         check_tensors(self.model, state["model"])
         fill(self.model, state["model"])
-
-
-def alive_units(numbers: torch.Tensor, units: int) -> NDArray[np.int64]:
-    """Numbers of the units that are left, checked.
-
-    Raises:
-        ValueError: If they are none.
-    """
-    alive = numbers.numpy()
-    rising = alive.ndim == 1 and alive.dtype == np.int64 and bool((np.diff(alive) > 0).all())
-    within = bool(((alive >= 0) & (alive < units)).all())
-    if not rising or bool(units) != bool(alive.size) or not within:
-        raise ValueError(f"the units left are no rising numbers below {units}")
-    return alive
-
-
-def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
-    """Caps for the next of `remaining` shrinks: in equal ratios from `now` to the budget."""
-    caps = dict(budget.caps)
-    for name, cap in budget.caps.items():
-        cost = getattr(now, name)
-        if remaining > 1 and cost > cap:
-            caps[name] = max(cap, int(cost * (cap / cost) ** (1 / remaining)))
-    return Budget(**caps)

@@ -63,6 +63,13 @@ class Folded:
     structure: Structure
     difference: float
 
+    @property
+    def gone(self) -> dict[str, int]:
+        """Number of units that are not needed, by axis, where there are some."""
+        axes, unused = self.structure.graph.axes, ~self.structure.keep
+        counts = {axis.name: int(unused[axis.units].sum()) for axis in axes}
+        return {name: count for name, count in counts.items() if count}
+
 
 def folded_on(
     model: nn.Module, graph: Graph, batches: Sequence[Batch], loss: Loss, **widths: int

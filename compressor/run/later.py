@@ -19,7 +19,7 @@ class Later:
     """A phase before its turn; by default it changes nothing.
 
     Attributes:
-        lowers: The keys of a budget that it can lower: of params, nonzero, macs and bytes.
+        lowers: The keys of a budget that it can lower: params, nonzero, macs, bytes, ram.
         settles: Those that it brings under the caps alone, so that solvers before it need not.
     """
 

@@ -23,7 +23,9 @@ from compressor.graph.own import operations_of
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure, check_same_axes, full, restrict
 from compressor.inputs.copies import private_copy
+from compressor.repair.least_squares import Repaired
 from compressor.run.optimizers import follow
+from compressor.run.unrepaired import Unrepaired, parameters
 from compressor.surgery.averages import Averaged, Averages
 from compressor.surgery.cutting import cut, shrink
 from compressor.surgery.embedding import embed
@@ -72,6 +74,7 @@ class Shrinking:
         within: Prefix of the original's names before those of the model given.
         graph: Graph of `model` as it is now.
         alive: Numbers of the original's units that are left.
+        unrepaired: What the last repair was given; None before the first.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Shrinking:
         self.unrounded: nn.Module | None = None
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
         self.optimizer: Optimizer | None = None
+        self.unrepaired: Unrepaired | None = None
 
     @property
     def structure(self) -> Structure:
@@ -191,6 +195,19 @@ class Shrinking:
     def hold(self) -> None:
         """Set masked weights to zero, as after every step of an optimiser."""
         self.masks.hold(self.model)
+
+    def repair(self, how: Callable[[nn.Module], Repaired]) -> Repaired:
+        """Repair `model` in place, and remember what it was before; returns what was done."""
+        before = parameters(self.model)
+        repaired = how(self.model)
+        self.hold()
+        self.unrepaired = Unrepaired.of(before, self.model)
+        return repaired
+
+    def unrepair(self, twin: nn.Module) -> None:
+        """Give a copy of `model` the weights as they were cut, if repair set its last ones."""
+        if self.unrepaired is not None:
+            self.unrepaired.put_into(twin)
 
     def _become(self, model: nn.Module) -> None:
         """Another module in the place of `model`; masks follow by order of the parameters."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from compressor.allocation import Allocation, allocate
 from compressor.allocation.problem import Integers, allowed_widths
+from compressor.allocation.request import Form
 from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Polynomial
@@ -21,13 +23,13 @@ from compressor.graph.structure import restrict, top
 from compressor.run.file_size import UNIT, Captured, Stored, bound
 from compressor.surgery.cutting import shrink
 
-Allocate = Callable[[Mapping[str, Polynomial]], Allocation]
+Allocate = Callable[[Mapping[str, Form]], Allocation]
 
 
 def allocated_within(
     stored: Stored,
     caps: Budget,
-    costs: Mapping[str, Polynomial],
+    costs: Mapping[str, Form],
     choose: Allocate,
     *,
     floor: int,
@@ -47,7 +49,7 @@ def allocated_within(
         if "bytes" not in costs or stored.masks or stored.bits:
             raise
     widths = _smallest(stored.graph, floor, round_to)
-    form = costs["bytes"]
+    form = cast("Polynomial", costs["bytes"])
     # Nothing but the smallest structure is within: for any other the form would be a guess again.
     least = max(_bytes(stored, widths), caps.caps["bytes"])
     const = form.const + least * UNIT - form(widths)
@@ -55,12 +57,12 @@ def allocated_within(
 
 
 def check_within(
-    stored: Stored, caps: Budget, costs: Mapping[str, Polynomial], *, floor: int, round_to: int
+    stored: Stored, caps: Budget, costs: Mapping[str, Form], *, floor: int, round_to: int
 ) -> None:
     """Raise a `BudgetError` if caps cannot be met at all, whatever the importance."""
     scores = np.ones(stored.graph.units)
 
-    def anyhow(forms: Mapping[str, Polynomial]) -> Allocation:
+    def anyhow(forms: Mapping[str, Form]) -> Allocation:
         return allocate(
             stored.graph, scores, caps, method="uniform", floor=floor, round_to=round_to,
             costs=forms,

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from compressor.allocation import Allocation, allocate
 from compressor.allocation.candidates import Candidate, choose
+from compressor.allocation.request import Form
 from compressor.budget import Budget
-from compressor.graph.graph import Polynomial
 from compressor.graph.structure import Structure
 from compressor.importance import Evidence, Importance, Scores
 from compressor.inputs import randomness
@@ -36,7 +36,7 @@ def allocated(
     stored: Stored,
     choice: WidthChoice,
     caps: Budget,
-    costs: Mapping[str, Polynomial],
+    costs: Mapping[str, Form],
     *,
     final: Budget,
     data: Iterable[Batch] | None,
@@ -60,7 +60,7 @@ def allocated(
             scores[importance] = agreed(fabric, importance(graph, tensors, evidence))
     floor, round_to = choice.floor, choice.round_to
 
-    def by(way: Candidate, costs: Mapping[str, Polynomial]) -> Allocation:
+    def by(way: Candidate, costs: Mapping[str, Form]) -> Allocation:
         return allocate(
             graph, scores[way.importance], caps, method=way.method, objective=way.objective,
             floor=floor, round_to=round_to, costs=costs,

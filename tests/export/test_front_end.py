@@ -342,7 +342,7 @@ def test_real_clips(shared_data: Path, esc50_root: Path) -> None:
         assert steps.mean() <= 0.1
 
 
-@pytest.mark.parametrize("name", ["model", "model.safetensors", "model.tflite"])
+@pytest.mark.parametrize("name", ["model", "model.safetensors", "model.tf"])
 def test_a_suffix_without_a_format_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"suffix says the format, .* none of \.onnx, \.pte"):
         Result(small(), None, None).export(tmp_path / name)

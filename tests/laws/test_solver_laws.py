@@ -40,6 +40,7 @@ from compressor.inputs.losses import cross_entropy
 from compressor.network.file import container
 from compressor.phases import Phase
 from compressor.phases.frequency.masks import AdmmMask
+from compressor.quantization.presets import TFLM
 from compressor.run.later import lowers
 from tests.helpers.cases import PROFILE
 from tests.helpers.tiny import equal, loader, tiny
@@ -56,7 +57,7 @@ def documented() -> Any:
     return module.RandomWeights
 
 
-DENSE = dataclasses.asdict(measure(tiny()))
+DENSE = {name: n for name, n in dataclasses.asdict(measure(tiny())).items() if n is not None}
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ CASES = {
     "of-the-page": Case(documented()(amount=0.8), "nonzero"),
     "half": Case(Half(), "bytes", 0.8, last=True),
     "int8": Case(Int8(epochs=1), "bytes", 0.6, once=False, last=True),
+    "int8-tflm": Case(Int8(epochs=1, preset=TFLM), "bytes", 0.6, once=False, last=True),
     "int8-at-once": Case(Int8(epochs=0), "bytes", 0.6, last=True),
 }
 AGAIN = [name for name, case in CASES.items() if case.once and not case.last]

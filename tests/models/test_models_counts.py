@@ -13,12 +13,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compressor.rules.counters import torchinfo_count
 from models import (
+    DSCNN,
+    Autoencoder,
     BCResNet,
     BCResNetASC,
     CPResNet,
     DCASEBaseline,
     LinearMoments,
+    MobileNet,
     ResidualCNN,
+    ResNet8,
     SharedResNet,
     Tandem,
     TCResNet,
@@ -47,6 +51,10 @@ def by_kind(model: nn.Module) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("build", "params", "operations"),
     [
+        (DSCNN, 24_908 - 1_152, 2_656_768),
+        (ResNet8, 78_666 - 480, 12_501_632),
+        (MobileNet, 221_794 - 5_472, 7_489_664),
+        (Autoencoder, 269_992 - 2_064, 264_192),
         (BCResNet, 317_610, 181_591_936),
         (lambda: BCResNet(frames=334), 317_610, 1_783_851_136),
         (BCResNetASC, 314_970, 51_205_760),

@@ -43,6 +43,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "LinearMoments": lambda: models.LinearMoments(64),
     "AudioTransformer": lambda: models.AudioTransformer(width=24, depth=1),
     "TCResNet": models.TCResNet,
+    "DSCNN": models.DSCNN,
+    "ResNet8": models.ResNet8,
+    "MobileNet": models.MobileNet,
+    "Autoencoder": models.Autoencoder,
 }
 QUICK = ("DCASEBaseline",)
 

@@ -41,6 +41,7 @@ def test_an_ending_says_nothing_where_the_content_is_right(result: Result, tmp_p
         ("a.pt", b"PK\x03\x04" + bytes(40), "a zip archive, as torch.save"),
         ("a.pkl", b"\x80\x04\x95" + bytes(40), "a pickle.* Nothing is unpickled"),
         ("a.onnx", b"\x08\x07\x12\x07pytorch" + bytes(40), "an ONNX file, which onnxruntime"),
+        ("a.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(40), "a network for TensorFlow Lite"),
         ("a.pte", b"\x18\x00\x00\x00ET12" + bytes(40), "a program for ExecuTorch"),
         ("a.npy", b"\x93NUMPY" + bytes(40), "an array of numpy"),
         ("report.json", b'{"budget": 3}', "is a text"),

@@ -13,6 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from compressor.network.fixed import (
+    FixedConv,
+    FixedLinear,
+    FixedMean,
+    FixedMove,
+    FixedProduct,
+    FixedScale,
+    FixedSigmoid,
+    FixedSum,
+)
 from compressor.network.grid import Grid, Integers
 from compressor.network.integer import (
     Geometry,
@@ -92,15 +102,35 @@ def _sum(settings: Settings) -> IntSum:
     return IntSum((one, other, result))
 
 
+def _fixed_sum(settings: Settings) -> FixedSum:
+    one, other, result = map(_grid, settings["grids"])
+    return FixedSum((one, other, result))
+
+
+def _fixed_mean(settings: Settings) -> FixedMean:
+    plain = _mean(settings)
+    return FixedMean(plain.window, plain.stride, _ONE)
+
+
+def _large(layer: IntLinear | FixedScale) -> Settings:
+    return {"large": int(layer.large)}
+
+
 KINDS: Mapping[str, Kind] = {
     "conv": Kind(IntConv, _moves, lambda s: IntConv(_geometry(s), _empty(s), _ONE)),
-    "linear": Kind(
-        IntLinear, lambda m: {"large": int(m.large)}, lambda s: IntLinear(_empty(s), _ONE)
-    ),
+    "linear": Kind(IntLinear, _large, lambda s: IntLinear(_empty(s), _ONE)),
     "mean": Kind(IntMean, _window, _mean),
     "requantise": Kind(Requantise, lambda m: {"grid": astuple(m.grid)}, _requantise),
     "scale": Kind(Scale, lambda _: {}, lambda _: Scale(torch.ones(1), torch.zeros(1))),
     "sum": Kind(IntSum, lambda m: {"grids": [*map(astuple, m.grids)]}, _sum),
+    "fixed conv": Kind(FixedConv, _moves, lambda s: FixedConv(_geometry(s), _empty(s), _ONE)),
+    "fixed linear": Kind(FixedLinear, _large, lambda s: FixedLinear(_empty(s), _ONE)),
+    "fixed mean": Kind(FixedMean, _window, _fixed_mean),
+    "fixed move": Kind(FixedMove, lambda _: {}, lambda _: FixedMove()),
+    "fixed product": Kind(FixedProduct, lambda _: {}, lambda _: FixedProduct()),
+    "fixed scale": Kind(FixedScale, _large, lambda s: FixedScale(_empty(s), _ONE)),
+    "fixed sigmoid": Kind(FixedSigmoid, lambda _: {}, lambda _: FixedSigmoid()),
+    "fixed sum": Kind(FixedSum, lambda m: {"grids": [*map(astuple, m.grids)]}, _fixed_sum),
     "transposed": Kind(IntTransposed, lambda m: _moves(m) | {"more": m.geometry.more}, _transposed),
 }
 """Kinds by the name they are stored under."""

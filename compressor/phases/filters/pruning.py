@@ -130,7 +130,7 @@ class FilterPruning(Phase):
         """True if filters are compared by raw norms over the inputs still reachable."""
         return self.allocator == "threshold" and self.importance is None
 
-    lowers = Prune.lowers
+    lowers = Prune.lowers - {"ram"}
     cuts = leaves_uncut = True
 
     @property

@@ -65,7 +65,12 @@ class Filters:
 
     @property
     def caps(self) -> Budget:
-        """Caps to be met."""
+        """Caps to be met; a BudgetError where RAM is among them."""
+        if self.session.caps_due.ram is not None:
+            raise BudgetError(
+                f"{self.session.budget} was asked, and single filters leave layers that look their "
+                "channels up by number, which no .tflite file does: use Prune()"
+            )
         return self.session.caps_due
 
     @cached_property

@@ -144,11 +144,17 @@ class FrequencyMask(Phase):
         """Find out whether model and loss run on so many rows, and whether that can be enough.
 
         Raises:
-            BudgetError: If there is no MAC cap to go by, or rows alone cannot meet it.
+            BudgetError: If there is no MAC cap to go by, or rows alone cannot meet it, or there is
+                one on RAM.
             ValueError: If the model or the loss does not run on so many rows, or there is no data.
         """
         if session.data is None:
             raise ValueError("FrequencyMask measures and trains on data and fit was given none")
+        if session.budget.ram is not None:
+            raise BudgetError(
+                f"{session.budget} was asked, and FrequencyMask() leaves a network that looks rows "
+                "of its input up by number, which no .tflite file does: leave it out"
+            )
         if self.keep is None and session.budget.macs is None:
             raise BudgetError(
                 f"FrequencyMask() was to keep as many rows as the MACs allow, and {session.budget} "

@@ -110,8 +110,9 @@ def test_budgets_read_numbers_and_sizes() -> None:
 
 def test_every_setting_is_named_once_and_no_function_is() -> None:
     found = list(names(Outer()))
-    assert found[-6:] == [
+    assert found[-7:] == [
         "inner.low", "inner.high", "budget.params", "budget.nonzero", "budget.macs", "budget.bytes",
+        "budget.ram",
     ]  # fmt: skip
     assert "shape" not in found
     assert len(set(found)) == len(found)

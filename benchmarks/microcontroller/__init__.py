@@ -1,0 +1,1 @@
+"""Networks on microcontrollers: bytes, working memory, agreement of runtimes, accuracy."""

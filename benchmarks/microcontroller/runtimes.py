@@ -1,0 +1,115 @@
+"""Runtimes of `.tflite` files: TensorFlow Lite Micro's interpreter, LiteRT's, and Arm's vela."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[Any]
+
+ARENA = 1 << 24
+"""Bytes that TensorFlow Lite Micro is given here, more than any of these networks takes."""
+
+NPU = "ethos-u55-128"
+
+
+def micro(content: bytes, given: Sequence[Numbers]) -> list[Numbers]:
+    """What TensorFlow Lite Micro answers to inputs, one after the other."""
+    runs = _micro().Interpreter.from_bytes(content, arena_size=ARENA)
+    found: list[Numbers] = []
+    for x in given:
+        runs.set_input(x, 0)
+        runs.invoke()
+        found.append(runs.get_output(0).copy())
+    return found
+
+
+def recorded(content: bytes) -> tuple[int, int]:
+    """Bytes of the arena's head and tail, as TensorFlow Lite Micro recorded them on this machine.
+
+    It prints them on the process's standard error, beside Python's.
+    """
+    with tempfile.TemporaryFile() as log:
+        error = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            runs = _micro().Interpreter.from_bytes(content, arena_size=ARENA)
+            runs.print_allocations()
+        finally:
+            os.dup2(error, 2)
+            os.close(error)
+        log.seek(0)
+        text = log.read().decode()
+    sizes = dict(re.findall(r"Arena allocation (head|tail) (\d+) bytes", text))
+    return int(sizes["head"]), int(sizes["tail"])
+
+
+def litert(content: bytes, given: Sequence[Numbers]) -> list[Numbers] | None:
+    """What LiteRT answers, at its defaults (XNNPACK) on a thread; None if it is absent."""
+    if find_spec("ai_edge_litert") is None:
+        return None
+    module = import_module("ai_edge_litert.interpreter")
+    runs: Any = module.Interpreter(model_content=content, num_threads=1)
+    runs.allocate_tensors()
+    found: list[Numbers] = []
+    for x in given:
+        runs.set_tensor(runs.get_input_details()[0]["index"], x)
+        runs.invoke()
+        found.append(runs.get_tensor(runs.get_output_details()[0]["index"]).copy())
+    return found
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cycles of one run that vela estimates for an Ethos-U55, and its version."""
+
+    cycles: int
+    version: str
+
+
+def estimate(content: bytes, command: str | None = None) -> Estimate | None:
+    """What vela says of a file; None where it is not installed."""
+    command = command or shutil.which("vela")
+    if command is None:
+        return None
+    told = subprocess.run(  # noqa: S603 - a program of the user's choice
+        [command, "--version"], check=True, capture_output=True, text=True
+    )
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "model.tflite").write_bytes(content)
+        subprocess.run(  # noqa: S603 - a program of the user's choice, on our own file
+            [command, "--accelerator-config", NPU, "--output-dir", place, folder / "model.tflite"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        (summary,) = folder.glob("*summary*.csv")
+        with summary.open(encoding="utf-8", newline="") as lines:
+            cycles = round(float(next(csv.DictReader(lines))["cycles_total"]))
+    return Estimate(cycles, told.stdout.strip())
+
+
+def _micro() -> Any:
+    return import_module("tflite_micro.python.tflite_micro.runtime")
+
+
+def agreement(found: Sequence[Numbers], wanted: Sequence[Numbers]) -> dict[str, float]:
+    """How int8 outputs agree: the share that is equal, the most steps, the share of classes."""
+    one, other = (np.stack([x.reshape(-1) for x in each]).astype(int) for each in (found, wanted))
+    return {
+        "equal": float((one == other).mean()),
+        "steps": int(abs(one - other).max()),
+        "classes": float((one.argmax(1) == other.argmax(1)).mean()),
+    }

@@ -1,0 +1,1 @@
+"""Networks of integers as programs for microcontrollers, and these as `.tflite` files."""

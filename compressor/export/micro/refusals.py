@@ -1,0 +1,85 @@
+"""What is not written for a microcontroller, said in one sentence: the layer, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from compressor.network import Network, Step, packet
+from compressor.network.integer import IntConv, IntLinear, IntTransposed, Requantise, Scale
+from compressor.network.steps import Value
+
+aten = torch.ops.aten
+
+_SUBSTITUTES = {
+    "gelu mish hardswish elu selu celu tanh hardsigmoid leaky_relu softplus": (
+        "use ReLU, SiLU or a sigmoid in its place"
+    ),
+    "hardtanh clamp clamp_min": "use ReLU or ReLU6 in its place",
+    "prelu _prelu_kernel": "use ReLU in its place",
+    "softmax log_softmax _softmax _log_softmax": (
+        "leave it to the loss: the largest result is the same without"
+    ),
+    "layer_norm group_norm instance_norm rms_norm": "use batch normalisation in its place",
+    "gru lstm rnn_tanh rnn_relu": "use convolutions over time in its place",
+    "avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d": (
+        "average windows without padding that divide the input"
+    ),
+    "adaptive_max_pool1d adaptive_max_pool2d": "use a max-pool with a window in its place",
+    "sub rsub div": "use sums and products in its place, a constant going into the layer before",
+    "constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d": (
+        "have the convolution pad with zeros"
+    ),
+    "chunk split split_with_sizes": "use two convolutions in its place",
+    "conv3d max_pool3d avg_pool3d": "use two dimensions in its place",
+}
+"""What to do about operations of PyTorch, by their names."""
+
+
+def layer_of(step: Step) -> str:
+    """A step as its author knows it: by its module, or by the name of its result."""
+    return step.module or step.name
+
+
+def refused(step: Step, why: str, what: str) -> ValueError:
+    """The error that names a layer, what stops it, and what to do."""
+    return ValueError(f"export: {layer_of(step)!r} {why}, so that no .tflite is written: {what}")
+
+
+def no_kernel(network: Network, step: Step) -> ValueError:
+    """The error for a step that is not computed in integers by TensorFlow Lite Micro."""
+    called = network.called(step)
+    if called is not None:
+        return _module(network, step, called)
+    name = _name(step)
+    known = (what for names, what in _SUBSTITUTES.items() if name in names.split())
+    what = next(known, "write it with convolutions, sums, products, ReLU and pools")
+    return refused(step, f"runs {name}, which is not computed in 8-bit integers there", what)
+
+
+def _module(network: Network, step: Step, called: nn.Module) -> ValueError:
+    if isinstance(called, IntTransposed):
+        why = "is a transposed convolution, which is computed in floating point"
+        return refused(step, why, "repeat entries and convolve in its place")
+    if isinstance(called, IntConv | IntLinear):
+        weight = network.tensor(step.args[1])
+        inputs = weight[0].numel()
+        why = f"adds up {inputs:,} products, more than 32 bits may hold"
+        return refused(step, why, "split its input, or take fewer channels")
+    if isinstance(called, Requantise):
+        why = "reads values that are computed in floating point"
+        return refused(step, why, "leave the operations before it out, or use others")
+    if isinstance(called, Scale):
+        why = "normalises values that are not rounded"
+        return refused(step, why, "normalise the input before the network, or convolve it first")
+    return refused(step, f"is a {type(called).__name__}", "write it with convolutions and sums")
+
+
+def _name(step: Step) -> str:
+    found: Value = packet(step)
+    if found is not None:
+        return str(found).rpartition(".")[2]
+    op: Callable[..., Value] | str = step.op
+    return op if isinstance(op, str) else op.__name__

@@ -1,0 +1,51 @@
+"""The integers that a network will become, with stand-ins for the scales that data will choose.
+
+What a file holds, and what its tensors take in memory, depends on kinds, counts and shapes, which
+are those of the network to come. Scales stand in: they differ from each other, as those chosen from
+data do, so that every move from grid to grid that may be there is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+
+from compressor.network import Network
+from compressor.quantization.conversion import convert
+from compressor.quantization.layers import ActivationQuantiser, Mode, SigmoidQuantiser
+from compressor.quantization.preparation import prepare
+from compressor.quantization.presets import Preset
+from compressor.quantization.signs import never_negative
+
+FINEST = -9.0
+"""Logarithm to base 2 of the first scale: limits such as ReLU6's lie beyond a grid so fine, as they
+do not stand out of one that was chosen behind them."""
+
+APART = 2.0**-12
+"""Difference between the logarithms of two scales."""
+
+
+def stand_in(
+    network: Network,
+    preset: Preset,
+    *,
+    fold_bands: bool = True,
+    bits: Mapping[str, int] = MappingProxyType({}),
+) -> Network:
+    """The integer reference of a network, with any scales; arguments and errors as of `prepare`."""
+    prepared = prepare(network, preset, fold_bands=fold_bands, bits=bits)
+    number = 0
+    for step in prepared.steps:
+        called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
+        if isinstance(called, SigmoidQuantiser):
+            called.settle()
+        elif isinstance(called, ActivationQuantiser):
+            positive = never_negative(prepared, step.args[0])
+            called.grid = preset.unsigned if positive else preset.signed
+            called.mode = Mode.FAKE
+            with torch.no_grad():
+                called.log_scale.fill_(FINEST + APART * number)
+            number += 1
+    return convert(prepared)

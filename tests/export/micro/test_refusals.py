@@ -1,0 +1,158 @@
+"""What is not written: one sentence that names the layer and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor.export.micro.translation import translated
+from compressor.network import Network, Varying, to_network
+from compressor.quantization.conversion import convert
+from compressor.quantization.presets import ORT, TENSORRT, TFLM, Preset
+from models import AudioTransformer, DCASEBaseline, LinearMoments
+from tests.helpers.int8_nets import calibrated, trained
+from tests.zoo.micro import MICRO, Net, chain
+
+
+def reference(model: nn.Module, preset: Preset = TFLM) -> Network:
+    torch.manual_seed(0)
+    return convert(calibrated(to_network(trained(model)), preset))
+
+
+def around(does: Callable[[Tensor], Tensor]) -> Net:
+    """Something between two convolutions."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        first, last = net.layers
+        return last(does(first(x)))
+
+    return Net((2, 6, 6), forward, nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 2, 1))
+
+
+class Between(nn.Module):
+    def __init__(self, layer: nn.Module, *more: nn.Module) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3)
+        self.odd = layer
+        self.last = nn.Sequential(*more) if more else nn.Conv2d(4, 2, 1)
+        self.example_input_array = torch.zeros(1, 2, 6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.odd(self.first(x)))
+
+
+LAYERS: dict[str, tuple[nn.Module, str]] = {
+    "gelu": (nn.GELU(), "'odd' runs gelu, .*use ReLU, SiLU or a sigmoid"),
+    "hardswish": (nn.Hardswish(), "'odd' runs hardswish, .*use ReLU, SiLU or a sigmoid"),
+    "mish": (nn.Mish(), "'odd' runs mish, .*use ReLU, SiLU or a sigmoid"),
+    "leaky": (nn.LeakyReLU(), "'odd' runs leaky_relu, .*use ReLU, SiLU"),
+    "softmax": (nn.Softmax(1), "'odd' runs softmax, .*leave it to the loss"),
+    "group norm": (nn.GroupNorm(2, 4), "'odd' runs group_norm, .*use batch normalisation"),
+    "hardtanh": (nn.Hardtanh(-0.3, 9.0), r"is limited to \[\(-0.3, 9.0\)\], .*use ReLU or ReLU6"),
+    "average": (nn.AvgPool2d(2, 1, 1), "'odd' runs avg_pool2d, .*without padding"),
+    "pad": (nn.ZeroPad2d(1), "'odd' runs .*pad.*, .*have the convolution pad"),
+    "transposed": (nn.ConvTranspose2d(4, 4, 2), "'odd' is a transposed convolution"),
+    "max-pool": (nn.MaxPool2d(2, 2, 1), "'odd' pads values of both signs, .*behind the ReLU"),
+    "shuffle": (nn.ChannelShuffle(2), "'odd' runs channel_shuffle|whose channels do not lie last"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_operations_without_a_kernel(name: str) -> None:
+    layer, words = LAYERS[name]
+    with pytest.raises(ValueError, match=words) as said:
+        translated(reference(Between(layer)))
+    assert "no .tflite is written: " in str(said.value)
+    assert "\n" not in str(said.value)
+
+
+WAYS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "turned": (lambda x: x.transpose(2, 1)[:, :4], "would need a TRANSPOSE"),
+    "largest": (lambda x: torch.maximum(x, -x), "runs neg, "),
+    "mean without dimensions": (lambda x: x - x.mean((1, 2, 3))[:, None, None, None], "keepdim"),
+    "logarithm": (lambda x: (x * x + 1.0).log(), "runs log, "),
+    "stepped": (lambda x: x[:, :, ::2], "takes every few entries, .*with a stride"),
+    "divided": (lambda x: x / 2, "runs div, "),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_operations_written_in_the_forward_pass(name: str) -> None:
+    does, words = WAYS[name]
+    with pytest.raises(ValueError, match=words):
+        translated(reference(around(does)))
+
+
+def test_more_than_four_dimensions() -> None:
+    model = chain((1, 4, 4, 4), nn.Conv3d(1, 2, 2), nn.ReLU())
+    with pytest.raises(ValueError, match=r"is \(1, 1, 4, 4, 4\), and a .tflite takes a batch of"):
+        translated(reference(model))
+
+
+def test_more_than_one_example() -> None:
+    whole = reference(MICRO["plain"]())
+    example = torch.zeros(2, *whole.example[0].shape[1:])
+    parts = whole.steps, whole.inputs, whole.outputs, whole
+    with pytest.raises(ValueError, match=r"is \(2, 1, 12, 9\), and a .tflite takes a batch of one"):
+        translated(Network(*parts, (example,)))
+
+
+@pytest.mark.parametrize("preset", [ORT, TENSORRT])
+def test_networks_that_are_rounded_for_others(preset: Preset) -> None:
+    with pytest.raises(ValueError, match=r"for another runtime.*Int8\(preset=presets.TFLM\)"):
+        translated(reference(MICRO["plain"](), preset))
+
+
+@pytest.mark.parametrize("varying", [(3,)])
+def test_sizes_that_are_open(varying: Varying) -> None:
+    whole = reference(MICRO["dilated"]())
+    parts = whole.steps, whole.inputs, whole.outputs, whole, whole.example
+    with pytest.raises(ValueError, match=r"leaves the dimensions \[3\] of 'x' open"):
+        translated(Network(*parts, [(0, *varying)]))
+
+
+def test_networks_that_are_not_rounded() -> None:
+    whole = to_network(trained(MICRO["plain"]()))
+    with pytest.raises(ValueError, match=r"in floating point.*Int8\(preset=presets.TFLM\)"):
+        translated(whole)
+
+
+def test_sums_that_wrap() -> None:
+    """140,000 products of 127 and 128 are more than 2^31."""
+    model = chain((140_000,), nn.Linear(140_000, 2))
+    with torch.no_grad():
+        model.layers[0].weight.fill_(1.0)
+    with pytest.raises(ValueError, match=r"'layers.0' adds up 140,000 products, more than 32 bits"):
+        translated(reference(model))
+
+
+def test_means_that_wrap() -> None:
+    """140,000 entries of 127 and 128 as well."""
+    model = chain((1, 140_000), nn.Conv1d(1, 1, 1), nn.AdaptiveAvgPool1d(1))
+    with pytest.raises(ValueError, match=r"may come to \d,\d\d\d,\d\d\d,\d\d\d on the way"):
+        translated(reference(model))
+
+
+def test_linear_layers_over_more_dimensions() -> None:
+    model = chain((5, 6), nn.Linear(6, 4))
+    with pytest.raises(ValueError, match=r"the last of the 3 dimensions.*use a convolution"):
+        translated(reference(model))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (DCASEBaseline(2020), "would need a TRANSPOSE"),
+        (LinearMoments(32, frames=20), "keepdim|no .tflite is written"),
+        pytest.param(
+            AudioTransformer(5, width=32), "no .tflite is written", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["norm over frequency", "moments", "transformer"],
+)
+def test_models_that_have_no_form_there(model: nn.Module, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        translated(reference(model))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressor.export.reading.contents import unpack
+from compressor.export.reading.macs import operator_macs, uncounted
+from tests.helpers.tflite_files import FLOAT, Grown, Op, residual, schema
+
+
+def counted(module: nn.Module, *shape: int) -> float:
+    """What PyTorch itself counts for a layer."""
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(shape))
+    return counter.get_total_flops() / 2
+
+
+def single(code: int, given: list[int], weight: list[int], out: list[int]) -> int:
+    file = Grown()
+    x = file.tensor(given, FLOAT)
+    w = file.tensor(weight, FLOAT, data=np.zeros(weight, np.float32))
+    y = file.tensor(out, FLOAT)
+    inputs = [w, w, x] if code == Op.TRANSPOSE_CONV else [x, w]
+    file.operator(code, inputs, [y])
+    return sum(operator_macs(unpack(file.bytes([x], [y]))))
+
+
+@pytest.mark.parametrize(
+    ("found", "module", "shape"),
+    [
+        (single(Op.CONV_2D, [1, 9, 8, 3], [5, 3, 2, 3], [1, 7, 7, 5]),
+         nn.Conv2d(3, 5, (3, 2)), (1, 3, 9, 8)),
+        (single(Op.CONV_2D, [1, 9, 8, 4], [6, 3, 2, 2], [1, 7, 7, 6]),
+         nn.Conv2d(4, 6, (3, 2), groups=2), (1, 4, 9, 8)),
+        (single(Op.DEPTHWISE_CONV_2D, [1, 9, 8, 4], [1, 3, 2, 8], [1, 7, 7, 8]),
+         nn.Conv2d(4, 8, (3, 2), groups=4), (1, 4, 9, 8)),
+        (single(Op.TRANSPOSE_CONV, [1, 4, 5, 3], [6, 3, 2, 3], [1, 9, 10, 6]),
+         nn.ConvTranspose2d(3, 6, (3, 2), stride=2), (1, 3, 4, 5)),
+        (single(Op.CONV_3D, [1, 5, 6, 7, 3], [2, 3, 2, 3, 4], [1, 4, 4, 6, 4]),
+         nn.Conv3d(3, 4, (2, 3, 2)), (1, 3, 5, 6, 7)),
+        (single(Op.FULLY_CONNECTED, [4, 10], [7, 10], [4, 7]), nn.Linear(10, 7), (4, 10)),
+    ],
+)  # fmt: skip
+def test_as_pytorch_counts(found: int, module: nn.Module, shape: tuple[int, ...]) -> None:
+    assert found == counted(module, *shape)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_of_matrices(transposed: bool) -> None:  # noqa: FBT001
+    file = Grown()
+    a = file.tensor((2, 10, 6) if transposed else (2, 6, 10), FLOAT)
+    b, out = file.tensor((2, 10, 7), FLOAT), file.tensor((2, 6, 7), FLOAT)
+    file.operator(Op.BATCH_MATMUL, [a, b], [out], schema.BatchMatMulOptionsT, adjX=transposed)
+    assert operator_macs(unpack(file.bytes([a, b], [out]))) == (2 * 6 * 7 * 10,)
+
+
+def test_svdf_filters_features_then_time() -> None:
+    file = Grown()
+    tensors = [file.tensor(shape, FLOAT) for shape in ((1, 10), (12, 10), (12, 8), (1, 6))]
+    file.operator(Op.SVDF, tensors[:3], tensors[3:])
+    assert operator_macs(unpack(file.bytes(tensors[:1], tensors[3:]))) == (12 * 10 + 12 * 8,)
+
+
+def test_a_network_by_hand() -> None:
+    """Sums and the mean count nothing."""
+    whole = 10 * 8
+    blocks = 2 * [whole * 8 * 12, whole * 12 * 8, 0]
+    wanted = [whole * 8 * 27, *blocks, 4 * 3 * 16 * 9 * 8, 0, 16 * 5]
+    assert list(operator_macs(unpack(residual()))) == wanted
+    assert not uncounted(unpack(residual()))
+
+
+def test_a_recurrent_layer_is_named() -> None:
+    file = Grown()
+    x, y = file.tensor((1, 4), FLOAT), file.tensor((1, 4), FLOAT)
+    file.operator(Op.UNIDIRECTIONAL_SEQUENCE_LSTM, [x], [y])
+    assert uncounted(unpack(file.bytes([x], [y]))) == ("UNIDIRECTIONAL_SEQUENCE_LSTM",)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([0], "input 1 of operator 0, CONV_2D, is missing, and it should have 4 dimensions"),
+        ([0, -1], "input 1 of operator 0, CONV_2D, is missing"),
+        ([0, 0], r"input 1 of operator 0, CONV_2D, has the shape \(1, 4\), and it should have 4"),
+    ],
+)
+def test_an_operator_without_its_weights_is_damage(inputs: list[int], message: str) -> None:
+    file = Grown()
+    x, y = file.tensor((1, 4), FLOAT), file.tensor((1, 4), FLOAT)
+    file.operator(Op.CONV_2D, inputs, [y])
+    with pytest.raises(ValueError, match=message):
+        operator_macs(unpack(file.bytes([x], [y])))

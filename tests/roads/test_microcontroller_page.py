@@ -16,6 +16,7 @@ from compressor.__main__ import main
 from compressor.export.firmware.folder import FIXED, files
 from compressor.export.firmware.writing import made
 from compressor.reports.boards.table import boards
+from compressor.storage import SUMS
 from tests.conftest import ROOT
 from tests.helpers import tflm
 
@@ -78,7 +79,8 @@ def test_every_block_in_its_order(
 
     firmware = made(result.network, x[:8])  # type: ignore[attr-defined]
     folder = tmp_path / "firmware"
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == files(firmware)
+    found = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert {name: found[name] for name in found if name != SUMS} == files(firmware)
     assert (folder / "model.tflite").read_bytes() == (tmp_path / "model.tflite").read_bytes()
     runs = tflm.interpreter(firmware.content)
     shape = firmware.program.tensors[firmware.program.inputs[0].tensor].shape
@@ -88,8 +90,10 @@ def test_every_block_in_its_order(
 
 
 def test_the_table_of_files_is_complete() -> None:
-    named = set(re.findall(r"`(model[\w.]+|main\.cc|README\.md)`", PAGE.partition("## 5.")[2]))
-    assert {"model.tflite", "README.md", "model_data.cc", "model_vectors.h", *FIXED} <= named
+    named = set(
+        re.findall(r"`(model[\w.]+|main\.cc|README\.md|SHA\w+)`", PAGE.partition("## 5.")[2])
+    )
+    assert {SUMS, "model.tflite", "README.md", "model_data.cc", "model_vectors.h", *FIXED} <= named
 
 
 def test_boards_of_the_page_are_in_the_table() -> None:

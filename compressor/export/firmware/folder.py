@@ -179,6 +179,10 @@ def _about(made: Firmware) -> str:
 | `model_test.h`, `model_test.cc` | runs them on the device, prints the first difference |
 | `main.cc` | a skeleton; yours, and kept when the folder is written again |
 | `model.tflite` | the same network as a file |
+| `SHA256SUMS` | `sha256sum -c SHA256SUMS`: whether all of these were written together |
+
+`main.cc` and whatever else you put here stay as they are when the folder is written again; the
+other files of this list are replaced.
 
 Compile all `.cc` files as C++17 together with TensorFlow Lite Micro, which has to be there. It has
 to round twice, its default: leave `TFLITE_SINGLE_ROUNDING` and `CMSIS_NN_USE_SINGLE_ROUNDING`

@@ -103,8 +103,8 @@ def warn_of_floats(program: Program) -> None:
         warnings.warn(
             f"export: {shown}{more} {form} computed in float32, as no integers are written of "
             f"{them}: {program.largest_live_set():,} bytes of tensors are alive together where "
-            f"{integers:,} would be with a byte each, accelerators leave them to the CPU, and a last "
-            "bit may differ. Normalise by batch statistics in their place if that is too much",
+            f"{integers:,} would be with a byte each, accelerators leave them to the CPU, and a "
+            "last bit may differ. Normalise by batch statistics in their place if that is too much",
             stacklevel=4,
         )
 

@@ -17,7 +17,7 @@ aten = torch.ops.aten
 RECURRENT = "lstm", "gru", "rnn_tanh", "rnn_relu"
 """Operations that begin with others, for their first state, which say nothing to a reader."""
 
-_SUBSTITUTES = {
+SUBSTITUTES = {
     "gelu mish hardswish elu selu celu tanh hardsigmoid leaky_relu softplus": (
         "use ReLU, SiLU or a sigmoid in its place"
     ),
@@ -43,7 +43,7 @@ _SUBSTITUTES = {
     ),
     "conv3d max_pool3d avg_pool3d": "use two dimensions in its place",
 }
-"""What to do about operations of PyTorch, by their names."""
+"""What to do about operations of PyTorch, by their names; docs/microcontroller.md lists them."""
 
 
 def layer_of(step: Step) -> str:
@@ -65,7 +65,7 @@ def no_kernel(network: Network, step: Step) -> ValueError:
         why = "pads one side more than the other (padding='same' with an even kernel)"
         return refused(step, why, "take an odd kernel, or pad both sides by the same number")
     name = _name(_main(network, step))
-    known = (what for names, what in _SUBSTITUTES.items() if name in names.split())
+    known = (what for names, what in SUBSTITUTES.items() if name in names.split())
     what = next(known, "write it with convolutions, sums, products, ReLU and pools")
     who = repr(step.module) if step.module else "the model's own forward pass"
     return _sentence(who, f"runs {name}, which this library does not write as integers", what)

@@ -126,8 +126,7 @@ def test_the_list_of_what_is_written_names_these_modules() -> None:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_what_is_listed_is_written_in_integers(name: str) -> None:
     shape, layer = WRITTEN[name]
-    first = {1: nn.Linear, 2: nn.Conv1d, 3: nn.Conv2d}[len(shape)]
-    before = first(4, 4) if first is nn.Linear else first(4, 4, 1)
+    before = {1: nn.Linear(4, 4), 2: nn.Conv1d(4, 4, 1), 3: nn.Conv2d(4, 4, 1)}[len(shape)]
     torch.manual_seed(0)
     program = translated(integers(chain(shape, before, layer)))
     assert not program.floating()

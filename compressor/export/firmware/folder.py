@@ -199,7 +199,9 @@ def _floats(made: Firmware) -> str:
     layers = made.program.floating()
     if not layers:
         return ""
+    which = f"{len(layers)} layers, `{layers[0]}` the first, are"
+    which = f"`{layers[0]}` is" if len(layers) == 1 else which
     return f"""
-Not all of it is integers: {len(layers)} layers, `{layers[0]}` the first, are computed in float32. A
+Not all of it is integers: {which} computed in float32. A
 device may add in another order, and its outputs differ by a step now and then.
 """

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 
+from compressor.export import tflite
 from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.firmware.folder import YOURS, Firmware, files
 from compressor.export.firmware.rooms import room
-from compressor.export.micro.arena import plan
-from compressor.export.micro.thrift import frugal
-from compressor.export.micro.writing import written
 from compressor.export.reading.contents import unpack
-from compressor.export.tflite import warn_of_floats
 from compressor.network import Network
 from compressor.storage import path_of, write_folder
 
@@ -37,9 +34,8 @@ def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None 
 
 def made(network: Network, inputs: Inputs | None = None) -> Firmware:
     """What the folder is about; arguments and errors as of `write`."""
-    program = frugal(network)
-    content = written(program, plan(program))
-    warn_of_floats(program)
+    program, content = tflite.made(network)
+    tflite.warn_of_floats(program)
     contents = unpack(content)
     return Firmware(
         content,

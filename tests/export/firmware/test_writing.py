@@ -309,9 +309,9 @@ def normalised(*layers: nn.Module) -> Network:
 
 def test_parts_in_floating_point_are_said(tmp_path: Path) -> None:
     layers = nn.Conv2d(1, 6, 3), nn.ReLU(), ResidualNorm(), nn.Conv2d(6, 3, 1)
-    with pytest.warns(UserWarning, match="are computed in float32"):
+    with pytest.warns(UserWarning, match="is computed in float32"):
         write(normalised(*layers), tmp_path / "fw")
-    assert "are computed in float32" in (tmp_path / "fw" / "README.md").read_text()
+    assert "`layers.2` is computed in float32" in (tmp_path / "fw" / "README.md").read_text()
     text = (tmp_path / "fw" / "model_operators.h").read_text()
     assert {"AddDequantize", "AddRsqrt", "AddMean", "AddQuantize"} <= set(
         re.findall(r"resolver\.(\w+)\(\)", text)

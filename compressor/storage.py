@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -35,6 +36,12 @@ Plain = Any
 CHECKSUM = "checksum"
 """Key of a JSON object under which the checksum of all its other entries stands. Without a digit in
 it, so that no change of a single digit hides it."""
+
+SUMS = "SHA256SUMS"
+"""File of a folder of `write_folder` with checksums of the others, as ``sha256sum`` reads them."""
+
+MARK = b"# Written by compressor; a file that differs is yours or half renewed.\n"
+"""How it begins, by which such a folder is known again."""
 
 
 def write(directory: Path, name: str, tensors: Mapping[str, Tensor], data: Plain) -> None:
@@ -95,7 +102,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         ValueError: If there is something that is no regular file.
         OSError: If it cannot be written; says what to do about that error.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(_part(path.name))
     try:
         if path.exists() and not path.is_file():
             thing = "a directory" if path.is_dir() else "no regular file"
@@ -115,10 +122,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def _replace(path: Path, part: Path, content: bytes) -> None:
     """Write a file beside `path` and put it in its place; leave nothing behind on failure."""
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _put(part, content)
         part.replace(path)
     except OSError:
         with suppress(OSError):
@@ -126,67 +130,121 @@ def _replace(path: Path, part: Path, content: bytes) -> None:
         raise
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes], kept: Collection[str] = ()) -> None:
-    """Put a folder of files in place, all of them or none.
+def _put(path: Path, content: bytes) -> None:
+    """Write a file and see it on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
-    It is written beside its place and moved there. Where one was before, that one is first moved
-    aside, and back if the new one cannot follow; a process that is killed between the two leaves
-    it as ``.NAME.old``.
+
+def write_folder(folder: Path, files: Mapping[str, bytes], kept: Collection[str] = ()) -> None:
+    """Put a folder of files in place, or renew the files of one that was written so before.
+
+    A new folder is written beside its place and moved there in one step. One that is there is never
+    moved: all its new files are written beside the old ones first, then each takes its place, the
+    checksums (`SUMS`) before all others. So a folder that was left half renewed is told by
+    ``sha256sum -c SHA256SUMS``, and the same call again mends it. A process that is killed may
+    leave a ``.NAME.*.part`` behind, which nobody reads.
 
     Args:
-        folder: Made, or replaced if it holds no other files than `files`.
+        folder: Made if it is missing. One that is there must be empty or have been written so; all
+            that it holds beside `files` stays as it is.
         files: Content by name.
-        kept: Names of files that are taken over from the folder if they are there.
+        kept: Names of files that are written only where they are missing.
 
     Raises:
-        ValueError: If it is no folder, or holds anything else.
+        ValueError: If it is no folder, or holds anything and was not written so.
         OSError: If it cannot be written; says what to do about that error.
     """
-    place = folder.resolve()
-    _check_folder(folder, place, files)
-    part, old = (place.with_name(f".{place.name}.{end}") for end in ("part", "old"))
+    written = {SUMS: _sums({n: files[n] for n in files if n not in kept}), **files}
+    aim = folder
     try:
-        shutil.rmtree(part, ignore_errors=True)
+        aim = place = folder.resolve()
+        if not place.exists():
+            _begin(place, written)
+            return
+        aim = place / SUMS
+        _check_folder(folder, place, written)
+        left = {name for name in kept if os.path.lexists(place / name)}
+        parts = _staged(place, {n: content for n, content in written.items() if n not in left})
+    except OSError as error:
+        state = "What was there before is still there"
+        raise _unwritten(folder, aim, error, state) from error
+    try:
+        for part, path in parts.items():
+            part.replace(path)
+    except OSError as error:
+        state = "Files of before and new ones are mixed there now"
+        raise _unwritten(folder, aim, error, state) from error
+
+
+def _begin(place: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder, in one step."""
+    part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+    try:
         part.mkdir(parents=True)
         for name, content in files.items():
-            own = place / name
-            write_bytes(part / name, own.read_bytes() if name in kept and own.exists() else content)
-        _exchange(place, part, old)
-    except OSError as error:
+            _put(part / name, content)
+        part.rename(place)
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise OSError(
-            error.errno,
-            f"{folder} cannot be written ({error.strerror}). What was there before is still there. "
-            f"{remedy(error, place)}",
-        ) from error
 
 
-def _check_folder(folder: Path, place: Path, files: Mapping[str, bytes]) -> None:
-    if place.exists() and not place.is_dir():
+def _staged(place: Path, files: Mapping[str, bytes]) -> dict[Path, Path]:
+    """Write files beside those that they are to replace: where they lie, and their places."""
+    parts = {place / _part(name): place / name for name in files}
+    new = not _is_ours(place)
+    try:
+        if new:  # marked before all, so that it is taken again if the process is killed here
+            _replace(place / SUMS, place / _part(SUMS), files[SUMS])
+        for part, content in zip(parts, files.values(), strict=True):
+            _put(part, content)
+    except OSError:
+        for path in (*parts, *([place / SUMS] if new else [])):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
+    return parts
+
+
+def _unwritten(folder: Path, aim: Path, error: OSError, state: str) -> OSError:
+    """The error of a folder of which `aim` could not be written."""
+    said = f"{folder} cannot be written ({error.strerror}). {state}. {remedy(error, aim)}"
+    return OSError(error.errno, said)
+
+
+def _check_folder(folder: Path, place: Path, names: Collection[str]) -> None:
+    """Raise a ValueError if `names` may not be written to what is there."""
+    if not place.is_dir():
         raise ValueError(f"{folder} is a file and cannot be replaced by a folder: choose another")
-    found = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    strange = [name for name in found if name not in files or not (place / name).is_file()]
-    if strange:
+    ours = _is_ours(place)
+    begun = {_part(name) for name in names}
+    strange = sorted(path.name for path in place.iterdir() if path.name not in begun)
+    if strange and not ours:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise ValueError(
-            f"{folder} holds {strange[0]!r}{more}, which would be lost: name a new folder, or one "
-            "that was written so before"
+            f"{folder} holds {strange[0]!r}{more} and was not written so before (it has no {SUMS} "
+            "of this library): name a new folder, so that nothing in it is overwritten"
         )
+    for name in names:
+        if (place / name).exists() and not (place / name).is_file():
+            raise ValueError(f"{folder / name} is no file and would be replaced: move it away")
 
 
-def _exchange(place: Path, part: Path, old: Path) -> None:
-    """Move a finished folder to its place, and what was there away."""
-    if not place.exists():
-        part.rename(place)
-        return
-    shutil.rmtree(old, ignore_errors=True)
-    place.rename(old)
-    try:
-        part.rename(place)
-    except OSError:
-        old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def _is_ours(place: Path) -> bool:
+    path = place / SUMS
+    return path.is_file() and path.read_bytes().startswith(MARK)
+
+
+def _sums(files: Mapping[str, bytes]) -> bytes:
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()]
+    return MARK + "".join(lines).encode()
+
+
+def _part(name: str) -> str:
+    """What a file is called until it is finished."""
+    return f".{name}.part"
 
 
 _REMEDIES = {

@@ -14,6 +14,7 @@ from compressor import (
     FilterPruning,
     FineTune,
     FrequencyMask,
+    Half,
     Int8,
     Joint,
     Prune,
@@ -137,9 +138,10 @@ def test_a_peak_out_of_reach_names_its_tensors_before_training() -> None:
         ([FrequencyMask(epochs=0, fine_tune=0), Prune()], "rows of its input .* leave it out"),
         ([Unstructured(amount=0.5)], r"cannot lower ram.*: put Prune\(\)"),
         ([FineTune(epochs=1)], r"put Prune\(\)"),
+        ([Prune(), Half()], r"leave Half\(\) out"),
         ([Prune(), Int8(epochs=0)], r"Int8\(preset=presets.TFLM\)"),
     ],
-    ids=["single filters", "rows", "single weights", "training", "another runtime"],
+    ids=["single filters", "rows", "single weights", "training", "16 bits", "another runtime"],
 )
 def test_what_cannot_meet_it_is_refused(schedule: list[Phase], match: str) -> None:
     with pytest.raises(BudgetError, match=match):
@@ -159,7 +161,7 @@ class Softened(nn.Module):
 
 
 def test_a_model_without_a_file_has_no_figure() -> None:
-    match = "export: 'softmax' runs softmax.*so that no .tflite is written"
+    match = "export: .* forward pass runs softmax.*so that no .tflite is written"
     with pytest.raises(BudgetError, match=f"ram .* {match}"):
         fit(Softened(), budget=Budget(ram=900))
     with pytest.raises(ValueError, match=match):

@@ -55,11 +55,21 @@ def write(
             "export: a .tflite file takes features, not a waveform: leave front_end and waveform "
             "out, and compute the features on the device"
         )
-    program = frugal(network)
+    program, content = made(network)
     warn_of_floats(program)
-    content = written(program, plan(program))
     write_bytes(Path(path), content)
     return len(content)
+
+
+def made(network: Network) -> tuple[Program, bytes]:
+    """The program of a network, and the content of the file that `write` writes of it.
+
+    Raises:
+        ImportError: If flatbuffers is missing.
+        ValueError: If the network cannot be written; see `translated`.
+    """
+    program = frugal(network)
+    return program, written(program, plan(program))
 
 
 def tflite_bytes(
@@ -69,10 +79,10 @@ def tflite_bytes(
     by_kernel: Sequence[str] = (),
     names: bool = False,
 ) -> bytes:
-    """The content of the file that `write` writes.
+    """The content of a file with other choices than those of `write`, which `made` makes.
 
     Args:
-        network: Likewise.
+        network: As of `write`.
         plan: Where tensors go in working memory; see `compressor.export.micro.writing.written`.
         by_kernel: Layers that pad by their kernels; see `translated`.
         names: Write the names of tensors.
@@ -88,12 +98,13 @@ def warn_of_floats(program: Program) -> None:
     if layers:
         shown = ", ".join(repr(layer) for layer in layers[:5])
         more = f" and {len(layers) - 5} more" if len(layers) > 5 else ""
+        form, them = ("is", "it") if len(layers) == 1 else ("are", "them")
         integers = _in_bytes(program).largest_live_set()
         warnings.warn(
-            f"export: {shown}{more} are computed in float32, as no kernel of integers does it: "
-            f"{program.largest_live_set():,} bytes of tensors are alive together where {integers:,}"
-            " would be with a byte each, accelerators leave them to the CPU, and a last bit may "
-            "differ. Normalise by batch statistics in their place if that is too much",
+            f"export: {shown}{more} {form} computed in float32, as no integers are written of "
+            f"{them}: {program.largest_live_set():,} bytes of tensors are alive together where "
+            f"{integers:,} would be with a byte each, accelerators leave them to the CPU, and a "
+            "last bit may differ. Normalise by batch statistics in their place if that is too much",
             stacklevel=4,
         )
 

@@ -21,7 +21,7 @@ from compressor.quantization.layers import (
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
-from compressor.quantization.rounded import rounded_weights, weight_name
+from compressor.quantization.rounded import lopsided, rounded_weights, weight_name
 
 aten = torch.ops.aten
 
@@ -59,10 +59,7 @@ def prepare(
     network = _in_parts(network) if preset.fixed_point else network
     found = places(network, bands=fold_bands)
     if not found.layers:
-        raise ValueError(
-            "prepare: the network has no convolution and no matrix product on a parameter that "
-            "nothing else reads, so that int8 would change nothing: leave Int8() out"
-        )
+        raise _nothing_to_round(network)
     rewrite = Rewrite(network)
     _round_weights(network, rewrite, found.layers, bits, preset.weight_bits)
     for name in found.results:
@@ -127,6 +124,28 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
             quantiser.settle()
         except ValueError as error:
             raise ValueError(f"calibrate: {name.removeprefix(f'{PLACE}.')}: {error}") from error
+
+
+def _nothing_to_round(network: Network) -> ValueError:
+    """The error for a network without a layer of integers, with what keeps it from having one."""
+    odd = [step.module or step.name for step in network.steps if lopsided(network, step)]
+    if odd:
+        return ValueError(
+            f"prepare: {odd[0]!r} pads one side more than the other (padding='same' with an even "
+            "kernel), so that it is not computed in integers, and no other layer is: take an odd "
+            "kernel, or pad both sides by the same number"
+        )
+    stored = (*network.parameters(), *network.buffers())
+    if any(tensor.dtype == torch.float16 for tensor in stored):
+        return ValueError(
+            "prepare: the weights have 16 bits, as Half() leaves them, of which no integers are "
+            "made and no .tflite is written: leave Half() out, or put Int8(preset=presets.TFLM) in "
+            "its place"
+        )
+    return ValueError(
+        "prepare: the network has no convolution and no matrix product on a parameter that "
+        "nothing else reads, so that int8 would change nothing: leave Int8() out"
+    )
 
 
 def _explicit(network: Network) -> Network:

@@ -99,6 +99,14 @@ def moves(step: Step, kernel: Sequence[int], groups: int = 1) -> Geometry | None
     return Geometry(stride, padding, dilation, groups, more[0] if more else None)
 
 
+def lopsided(network: Network, step: Step) -> bool:
+    """True for a convolution that pads one side more than the other: "same" with an even kernel."""
+    name = weight_name(network, step)
+    if name is None or operation_of(step.op).kind is Kind.LINEAR:
+        return False
+    return step.argument("padding") == "same" and geometry(network, step) is None
+
+
 def channels_last(network: Network, step: Step) -> bool:
     """True if the channels of a layer's result are not its second dimension."""
     weight = network.tensor(cast("str", weight_name(network, step)))

@@ -190,16 +190,21 @@ class Result(Compressed):
         prints the first difference. A README in it says what each file is.
 
         Args:
-            directory: Put in place in one step; an older one is replaced, but for its `main.cc`.
+            directory: A new one is put in place in one step. In one that was written so before,
+                `main.cc` and files that are not of this list, such as what was compiled there, are
+                left alone, and all others are replaced; if that is broken off, ``sha256sum -c
+                SHA256SUMS`` tells, and the same call again mends it.
             inputs: Numbers for test vectors as the model takes them, (vectors, ...), real ones at
-                best; a sequence of such tensors for several inputs. None for the example and three
-                draws.
+                best, 1,000 vectors at most; a sequence of such tensors for several inputs. None for
+                the example and three draws.
 
         Raises:
             ImportError: If flatbuffers is missing.
             TraceError: If the model cannot be written as a network.
-            ValueError: If a `.tflite` file cannot hold it, inputs have other shapes, or the folder
-                holds files that were not written so.
+            ValueError: If a `.tflite` file cannot hold it, inputs are no tensors of real numbers,
+                have other shapes or are too many, or the folder holds files and was not written so
+                before.
+            OSError: If the folder cannot be written.
         """
         firmware.write(self.network, directory, inputs)
 

@@ -15,9 +15,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from compressor.__main__ import main
 from compressor.export.firmware.folder import FIXED, files
 from compressor.export.firmware.writing import made
+from compressor.export.micro.refusals import SUBSTITUTES
+from compressor.export.micro.translation import translated
 from compressor.reports.boards.table import boards
+from compressor.storage import SUMS
 from tests.conftest import ROOT
 from tests.helpers import tflm
+from tests.helpers.micro_nets import integers
+from tests.zoo.micro import chain
 
 PAGE = (ROOT / "docs" / "microcontroller.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
@@ -78,7 +83,8 @@ def test_every_block_in_its_order(
 
     firmware = made(result.network, x[:8])  # type: ignore[attr-defined]
     folder = tmp_path / "firmware"
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == files(firmware)
+    found = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert {name: found[name] for name in found if name != SUMS} == files(firmware)
     assert (folder / "model.tflite").read_bytes() == (tmp_path / "model.tflite").read_bytes()
     runs = tflm.interpreter(firmware.content)
     shape = firmware.program.tensors[firmware.program.inputs[0].tensor].shape
@@ -88,8 +94,53 @@ def test_every_block_in_its_order(
 
 
 def test_the_table_of_files_is_complete() -> None:
-    named = set(re.findall(r"`(model[\w.]+|main\.cc|README\.md)`", PAGE.partition("## 5.")[2]))
-    assert {"model.tflite", "README.md", "model_data.cc", "model_vectors.h", *FIXED} <= named
+    named = set(
+        re.findall(r"`(model[\w.]+|main\.cc|README\.md|SHA\w+)`", PAGE.partition("## 5.")[2])
+    )
+    assert {SUMS, "model.tflite", "README.md", "model_data.cc", "model_vectors.h", *FIXED} <= named
+
+
+WRITTEN: dict[str, tuple[tuple[int, ...], nn.Module]] = {
+    "nn.Conv1d": ((4, 8), nn.Conv1d(4, 4, 3, 2, 2, 2, groups=2)),
+    "nn.Conv2d": ((4, 6, 6), nn.Conv2d(4, 4, 3, 2, 2, 2, groups=2)),
+    "nn.Linear": ((4,), nn.Linear(4, 3)),
+    "nn.BatchNorm1d": ((4, 8), nn.BatchNorm1d(4)),
+    "nn.BatchNorm2d": ((4, 6, 6), nn.BatchNorm2d(4)),
+    "nn.ReLU": ((4, 6, 6), nn.ReLU()),
+    "nn.ReLU6": ((4, 6, 6), nn.ReLU6()),
+    "nn.Hardtanh": ((4, 6, 6), nn.Hardtanh()),
+    "nn.Sigmoid": ((4, 6, 6), nn.Sigmoid()),
+    "nn.SiLU": ((4, 6, 6), nn.SiLU()),
+    "nn.MaxPool1d": ((4, 8), nn.MaxPool1d(2)),
+    "nn.MaxPool2d": ((4, 6, 6), nn.MaxPool2d(2, 1)),
+    "nn.AvgPool1d": ((4, 8), nn.AvgPool1d(3, 2)),
+    "nn.AvgPool2d": ((4, 6, 6), nn.AvgPool2d(2)),
+    "nn.AdaptiveAvgPool1d": ((4, 8), nn.AdaptiveAvgPool1d(2)),
+    "nn.AdaptiveAvgPool2d": ((4, 6, 6), nn.AdaptiveAvgPool2d((3, 2))),
+    "nn.Flatten": ((4, 6, 6), nn.Flatten()),
+}
+"""What the page says is written, and the shape of what goes in."""
+
+
+def test_the_list_of_what_is_written_names_these_modules() -> None:
+    listed = PAGE.partition("## What is written")[2].partition("In float32")[0]
+    assert {*re.findall(r"`(nn\.\w+)`", listed)} == {*WRITTEN}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_listed_is_written_in_integers(name: str) -> None:
+    shape, layer = WRITTEN[name]
+    before = {1: nn.Linear(4, 4), 2: nn.Conv1d(4, 4, 1), 3: nn.Conv2d(4, 4, 1)}[len(shape)]
+    torch.manual_seed(0)
+    program = translated(integers(chain(shape, before, layer)))
+    assert not program.floating()
+
+
+def test_the_table_of_what_is_refused_is_that_of_the_messages() -> None:
+    rows = re.findall(
+        r"^\| (`[\w, `]+`) \| (.+) \|$", PAGE.partition("this library does not")[2], re.MULTILINE
+    )
+    assert {" ".join(re.findall(r"\w+", names)): what for names, what in rows} == SUBSTITUTES
 
 
 def test_boards_of_the_page_are_in_the_table() -> None:

@@ -15,6 +15,7 @@ from compressor.export.micro.thrift import frugal
 from compressor.graph.graph import Graph
 from compressor.graph.structure import restrict
 from compressor.network import to_network
+from compressor.phases.half import Half
 from compressor.phases.int8 import Int8
 from compressor.quantization.conversion import convert
 from compressor.quantization.presets import TFLM
@@ -87,6 +88,13 @@ def test_a_network_without_a_file_is_refused_by_the_writer() -> None:
     model, example = Softened().eval(), (torch.zeros(1, 1, 9, 9),)
     with pytest.raises(BudgetError, match=r"ram .* Softened: export: .*softmax.* no \.tflite"):
         memory(stored(model, example, trace(model, example)))
+
+
+def test_weights_of_16_bits_have_no_file() -> None:
+    model, example, graph = net("plain")
+    later = Stored(model, example, graph, {}, {}, later=(Half(),))
+    with pytest.raises(BudgetError, match=r"ram .* 16 bits, as Half\(\) .*leave Half\(\) out"):
+        memory(later)
 
 
 def test_another_runtime_has_no_file() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ from compressor.wording import brief
 
 DRAWS = 3
 """Inputs that are drawn beside the example where none are given."""
+
+MOST = 1000
+"""Vectors that are written at most: a device has to hold them all."""
 
 Inputs = Tensor | Sequence[Tensor]
 
@@ -49,9 +54,11 @@ def vectors(network: Network, program: Program, inputs: Inputs | None = None) ->
             of the input's grid, always the same.
 
     Raises:
-        ValueError: If the inputs do not have the network's shapes, or are not finite.
+        ValueError: If the inputs are no tensors of real numbers, do not have the network's shapes,
+            are not finite, or are more than `MOST`.
     """
     values = _examples(network, program) if inputs is None else _given(network, inputs)
+    _check_count(program, len(values[0]))
     device = device_of(network)
     asked: list[list[Numbers]] = []
     answered: list[list[Numbers]] = []
@@ -86,11 +93,9 @@ def _examples(network: Network, program: Program) -> list[Tensor]:
 
 
 def _given(network: Network, inputs: Inputs) -> list[Tensor]:
-    values = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     wanted = [tuple(x.shape[1:]) for x in network.example]
     shown = ", ".join(f"(vectors, {', '.join(map(str, shape))})" for shape in wanted)
-    if not values or not all(isinstance(x, Tensor) for x in values):
-        raise ValueError(f"firmware(inputs={brief(inputs)}): pass tensors, {shown}")
+    values = _tensors(inputs, shown)
     shapes = [tuple(x.shape) for x in values]
     counts = {shape[0] for shape in shapes if shape}
     if [shape[1:] for shape in shapes] != wanted or len(counts) != 1 or 0 in counts:
@@ -98,6 +103,51 @@ def _given(network: Network, inputs: Inputs) -> list[Tensor]:
             f"firmware: inputs of {', '.join(map(str, shapes))} are none of this network: pass "
             f"{shown}, at least one vector and as many for each input"
         )
-    if not all(bool(x.isfinite().all()) for x in values):
-        raise ValueError("firmware: the inputs hold NaN or infinity, which no byte stands for")
-    return [x.detach().cpu().float() for x in values]
+    plain = [x.detach().cpu().float() for x in values]
+    if not all(bool(x.isfinite().all()) for x in plain):
+        raise ValueError(
+            "firmware: the inputs hold NaN, infinity or a number beyond float32, which no byte "
+            "stands for"
+        )
+    return plain
+
+
+def _tensors(inputs: object, shown: str) -> list[Tensor]:
+    """The tensors that were given, each an ordinary one of real numbers."""
+    if isinstance(inputs, Tensor):
+        found: list[object] = [inputs]
+    else:
+        found = list(cast("Iterable[object]", inputs)) if isinstance(inputs, Iterable) else []
+    values = [x for x in found if isinstance(x, Tensor)]
+    if not values or len(values) < len(found):
+        raise ValueError(f"firmware(inputs={brief(inputs)}): pass tensors, {shown}")
+    for x in values:
+        if strange := _strange(x):
+            raise ValueError(
+                f"firmware: the inputs hold {strange}, and test vectors are made of real numbers "
+                f"in dense tensors: pass such, {shown}"
+            )
+    return values
+
+
+def _strange(x: Tensor) -> str | None:
+    """What kind of a tensor it is, if numbers cannot be read from it one by one."""
+    if x.is_nested:
+        return "a nested tensor"
+    if x.layout != torch.strided:
+        return f"a tensor of layout {x.layout}"
+    if x.is_complex():
+        return f"complex numbers ({x.dtype})"
+    if x.is_quantized:
+        return f"a quantised tensor ({x.dtype})"
+    return "a tensor without numbers (on the meta device)" if x.is_meta else None
+
+
+def _check_count(program: Program, count: int) -> None:
+    if count > MOST:
+        ports = [*program.inputs, *program.outputs]
+        size = count * sum(prod(program.tensors[port.tensor].shape) for port in ports)
+        raise ValueError(
+            f"firmware: {count:,} test vectors would take {size:,} bytes on the device, and up to "
+            f"six times that as text: pass at most {MOST:,}, a sample of them"
+        )

@@ -179,6 +179,10 @@ def _about(made: Firmware) -> str:
 | `model_test.h`, `model_test.cc` | runs them on the device, prints the first difference |
 | `main.cc` | a skeleton; yours, and kept when the folder is written again |
 | `model.tflite` | the same network as a file |
+| `SHA256SUMS` | `sha256sum -c SHA256SUMS`: whether all of these were written together |
+
+`main.cc` and whatever else you put here stay as they are when the folder is written again; the
+other files of this list are replaced.
 
 Compile all `.cc` files as C++17 together with TensorFlow Lite Micro, which has to be there. It has
 to round twice, its default: leave `TFLITE_SINGLE_ROUNDING` and `CMSIS_NN_USE_SINGLE_ROUNDING`
@@ -195,7 +199,9 @@ def _floats(made: Firmware) -> str:
     layers = made.program.floating()
     if not layers:
         return ""
+    which = f"{len(layers)} layers, `{layers[0]}` the first, are"
+    which = f"`{layers[0]}` is" if len(layers) == 1 else which
     return f"""
-Not all of it is integers: {len(layers)} layers, `{layers[0]}` the first, are computed in float32. A
+Not all of it is integers: {which} computed in float32. A
 device may add in another order, and its outputs differ by a step now and then.
 """

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import os
 
+from compressor.export import tflite
 from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.firmware.folder import YOURS, Firmware, files
 from compressor.export.firmware.rooms import room
-from compressor.export.micro.arena import plan
-from compressor.export.micro.thrift import frugal
-from compressor.export.micro.writing import written
 from compressor.export.reading.contents import unpack
-from compressor.export.tflite import warn_of_floats
 from compressor.network import Network
 from compressor.storage import path_of, write_folder
 
 
 def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None = None) -> None:
-    """Write the folder, in one step.
+    """Write the folder, or renew it (`compressor.storage.write_folder`).
 
     Args:
         network: The integer reference, after `Int8(preset=presets.TFLM)`.
-        path: Of the folder; one that was written before is replaced, but for its `main.cc`.
+        path: Of the folder. In one that was written before, `main.cc` and files of others, such as
+            what was compiled there, are left alone, and all others are replaced.
         inputs: For test vectors; see `compressor.export.firmware.asked.vectors`.
 
     Raises:
         ImportError: If flatbuffers is missing.
         ValueError: If the network cannot be written (`compressor.export.tflite.write`), inputs are
-            not its, or the folder holds other files.
+            not its or more than 1,000, or the folder holds files and was not written so.
         OSError: If it cannot be written.
     """
     place = path_of(path)
@@ -36,9 +34,8 @@ def write(network: Network, path: str | os.PathLike[str], inputs: Inputs | None 
 
 def made(network: Network, inputs: Inputs | None = None) -> Firmware:
     """What the folder is about; arguments and errors as of `write`."""
-    program = frugal(network)
-    content = written(program, plan(program))
-    warn_of_floats(program)
+    program, content = tflite.made(network)
+    tflite.warn_of_floats(program)
     contents = unpack(content)
     return Firmware(
         content,

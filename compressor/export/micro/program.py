@@ -163,8 +163,14 @@ class Program:
         """The inputs, float32 in the network's shapes, as the integers that the file takes.
 
         Halves are rounded to even and what is beyond the grid is limited, as in the reference.
+
+        Raises:
+            ValueError: If there are more or fewer inputs than the network's, one is of another
+                shape (the batch is one), or holds NaN.
         """
-        return [self._encoded(p, x) for p, x in zip(self.inputs, values, strict=True)]
+        arrays = [np.asarray(x) for x in values]
+        self._check(arrays)
+        return [self._encoded(p, x) for p, x in zip(self.inputs, arrays, strict=True)]
 
     def decoded(self, results: Sequence[Numbers]) -> list[Numbers]:
         """What the file returns, as float32 in the network's shapes."""
@@ -177,6 +183,25 @@ class Program:
     def expected(self, results: Sequence[Numbers]) -> list[Numbers]:
         """What the network returns, float32 in its shapes, as the integers of the file."""
         return [self._encoded(p, x) for p, x in zip(self.outputs, results, strict=True)]
+
+    def _check(self, values: Sequence[Numbers]) -> None:
+        """Refuse what are no inputs of the network."""
+        wanted = [port.shape for port in self.inputs]
+        if len(values) != len(wanted):
+            raise ValueError(
+                f"encoded: {len(values)} inputs were given and the network takes {len(wanted)}: "
+                f"pass a list with an array for each, {_shown(wanted)}"
+            )
+        for number, (x, shape) in enumerate(zip(values, wanted, strict=True)):
+            if x.shape != shape:
+                raise ValueError(
+                    f"encoded: input {number} is {x.shape} and the network takes {shape}: pass "
+                    "one input at a time, in the network's shape"
+                )
+            if np.isnan(x).any():
+                raise ValueError(
+                    f"encoded: input {number} holds NaN, which no integer stands for: pass numbers"
+                )
 
     def _encoded(self, port: Port, x: Numbers) -> Numbers:
         tensor = self.tensors[port.tensor]
@@ -195,3 +220,7 @@ class Program:
         found = np.empty_like(values)
         found[port.order] = values
         return found.reshape(port.shape)
+
+
+def _shown(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes))

@@ -10,10 +10,14 @@ from torch import nn
 from compressor.network import Network, Step, packet
 from compressor.network.integer import IntConv, IntLinear, IntTransposed, Requantise, Scale
 from compressor.network.steps import Value
+from compressor.quantization.rounded import lopsided
 
 aten = torch.ops.aten
 
-_SUBSTITUTES = {
+RECURRENT = "lstm", "gru", "rnn_tanh", "rnn_relu"
+"""Operations that begin with others, for their first state, which say nothing to a reader."""
+
+SUBSTITUTES = {
     "gelu mish hardswish elu selu celu tanh hardsigmoid leaky_relu softplus": (
         "use ReLU, SiLU or a sigmoid in its place"
     ),
@@ -23,7 +27,7 @@ _SUBSTITUTES = {
         "leave it to the loss: the largest result is the same without"
     ),
     "layer_norm group_norm instance_norm rms_norm": "use batch normalisation in its place",
-    "gru lstm rnn_tanh rnn_relu": "use convolutions over time in its place",
+    " ".join(RECURRENT): "use convolutions over time in its place",
     "avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d": (
         "average windows without padding that divide the input"
     ),
@@ -33,9 +37,13 @@ _SUBSTITUTES = {
         "have the convolution pad with zeros"
     ),
     "chunk split split_with_sizes": "use two convolutions in its place",
+    "upsample_nearest1d upsample_nearest2d upsample_linear1d upsample_bilinear2d "
+    "upsample_bicubic2d repeat repeat_interleave pixel_shuffle": (
+        "work on one size, or enlarge the result outside of the network"
+    ),
     "conv3d max_pool3d avg_pool3d": "use two dimensions in its place",
 }
-"""What to do about operations of PyTorch, by their names."""
+"""What to do about operations of PyTorch, by their names; docs/microcontroller.md lists them."""
 
 
 def layer_of(step: Step) -> str:
@@ -45,24 +53,38 @@ def layer_of(step: Step) -> str:
 
 def refused(step: Step, why: str, what: str) -> ValueError:
     """The error that names a layer, what stops it, and what to do."""
-    return ValueError(f"export: {layer_of(step)!r} {why}, so that no .tflite is written: {what}")
+    return _sentence(repr(layer_of(step)), why, what)
 
 
 def no_kernel(network: Network, step: Step) -> ValueError:
-    """The error for a step that is not computed in integers by TensorFlow Lite Micro."""
+    """The error for a step that is not written in integers."""
     called = network.called(step)
     if called is not None:
         return _module(network, step, called)
-    name = _name(step)
-    known = (what for names, what in _SUBSTITUTES.items() if name in names.split())
+    if lopsided(network, step):
+        why = "pads one side more than the other (padding='same' with an even kernel)"
+        return refused(step, why, "take an odd kernel, or pad both sides by the same number")
+    name = _name(_main(network, step))
+    known = (what for names, what in SUBSTITUTES.items() if name in names.split())
     what = next(known, "write it with convolutions, sums, products, ReLU and pools")
-    return refused(step, f"runs {name}, which is not computed in 8-bit integers there", what)
+    who = repr(step.module) if step.module else "the model's own forward pass"
+    return _sentence(who, f"runs {name}, which this library does not write as integers", what)
+
+
+def _sentence(who: str, why: str, what: str) -> ValueError:
+    return ValueError(f"export: {who} {why}, so that no .tflite is written: {what}")
+
+
+def _main(network: Network, step: Step) -> Step:
+    """The recurrent operation of a step's module, if there is one; else the step."""
+    same = (other for other in network.steps if step.module and other.module == step.module)
+    return next((other for other in same if _name(other) in RECURRENT), step)
 
 
 def _module(network: Network, step: Step, called: nn.Module) -> ValueError:
     if isinstance(called, IntTransposed):
-        why = "is a transposed convolution, which is computed in floating point"
-        return refused(step, why, "repeat entries and convolve in its place")
+        why = "is a transposed convolution, which this library does not write as integers"
+        return refused(step, why, "work on one size, or enlarge the result outside of the network")
     if isinstance(called, IntConv | IntLinear):
         weight = network.tensor(step.args[1])
         inputs = weight[0].numel()

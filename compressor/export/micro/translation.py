@@ -60,7 +60,7 @@ def translated(network: Network, by_kernel: Sequence[str] = ()) -> Program:
 
     Raises:
         ValueError: If the network was not rounded so, takes several sizes or a batch, or has an
-            operation without a kernel of integers; the error names the layer and a substitute.
+            operation that is not written as integers; the error names the layer and a substitute.
     """
     _check(network)
     sheet = Sheet(network, by_kernel)

@@ -1,7 +1,8 @@
 """`python -m compressor fits FILE_OR_RESULT`: whether it fits a board, and by how much.
 
-Its exit code is 0 where the file fits the board that was named, or at least one where none was; 1
-where it fits none of them; 2 where the file cannot be read or counted, or there is no such board.
+Its exit code is 0 where the file fits all boards that were named, or at least one of the table
+where none was; 1 where it does not; 2 where the file cannot be read or counted, or there is no such
+board.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ HELP = (
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("file", help="a .tflite file, anybody's; or a stored network")
+    parser.add_argument(
+        "file", help="a .tflite file, anybody's; a stored network; a folder with either"
+    )
     parser.add_argument(
         "--board",
         action="append",
         metavar="NAME",
-        help="a board of the table, by name; several times for several; all where none is named",
+        help="a board of the table, by name; given several times, the file must fit each of them; "
+        "without it, the file is held against the whole table",
     )
     parser.epilog = "boards: " + ", ".join(board.name for board in boards())
 
@@ -35,12 +39,13 @@ def run(options: Namespace) -> int:
     """Print what the file needs and how it fits; returns the exit code."""
     known = boards()
     try:
-        chosen = [board_of(name, known) for name in options.board or ()] or known
+        named = dict.fromkeys(board_of(name, known) for name in options.board or ())
         needed = need(given(options.file))
     except (OSError, ValueError, ImportError) as error:
         sys.stderr.write(f"fits: {error}\n")
         return 2
-    found = fits(needed, chosen)
-    named = [line for fit in found if options.board for line in ("", *about(fit.board))]
-    sys.stdout.write("\n".join([*lines(needed, found), *named]) + "\n")
-    return 0 if any(fit.fits for fit in found) else 1
+    found = fits(needed, [*named] or known)
+    told = [line for board in named for line in ("", *about(board))]
+    sys.stdout.write("\n".join([*lines(needed, found), *told]) + "\n")
+    enough = all if named else any
+    return 0 if enough(fit.fits for fit in found) else 1

@@ -6,39 +6,46 @@ import os
 from pathlib import Path
 
 from compressor.export.reading.contents import Contents, unpack
-from compressor.export.reading.needs import own_plan
-from compressor.export.tflite import tflite_bytes
+from compressor.export.tflite import made
 from compressor.network.file import container
 from compressor.reports.result import NETWORK
 
+FIRMWARE = "model.tflite"
+"""The network in a folder for the firmware."""
+
 
 def given(path: str | os.PathLike[str]) -> Contents:
-    """The contents of a `.tflite` file, of a file of `Result.write`, or of a saved result.
+    """The contents of a `.tflite` file, or of the one that `export` makes of a stored network.
 
-    A stored network is written as `.tflite` in memory, with a plan of our own.
+    Args:
+        path: Of a `.tflite` file, of a file of `Result.write`, or of the folder of a saved result
+            or of firmware.
 
     Raises:
         OSError: If it cannot be opened.
         ImportError: If a stored network is given and flatbuffers is missing.
-        ValueError: If it is damaged, a network that a `.tflite` file cannot hold, or a saved result
-            whose layers are those of the original's class.
+        ValueError: If it is empty, damaged, a network that a `.tflite` file cannot hold, or a
+            folder without a network.
     """
+    if not os.fspath(path):
+        raise ValueError("no file is named: name a .tflite file, a stored network, or a folder")
     place = Path(path)
     if place.is_dir():
         place = _inside(place)
     data = place.read_bytes()
     if data[8:9] != b"{":  # a container begins with the length of its JSON, eight bytes
-        return unpack(data, str(path))
-    network = container.unpack(data, str(path))
-    plain = unpack(tflite_bytes(network), str(path))
-    return unpack(tflite_bytes(network, own_plan(plain)), str(path))
+        return unpack(data, str(place))
+    _, content = made(container.unpack(data, str(place)))
+    return unpack(content, str(place))
 
 
 def _inside(folder: Path) -> Path:
-    """The stored network in the folder of a saved result."""
-    if (folder / NETWORK).is_file():
-        return folder / NETWORK
+    """The file in the folder of firmware, or the stored network in that of a saved result."""
+    for name in (FIRMWARE, NETWORK):
+        if (folder / name).is_file():
+            return folder / name
     raise ValueError(
-        f"{folder} holds no {NETWORK}: a result without Int8 is saved as layers of its own class, "
-        "which no microcontroller runs; fit with Int8(preset=presets.TFLM), or name a file"
+        f"{folder} holds no {FIRMWARE} and no {NETWORK}: a result without Int8 is saved as layers "
+        "of its own class, which no microcontroller runs; fit with Int8(preset=presets.TFLM), or "
+        "name a file"
     )

@@ -62,7 +62,9 @@ def _named(tensors: Sequence[Lifetime]) -> str:
 
 def _remarks(needed: Need) -> list[str]:
     """What a reader must know before trusting the figures."""
-    said: list[str] = []
+    said = [
+        "  Not counted: buffers of CMSIS-NN's kernels, the stack, and the program's own memory."
+    ]
     for one, other in needed.arena.clashes[:1]:
         said.append(
             f"  The file's own plan puts {one} and {other} on the same bytes while both are read "

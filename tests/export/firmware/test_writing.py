@@ -22,6 +22,7 @@ from compressor.network import Network, to_network
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import ORT, TFLM, Preset
+from compressor.storage import SUMS
 from models import ResidualNorm
 from tests.conftest import ROOT
 from tests.helpers import stub_tflm, tflm
@@ -228,7 +229,7 @@ def test_two_calls_write_the_same_bytes(tmp_path: Path) -> None:
         {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two")
     ]
     assert found[0] == found[1]
-    assert set(found[0]) == set(files(made(reference("plain"))))
+    assert set(found[0]) == {SUMS, *files(made(reference("plain")))}
 
 
 def test_inputs_say_how_they_lie_in_memory() -> None:
@@ -253,13 +254,33 @@ def test_inputs_say_how_they_lie_in_memory() -> None:
         ([], "pass tensors"),
         ("clips.npy", "pass tensors"),
         ([torch.zeros(2, 1, 12, 9)] * 2, "are none of this network"),
-        (torch.full((2, 1, 12, 9), float("nan")), "NaN or infinity"),
+        (torch.full((2, 1, 12, 9), float("nan")), "NaN, infinity"),
+        (torch.full((2, 1, 12, 9), 1e300, dtype=torch.float64), "beyond float32"),
+        (5, r"firmware\(inputs=5\): pass tensors"),
+        ([torch.zeros(2, 1, 12, 9), None], "pass tensors"),
+        (np.zeros((2, 1, 12, 9), np.float32), "a numpy array of shape.*: pass tensors"),
+        (torch.zeros(2, 1, 12, 9).to_sparse(), "hold a tensor of layout torch.sparse_coo.*pass"),
+        (torch.zeros(2, 1, 12, 9, dtype=torch.complex64), "hold complex numbers.*real.*pass"),
+        (torch.zeros(2, 1, 12, 9, device="meta"), "hold a tensor without numbers"),
+        (
+            torch.zeros(1001, 1, 12, 9),
+            rf"1,001 test vectors would take {1001 * (12 * 9 + 3):,} bytes.*at most 1,000",
+        ),
     ],
 )
 def test_inputs_that_are_none(inputs: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         write(reference("plain"), tmp_path / "new", inputs)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested")
+def test_tensors_of_other_kinds_are_no_inputs() -> None:
+    quantised = torch.quantize_per_tensor(torch.zeros(2, 1, 12, 9), 1.0, 0, torch.qint8)
+    with pytest.raises(ValueError, match="hold a quantised tensor"):
+        made(reference("plain"), quantised)
+    with pytest.raises(ValueError, match="hold a nested tensor"):
+        made(reference("plain"), torch.nested.nested_tensor([torch.zeros(1, 12, 9)] * 2))
 
 
 @pytest.mark.parametrize(
@@ -288,9 +309,9 @@ def normalised(*layers: nn.Module) -> Network:
 
 def test_parts_in_floating_point_are_said(tmp_path: Path) -> None:
     layers = nn.Conv2d(1, 6, 3), nn.ReLU(), ResidualNorm(), nn.Conv2d(6, 3, 1)
-    with pytest.warns(UserWarning, match="are computed in float32"):
+    with pytest.warns(UserWarning, match="is computed in float32"):
         write(normalised(*layers), tmp_path / "fw")
-    assert "are computed in float32" in (tmp_path / "fw" / "README.md").read_text()
+    assert "`layers.2` is computed in float32" in (tmp_path / "fw" / "README.md").read_text()
     text = (tmp_path / "fw" / "model_operators.h").read_text()
     assert {"AddDequantize", "AddRsqrt", "AddMean", "AddQuantize"} <= set(
         re.findall(r"resolver\.(\w+)\(\)", text)
@@ -316,11 +337,20 @@ def test_main_is_kept_and_the_rest_is_written_anew(tmp_path: Path) -> None:
     assert (folder / "model.tflite").read_bytes() == made(reference("time")).content
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds 'notes.txt', which would be lost"):
+def test_what_was_compiled_in_the_folder_stays(tmp_path: Path) -> None:
+    write(reference("plain"), tmp_path / "fw")
+    (tmp_path / "fw" / "main.o").write_bytes(b"compiled")
+    write(reference("time"), tmp_path / "fw")
+    assert (tmp_path / "fw" / "main.o").read_bytes() == b"compiled"
+    assert (tmp_path / "fw" / "model.tflite").read_bytes() == made(reference("time")).content
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "README.md", "model.tflite", "main.cc"])
+def test_a_folder_of_others_is_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds '{name}' and was not written so before"):
         write(reference("plain"), tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_no_line_is_too_long() -> None:

@@ -85,7 +85,7 @@ def test_a_network_that_begins_with_one_takes_numbers() -> None:
 
 
 def test_the_layers_and_what_they_cost_are_told() -> None:
-    with pytest.warns(UserWarning, match=r"'layers.2' are computed in float32.* [\d,]+ bytes of"):
+    with pytest.warns(UserWarning, match=r"'layers.2' is computed in float32.* [\d,]+ bytes of"):
         content = tflite_bytes(reference("inside"))
     assert content == written(program("inside"))
     assert program("inside").floating() == ("layers.2",)

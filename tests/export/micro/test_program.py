@@ -10,6 +10,7 @@ from compressor.export.micro.layout import axis, channels_last, placed
 from compressor.export.micro.operations import Moved, Sum
 from compressor.export.micro.program import (
     Lifetime,
+    Numbers,
     Operator,
     Port,
     Program,
@@ -92,6 +93,27 @@ def test_what_is_beyond_the_grid_is_limited() -> None:
     program = Program((entry(1, 4),), (), (port(0),), (port(0),))
     (given,) = program.encoded([np.array([[-5.0, 0.25, 0.75, 1e6]], dtype=np.float32)])
     assert given.tolist() == [[-128, -128, -126, 127]]  # halves to even
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"0 inputs were given and the network takes 1: .* \(1, 4\)$"),
+        ([np.zeros((1, 4)), np.zeros((1, 4))], "2 inputs were given"),
+        ([np.zeros((2, 4))], r"input 0 is \(2, 4\) and the network takes \(1, 4\): .* at a time"),
+        ([np.zeros(4)], r"input 0 is \(4,\)"),
+        ([np.zeros((4, 1))], r"input 0 is \(4, 1\)"),
+        (np.zeros((1, 4)), r"input 0 is \(4,\)"),
+        ([np.array([[0, np.nan, 0, 0]])], "input 0 holds NaN, which no integer stands for"),
+    ],
+    ids=["none", "two", "a batch", "no batch", "turned", "no list", "NaN"],
+)
+def test_what_is_no_input_is_refused(values: list[Numbers], message: str) -> None:
+    program = Program((entry(1, 4),), (), (port(0),), (port(0),))
+    assert program.encoded([np.zeros((1, 4))])[0].tolist() == [[-128] * 4]
+    with pytest.raises(ValueError, match=message) as said:
+        program.encoded(values)
+    assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (1, 5, 7), (1, 5, 7, 3)])

@@ -60,6 +60,58 @@ LAYERS: dict[str, tuple[nn.Module, str]] = {
 }
 
 
+class Heard(nn.Module):
+    """A recurrent layer between two others."""
+
+    def __init__(self, kind: Callable[..., nn.RNNBase], **options: str) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(3, 4, 1), nn.Linear(4, 2)
+        self.heard = kind(4, 4, batch_first=True, **options)
+        self.example_input_array = torch.zeros(1, 3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.heard(self.first(x).transpose(1, 2))[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (Heard(nn.LSTM), "lstm"),
+        (Heard(nn.GRU), "gru"),
+        (Heard(nn.RNN), "rnn_tanh"),
+        (Heard(nn.RNN, nonlinearity="relu"), "rnn_relu"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_recurrent_layers_are_called_by_their_name(model: nn.Module, name: str) -> None:
+    """And not by the zeros that are their first state."""
+    with pytest.raises(ValueError, match=f"'heard' runs {name}, .*use convolutions over time"):
+        translated(reference(model))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("kernels", [(3, 2), (2, 3)])
+def test_padding_of_one_side_more_is_named(kernels: tuple[int, int]) -> None:
+    first, last = (
+        nn.Conv2d(*channels, kernel, padding="same")
+        for channels, kernel in zip([(1, 4), (4, 2)], kernels, strict=True)
+    )
+    name = f"layers.{2 * kernels.index(2)}"
+    with pytest.raises(ValueError, match=f"'{name}' pads one side more than the other .*'same'"):
+        translated(reference(chain((1, 8, 8), first, nn.ReLU(), last)))
+
+
+def test_padding_of_both_sides_alike_is_written() -> None:
+    assert translated(reference(Between(nn.Conv2d(4, 4, 3, padding="same")))).operators
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_and_where_no_layer_is_left() -> None:
+    odd = chain((2, 6, 6), nn.Conv2d(2, 4, 2, padding="same"), nn.Conv2d(4, 2, 4, padding="same"))
+    with pytest.raises(ValueError, match=r"'layers\.0' pads one side more .*take an odd kernel"):
+        reference(odd)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_operations_without_a_kernel(name: str) -> None:
     layer, words = LAYERS[name]
@@ -75,6 +127,10 @@ WAYS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "mean without dimensions": (lambda x: x - x.mean((1, 2, 3))[:, None, None, None], "keepdim"),
     "logarithm": (lambda x: (x * x + 1.0).log(), "runs log, "),
     "stepped": (lambda x: x[:, :, ::2], "takes every few entries, .*with a stride"),
+    "enlarged": (
+        lambda x: nn.functional.interpolate(x, scale_factor=2),
+        "export: the model's own forward pass runs upsample_nearest2d, .*work on one size",
+    ),
     "divided": (lambda x: x / 2, "runs div, "),
 }
 

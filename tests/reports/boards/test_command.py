@@ -44,8 +44,26 @@ def test_a_file_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = str(too_large(tmp_path))
     assert main(["fits", path, "--board", "nucleo-f446re"]) == 1
     assert "does not fit" in capsys.readouterr().out
-    assert main(["fits", path, "--board", "nucleo-f446re", "--board", "teensy-4.1"]) == 0
+    assert main(["fits", path, "--board", "nucleo-f446re", "--board", "teensy-4.1"]) == 1
+    assert main(["fits", path, "--board", "teensy-4.1"]) == 0
     assert main(["fits", path]) == 0
+
+
+def test_a_board_that_is_named_twice_is_one(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boards = [f"--board={name}" for name in ("teensy-4.1", "esp32", "Teensy-4.1")]
+    assert main(["fits", str(file), *boards]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " fits " in line] == ["teensy-4.1", "esp32"]
+    assert sum(line.startswith("teensy-4.1: ") for line in lines) == 1
+
+
+def test_help_says_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["fits", "--help"])
+    assert caught.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "exit code is 0 where the file fits all boards that were named" in said
+    assert "the file must fit each of them" in said
 
 
 def test_what_cannot_be_looked_at(
@@ -55,7 +73,8 @@ def test_what_cannot_be_looked_at(
     damaged.write_bytes(np.arange(99, dtype=np.uint8).tobytes())
     for words, message in [
         ([str(tmp_path / "other.tflite")], "No such file"),
-        ([str(tmp_path)], ""),
+        ([str(tmp_path)], "holds no model.tflite and no network.safetensors"),
+        ([""], "no file is named"),
         ([str(damaged)], "is no .tflite file that can be read"),
         ([str(file), "--board", "uno"], "no board 'uno'"),
     ]:

@@ -57,6 +57,9 @@ def test_figures_and_verdicts_are_all_there() -> None:
 
 def test_what_is_not_counted_is_said() -> None:
     needed = need(unpack(residual()))
+    assert lines(needed, [])[5] == (
+        "  Not counted: buffers of CMSIS-NN's kernels, the stack, and the program's own memory."
+    )
     arena = replace(needed.arena, clashes=(("a", "b"), ("a", "c")), unmodelled=("LSTM", "Secret"))
     said = "\n".join(lines(replace(needed, arena=arena, uncounted=("LSTM",)), []))
     assert "puts a and b on the same bytes while both are read (2 such pairs)" in said

@@ -19,8 +19,8 @@ from compressor.graph.graph import Graph
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
 from compressor.inputs.losses import Criterion, Distill
+from compressor.inputs.moved import answer_to_old_names
 from compressor.inputs.unlabelled import Unlabelled
-from compressor.moved import answer_to_old_names
 from compressor.phases import FineTune, Prune, Recalibrate, Repair, Train
 from compressor.phases.filters import FilterPruning
 from compressor.phases.frequency.phase import FrequencyMask

@@ -38,9 +38,7 @@ from recipes.training.loop import accuracy
 from recipes.training.training_plans import Plan, Training
 
 FOLDER = RUNS / "grounds"
-"""Where training goes on if it was killed."""
-WEIGHTS = Path(__file__).with_suffix("")
-"""Trained weights, kept with the records: training is not the same to the bit on another CPU."""
+"""Trained weights, and where training goes on if it was killed."""
 CALIBRATION = 256
 """Training clips for whatever is measured on a network."""
 FOLDS = {"train": (1, 2, 3), "validation": (4,), "test": (5,)}
@@ -137,7 +135,7 @@ def judged(model: nn.Module, net: str) -> dict[str, float]:
 
 def file_of(net: str, seed: int) -> Path:
     """The weights of a dense network."""
-    return WEIGHTS / f"{net.replace(' ', '-')}-seed{seed}.safetensors"
+    return FOLDER / f"{net.replace(' ', '-')}-seed{seed}.safetensors"
 
 
 def dense_seed(net: str, seed: int) -> int:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import compressor
-from compressor.moved import new_names
+from compressor.inputs.moved import new_names
 
 
 @pytest.mark.parametrize(("old", "new"), new_names().items())

@@ -30,6 +30,12 @@ def test_gains_are_paired_by_seed() -> None:
     assert "BC-ResNet (" not in page
 
 
+def test_seconds_are_shown_where_all_of_a_training_was_seen() -> None:
+    seen = record("dense", 0, 0.90)
+    assert report(Records((seen,))).rstrip().endswith("| 3 |")
+    assert report(Records(({**seen, "CPU seconds": None},))).rstrip().endswith("| - |")
+
+
 def test_draws_are_those_of_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.arange(300.0).reshape(300, 1, 1, 1)
 

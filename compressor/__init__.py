@@ -29,6 +29,7 @@ from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.unstructured import Unstructured
 from compressor.reports.arena import working_memory
+from compressor.reports.comparing import Comparison, compare
 from compressor.reports.report import Report
 from compressor.reports.result import Result, load
 from compressor.run.history import Rate
@@ -41,6 +42,7 @@ __all__ = [
     "Allocation",
     "Budget",
     "BudgetError",
+    "Comparison",
     "Cost",
     "CountError",
     "Criterion",
@@ -69,6 +71,7 @@ __all__ = [
     "Unstructured",
     "VerificationError",
     "allocate",
+    "compare",
     "fit",
     "importance",
     "load",

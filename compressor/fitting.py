@@ -223,7 +223,7 @@ def fit(
             identity = _identity(session, phases, batches, judge, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
         _run(training, phases, point)
-        return certified(session, training.log)
+        return certified(session, training.log, training.before_and_after())
 
 
 def _planned(

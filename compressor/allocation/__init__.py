@@ -178,10 +178,18 @@ def _finish(
         binding=tuple(name for name in problem.resources if name in held or name in priced),
         unused=problem.unused(widths),
         prices=prices,
+        gains=_gains(prices, value, objective, problem.scale),
         evaluations=solution.evaluations,
         method=method,
         objective=objective,
     )
+
+
+def _gains(
+    prices: Mapping[str, float], value: float, objective: Objective, scale: float
+) -> dict[str, float]:
+    """What 1 % more of each cap would bring, in the unit of the gap."""
+    return {name: objective.gap(value, value + price, scale) for name, price in prices.items()}
 
 
 def _folded(
@@ -197,12 +205,14 @@ def _folded(
         name = problem.parts.get(row, row)
         prices[name] = prices.get(name, 0.0) + price
     binding = {problem.parts.get(row, row) for row in found.binding}
+    gains = _gains(prices, found.value, found.objective, problem.scale)
     unused = dict(found.unused)
     for name, memory in held.items():
         unused[name] = (budget.caps[name] - memory(found.widths)) / budget.caps[name]
     return replace(
         found,
         prices=prices,
+        gains=gains,
         binding=tuple(name for name in budget.caps if name in binding),
         unused={name: unused[name] for name in budget.caps},
     )

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Integers
+from compressor.budget import Cost
+from compressor.counting.cost import cost_of
 from compressor.graph.structure import Structure
 
 
@@ -52,6 +54,8 @@ class Allocation:
         unused: Part of every cap that is left, between 0 and 1.
         prices: Gain in the objective by 1 % more of each cap, to first order; empty for a
             method without prices.
+        gains: The same in the unit of `gap`: the part by which 1 % more of each cap would improve
+            the widths.
         evaluations: Number of points or inner problems the method looked at.
         method: Its name.
         objective: Objective that `value` and `bound` are measured in.
@@ -68,6 +72,17 @@ class Allocation:
     evaluations: int
     method: str
     objective: Objective
+    gains: dict[str, float] = field(default_factory=dict[str, float])
+
+    def __repr__(self) -> str:
+        """One line: the method, the cost, and how far from the best it can be."""
+        proof = "" if self.gap is None else f", within {self.gap:.2g} of the best"
+        return f"<Allocation by {self.name}: {self.cost}{proof}>"
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of the structure, by its graph: every parameter counts as not zero."""
+        return cost_of(self.structure)
 
     @property
     def name(self) -> str:

@@ -92,6 +92,10 @@ class _Logarithmic:
 class LogRetention(_Logarithmic):
     """Logarithm of the retained part of the score, each axis weighted by its writers."""
 
+    def __str__(self) -> str:
+        """Its name for people."""
+        return "log retention"
+
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``m · log(S(w) / S(n))``; see `retained` for scores of zero."""
         return writers * np.minimum(np.log(retained(scores, levels)), 0.0)
@@ -100,6 +104,10 @@ class LogRetention(_Logarithmic):
 @dataclass(frozen=True)
 class LogWidth(_Logarithmic):
     """Logarithm of the kept part of the width, each axis weighted by its writers."""
+
+    def __str__(self) -> str:
+        """Its name for people."""
+        return "log width"
 
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``m · log(w / n)``."""
@@ -120,6 +128,10 @@ class Mix(_Logarithmic):
         """Check the share."""
         if not 0 <= self.share <= 1:
             raise ValueError(f"Mix(share={self.share}): the share must be between 0 and 1.")
+
+    def __str__(self) -> str:
+        """Its name for people."""
+        return f"{self.share:.0%} log retention and {1 - self.share:.0%} log width"
 
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``m · (a · log(S(w) / S(n)) + (1 - a) · log(w / n))``."""
@@ -149,6 +161,10 @@ class PowerMean(_Logarithmic):
                 "take LogRetention()."
             )
 
+    def __str__(self) -> str:
+        """Its name for people."""
+        return "harmonic mean" if self.power == 1 else f"power mean of -{self.power:g}"
+
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``m · (1 - (S(w) / S(n))^-p) / p``, which tends to that of `LogRetention` with p to 0."""
         part = np.minimum(retained(scores, levels), 1.0)
@@ -168,6 +184,10 @@ class Additive:
 
     Kept for comparison; see the head of this file for why it starves layers.
     """
+
+    def __str__(self) -> str:
+        """Its name for people."""
+        return "sum"
 
     def gains(self, scores: Floats, levels: Integers, writers: int) -> Floats:
         """``S(w)``."""

@@ -292,6 +292,10 @@ class Graph:
     numbers: Mapping[str, Size] = field(default_factory=dict[str, Size], repr=False)
     program: Program | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        """One line: what can be removed."""
+        return f"<Graph: {len(self.axes)} axes, {self.units:,} units, {len(self.frozen)} held>"
+
     @property
     def units(self) -> int:
         """Number of units in all axes."""

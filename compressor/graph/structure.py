@@ -34,6 +34,10 @@ class Structure:
         keep.flags.writeable = False
         object.__setattr__(self, "keep", keep)
 
+    def __repr__(self) -> str:
+        """One line: the units that stay."""
+        return f"<Structure: {int(self.keep.sum()):,} of {len(self.keep):,} units>"
+
     @property
     def widths(self) -> NDArray[np.int64]:
         """Number of units that each axis keeps."""

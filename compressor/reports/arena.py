@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,10 +85,11 @@ class Memory:
         plot_memory(self.tensors, Path(path), self.offsets, self.cap, title)
 
     def data(self) -> dict[str, Any]:
-        """The peak as plain data."""
+        """The peak, and when every tensor is alive, as plain data."""
         most = self.peak
         tensors = {tensor.name: tensor.room for tensor in most.tensors}
-        return {"peak": most.bytes, "operator": most.step, "tensors": tensors}
+        found = {"peak": most.bytes, "operator": most.step, "tensors": tensors, "cap": self.cap}
+        return {**found, "lifetimes": [asdict(tensor) for tensor in self.tensors]}
 
     def __str__(self) -> str:
         """The peak for people."""

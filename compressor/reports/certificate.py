@@ -22,7 +22,7 @@ from compressor.network.counting import entries, multiply_accumulates
 from compressor.network.file import container
 from compressor.reports.arena import memory_of
 from compressor.reports.facts import verdicts, versions
-from compressor.reports.kept import layers, told
+from compressor.reports.kept import Held, layers, told
 from compressor.reports.report import Report
 from compressor.reports.result import Result
 from compressor.rules import Verdict, rule_of
@@ -31,12 +31,17 @@ from compressor.run.file_size import NoFile
 from compressor.run.history import Epoch
 
 
-def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
+def certified(
+    session: Compression,
+    log: Sequence[Epoch] = (),
+    accuracy: tuple[float, float] | None = None,
+) -> Result:
     """The result of a compression, with its report.
 
     Args:
         session: Nothing is left to be removed.
         log: The epochs of training.
+        accuracy: Value that `val` gives of the model given and of the result, where there is one.
 
     Raises:
         VerificationError: If the result's cost is not what was predicted or over a cap, or it holds
@@ -68,7 +73,10 @@ def certified(session: Compression, log: Sequence[Epoch] = ()) -> Result:
         unjudged=unjudged,
         stored=_kinds(session.model),
         floating=_floating(session.model),
-        layers=layers(session.given, full(session.whole), left, within=session.within),
+        layers=layers(
+            session.given, full(session.whole), left, within=session.within, held=_held(session)
+        ),
+        accuracy=accuracy,
         told=told(session.given, full(session.whole), left, within=session.within),
         elsewhere=dense.const_macs,
         frozen=dict(dense.frozen),
@@ -140,6 +148,24 @@ def _floating(model: nn.Module) -> dict[str, int]:
         if isinstance(tensor, nn.Parameter):
             found[name.rpartition(".")[0] or name] += tensor.numel()
     return dict(found)
+
+
+def _held(session: Compression) -> dict[str, Held]:
+    """What every module of the result holds of weights, by its name in the original."""
+    found: dict[str, Held] = {}
+    for name, tensor in named_tensors(session.model):
+        if tensor.ndim < 2 or tensor.dtype not in _WEIGHTS:
+            continue
+        module = name.removeprefix(session.within).rpartition(".")[0]
+        count, alive = tensor.numel(), int(tensor.count_nonzero())
+        bits = count * min(8 * tensor.itemsize, session.bits.get(name, 64))
+        old = found.get(module, Held(0, 0, 0))
+        found[module] = Held(old.entries + count, old.nonzero + alive, old.bits + bits)
+    return {name: held for name, held in found.items() if held.entries}
+
+
+_WEIGHTS = (torch.int8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Kinds of numbers that weights are."""
 
 
 def _accounted(session: Compression) -> tuple[int, int]:

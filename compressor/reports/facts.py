@@ -59,6 +59,7 @@ class Facts:
         unjudged: Why a rule cannot count the result.
         memory: Working memory of the `.tflite` file of the result; None where RAM has no cap.
         repairs: What every repair apart from a removal did.
+        accuracy: Value that `val` gives of the original and of the result; None without `val`.
         count: Makes `counters`; called once, when they are first asked for.
     """
 
@@ -83,6 +84,7 @@ class Facts:
     repairs: tuple[Repaired, ...] = ()
     rates: tuple[Rate, ...] = ()
     memory: Memory | None = None
+    accuracy: tuple[float, float] | None = None
     count: Callable[[], Verdicts] = field(repr=False, default=dict[str, tuple[Count, Count]])
 
     @cached_property
@@ -115,10 +117,13 @@ class Facts:
                 "budget": self.budget.caps,
                 "before": asdict(self.before),
                 "after": asdict(self.after),
+                "accuracy": self.accuracy,
                 "files": self.files,
                 "stored": self.stored,
                 "floating": self.floating,
                 "accounted": self.accounted,
+                "fileless": self.fileless,
+                "unjudged": self.unjudged,
                 "verdict": None if self.verdict is None else self.verdict.data(),
                 "unused": self.unused,
                 "binding": self.binding,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from compressor.storage import write_bytes
 
 BEFORE, AFTER, CAP = "#c8ccd4", "#2f6db5", "#c03028"
 """Colours: what was there or stands behind, what is meant, and a limit."""
+
+
+def drawable() -> bool:
+    """True if matplotlib is there."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def blank(width: float, height: float) -> Any:
@@ -22,6 +28,13 @@ def blank(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def counted() -> Any:
+    """Labels of an axis of counts: 20k, 1.5M."""
+    from matplotlib.ticker import EngFormatter  # noqa: PLC0415 - optional
+
+    return EngFormatter(sep="")
 
 
 def write(figure: Any, path: Path) -> None:

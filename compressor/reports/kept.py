@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+import numpy as np
 from torch import nn
 
-from compressor.graph.graph import Dim
+from compressor.graph.graph import Dim, Graph
 from compressor.graph.structure import Structure
 from compressor.inputs.functions import foreign
 
@@ -24,6 +27,11 @@ class Layer:
             recurrent layer its hidden units.
         params: Parameters that it holds itself, before and after; tied ones at their first holder.
         macs: Multiply-accumulates for one input, before and after.
+        follows: The layer whose channels a normalisation scales; empty for all others.
+        bits: Mean number of bits that an entry of its weights is stored with in the result; None
+            where it holds none.
+        nonzero: Entries of those that are not zero.
+        entries: All of them.
     """
 
     module: str
@@ -31,21 +39,46 @@ class Layer:
     channels: tuple[int, int] | None
     params: tuple[int, int]
     macs: tuple[int, int]
+    follows: str = ""
+    bits: float | None = None
+    nonzero: int | None = None
+    entries: int | None = None
+
+    @property
+    def density(self) -> float | None:
+        """Part of the entries of its weights that are not zero; None where it holds none."""
+        return None if self.nonzero is None or not self.entries else self.nonzero / self.entries
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a module of the result holds: entries of its weights, those not zero, and their bits."""
+
+    entries: int
+    nonzero: int
+    bits: int
 
 
 def layers(
-    model: nn.Module, before: Structure, after: Structure, *, within: str = ""
+    model: nn.Module,
+    before: Structure,
+    after: Structure,
+    *,
+    within: str = "",
+    held: Mapping[str, Held] = MappingProxyType({}),
 ) -> tuple[Layer, ...]:
     """One row for every module that holds a parameter or applies one.
 
     The original, `model`, is asked for the classes of its modules alone; `after`, what stays of it,
-    may be of a graph whose names have `within` before them, such as ``"network."``.
+    may be of a graph whose names have `within` before them, such as ``"network."``. `held` has what
+    the result holds, by module.
     """
     old, new = _Counts(before), _Counts(after, within)
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     names = [name for name in kinds if name in old.params or name in old.macs]
     names += [name for name in old.macs if name not in kinds]
     both = old.channels.keys() & new.channels.keys()
+    follows = _followed(before.graph, names)
     return tuple(
         Layer(
             module=name or "(model)",
@@ -53,9 +86,40 @@ def layers(
             channels=(old.channels[name], new.channels[name]) if name in both else None,
             params=(old.params[name], new.params[name]),
             macs=(old.macs[name], new.macs[name]),
+            follows=follows.get(name, ""),
+            bits=held[name].bits / held[name].entries if name in held else None,
+            nonzero=held[name].nonzero if name in held else None,
+            entries=held[name].entries if name in held else None,
         )
         for name in names
     )
+
+
+def _followed(graph: Graph, names: Sequence[str]) -> dict[str, str]:
+    """The layer that each normalisation follows: the last before it that writes its channels."""
+    written = {
+        weight.name.rpartition(".")[0]: weight.dims[weight.out_dim or 0]
+        for weight in reversed(graph.weights.values())
+        if weight.trainable and weight.dims
+    }
+    found: dict[str, str] = {}
+    free: list[str] = []
+    for name in names:
+        if name not in graph.channels:
+            free.append(name)
+            continue
+        units = graph.channels[name]
+        same = [layer for layer in free if layer in written and _same(written[layer], units)]
+        if same:
+            found[name] = same[-1]
+            free.remove(same[-1])
+    return found
+
+
+def _same(one: Dim, other: Dim) -> bool:
+    """True if two dimensions are the same entries of the same axes."""
+    pairs = zip(one.owners, other.owners, strict=False)
+    return len(one.owners) == len(other.owners) and all(np.array_equal(a, b) for a, b in pairs)
 
 
 def told(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.reports.facts import Epoch, Facts
-from compressor.reports.figures import AFTER, BEFORE, CAP, blank, write
+from compressor.reports.figures import AFTER, BEFORE, CAP, blank, counted, write
 
 
 def plot(report: Facts, path: Path) -> None:
@@ -39,7 +39,7 @@ def _bars(axes: Any, names: list[str] | None, pairs: list[tuple[int, int]], titl
     axes.set_yticks(list(places), names or [""] * len(pairs), fontsize=7)
     axes.invert_yaxis()
     axes.set_title(title)
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+    axes.xaxis.set_major_formatter(counted())
     if names is not None:
         axes.legend(fontsize=7)
 
@@ -54,7 +54,7 @@ def _totals(axes: Any, report: Facts) -> None:
         before, after = (getattr(cost, name) / cap for cost in costs)
         axes.bar(place, before, color=BEFORE)
         axes.bar(place, after, color=AFTER, width=0.5)
-        axes.text(place, after / 2, f"{after:.1%}", ha="center", color="white", fontsize=7)
+        axes.text(place, max(before, after), f"{after:.1%}", ha="center", va="bottom", fontsize=7)
     axes.axhline(1, color=CAP, label="cap")
     axes.set_xticks(range(len(caps)), list(caps))
     axes.set_title("total / cap")
@@ -62,13 +62,25 @@ def _totals(axes: Any, report: Facts) -> None:
 
 
 def _solver(figure: Any, epochs: Sequence[Epoch]) -> None:
-    """Draw a solver's log, epoch by epoch: for ADMM its residuals, flips of its mask, and rho."""
+    """Draw the solvers' logs, epoch by epoch: for ADMM its residuals, flips of its mask, and rho.
+
+    A line for each phase that has such a number, over that phase's own epochs.
+    """
     names = list(dict.fromkeys(name for epoch in epochs for name in epoch.extra))
+    phases = list(dict.fromkeys(epoch.phase for epoch in epochs))
     panels: Any = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
-        points = [(n, e.extra[name]) for n, e in enumerate(epochs, start=1) if name in e.extra]
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=AFTER)
+        values: list[float] = []
+        for number, phase in enumerate(phases):
+            points = [
+                (e.epoch, e.extra[name]) for e in epochs if e.phase == phase if name in e.extra
+            ]
+            if points:
+                x, y = zip(*points, strict=True)
+                axes.plot(x, y, marker="o", markersize=3, color=f"C{number}", label=phase)
+                values += y
         axes.set_title(name)
-        axes.set_xlabel(f"epoch of {epochs[0].phase}")
-        if name in {"primal", "dual", "rho"} and all(value > 0 for _, value in points):
+        axes.set_xlabel("epoch of the phase")
+        axes.legend(fontsize=7)
+        if name in {"primal", "dual", "rho"} and all(value > 0 for value in values):
             axes.set_yscale("log")

@@ -1,86 +1,75 @@
-"""A report as text for a terminal and as Markdown: the same tables, written twice."""
+"""A report as text for a terminal, as Markdown and as HTML: the same tables each time."""
 
 from __future__ import annotations
 
-import io
+import html
+import itertools
 import math
-import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
+from compressor.allocation.candidates import MARGIN
 from compressor.budget import RESOURCES
 from compressor.repair.least_squares import Repaired
 from compressor.reports.facts import Facts
+from compressor.reports.grids import Grid
+from compressor.reports.grids import text as written
+from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 from compressor.run.free import Free
 from compressor.run.history import Shrink
 
-WIDTH = 110
-"""Columns of the text: no line is longer, unless a module's name is."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table: a title, names of its columns, and rows of cells; numbers go to the right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
 
 def text(report: Facts) -> str:
     """The report for a terminal; plain ASCII when standard output is none."""
-    plain = not sys.stdout.isatty()
-    out = io.StringIO()
-    console = Console(file=out, width=WIDTH, color_system=None, safe_box=plain)
-    console.print(heading(report), highlight=False, soft_wrap=True)
-    for grid in grids(report):
-        style = box.ASCII2 if plain else box.ROUNDED
-        table = Table(title=grid.title, box=style, title_justify="left", title_style="")
-        for number, name in enumerate(grid.columns):
-            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*row)
-        console.print(table)
-    for line in notes(report):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return written(heading(report), grids(report), notes(report))
 
 
-def markdown(report: Facts) -> str:
-    """The report in Markdown."""
+def markdown(report: Facts, picture: str = "") -> str:
+    """The report in Markdown; `picture` is the address of one, put below the first sentence."""
     parts = [f"# {report.model}", heading(report)]
+    parts += [f"![What every layer kept]({picture})"] if picture else []
     for grid in grids(report):
-        parts += [f"## {grid.title}", _pipes(grid)]
+        parts += [f"## {grid.title}", grid.markdown()]
     found = notes(report)
     parts += ["## Notes", "\n".join(f"- {line}" for line in found)] if found else []
     return "\n\n".join(parts) + "\n"
 
 
+def hypertext(report: Facts) -> str:
+    """The report in HTML, for notebooks."""
+    parts = [f"<p>{html.escape(heading(report))}</p>"]
+    for grid in grids(report):
+        parts += [f"<h4>{html.escape(grid.title)}</h4>", grid.html()]
+    said = "".join(f"<li>{html.escape(line)}</li>" for line in notes(report))
+    return "\n".join([*parts, f"<ul>{said}</ul>"])
+
+
 def heading(report: Facts) -> str:
     """One sentence with the result."""
     before, after = report.before, report.after
+    valued = report.accuracy
+    val = "" if valued is None else f"; val {valued[0]:.4g} -> {valued[1]:.4g}"
     return (
         f"{report.model}: {before.params:,} -> {after.params:,} parameters "
         f"({_share(after.params, before.params)}), {before.macs:,} -> {after.macs:,} MACs "
-        f"({_share(after.macs, before.macs)}) under {report.budget}."
+        f"({_share(after.macs, before.macs)}) under {report.budget}{val}."
     )
 
 
 def grids(report: Facts) -> list[Grid]:
     """All tables of a report."""
-    found = [_costs(report), _counters(report), _shrinks(report), _layers(report), _log(report)]
+    found = [_costs(report), _counters(report), _layers(report), _log(report)]
     return [grid for grid in found if grid.rows]
 
 
 def notes(report: Facts) -> list[str]:
     """List what is said in sentences: proof, frozen layers, versions."""
-    lines = [] if report.verdict is None else [_judged(report.verdict)]
+    several = len(report.shrinks) > 1
+    titles = (f"Widths of removal {n}" if several else "Widths" for n in itertools.count(1))
+    lines = [f"{t} by {_chosen(s)}" for t, s in zip(titles, report.shrinks, strict=False)]
+    lines += [] if report.verdict is None else [_judged(report.verdict)]
     if report.unjudged:
         lines.append(f"Not judged by the rule: {report.unjudged}")
     if report.difference is not None:
@@ -88,7 +77,7 @@ def notes(report: Facts) -> list[str]:
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
             f"{report.difference:.1e} of how much outputs vary from input to input."
         )
-    if report.accounted is not None:
+    if report.accounted is not None and report.budget.rule is not None:
         free, counted = report.accounted
         kinds = f", its weights in {report.stored}" if report.stored else ""
         file = "" if report.files is None else f"; the file has {report.files[1]:,}{kinds}"
@@ -117,6 +106,38 @@ def notes(report: Facts) -> list[str]:
     return [*lines, f"Versions: {pairs}."]
 
 
+def _chosen(shrink: Shrink) -> str:
+    """How good the widths of a removal are, and what limits them."""
+    met = ", ".join(
+        f"{shrink.reached[name]:,} of {cap:,} {name}" for name, cap in shrink.caps.items()
+    )
+    far = (
+        "no bound on how much better others would be is known"
+        if shrink.gap is None
+        else "no others are better by their scores"
+        if shrink.gap == 0
+        else f"by their scores no others are better by more than {_percent(shrink.gap)}"
+    )
+    return f"{shrink.method}: {met}; {far}{_limited(shrink)}."
+
+
+def _limited(shrink: Shrink) -> str:
+    """What keeps a removal from keeping more, and what more of it would bring."""
+    if not shrink.binding:
+        return ""
+    names = " and ".join(shrink.binding)
+    more = ", ".join(
+        f"1 % more {name} would gain {_percent(shrink.gains[name])}"
+        for name in shrink.binding
+        if shrink.gains.get(name)
+    )
+    return f"; what limits them: {names}{' (' * bool(more)}{more}{')' * bool(more)}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2g} %"
+
+
 def _judged(verdict: Verdict) -> str:
     if verdict.met:
         return f"{verdict}."
@@ -127,8 +148,11 @@ def _judged(verdict: Verdict) -> str:
 
 
 def _compared(shrink: Shrink) -> str:
-    found = ", ".join(f"{name} {loss:.3g}" for name, loss in shrink.tried.items())
-    return f"Compared by {shrink.judged}: {found}; taken: {shrink.method}."
+    ranked = sorted(shrink.tried.items(), key=lambda pair: pair[1])
+    found = "; ".join(f"{name}: {loss:.4g}" for name, loss in ranked)
+    first = ranked[0][0] == shrink.method
+    why = "" if first else f", as none is lower than it by more than {MARGIN:.0%}"
+    return f"Compared by {shrink.judged}: {found}. Taken: {shrink.method}{why}."
 
 
 def _freed(free: Free, caps: Mapping[str, int]) -> str:
@@ -176,13 +200,18 @@ def _few(repaired: Repaired) -> str:
 
 def _costs(report: Facts) -> Grid:
     rows: list[tuple[str, ...]] = []
+    if report.accuracy is not None:
+        before, after = report.accuracy
+        rows.append(("val", f"{before:.4g}", f"{after:.4g}", "-", "-", "-"))
     for name in RESOURCES:
         pair = (getattr(report.before, name), getattr(report.after, name))
         if None in pair:
             continue
         filed = report.files is not None and name == "bytes"
-        rows.append(_cost(report, name, pair, "" if filed else name))
-    rows += [_cost(report, "file", report.files, "bytes")] if report.files is not None else []
+        title = "bytes of parameters" if filed else name
+        rows.append(_cost(report, title, pair, "" if filed else name))
+    file = "bytes of the file"
+    rows += [_cost(report, file, report.files, "bytes")] if report.files is not None else []
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
 
 
@@ -198,37 +227,73 @@ def _cost(report: Facts, name: str, pair: tuple[int, int], key: str) -> tuple[st
 
 def _counters(report: Facts) -> Grid:
     rows: list[tuple[str, ...]] = []
-    for name, (before, after) in report.counters.items():
+    for counter, (before, after) in report.counters.items():
+        name = counter.partition(" (")[0]  # the second name is for those who search the data
         params, macs = (before.params, after.params), (before.macs, after.macs)
         # 0 is what they say of layers they do not know, as those of integers.
-        rows.append((name, *(f"{n:,}" if n else "-" for n in (*params, *macs))))
-    columns = ("", "params before", "after", "MACs before", "after")
-    return Grid("What other counters say", columns, tuple(rows))
+        rows.append((name, *(f"{n:,}" if n else "-" for n in (*params, *macs)), "-"))
+    ours = (report.before.params, report.after.params, report.before.macs, report.after.macs)
+    rows.insert(0, ("this library", *(f"{n:,}" for n in ours), "meets the caps"))
+    if report.verdict is not None:
+        rows.append(_ruled(report.verdict))
+    columns = ("", "params before", "after", "MACs before", "after", "verdict")
+    return Grid("Who counts what", columns, tuple(rows))
 
 
-def _shrinks(report: Facts) -> Grid:
-    rows: list[tuple[str, ...]] = []
-    for number, s in enumerate(report.shrinks, start=1):
-        for name, cap in s.caps.items():
-            costs = (name, f"{cap:,}", f"{s.reached[name]:,}", f"{s.value:.5g}")
-            proof = (_number(s.bound, ".5g"), _number(s.gap, ".3%"))
-            price = _number(s.prices.get(name), ".2g")
-            rows.append((str(number), s.method, *costs, *proof, price))
-    columns = ("shrink", "method", "cost", "cap", "reached", "value", "bound", "gap")
-    columns = (*columns, "price of 1 %")
-    return Grid("Shrinks: objective reached, proven bound, shadow prices", columns, tuple(rows))
+def _ruled(verdict: Verdict) -> tuple[str, ...]:
+    """The row of a challenge's rule, which counts the result alone."""
+    cost, says = verdict.cost, "meets the rule" if verdict.met else "exceeds it"
+    return (f"DCASE {verdict.rule.year}", "-", f"{cost.params:,}", "-", f"{cost.macs:,}", says)
 
 
 def _layers(report: Facts) -> Grid:
+    stored = _stored(report.layers)
     rows: list[tuple[str, ...]] = []
-    for layer in report.layers:
+    for layer, norm in folded(report.layers):
+        name = layer.module if norm is None else f"{layer.module} + {norm.module}"
         pairs = (layer.channels, layer.params, layer.macs)
         cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
-        rows.append((layer.module, layer.kind, *cells))
+        rows.append((name, layer.kind, *cells, *_storage(layer, stored)))
+    blank = ("-",) * (2 if stored else 0)
     if report.elsewhere:
-        rows.append(("(operations without a weight)", "", "-", "-", f"{report.elsewhere:,}"))
-    columns = ("module", "kind", "channels", "params", "MACs")
+        nothing = ("-", "-", f"{report.elsewhere:,}", *blank)
+        rows.append(("(operations without a weight)", "", *nothing))
+    columns = ("module", "kind", "channels", "params", "MACs", *("bits", "not zero")[: len(blank)])
     return Grid("Layers", columns, tuple(rows))
+
+
+def folded(layers: Sequence[Layer]) -> list[tuple[Layer, Layer | None]]:
+    """Each layer with the normalisation that follows it, whose parameters are added to its own."""
+    norms = {layer.follows: layer for layer in layers if layer.follows}
+    found: list[tuple[Layer, Layer | None]] = []
+    for layer in layers:
+        if layer.follows:
+            continue
+        norm = norms.get(layer.module)
+        both = (0, 0) if norm is None else norm.params
+        params = (layer.params[0] + both[0], layer.params[1] + both[1])
+        found.append((replace(layer, params=params), norm))
+    return found
+
+
+def _stored(layers: Sequence[Layer]) -> bool:
+    """True where weights are stored in other than one number of bits, or many of them are zero."""
+    bits = {layer.bits for layer in layers if layer.bits is not None}
+    sparse = any(layer.density is not None and layer.density < DENSE for layer in layers)
+    return sparse or len(bits) > 1 or any(each not in USUAL for each in bits)
+
+
+USUAL = (8, 16, 32, 64)
+"""Bits of an entry that need no column of their own where all layers have them."""
+DENSE = 0.95
+"""A layer with a smaller part of its entries not zero is sparse: a few are zero by chance."""
+
+
+def _storage(layer: Layer, shown: bool) -> tuple[str, ...]:  # noqa: FBT001 - a cell or none
+    if not shown:
+        return ()
+    density = layer.density
+    return (_number(layer.bits, ".3g"), "-" if density is None else f"{density:.1%}")
 
 
 def _log(report: Facts) -> Grid:
@@ -251,11 +316,3 @@ def _share(after: int, before: int) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def _pipes(grid: Grid) -> str:
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    rule: Sequence[str] = ["---", *["---:"] * (len(grid.columns) - 1)]
-    return "\n".join([line(grid.columns), line(rule), *map(line, grid.rows)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.reports import picture, render
 from compressor.reports.facts import Epoch, Facts, Shrink
+from compressor.reports.reading import fields_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +33,43 @@ class Report(Facts):
             rows.append(row)
         return pd.DataFrame(rows).convert_dtypes()
 
-    def markdown(self) -> str:
-        """The report as text in Markdown."""
-        return render.markdown(self)
+    def row(self) -> dict[str, Any]:
+        """Totals as one flat row: caps, costs before and after, accuracy, and how near the best.
+
+        `gap` is the largest of all removals; None where one has no bound.
+        """
+        row: dict[str, Any] = {"model": self.model, "budget": str(self.budget)}
+        row |= {f"cap_{name}": cap for name, cap in self.budget.caps.items()}
+        for name, cost in (("before", self.before), ("after", self.after)):
+            row |= {f"{key}_{name}": value for key, value in asdict(cost).items()}
+        before, after = self.files or (None, None)
+        row |= {"file_before": before, "file_after": after}
+        before, after = self.accuracy or (None, None)
+        row |= {"val_before": before, "val_after": after}
+        gaps = [shrink.gap for shrink in self.shrinks]
+        row["gap"] = None if None in gaps else max((gap for gap in gaps if gap), default=0.0)
+        return row | {"seconds": sum(epoch.seconds for epoch in self.log)}
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Report:
+        """The report that `json` wrote.
+
+        Raises:
+            ValueError: If it is not the JSON of a report.
+        """
+        return cls(**fields_of(text))
+
+    def markdown(self, picture: str = "") -> str:
+        """The report as text in Markdown.
+
+        Args:
+            picture: Address of a picture of `plot` that it shows; none if empty.
+        """
+        return render.markdown(self, picture)
+
+    def _repr_html_(self) -> str:
+        """The report for notebooks."""
+        return render.hypertext(self)
 
     def plot(self, path: str | Path) -> None:
         """Write a picture of what every layer kept; needs matplotlib (extra ``plot``)."""

@@ -23,6 +23,7 @@ from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
 from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
+from compressor.reports.figures import drawable
 from compressor.reports.found import check_content, check_directory
 from compressor.reports.render import heading
 from compressor.reports.report import Report
@@ -32,6 +33,9 @@ from compressor.wording import brief, line
 
 NETWORK = "network.safetensors"
 """Where `Result.save` puts a model that is not of the original's class."""
+
+PICTURE = "layers.png"
+"""The picture of `Result.save`, which its `report.md` shows."""
 
 FORMATS: Mapping[str, Callable[[Network, Path, nn.Module | None, Tensor | None], int]] = {
     ".onnx": onnx.write,
@@ -214,6 +218,7 @@ class Result(Compressed):
         ``model-*.safetensors`` holds the smaller model's state dict, ``model.json`` what
         `compressor.load` needs beside it, ``report.json`` and ``report.md`` the report. A model
         that is not of the original's class is stored as `write` does, in ``network.safetensors``.
+        With matplotlib (extra ``plot``) ``layers.png`` is the picture in it.
         Every file is put in place in one step. What a module's `get_extra_state` returns is kept
         where it is tensors and plain data; a warning names the modules where it is not.
 
@@ -227,7 +232,10 @@ class Result(Compressed):
             check_stored(self.model)
         folder = storage.path_of(directory)
         storage.write_bytes(folder / "report.json", self.report.json().encode())
-        storage.write_bytes(folder / "report.md", self.report.markdown().encode())
+        picture = PICTURE if drawable() else ""
+        if picture:
+            self.report.plot(folder / picture)
+        storage.write_bytes(folder / "report.md", self.report.markdown(picture).encode())
         if not self.of_its_class:
             self.write(folder / NETWORK)
             for old in (folder / "model.json", *folder.glob("model-*.safetensors")):

@@ -26,6 +26,7 @@ class Shrink:
         binding: Caps that stop anything larger.
         unused: Share of each cap left over.
         prices: What 1 % more of each cap would add to the objective.
+        gains: The same in the unit of `gap`.
         difference: Largest difference between the outputs of the masked and of the shrunk model;
             None if that was not checked.
         tried: What every way that was compared is worth before any training, the less the better;
@@ -49,6 +50,7 @@ class Shrink:
     repaired: Repaired | None = None
     free: Free | None = None
     judged: str = "loss before fine-tuning"
+    gains: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def shrink_of(
         binding=tuple(allocation.binding),
         unused=dict(allocation.unused),
         prices=dict(allocation.prices),
+        gains=dict(allocation.gains),
         difference=difference,
         tried=dict(tried),
         repaired=repaired,

@@ -16,6 +16,7 @@ from compressor.errors import TrainingError
 from compressor.importance import check_value
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch, Batches, call
+from compressor.inputs.copies import private_copy
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import IGNORED
 from compressor.inputs.losses import Distill, Loss
@@ -269,12 +270,22 @@ class Training:
         Raises:
             TrainingError: If the function returns no number.
         """
+        return None if self._val is None else self._valued(self._val, self.session.model)
+
+    def before_and_after(self) -> tuple[float, float] | None:
+        """What `val` says of the model given and of the model now; None without `val`.
+
+        Raises:
+            TrainingError: If the function returns no number.
+        """
         if self._val is None:
             return None
-        with evaluating(self.session.model), torch.no_grad():
-            if not isinstance(self._val, Batches):
-                return _number(self._val(self.session.model))
-            return self._accuracy(self._val)
+        given = private_copy(self.session.given)
+        return self._valued(self._val, given), self._valued(self._val, self.session.model)
+
+    def _valued(self, val: Validation, model: nn.Module) -> float:
+        with evaluating(model), torch.no_grad():
+            return self._accuracy(val, model) if isinstance(val, Batches) else _number(val(model))
 
     def remember_best(self, *, start: bool = False) -> None:
         """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase."""
@@ -335,13 +346,14 @@ class Training:
         self.session.hold()
         return number
 
-    def _accuracy(self, loader: Batches) -> float:
+    def _accuracy(self, loader: Batches, model: nn.Module) -> float:
+        run = self.model if model is self.session.model else model
         right = total = 0
         for number, (inputs, targets) in enumerate(loader, start=1):
-            logits = cast("Tensor", call(self.model, inputs))
+            logits = cast("Tensor", call(run, inputs))
             if bool((logits.isnan() | logits.isposinf()).any()):  # a class ruled out is -inf
                 raise finite.not_finite(
-                    self.session.model, finite.on(call, inputs), "an output",
+                    model, finite.on(call, inputs), "an output",
                     f"on batch {number} of val", inputs,
                 )  # fmt: skip
             guess = logits.argmax(1)

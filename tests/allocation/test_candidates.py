@@ -130,12 +130,12 @@ def test_a_method_or_an_objective_ends_the_comparison() -> None:
 def test_the_comparison_is_in_the_report() -> None:
     report = fit(tiny(), loader(), budget=CAPS, schedule=[Prune(importance=frobenius)]).report
     text = " ".join(str(report).split())
-    assert "Compared by loss after repair: uniform" in text
-    assert f"taken: {report.shrinks[0].method}" in text
+    assert "Compared by loss after repair: " in text
+    assert f"Taken: {report.shrinks[0].method}" in text
 
 
 def test_without_data_there_is_a_proven_bound() -> None:
     (shrink,) = fit(tiny(), budget=CAPS).report.shrinks
-    assert shrink.method == "dual PowerMean(power=1)"
+    assert shrink.method == "dual harmonic mean"
     assert shrink.bound is not None
     assert shrink.bound >= shrink.value

@@ -178,7 +178,7 @@ def test_the_tensor_file_is_a_plain_state_dict(first: tuple[Path, Result]) -> No
     other.load_state_dict(load_file(file))
     assert equal(other, result.model)
     assert {p.name for p in folder.iterdir()} == {
-        file.name, "model.json", "report.json", "report.md",
+        file.name, "model.json", "report.json", "report.md", "layers.png",
     }  # fmt: skip
 
 

@@ -1,0 +1,70 @@
+"""A table for people: on a terminal, in Markdown, in HTML."""
+
+from __future__ import annotations
+
+import html
+import io
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+WIDEST, NARROWEST, PIPED = 110, 60, 80
+"""Columns of tables on a terminal, at most and at least, and where there is none."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: a title, names of its columns, and rows of cells; numbers go to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """The table in Markdown, without its title."""
+        rule: Sequence[str] = ["---", *["---:"] * (len(self.columns) - 1)]
+        return "\n".join([_piped(self.columns), _piped(rule), *map(_piped, self.rows)])
+
+    def html(self) -> str:
+        """The table in HTML, without its title."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+    def drawn(self, style: box.Box) -> Table:
+        """The table for a terminal."""
+        table = Table(title=self.title, box=style, title_justify="left", title_style="")
+        for number, name in enumerate(self.columns):
+            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def text(first: str, grids: Iterable[Grid], last: Iterable[str]) -> str:
+    """A sentence, tables and lines for a terminal; plain ASCII if standard output is none."""
+    plain = not sys.stdout.isatty()
+    columns = PIPED if plain else shutil.get_terminal_size((PIPED, 24)).columns
+    width = min(max(columns, NARROWEST), WIDEST)
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, safe_box=plain)
+    for line in [first] if first else []:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for grid in grids:
+        console.print()
+        console.print(grid.drawn(box.ASCII2 if plain else box.ROUNDED))
+    for number, line in enumerate(last):
+        if number == 0:
+            console.print()
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).lstrip("\n")
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -27,11 +27,11 @@ from compressor.storage import write_bytes
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 TEAL, GREY, DARK, ORANGE = "#00897b", "#b0bec5", "#37474f", "#ef6c00"
-mpl.rcParams.update({
+STYLE = {
     "svg.hashsalt": "compressor", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": DARK, "text.color": DARK,
     "axes.labelcolor": DARK, "xtick.color": DARK, "ytick.color": DARK, "axes.axisbelow": True,
-})  # fmt: skip
+}  # fmt: skip
 
 Draw = Callable[[Figure], None]
 
@@ -324,11 +324,12 @@ def badges() -> str:
 
 def svg(draw: Draw, inches: tuple[float, float]) -> bytes:
     """A picture as SVG."""
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=inches, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 

@@ -58,6 +58,9 @@ def test_what_it_links_to_is_there() -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", TEXT)
     assert len(targets) > 15
     assert [target for target in targets if not (ROOT / target).exists()] == []
+    for target, place in re.findall(r"\]\(([^)#:]+\.md)#([^)]+)\)", TEXT):
+        headings = re.findall(r"^#+ (.+)$", (ROOT / target).read_text("utf-8"), re.MULTILINE)
+        assert place in {re.sub(r"[^\w-]", "", head.lower().replace(" ", "-")) for head in headings}
     named = {key for _, key in re.findall(r"\[([^\]]+)\]\[(\w+)\]", TEXT)}
     assert named == set(re.findall(r"^\[(\w+)\]: https://", TEXT, re.MULTILINE))
 

@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Each process begins with a half in order, so that what a file's tests share is made once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test explore lint clean
+.PHONY: demo test explore lint docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.esc50 --demo
@@ -29,6 +29,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# The documentation as a site in build/site; a broken link is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -38,6 +38,8 @@ from compressor.session import Session
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Allocation",
     "Budget",

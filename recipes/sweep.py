@@ -11,7 +11,8 @@ goes on with the rest; lists of a grid may have become longer. It writes `sweep.
 which points beaten in accuracy, MACs and bytes are marked, and `fronts.png`.
 
 Trials run on this machine, as many at once as it has processors, or on a Ray cluster, `--address`,
-whose machines see this checkout and the folder of the sweep under the same paths.
+whose machines see this checkout and the folder of the sweep under the same paths. Without Ray they
+run one after the other, and a line says so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,7 +33,7 @@ from recipes.sweeps.pareto import markdown
 from recipes.sweeps.runner import Sweep, folder_name, run
 from recipes.sweeps.search import dimensions
 from recipes.sweeps.trial import Job, settings_of
-from recipes.sweeps.workers import OnRay, here
+from recipes.sweeps.workers import here, several
 
 RECIPES = ("dcase2020", "dcase2021", "dcase2022", "baselines")
 
@@ -89,8 +91,10 @@ def main() -> None:
         usable(options.device)
         sweep = _sweep(options)
         gpus = float(options.device != "cpu") if options.gpus is None else options.gpus
-        workers = here if options.serial else OnRay(options.address, options.cpus, gpus)
-        found = run(sweep, workers, Console())
+        console = Console()
+        told = partial(console.print, markup=False)
+        workers = here if options.serial else several(options.address, options.cpus, gpus, told)
+        found = run(sweep, workers, console)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:

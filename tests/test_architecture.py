@@ -233,7 +233,7 @@ def test_benchmarks_import_nothing_from_tests() -> None:
         assert "tests" not in imports(parsed(path)), path
 
 
-BESIDE = {"helpers", "laws", "roads", "zoo"}
+BESIDE = {"documents", "helpers", "laws", "roads", "zoo"}
 """Folders of tests that stand beside those of the packages."""
 
 

@@ -13,8 +13,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import compressor
 
 ROOT = Path(__file__).resolve().parents[1]
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -111,10 +115,51 @@ def test_nothing_else_is_importable(python: Path, tmp_path: Path, package: str) 
     assert run(python, "-c", code, cwd=tmp_path).strip() == "None"
 
 
-def test_the_changelog_is_about_this_version() -> None:
+def test_all_files_are_about_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", changelog, re.MULTILINE)
     assert versions[0] == PROJECT["version"]
+    assert compressor.__version__ == PROJECT["version"]
+    assert CITATION["version"] == PROJECT["version"]
+    assert f"Alpha, {PROJECT['version']}." in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_can_be_cited() -> None:
+    assert {"cff-version", "message", "title", "authors"} <= CITATION.keys()
+    assert CITATION["license"] == PROJECT["license"]
+    assert [author["name"] for author in CITATION["authors"]] == [
+        author["name"] for author in PROJECT["authors"]
+    ]
+
+
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text(encoding="utf-8"))
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_workflow_runs_what_the_makefile_says() -> None:
+    steps = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+    commands = [step["run"] for step in steps if "run" in step]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    made = [command.split()[1] for command in commands if command.startswith("make ")]
+    assert made == ["test", "docs"]
+    assert all(f"\n{name}:" in makefile for name in made)
+    assert "python -m build --wheel" in commands
+
+
+def test_hooks_are_local_and_those_of_make_lint() -> None:
+    (hooks,) = (repo["hooks"] for repo in HOOKS["repos"])
+    assert [repo["repo"] for repo in HOOKS["repos"]] == ["local"]
+    lint = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2]
+    for hook in hooks:
+        assert hook["language"] == "system"
+        program = hook["entry"].split()[0].removeprefix(".venv/bin/")
+        assert f"$(BIN)/{program}" in lint or program == "python"
+
+
+@pytest.mark.parametrize("template", [*(ROOT / ".github/ISSUE_TEMPLATE").glob("*.md")], ids=str)
+def test_templates_say_what_they_are_for(template: Path) -> None:
+    head = yaml.safe_load(template.read_text(encoding="utf-8").split("---")[1])
+    assert {"name", "about"} <= head.keys()
 
 
 def test_the_tested_versions_are_pinned() -> None:

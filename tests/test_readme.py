@@ -1,4 +1,4 @@
-"""The README's code, run as it stands on a plain module of one's own."""
+"""The README: short, and its code runs and prints what it says."""
 
 from __future__ import annotations
 
@@ -7,82 +7,100 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
 
 import compressor
 from tests.conftest import ROOT
+from tests.helpers.pages import README, alike, blocks, excerpt, python, run
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-
-
-class Plain(nn.Module):
-    """A network as anybody writes it, without an example of its input."""
-
-    def __init__(self, width: int = 96) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.norm = nn.BatchNorm2d(width)
-        self.middle = nn.Conv2d(width, width, 3, stride=2, padding=1)
-        self.last = nn.Conv2d(width, width, 3, padding=1)
-        self.head = nn.Linear(width, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.stem(x)).relu()
-        x = self.last(self.middle(x).relu()).relu()
-        return self.head(x.mean((2, 3)))
+TEXT = README.read_text("utf-8")
 
 
-def block(having: str) -> str:
-    """The one block that has a text in it."""
-    (found,) = (code for code in BLOCKS if having in code)
-    return found
-
-
-def run(code: str, **names: object) -> dict[str, object]:
-    random = torch.Generator().manual_seed(0)
-    inputs = torch.randn(8, 3, 8, 8, generator=random)
-    labels = torch.randint(4, (8,), generator=random)
-    loader = DataLoader(TensorDataset(inputs, labels), batch_size=4, shuffle=True)
-    scope: dict[str, object] = {"model": Plain(), "loader": loader, **names}
-    exec(compile(code, "README.md", "exec"), scope)  # noqa: S102 - our own document
-    return scope
-
-
-@pytest.mark.slow  # trains for 30 epochs and writes an ONNX file
-def test_the_first_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_prints_what_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m tests.helpers.pages` writes these lines anew where a report has changed."""
     monkeypatch.chdir(tmp_path)
-    scope = run(block("compressor.fit(model, loader, budget=compressor.Budget"))
+    (block,) = python(README)
+    scope: dict[str, object] = {}
+    shown = excerpt(run(block, scope, README))
+    assert block.printed == shown
+    assert len(shown.splitlines()) == 6
     result, small = scope["result"], scope["small"]
     assert isinstance(result, compressor.Result)
-    assert result.report.before.params > 128_000 >= result.report.after.params
-    assert (tmp_path / "model.onnx").is_file()
-    x = torch.randn(2, 3, 8, 8)
+    assert result.report.before.params > 20_000 >= result.report.after.params
+    assert result.report.after.macs <= 15_000_000
+    x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(small(x), result.network(x))
+        assert torch.equal(small(x), result.network(x))  # type: ignore[operator]
 
 
-def test_the_block_of_the_own_loop() -> None:
-    budget = compressor.Budget(params=60e3)
-    code = block("compressor.Session(").replace("every=200", "every=1")
-    scope = run(
-        code, compressor=compressor, torch=torch, cross_entropy=cross_entropy, budget=budget
-    )
-    result = scope["result"]
-    assert isinstance(result, compressor.Result)
-    assert result.report.after.params <= 60_000
-    assert len(result.report.shrinks) == 3  # two in the loop, the rest at the end
+def test_numbers_may_differ_and_words_may_not() -> None:
+    assert alike("a 1,234 b 2.5e-3 torch 2.13.0+cpu") == alike("a 7 b 0.1 torch 2.14.0+cu")
+    assert alike("12 parameters") != alike("12 weights")
 
 
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+def test_it_is_one_screen() -> None:
+    assert len(TEXT.splitlines()) <= 150
+    assert len(TEXT.split()) <= 900
+    (block,) = python(README)
+    assert len([line for line in block.code.splitlines() if line.strip()]) <= 10
+
+
+def test_its_commands_are_in_the_makefile() -> None:
+    (commands,) = (block.code for block in blocks(README) if block.language == "console")
+    named = re.findall(r"^\$ make (\w+)", commands, re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert named == ["demo", "test"]
+    assert all(f"\n{name}:" in makefile for name in named)
+
+
+def test_what_it_links_to_is_there() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", TEXT)
+    assert len(targets) > 15
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+    for target, place in re.findall(r"\]\(([^)#:]+\.md)#([^)]+)\)", TEXT):
+        headings = re.findall(r"^#+ (.+)$", (ROOT / target).read_text("utf-8"), re.MULTILINE)
+        assert place in {re.sub(r"[^\w-]", "", head.lower().replace(" ", "-")) for head in headings}
+    named = {key for _, key in re.findall(r"\[([^\]]+)\]\[(\w+)\]", TEXT)}
+    assert named == set(re.findall(r"^\[(\w+)\]: https://", TEXT, re.MULTILINE))
+
+
+def test_the_table_beside_the_others_is_whole() -> None:
+    rows = [line for line in TEXT.splitlines() if line.startswith("|") and "bytes of" not in line]
+    widths = {row.count("|") for row in rows if "parameters, MACs" in row or "widths" in row}
+    assert widths == {9}
+    bold = [row for row in rows if "**" in row]
+    assert bold  # where the others win
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=lambda p: p.name
+    "page",
+    [p for p in PAGES if p.name != "CHANGELOG.md"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
 )
 def test_files_that_a_page_names_are_there(page: Path) -> None:
     text = page.read_text("utf-8")
     named = re.findall(r"`((?:benchmarks|compressor|docs|models|recipes|tests)/[\w./]+)`", text)
     placeholders = {"compressor/x/y.py", "tests/x/test_y.py"}
     assert [name for name in named if not (ROOT / name).exists() and name not in placeholders] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [p for p in PAGES if p.name != "CHANGELOG.md"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
+def test_commands_that_a_page_names_are_there(page: Path) -> None:
+    modules = re.findall(
+        r"python\s+-m\s+((?:benchmarks|recipes)(?:\.\w+)*)", page.read_text("utf-8")
+    )
+    files = {name: ROOT / name.replace(".", "/") for name in modules}
+    missing = [
+        name
+        for name, path in files.items()
+        if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists()
+    ]
+    assert missing == []

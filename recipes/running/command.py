@@ -213,10 +213,21 @@ def compiled(model: nn.Module) -> nn.Module:
 
 
 def launched(device: torch.device, devices: int, precision: str) -> Fabric | None:
-    """Lightning Fabric, where there is more than one process or another precision to see to."""
+    """Lightning Fabric, where there is more than one process or another precision to see to.
+
+    Raises:
+        ImportError: If it is not installed.
+        ValueError: If there are not so many devices.
+    """
     if devices == 1 and precision == "32":
         return None
-    from lightning_fabric import Fabric  # noqa: PLC0415 - optional
+    try:
+        from lightning_fabric import Fabric  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise ImportError(
+            f"several devices and other precisions go through Lightning Fabric ({error}): pip "
+            "install -e '.[fabric]' in the checkout, or leave --devices and --precision out"
+        ) from error
 
     found = torch.cuda.device_count() if device.type == "cuda" else devices
     if not 1 <= devices <= found:

@@ -127,6 +127,30 @@ class OnRay:
         return None
 
 
+def several(address: str | None, cpus: float, gpus: float, say: Callable[[str], object]) -> Workers:
+    """Those of Ray, or this process where Ray is not installed and no cluster was asked for.
+
+    Args:
+        address: As of `OnRay`; likewise the others.
+        cpus: Processors that a trial takes.
+        gpus: GPUs, likewise.
+        say: Called with a sentence where it is this process.
+
+    Raises:
+        ImportError: If a cluster was asked for, and Ray is not installed.
+    """
+    try:
+        return OnRay(address, cpus, gpus)
+    except ImportError:
+        if address is not None:
+            raise
+        say(
+            "Ray is not installed, so that trials are made one after the other, as with --serial. "
+            "For several at a time: pip install -e '.[sweep]' in the checkout."
+        )
+        return here
+
+
 def _reach(address: str) -> None:
     """Refuse an address at which nothing listens, where Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")

@@ -24,6 +24,7 @@ from compressor.inputs.losses import cross_entropy, loss_of
 from compressor.phases import FineTune
 from compressor.storage import remedy
 from compressor.wording import LONGEST, brief
+from recipes import NEEDED
 from tests.helpers.tiny import Tiny, TwoInputs, loader, refuses, scenes, tiny
 
 CAPS = Budget(params=700)
@@ -311,6 +312,13 @@ def test_errors_of_the_system_that_nobody_foresaw(code: int) -> None:
             r"pip install 'compressor-nn\[ex",
         ),
         ("cvxpy", "compressor.allocation.milp:_cvxpy", r"pip install \"compressor-nn\[exact\]\""),
+        (
+            "flatbuffers",
+            "compressor.export.micro.flatbuffer:_flatbuffers",
+            r"pip install 'compressor-nn\[tflite\]'",
+        ),
+        ("matplotlib", "compressor.reports.figures:blank", r"'compressor-nn\[plot\]'"),
+        ("lightning_fabric", "recipes.running.command:launched", r"pip install -e '.\[fabric\]'"),
     ],
 )
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
@@ -320,11 +328,20 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     function = getattr(importlib.import_module(module), name)
     arguments: dict[str, tuple[Any, ...]] = {"OnRay": (None,), "Study": ([], 3)}
     arguments["scores_of_onnx"] = (None,)
+    arguments |= {"launched": (torch.device("cpu"), 2, "32"), "blank": (1.0, 1.0)}
     for loaded in [known for known in sys.modules if known.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=match):
         function(*arguments.get(name, ()))
+
+
+@pytest.mark.parametrize("package", NEEDED)
+def test_recipes_name_their_extra(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    whole = importlib.import_module("recipes")
+    with pytest.raises(ImportError, match=rf"need {package}: pip install -e '.\[recipes\]'"):
+        importlib.reload(whole)
 
 
 # ------------------------------------------------------------------------------ what else there is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -15,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import recipes.sweep as command
 from recipes.files.lock import locked
 from recipes.sweeps.pareto import Candidate, candidate, dominators, markdown, plot, staircase
 from recipes.sweeps.runner import Found, Sweep, folder_name, run
 from recipes.sweeps.search import Choices, Grid, Range, Study, dimensions, seeds_of
 from recipes.sweeps.trial import Job, make, read_record
-from recipes.sweeps.workers import OnRay, here
+from recipes.sweeps.workers import OnRay, Workers, here, several
 from tests.helpers.toy_recipe import Config
 
 TOY = Job(module="tests.helpers.toy_recipe")
@@ -282,6 +284,41 @@ def test_an_address_without_a_cluster_is_refused_at_once(address: str) -> None:
     pytest.importorskip("ray")
     with pytest.raises(OSError, match=f"no Ray cluster at --address {address}"):
         OnRay(address)
+
+
+def test_without_ray_this_process_makes_the_trials_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said: list[str] = []
+    assert several(None, 1, 0, said.append) is here
+    (line,) = said
+    assert "one after the other" in line
+    assert "pip install -e '.[sweep]'" in line
+    with pytest.raises(ImportError, match="Ray"):
+        several("127.0.0.1:1", 1, 0, said.append)
+    assert len(said) == 1
+
+
+def test_the_command_goes_on_without_ray(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    asked: list[Workers] = []
+
+    def run(_: Sweep, workers: Workers, console: object) -> Found:
+        del console
+        asked.append(workers)
+        return Found((), ())
+
+    monkeypatch.setattr(command, "run", run)
+    words = ["sweep", "dcase2021", "--fast", "--over", "train.lr=0.01,0.02", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    assert left.value.code == 0
+    assert asked == [here]
+    assert "Ray is not installed" in " ".join(capsys.readouterr().out.split())
 
 
 # ------------------------------------------------------------------------------- the Pareto front

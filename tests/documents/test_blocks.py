@@ -1,0 +1,41 @@
+"""Every block of Python in the documentation runs, and prints what its page says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.helpers.pages import DOCS, START, alike, beginning, pages, python, run
+
+ELSEWHERE = {
+    "adding-a-solver.md": "tests/laws/test_solver_laws.py",
+    "microcontroller.md": "tests/roads/test_microcontroller_page.py",
+    "own-operators.md": "tests/tracing/test_own.py",
+}
+"""Pages whose blocks another file runs, which looks at more than that they run."""
+
+HERE = [page for page in pages() if page.name not in ELSEWHERE and any(python(page))]
+
+
+def name(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", ELSEWHERE)
+def test_the_others_are_run_elsewhere(page: str) -> None:
+    assert page in (ROOT / ELSEWHERE[page]).read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", HERE, ids=name)
+def test_the_blocks_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {} if page == START else beginning()
+    for block in python(page):
+        printed = run(block, scope, page)
+        if block.printed is not None:
+            assert alike(block.printed) == alike(printed)

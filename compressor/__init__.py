@@ -33,6 +33,7 @@ from compressor.reports.report import Report
 from compressor.reports.result import Result, load
 from compressor.run.history import Rate
 from compressor.run.loop_rate import rate_of
+from compressor.run.tflite_size import Tflite
 from compressor.session import Session
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
@@ -62,6 +63,7 @@ __all__ = [
     "ResumeError",
     "Session",
     "Structure",
+    "Tflite",
     "TraceError",
     "Train",
     "TrainingError",

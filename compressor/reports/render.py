@@ -91,7 +91,9 @@ def notes(report: Facts) -> list[str]:
     if report.accounted is not None:
         free, counted = report.accounted
         kinds = f", its weights in {report.stored}" if report.stored else ""
-        file = "" if report.files is None else f"; the file has {report.files[1]:,}{kinds}"
+        filed = report.files is not None and not report.to_come
+        name = _file(report)
+        file = f"; the {name} has {report.files[1]:,}{kinds}" if report.files and filed else ""
         lines.append(
             f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
             f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
@@ -101,6 +103,16 @@ def notes(report: Facts) -> list[str]:
         lines.append(f"Not rounded to integers, in floating point: the weights of {each}.")
     if report.memory is not None:
         lines.append(f"Working memory of the .tflite file: {report.memory}.")
+    if report.budget.file is not None and report.budget.file.holds:
+        lines.append(
+            f"A {_file(report)} holds {report.budget.file.holds}: sparse weights, and those of "
+            "fewer than 8 bits, are for the file of Result.write."
+        )
+    if report.to_come and report.files is not None:
+        lines.append(
+            f"The {_file(report)} is not there before {report.to_come}: {report.files[1]:,} bytes "
+            "are the most that it can have then, whatever is trained."
+        )
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     for shrink in report.shrinks:
@@ -182,7 +194,9 @@ def _costs(report: Facts) -> Grid:
             continue
         filed = report.files is not None and name == "bytes"
         rows.append(_cost(report, name, pair, "" if filed else name))
-    rows += [_cost(report, "file", report.files, "bytes")] if report.files is not None else []
+    rows += (
+        [_cost(report, _file(report), report.files, "bytes")] if report.files is not None else []
+    )
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
 
 
@@ -194,6 +208,11 @@ def _cost(report: Facts, name: str, pair: tuple[int, int], key: str) -> tuple[st
     unused = f"{report.unused[key]:.2%}" if counts else "-"
     binds = "yes" if key in report.binding else "no" if counts else "-"
     return (name, f"{pair[0]:,}", f"{pair[1]:,}", cap, unused, binds)
+
+
+def _file(report: Facts) -> str:
+    """What the file is called that a cap on bytes is on."""
+    return "file" if report.budget.file is None else report.budget.file.name
 
 
 def _counters(report: Facts) -> Grid:

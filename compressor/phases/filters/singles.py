@@ -26,7 +26,7 @@ from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.run.choice import WidthChoice
-from compressor.run.file_size import Captured, bound, footprint
+from compressor.run.file_size import Captured
 from compressor.run.history import Shrink
 from compressor.run.widths import agreed
 
@@ -65,8 +65,8 @@ class Filters:
 
     @property
     def caps(self) -> Budget:
-        """Caps to be met; a BudgetError where RAM is among them."""
-        if self.session.caps_due.ram is not None:
+        """Caps to be met; a BudgetError where one is on a `.tflite`."""
+        if self.session.caps_due.ram is not None or not self.session.artefact.gathers:
             raise BudgetError(
                 f"{self.session.budget} was asked, and single filters leave layers that look their "
                 "channels up by number, which no .tflite file does: use Prune()"
@@ -163,7 +163,7 @@ class Filters:
         """Bytes of the file, where there is a cap on them."""
         if not self.session.costs():
             return None
-        return footprint(self.session.stored).form(self.graph)
+        return self.session.artefact.form(self.session.stored)
 
     def _price(self, structure: Structure, extra: int = 0) -> Cost:
         """Cost of a structure, where its file holds `extra` bytes more than its form says."""
@@ -211,7 +211,8 @@ class Filters:
         """Most bytes that the file of what a structure leaves can have in the end."""
         # How many of the zeros are among what goes is not known.
         small = self.smaller(structure)
-        return bound(replace(self.session.stored, model=small, masks={}, captured=Captured()))
+        left = replace(self.session.stored, model=small, masks={}, captured=Captured())
+        return self.session.artefact.bound(left)
 
     def _importance(self) -> Ranking:
         session = self.session

@@ -15,10 +15,10 @@ from typing import cast
 import numpy as np
 
 from compressor.allocation.allocation import Allocation, Solution
+from compressor.allocation.bounded import Bounded
 from compressor.allocation.filling import blocked
 from compressor.allocation.joining import solved
 from compressor.allocation.lagrangian import dual
-from compressor.allocation.bounded import Bounded
 from compressor.allocation.milp import exact
 from compressor.allocation.objective import (
     Additive,

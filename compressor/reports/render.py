@@ -88,31 +88,13 @@ def notes(report: Facts) -> list[str]:
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
             f"{report.difference:.1e} of how much outputs vary from input to input."
         )
-    if report.accounted is not None:
-        free, counted = report.accounted
-        kinds = f", its weights in {report.stored}" if report.stored else ""
-        filed = report.files is not None and not report.to_come
-        name = _file(report)
-        file = f"; the {name} has {report.files[1]:,}{kinds}" if report.files and filed else ""
-        lines.append(
-            f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
-            f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
-        )
+    lines += _accounted(report)
     if report.floating:
         each = ", ".join(f"{name} ({count:,})" for name, count in report.floating.items())
         lines.append(f"Not rounded to integers, in floating point: the weights of {each}.")
     if report.memory is not None:
         lines.append(f"Working memory of the .tflite file: {report.memory}.")
-    if report.budget.file is not None and report.budget.file.holds:
-        lines.append(
-            f"A {_file(report)} holds {report.budget.file.holds}: sparse weights, and those of "
-            "fewer than 8 bits, are for the file of Result.write."
-        )
-    if report.to_come and report.files is not None:
-        lines.append(
-            f"The {_file(report)} is not there before {report.to_come}: {report.files[1]:,} bytes "
-            "are the most that it can have then, whatever is trained."
-        )
+    lines += _filed(report)
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     for shrink in report.shrinks:
@@ -127,6 +109,36 @@ def notes(report: Facts) -> list[str]:
     lines += [f"Kept whole: {name} ({reason})." for name, reason in report.frozen.items()]
     pairs = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [*lines, f"Versions: {pairs}."]
+
+
+def _accounted(report: Facts) -> list[str]:
+    """The bytes as challenges count them, beside those of the file."""
+    if report.accounted is None:
+        return []
+    free, counted = report.accounted
+    kinds = f", its weights in {report.stored}" if report.stored else ""
+    there = report.files is not None and not report.to_come
+    file = f"; the {_file(report)} has {report.files[1]:,}{kinds}" if report.files and there else ""
+    said = (
+        f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
+        f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
+    )
+    return [said]
+
+
+def _filed(report: Facts) -> list[str]:
+    """What is to be known of a file for another runtime that a cap on bytes is on."""
+    file = report.budget.file
+    if file is None:
+        return []
+    only = "sparse weights, and those of fewer than 8 bits, are for the file of Result.write"
+    lines = [f"A {file.name} holds {file.holds}: {only}."]
+    if report.to_come and report.files is not None:
+        lines.append(
+            f"There is no {file.name} before {report.to_come}: {report.files[1]:,} bytes are the "
+            "most that it can have then, whatever is trained."
+        )
+    return lines
 
 
 def _judged(verdict: Verdict) -> str:
@@ -194,9 +206,8 @@ def _costs(report: Facts) -> Grid:
             continue
         filed = report.files is not None and name == "bytes"
         rows.append(_cost(report, name, pair, "" if filed else name))
-    rows += (
-        [_cost(report, _file(report), report.files, "bytes")] if report.files is not None else []
-    )
+    if report.files is not None:
+        rows.append(_cost(report, _file(report), report.files, "bytes"))
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
 
 

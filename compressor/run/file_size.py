@@ -121,10 +121,14 @@ class Captured:
     """The network of a model, exported once while its tensors keep their shapes.
 
     A bound asks for kinds and counts of numbers, which are the same whatever is trained.
+
+    Attributes:
+        lengths: Bounds that take long, by what decides them.
     """
 
     def __init__(self) -> None:
         self._known: tuple[nn.Module, object, Network] | None = None
+        self.lengths: dict[object, int] = {}
 
     def of(self, model: nn.Module, example: tuple[Tensor, ...]) -> Network:
         """The network; not to be changed.

@@ -59,7 +59,7 @@ def allocated_within(
 def moved(form: Form, widths: Integers, to: int, told: str) -> Polynomial:
     """A form of bytes with another constant, so that it is what is known at some widths.
 
-    One that is no polynomial gives way to what it is never below; `told` says of what the bytes are.
+    One that is no polynomial gives way to what it is never below; `told` says what the bytes are.
     """
     if isinstance(form, Bounded):
         (form,) = form.rows(widths, 0).values()

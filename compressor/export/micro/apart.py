@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from compressor.export.micro.program import Operator, Program, Steps, Tensor
+from compressor.export.micro.program import Operator, Program, Tensor
 
 SHAPES = 1 << 20
 """Added to every size of a shape: lists of tensors have smaller numbers."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compressor.allocation.request import Form
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError, VerificationError
-from compressor.graph.graph import Graph, Polynomial
+from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.importance import Evidence, frobenius
 from compressor.inputs.copies import private_copy
@@ -159,11 +160,12 @@ class Filters:
         return difference
 
     @cached_property
-    def form(self) -> Polynomial | None:
+    def form(self) -> Form | None:
         """Bytes of the file, where there is a cap on them."""
         if not self.session.costs():
             return None
-        return self.session.artefact.form(self.session.stored)
+        stored = replace(self.session.stored, graph=self.graph)
+        return self.session.artefact.form(stored)
 
     def _price(self, structure: Structure, extra: int = 0) -> Cost:
         """Cost of a structure, where its file holds `extra` bytes more than its form says."""

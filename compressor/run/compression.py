@@ -36,7 +36,7 @@ from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.repair.least_squares import Repaired
-from compressor.run.caps import on_the_way
+from compressor.run.caps import among, on_the_way
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, artefact_of
 from compressor.run.free import Free, folded_blind, folded_on
@@ -186,7 +186,7 @@ class Compression(Shrinking):
     def caps_due(self) -> Budget:
         """The caps that the phase at hand has to meet; all of them if later ones meet all alone."""
         caps = self._caps_due()
-        return Budget(**caps) if caps else self.budget
+        return among(caps) if caps else self.budget
 
     @property
     def due(self) -> Budget | None:

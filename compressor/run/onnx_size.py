@@ -45,7 +45,7 @@ class Onnx(Artefact):
         made, graph = _end(stored), stored.graph
         integers = any(isinstance(module, Requantise) for module in made.modules())
         before = stored.captured.of(stored.model, stored.example)
-        rounded = rounded_weights(before) if integers else frozenset[str]()
+        rounded = frozenset(rounded_weights(before) if integers else ())
         costs = [graph.combined(0, ())]
         for weight in graph.weights.values():
             costs.append(graph.combined(_price(weight, rounded, integers=integers), weight.dims))

@@ -152,7 +152,7 @@ def test_a_killed_run_ends_in_the_same_file(tmp_path: Path) -> None:
     schedule = [Prune(method="dual"), FineTune(epochs=1), Int8(epochs=1, preset=TFLM)]
 
     def run(stop: bool) -> bytes:  # noqa: FBT001
-        def ends(log: object) -> None:
+        def ends(_: object) -> None:
             if stop:
                 raise KeyboardInterrupt
 

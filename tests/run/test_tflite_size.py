@@ -44,6 +44,7 @@ BUDGET = Budget(bytes=CAP, file=Tflite())
 LAST = Int8(epochs=0, preset=TFLM)
 
 
+@pytest.mark.slow
 def test_the_file_on_the_disk_is_the_one_that_was_capped(tmp_path: Path) -> None:
     schedule = [Prune(method="dual"), Recalibrate(), Int8(epochs=1, preset=TFLM)]
     result = fit(tiny(), loader(32), budget=BUDGET, schedule=schedule)
@@ -90,6 +91,7 @@ def test_what_fits_already_stays_whole() -> None:
     assert result.report.after.params == result.report.before.params
 
 
+@pytest.mark.slow
 def test_the_default_schedules_end_in_the_file() -> None:
     with_labels = fit(tiny(), loader(32), budget=BUDGET, epochs=1)
     with_inputs = fit(tiny(), scenes(32).tensors[0], budget=BUDGET)
@@ -107,6 +109,7 @@ def test_gradual_pruning_leads_to_the_cap() -> None:
     assert report.files[1] <= CAP
 
 
+@pytest.mark.slow
 def test_joint_takes_what_the_file_can_hold() -> None:
     report = fit(tiny(), loader(32), budget=BUDGET, schedule=[Joint(), LAST]).report
     assert report.files is not None
@@ -124,9 +127,9 @@ def test_zeros_are_made_for_a_cap_on_zeros_alone() -> None:
     assert len(made(result.network)[1]) <= CAP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, 1])
-def test_a_session_promises_the_file_to_come(every: int | None, recwarn: object) -> None:
-    del recwarn
+def test_a_session_promises_the_file_to_come(every: int | None) -> None:
     session = Session(tiny(), budget=BUDGET, every=every)
     result = session.finish()
     report = result.report
@@ -148,7 +151,8 @@ def test_without_data_the_file_to_come_is_promised() -> None:
     assert again.report.files[1] <= result.report.files[1] <= CAP
 
 
-def test_a_killed_run_ends_in_the_same_file(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_stopped_run_ends_in_the_same_file(tmp_path: Path) -> None:
     schedule = [Prune(method="dual"), FineTune(epochs=1), Int8(epochs=1, preset=TFLM)]
 
     def run(stop: bool) -> bytes:  # noqa: FBT001
@@ -169,6 +173,7 @@ def test_a_killed_run_ends_in_the_same_file(tmp_path: Path) -> None:
     assert resumed == made(whole.network)[1]
 
 
+@pytest.mark.slow
 def test_the_smallest_file_and_what_it_is_made_of_are_named_before_training() -> None:
     with pytest.raises(BudgetError) as refused:
         fit(tiny(), loader(32), budget=replace(BUDGET, bytes=2000), epochs=1)

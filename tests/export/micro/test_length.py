@@ -119,6 +119,7 @@ def test_a_row_of_the_program_is_never_above_and_one_that_joins_excludes() -> No
             assert row(widths) > cap >= row(smallest)
 
 
+@pytest.mark.slow
 @settings(max_examples=cases(15, 300), deadline=None)
 @given(st.sampled_from(sorted(MICRO)), st.integers(0, 10**6))
 def test_no_training_changes_it(name: str, seed: int) -> None:

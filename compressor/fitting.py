@@ -122,8 +122,9 @@ def fit(
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
             between width, density and bits and returns a network of integers
-            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Under one on RAM, which is
-            one on the ``.tflite`` of integers, ``Int8(preset=presets.TFLM)`` ends both. Gradual
+            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels), with `Prune` in the place of
+            `Joint` where the cap is on a ``.tflite`` or ``.onnx``. Under one on RAM or on a
+            ``.tflite``, ``Int8(preset=presets.TFLM)`` ends both. Gradual
             pruning is ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
         epochs: Length of the fine-tune of the default schedule, 30 unless said. In a schedule of
             one's own write ``FineTune(epochs=...)``.

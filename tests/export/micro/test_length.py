@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from compressor.export.micro.arena import ram
 from compressor.export.micro.length import Length, longest, parts
 from compressor.export.micro.thrift import frugal
 from compressor.export.tflite import made
@@ -169,3 +170,15 @@ def test_what_the_bytes_are_adds_up() -> None:
     weights = sum(p.numel() for n, p in model.named_parameters() if p.dim() > 1)
     assert weights < found.weights < weights + 4 * sum(p.numel() for p in model.parameters())
     assert f"{found.rest:,} of operators, tensors and their tables" in str(found)
+
+
+def test_a_mean_behind_a_layer_that_widens_has_one_weight_for_all_channels() -> None:
+    model = chain(
+        (1, 20, 20), conv(1, 64, 3), conv(64, 8, 1), conv(8, 24, 1), nn.AdaptiveAvgPool2d(1)
+    )
+    example = (model.example_input_array,)
+    program = frugal(planned(trained(model), example))
+    (mean,) = (o for o in program.operators[-1:])
+    assert program.tensors[mean.inputs[1]].shape == (1, 18 * 18, 1, 1)
+    copied = 2 * program.tensors[program.operators[-2].outputs[0]].size
+    assert copied <= ram(program)  # another operator makes the peak

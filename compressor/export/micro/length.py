@@ -151,7 +151,7 @@ class Length(Bounded):
         if key not in self._known:
             channels = {n: count(widths) for n, count in self._channels.items()}
             apart = told_apart(self._program, self._means, channels, self._contents(widths))
-            self._known[key] = _length(apart) + self._limits + self._short(widths)
+            self._known[key] = _length(apart) + self._limits + self._more(widths)
         return self._known[key]
 
     def told(self, widths: Integers) -> str:
@@ -171,10 +171,9 @@ class Length(Bounded):
         more = min(more, cap - self.least(smallest))
         return {f"{more:,} more": replace(self.least, const=self.least.const + more)}
 
-    def _short(self, widths: Integers) -> int:
-        """Bytes of the weights and biases of means that are short enough here to have them all."""
-        sizes = [(plane(widths), places) for plane, places in self._planes]
-        return sum(size + 4 * size // places for size, places in sizes if size < LONG)
+    def _more(self, widths: Integers) -> int:
+        """Bytes of the weights and biases of means that have one for every channel here."""
+        return sum(plane.more(widths) for plane in self._planes)
 
     def _contents(self, widths: Integers) -> dict[Place, Content]:
         return {place: held.at(widths) for place, held in self._held.items()}
@@ -233,6 +232,27 @@ class _Held:
         return Content(self.bytes(widths), self.scales(widths), shape)
 
 
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """What a mean with one weight for all channels is of; see `compressor.export.micro.layers`.
+
+    Attributes:
+        size: Its bytes.
+        places: Of each channel.
+        before: What every operator before it reads and makes, in bytes.
+    """
+
+    size: Polynomial
+    places: int
+    before: tuple[Polynomial, ...]
+
+    def more(self, widths: Integers) -> int:
+        """Bytes of a weight and a bias for every channel instead, where the mean has them."""
+        size = self.size(widths)
+        one = LONG <= size <= max(moment(widths) for moment in self.before) // 2
+        return 0 if one else size + 4 * size // self.places - self.places - 4
+
+
 def times(cost: Polynomial, price: int) -> Polynomial:
     """A cost so many times."""
     parts = [[cost.const], cost.linear, cost.coefs, cost.rates]
@@ -246,7 +266,7 @@ class _Counted:
     Attributes:
         held: Constants, by their place.
         channels: Of results, by their number.
-        planes: What means with one weight for all channels are of: bytes, and places of a channel.
+        planes: What means with one weight for all channels are of.
     """
 
     def __init__(self, program: Program, network: Network, graph: Graph) -> None:
@@ -256,13 +276,23 @@ class _Counted:
             if sized.last is not None and not sized.last.fixed:
                 self.channels[number] = graph.combined(1, (sized.last,))
         self.planes = [
-            (self._sizes.known[o.inputs[0]].bytes, program.tensors[o.outputs[0]].shape[1])
-            for o in program.operators
+            self._plane(program, position)
+            for position, o in enumerate(program.operators)
             if isinstance(o.operation, Reshaped) and _for_mean(program, o, _means(network))
         ]
         self.held: dict[Place, _Held] = {}
         for (position, place), tensor in constants(program).items():
             self.held[position, place] = self._of(program.operators[position], tensor)
+
+    def _plane(self, program: Program, position: int) -> _Plane:
+        """What an operator brings to another shape for a mean."""
+        operator, known = program.operators[position], self._sizes.known
+        before = (
+            [known[n].bytes for n in (*o.inputs, *o.outputs) if n in known]
+            for o in program.operators[:position]
+        )
+        places = program.tensors[operator.outputs[0]].shape[1]
+        return _Plane(known[operator.inputs[0]].bytes, places, tuple(map(total, before)))
 
     def _of(self, operator: Operator, tensor: Tensor) -> _Held:
         """A constant of an operator."""

@@ -16,7 +16,7 @@ from compressor.export.micro.arena import ram
 from compressor.export.micro.length import Length, longest, parts
 from compressor.export.micro.thrift import frugal
 from compressor.export.tflite import made
-from compressor.graph.structure import restrict
+from compressor.graph.structure import restrict, top
 from compressor.network import Network, to_network
 from compressor.quantization.conversion import convert
 from compressor.quantization.presets import TFLM
@@ -152,14 +152,22 @@ def test_equal_weights_of_two_layers_count_twice_as_they_may_differ() -> None:
     assert file(model, example) < bound(planned(model, example)) - 500
 
 
-def test_a_mean_has_its_weights_where_it_is_short() -> None:
-    model = chain((1, 20, 20), conv(1, 24, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    trained(model)
+@pytest.mark.parametrize("widths", [(64, 24), (64, 5), (8, 24)], ids=["all", "short", "peak"])
+def test_a_mean_has_its_weights_where_it_is_short_or_the_peak(widths: tuple[int, int]) -> None:
+    """One for every channel, of 324 places each, or one for all of them."""
+    model = trained(
+        chain(
+            (1, 20, 20), conv(1, 64, 3), conv(64, 24, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(24, 4),
+        )
+    )  # fmt: skip
     example = (model.example_input_array,)
     graph = trace(model, example)
     whole = planned(model, example)
     length = Length(frugal(whole), whole, graph)
-    assert length(graph.sizes) == bound(whole)
+    structure = top(graph, np.ones(graph.units), np.array(widths))
+    small = planned(shrink(model, graph, structure), example)
+    assert bound(small) <= length(structure.widths) <= bound(small) + SLACK
 
 
 def test_what_the_bytes_are_adds_up() -> None:

@@ -34,6 +34,8 @@ from compressor.reports.report import Report
 from compressor.reports.result import Result, load
 from compressor.run.history import Rate
 from compressor.run.loop_rate import rate_of
+from compressor.run.onnx_size import Onnx
+from compressor.run.tflite_size import Tflite
 from compressor.session import Session
 from compressor.surgery.cutting import shrink
 from compressor.tracing.tracer import trace
@@ -56,6 +58,7 @@ __all__ = [
     "Half",
     "Int8",
     "Joint",
+    "Onnx",
     "Operation",
     "Prune",
     "Rate",
@@ -66,6 +69,7 @@ __all__ = [
     "ResumeError",
     "Session",
     "Structure",
+    "Tflite",
     "TraceError",
     "Train",
     "TrainingError",

@@ -69,6 +69,18 @@ class Cost:
         )
 
 
+class File:
+    """A file that a cap on bytes can be on: `compressor.Tflite()`, `compressor.Onnx()`.
+
+    Attributes:
+        name: What messages call it: its suffix.
+        holds: What it has of weights, in messages.
+    """
+
+    name: ClassVar[str]
+    holds: ClassVar[str]
+
+
 @dataclass(frozen=True, init=False)
 class Budget:
     """Hard caps on a network's cost: any subset of the five, at least one.
@@ -83,13 +95,15 @@ class Budget:
         macs: Most multiply-accumulates for one input.
         bytes: Most bytes: in `fit` and `Session` of the file that `Result.write` makes, in
             `allocate` and `allows` of the stored parameters.
+        file: The file that the cap on bytes is on, where it is another than that of `Result.write`:
+            ``Tflite()`` is the ``.tflite`` that `Result.export` writes, ``Onnx()`` the ``.onnx``.
         ram: Most bytes of working memory of the `.tflite` file for TensorFlow Lite Micro; before
             `Int8` those that it will have after ``Int8(preset=presets.TFLM)``.
         rule: The challenge's rule whose caps these are, if they are one's: a report then ends in
             its verdict. Two budgets of the same caps are equal.
 
     Raises:
-        BudgetError: If no cap is given, or one is not a number from 1 to below 2**63.
+        BudgetError: If no cap is given, one is not from 1 to below 2**63, or `file` is wrong.
     """
 
     params: int | None
@@ -97,6 +111,7 @@ class Budget:
     macs: int | None
     bytes: int | None
     ram: int | None
+    file: File | None
     rule: ClassVar[Limits | None] = None  # given to one budget by `of`: no cap, so no field
 
     def __init__(
@@ -107,6 +122,7 @@ class Budget:
         macs: float | str | None = None,
         bytes: float | str | None = None,  # noqa: A002 - named as in Cost
         ram: float | str | None = None,
+        file: File | None = None,
     ) -> None:
         """Check and store the caps as integers."""
         given = {"params": params, "nonzero": nonzero, "macs": macs, "bytes": bytes, "ram": ram}
@@ -116,6 +132,7 @@ class Budget:
         if not self.caps:
             message = "a budget needs at least one cap and none was given. Write for instance "
             raise BudgetError(message + 'Budget(params=128e3, macs="30M").')
+        object.__setattr__(self, "file", _checked(file, self.bytes))
 
     @staticmethod
     def dcase(year: int) -> Budget:
@@ -137,7 +154,7 @@ class Budget:
 
     def of(self, rule: Limits) -> Budget:
         """The same caps, as those of a challenge's rule."""
-        caps = Budget(**self.caps)
+        caps = replace(self)
         object.__setattr__(caps, "rule", rule)
         return caps
 
@@ -163,7 +180,8 @@ class Budget:
 
     def __str__(self) -> str:
         """One line for people."""
-        return " and ".join(f"{name} <= {cap:,}" for name, cap in self.caps.items())
+        on = {} if self.file is None else {"bytes": f" of the {self.file.name}"}
+        return " and ".join(f"{n} <= {cap:,}{on.get(n, '')}" for n, cap in self.caps.items())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -251,6 +269,16 @@ def required(budget: object, caller: str) -> Budget:
             "macs='30M'), or any subset of params, nonzero, macs, bytes and ram"
         )
     return budget
+
+
+def _checked(file: object, cap: int | None) -> File | None:
+    if file is None or (isinstance(file, File) and cap is not None):
+        return file
+    given = f"{type(file).__name__}()" if isinstance(file, File) else brief(file)
+    raise BudgetError(
+        f"Budget(file={given}): says which file a cap on bytes is on. Pass bytes too, and "
+        "compressor.Tflite() or compressor.Onnx(), as Budget(bytes='32KiB', file=Tflite())"
+    )
 
 
 def _cap(name: str, amount: object) -> int:

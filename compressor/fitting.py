@@ -52,11 +52,13 @@ from compressor.reports.result import Result
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
 from compressor.run.compression import Compression
+from compressor.run.file_size import artefact_of
 from compressor.run.history import Epoch
 from compressor.run.identity import first_digest, identify
 from compressor.run.optimizers import OptimizerFactory, adamw
 from compressor.run.phase import Phase, as_written, name_of
 from compressor.run.progress import Bar
+from compressor.run.tflite_size import Tflite
 from compressor.run.training import Compiler, Training, Validation
 from compressor.run.unfinished import check_given
 
@@ -120,8 +122,9 @@ def fit(
             ``[Prune(), Recalibrate(), FineTune(epochs=30)]`` with data. Under a cap on bytes these
             are ``[Joint(), Recalibrate(), FineTune(epochs=30), Int8()]``, which divides the bytes
             between width, density and bits and returns a network of integers
-            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels). Under one on RAM, which is
-            one on the ``.tflite`` of integers, ``Int8(preset=presets.TFLM)`` ends both. Gradual
+            (``[Joint(), Repair(), Int8(epochs=0)]`` without labels), with `Prune` in the place of
+            `Joint` where the cap is on a ``.tflite`` or ``.onnx``. Under one on RAM or on a
+            ``.tflite``, ``Int8(preset=presets.TFLM)`` ends both. Gradual
             pruning is ``Prune(steps=5, epochs=2)``, a teacher ``FineTune(distill=Distill())``.
         epochs: Length of the fine-tune of the default schedule, 30 unless said. In a schedule of
             one's own write ``FineTune(epochs=...)``.
@@ -248,7 +251,7 @@ def _planned(
 def _untrained(budget: Budget) -> tuple[Phase, ...]:
     """The phases where there are inputs and no labels."""
     if budget.bytes is not None:
-        return (Joint(), Repair(), Int8(epochs=0, preset=_preset(budget)))
+        return (*_divided(budget), Repair(), Int8(epochs=0, preset=_preset(budget)))
     return (Prune(),) if budget.ram is None else (Prune(), Int8(epochs=0, preset=TFLM))
 
 
@@ -256,14 +259,19 @@ def _default(budget: Budget, tune: FineTune, *, data: bool) -> tuple[Phase, ...]
     if not data:
         return (Prune(),)
     if budget.bytes is not None:
-        return (Joint(), Recalibrate(), tune, Int8(preset=_preset(budget)))
+        return (*_divided(budget), Recalibrate(), tune, Int8(preset=_preset(budget)))
     last = () if budget.ram is None else (Int8(preset=TFLM),)
     return (Prune(), Recalibrate(), tune, *last)
 
 
+def _divided(budget: Budget) -> tuple[Phase, ...]:
+    """What meets a cap on bytes: width alone in a file that has no other way to be shorter."""
+    return (Joint(),) if artefact_of(budget).sparse else (Prune(),)
+
+
 def _preset(budget: Budget) -> Preset:
     """The grids of the runtime that a budget is about: a cap on RAM is one on a `.tflite`."""
-    return ORT if budget.ram is None else TFLM
+    return TFLM if budget.ram is not None or isinstance(budget.file, Tflite) else ORT
 
 
 def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:

@@ -81,7 +81,8 @@ class Session(Compression):
         Args:
             model: Any traceable model; in train or eval mode, which the result inherits.
             budget: Hard caps, or a year's rule (`compressor.rules`); bytes are those of a file of
-                the model's own numbers, four for a weight of float32 (see `weight_bits`).
+                the model's own numbers, four for a weight of float32 (see `weight_bits`), and with
+                ``file=Tflite()`` of the one that there will be after ``Int8(preset=TFLM)``.
             example: An input or a tuple of them, batch first; else `model.example_input_array`,
                 else what the loss shows the model of the data.
             prune: Way to remove units; None to remove nothing but by calling `shrink`.
@@ -235,7 +236,8 @@ def _check_stored(model: nn.Module, budget: object, bits: int | None, *, alone: 
             f" and stay so, as a session rounds nothing; {rounded}"
         )
     cap = budget.bytes if isinstance(budget, Budget) else None
-    if cap is not None and bits is None and alone:
+    other = isinstance(budget, Budget) and budget.file is not None
+    if cap is not None and not other and bits is None and alone:
         warnings.warn(
             f"Session(budget={budget}) counts a file of {names} weights, as a session rounds "
             f"nothing: {rounded}. If that is what is wanted, say "

@@ -6,10 +6,8 @@ trained once for each seed. It is rounded as it is, and fitted to the caps; the 
 it is run on all test clips by TensorFlow Lite Micro, and what that says is the accuracy of the
 table.
 
-Flash is the `.tflite` file. What it takes beside its weights depends on its operators and channels;
-so the network is first brought to the caps without training, and the cap on parameters is what that
-file leaves for them. Networks whose operators alone fill the flash are refused, and the table says
-so.
+Flash is the `.tflite` file: the cap on bytes is on it (`Tflite()`), joint with the one on RAM.
+Networks whose operators alone fill the flash are refused, and the table says so.
 
     python -m benchmarks.microcontroller.accuracy --run  # hours; a killed call goes on
     python -m benchmarks.microcontroller.accuracy        # the table, into accuracy.md
@@ -17,7 +15,6 @@ so.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -35,10 +32,20 @@ from benchmarks.common.sound import KEYWORDS, RUNS, keywords
 from benchmarks.common.tables import listed, page, table, versions, with_error
 from benchmarks.common.weights import filled, keep
 from benchmarks.microcontroller.runtimes import agreement, micro, recorded
-from compressor import Budget, BudgetError, FineTune, Int8, Prune, Recalibrate, Result, Train, fit
-from compressor.export.micro.arena import plan, ram
-from compressor.export.micro.thrift import frugal
-from compressor.export.micro.writing import written
+from compressor import (
+    Budget,
+    BudgetError,
+    FineTune,
+    Int8,
+    Prune,
+    Recalibrate,
+    Result,
+    Tflite,
+    Train,
+    fit,
+)
+from compressor.export.micro.arena import ram
+from compressor.export.tflite import made
 from compressor.phases import Phase
 from compressor.quantization.presets import TFLM
 from compressor.storage import write_bytes
@@ -124,27 +131,6 @@ def dense(net: str, seed: int, setting: Setting) -> nn.Module:
     return result.model
 
 
-def weights_left(model: nn.Module, memory: int, setting: Setting, seed: int) -> int:
-    """Parameters for which a file within `FLASH` has room, at this cap on RAM.
-
-    Raises:
-        BudgetError: If the rest of the file fills the flash alone.
-    """
-    small = fit(
-        copy.deepcopy(model), setting.batches(seed), seed=seed, progress=False,
-        budget=Budget(params=FLASH, ram=memory),
-        schedule=[Prune(), Int8(epochs=0, preset=TFLM)],
-    )  # fmt: skip
-    file, params = len(content_of(small)), small.report.after.params
-    left = FLASH - (file - params)
-    if left <= 0:
-        raise BudgetError(
-            f"a .tflite of {params:,} parameters takes {file:,} bytes, {file - params:,} of them "
-            f"for operators, shapes and scales: {FLASH:,} bytes of flash hold none of it"
-        )
-    return left
-
-
 def fitted(net: str, way: str, seed: int, setting: Setting) -> Result:
     """A dense network rounded, under caps or without.
 
@@ -154,20 +140,13 @@ def fitted(net: str, way: str, seed: int, setting: Setting) -> Result:
     model, memory = dense(net, seed, setting), CAPS[way]
     budget, phases = ANYTHING, list[Phase]()
     if memory is not None:
-        params = weights_left(model, memory, setting, 100 + seed)
-        budget = Budget(params=params, ram=memory)
+        budget = Budget(bytes=FLASH, ram=memory, file=Tflite())
         phases = [Prune(), Recalibrate(), FineTune(epochs=setting.tuned)]
     return fit(
         model, setting.batches(100 + seed), budget=budget, seed=100 + seed, progress=False,
         schedule=[*phases, Int8(epochs=setting.rounded, preset=TFLM)],
         checkpoint=setting.folder / f"{net}-{way}-seed{seed}".replace(" ", "-"),
     )  # fmt: skip
-
-
-def content_of(result: Result) -> bytes:
-    """The `.tflite` file of a result, with a plan of our own."""
-    program = frugal(result.network)
-    return written(program, plan(program))
 
 
 def run(net: str, way: str, seed: int, setting: Setting = FULL) -> Record:
@@ -181,7 +160,7 @@ def run(net: str, way: str, seed: int, setting: Setting = FULL) -> Record:
         result = fitted(net, way, seed, setting)
     except BudgetError as error:
         return {"refused": str(error)}
-    content, program = content_of(result), frugal(result.network)
+    program, content = made(result.network)
     head, _ = recorded(content)
     x, labels = setting.clips("test")
     given = [program.encoded([clip[None].numpy()])[0] for clip in x]

@@ -15,10 +15,10 @@ from typing import cast
 import numpy as np
 
 from compressor.allocation.allocation import Allocation, Solution
+from compressor.allocation.bounded import Bounded
 from compressor.allocation.filling import blocked
 from compressor.allocation.joining import solved
 from compressor.allocation.lagrangian import dual
-from compressor.allocation.memory import Memory
 from compressor.allocation.milp import exact
 from compressor.allocation.objective import (
     Additive,
@@ -30,7 +30,7 @@ from compressor.allocation.objective import (
     is_objective,
 )
 from compressor.allocation.problem import Floats, Problem
-from compressor.allocation.request import Form, check_scores, make_problem, memories
+from compressor.allocation.request import Form, bounded, check_scores, make_problem
 from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
 from compressor.graph.graph import Graph
@@ -104,8 +104,8 @@ def allocate(
         round_to: Widths are multiples of this, or full.
         keep: Names of layers or modules whose channels all stay.
         costs: What a cap counts where it is not what the graph says, by name of the cap: a
-            polynomial (see `Graph.priced`), or the memory of a network at every step, whose peak is
-            capped (`compressor.allocation.memory.Memory`). A cap on RAM needs one.
+            polynomial (see `Graph.priced`), or what lies between some, such as the peak of the
+            memory at every step (`compressor.allocation.memory.Memory`). A cap on RAM needs one.
 
     Returns:
         The structure and what is known about it.
@@ -133,7 +133,7 @@ def allocate(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
     name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
-    held = memories(budget, costs)
+    held = bounded(budget, costs)
     solution, problem = solved(problem, held, budget.caps, lambda part: chosen(part, graph, array))
     found = _finish(problem, graph, array, solution, name, objective)
     return _folded(found, problem, budget, held) if held else found
@@ -193,7 +193,7 @@ def _gains(
 
 
 def _folded(
-    found: Allocation, problem: Problem, budget: Budget, held: Mapping[str, Memory]
+    found: Allocation, problem: Problem, budget: Budget, held: Mapping[str, Bounded]
 ) -> Allocation:
     """The same with one entry for every cap of the budget, where some have several rows.
 
@@ -207,8 +207,8 @@ def _folded(
     binding = {problem.parts.get(row, row) for row in found.binding}
     gains = _gains(prices, found.value, found.objective, problem.scale)
     unused = dict(found.unused)
-    for name, memory in held.items():
-        unused[name] = (budget.caps[name] - memory(found.widths)) / budget.caps[name]
+    for name, cost in held.items():
+        unused[name] = (budget.caps[name] - cost(found.widths)) / budget.caps[name]
     return replace(
         found,
         prices=prices,

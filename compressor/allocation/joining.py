@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from compressor.allocation.allocation import Solution
-from compressor.allocation.memory import Memory
+from compressor.allocation.bounded import Bounded
 from compressor.allocation.problem import Integers, Problem
 from compressor.graph.graph import Polynomial
 
@@ -24,19 +24,19 @@ Solve = Callable[[Problem], Solution]
 
 
 def solved(
-    problem: Problem, memories: Mapping[str, Memory], caps: Mapping[str, int], solve: Solve
+    problem: Problem, bounded: Mapping[str, Bounded], caps: Mapping[str, int], solve: Solve
 ) -> tuple[Solution, Problem]:
     """A solution of a program whose smallest widths fit, and the program with all that joined.
 
     Args:
-        problem: Its rows of memory are not rounded.
-        memories: What caps on memory count, by name of the cap.
+        problem: Its rows of such costs are those that they are never below.
+        bounded: What caps count whose costs are no polynomials, by name of the cap.
         caps: Those of the budget.
         solve: Solves a program whose largest widths do not fit.
     """
     found, rows = _joined(problem, solve, _first(problem))
     bound, looked = found.bound, found.evaluations
-    while more := _rounded(problem, memories, caps, found.widths):
+    while more := _beyond(problem, bounded, caps, found.widths):
         costs, parts = dict(problem.costs), dict(problem.parts)
         limits = dict(problem.caps)
         for name, cost, whole in more:
@@ -68,15 +68,15 @@ def _joined(problem: Problem, solve: Solve, rows: Iterable[str]) -> tuple[Soluti
         rows += _largest(problem, over, widths)
 
 
-def _rounded(
-    problem: Problem, memories: Mapping[str, Memory], caps: Mapping[str, int], widths: Integers
+def _beyond(
+    problem: Problem, bounded: Mapping[str, Bounded], caps: Mapping[str, int], widths: Integers
 ) -> list[tuple[str, Polynomial, str]]:
-    """Rows that widths exceed when tensors are rounded up: name, cost, and name of the cap."""
+    """Rows that widths exceed where a cost is no polynomial: name, cost, and name of the cap."""
     widths = np.asarray(widths, dtype=np.int64)
     return [
         (f"{name}@{row}", cost, name)
-        for name, memory in memories.items()
-        for row, cost in memory.exceeded(widths, problem.smallest, caps[name]).items()
+        for name, held in bounded.items()
+        for row, cost in held.exceeded(widths, problem.smallest, caps[name]).items()
     ]
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd
 
+from compressor.allocation.bounded import Bounded
 from compressor.allocation.problem import Integers
 from compressor.counting.memory.lifetimes import ALIGNMENT, rounded_up
 from compressor.graph.graph import Polynomial
@@ -76,7 +77,7 @@ class Moment:
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
+class Memory(Bounded):
     """The working memory of a network of any widths.
 
     Attributes:

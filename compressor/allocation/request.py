@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from compressor.allocation.memory import Memory
+from compressor.allocation.bounded import Bounded
 from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
@@ -27,7 +27,7 @@ A cap on non-zero parameters is met through the number of parameters: which of t
 known to a graph, and there can only be fewer.
 """
 
-Form = Polynomial | Memory
+Form = Polynomial | Bounded
 """What a cap counts, by the widths."""
 
 WEIGHTLESS = "operations without a weight, which nothing here removes"
@@ -70,17 +70,17 @@ def make_problem(
     scale = objective.scale(np.array([gains[n][-1] for n in free]), writers)
     forms, caps, parts = _rows(graph, budget, costs, levels)
     problem = Problem(levels, gains, forms, caps, scale if scale > 0 else 1.0, parts)
-    least = memories(budget, costs)
+    least = bounded(budget, costs)
     over = {name: m for name, m in least.items() if m(problem.smallest) > budget.caps[name]}
     if over or not problem.fits(problem.smallest):
         raise BudgetError(_impossible(graph, problem, over, int(floor), int(round_to)))
     return problem
 
 
-def memories(budget: Budget, costs: Mapping[str, Form]) -> dict[str, Memory]:
-    """The memory that caps are on, by name of the cap."""
+def bounded(budget: Budget, costs: Mapping[str, Form]) -> dict[str, Bounded]:
+    """What caps are on that is no polynomial, by name of the cap."""
     found = {name: costs.get(name) for name in budget.caps}
-    return {name: form for name, form in found.items() if isinstance(form, Memory)}
+    return {name: form for name, form in found.items() if isinstance(form, Bounded)}
 
 
 def _rows(
@@ -91,7 +91,7 @@ def _rows(
     largest = np.array([each[-1] for each in levels], dtype=np.int64)
     for name, cap in budget.caps.items():
         form = costs.get(name) or _own_form(graph, name, cap)
-        if isinstance(form, Memory):
+        if isinstance(form, Bounded):
             rows = {f"{name}@{row}": size for row, size in form.rows(largest, cap).items()}
             parts |= dict.fromkeys(rows, name)
         else:
@@ -172,24 +172,25 @@ def _module(weight: str) -> str:
 
 
 def _impossible(
-    graph: Graph, problem: Problem, over: Mapping[str, Memory], floor: int, round_to: int
+    graph: Graph, problem: Problem, over: Mapping[str, Bounded], floor: int, round_to: int
 ) -> str:
     """Explain why even the smallest structure is too large, and what to do about it.
 
-    `over` are the memories that are.
+    `over` are the costs that are no polynomials and too large.
     """
     spent, reasons = problem.spent(problem.smallest), list[str]()
     caps = {problem.parts.get(name, name): cap for name, cap in problem.caps.items()}
-    for name, memory in over.items():
+    for name, cost in over.items():
         reasons.append(
             f"{name} <= {caps[name]:,} cannot be reached: the smallest structure has "
-            f"{memory.told(problem.smallest)}"
+            f"{cost.told(problem.smallest)}"
         )
     for name, cap in problem.caps.items():
         if spent[name] > cap and name not in problem.parts:
-            unit = problem.costs[name].unit
-            layer, part = _dearest(graph, name, problem.smallest)
-            where = f", {part:,} of them in {layer}" if unit == 1 else ""
+            unit, where = problem.costs[name].unit, f": {problem.costs[name].told}"
+            if not problem.costs[name].told:
+                layer, part = _dearest(graph, name, problem.smallest)
+                where = f", {part:,} of them in {layer}" if unit == 1 else ""
             reasons.append(
                 f"{name} <= {cap // unit:,} cannot be reached: the smallest structure has "
                 f"{-(-spent[name] // unit):,}{where}"

@@ -234,6 +234,7 @@ class Polynomial:
         triples: Axis numbers ``(i, j, k)``, ``i <= j <= k``, each triple once.
         rates: One coefficient per triple.
         unit: What one of a resource's own units counts here: 256 says 256ths of a byte.
+        told: What the cost of the smallest widths is made of, for messages; empty for nothing.
     """
 
     const: int
@@ -243,6 +244,7 @@ class Polynomial:
     triples: tuple[tuple[int, int, int], ...] = ()
     rates: tuple[int, ...] = ()
     unit: int = 1
+    told: str = field(default="", compare=False)
 
     def __call__(self, widths: NDArray[np.int64]) -> int:
         """The exact cost at these widths (one per axis)."""

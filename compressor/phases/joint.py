@@ -28,6 +28,7 @@ from compressor.inputs.copies import private_copy
 from compressor.inputs.settings import check_whole
 from compressor.network import to_network
 from compressor.quantization.rounded import rounded_weights
+from compressor.run.choice import WidthChoice
 from compressor.run.file_size import UNIT, Captured, Footprint, footprint
 from compressor.run.judge import Judge
 from compressor.run.phase import Phase
@@ -58,6 +59,9 @@ class Joint(Phase):
 
     Where a network is small, its widths count most; fewer than 8 bits pay where a cap is far below
     what the network has.
+
+    Where the cap is on a ``.tflite`` or ``.onnx`` (``Budget(file=...)``), which holds 8 bits for
+    every weight whatever its value, width is all there is to choose: it is chosen as by `Prune`.
 
     Attributes:
         averages: Bits that a weight may take on average, mask included.
@@ -108,6 +112,9 @@ class Joint(Phase):
                 f"Joint() divides a cap on bytes, and {session.budget} leaves it none: pass "
                 "Budget(bytes='64KiB'), or use Prune()"
             )
+        if not session.artefact.sparse:
+            self._check_dense(session)
+            return
         weights = coded_weights(session.model, rounded_later(session))
         least = priced(footprint(session.stored), weights, min(self.averages))
         allocate(
@@ -120,6 +127,10 @@ class Joint(Phase):
         """Measure, choose, remove and mask."""
         del part
         session = training.session
+        if not session.artefact.sparse:
+            session.shrink(self._widths)
+            training.refresh()
+            return
         batches = list(islice(training.batches(whole=True), self.batches))
         measured = _Measured(self, session, batches)
         mixes = measured.mixes()
@@ -131,6 +142,24 @@ class Joint(Phase):
         session.remove(chosen.allocation, measured.caps, tried, costs)
         self._encode(session, sensitivity)
         training.refresh()
+
+    @property
+    def _widths(self) -> WidthChoice:
+        """The choice of widths where there is nothing else to choose."""
+        return WidthChoice(
+            floor=self.floor, round_to=self.round_to, batches=self.batches, clips=self.clips
+        )
+
+    def _check_dense(self, session: Compression) -> None:
+        """Find out whether a file of dense weights of 8 bits can be short enough."""
+        if max(self.averages) < max(BITS):
+            file = session.artefact
+            raise BudgetError(
+                f"Joint(averages={self.averages!r}) was asked under {session.budget}, and a "
+                f"{file.name} holds {file.holds}: leave averages out, or leave file out of the "
+                "budget, as weights of fewer bits are for the file of Result.write"
+            )
+        session.check(self._widths)
 
     def _encode(self, session: Compression, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""

@@ -11,8 +11,9 @@ from torch import nn
 from compressor.errors import BudgetError, TraceError
 from compressor.inputs.losses import Loss
 from compressor.inputs.unlabelled import Unlabelled
+from compressor.phases.artefacts import check_artefact
 from compressor.run.compression import Compression
-from compressor.run.file_size import bound, most_alive
+from compressor.run.file_size import most_alive
 from compressor.run.later import lowers
 from compressor.run.optimizers import OptimizerFactory, check_factory
 from compressor.run.phase import Phase, adapted, is_phase, name_of
@@ -132,6 +133,7 @@ def check_trainable(model: nn.Module, phases: Sequence[Phase]) -> None:
 
 def check_reachable(session: Compression, phases: Sequence[Phase]) -> None:
     """Find out before any training that the budget cannot be met at the end of it."""
+    check_artefact(session, phases)
     _check_storable(session, phases)
     if session.budget.ram is not None:
         memory(replace(session.stored, later=phases))
@@ -139,7 +141,9 @@ def check_reachable(session: Compression, phases: Sequence[Phase]) -> None:
         session.begin(number, phases[number + 1 :])
         phase.check(session, phases[:number])
     _check_fixed(session, phases)
-    able = frozenset[str]().union(*map(lowers, phases))
+    zeros = frozenset[str]() if session.artefact.sparse else frozenset({"bytes"})
+    each = (lowers(phase) - zeros if phase.makes_zeros else lowers(phase) for phase in phases)
+    able = frozenset[str]().union(*each)
     over = [name for name in session.budget.excess(session.cost) if name not in able]
     if over:
         raise BudgetError(_unable(session, phases, over))
@@ -156,9 +160,11 @@ def _check_storable(session: Compression, phases: Sequence[Phase]) -> None:
     if session.budget.bytes is None and not rounding:
         return
     try:
-        bound(replace(session.stored, later=phases))
+        session.artefact.bound(replace(session.stored, later=phases))
     except TraceError:
         return
+    except BudgetError:
+        raise
     except ValueError as error:
         asked = f"{name_of(rounding[-1])}()" if rounding else f"{session.budget}"
         raise ValueError(
@@ -176,7 +182,7 @@ def _check_fixed(session: Compression, phases: Sequence[Phase]) -> None:
         if not known or not all(phase.fixed for phase in solvers):
             continue
         try:
-            reached = bound(stored) if name == "bytes" else most_alive(stored)
+            reached = session.artefact.bound(stored) if name == "bytes" else most_alive(stored)
         except TraceError:
             continue  # without a file the stored parameters are counted, at the end
         if reached > cap:

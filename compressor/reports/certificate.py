@@ -51,6 +51,9 @@ def certified(
     session.averages.end(session.model)
     contents = _files(session)
     sizes = None if isinstance(contents, NoFile) else (len(contents[0]), len(contents[1]))
+    at_most = sizes is not None and bool(session.artefact.rounding) and session.unrounded is None
+    if sizes is not None and at_most:
+        sizes = sizes[0], session.artefact.bound(session.stored)
     expected = None if session.closed else session.predicted
     left = session.reported or structure
     program = None if session.budget.ram is None else session.program
@@ -58,7 +61,7 @@ def certified(
     fine = check_result(session.model, session.given, session.example)
     file, arena = sizes[1] if sizes else None, None if program is None else head(program)
     recount(after, name, expected, session.budget, file=file, arena=arena)
-    if not isinstance(contents, NoFile):
+    if not isinstance(contents, NoFile) and session.artefact.sparse:
         _read_back(contents[1], after, name, whole=session.unrounded is None)
     verdict, unjudged = _judged(session)
     report = Report(
@@ -67,6 +70,7 @@ def certified(
         before=session.before,
         after=after,
         files=sizes,
+        to_come=session.artefact.rounding if at_most else "",
         accounted=_accounted(session),
         fileless=contents.why if isinstance(contents, NoFile) else "",
         verdict=verdict,
@@ -101,7 +105,7 @@ def _files(session: Compression) -> tuple[bytes, bytes] | NoFile:
         after = to_network(session.model, session.example)
     except TraceError as error:
         return NoFile(str(error))
-    return container.pack(before), container.pack(after)
+    return session.artefact.content(before), session.artefact.content(after)
 
 
 def _read_back(content: bytes, after: Cost, model: str, *, whole: bool) -> None:

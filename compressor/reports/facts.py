@@ -45,8 +45,10 @@ class Facts:
         log: Training, epoch by epoch.
         versions: Versions that may matter.
         files: Bytes of the files of the original and of the result
-            (`compressor.network.file.container`), which a cap on bytes counts; None where bytes
-            have no cap, or there is no file.
+            (`compressor.network.file.container`, or what the budget's `file` says), which a cap on
+            bytes counts; None where bytes have no cap, or there is no file.
+        to_come: The phase after which there will be such a file, where there is none yet: the
+            second number is then the most that it can have. Empty where there is one.
         stored: Kinds of the numbers that the weights in the file are, such as ``"float32"``.
         floating: Entries of the weights that stay in floating point where others became integers,
             by module: those of recurrent layers, or of layers whose weight is computed.
@@ -74,6 +76,7 @@ class Facts:
     log: tuple[Epoch, ...]
     versions: Mapping[str, str]
     files: tuple[int, int] | None = None
+    to_come: str = ""
     accounted: tuple[int, int] | None = None
     fileless: str = ""
     verdict: Verdict | None = None
@@ -115,10 +118,12 @@ class Facts:
             {
                 "model": self.model,
                 "budget": self.budget.caps,
+                "file": None if self.budget.file is None else self.budget.file.name,
                 "before": asdict(self.before),
                 "after": asdict(self.after),
                 "accuracy": self.accuracy,
                 "files": self.files,
+                "to come": self.to_come,
                 "stored": self.stored,
                 "floating": self.floating,
                 "accounted": self.accounted,

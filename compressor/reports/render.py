@@ -77,19 +77,13 @@ def notes(report: Facts) -> list[str]:
             f"Checked: outputs of the smaller model and of the masked original differ by at most "
             f"{report.difference:.1e} of how much outputs vary from input to input."
         )
-    if report.accounted is not None and report.budget.rule is not None:
-        free, counted = report.accounted
-        kinds = f", its weights in {report.stored}" if report.stored else ""
-        file = "" if report.files is None else f"; the file has {report.files[1]:,}{kinds}"
-        lines.append(
-            f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
-            f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
-        )
+    lines += _accounted(report)
     if report.floating:
         each = ", ".join(f"{name} ({count:,})" for name, count in report.floating.items())
         lines.append(f"Not rounded to integers, in floating point: the weights of {each}.")
     if report.memory is not None:
         lines.append(f"Working memory of the .tflite file: {report.memory}.")
+    lines += _filed(report)
     if report.fileless:
         lines.append(f"Bytes are those of the stored parameters: {report.fileless}")
     for shrink in report.shrinks:
@@ -136,6 +130,36 @@ def _limited(shrink: Shrink) -> str:
 
 def _percent(part: float) -> str:
     return f"{100 * part:.2g} %"
+
+
+def _accounted(report: Facts) -> list[str]:
+    """The bytes as challenges count them, beside those of the file."""
+    if report.accounted is None or report.budget.rule is None:
+        return []
+    free, counted = report.accounted
+    kinds = f", its weights in {report.stored}" if report.stored else ""
+    there = report.files is not None and not report.to_come
+    file = f"; the {_file(report)} has {report.files[1]:,}{kinds}" if report.files and there else ""
+    said = (
+        f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
+        f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."
+    )
+    return [said]
+
+
+def _filed(report: Facts) -> list[str]:
+    """What is to be known of a file for another runtime that a cap on bytes is on."""
+    file = report.budget.file
+    if file is None:
+        return []
+    only = "sparse weights, and those of fewer than 8 bits, are for the file of Result.write"
+    lines = [f"A {file.name} holds {file.holds}: {only}."]
+    if report.to_come and report.files is not None:
+        lines.append(
+            f"There is no {file.name} before {report.to_come}: {report.files[1]:,} bytes are the "
+            "most that it can have then, whatever is trained."
+        )
+    return lines
 
 
 def _judged(verdict: Verdict) -> str:
@@ -210,8 +234,8 @@ def _costs(report: Facts) -> Grid:
         filed = report.files is not None and name == "bytes"
         title = "bytes of parameters" if filed else name
         rows.append(_cost(report, title, pair, "" if filed else name))
-    file = "bytes of the file"
-    rows += [_cost(report, file, report.files, "bytes")] if report.files is not None else []
+    if report.files is not None:
+        rows.append(_cost(report, f"bytes of the {_file(report)}", report.files, "bytes"))
     return Grid("Cost", ("", "before", "after", "cap", "unused", "binds"), tuple(rows))
 
 
@@ -223,6 +247,11 @@ def _cost(report: Facts, name: str, pair: tuple[int, int], key: str) -> tuple[st
     unused = f"{report.unused[key]:.2%}" if counts else "-"
     binds = "yes" if key in report.binding else "no" if counts else "-"
     return (name, f"{pair[0]:,}", f"{pair[1]:,}", cap, unused, binds)
+
+
+def _file(report: Facts) -> str:
+    """What the file is called that a cap on bytes is on."""
+    return "file" if report.budget.file is None else report.budget.file.name
 
 
 def _counters(report: Facts) -> Grid:

@@ -86,7 +86,7 @@ class Result(Compressed):
 
         `compressor.load` makes a network of it again, in a process that has never seen the model's
         class: equal to `network`, bit for bit. A cap on bytes is a cap on this file, as it is
-        without `varying`.
+        without `varying`, unless the budget names another (``Budget(file=...)``).
 
         Args:
             path: Of the file, put in place in one step.

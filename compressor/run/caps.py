@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from compressor.budget import Budget, Cost
+
+
+def among(caps: Mapping[str, Any]) -> Budget:
+    """A budget of some caps, by name; which file one on bytes is on, the run knows."""
+    return Budget(**caps)
 
 
 def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
@@ -12,4 +20,4 @@ def on_the_way(budget: Budget, now: Cost, remaining: int) -> Budget:
         cost = getattr(now, name)
         if remaining > 1 and cost > cap:
             caps[name] = max(cap, int(cost * (cap / cost) ** (1 / remaining)))
-    return Budget(**caps)
+    return among(caps)

@@ -26,7 +26,6 @@ from compressor.counting.cost import cost_of
 from compressor.errors import TraceError
 from compressor.export.micro.arena import ram
 from compressor.graph.archive import alive_units
-from compressor.graph.graph import Polynomial
 from compressor.graph.program import example_of
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
@@ -37,13 +36,13 @@ from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.repair.least_squares import Repaired
-from compressor.run.caps import on_the_way
+from compressor.run.caps import among, on_the_way
 from compressor.run.choice import Chooses, WidthChoice
-from compressor.run.file_size import Captured, NoFile, Stored, bound, footprint
+from compressor.run.file_size import Captured, NoFile, Stored, artefact_of
 from compressor.run.free import Free, folded_blind, folded_on
 from compressor.run.history import Rate, Shrink, restored, shrink_of
 from compressor.run.judge import Judge, measure_of
-from compressor.run.later import Later
+from compressor.run.later import Later, settles
 from compressor.run.shrinking import Shrinking
 from compressor.run.smallest import check_within
 from compressor.run.unrepaired import Unrepaired
@@ -66,6 +65,7 @@ class Compression(Shrinking):
         fabric: The processes that have to agree, if there are several.
         changes: Changes of structure beside removed units, in order: (phase, record).
         ram: The cap on RAM, if there is one.
+        artefact: The file that a cap on bytes is on.
         phase: Number of the phase at hand, to which changes are attributed.
         later: The phases that follow it: caps that they meet alone are left to them.
         no_file: The reason why no file can be written; None where one can, or nobody asked.
@@ -101,8 +101,9 @@ class Compression(Shrinking):
             model, shown, keep=keep, release=release, verify=verify, operations=operations
         )
         self.budget, self.data, self.loss, self.fabric = budget, data, loss, fabric
+        self.artefact = artefact_of(budget)
         self.changes: list[tuple[int, Any]] = []
-        self.phase = 0
+        self.phase, self.trained = 0, False
         self.later: Sequence[Later] = ()
         self.no_file: NoFile | None = None
         self.shrinks: list[Shrink] = []
@@ -110,7 +111,6 @@ class Compression(Shrinking):
         self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
-        self.trained = False
         self.ram = None if budget.ram is None else RamCap(budget.ram, memory(self.stored))
         if self.ram is not None:
             self.before = replace(self.before, ram=self.ram.whole(self.dense.sizes))
@@ -120,15 +120,14 @@ class Compression(Shrinking):
         """Everything that decides how long the file will be."""
         return Stored(
             self.model, self.example, self.graph, self.bits, self.masks, tuple(self.later),
-            self._captured,
+            self._captured, self.artefact,
         )  # fmt: skip
 
     def costs(self) -> dict[str, Form]:
-        """Forms of cost that take the place of the graph's own: bytes are those of the file.
+        """Forms of cost that take the place of the graph's own: bytes of the file, and RAM.
 
-        There are none of bytes where they have no cap, are left to later phases, or no file can be
-        written (`no_file`); a cap on bytes then counts the stored parameters. Of RAM there is one
-        where it has a cap; a BudgetError where that is of no file.
+        None of bytes where they have no cap, are left to later phases, or the stored parameters
+        count (`no_file`); a BudgetError where a cap is on a `.tflite` and there is none.
         """
         found: dict[str, Form] = {}
         if self.nothing_due:
@@ -138,7 +137,7 @@ class Compression(Shrinking):
         if self.caps_due.bytes is None or self.no_file is not None:
             return found
         try:
-            return {"bytes": footprint(self.stored).form(self.graph), **found}
+            return {"bytes": self.artefact.form(self.stored), **found}
         except TraceError as error:
             self.no_file = NoFile(str(error))
             return found
@@ -146,7 +145,7 @@ class Compression(Shrinking):
     def spent(self, costs: Mapping[str, Form]) -> Cost:
         """Cost of `model`, its bytes and RAM by their forms, if there are any."""
         cost, file, memory = super().cost, costs.get("bytes"), costs.get("ram")
-        if isinstance(file, Polynomial):
+        if file is not None:
             cost = replace(cost, bytes=ceil(Fraction(file(self.graph.sizes), file.unit)))
         return cost if memory is None else replace(cost, ram=memory(self.graph.sizes))
 
@@ -187,7 +186,7 @@ class Compression(Shrinking):
     def caps_due(self) -> Budget:
         """The caps that the phase at hand has to meet; all of them if later ones meet all alone."""
         caps = self._caps_due()
-        return Budget(**caps) if caps else self.budget
+        return among(caps) if caps else self.budget
 
     @property
     def due(self) -> Budget | None:
@@ -215,7 +214,7 @@ class Compression(Shrinking):
         return not self._caps_due()
 
     def _caps_due(self) -> dict[str, int]:
-        settled = frozenset[str]().union(*(phase.settles for phase in self.later))
+        settled = settles(self.later, sparse=self.artefact.sparse)
         caps = self.budget.caps if self.ram is None else self.budget.caps | {"ram": self.ram.left}
         return {name: cap for name, cap in caps.items() if name not in settled}
 
@@ -248,8 +247,8 @@ class Compression(Shrinking):
             What was done.
         """
         self._check_open("units cannot be removed")
-        prune = prune or WidthChoice()
-        how = prune if isinstance(prune, WidthChoice) else prune.choice
+        asked = prune or WidthChoice()
+        how = asked if isinstance(asked, WidthChoice) else asked.choice
         costs = self.costs()
         caps = on_the_way(self.caps_due, self.spent(costs), remaining)
         free = self._fold(how, caps, costs)
@@ -257,9 +256,11 @@ class Compression(Shrinking):
         allocation, tried = self.allocated(how, caps, costs)
         self.remove(allocation, caps, tried, costs, how)
         judged = measure_of(self.loss, repaired=how.repair)
-        self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged)
         # The form of bytes is exact for the widths before alone, and a plan may need more than RAM.
-        over = "bytes" in costs and bound(self.stored) > caps.caps["bytes"]
+        found = {"bytes": self.artefact.bound(self.stored)} if "bytes" in costs else {}
+        reached = {**self.shrinks[-1].reached, **found}
+        self.shrinks[-1] = replace(self.shrinks[-1], free=free, judged=judged, reached=reached)
+        over = any(size > caps.caps[name] for name, size in found.items())
         if remaining == 1 and (over or (self.ram and self.ram.exceeded(self.program))):
             return self.shrink(how)
         return self.shrinks[-1]

@@ -1,12 +1,14 @@
 """A bound on the file of a model when its schedule is over, before any training.
 
-What the numbers of a file (`compressor.network.file.container`) take is known from their count and
-kind, and deflating can only make it less: the bound is a function of the widths that no training
-changes. Later phases say what they make of a network and of the size of an entry (`run.later`).
+Which file that is, a budget says (`Artefact`). What the numbers of our own
+(`compressor.network.file.container`) take is known from their count and kind, and deflating can
+only make it less: the bound is a function of the widths that no training changes. Later phases say
+what they make of a network and of the size of an entry (`run.later`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,6 +16,9 @@ from math import ceil, floor, prod
 
 from torch import Tensor, nn
 
+from compressor.allocation.request import Form
+from compressor.budget import Budget, File
+from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Polynomial, Weight
 from compressor.inputs.tensors import named_tensors
 from compressor.network import Network, to_network
@@ -35,14 +40,95 @@ class NoFile:
     why: str
 
 
+class Artefact(File, ABC):
+    """A file that a cap on bytes is on, as a run asks for it: its length, before and after.
+
+    Attributes:
+        sparse: Zeros, and weights of fewer than 8 bits, take less than a byte each in it.
+        rounding: The phase without which there is no such file, as messages call it; empty for
+            none.
+        gathers: Layers may look channels or rows up by number in it.
+    """
+
+    sparse: bool = False
+    rounding: str = ""
+    gathers: bool = True
+
+    @abstractmethod
+    def form(self, stored: Stored) -> Form:
+        """Most bytes of the file at the end of the later phases, by the widths of the graph.
+
+        Raises:
+            BudgetError: If a model has no such file, and nothing else could be counted.
+            TraceError: If it cannot be written as a network; its stored parameters count then.
+        """
+
+    @abstractmethod
+    def bound(self, stored: Stored) -> int:
+        """Most bytes of the file of a model as it is, at the end of the later phases.
+
+        Errors as of `form`; a ValueError if the network is none that is stored.
+        """
+
+    @abstractmethod
+    def content(self, network: Network) -> bytes:
+        """The file of a network, as it will lie on the disk."""
+
+    def told(self, stored: Stored) -> str:  # noqa: ARG002
+        """What the bytes of `bound` are, for messages; empty where nothing is said."""
+        return ""
+
+
+class OwnFile(Artefact):
+    """The file of `Result.write`."""
+
+    name, holds = "file", "fewer bytes for zeros, and for weights of fewer bits"
+    sparse = True
+
+    def form(self, stored: Stored) -> Polynomial:
+        """Its description at the widths as they are, and the numbers."""
+        return footprint(stored).form(stored.graph)
+
+    def bound(self, stored: Stored) -> int:
+        """What no deflating is counted in."""
+        return bound(stored)
+
+    def content(self, network: Network) -> bytes:
+        """With every stream deflated where that helps."""
+        return container.pack(network)
+
+
+OWN = OwnFile()
+
+
+def artefact_of(budget: Budget) -> Artefact:
+    """The file that a budget's cap on bytes is on.
+
+    Raises:
+        BudgetError: If it is one of a kind that is not known here.
+    """
+    if budget.file is None:
+        return OWN
+    if not isinstance(budget.file, Artefact):
+        raise BudgetError(
+            f"{budget} is on a {type(budget.file).__name__}, which says nothing of how long it "
+            "will be: pass file=compressor.Tflite() or file=compressor.Onnx()"
+        )
+    return budget.file
+
+
 class Captured:
     """The network of a model, exported once while its tensors keep their shapes.
 
     A bound asks for kinds and counts of numbers, which are the same whatever is trained.
+
+    Attributes:
+        lengths: Bounds that take long, by what decides them.
     """
 
     def __init__(self) -> None:
         self._known: tuple[nn.Module, object, Network] | None = None
+        self.lengths: dict[object, int] = {}
 
     def of(self, model: nn.Module, example: tuple[Tensor, ...]) -> Network:
         """The network; not to be changed.
@@ -68,6 +154,7 @@ class Stored:
         masks: Entries that live, by parameter, where some do not.
         later: The phases that are still to come.
         captured: The network of the model, where it was exported before.
+        artefact: The file that is meant.
     """
 
     model: nn.Module
@@ -77,6 +164,7 @@ class Stored:
     masks: Mapping[str, Tensor]
     later: Sequence[Later] = ()
     captured: Captured = field(default_factory=Captured)
+    artefact: Artefact = OWN
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 
 from compressor.graph.graph import Weight
@@ -47,3 +47,12 @@ class Later:
 def lowers(phase: Later) -> frozenset[str]:
     """The keys of a budget that a phase can lower, those that it settles included."""
     return frozenset(phase.lowers) | frozenset(phase.settles)
+
+
+def settles(later: Iterable[Later], *, sparse: bool = True) -> frozenset[str]:
+    """The caps that some phases meet alone; one on bytes only in a file of `sparse` weights.
+
+    What meets that alone makes zeros, which take a byte like any other weight in other files.
+    """
+    found = frozenset[str]().union(*(phase.settles for phase in later))
+    return found if sparse else found - {"bytes"}

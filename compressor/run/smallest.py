@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
 from compressor.allocation import Allocation, allocate
+from compressor.allocation.bounded import Bounded
 from compressor.allocation.problem import Integers, allowed_widths
 from compressor.allocation.request import Form
 from compressor.budget import Budget
 from compressor.errors import BudgetError
 from compressor.graph.graph import Graph, Polynomial
 from compressor.graph.structure import restrict, top
-from compressor.run.file_size import UNIT, Captured, Stored, bound
+from compressor.run.file_size import Captured, Stored
 from compressor.surgery.cutting import shrink
 
 Allocate = Callable[[Mapping[str, Form]], Allocation]
@@ -49,11 +49,22 @@ def allocated_within(
         if "bytes" not in costs or stored.masks or stored.bits:
             raise
     widths = _smallest(stored.graph, floor, round_to)
-    form = cast("Polynomial", costs["bytes"])
+    small = _cut(stored, widths)
     # Nothing but the smallest structure is within: for any other the form would be a guess again.
-    least = max(_bytes(stored, widths), caps.caps["bytes"])
-    const = form.const + least * UNIT - form(widths)
-    return choose({**costs, "bytes": replace(form, const=max(const, 0))})
+    least = max(stored.artefact.bound(small), caps.caps["bytes"])
+    form = moved(costs["bytes"], widths, least, stored.artefact.told(small))
+    return choose({**costs, "bytes": form})
+
+
+def moved(form: Form, widths: Integers, to: int, told: str) -> Polynomial:
+    """A form of bytes with another constant, so that it is what is known at some widths.
+
+    One that is no polynomial gives way to what it is never below; `told` says what the bytes are.
+    """
+    if isinstance(form, Bounded):
+        (form,) = form.rows(widths, 0).values()
+    const = form.const + to * form.unit - form(widths)
+    return replace(form, const=max(const, 0), told=told)
 
 
 def check_within(
@@ -79,10 +90,9 @@ def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
     return np.array(list(first), dtype=np.int64)
 
 
-def _bytes(stored: Stored, widths: Integers) -> int:
-    """Most bytes that the file can have with these widths, at the end of the later phases."""
+def _cut(stored: Stored, widths: Integers) -> Stored:
+    """What is left with these widths."""
     graph = stored.graph
     structure = top(graph, np.ones(graph.units), widths)
     small = shrink(stored.model, graph, structure)
-    at_least = replace(stored, model=small, graph=restrict(structure), captured=Captured())
-    return bound(at_least)
+    return replace(stored, model=small, graph=restrict(structure), captured=Captured())

@@ -79,10 +79,16 @@ def rounded(network: Network, bits: Mapping[str, int] = MappingProxyType({})) ->
 
 def program_of(stored: Stored) -> Program:
     """What the writer will make of a model at the end of later phases; errors as of `memory`."""
+    return to_write(stored)[0]
+
+
+def to_write(stored: Stored, cap: str = "ram") -> tuple[Program, Network]:
+    """The program, and the integers that it is made of; errors as of `memory`, of another cap."""
     try:
-        return frugal(network_to_write(stored))
+        made = network_to_write(stored)
+        return frugal(made), made
     except (TraceError, ValueError) as error:
-        raise _refused(stored, error) from error
+        raise refused(stored, error, cap) from error
 
 
 def memory(stored: Stored) -> Memory:
@@ -91,15 +97,16 @@ def memory(stored: Stored) -> Memory:
     Raises:
         BudgetError: If the model has no `.tflite` file; has the writer's sentence.
     """
+    program, made = to_write(stored)
     try:
-        made = network_to_write(stored)
-        return memory_of(frugal(made), made, stored.graph)
-    except (TraceError, ValueError) as error:
-        raise _refused(stored, error) from error
+        return memory_of(program, made, stored.graph)
+    except ValueError as error:
+        raise refused(stored, error) from error
 
 
-def _refused(stored: Stored, error: Exception) -> BudgetError:
+def refused(stored: Stored, error: Exception, cap: str = "ram") -> BudgetError:
+    """An error of the writer as one of a cap on its file."""
     return BudgetError(
-        f"a cap on ram is on the .tflite file for TensorFlow Lite Micro, and there is none of this "
-        f"{type(stored.model).__name__}: {error}"
+        f"a cap on {cap} is on the .tflite file for TensorFlow Lite Micro, and there is none of "
+        f"this {type(stored.model).__name__}: {error}"
     )

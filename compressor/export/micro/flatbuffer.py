@@ -151,8 +151,13 @@ class Container:
         return self._builder.EndVector()
 
     def table(self, *parts: Field | Link) -> Offset:
-        """A table of some parts, those of the largest slots last."""
+        """A table of some parts, those of the largest slots last.
+
+        It begins on a multiple of 4 bytes whatever was written before, so that equal tables have
+        equal descriptions (vtables), of which a file holds one.
+        """
         builder = self._builder
+        builder.Prep(4, 0)
         builder.StartObject(max((part.slot for part in parts), default=-1) + 1)
         for part in parts:
             if isinstance(part, Link):

@@ -99,13 +99,15 @@ def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
 def _spares(sheet: Sheet, x: int) -> bool:
     """True if a mean of all rows and columns had better not have a weight for every channel.
 
-    That is `LONG` bytes or more, and what makes the input has two tensors of its size alive too, so
-    that a copy of it costs no memory.
+    That is `LONG` bytes or more, where an operator before reads and makes as much as two tensors of
+    this size, so that a copy of it is never the peak of the memory.
     """
-    made = (o for o in sheet.draft.operators if x in o.outputs)
-    alive = [sheet.entry(n) for o in made for n in (*o.inputs, *o.outputs)]
-    before = sum(entry.size for entry in alive if not entry.constant)
-    return LONG <= sheet.entry(x).size <= before // 2
+    size = sheet.entry(x).size
+    if size < LONG:
+        return False
+    each = ([sheet.entry(n) for n in (*o.inputs, *o.outputs)] for o in sheet.draft.operators)
+    before = max(sum(entry.size for entry in some if not entry.constant) for some in each)
+    return size <= before // 2
 
 
 def _over_all(sheet: Sheet, step: Step, module: FixedMean, x: int) -> None:

@@ -22,7 +22,7 @@ from compressor.network import Network, Weight
 
 
 @dataclass(frozen=True, eq=False)
-class _Sized:
+class Sized:
     """A tensor of the program.
 
     Attributes:
@@ -46,7 +46,7 @@ def memory_of(program: Program, network: Network, graph: Graph) -> Memory:
         ValueError: If the channels of a tensor cannot be told from the graph, or its units are not
             those of the program.
     """
-    sizes = _Sizes(program, network, graph).all()
+    sizes = Sizes(program, network, graph).all()
     blocks = {n: Block(t.name, sizes[n].bytes) for n, t in lifetimes(program).items()}
     alive = {n: (t.first, t.last) for n, t in lifetimes(program).items()}
     return Memory(
@@ -60,18 +60,18 @@ def memory_of(program: Program, network: Network, graph: Graph) -> Memory:
     )
 
 
-class _Sizes:
+class Sizes:
     """The sizes found so far, operator by operator."""
 
     def __init__(self, program: Program, network: Network, graph: Graph) -> None:
         self.program, self.graph = program, graph
         self.steps = {step.name: step for step in network.steps}
-        self.known: dict[int, _Sized] = {}
+        self.known: dict[int, Sized] = {}
         self.parameters: dict[str, Parameter] = {}
         for parameter in graph.weights.values():
             self.parameters |= dict.fromkeys((parameter.name, *parameter.aliases), parameter)
 
-    def all(self) -> Mapping[int, _Sized]:
+    def all(self) -> Mapping[int, Sized]:
         """Of every tensor that takes working memory."""
         for port in self.program.inputs:
             shape = self.program.tensors[port.tensor].shape
@@ -83,7 +83,7 @@ class _Sizes:
             self._check(operator, number)
         return self.known
 
-    def _result(self, operator: Operator, number: int) -> _Sized:
+    def _result(self, operator: Operator, number: int) -> Sized:
         """The size of what an operator makes."""
         operation = operator.operation
         given = [self.known[n] for n in operator.inputs if n in self.known]
@@ -97,21 +97,25 @@ class _Sizes:
             axis = len(self._shape(number)) - 1
             dims = [one.last for one in given]
             last = _joined(dims) if operation.axis == axis else dims[0]
-            return _Sized(total(one.bytes for one in given), last)
+            return Sized(total(one.bytes for one in given), last)
         if isinstance(operation, Reshaped):
             return replace(given[0], last=None)
         if isinstance(operation, Part):
             return self._part(operator, number)
         return self._passed(operator, number)
 
-    def _written(self, number: int) -> Dim | None:
-        """The units of the channels that a layer's weight writes; None where it has none."""
+    def parameter(self, number: int) -> Parameter | None:
+        """The weight of the layer that makes a tensor; None where it has none."""
         step = self.steps.get(self.program.tensors[number].name)
         weight = None if step is None or len(step.args) < 2 else step.args[1]
-        parameter = self.parameters.get(weight.name) if isinstance(weight, Weight) else None
+        return self.parameters.get(weight.name) if isinstance(weight, Weight) else None
+
+    def _written(self, number: int) -> Dim | None:
+        """The units of the channels that a layer's weight writes; None where it has none."""
+        parameter = self.parameter(number)
         return None if parameter is None else parameter.dims[parameter.out_dim or 0]
 
-    def _passed(self, operator: Operator, number: int) -> _Sized:
+    def _passed(self, operator: Operator, number: int) -> Sized:
         """The size of what has the channels of an input: of the one with as many that can go."""
         shape = self._shape(number)
         same = [n for n in operator.inputs if n in self.known and self._shape(n)[-1] == shape[-1]]
@@ -122,7 +126,7 @@ class _Sizes:
         source = max(same, key=lambda n: sum(self.known[n].bytes.linear) > 0)
         return self._scaled(source, number)
 
-    def _part(self, operator: Operator, number: int) -> _Sized:
+    def _part(self, operator: Operator, number: int) -> Sized:
         """The size of a part of a tensor."""
         source, begin = operator.inputs[:2]
         shape = self._shape(number)
@@ -136,7 +140,7 @@ class _Sizes:
         also = None if last.also is None else last.also[taken]
         return self._of(number, Dim(last.owner[taken], also))
 
-    def _scaled(self, source: int, number: int) -> _Sized:
+    def _scaled(self, source: int, number: int) -> Sized:
         """The size of a tensor with the channels of another, at more or fewer places."""
         size, before = (self.program.tensors[n].size for n in (number, source))
         given = self.known[source]
@@ -144,12 +148,12 @@ class _Sizes:
         parts = [[cost.const], cost.linear, cost.coefs, cost.rates]
         (const,), linear, coefs, rates = (tuple(n * size // before for n in each) for each in parts)
         scaled = replace(cost, const=const, linear=linear, coefs=coefs, rates=rates)
-        return _Sized(scaled, given.last)
+        return Sized(scaled, given.last)
 
-    def _of(self, number: int, last: Dim) -> _Sized:
+    def _of(self, number: int, last: Dim) -> Sized:
         """The size of a tensor whose last axis has these units."""
         tensor = self.program.tensors[number]
-        return _Sized(self.graph.combined(tensor.size // max(tensor.shape[-1], 1), (last,)), last)
+        return Sized(self.graph.combined(tensor.size // max(tensor.shape[-1], 1), (last,)), last)
 
     def _check(self, operator: Operator, number: int) -> None:
         """Hold a size at full widths to the program's own."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compressor.allocation.request import Form
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError, VerificationError
-from compressor.graph.graph import Graph, Polynomial
+from compressor.graph.graph import Graph
 from compressor.graph.structure import Structure
 from compressor.importance import Evidence, frobenius
 from compressor.inputs.copies import private_copy
@@ -26,7 +27,7 @@ from compressor.phases.filters.reach import Reach
 from compressor.phases.filters.slimming import slim
 from compressor.phases.filters.uncoupled import Split, split
 from compressor.run.choice import WidthChoice
-from compressor.run.file_size import Captured, bound, footprint
+from compressor.run.file_size import Captured
 from compressor.run.history import Shrink
 from compressor.run.widths import agreed
 
@@ -65,8 +66,8 @@ class Filters:
 
     @property
     def caps(self) -> Budget:
-        """Caps to be met; a BudgetError where RAM is among them."""
-        if self.session.caps_due.ram is not None:
+        """Caps to be met; a BudgetError where one is on a `.tflite`."""
+        if self.session.caps_due.ram is not None or not self.session.artefact.gathers:
             raise BudgetError(
                 f"{self.session.budget} was asked, and single filters leave layers that look their "
                 "channels up by number, which no .tflite file does: use Prune()"
@@ -159,11 +160,12 @@ class Filters:
         return difference
 
     @cached_property
-    def form(self) -> Polynomial | None:
+    def form(self) -> Form | None:
         """Bytes of the file, where there is a cap on them."""
         if not self.session.costs():
             return None
-        return footprint(self.session.stored).form(self.graph)
+        stored = replace(self.session.stored, graph=self.graph)
+        return self.session.artefact.form(stored)
 
     def _price(self, structure: Structure, extra: int = 0) -> Cost:
         """Cost of a structure, where its file holds `extra` bytes more than its form says."""
@@ -211,7 +213,8 @@ class Filters:
         """Most bytes that the file of what a structure leaves can have in the end."""
         # How many of the zeros are among what goes is not known.
         small = self.smaller(structure)
-        return bound(replace(self.session.stored, model=small, masks={}, captured=Captured()))
+        left = replace(self.session.stored, model=small, masks={}, captured=Captured())
+        return self.session.artefact.bound(left)
 
     def _importance(self) -> Ranking:
         session = self.session

@@ -145,12 +145,12 @@ class FrequencyMask(Phase):
 
         Raises:
             BudgetError: If there is no MAC cap to go by, or rows alone cannot meet it, or there is
-                one on RAM.
+                one on RAM or a `.tflite`.
             ValueError: If the model or the loss does not run on so many rows, or there is no data.
         """
         if session.data is None:
             raise ValueError("FrequencyMask measures and trains on data and fit was given none")
-        if session.budget.ram is not None:
+        if session.budget.ram is not None or not session.artefact.gathers:
             raise BudgetError(
                 f"{session.budget} was asked, and FrequencyMask() leaves a network that looks rows "
                 "of its input up by number, which no .tflite file does: leave it out"

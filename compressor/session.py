@@ -285,8 +285,12 @@ class Session(OwnLoop):
         result = certified(self, log or self.log)
         if self._way is not None:
             self._way.training.told.end(result.report.after)
-        self._owned.close()
+        self.close()
         return result
+
+    def close(self) -> None:
+        """Let go of the directory of checkpoints, so that another session can go on from there."""
+        self._owned.close()
 
     @property
     def _due(self) -> int:

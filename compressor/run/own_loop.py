@@ -37,6 +37,7 @@ class Way:
         training: What the phases work with.
         phases: The schedule.
         course: The epochs to come.
+        checkpoint: Where they are written; None for nowhere.
         lesson: The one at hand; None when none is left.
         losses: What `batch_loss` gave since the last step.
     """
@@ -44,6 +45,7 @@ class Way:
     training: OwnTraining
     phases: Sequence[Phase]
     course: Iterator[Lesson]
+    checkpoint: Checkpoint | None = None
     lesson: Lesson | None = None
     losses: list[Tensor] = field(default_factory=list[Tensor])
 
@@ -52,7 +54,7 @@ class Way:
         cls, training: OwnTraining, phases: Sequence[Phase], checkpoint: Checkpoint | None
     ) -> Way:
         """The way to the first epoch: what comes before it is done."""
-        way = cls(training, phases, lessons(training, phases, checkpoint))
+        way = cls(training, phases, lessons(training, phases, checkpoint), checkpoint)
         way.go_on()
         return way
 
@@ -198,8 +200,8 @@ class OwnLoop(Compression):
         way.losses = []
         if training.every is not None and training.taken >= training.every:
             self.end_epoch()
-        elif training.paces:
-            training.pace()
+        elif training.paces and training.taken != training.length:
+            training.pace()  # for the step to come; phases look at the rate of the last one
 
     def end_epoch(self, accuracy: float | None = None) -> None:
         """Say that the epoch at hand is over; `epochs` does it by itself.
@@ -237,6 +239,9 @@ class OwnLoop(Compression):
                 f"{way.lesson.total}, and the schedule is not over: train on, for epoch in "
                 "session.epochs(), or pass over the rest, session.finish(early=True)"
             )
+        if way.checkpoint is not None:
+            # The same loop again finds a model that it can make its optimisers of.
+            way.checkpoint.rest()
         while next(way.course, None) is not None:
             pass
         way.lesson = None

@@ -175,7 +175,7 @@ class Training:
             cast("Optimizer", self.session.optimizer).load_state_dict(state["optimizer"])
         self.state = dict(state["solver"])
         self.log = [Epoch(**epoch) for epoch in state["log"]]
-        self.steps = state["steps"]
+        self.steps = state.get("steps", 0)  # not in checkpoints of earlier versions
         self.best = state["best"]
         if self.best is not None:
             check_tensors(self.session.model, self.best[1])

@@ -27,10 +27,7 @@ from torch.optim import Optimizer
 
 from compressor.budget import Budget, required
 from compressor.graph.signature import Operation
-from compressor.inputs.arguments import (
-    check_directory,
-    check_functions,
-)
+from compressor.inputs.arguments import check_directory, check_functions
 from compressor.inputs.batches import Batch
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss
@@ -111,9 +108,9 @@ class Session(OwnLoop):
 
         Args:
             model: Any traceable model; in train or eval mode, which the result inherits.
-            budget: Hard caps, or a year's rule (`compressor.rules`); bytes are those of a file of
-                the file that the schedule ends in; without one, of a file of the model's own
-                numbers, four for a weight of float32 (see `weight_bits`).
+            budget: Hard caps, or a year's rule (`compressor.rules`); bytes are those of the file
+                that the schedule ends in; without one, of a file of the model's own numbers, four
+                for a weight of float32 (see `weight_bits`).
             schedule: Phases, as for `fit`. What they say of training (rates, their decay, clipping)
                 is the loop's own affair unless the session makes the optimisers.
             example: An input or a tuple of them, batch first; else `model.example_input_array`,
@@ -174,7 +171,7 @@ class Session(OwnLoop):
         )  # fmt: skip
         self.prune, self.every = None if schedule is not None else prune, every
         self._steps, self._owned = 0, ExitStack()
-        made = None if optimizer is None or isinstance(optimizer, Optimizer) else optimizer
+        made = optimizer if callable(optimizer) else None
         if optimizer is not None and made is None:
             given = cast("Optimizer", optimizer)
             hand_over(given, model, self.model)

@@ -95,8 +95,8 @@ def schedule_for(
     """The schedule and the data, checked as `fit` checks them."""
     if data is not None:
         check_source(data)
-    made = isinstance(optimizer, Optimizer) or optimizer is None
-    if lr is not None and made:
+    factory = cast("OptimizerFactory", optimizer) if callable(optimizer) else None
+    if lr is not None and factory is None:
         raise ValueError(
             f"Session(lr={lr}) is the rate around which the session looks for one, and here rates "
             "are set by the loop: leave lr out, or have the session make the optimisers, "
@@ -110,7 +110,6 @@ def schedule_for(
         return phases, rate_known(lr, phases)
 
     check_order(planned(loss_of(loss))[0])
-    factory = None if made else cast("OptimizerFactory", optimizer)
     return started(model, data, val, planned, loss, factory, fabric)
 
 

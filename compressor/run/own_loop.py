@@ -24,6 +24,7 @@ from compressor.run.lesson import Lesson
 from compressor.run.optimizers import add, hand_on
 from compressor.run.own_training import OwnTraining, Stateful
 from compressor.run.phase import Phase
+from compressor.wording import brief
 
 Followed = TypeVar("Followed", nn.Module, Optimizer)
 Remembered = TypeVar("Remembered", bound=Stateful)
@@ -132,9 +133,14 @@ class OwnLoop(Compression):
             The same object.
 
         Raises:
-            ValueError: If there is no schedule, whose epochs are what checkpoints are written
-                after.
+            ValueError: If it has not, or there is no schedule, after whose epochs checkpoints are
+                written.
         """
+        if not isinstance(thing, Stateful):
+            raise ValueError(
+                f"session.remember({brief(thing)}): a {type(thing).__name__} has no state_dict() "
+                "and load_state_dict(state), as schedulers and a GradScaler have"
+            )
         self._on_the_way("remember").training.remembered.append(thing)
         return thing
 

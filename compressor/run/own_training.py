@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch.optim import Optimizer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from compressor.run.compression import Compression
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What has a state, such as a scheduler or a `torch.amp.GradScaler`."""
 

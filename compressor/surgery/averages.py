@@ -99,16 +99,16 @@ class Averages:
             )
         self._copies.setdefault(id(averaged), (averaged, found[0]))
 
-    def check(self) -> None:
-        """Refuse a shrink that would leave an `AveragedModel` behind."""
+    def check(self, what: str = "the model is to lose channels") -> None:
+        """Refuse to do what would leave an `AveragedModel` behind."""
         # All objects of the process are looked at, unless there was no copy.
         found = self._averaged() if self._mark.copied else ()
         left = [module for module in found if id(module) not in self._copies]
         if left:
             raise ValueError(
-                f"the model is to lose channels, and {len(left)} AveragedModel of it would keep "
-                "them, so that its next update would fail: say session.follow(averaged) once "
-                "after making it, and it shrinks with the model; or delete it, if it is over"
+                f"{what}, and {len(left)} AveragedModel of it would stay as it is, so that its "
+                "next update would fail: say session.follow(averaged) once after making it, and it "
+                "follows the model; or delete it, if it is over"
             )
 
     def cut(self, graph: Graph, structure: Structure) -> None:
@@ -133,10 +133,13 @@ class Averages:
                 tensors of the copy of `old`, of which `new` has to have all parameters.
 
         Raises:
-            ValueError: If a copy cannot follow.
+            ValueError: If a copy cannot follow, or nobody said that it shall.
         """
+        trains = any(p.requires_grad for p in new.parameters())
+        if trains:
+            self.check("another module is to take the model's place")
         self.end(old)
-        copies = self._copies if any(p.requires_grad for p in new.parameters()) else {}
+        copies = self._copies if trains else {}
         self._copies = {}
         self._begin(new)
         for averaged, module in copies.values():

@@ -321,6 +321,10 @@ MISUSES: dict[str, tuple[Callable[[], object], str]] = {
     "too early": (lambda: started([ONCE, FineTune()]).finish(), r"at epoch 1 of 30.*early=True"),
     "nothing left": (lambda: started([ONCE]).step(), "no epoch of the schedule is left to train"),
     "a run of its own": (lambda: started([Alone()], Budget(params=10**6)), "yield its epochs from"),
+    "no state": (
+        lambda: started([ONCE, FineTune()]).remember(3),  # type: ignore[type-var]
+        r"remember\(3\): a int has no state_dict",
+    ),
     "other parameters": (
         lambda: started([ONCE, FineTune()]).follow(torch.optim.SGD(tiny().parameters(), 0.1)),
         "holds no parameter of the model as it is now",
@@ -360,3 +364,50 @@ def test_the_given_model_is_never_touched() -> None:
         session.step()
     session.finish()
     assert equal(model, before)
+
+
+@pytest.mark.slow
+def test_rows_go_and_all_follows() -> None:
+    """A copy and an optimiser go on where the model becomes one that sees fewer rows."""
+    session = started(
+        [FrequencyMask(keep=6, epochs=1, fine_tune=1), ONCE, FineTune(epochs=1)],
+        Budget(params=700, macs="30k"),
+    )
+    optimizer = session.optimizer = torch.optim.AdamW(session.model.parameters(), 1e-2)
+    ema = session.follow(AveragedModel(session.model, multi_avg_fn=get_ema_multi_avg_fn(0.5)))
+    for _ in session.epochs():
+        for batch in data():
+            optimizer.zero_grad()
+            session.batch_loss(batch).backward()
+            optimizer.step()
+            session.step()
+            ema.update_parameters(session.model)
+    x = scenes(4).tensors[0]
+    session.model.load_state_dict(ema.module.state_dict())
+    with torch.no_grad():
+        assert torch.equal(session.model.eval()(x), ema.module.eval()(x))
+    assert session.finish().report.after.params <= 700
+
+
+@pytest.mark.slow
+def test_scales_that_are_learned_join_the_optimiser() -> None:
+    session = started([FineTune(epochs=1), Int8(epochs=1, learned=True)], Budget(bytes="20KB"))
+    optimizer = session.optimizer = torch.optim.SGD(
+        [
+            {"params": [p for p in session.model.parameters() if p.ndim > 1]},
+            {"params": [p for p in session.model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=0.01, weight_decay=0.1,
+    )  # fmt: skip
+    sizes = []
+    for _ in session.epochs():
+        sizes.append([len(group["params"]) for group in optimizer.param_groups])
+        optimizer.zero_grad()
+        session.batch_loss(next(iter(data()))).backward()
+        optimizer.step()
+        session.step()
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in session.model.parameters() if p.requires_grad}
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
+    session.finish()

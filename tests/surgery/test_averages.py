@@ -153,7 +153,7 @@ def test_an_average_that_nobody_named_stops_the_shrink_and_nothing_is_cut() -> N
     session = session_of(tiny(), steps=1)
     before = [tuple(p.shape) for p in session.model.parameters()]
     averaged = ema(session.model)
-    with refuses(r"1 AveragedModel of it would keep them.*session\.follow\(averaged\)"):
+    with refuses(r"1 AveragedModel of it would stay as it is.*session\.follow\(averaged\)"):
         session.shrink()
     assert [tuple(p.shape) for p in session.model.parameters()] == before
     session.average(averaged)
@@ -208,6 +208,11 @@ def test_a_model_that_is_replaced_takes_its_averages_along() -> None:
 
 
 def test_what_cannot_be_replaced_stops_it() -> None:
+    session = session_of(tiny(), steps=1)
+    averaged = ema(session.model)
+    with refuses("another module is to take the model's place, and 1 AveragedModel of it would"):
+        session.replace(copy.deepcopy(session.model), settled="it is over")
+    del averaged
     session = session_of(tiny(), steps=1)
     session.average(copy.deepcopy(session.model))
     with refuses("Tiny that is itself the copy cannot become another one: let a module that holds"):

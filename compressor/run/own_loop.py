@@ -61,9 +61,13 @@ class Way:
 
     def go_on(self) -> None:
         """Do what comes before the next epoch."""
-        self.lesson, self.losses = next(self.course, None), []
-        if self.lesson is not None:
-            self.training.begin_epoch(self.lesson)
+        self.come_to(next(self.course, None))
+
+    def come_to(self, lesson: Lesson | None) -> None:
+        """Begin an epoch, if there is one."""
+        self.lesson, self.losses = lesson, []
+        if lesson is not None:
+            self.training.begin_epoch(lesson)
             if self.training.paces:
                 self.training.pace()
 
@@ -72,7 +76,7 @@ class Way:
         """True if the epoch at hand is the last one that will be trained."""
         later = self.phases[self.training.session.phase + 1 :]
         last = self.lesson is None or self.lesson.last
-        return last and not any(phase.passes for phase in later)
+        return last and not any(phase.trains for phase in later)
 
 
 class OwnLoop(Compression):
@@ -240,16 +244,14 @@ class OwnLoop(Compression):
         if way.lesson is not None and way.training.taken:
             self.end_epoch()
         if way.lesson is not None and not early:
-            raise ValueError(
-                f"session.finish(): {way.lesson.phase} is at epoch {way.lesson.number + 1} of "
-                f"{way.lesson.total}, and the schedule is not over: train on, for epoch in "
-                "session.epochs(), or pass over the rest, session.finish(early=True)"
-            )
+            raise _unfinished(way.lesson)
         if way.checkpoint is not None:
             # The same loop again finds a model that it can make its optimisers of.
             way.checkpoint.rest()
-        while next(way.course, None) is not None:
-            pass
+        while (lesson := next(way.course, None)) is not None:
+            if not early:  # of a phase that counts its epochs in a way of its own
+                way.come_to(lesson)
+                raise _unfinished(lesson)
         way.lesson = None
 
     def _become(
@@ -287,6 +289,14 @@ class OwnLoop(Compression):
                 "session.finish()"
             )
         return way, way.lesson
+
+
+def _unfinished(lesson: Lesson) -> ValueError:
+    return ValueError(
+        f"session.finish(): {lesson.phase} is at epoch {lesson.number + 1} of {lesson.total}, and "
+        "the schedule is not over: train on, for epoch in session.epochs(), or pass over the rest, "
+        "session.finish(early=True)"
+    )
 
 
 def _number(losses: Sequence[Tensor | float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ from compressor.inputs.tensors import all_tensors
 from compressor.network import Network
 from compressor.phases import Phase
 from compressor.phases.frequency.masks import AdmmMask
+from compressor.run.lesson import Lesson
+from compressor.run.phase import Teaching
 from compressor.run.training import Training
 from tests.helpers.own_loop import CAPS, GRADUAL, ONCE, call, data, run_and_save, started
 from tests.helpers.tiny import equal, loader, refuses, scenes, tiny
@@ -302,6 +304,27 @@ class Alone(Phase):
     def run(self, training: Training, part: int) -> None:
         loss = training.session.loss
         training.epoch("Alone", part, 1, loss, lambda _: 1.0)
+
+
+class Odd(Teaching):
+    """Two epochs, of which each says that it is the only one."""
+
+    trains, length, epochs, lowers = True, 2, 2, frozenset[str]()
+
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
+        del part
+        yield Lesson("Odd", 0, 1, training.session.loss, lambda _: 1.0)
+
+
+def test_epochs_that_are_counted_in_another_way_are_not_passed_over() -> None:
+    session = started([Odd()], Budget(params=10**6))
+    for _ in session.epochs():
+        session.step(1.0)
+    with refuses("Odd is at epoch 1 of 1, and the schedule is not over: train on"):
+        session.finish()
+    for _ in session.epochs():
+        session.step(2.0)
+    assert [epoch.loss for epoch in session.finish().report.log] == [1.0, 2.0]
 
 
 MISUSES: dict[str, tuple[Callable[[], object], str]] = {

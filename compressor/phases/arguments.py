@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.optim import Optimizer
@@ -95,7 +95,7 @@ def schedule_for(
     """The schedule and the data, checked as `fit` checks them."""
     if data is not None:
         check_source(data)
-    factory = cast("OptimizerFactory", optimizer) if callable(optimizer) else None
+    factory = optimizer if callable(optimizer) else None
     if lr is not None and factory is None:
         raise ValueError(
             f"Session(lr={lr}) is the rate around which the session looks for one, and here rates "

@@ -260,7 +260,8 @@ class OwnLoop(Compression):
         """Another module in the place of `model`; optimisers of the loop go on with it."""
         before, optimizer, followed = self.model, self.optimizer, self.optimizers
         super()._become(model, change)
-        before.register_forward_pre_hook(_refuse_training)
+        if all(module is not before for module in model.modules()):
+            before.register_forward_pre_hook(_refuse_training)
         made = self._way is not None and self._way.training.paces
         if made or not followed or not any(p.requires_grad for p in model.parameters()):
             return

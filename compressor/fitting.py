@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from compressor.budget import Budget, required
-from compressor.errors import TrainingError
 from compressor.graph.keep import names_of
 from compressor.graph.own import operations_of
 from compressor.graph.signature import Operation
 from compressor.inputs import randomness
 from compressor.inputs.arguments import check_directory, check_fabric, check_functions, check_seed
-from compressor.inputs.batches import Batch, Batches, split
-from compressor.inputs.checks import (
-    SINGLE,
-    check_classifier,
-    check_inputs,
-    check_loss,
-    check_single,
-    first_batch,
-    too_few,
-)
+from compressor.inputs.batches import Batch
 from compressor.inputs.copies import private_copy
 from compressor.inputs.example import Example
-from compressor.inputs.losses import Loss, cross_entropy, loss_of
+from compressor.inputs.losses import Loss, loss_of
 from compressor.inputs.sources import check_source
-from compressor.inputs.unlabelled import Unlabelled, check_alike, is_unlabelled
-from compressor.network import Network
+from compressor.inputs.unlabelled import Unlabelled
+from compressor.phases.beginning import identity_of, started
 from compressor.phases.int8 import Int8
 from compressor.phases.joint import Joint
 from compressor.phases.order import check_order
@@ -39,9 +30,7 @@ from compressor.phases.prune import Prune
 from compressor.phases.repairing import Repair
 from compressor.phases.schedule import (
     check_labelled,
-    check_optimizer,
     check_reachable,
-    check_trainable,
     phases_of,
 )
 from compressor.phases.settings import epochs_of, rate_known
@@ -52,14 +41,15 @@ from compressor.reports.result import Result
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
 from compressor.run.compression import Compression
+from compressor.run.course import lessons
 from compressor.run.file_size import artefact_of
-from compressor.run.history import Epoch
-from compressor.run.identity import first_digest, identify
+from compressor.run.history import Epoch, Step
 from compressor.run.optimizers import OptimizerFactory, adamw
-from compressor.run.phase import Phase, as_written, name_of
+from compressor.run.phase import Phase
 from compressor.run.progress import Bar
+from compressor.run.telling import Told, printed
 from compressor.run.tflite_size import Tflite
-from compressor.run.training import Compiler, Training, Validation
+from compressor.run.training import Compiler, Training
 from compressor.run.unfinished import check_given
 
 if TYPE_CHECKING:
@@ -90,6 +80,7 @@ def fit(
     verify: bool = True,
     progress: bool | None = None,
     on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
+    on_step: Callable[[Step], object] | None = None,
 ) -> Result:
     """Bring a convolutional network under a budget.
 
@@ -156,9 +147,14 @@ def fit(
             where it has not been measured yet.
         seed: Seed of all random generators for the run.
         verify: Check that every smaller model computes what its masked original does.
-        progress: Show a bar; by default if stderr is a terminal.
+        progress: Show a bar; by default where stderr is a terminal. Where it is none, a line for
+            every phase and every epoch is printed there, with the time that is left; False for
+            neither. The lines are records of ``logging.getLogger("compressor")``, level INFO: where
+            logging is set up they go there alone, whatever `progress` is.
         on_epoch: Called with the log so far, one entry an epoch, after every epoch in the first
             process; a resumed run's log begins with the epochs before.
+        on_step: Called after every step of the optimiser in the first process, with what it was
+            (`compressor.run.history.Step`: phase, epoch, step, loss, learning rate).
 
     Raises:
         BudgetError: If there is no budget, or no structure meets it.
@@ -177,8 +173,7 @@ def fit(
     if data is not None:
         check_source(data)
     budget = required(budget, "fit")
-    task = loss_of(loss)
-    check_functions(on_epoch, compiler, val)
+    check_functions(on_epoch, compiler, val, on_step)
     check_fabric(fabric)
     check_seed(seed)
     if checkpoint is not None:
@@ -186,36 +181,35 @@ def fit(
     keep, release = names_of(keep), names_of(release, "release")
     operations = operations_of(operations)
     given = {"data": data is not None, "val": val is not None}
-    phases, known = _planned(schedule, budget, epochs, lr, task, **given)
-    check_order(phases)
+    planned = partial(_planned, schedule, budget, epochs, lr, **given)
+    check_order(planned(loss_of(loss))[0])
     if fabric is not None:
         model = fabric.to_device(private_copy(model))
     first = fabric is None or fabric.is_global_zero
     # The processes of one run share a directory, and the first one has it for all of them.
     owned = claimed(checkpoint) if first and checkpoint is not None else nullcontext()
-    with owned, randomness.preserved(), Bar(enabled=progress if first else False) as bar:
+    with (
+        owned,
+        randomness.preserved(),
+        Bar(enabled=progress if first else False) as bar,
+        printed(shown=first and progress is None and not bar.shown),
+    ):
         randomness.seed_everything(seed)
-        batches = None if data is None else Batches(data, fabric)
-        batch = None if batches is None else first_batch(batches)
-        if loss is None and is_unlabelled(batch):
-            check_alike(data)
-            task = Unlabelled()
-            phases, known = _planned(schedule, budget, epochs, lr, task, **given)
-        check_trainable(model, phases)
-        check_optimizer(optimizer, model, phases)
-        if batches is not None:
-            _check(model, batches, batch, task, phases)
-        judge = _judge(model, val, fabric)
+        start = started(model, data, val, planned, loss, optimizer, fabric)
+        batches, phases = start.batches, start.phases
+        told = Told([phase.passes for phase in phases], quiet=not first)
         bar.begin(f"Trace {type(model).__name__}", None)
+        told.begin(f"Trace {type(model).__name__}")
         session = Compression(
             model, budget=budget, example=example, data=batches and batches.whole,
-            loss=task, keep=keep, release=release, operations=operations, verify=verify,
+            loss=start.loss, keep=keep, release=release, operations=operations, verify=verify,
             fabric=fabric,
         )  # fmt: skip
         check_reachable(session, phases)
         training = Training(
-            session, batches, val=judge, optimizer=optimizer, fabric=fabric, compiler=compiler,
-            bar=bar, on_epoch=on_epoch if first else None, lr=known,
+            session, batches, val=start.judge, optimizer=optimizer, fabric=fabric,
+            compiler=compiler, bar=bar, told=told, lr=start.known,
+            on_epoch=on_epoch if first else None, on_step=on_step if first else None,
         )  # fmt: skip
         point = None
         if checkpoint is not None:
@@ -223,10 +217,13 @@ def fit(
             settings |= {"release": release} if release else {}
             settings |= {"lr": lr} if lr is not None else {}
             settings |= {"operations": operations} if operations else {}
-            identity = _identity(session, phases, batches, judge, settings)
+            identity = identity_of(session, start, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
-        _run(training, phases, point)
-        return certified(session, training.log, training.before_and_after())
+        for lesson in lessons(training, phases, point):
+            training.give(lesson)
+        result = certified(session, training.log, training.before_and_after())
+        told.end(result.report.after)
+        return result
 
 
 def _planned(
@@ -272,84 +269,3 @@ def _divided(budget: Budget) -> tuple[Phase, ...]:
 def _preset(budget: Budget) -> Preset:
     """The grids of the runtime that a budget is about: a cap on RAM is one on a `.tflite`."""
     return TFLM if budget.ram is not None or isinstance(budget.file, Tflite) else ORT
-
-
-def _run(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:
-    """Every part of every phase from where the checkpoint is, with a checkpoint after each."""
-    first, part = (0, 0) if checkpoint is None else checkpoint.resume(training, phases)
-    for number, phase in enumerate(phases[first:], start=first):
-        training.begin(number, phases[number + 1 :], part=part)
-        for step in range(part, phase.length):
-            try:
-                phase.run(training, step)
-            except ValueError as error:
-                if too_few(error):
-                    raise TrainingError(f"{name_of(phase)}: {SINGLE}") from error
-                raise
-            if checkpoint is not None:
-                checkpoint.save(training, number, step + 1)
-        part = 0
-    _put_modes_back(training.session)
-
-
-def _put_modes_back(session: Compression) -> None:
-    """Give the result the modes of the model given; one that is data has nothing left to train."""
-    if isinstance(session.model, Network):
-        session.model.eval()
-        return
-    modes = {name: module.training for name, module in session.original.named_modules()}
-    for name, module in session.model.named_modules():
-        module.training = modes.get(name, session.original.training)
-
-
-def _judge(
-    model: nn.Module,
-    val: Iterable[Batch] | Callable[[nn.Module], float] | None,
-    fabric: Fabric | None,
-) -> Validation | None:
-    """Make the validation of a training, with its first batch checked."""
-    if val is None or (callable(val) and not isinstance(val, nn.Module)):
-        return val
-    check_source(val, "val")
-    batches = Batches(cast("Iterable[Batch]", val), fabric, name="val")
-    batches.classes = check_classifier(model, first_batch(batches), "val")
-    return batches
-
-
-def _check(
-    model: nn.Module, batches: Batches, batch: Batch, loss: Loss, phases: Sequence[Phase]
-) -> None:
-    """Check the first batch; under cross entropy the labels of all others are checked as well."""
-    measured = any(phase.measures_gradients for phase in phases)
-    if isinstance(loss, Unlabelled):
-        check_inputs(model, batch)
-    if loss is cross_entropy:
-        batches.classes = check_classifier(model, batch)
-    else:
-        differentiable = measured or any(phase.trains for phase in phases)
-        check_loss(model, batch, loss, differentiable=differentiable)
-    if measured:
-        next(split(batch, 1), None)  # fails where batches cannot be cut
-    most = max((phase.batches_in_train_mode for phase in phases), default=0)
-    check_single(model, batches, batch, loss, most)
-
-
-def _identity(
-    session: Compression,
-    phases: Sequence[Phase],
-    batches: Batches | None,
-    val: Validation | None,
-    settings: Mapping[str, object],
-) -> dict[str, Any]:
-    judges = isinstance(val, Batches)
-    return identify(
-        session.original,
-        session.budget,
-        [as_written(phase) for phase in phases],
-        example=[tuple(x.shape) for x in session.example],
-        batches=None if batches is None else batches.length,
-        val=val.length if judges else val,
-        **settings,
-        **{"first batch": None if batches is None else first_digest(batches)},
-        **{"first batch of val": first_digest(val) if judges else None},
-    )

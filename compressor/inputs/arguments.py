@@ -13,24 +13,31 @@ SEEDS = 2**64
 """The number of seeds that torch's generators take."""
 
 
-def check_functions(on_epoch: object, compiler: object, val: object = None) -> None:
-    """Check that the watcher of epochs, the compiler and a function `val` can be called.
+def check_functions(
+    on_epoch: object, compiler: object, val: object = None, on_step: object = None
+) -> None:
+    """Check that the watchers of epochs and steps, the compiler and a function `val` can be called.
 
     Raises:
         ValueError: If one cannot.
     """
-    functions = {"on_epoch": on_epoch, "compiler": compiler, "val": val}
+    functions = {"on_epoch": on_epoch, "on_step": on_step, "compiler": compiler, "val": val}
     for name, function in functions.items():
         if not takes_one(function):
             raise ValueError(
                 f"{name}={brief(function)} does not take one argument, and fit calls it with "
                 f"{_GIVEN[name]} alone: functools.partial fills in the others"
             )
-    if on_epoch is not None and not callable(on_epoch):
-        raise ValueError(
-            f"on_epoch={brief(on_epoch)} is a {type(on_epoch).__name__}: pass a function of the "
-            "log, a sequence of compressor.reports.report.Epoch"
-        )
+    told = {
+        "on_epoch": (on_epoch, "the log, a sequence of compressor.run.history.Epoch"),
+        "on_step": (on_step, "the step, a compressor.run.history.Step"),
+    }
+    for name, (function, what) in told.items():
+        if function is not None and not callable(function):
+            raise ValueError(
+                f"{name}={brief(function)} is a {type(function).__name__}: pass a function of "
+                f"{what}"
+            )
     if compiler is not None and not callable(compiler):
         raise ValueError(
             f"compiler={brief(compiler)} is a {type(compiler).__name__}: pass a function of the "
@@ -38,7 +45,12 @@ def check_functions(on_epoch: object, compiler: object, val: object = None) -> N
         )
 
 
-_GIVEN = {"on_epoch": "the log", "compiler": "the network", "val": "the model"}
+_GIVEN = {
+    "on_epoch": "the log",
+    "on_step": "the step",
+    "compiler": "the network",
+    "val": "the model",
+}
 """The argument of functions that are passed to `fit`, by name."""
 
 

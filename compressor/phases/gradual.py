@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compressor.inputs.losses import Distill, check_distill
 from compressor.inputs.settings import check_number, check_whole
-from compressor.run.phase import Phase
+from compressor.run.lesson import Lesson
+from compressor.run.phase import Teaching
 from compressor.run.rates import constant
 
 if TYPE_CHECKING:
     from compressor.run.training import Training
 
 
-class Gradual(Phase):
+class Gradual(Teaching):
     """A phase that removes so often, and trains for so many epochs after every time but the last.
 
     Attributes:
@@ -49,11 +51,16 @@ class Gradual(Phase):
         return self.steps > 1 and self.epochs > 0
 
     @property
+    def passes(self) -> int:
+        """The epochs between removals."""
+        return (self.steps - 1) * self.epochs
+
+    @property
     def length(self) -> int:
         """Every removal, and every epoch between two of them."""
         return self.steps + (self.steps - 1) * self.epochs
 
-    def run(self, training: Training, part: int) -> None:
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
         """Remove once, or train one epoch."""
         done, epoch = divmod(part, 1 + self.epochs)
         if part == 0 and self.trains:
@@ -63,4 +70,4 @@ class Gradual(Phase):
             return
         number, total = done * self.epochs + epoch - 1, (self.steps - 1) * self.epochs
         loss = training.distilled(self.distill)
-        training.epoch(type(self).__name__, number, total, loss, constant)
+        yield Lesson(type(self).__name__, number, total, loss, constant)

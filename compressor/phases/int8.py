@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -29,7 +29,8 @@ from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
 from compressor.quantization.stand_ins import stand_in
 from compressor.run.later import EntryBits
-from compressor.run.phase import Phase
+from compressor.run.lesson import Lesson
+from compressor.run.phase import Phase, Teaching
 from compressor.wording import brief
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ SETTLED = "it trains for int8, which must be the last phase"
 
 
 @dataclass(frozen=True)
-class Int8(Phase):
+class Int8(Teaching):
     """Quantisation-aware training, then conversion to integers; nothing can follow.
 
     The model becomes a `compressor.network.Network`. First quantisers are put into it and their
@@ -146,17 +147,18 @@ class Int8(Phase):
             _check_shapes(session, _calls(session.model, session.loss, [batch]))
             _check_loss(session, prepared, batch)
 
-    def run(self, training: Training, part: int) -> None:
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
         """Prepare, train one epoch, or convert."""
         session = training.session
         if part == 0:
             inputs = _inputs(training, self.batches)
-            self._prepare(session)
-            calibrate(cast("Network", session.model), inputs)
+            network = self._prepared(session)
+            calibrate(network, inputs)
+            self._take(session, network)
             session.record({"grids": grids(session.model)})
             training.refresh()
         elif part <= self.epochs:
-            self._epoch(training, part - 1)
+            yield from self._epoch(training, part - 1)
         else:
             self._convert(session)
             session.record({"large": _large(session.model)})
@@ -165,7 +167,7 @@ class Int8(Phase):
     def redo(self, session: Compression, change: Any) -> None:
         """Put quantisers in, or convert; values are filled in by the checkpoint."""
         if "grids" in change:
-            self._prepare(session)
+            self._take(session, self._prepared(session))
             set_grids(session.model, change["grids"])
         else:
             self._convert(session)
@@ -191,9 +193,8 @@ class Int8(Phase):
         """Factor of the learning rate when the share `over` of the epochs is done."""
         return FineTune(epochs=max(self.epochs, 1), warmup=self.warmup).rate(over)
 
-    def _prepare(self, session: Compression) -> None:
-        model = session.model
-        session.replace(self._prepared(session), settled=SETTLED, unrounded=model)
+    def _take(self, session: Compression, network: Network) -> None:
+        session.replace(network, settled=SETTLED, unrounded=session.model)
 
     def _prepared(self, session: Compression) -> Network:
         whole = to_network(session.model, session.example)
@@ -201,13 +202,13 @@ class Int8(Phase):
             whole, self.preset, fold_bands=self.fold_bands, learned=self.learned, bits=session.bits
         )
 
-    def _epoch(self, training: Training, number: int) -> None:
+    def _epoch(self, training: Training, number: int) -> Iterator[Lesson]:
         if number == 0:
             training.start(self.lr, self.weight_decay)
             if self.select:
                 training.remember_best(start=True)
         loss = training.distilled(self.distill)
-        training.epoch("Int8", number, self.epochs, loss, self.rate)
+        yield Lesson("Int8", number, self.epochs, loss, self.rate)
         if self.select:
             training.remember_best()
             if number == self.epochs - 1:

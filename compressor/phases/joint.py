@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
@@ -132,8 +132,9 @@ class Joint(Phase):
             training.refresh()
             return
         batches = list(islice(training.batches(whole=True), self.batches))
+        training.doing("Joint", len(self.averages) * len(WAYS))
         measured = _Measured(self, session, batches)
-        mixes = measured.mixes()
+        mixes = measured.mixes(training.did)
         best = min(mixes, key=lambda mix: mix.loss)
         chosen = best if best.loss < (1 - MARGIN) * mixes[0].loss else mixes[0]
         sensitivity = measured.sensitivity(chosen.allocation.structure)
@@ -205,8 +206,8 @@ class _Measured:
         self._footprint = footprint(session.stored)
         self._judge = Judge(session.model, session.graph, batches, session.loss, 0)
 
-    def mixes(self) -> list[Mix]:
-        """All that fit the caps: with many bits to a weight none may."""
+    def mixes(self, did: Callable[[], None]) -> list[Mix]:
+        """All that fit the caps: with many bits to a weight none may. `did` is told of each."""
         found, refused = list[Mix](), list[BudgetError]()
         for bits in self.joint.averages:
             for way in WAYS:
@@ -214,6 +215,7 @@ class _Measured:
                     found.append(self.mix(bits, *way))
                 except BudgetError as error:
                     refused.append(error)
+                did()
         if not found:
             raise refused[-1]
         return found

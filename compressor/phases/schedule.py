@@ -23,31 +23,37 @@ from compressor.wording import brief, kind
 
 
 def phases_of(
-    schedule: Sequence[Phase] | None, default: Sequence[Phase], *, data: bool, val: bool
+    schedule: Sequence[Phase] | None,
+    default: Sequence[Phase],
+    *,
+    data: bool,
+    val: bool,
+    caller: str = "fit",
 ) -> tuple[Phase, ...]:
     """The phases, with the default resolved and their need of data and `val` checked.
 
-    `default` is what None stands for; `data` and `val` say whether `fit` was given them.
+    `default` is what None stands for; `data` and `val` say whether the `caller` was given them.
 
     Raises:
         ValueError: If it is no list of phases, or a phase lacks what it needs.
     """
     phases = tuple(default) if schedule is None else _listed(schedule)
+    passed = "fit(model, loader)" if caller == "fit" else "data=loader"
     for phase in phases if not data else ():
         if phase.needs:
             raise ValueError(
-                f"{phase.needs} on data and fit was given none: pass a loader as the second "
-                "argument, or leave the phase out"
+                f"{phase.needs} on data and {caller} was given none: pass a loader, {passed}, or "
+                "leave the phase out"
             )
         if phase.trains:
             raise ValueError(
-                f"{name_of(phase)}(epochs={phase.epochs}) trains and needs data, and fit was given "
-                "none: pass a loader as the second argument, or epochs=0"
+                f"{name_of(phase)}(epochs={phase.epochs}) trains and needs data, and {caller} was "
+                f"given none: pass a loader, {passed}, or epochs=0"
             )
     selects = next((phase for phase in phases if phase.select), None)
     if not val and selects is not None:
         raise ValueError(
-            f"{name_of(selects)}(select=True) returns the epoch with the best val and fit "
+            f"{name_of(selects)}(select=True) returns the epoch with the best val and {caller} "
             "was given none: pass val, a loader or a function of the model, or leave select out"
         )
     return phases

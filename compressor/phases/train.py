@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ from compressor.inputs.losses import Distill, Smoothed, check_distill, cross_ent
 from compressor.inputs.settings import check_number, check_positive, check_share, check_whole
 from compressor.run.calibration import recalibrate
 from compressor.run.later import NOTHING
+from compressor.run.lesson import Lesson
 from compressor.run.moving_average import MovingAverage
-from compressor.run.phase import Phase
+from compressor.run.phase import Phase, Teaching
 from compressor.run.rates import Decay, cosine
 from compressor.wording import brief
 
@@ -54,7 +55,7 @@ class Recalibrate(Phase):
 
 
 @dataclass(frozen=True)
-class FineTune(Phase):
+class FineTune(Teaching):
     """Train the small network, with the dense original as a teacher if asked.
 
     The fine-tune is what brings accuracy back: on ESC-50 (`benchmarks/accuracy/finetune.md`) 30
@@ -151,7 +152,7 @@ class FineTune(Phase):
                 "do it, as torch.nn.CrossEntropyLoss(label_smoothing=...) does"
             )
 
-    def run(self, training: Training, part: int) -> None:
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
         """Train one epoch."""
         name = type(self).__name__
         task = Smoothed(self.smoothing) if self.smoothing else None
@@ -164,7 +165,7 @@ class FineTune(Phase):
         average = None
         if self.ema is not None:
             average = MovingAverage(training.session.model, training.state, self.ema)
-        training.epoch(
+        yield Lesson(
             name, part, self.epochs, loss, self.rate, clip=self.clip,
             after=average and average.update, end=average and average.show,
         )  # fmt: skip
@@ -188,8 +189,8 @@ class Train(FineTune):
 
     trains_dense = True
 
-    def run(self, training: Training, part: int) -> None:
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
         """Train one epoch; after the last, the network becomes the teacher."""
-        super().run(training, part)
+        yield from super().lessons(training, part)
         if part == self.epochs - 1:
             training.session.teach(training.session.model, trained=True)

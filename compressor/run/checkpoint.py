@@ -60,6 +60,10 @@ class Checkpoint:
         self._loaders = loaders
         self._writes = writes
 
+    def rest(self) -> None:
+        """Write nothing any more."""
+        self._writes = False
+
     def save(self, training: Training, phase: int, part: int) -> None:
         """Write the state: the next thing to do is `part` of `phase`."""
         if not self._writes:

@@ -105,6 +105,27 @@ class Epoch:
     extra: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of an optimiser.
+
+    Attributes:
+        phase: Name of the phase.
+        epoch: Its epoch, from 1.
+        step: Number of the step in the epoch, from 1.
+        number: Number of the step in the run, from 1.
+        loss: The loss that it was made on; NaN where a loop of one's own did not tell it.
+        lr: Learning rate of the optimiser's first group; None where it is not known.
+    """
+
+    phase: str
+    epoch: int
+    step: int
+    number: int
+    loss: float
+    lr: float | None
+
+
 def shrink_of(
     caps: Budget,
     reached: Cost,

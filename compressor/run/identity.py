@@ -203,7 +203,7 @@ def _passes(kind: type[nn.Module]) -> Iterator[tuple[str, FunctionType]]:
         if name in seen or not isinstance(method, FunctionType):
             continue
         seen.add(name)
-        if not method.__module__.startswith("torch."):
+        if not str(method.__module__).startswith("torch."):
             yield name, method
             names += method.__code__.co_names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -161,11 +161,92 @@ def hand_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> None:
             f"of shape {tuple(strangers[0].shape)}): build it on the model given to Session, or "
             "set session.optimizer to one built on session.model afterwards"
         )
+    _move(optimizer, pairs)
+
+
+def hand_on(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> None:
+    """Make an optimiser of `old` work on the module that has taken its place, in place.
+
+    State of other shapes than the parameter's now starts anew, as in `follow`.
+
+    Args:
+        optimizer: It may hold parameters of other modules beside.
+        old: The module before.
+        new: The other one: with the parameters of the old one by name, and maybe more, or with as
+            many in the same order.
+
+    Raises:
+        ValueError: If it has neither.
+    """
+    before, after = dict(old.named_parameters()), dict(new.named_parameters())
+    if before.keys() <= after.keys():
+        pairs = {id(p): after[name] for name, p in before.items()}
+    elif len(before) == len(after):
+        pairs = dict(zip(map(id, before.values()), after.values(), strict=True))
+    else:
+        raise ValueError(
+            "the model is replaced by a module of other parameters, which an optimiser in use "
+            "cannot follow: make session.optimizer anew when the phase has begun"
+        )
+    _move(optimizer, pairs)
+
+
+def add(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
+    """Have an optimiser train more parameters, in the last of its groups without weight decay."""
+    free = [group for group in optimizer.param_groups if not group.get("weight_decay")]
+    (free or optimizer.param_groups)[-1]["params"] += parameters
+
+
+def stored(optimizer: Optimizer, model: nn.Module) -> list[dict[str, Any]]:
+    """Settings and state of an optimiser's groups, by the names of a model's parameters.
+
+    A network that takes a model's place may have its parameters in another order, in which
+    ``state_dict`` would count them.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    found: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        held = [(names.get(id(p), ""), p) for p in group["params"]]
+        found.append({
+            "settings": {key: value for key, value in group.items() if key != "params"},
+            "names": [name for name, _ in held],
+            "state": {name: dict(optimizer.state[p]) for name, p in held if p in optimizer.state},
+        })  # fmt: skip
+    return found
+
+
+def fill(optimizer: Optimizer, model: nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Give an optimiser what `stored` found.
+
+    Raises:
+        ValueError: If its groups hold other parameters.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    own = [sorted(names.get(id(p), "") for p in g["params"]) for g in optimizer.param_groups]
+    if own != [sorted(group["names"]) for group in groups]:
+        raise ValueError(
+            "the optimiser holds other parameters, or other groups of them, than the one that was "
+            "stored: make it of session.model as it was made then"
+        )
+    number = {id(p): n for n, p in enumerate(_parameters(optimizer))}
+    packed: dict[str, Any] = {"state": {}, "param_groups": []}
+    for group, before in zip(optimizer.param_groups, groups, strict=True):
+        numbers = [number[id(p)] for p in group["params"]]
+        packed["param_groups"].append({**before["settings"], "params": numbers})
+        for p in group["params"]:
+            state = before["state"].get(names.get(id(p), ""))
+            if state:
+                packed["state"][number[id(p)]] = state
+    optimizer.load_state_dict(packed)
+
+
+def _move(optimizer: Optimizer, pairs: Mapping[int, nn.Parameter]) -> None:
+    """Put parameters into the places of others, by the identity of these, with their state."""
     held = [(p, pairs[id(p)]) for p in _parameters(optimizer) if id(p) in pairs]
     _rename(optimizer, {id(p): q for p, q in held})
     for p, q in held:
         state = optimizer.state.pop(p, None)
-        if state:
+        if state and all(_follows(value, q) for value in state.values()):
             optimizer.state[q] = state
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from compressor.graph.graph import Weight
 from compressor.inputs.losses import Distill
 from compressor.network import Network
 from compressor.run.later import EntryBits, Later
+from compressor.run.lesson import Lesson
 
 if TYPE_CHECKING:
     from compressor.run.compression import Compression
@@ -91,6 +92,11 @@ class Phase(Later, ABC):
         return self.lowers is UNSAID
 
     @property
+    def passes(self) -> int:
+        """Epochs of training in it, as far as is known before."""
+        return (self.epochs or 0) if self.trains else 0
+
+    @property
     def batches_in_train_mode(self) -> float:
         """Number of batches that it runs through BatchNorm in train mode, given data."""
         return math.inf if self.trains else 0
@@ -115,6 +121,33 @@ class Phase(Later, ABC):
 
         A resumed run calls it, on the model as it was before; tensors are filled in afterwards.
         """
+
+
+class Teaching(Phase):
+    """A phase that trains, and leaves it to others how: to `fit`, or to a loop of one's own."""
+
+    @abstractmethod
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
+        """Do part number `part`, and say what has to be trained in the middle of it, if anything.
+
+        Whoever asks for the next lesson has given the one before.
+        """
+
+    def run(self, training: Training, part: int) -> None:
+        """Do part number `part`, counted from 0."""
+        for lesson in self.lessons(training, part):
+            training.give(lesson)
+
+
+def lessons_of(phase: Phase, training: Training, part: int) -> Iterator[Lesson]:
+    """Do a part of a phase, and say what has to be trained in the middle of it, if anything.
+
+    One with a `run` of its own does all of it there, the training included.
+    """
+    if isinstance(phase, Teaching) and type(phase).run is Teaching.run:
+        yield from phase.lessons(training, part)
+    else:
+        phase.run(training, part)
 
 
 class Adapted(Phase):

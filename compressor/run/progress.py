@@ -1,4 +1,4 @@
-"""A progress bar in the terminal; nothing anywhere else."""
+"""A progress bar in the terminal; nothing anywhere else (see `compressor.run.telling`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+
+class Count(MofNCompleteColumn):
+    """How much of how much is done, where that is known."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing where it is not."""
+        return Text() if task.total is None else super().render(task)
 
 
 class Bar:
@@ -15,21 +31,24 @@ class Bar:
 
     Args:
         enabled: Show anything; None shows it when stderr is a terminal.
+
+    Attributes:
+        shown: It shows anything.
     """
 
     def __init__(self, *, enabled: bool | None = None) -> None:
-        shown = sys.stderr.isatty() if enabled is None else enabled
+        self.shown = sys.stderr.isatty() if enabled is None else enabled
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            Count(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
             transient=True,
-            disable=not shown,
+            disable=not self.shown,
         )
-        self._task = self._progress.add_task("", note="")
+        self._task = self._progress.add_task("", total=None, note="")
 
     def __enter__(self) -> Self:
         """Show the bar."""
@@ -47,7 +66,9 @@ class Bar:
 
     def begin(self, text: str, total: int | None) -> None:
         """Start over: `total` steps (None when unknown) of what `text` says."""
-        self._progress.reset(self._task, description=text, total=total, note="")
+        # A new one, as rich keeps the total of a task that is told there is none.
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(text, total=total, note="")
 
     def advance(self, note: str = "") -> None:
         """One step done."""

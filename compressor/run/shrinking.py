@@ -67,6 +67,7 @@ class Shrinking:
         unrounded: The model before it became a network of integers; None while it is not.
         reported: The part of the original that is left, layer by layer, if not `structure`.
         optimizer: An optimiser over `model`'s parameters that is to follow.
+        others: More of them.
         averages: Averaged copies of `model` that follow, see `average`.
         whole: Graph of the model given.
         before: Its cost.
@@ -108,6 +109,7 @@ class Shrinking:
         self.unrounded: nn.Module | None = None
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
         self.optimizer: Optimizer | None = None
+        self.others: list[Optimizer] = []
         self.unrepaired: Unrepaired | None = None
 
     @property
@@ -116,6 +118,11 @@ class Shrinking:
         keep = np.zeros(self.dense.units, dtype=bool)
         keep[self.alive] = True
         return Structure(self.dense, keep)
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """All optimisers that follow."""
+        return [*([] if self.optimizer is None else [self.optimizer]), *self.others]
 
     @property
     def cost(self) -> Cost:
@@ -157,7 +164,7 @@ class Shrinking:
         self.original, self.dense = original, dense
         self.within = f"{within}.{self.within}"
         self.graph = restrict(Structure(dense, keep)) if not keep.all() else dense
-        self._become(model)
+        self._become(model, change)
 
     def replace(
         self,
@@ -190,11 +197,13 @@ class Shrinking:
     def average(self, averaged: Averaged) -> Averaged:
         """Let an averaged copy of `model` (EMA, SWA) follow (`compressor.surgery.averages`)."""
         self.averages.add(averaged, self.model)
+        self.averages.hold(self.masks)
         return averaged
 
     def hold(self) -> None:
         """Set masked weights to zero, as after every step of an optimiser."""
         self.masks.hold(self.model)
+        self.averages.hold(self.masks)
 
     def repair(self, how: Callable[[nn.Module], Repaired]) -> Repaired:
         """Repair `model` in place, and remember what it was before; returns what was done."""
@@ -209,15 +218,20 @@ class Shrinking:
         if self.unrepaired is not None:
             self.unrepaired.put_into(twin)
 
-    def _become(self, model: nn.Module) -> None:
-        """Another module in the place of `model`; masks follow by order of the parameters."""
+    def _become(
+        self, model: nn.Module, change: Callable[[nn.Module], nn.Module] | None = None
+    ) -> None:
+        """Another module in the place of `model`; masks follow by order of the parameters.
+
+        `change` makes of a copy of the one before a copy of the other, where there is such a thing.
+        """
         before, after = ([n for n, _ in m.named_parameters()] for m in (self.model, model))
         same = len(before) == len(after)
         names = dict(zip(before, after, strict=True)) if same else {name: name for name in after}
         self.masks.rename(names)
         self.bits = {names[name]: bits for name, bits in self.bits.items() if name in names}
-        self.averages.end(self.model, replaced=True)
-        self.averages, self.model, self.optimizer = Averages(model), model, None
+        self.averages.become(self.model, model, change)
+        self.model, self.optimizer, self.others = model, None, []
 
     def _check_open(self, what: str) -> None:
         if self.closed:
@@ -247,8 +261,8 @@ class Shrinking:
         names = {id(p): name for name, p in self.model.named_parameters()}
         cuts = cut(self.model, self.graph, structure)
         self.masks.cut(names, cuts)
-        if self.optimizer is not None:
-            follow(self.optimizer, cuts)
+        for optimizer in self.optimizers:
+            follow(optimizer, cuts)
         self.averages.cut(self.graph, structure)
         self.alive = self.alive[structure.keep]
         self.graph = restrict(structure)

@@ -9,37 +9,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
 from compressor.importance import check_value
 from compressor.inputs import finite
-from compressor.inputs.batches import Batch, Batches, call
+from compressor.inputs.batches import Batch, Batches
 from compressor.inputs.copies import private_copy
-from compressor.inputs.evaluation import evaluating
-from compressor.inputs.labels import IGNORED
 from compressor.inputs.losses import Distill, Loss
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.network import Network
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.clipping import clip_gradients
 from compressor.run.compression import Compression
-from compressor.run.history import Epoch
+from compressor.run.history import Epoch, Step
+from compressor.run.lesson import Lesson
 from compressor.run.optimizers import OptimizerFactory, adamw, groups, is_scaled
 from compressor.run.progress import Bar
 from compressor.run.rate_range import Trials, measured
 from compressor.run.rates import Decay
-from compressor.wording import brief
+from compressor.run.telling import Told
+from compressor.run.validation import Validation, mean_of_processes, valued
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.optim import Optimizer
 
     from compressor.run.later import Later
-
-Validation = Batches | Callable[[nn.Module], float]
-"""Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
 
 Compiler = Callable[[nn.Module], nn.Module]
 """Makes a module that computes the same in less time, such as `torch.compile`."""
@@ -53,6 +49,8 @@ class Training:
         model: The same model, compiled if asked for and as Fabric wraps it; train and run this one.
         log: One entry per epoch.
         best: Accuracy and tensors of the best epoch of the phase at hand; None if not asked for.
+        steps: Steps of an optimiser so far.
+        told: What is said of the run.
         state: The memory of the phase at hand between its parts: tensors and plain data, as
             `compressor.storage.flatten` takes them. In every checkpoint; empty when a phase begins.
     """
@@ -68,14 +66,21 @@ class Training:
         compiler: Compiler | None = None,
         bar: Bar | None = None,
         on_epoch: Callable[[Sequence[Epoch]], object] | None = None,
+        on_step: Callable[[Step], object] | None = None,
+        told: Told | None = None,
         lr: float | None = None,
     ) -> None:
-        self._on_epoch, self._known = on_epoch, lr
+        self._on_epoch, self._on_step, self._known = on_epoch, on_step, lr
+        self.told = told or Told()
         self.session = session
         self.log: list[Epoch] = []
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.state: dict[str, Any] = {}
+        self.steps = 0
         self._numbers: dict[str, float] = {}
+        self._losses: list[float] = []
+        self._lesson: Lesson | None = None
+        self._began = 0.0
         self._data, self._factory, self._fabric = data, optimizer, fabric
         self._compiler = compiler
         self._bar = bar or Bar(enabled=False)
@@ -84,9 +89,11 @@ class Training:
         self._optimizer = session.optimizer
         self.refresh()
 
-    def begin(self, phase: int, later: Sequence[Later], *, part: int = 0) -> None:
+    def begin(self, phase: int, later: Sequence[Later], *, part: int = 0, name: str = "") -> None:
         """Come to a phase of the schedule, which has nothing to remember before its first part."""
         self.session.begin(phase, later)
+        self.doing(name, None)
+        self.told.phase(phase, name)
         if part == 0:
             self.state = {}
 
@@ -133,6 +140,14 @@ class Training:
         session.rates.append(measured(self._data, trials, self._known, phase))
         return session.rates[-1].lr
 
+    def doing(self, what: str, total: int | None) -> None:
+        """Say what begins, and of how many steps (`did`) it is, if that is known."""
+        self._bar.begin(what, total)
+
+    def did(self) -> None:
+        """Say that one of them is done."""
+        self._bar.advance()
+
     def snapshot(self) -> dict[str, Any]:
         """Everything that the same call needs to go on from here: tensors and plain data."""
         optimizer = self.session.optimizer
@@ -141,6 +156,7 @@ class Training:
             "optimizer": None if optimizer is None else optimizer.state_dict(),
             "best": self.best,
             "log": [dataclasses.asdict(epoch) for epoch in self.log],
+            "steps": self.steps,
             "solver": self.state,
         }
 
@@ -158,6 +174,7 @@ class Training:
             cast("Optimizer", self.session.optimizer).load_state_dict(state["optimizer"])
         self.state = dict(state["solver"])
         self.log = [Epoch(**epoch) for epoch in state["log"]]
+        self.steps = state.get("steps", 0)  # not in checkpoints of earlier versions
         self.best = state["best"]
         if self.best is not None:
             check_tensors(self.session.model, self.best[1])
@@ -207,50 +224,90 @@ class Training:
         end: Callable[[], None] | None = None,
         clip: float | None = None,
     ) -> None:
-        """Train one pass over the data and log it.
-
-        Args:
-            phase: Name for the log and for errors.
-            number: Number of the epoch in the phase, from 0.
-            total: Epochs of the phase.
-            loss: The function to minimise.
-            rate: Learning-rate factor by the share of the phase that is over.
-            after: Called after every step of the optimiser.
-            end: Called after the last one, before what the epoch left is checked and validated.
-            clip: Largest norm of the gradient, to which it is cut; None for no bound.
+        """Train one pass over the data and log it; the arguments are those of a `Lesson`.
 
         Raises:
             TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
         """
-        began = time.perf_counter()
-        length = None if self._data is None else self._data.length
-        self._bar.begin(f"{phase} {number + 1}/{total}", length)
+        self.give(Lesson(phase, number, total, loss, rate, after, end, clip))
+
+    def give(self, lesson: Lesson) -> None:
+        """Train one pass over the data as a phase asks for it, and log it.
+
+        Raises:
+            TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
+        """
+        self.begin_epoch(lesson)
+        for batch in self.batches():
+            self.pace()
+            where = f"{lesson.phase} epoch {lesson.number + 1}, step {len(self._losses) + 1}"
+            self.stepped(self._step(batch, lesson.loss, where, lesson.clip))
+        self.end_epoch()
+
+    def begin_epoch(self, lesson: Lesson) -> None:
+        """Come to an epoch of training: whoever makes the steps, this is before the first."""
+        self._began, self._lesson, self._losses = time.perf_counter(), lesson, []
+        self._bar.begin(f"{lesson.phase} {lesson.number + 1}/{lesson.total}", self.length)
         self.model.train()
         self._numbers = {}
-        losses: list[float] = []
-        for step, batch in enumerate(self.batches()):
-            within = 0.5 if length is None else min((step + 0.5) / length, 1.0)
-            for group in cast("Optimizer", self.session.optimizer).param_groups:
-                group["lr"] = group["initial_lr"] * rate((number + within) / total)
-            where = f"{phase} epoch {number + 1}, step {step + 1}"
-            losses.append(self._step(batch, loss, where, clip))
-            if after is not None:
-                after()
-            self._bar.advance(f"loss {losses[-1]:.3f}")
-        if not losses:
-            raise TrainingError(f"{phase} epoch {number + 1} got no batch: the loader ran empty")
+
+    def pace(self) -> None:
+        """Set the learning rates for the step to come."""
+        share, optimizer = self._share(), cast("Optimizer", self.session.optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * cast("Lesson", self._lesson).rate(share)
+
+    def stepped(self, loss: float) -> None:
+        """Take in a step of the optimiser, and the loss that it was made on."""
+        lesson = cast("Lesson", self._lesson)
+        self.session.hold()
+        self._losses.append(loss)
+        if lesson.after is not None:
+            lesson.after()
+        self.steps += 1
+        self._bar.advance(f"loss {loss:.3f}")
+        if self._on_step is not None:
+            optimizer = self.session.optimizer
+            lr = None if optimizer is None else float(optimizer.param_groups[0]["lr"])
+            number, step = lesson.number + 1, len(self._losses)
+            self._on_step(Step(lesson.phase, number, step, self.steps, loss, lr))
+
+    def end_epoch(self, accuracy: float | None = None) -> None:
+        """Check what the epoch left, validate it where no accuracy is given, and log it.
+
+        Raises:
+            TrainingError: If there was no step, or a number is not finite.
+        """
+        lesson = cast("Lesson", self._lesson)
+        name = f"{lesson.phase} epoch {lesson.number + 1}"
+        if not self._losses:
+            raise TrainingError(f"{name} got no batch: the loader ran empty")
         self.average_buffers()
-        if end is not None:
-            end()
+        if lesson.end is not None:
+            lesson.end()
             self.average_buffers()  # those that are other ones now
-        finite.check_tensors(self.session.model, self.session.given, f"after {phase} {number + 1}")
-        self._check_numbers(f"{phase} epoch {number + 1}")
-        mean = self._mean(sum(losses), len(losses))
-        accuracy = self.validate()
-        seconds = time.perf_counter() - began
-        self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds, self._numbers))
+        session = self.session
+        finite.check_tensors(session.model, session.given, f"after {name.replace('epoch ', '')}")
+        self._check_numbers(name)
+        mean = mean_of_processes(self._fabric, sum(self._losses), len(self._losses))
+        accuracy = self.validate() if accuracy is None else accuracy
+        seconds = time.perf_counter() - self._began
+        what = Epoch(lesson.phase, lesson.number + 1, mean, accuracy, seconds, self._numbers)
+        self.log.append(what)
+        self.told.epoch(what, lesson.total)
         if self._on_epoch is not None:
             self._on_epoch(tuple(self.log))
+
+    @property
+    def length(self) -> int | None:
+        """Steps of an epoch; None where the loader does not know."""
+        return None if self._data is None else self._data.length
+
+    def _share(self) -> float:
+        """The share of the phase that is over in the middle of the step to come."""
+        lesson, length = cast("Lesson", self._lesson), self.length
+        within = 0.5 if length is None else min((len(self._losses) + 0.5) / length, 1.0)
+        return (lesson.number + within) / lesson.total
 
     def _check_numbers(self, where: str) -> None:
         """Check what a solver put into the log.
@@ -270,22 +327,16 @@ class Training:
         Raises:
             TrainingError: If the function returns no number.
         """
-        return None if self._val is None else self._valued(self._val, self.session.model)
+        val, model = self._val, self.session.model
+        return None if val is None else valued(val, model, self.model, self._fabric)
 
     def before_and_after(self) -> tuple[float, float] | None:
-        """What `val` says of the model given and of the model now; None without `val`.
-
-        Raises:
-            TrainingError: If the function returns no number.
-        """
+        """What `val` says of the model given and of the model now; None without `val`."""
         if self._val is None:
             return None
-        given = private_copy(self.session.given)
-        return self._valued(self._val, given), self._valued(self._val, self.session.model)
-
-    def _valued(self, val: Validation, model: nn.Module) -> float:
-        with evaluating(model), torch.no_grad():
-            return self._accuracy(val, model) if isinstance(val, Batches) else _number(val(model))
+        given, model = private_copy(self.session.given), self.session.model
+        before = valued(self._val, given, given, self._fabric)
+        return before, valued(self._val, model, self.model, self._fabric)
 
     def remember_best(self, *, start: bool = False) -> None:
         """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase."""
@@ -346,44 +397,6 @@ class Training:
         self.session.hold()
         return number
 
-    def _accuracy(self, loader: Batches, model: nn.Module) -> float:
-        run = self.model if model is self.session.model else model
-        right = total = 0
-        for number, (inputs, targets) in enumerate(loader, start=1):
-            logits = cast("Tensor", call(run, inputs))
-            if bool((logits.isnan() | logits.isposinf()).any()):  # a class ruled out is -inf
-                raise finite.not_finite(
-                    model, finite.on(call, inputs), "an output",
-                    f"on batch {number} of val", inputs,
-                )  # fmt: skip
-            guess = logits.argmax(1)
-            wanted = targets.argmax(1) if targets.is_floating_point() else targets
-            counts = wanted != IGNORED
-            right += int((guess == wanted)[counts].sum())
-            total += int(counts.sum())
-        return self._mean(right, total)
-
-    def _mean(self, amount: float, count: float) -> float:
-        """``amount / count``, both summed over all processes."""
-        both = torch.tensor([amount, count], dtype=torch.float64)
-        if self._fabric is not None and self._fabric.world_size > 1:
-            both = self._fabric.all_reduce(self._fabric.to_device(both), reduce_op="sum")
-        total, number = cast("Tensor", both).tolist()
-        return total / number
-
 
 def _no_data() -> ValueError:
     return ValueError("this phase needs data and fit was given none: pass a loader")
-
-
-def _number(value: object) -> float:
-    """The value that the caller's function returned, as a number."""
-    try:
-        if not isinstance(value, str):
-            return float(cast("Any", value))
-    except (TypeError, ValueError, RuntimeError):
-        pass  # said below
-    raise TrainingError(
-        f"val(model) must return one number, higher is better, and it returns {brief(value)}, a "
-        f"{type(value).__name__}: return a float such as the accuracy"
-    )

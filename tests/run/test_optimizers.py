@@ -1,14 +1,16 @@
-"""Factories of optimisers are tried before any work, and those that cannot train are refused."""
+"""Factories of optimisers are tried before any work; optimisers go on, and are stored by name."""
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from compressor import Budget, FineTune, Prune, Recalibrate, fit
-from compressor.run.optimizers import adamw, is_scaled
+from compressor.run.optimizers import adamw, fill, groups, hand_on, is_scaled, stored
 from tests.helpers.tiny import loader, scenes, tiny
 from tests.test_fitting_errors import Counting, refuses
 
@@ -58,3 +60,67 @@ def test_whose_steps_are_as_long_as_their_rate() -> None:
     assert all(is_scaled(factory) for factory in (adamw, *torch_made))
     assert not is_scaled(torch.optim.SGD)
     assert not is_scaled(partial(torch.optim.SGD, momentum=0.9))
+
+
+def trained(model: nn.Module, kind: type[torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    optimizer = kind(groups(model), lr=0.1)
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    return optimizer
+
+
+class Turned(nn.Module):
+    """A module's children in another order."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name, child in reversed(list(model.named_children())):
+            self.add_module(name, child)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adagrad])
+def test_what_is_stored_is_found_by_name(kind: type[torch.optim.Optimizer]) -> None:
+    model = tiny()
+    one = trained(model, kind)
+    twin = Turned(copy.deepcopy(model))
+    two = kind(groups(twin), lr=0.7)
+    fill(two, twin, copy.deepcopy(stored(one, model)))  # as from a file
+    names = {name: one.state[p] for name, p in model.named_parameters()}
+    for name, p in twin.named_parameters():
+        for key, value in names[name].items():
+            assert torch.equal(two.state[p][key], value)
+    assert [g["lr"] for g in two.param_groups] == [0.1, 0.1]
+    one.step()
+    for name, p in twin.named_parameters():
+        p.grad = model.get_parameter(name).grad
+    two.step()
+    assert all(torch.equal(p, model.get_parameter(n)) for n, p in twin.named_parameters())
+
+
+def test_other_groups_are_refused() -> None:
+    model = tiny()
+    one = trained(model, torch.optim.AdamW)
+    with pytest.raises(ValueError, match="holds other parameters, or other groups of them"):
+        fill(torch.optim.AdamW(model.parameters()), model, stored(one, model))
+
+
+def test_an_optimiser_goes_on_with_what_takes_a_models_place() -> None:
+    model = tiny()
+    one = trained(model, torch.optim.AdamW)
+    state = {name: dict(one.state[p]) for name, p in model.named_parameters()}
+    other = nn.Module()
+    other.network = copy.deepcopy(model)  # as many, in the same order
+    with torch.no_grad():
+        other.network.head.weight = nn.Parameter(torch.zeros(4, 3))
+    hand_on(one, model, other)
+    own = [p for group in one.param_groups for p in group["params"]]
+    assert {id(p) for p in own} == {id(p) for p in other.parameters()}
+    for name, p in other.network.named_parameters():
+        if name == "head.weight":
+            assert p not in one.state  # of another shape, it begins anew
+        else:
+            assert torch.equal(one.state[p]["exp_avg"], state[name]["exp_avg"])
+    one.step()
+    with pytest.raises(ValueError, match="a module of other parameters, which an optimiser in use"):
+        hand_on(one, other, nn.Linear(2, 2))

@@ -153,7 +153,7 @@ def test_an_average_that_nobody_named_stops_the_shrink_and_nothing_is_cut() -> N
     session = session_of(tiny(), steps=1)
     before = [tuple(p.shape) for p in session.model.parameters()]
     averaged = ema(session.model)
-    with refuses(r"1 AveragedModel of it would keep them.*session\.average\(averaged\)"):
+    with refuses(r"1 AveragedModel of it would stay as it is.*session\.follow\(averaged\)"):
         session.shrink()
     assert [tuple(p.shape) for p in session.model.parameters()] == before
     session.average(averaged)
@@ -183,7 +183,7 @@ def test_what_is_returned_carries_no_mark() -> None:
 def test_no_copies_are_refused() -> None:
     session = session_of(tiny(), steps=1)
     early = ema(session.model)
-    with refuses(r"average\(3\): pass a module"):
+    with refuses(r"follow\(3\): pass a module"):
         session.average(3)  # type: ignore[type-var]
     with refuses("holds the model's own parameters"):
         session.average(session.model)
@@ -196,8 +196,38 @@ def test_no_copies_are_refused() -> None:
         session.average(late)
 
 
-def test_a_model_that_is_replaced_leaves_no_average_behind() -> None:
+def test_a_model_that_is_replaced_takes_its_averages_along() -> None:
+    session = session_of(tiny(), steps=1)
+    averaged = session.average(ema(session.model))
+    steps(session, averaged, 2)
+    before, old = tensors(averaged.module), averaged.module
+    session.replace(copy.deepcopy(session.model), settled="it is over")
+    assert averaged.module is not old
+    assert all(torch.equal(before[name], t) for name, t in tensors(averaged.module).items())
+    averaged.update_parameters(session.model)
+
+
+def test_what_cannot_be_replaced_stops_it() -> None:
+    session = session_of(tiny(), steps=1)
+    averaged = ema(session.model)
+    with refuses("another module is to take the model's place, and 1 AveragedModel of it would"):
+        session.replace(copy.deepcopy(session.model), settled="it is over")
+    del averaged
+    session = session_of(tiny(), steps=1)
+    session.average(copy.deepcopy(session.model))
+    with refuses("Tiny that is itself the copy cannot become another one: let a module that holds"):
+        session.replace(copy.deepcopy(session.model), settled="it is over")
     session = session_of(tiny(), steps=1)
     session.average(ema(session.model))
-    with refuses("replaced by another module, which an average"):
-        session.replace(copy.deepcopy(session.model), settled="it is over")
+    with refuses("which has no 'stem.weight' as before, so that an average"):
+        session.replace(tiny(width=6), settled="it is over")
+
+
+def test_an_average_is_over_where_nothing_trains_any_more() -> None:
+    session = session_of(tiny(), steps=1)
+    averaged = session.average(ema(session.model))
+    before = averaged.module
+    frozen = copy.deepcopy(session.model).requires_grad_(False)  # noqa: FBT003
+    session.replace(frozen, settled="it is over")
+    assert averaged.module is before
+    assert not session.averages.any

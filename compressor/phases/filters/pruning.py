@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from compressor.phases.admm import Admm
 from compressor.phases.filters.by_admm import AdmmOnFilters, fisher_metric
 from compressor.phases.filters.singles import Filters
 from compressor.phases.prune import Prune
-from compressor.run.phase import Phase
+from compressor.run.lesson import Lesson
+from compressor.run.phase import Phase, Teaching
 from compressor.run.rates import cosine
 from compressor.wording import brief
 
@@ -44,7 +45,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True)
-class FilterPruning(Phase):
+class FilterPruning(Teaching):
     """Remove single output filters until the budget is met, with all that then serves nothing.
 
     A filter goes with what nothing reaches or reads any more, as in section 2.3 of the 2022 report
@@ -165,7 +166,7 @@ class FilterPruning(Phase):
         """Remove the same filters again."""
         self._filters(session).redo(change)
 
-    def run(self, training: Training, part: int) -> None:
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
         """Remove, or train one epoch with projections."""
         filters = self._filters(training.session)
         if not self.trains:
@@ -183,7 +184,7 @@ class FilterPruning(Phase):
             measured = (training.session, filters.graph, batches, self.clips)
             solver.begin(fisher_metric(*measured) if weighted else None, self.lr)
         loss, after = training.distilled(self.distill), solver.epoch(part / self.epochs)
-        training.epoch("FilterPruning", part, self.epochs, loss, cosine, after=after)
+        yield Lesson("FilterPruning", part, self.epochs, loss, cosine, after=after)
         found = {"start": start, "calibration": solver.tried(solver.structure(), batches)}
         # After the epoch: what is logged before it would stand in the last phase's entry.
         training.logged(**{name: loss for name, loss in found.items() if math.isfinite(loss)})

@@ -90,7 +90,7 @@ class Learner:
     def lr(self) -> float:
         """The mask's learning rate, which falls with that of the weights."""
         group: Any = self.session.optimizer.param_groups[0] if self.session.optimizer else {}
-        return self.by.lr * group["lr"] / group["initial_lr"]
+        return self.by.lr * group["lr"] / group.get("initial_lr", group["lr"])
 
     def step(self) -> None:
         """Move the mask, alike in all processes."""

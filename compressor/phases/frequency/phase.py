@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -26,7 +26,8 @@ from compressor.phases.frequency.masks import MASK, Learned, Moment, RowScores, 
 from compressor.phases.frequency.removal import SessionRows, remove
 from compressor.phases.frequency.select import Rows
 from compressor.run.later import lowers
-from compressor.run.phase import Phase
+from compressor.run.lesson import Lesson
+from compressor.run.phase import Phase, Teaching
 from compressor.surgery.masks import largest
 from compressor.wording import brief
 
@@ -42,7 +43,7 @@ UNKNOWN = 100
 
 
 @dataclass(frozen=True)
-class FrequencyMask(Phase):
+class FrequencyMask(Teaching):
     """Keep some rows of the input (mel bands) and remove the others.
 
     Source: the 2022 report of the FAU, section 2.2: ``min f(w * X) subject to card(w) <= C`` by
@@ -132,6 +133,11 @@ class FrequencyMask(Phase):
         return self._epochs > 0
 
     @property
+    def passes(self) -> int:
+        """Every epoch."""
+        return self._epochs
+
+    @property
     def length(self) -> int:
         """Every epoch, and the removal."""
         return self._epochs + 1
@@ -175,29 +181,29 @@ class FrequencyMask(Phase):
                 f"FrequencyMask, keep fewer rows, or lower least= (now {self.least})"
             )
 
-    def run(self, training: Training, part: int) -> None:
+    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
         """Learn for one epoch, remove the rows, or fine-tune for one epoch."""
         learned = self.epochs if isinstance(self.by, Learned) else 0
         removed = training.state.get(REMOVED, False)
         if part < learned and not removed:
-            self._learn(training, part)
+            yield from self._learn(training, part)
         elif part == learned and not removed:
             self._remove(training)
         elif part != learned:
-            self._tune(training, part - (part > learned))
+            yield from self._tune(training, part - (part > learned))
 
     def redo(self, session: Compression, change: Any) -> None:
         """Remove the same rows again."""
         remove(session, change["keep"], self.dim)
 
-    def _tune(self, training: Training, number: int) -> None:
+    def _tune(self, training: Training, number: int) -> Iterator[Lesson]:
         if not training.state.get(TUNED, False):
             training.start(self.lr, self.weight_decay)
         training.state[TUNED] = True
         loss, session = training.distilled(self.distill), training.session
         lost = isinstance(session.model, Rows)
         with of_one_height(session, self.dim) if lost else nullcontext():
-            training.epoch("FrequencyMask", number, self._epochs, loss, self.rate)
+            yield Lesson("FrequencyMask", number, self._epochs, loss, self.rate)
 
     @property
     def _epochs(self) -> int:
@@ -252,7 +258,7 @@ class FrequencyMask(Phase):
     def _batches(self, session: Compression) -> list[Batch]:
         return list(islice(session.data or (), self.batches))
 
-    def _learn(self, training: Training, part: int) -> None:
+    def _learn(self, training: Training, part: int) -> Iterator[Lesson]:
         """One epoch of weights and mask, then an update, and the better of it and the best."""
         session, by = training.session, cast("Learned", self.by)
         rows = self._rows(session)
@@ -261,11 +267,11 @@ class FrequencyMask(Phase):
             training.state |= self._begin(session, rows, by)
         search, loss = Search.of(training.state), training.distilled(self.distill)
         if search is None:
-            training.epoch("FrequencyMask", part, self._epochs, loss, self.rate)
+            yield Lesson("FrequencyMask", part, self._epochs, loss, self.rate)
             return
         learner = Learner(by, session, rows.graph, search.memory)
         with of_one_height(session, self.dim):
-            training.epoch(
+            yield Lesson(
                 "FrequencyMask", part, self._epochs, learner.loss(loss), self.rate,
                 after=learner.step,
             )  # fmt: skip

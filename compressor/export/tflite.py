@@ -33,8 +33,9 @@ def write(
 
     The file takes one input at a time, on int8, and holds nothing but integers: it computes what
     the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. What the
-    reference has in floating point (Residual Normalization) is float32 there, with a warning that
-    says what it costs; a network that begins with it takes float32. The file says where its
+    reference has in floating point (Residual Normalization with ``statistics=False``) is float32
+    there, with a warning that says what it costs; a network that begins with it takes float32. The
+    file says where its
     tensors go in working memory, as closely packed as was found
     (`compressor.counting.memory.packing`). They lie channels last: an input (1, c, h, w) is given
     as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
@@ -104,7 +105,8 @@ def warn_of_floats(program: Program) -> None:
             f"export: {shown}{more} {form} computed in float32, as no integers are written of "
             f"{them}: {program.largest_live_set():,} bytes of tensors are alive together where "
             f"{integers:,} would be with a byte each, accelerators leave them to the CPU, and a "
-            "last bit may differ. Normalise by batch statistics in their place if that is too much",
+            "last bit may differ. Normalise by batch statistics in their place if that is too much; "
+            "presets.TFLM writes integers of Residual Normalization",
             stacklevel=4,
         )
 

@@ -75,8 +75,9 @@ class Int8(Phase):
 
     With `presets.TFLM` the reference has the arithmetic of TensorFlow Lite Micro
     (`compressor.network.fixed`), and a `.tflite` file computes it bit for bit in that runtime.
-    Training has its grids, those of a sigmoid and of every mean among them, and rounds to them
-    once; the second rounding comes with the conversion, and what is judged at the end has it.
+    Training has its grids, those of a sigmoid, of every mean and of the parts of Residual
+    Normalization among them, and rounds to them once; the second rounding comes with the
+    conversion, and what is judged at the end has it.
 
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.

@@ -13,10 +13,12 @@ from types import MappingProxyType
 import torch
 
 from compressor.network import Network
+from compressor.network.fixed_norm import GRIDS
 from compressor.quantization.conversion import convert
 from compressor.quantization.layers import ActivationQuantiser, Mode, SigmoidQuantiser
 from compressor.quantization.preparation import prepare
 from compressor.quantization.presets import Preset
+from compressor.quantization.residual import NormQuantiser
 from compressor.quantization.signs import never_negative
 
 FINEST = -9.0
@@ -38,14 +40,18 @@ def stand_in(
     prepared = prepare(network, preset, fold_bands=fold_bands, bits=bits)
     number = 0
     for step in prepared.steps:
-        called = prepared.get_submodule(step.op) if isinstance(step.op, str) else None
+        called = prepared.called(step)
         if isinstance(called, SigmoidQuantiser):
             called.settle()
-        elif isinstance(called, ActivationQuantiser):
+            continue
+        each = [called] if isinstance(called, ActivationQuantiser) else []
+        if isinstance(called, NormQuantiser):
+            each = [called.part(name) for name in GRIDS[1:]]
+        for quantiser in each:
             positive = never_negative(prepared, step.args[0])
-            called.grid = preset.unsigned if positive else preset.signed
-            called.mode = Mode.FAKE
+            quantiser.grid = quantiser.preset.unsigned if positive else quantiser.preset.signed
+            quantiser.mode = Mode.FAKE
             with torch.no_grad():
-                called.log_scale.fill_(FINEST + APART * number)
+                quantiser.log_scale.fill_(FINEST + APART * number)
             number += 1
     return convert(prepared)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from compressor.export.features import NOTE, Features, asked
 from compressor.export.micro.arena import plan
 from compressor.export.micro.program import Program
 from compressor.export.micro.thrift import frugal
@@ -26,7 +27,7 @@ from compressor.storage import write_bytes
 def write(
     network: Network,
     path: str | os.PathLike[str],
-    front_end: nn.Module | None = None,
+    front_end: nn.Module | Features | None = None,
     waveform: Tensor | None = None,
 ) -> int:
     """Write a network as a `.tflite` file; returns its length in bytes.
@@ -44,33 +45,34 @@ def write(
     Args:
         network: The integer reference, after `Int8(preset=presets.TFLM)`.
         path: Replaced in one step if it exists.
-        front_end: None; the file takes features.
+        front_end: What makes the features that the file takes: settings, which it then says in its
+            metadata, or a module that says them; None for nothing about it.
         waveform: None.
 
     Raises:
         ImportError: If flatbuffers is missing.
-        ValueError: If there is a front end, or the network cannot be written; see `translated`.
+        ValueError: If a front end is something else, or makes other bands than the network takes,
+            or the network cannot be written; see `translated`.
     """
-    if front_end is not None or waveform is not None:
-        raise ValueError(
-            "export: a .tflite file takes features, not a waveform: leave front_end and waveform "
-            "out, and compute the features on the device"
-        )
-    program, content = made(network)
+    features = asked(front_end, waveform, tuple(network.example[0].shape))
+    program, content = made(network, features)
     warn_of_floats(program)
     write_bytes(Path(path), content)
     return len(content)
 
 
-def made(network: Network) -> tuple[Program, bytes]:
+def made(network: Network, features: Features | None = None) -> tuple[Program, bytes]:
     """The program of a network, and the content of the file that `write` writes of it.
+
+    With `features` it says how its inputs are made.
 
     Raises:
         ImportError: If flatbuffers is missing.
         ValueError: If the network cannot be written; see `translated`.
     """
     program = frugal(network)
-    return program, written(program, plan(program))
+    notes = {} if features is None else {NOTE: features.content()}
+    return program, written(program, plan(program), notes=notes)
 
 
 def tflite_bytes(
@@ -105,8 +107,7 @@ def warn_of_floats(program: Program) -> None:
             f"export: {shown}{more} {form} computed in float32, as no integers are written of "
             f"{them}: {program.largest_live_set():,} bytes of tensors are alive together where "
             f"{integers:,} would be with a byte each, accelerators leave them to the CPU, and a "
-            "last bit may differ. Normalise by batch statistics in their place if that is too much; "
-            "presets.TFLM writes integers of Residual Normalization",
+            "last bit may differ. Normalise by batch statistics in their place if that is too much",
             stacklevel=4,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import singledispatch
+from types import MappingProxyType
 
 import numpy as np
 
@@ -70,7 +71,11 @@ _TYPES = {"int8": Type.INT8, "int32": Type.INT32, "float32": Type.FLOAT32}
 
 
 def written(
-    program: Program, plan: Mapping[int, int] | None = None, *, names: bool = False
+    program: Program,
+    plan: Mapping[int, int] | None = None,
+    *,
+    names: bool = False,
+    notes: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
     """The content of a file.
 
@@ -79,6 +84,7 @@ def written(
         plan: Offsets in bytes from the start of the working memory, by number of the tensor; those
             of no plan are placed by the runtime. None leaves all of them to it.
         names: Write the names of tensors.
+        notes: Further metadata, by name.
 
     Raises:
         ImportError: If flatbuffers is missing.
@@ -98,6 +104,7 @@ def written(
     metadata = [_note(container, "min_runtime_version", _bytes(_runtime(program)), buffers)]
     if plan is not None:
         metadata.append(_note(container, PLAN, _plan(program, plan), buffers))
+    metadata += [_note(container, name, _bytes(what), buffers) for name, what in notes.items()]
     codes_at = container.links([_code(container, code) for code in codes])
     model = container.table(
         Field(0, np.uint32, VERSION),

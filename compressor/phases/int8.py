@@ -34,7 +34,7 @@ from compressor.wording import brief
 
 if TYPE_CHECKING:
     from compressor.run.compression import Compression
-    from compressor.run.training import Training
+    from compressor.run.training import Judged, Training
 
 SETTLED = "it trains for int8, which must be the last phase"
 
@@ -206,16 +206,26 @@ class Int8(Phase):
         if number == 0:
             training.start(self.lr, self.weight_decay)
             if self.select:
-                training.remember_best(start=True)
+                training.remember_best(start=True, judged=self._judged)
         loss = training.distilled(self.distill)
-        training.epoch("Int8", number, self.epochs, loss, self.rate)
+        training.epoch("Int8", number, self.epochs, loss, self.rate, judged=self._judged)
         if self.select:
             training.remember_best()
             if number == self.epochs - 1:
                 training.recall_best()
 
+    @property
+    def _judged(self) -> Judged | None:
+        """What is validated after an epoch: the device's arithmetic, where training has another."""
+        return _converted if self.preset.fixed_point else None
+
     def _convert(self, session: Compression) -> None:
-        session.replace(convert(cast("Network", session.model)), settled="it is made of integers")
+        session.replace(_converted(session.model), settled="it is made of integers")
+
+
+def _converted(model: nn.Module) -> Network:
+    """The integer reference of a network that trains for int8."""
+    return convert(cast("Network", model))
 
 
 def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:

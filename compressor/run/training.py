@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 Validation = Batches | Callable[[nn.Module], float]
 """Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
 
+Judged = Callable[[nn.Module], nn.Module]
+"""Makes of a model, in eval mode, another one that is validated for it."""
+
 Compiler = Callable[[nn.Module], nn.Module]
 """Makes a module that computes the same in less time, such as `torch.compile`."""
 
@@ -205,6 +208,7 @@ class Training:
         after: Callable[[], None] | None = None,
         end: Callable[[], None] | None = None,
         clip: float | None = None,
+        judged: Judged | None = None,
     ) -> None:
         """Train one pass over the data and log it.
 
@@ -217,6 +221,7 @@ class Training:
             after: Called after every step of the optimiser.
             end: Called after the last one, before what the epoch left is checked and validated.
             clip: Largest norm of the gradient, to which it is cut; None for no bound.
+            judged: Makes of the model what is validated in its place; None for the model itself.
 
         Raises:
             TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
@@ -245,7 +250,7 @@ class Training:
         finite.check_tensors(self.session.model, self.session.given, f"after {phase} {number + 1}")
         self._check_numbers(f"{phase} epoch {number + 1}")
         mean = self._mean(sum(losses), len(losses))
-        accuracy = self.validate()
+        accuracy = self.validate(judged)
         seconds = time.perf_counter() - began
         self.log.append(Epoch(phase, number + 1, mean, accuracy, seconds, self._numbers))
         if self._on_epoch is not None:
@@ -263,22 +268,30 @@ class Training:
                 "look for NaN or infinity in the data, or lower the learning rate"
             )
 
-    def validate(self) -> float | None:
+    def validate(self, judged: Judged | None = None) -> float | None:
         """Accuracy on `val`, or what the caller's function says; None without either.
+
+        Args:
+            judged: As of `epoch`.
 
         Raises:
             TrainingError: If the function returns no number.
         """
         if self._val is None:
             return None
-        with evaluating(self.session.model), torch.no_grad():
+        own = self.session.model
+        with evaluating(own), torch.no_grad():
+            model = own if judged is None else judged(own)
             if not isinstance(self._val, Batches):
-                return _number(self._val(self.session.model))
-            return self._accuracy(self._val)
+                return _number(self._val(model))
+            return self._accuracy(self._val, self.model if judged is None else model)
 
-    def remember_best(self, *, start: bool = False) -> None:
-        """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase."""
-        accuracy = self.validate() if start else self.log[-1].accuracy
+    def remember_best(self, *, start: bool = False, judged: Judged | None = None) -> None:
+        """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase.
+
+        The start is validated here, as an epoch is; `judged` as there.
+        """
+        accuracy = self.validate(judged) if start else self.log[-1].accuracy
         if accuracy is None or math.isnan(accuracy):
             return
         if self.best is None or accuracy > self.best[0]:
@@ -335,10 +348,10 @@ class Training:
         self.session.hold()
         return number
 
-    def _accuracy(self, loader: Batches) -> float:
+    def _accuracy(self, loader: Batches, model: nn.Module) -> float:
         right = total = 0
         for number, (inputs, targets) in enumerate(loader, start=1):
-            logits = cast("Tensor", call(self.model, inputs))
+            logits = cast("Tensor", call(model, inputs))
             if bool((logits.isnan() | logits.isposinf()).any()):  # a class ruled out is -inf
                 raise finite.not_finite(
                     self.session.model, finite.on(call, inputs), "an output",

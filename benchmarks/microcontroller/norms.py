@@ -48,8 +48,8 @@ class Way:
 
 
 WAYS: Mapping[str, Way] = {
-    "whole numbers": Way(TFLM, 5),
-    "float32": Way(FLOAT, 5),
+    "whole numbers": Way(TFLM, 3),
+    "float32": Way(FLOAT, 3),
     "whole numbers, calibrated alone": Way(TFLM, 0),
     "float32, calibrated alone": Way(FLOAT, 0),
 }
@@ -149,7 +149,7 @@ def report(found: Records) -> str:
         "# Residual Normalization on a microcontroller",
         f"{versions()}. BC-ResNet-ASC of {CHANNELS} channels, with Residual Normalization at five "
         f"places, on speech commands, twelve classes, a split of our own by speakers; 32 mel bands "
-        f"x 51 frames. Dense: {FULL.dense} epochs in floating point; then 5 epochs of training on "
+        f"x 51 frames. Dense: {FULL.dense} epochs in floating point; then 3 epochs of training on "
         f"grids, or none. The test is what TensorFlow Lite Micro says of the file, in percent of "
         f"{clips} clips, and equal are single outputs that are the reference's, of those clips. "
         f"Mean (standard error) over seeds {listed(SEEDS)}, paired by seed; of agreement the "

@@ -4,8 +4,8 @@
 next quantiser may follow directly: layers with what goes into their scales, sums and products of
 two rounded tensors, concatenation, average pooling, activation functions. A quantiser follows each.
 Everything else is *floating* (a softmax, Residual Normalization unless its parts are rounded): its
-result is rounded only where a layer reads it. Operations that merely move values (views, maximum pooling) leave them as they
-are.
+result is rounded only where a layer reads it. Operations that merely move values (views, maximum
+pooling) leave them as they are.
 
 A quantiser moves behind a ReLU that is the only reader, as its grid then starts at zero and the
 ReLU costs nothing, and behind dropout, which conversion removes.

@@ -15,6 +15,7 @@ from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import Layer
 from compressor.quantization.layers import (
     ActivationQuantiser,
+    Mode,
     SigmoidQuantiser,
     WeightQuantiser,
 )
@@ -122,7 +123,16 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
                     )
     if not count:
         raise ValueError("calibrate: there are no batches to choose scales from")
-    for name, quantiser in each.items():
+    _settle(network)
+
+
+def _settle(network: Network) -> None:
+    """Choose grids and scales from what was counted; those of a normalisation together."""
+    for module in network.modules():
+        if isinstance(module, NormQuantiser):
+            module.settle()
+    waiting = {n: q for n, q in quantisers(network).items() if q.mode is Mode.OBSERVE}
+    for name, quantiser in waiting.items():
         try:
             quantiser.settle()
         except ValueError as error:

@@ -22,6 +22,7 @@ from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.network.fixed_norm import GRIDS, MOST, FixedNorm
 from compressor.network.grid import wide
 from compressor.network.steps import Value
+from compressor.quantization.histogram import BINS, FRACTIONS, Histogram
 from compressor.quantization.layers import ActivationQuantiser, Mode
 from compressor.quantization.presets import Preset
 
@@ -29,6 +30,9 @@ aten = torch.ops.aten
 
 OVER = {1, 3}
 """The dimensions that mean and variance run over, channels and time."""
+
+LEAST = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+"""Steps of the variance of which one over the root may be the largest of its grid."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,27 @@ class NormQuantiser(nn.Module):
         gain, shift = self.part("gain")(root + weight), self.part("shift")(mean * weight)
         return (self.part("product")(centred * gain) + shift).to(x.dtype)
 
+    def settle(self) -> None:
+        """Choose the grids of power, root and gain together, and round with them from now on.
+
+        An error of the root is multiplied by what is centred, so that it weighs by the variance. A
+        row of silence has none, and one over its root is the largest number there is: by their own
+        errors the grids would be those of silence, with a step or two for everything else.
+
+        Raises:
+            ValueError: If nothing was observed.
+        """
+        power, root, gain = (self.part(name) for name in ("power", "root", "gain"))
+        if power.histogram is None:
+            raise ValueError("Residual Normalization can settle after observe() alone")
+        scale, most = _grids(power.histogram, self.eps)
+        passed = 0.0
+        if root.histogram is not None and gain.histogram is not None:
+            passed = (gain.histogram.largest - root.histogram.largest).clamp(min=0)
+        power.settle_on(scale)
+        root.settle_on(most / root.grid.steps[1])
+        gain.settle_on((most + passed) / gain.grid.steps[1])
+
     def _above_zero(self, power: Tensor) -> Tensor:
         """Variance and `eps`, which is whole steps where the variance is.
 
@@ -115,6 +140,30 @@ class NormQuantiser(nn.Module):
         stacked = torch.stack([scale.detach().cpu().float() for scale in scales.values()])
         own = float(weight) if isinstance(weight, int | float) else None
         return FixedNorm(stacked, tuple(q.grid.zero for q in each), self.eps, own)
+
+
+def _grids(seen: Histogram, eps: float) -> tuple[Tensor, Tensor]:
+    """The scale of variances, and the largest one over a root, of the least error of products.
+
+    Both in double precision, ().
+    """
+    steps = torch.arange(BINS, dtype=torch.float64, device=seen.top.device) + 0.5
+    v = steps * (seen.top / BINS)
+    weights, exact = seen.counts.double() * v, (v + eps).rsqrt()
+    best, chosen = None, (torch.ones_like(seen.top), torch.ones_like(seen.top))
+    if not seen.largest:
+        return chosen
+    for part in torch.linspace(-1, 0, FRACTIONS, dtype=torch.float64).tolist():
+        scale = 10**part * seen.largest / 255
+        whole = ((v / scale).round() + (eps / scale).round()).clamp(max=255)
+        found = (whole * scale).rsqrt()
+        for least in LEAST:
+            most = (least * scale).rsqrt()
+            rounded = (found * 255 / most).round().clamp(max=255) * most / 255
+            error = (weights * (rounded - exact).square()).sum()
+            if best is None or error < best:
+                best, chosen = error, (scale, most)
+    return chosen
 
 
 def in_parts(rewrite: Rewrite, found: Sequence[tuple[Norm, NormQuantiser]], place: str) -> None:

@@ -107,3 +107,19 @@ def test_grids_are_known_before_any_data() -> None:
     assert found[0].zero("mean") == 0  # of both signs
     assert found[0].zero("gain") == found[0].zero("power") == -128
     assert len(set(found[0].scales.tolist())) == len(GRIDS)
+
+
+def test_silence_does_not_choose_the_grid_of_the_root() -> None:
+    """One over the root of no variance is the largest number there is, and multiplies nothing."""
+    norm = NormQuantiser(TFLM, 1e-5, positive=False, growing=True, learned=False)
+    x = torch.randn(16, 3, 8, 50) * torch.linspace(0.5, 3, 8)[:, None]
+    x[:4] = 0  # clips of silence
+    for name in GRIDS[1:]:
+        norm.part(name).observe()
+    norm(x, weight=0.1)
+    norm.settle()
+    for name in ("mean", "centred", "shift", "product"):
+        norm.part(name).settle()
+    found, wanted = norm(x, weight=0.1), ResidualNorm(0.1)(x)
+    assert float((found - wanted).square().mean() / wanted.square().mean()) < 3e-3
+    assert float(norm.part("root").scale) * 255 < 10

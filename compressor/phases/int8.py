@@ -175,7 +175,9 @@ class Int8(Phase):
 
     def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
-        return stand_in(network, self.preset, fold_bands=self.fold_bands, bits=bits)
+        return stand_in(
+            network, self.preset, fold_bands=self.fold_bands, bits=bits, learned=self.learned
+        )
 
     def bits_after(self, network: Network) -> EntryBits:
         """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""

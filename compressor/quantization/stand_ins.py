@@ -80,5 +80,5 @@ def _copied(prepared: Network, step: Step) -> ActivationQuantiser | None:
         return None
     first, *more = cast("tuple[Value, ...]", source.args[0])
     called = prepared.called(prepared.producer(first))
-    alike = isinstance(called, ActivationQuantiser) and all(part == first for part in more)
-    return called if alike else None
+    alike = all(part == first for part in more)
+    return called if alike and isinstance(called, ActivationQuantiser) else None

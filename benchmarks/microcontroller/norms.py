@@ -147,7 +147,7 @@ def report(found: Records) -> str:
     clips = len(keywords(("test",))[1])
     return page(
         "# Residual Normalization on a microcontroller",
-        f"{versions()}. BC-ResNet-ASC of {CHANNELS} channels, with Residual Normalization at five "
+        f"{versions('tflite-micro')}. BC-ResNet-ASC of {CHANNELS} channels, with Residual Normalization at five "
         f"places, on speech commands, twelve classes, a split of our own by speakers; 32 mel bands "
         f"x 51 frames. Dense: {FULL.dense} epochs in floating point; then 3 epochs of training on "
         f"grids, or none. The test is what TensorFlow Lite Micro says of the file, in percent of "

@@ -76,8 +76,11 @@ class Int8(Phase):
     With `presets.TFLM` the reference has the arithmetic of TensorFlow Lite Micro
     (`compressor.network.fixed`), and a `.tflite` file computes it bit for bit in that runtime.
     Training has its grids, those of a sigmoid, of every mean and of the parts of Residual
-    Normalization among them, and rounds to them once; the second rounding comes with the
-    conversion, and what is judged at the end has it.
+    Normalization among them, and rounds to them once. The second rounding comes with the
+    conversion, which every epoch's `val` is judged by: the accuracy in the log, and the best epoch,
+    are the file's. A forward pass with both roundings was measured and left out: a step takes four
+    times as long, and there is nothing to gain (`benchmarks/microcontroller/forward.md`: in the
+    device's arithmetic accuracy is no lower than in that of training).
 
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.

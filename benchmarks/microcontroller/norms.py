@@ -27,6 +27,7 @@ from benchmarks.common.weights import filled, keep
 from benchmarks.microcontroller.accuracy import Clips, content_of
 from benchmarks.microcontroller.runtimes import agreement, micro, recorded
 from compressor import Int8, Result, Train, fit
+from compressor.export.interpreters import MICRO
 from compressor.export.micro.thrift import frugal
 from compressor.quantization.presets import TFLM, Preset
 from models import BCResNetASC
@@ -147,9 +148,9 @@ def report(found: Records) -> str:
     clips = len(keywords(("test",))[1])
     return page(
         "# Residual Normalization on a microcontroller",
-        f"{versions('tflite-micro')}. BC-ResNet-ASC of {CHANNELS} channels, with Residual Normalization at five "
-        f"places, on speech commands, twelve classes, a split of our own by speakers; 32 mel bands "
-        f"x 51 frames. Dense: {FULL.dense} epochs in floating point; then 3 epochs of training on "
+        f"{versions(f'tflite-micro {MICRO.version}')}. BC-ResNet-ASC of {CHANNELS} channels, with "
+        f"Residual Normalization at five places, on speech commands, twelve classes, a split of our "
+        f"own by speakers; 32 mel bands x 51 frames. Dense: {FULL.dense} epochs in floating point; then 3 epochs of training on "
         f"grids, or none. The test is what TensorFlow Lite Micro says of the file, in percent of "
         f"{clips} clips, and equal are single outputs that are the reference's, of those clips. "
         f"Mean (standard error) over seeds {listed(SEEDS)}, paired by seed; of agreement the "

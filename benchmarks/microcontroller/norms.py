@@ -149,12 +149,12 @@ def report(found: Records) -> str:
     return page(
         "# Residual Normalization on a microcontroller",
         f"{versions(f'tflite-micro {MICRO.version}')}. BC-ResNet-ASC of {CHANNELS} channels, with "
-        f"Residual Normalization at five places, on speech commands, twelve classes, a split of our "
-        f"own by speakers; 32 mel bands x 51 frames. Dense: {FULL.dense} epochs in floating point; then 3 epochs of training on "
-        f"grids, or none. The test is what TensorFlow Lite Micro says of the file, in percent of "
-        f"{clips} clips, and equal are single outputs that are the reference's, of those clips. "
-        f"Mean (standard error) over seeds {listed(SEEDS)}, paired by seed; of agreement the "
-        "least, of sizes the largest of them.",
+        "Residual Normalization at five places, on speech commands, twelve classes, a split of our "
+        f"own by speakers; 32 mel bands x 51 frames. Dense: {FULL.dense} epochs in floating point; "
+        "then 3 epochs of training on grids, or none. The test is what TensorFlow Lite Micro says "
+        f"of the file, in percent of {clips} clips, and equal are single outputs that are the "
+        f"reference's, of those clips. Mean (standard error) over seeds {listed(SEEDS)}, paired by "
+        "seed; of agreement the least, of sizes the largest of them.",
         table(HEAD, (row(way, found) for way in whole)),
     )
 

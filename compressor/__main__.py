@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from compressor.reports import agreeing
 from compressor.reports.boards import command as fits
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = ArgumentParser("compressor", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in (("fits", fits),):
+    for name, command in (("fits", fits), ("agree", agreeing)):
         own = commands.add_parser(name, help=command.HELP, description=command.__doc__)
         command.arguments(own)
         own.set_defaults(run=command.run)

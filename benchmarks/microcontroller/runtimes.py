@@ -11,30 +11,22 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[Any]
+from compressor.export import interpreters
+from compressor.export.interpreters import ARENA, LITERT, MICRO
 
-ARENA = 1 << 24
-"""Bytes that TensorFlow Lite Micro is given here, more than any of these networks takes."""
+Numbers = NDArray[Any]
 
 NPU = "ethos-u55-128"
 
 
 def micro(content: bytes, given: Sequence[Numbers]) -> list[Numbers]:
     """What TensorFlow Lite Micro answers to inputs, one after the other."""
-    runs = _micro().Interpreter.from_bytes(content, arena_size=ARENA)
-    found: list[Numbers] = []
-    for x in given:
-        runs.set_input(x, 0)
-        runs.invoke()
-        found.append(runs.get_output(0).copy())
-    return found
+    return [output for (output,) in MICRO.run(content, [[x] for x in given])]
 
 
 def recorded(content: bytes) -> tuple[int, int]:
@@ -59,17 +51,9 @@ def recorded(content: bytes) -> tuple[int, int]:
 
 def litert(content: bytes, given: Sequence[Numbers]) -> list[Numbers] | None:
     """What LiteRT answers, at its defaults (XNNPACK) on a thread; None if it is absent."""
-    if find_spec("ai_edge_litert") is None:
+    if not LITERT.installed:
         return None
-    module = import_module("ai_edge_litert.interpreter")
-    runs: Any = module.Interpreter(model_content=content, num_threads=1)
-    runs.allocate_tensors()
-    found: list[Numbers] = []
-    for x in given:
-        runs.set_tensor(runs.get_input_details()[0]["index"], x)
-        runs.invoke()
-        found.append(runs.get_tensor(runs.get_output_details()[0]["index"]).copy())
-    return found
+    return [output for (output,) in LITERT.run(content, [[x] for x in given])]
 
 
 @dataclass(frozen=True)
@@ -102,14 +86,10 @@ def estimate(content: bytes, command: str | None = None) -> Estimate | None:
 
 
 def _micro() -> Any:
-    return import_module("tflite_micro.python.tflite_micro.runtime")
+    return import_module(MICRO.module)
 
 
 def agreement(found: Sequence[Numbers], wanted: Sequence[Numbers]) -> dict[str, float]:
     """How int8 outputs agree: the share that is equal, the most steps, the share of classes."""
-    one, other = (np.stack([x.reshape(-1) for x in each]).astype(int) for each in (found, wanted))
-    return {
-        "equal": float((one == other).mean()),
-        "steps": int(abs(one - other).max()),
-        "classes": float((one.argmax(1) == other.argmax(1)).mean()),
-    }
+    made = interpreters.agreement([[x] for x in found], [[x] for x in wanted])
+    return {"equal": made.equal, "steps": int(made.steps), "classes": made.classes}

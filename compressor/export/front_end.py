@@ -80,6 +80,11 @@ def joined(network: Network, front_end: nn.Module, waveform: Tensor | None = Non
         ValueError: If there is no waveform, the network has several inputs, or the front end makes
             another shape than the network takes.
     """
+    if not isinstance(front_end, nn.Module):
+        raise ValueError(
+            f"a front end in a file is a module from waveforms to features, and this is a "
+            f"{type(front_end).__name__}: settings alone are for .tflite files"
+        )
     if len(network.inputs) != 1:
         names = ", ".join(network.inputs)
         raise ValueError(

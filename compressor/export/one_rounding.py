@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch._ops import OpOverload
 
 from compressor.network import Network, Ref, Rewrite, Step, Weight
 from compressor.network.fixed import (
@@ -19,8 +20,10 @@ from compressor.network.fixed import (
     FixedSigmoid,
     FixedSum,
 )
+from compressor.network.fixed_norm import FixedNorm
 from compressor.network.grid import Integers
 from compressor.network.integer import IntConv, IntLinear, IntMean, Layer, Scale
+from compressor.network.steps import Value
 from compressor.network.sums import IntSum
 
 aten = torch.ops.aten
@@ -43,6 +46,8 @@ def unfixed(network: Network) -> Network:
             rewrite.edit(step.name, op=aten.mul.Tensor, args=step.args[:2])
         elif isinstance(called, FixedSigmoid):
             rewrite.edit(step.name, op=aten.sigmoid.default, kwargs={})
+        elif isinstance(called, FixedNorm):
+            _norm(rewrite, step, called)
         elif (made := _module(network, step, called)) is not None:
             op = rewrite.add(f"{PLACE}.{step.name}", made)
             scale = [step.kwargs["output_scale"]] if isinstance(made, IntConv | IntLinear) else []
@@ -51,6 +56,23 @@ def unfixed(network: Network) -> Network:
             continue
         changed = True
     return rewrite.build() if changed else network
+
+
+def _norm(rewrite: Rewrite, step: Step, called: FixedNorm) -> None:
+    """Residual Normalization in floating point, operation by operation."""
+
+    def put(name: str, op: OpOverload, *args: Value) -> Ref:
+        new = Step(f"{step.name}_{name}", op, args, {}, step.module)
+        return rewrite.insert_before(step.name, new)
+
+    x, over = step.args[0], ([1, 3], True)
+    weight = step.kwargs.get("weight", called.weight)
+    centred = put("centred", aten.sub.Tensor, x, put("mean", aten.mean.dim, x, *over))
+    square = put("square", aten.mul.Tensor, centred, centred)
+    variance = put("variance", aten.mean.dim, square, *over)
+    root = put("root", aten.rsqrt.default, put("lifted", aten.add.Tensor, variance, called.eps))
+    parts = put("passed", aten.mul.Tensor, x, weight), put("normal", aten.mul.Tensor, centred, root)
+    rewrite.edit(step.name, op=aten.add.Tensor, args=parts, kwargs={})
 
 
 def _module(network: Network, step: Step, called: nn.Module | None) -> nn.Module | None:

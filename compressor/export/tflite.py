@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from compressor.export.features import NOTE, Features, asked
 from compressor.export.micro.arena import plan
 from compressor.export.micro.program import Program
 from compressor.export.micro.thrift import frugal
@@ -26,15 +27,16 @@ from compressor.storage import write_bytes
 def write(
     network: Network,
     path: str | os.PathLike[str],
-    front_end: nn.Module | None = None,
+    front_end: nn.Module | Features | None = None,
     waveform: Tensor | None = None,
 ) -> int:
     """Write a network as a `.tflite` file; returns its length in bytes.
 
     The file takes one input at a time, on int8, and holds nothing but integers: it computes what
     the integer reference does, bit for bit, in TensorFlow Lite Micro's own kernels. What the
-    reference has in floating point (Residual Normalization) is float32 there, with a warning that
-    says what it costs; a network that begins with it takes float32. The file says where its
+    reference has in floating point (Residual Normalization with ``statistics=False``) is float32
+    there, with a warning that says what it costs; a network that begins with it takes float32. The
+    file says where its
     tensors go in working memory, as closely packed as was found
     (`compressor.counting.memory.packing`). They lie channels last: an input (1, c, h, w) is given
     as (1, h, w, c), and (1, c, t) as (1, 1, t, c).
@@ -43,33 +45,34 @@ def write(
     Args:
         network: The integer reference, after `Int8(preset=presets.TFLM)`.
         path: Replaced in one step if it exists.
-        front_end: None; the file takes features.
+        front_end: What makes the features that the file takes: settings, which it then says in its
+            metadata, or a module that says them; None for nothing about it.
         waveform: None.
 
     Raises:
         ImportError: If flatbuffers is missing.
-        ValueError: If there is a front end, or the network cannot be written; see `translated`.
+        ValueError: If a front end is something else, or makes other bands than the network takes,
+            or the network cannot be written; see `translated`.
     """
-    if front_end is not None or waveform is not None:
-        raise ValueError(
-            "export: a .tflite file takes features, not a waveform: leave front_end and waveform "
-            "out, and compute the features on the device"
-        )
-    program, content = made(network)
+    features = asked(front_end, waveform, tuple(network.example[0].shape))
+    program, content = made(network, features)
     warn_of_floats(program)
     write_bytes(Path(path), content)
     return len(content)
 
 
-def made(network: Network) -> tuple[Program, bytes]:
+def made(network: Network, features: Features | None = None) -> tuple[Program, bytes]:
     """The program of a network, and the content of the file that `write` writes of it.
+
+    With `features` it says how its inputs are made.
 
     Raises:
         ImportError: If flatbuffers is missing.
         ValueError: If the network cannot be written; see `translated`.
     """
     program = frugal(network)
-    return program, written(program, plan(program))
+    notes = {} if features is None else {NOTE: features.content()}
+    return program, written(program, plan(program), notes=notes)
 
 
 def tflite_bytes(

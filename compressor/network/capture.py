@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -71,7 +72,9 @@ def to_network(
         _check_made(model, varying)
         return cast("Network", private_copy(model))
     twin = private_copy(model)
-    with randomness.preserved():
+    with randomness.preserved(), warnings.catch_warnings():
+        # Of a trial; the caller's own runs warn. As errors they would be taken for what fails.
+        warnings.simplefilter("ignore")
         batch = _batch(twin, example_of(model, example), _batched(model, example), varying)
         made = _written(twin, batch)
         hold_against(twin, made, batch)

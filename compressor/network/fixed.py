@@ -93,11 +93,7 @@ class FixedSum(IntSum):
         Returns:
             float32, whole steps of the third scale, not yet limited to its grid.
         """
-        one, other, output = (scale.double() for scale in scales)
-        twice = 2 * torch.maximum(one, other)
-        first = scaled(whole(x, scales[0]) * _LEFT, one / twice)
-        second = scaled(whole(y, scales[1]) * _LEFT, other / twice)
-        return _numbers(scaled(first + second, twice / (_LEFT * output)), scales[2])
+        return _numbers(sum_steps(whole(x, scales[0]), whole(y, scales[1]), *scales), scales[2])
 
 
 class FixedProduct(Integral):
@@ -128,6 +124,21 @@ class FixedMove(Integral):
             float32, whole steps of the second scale, not yet limited to its grid.
         """
         return _steps(whole(x, source), source.double(), output_scale)
+
+
+def sum_steps(x: Tensor, y: Tensor, *scales: Tensor, minus: bool = False) -> Tensor:
+    """The sum of whole steps, or what is left of `x`, in steps of the third scale.
+
+    Args:
+        x: int64.
+        y: int64, a shape that broadcasts.
+        scales: What a step is worth of `x`, of `y` and of the result, () each.
+        minus: Take `y` away.
+    """
+    one, other, output = (scale.double() for scale in scales)
+    twice = 2 * torch.maximum(one, other)
+    first, second = scaled(x * _LEFT, one / twice), scaled(y * _LEFT, other / twice)
+    return scaled(first - second if minus else first + second, twice / (_LEFT * output))
 
 
 def whole(x: Tensor, scale: Tensor) -> Tensor:

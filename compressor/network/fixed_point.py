@@ -16,6 +16,9 @@ from torch import Tensor
 BITS = 31
 """Bits of a multiplier, which is between a half and one."""
 
+ONE = (1 << BITS) - 1
+"""The largest number without bits before the point, which stands for 1."""
+
 
 def factor(real: Tensor) -> tuple[Tensor, Tensor]:
     """Multiplier and shift that stand for a factor.
@@ -59,6 +62,11 @@ def high(x: Tensor, y: Tensor | int) -> Tensor:
 def divided(x: Tensor, bits: int) -> Tensor:
     """Whole numbers (int64) divided by 2^bits, rounded, halves away from zero."""
     return _divided(x.clone(), torch.tensor(bits, device=x.device))
+
+
+def longer(x: Tensor, bits: int) -> Tensor:
+    """The same number with fewer bits before the point, the largest where it has none."""
+    return (x << bits).clamp(-ONE - 1, ONE)
 
 
 def _divided(x: Tensor, bits: Tensor) -> Tensor:

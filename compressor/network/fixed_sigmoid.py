@@ -11,13 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compressor.network.fixed_point import BITS, divided, factor, high, scaled
+from compressor.network.fixed_point import BITS, ONE, divided, factor, high, longer, scaled
 
 WHOLE = 4
 """Bits of the argument before the point: beyond 16 the sigmoid is 0 or 1."""
-
-ONE = (1 << BITS) - 1
-"""The largest number without bits before the point, which stands for 1."""
 
 _EIGHTH, _THIRD, _EXP_EIGHTH = 1 << 28, 715827883, 1895147668
 """1 / 8, 1 / 3, exp(-1 / 8)."""
@@ -65,7 +62,7 @@ def _exp(x: Tensor) -> Tensor:
     """Of an argument that is not positive, with `WHOLE` bits before the point."""
     quarter = 1 << BITS - WHOLE - 2
     rest = (x & (quarter - 1)) - quarter
-    found, left = _exp_of_a_quarter(_longer(rest, WHOLE)), rest - x
+    found, left = _exp_of_a_quarter(longer(rest, WHOLE)), rest - x
     for bit, power in enumerate(_POWERS[: WHOLE + 2], start=BITS - WHOLE - 2):
         found = torch.where((left >> bit) & 1 == 1, high(found, power), found)
     return torch.where(x == 0, ONE, found)
@@ -85,10 +82,5 @@ def _over_one_plus(x: Tensor) -> Tensor:
     half = (x + ONE + 1) >> 1
     found = _START + high(half, _SLOPE)
     for _ in range(3):
-        found = found + _longer(high(found, (1 << BITS - 2) - high(half, found)), 2)
-    return _longer(found, 1)
-
-
-def _longer(x: Tensor, bits: int) -> Tensor:
-    """The same number with fewer bits before the point, the largest where it has none."""
-    return (x << bits).clamp(-ONE - 1, ONE)
+        found = found + longer(high(found, (1 << BITS - 2) - high(half, found)), 2)
+    return longer(found, 1)

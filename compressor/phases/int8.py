@@ -29,7 +29,7 @@ from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.rounded import rounded_weights
 from compressor.quantization.stand_ins import stand_in
 from compressor.run.later import EntryBits
-from compressor.run.lesson import Lesson
+from compressor.run.lesson import Judged, Lesson
 from compressor.run.phase import Phase, Teaching
 from compressor.wording import brief
 
@@ -76,8 +76,12 @@ class Int8(Teaching):
 
     With `presets.TFLM` the reference has the arithmetic of TensorFlow Lite Micro
     (`compressor.network.fixed`), and a `.tflite` file computes it bit for bit in that runtime.
-    Training has its grids, those of a sigmoid and of every mean among them, and rounds to them
-    once; the second rounding comes with the conversion, and what is judged at the end has it.
+    Training has its grids, those of a sigmoid, of every mean and of the parts of Residual
+    Normalization among them, and rounds to them once. The second rounding comes with the
+    conversion, which every epoch's `val` is judged by: the accuracy in the log, and the best epoch,
+    are the file's. A forward pass with both roundings was measured and left out: a step takes four
+    times as long, and there is nothing to gain (`benchmarks/microcontroller/forward.md`: in the
+    device's arithmetic accuracy is no lower than in that of training).
 
     Attributes:
         epochs: Passes over the data; none leaves the network as calibration made it.
@@ -176,7 +180,9 @@ class Int8(Teaching):
 
     def network_after(self, network: Network, bits: Mapping[str, int]) -> Network:
         """The integers that a network will become, with any scales."""
-        return stand_in(network, self.preset, fold_bands=self.fold_bands, bits=bits)
+        return stand_in(
+            network, self.preset, fold_bands=self.fold_bands, bits=bits, learned=self.learned
+        )
 
     def bits_after(self, network: Network) -> EntryBits:
         """A byte for what is rounded, 32 bits for what is not; norms go into the scales."""
@@ -206,16 +212,26 @@ class Int8(Teaching):
         if number == 0:
             training.start(self.lr, self.weight_decay)
             if self.select:
-                training.remember_best(start=True)
+                training.remember_best(start=True, judged=self._judged)
         loss = training.distilled(self.distill)
-        yield Lesson("Int8", number, self.epochs, loss, self.rate)
+        yield Lesson("Int8", number, self.epochs, loss, self.rate, judged=self._judged)
         if self.select:
             training.remember_best()
             if number == self.epochs - 1:
                 training.recall_best()
 
+    @property
+    def _judged(self) -> Judged | None:
+        """What is validated after an epoch: the device's arithmetic, where training has another."""
+        return _converted if self.preset.fixed_point else None
+
     def _convert(self, session: Compression) -> None:
-        session.replace(convert(cast("Network", session.model)), settled="it is made of integers")
+        session.replace(_converted(session.model), settled="it is made of integers")
+
+
+def _converted(model: nn.Module) -> Network:
+    """The integer reference of a network that trains for int8."""
+    return convert(cast("Network", model))
 
 
 def _inputs(training: Training, batches: int) -> list[tuple[Tensor, ...]]:

@@ -29,6 +29,7 @@ from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuan
 from compressor.quantization.place import origin, scalings
 from compressor.quantization.pools import window
 from compressor.quantization.preparation import quantisers
+from compressor.quantization.residual import NormQuantiser
 from compressor.quantization.rounded import geometry, weight_name
 from compressor.quantization.rounding import rounded_once
 from compressor.quantization.rounding_fixed import rounded_twice
@@ -145,9 +146,23 @@ def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
         rewrite.edit(step.name, op=module)
     elif operation_of(step.op).kind is Kind.DROPOUT:
         rewrite.redirect(step.name, cast("Ref", step.args[0]).name)
+    elif isinstance(called, NormQuantiser):
+        _norm(network, rewrite, step, called)
     elif (moved := window(network, step)) and (source := _feeding(network, step.args[0])):
         module = rewrite.add(f"{PLACE}.{step.name}", IntMean(*moved, source.scale))
         rewrite.edit(step.name, op=module, args=step.args[:1], kwargs={})
+
+
+def _norm(network: Network, rewrite: Rewrite, step: Step, called: NormQuantiser) -> None:
+    """Put Residual Normalization in whole numbers in the place of the one that was trained."""
+    source = _feeding(network, step.args[0])
+    if source is None:
+        raise ValueError(f"convert: no quantiser rounds {step.args[0]}: was the network prepared?")
+    shape = network.shapes[cast("Ref", step.args[0]).name]
+    weight = step.kwargs["weight"]
+    module = called.fixed(source.scale, shape[1] * shape[3], weight)
+    kwargs = {"weight": weight} if isinstance(weight, Weight) else {}
+    rewrite.edit(step.name, op=rewrite.add(f"{PLACE}.{step.name}", module), kwargs=kwargs)
 
 
 def _store(network: Network, name: str, weight: Tensor) -> None:

@@ -96,8 +96,12 @@ class ActivationQuantiser(nn.Module):
         if self.histogram is None:
             raise ValueError("an activation quantiser can settle after observe() alone")
         self.grid = self.preset.signed if self.histogram.signed else self.preset.unsigned
+        self.settle_on(self.histogram.scale(self.grid.steps[1]))
+
+    def settle_on(self, scale: Tensor) -> None:
+        """Round from now on with a scale, (), that somebody else chose."""
         with torch.no_grad():
-            self.log_scale.copy_(self.histogram.scale(self.grid.steps[1]).log2())
+            self.log_scale.copy_(scale.log2())
         self.histogram = None
         self.mode = Mode.FAKE
 

@@ -3,9 +3,9 @@
 *Rounded* are the results of operations that runtimes have integer kernels for and those that the
 next quantiser may follow directly: layers with what goes into their scales, sums and products of
 two rounded tensors, concatenation, average pooling, activation functions. A quantiser follows each.
-Everything else is *floating* (Residual Normalization, a softmax): its result is rounded only where
-a layer reads it. Operations that merely move values (views, maximum pooling) leave them as they
-are.
+Everything else is *floating* (a softmax, Residual Normalization unless its parts are rounded): its
+result is rounded only where a layer reads it. Operations that merely move values (views, maximum
+pooling) leave them as they are.
 
 A quantiser moves behind a ReLU that is the only reader, as its grid then starts at zero and the
 ReLU costs nothing, and behind dropout, which conversion removes.
@@ -25,6 +25,7 @@ from compressor.network import Network, Ref, Step, packet
 from compressor.network.steps import Value
 from compressor.quantization.chains import Layer, Scaling, layers, only_reader, scaling
 from compressor.quantization.pools import window
+from compressor.quantization.residual import NormQuantiser
 
 aten = torch.ops.aten
 
@@ -80,8 +81,10 @@ def _rounded(network: Network, layers: tuple[Layer, ...]) -> set[str]:
     def stands(value: Value) -> bool:
         return origin(network, value, ends) in rounded
 
-    for part in layers:  # layers read rounded values, whatever these are
-        rounded.add(origin(network, network.step(part.step).argument("input"), ends))
+    read = [network.step(part.step).argument("input") for part in layers]
+    read += [step.args[0] for step in network.steps if _normalises(network, step)]
+    for value in read:  # they read rounded values, whatever these are
+        rounded.add(origin(network, value, ends))
     while True:
         before = len(rounded)
         for step in network.steps:
@@ -99,7 +102,13 @@ def _joins(network: Network, step: Step) -> bool:
     does = operation_of(step.op).rounding
     if does is Rounding.PAIR and (len(_tensors(step)) != 2 or step.kwargs.get("alpha", 1) != 1):
         return False
-    return does in _ROUNDED or window(network, step) is not None
+    known = does in _ROUNDED or window(network, step) is not None
+    return known or _normalises(network, step)
+
+
+def _normalises(network: Network, step: Step) -> bool:
+    """True for Residual Normalization with quantisers inside."""
+    return isinstance(network.called(step), NormQuantiser)
 
 
 def only_moves(step: Step) -> bool:

@@ -15,13 +15,16 @@ from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
 from compressor.quantization.chains import Layer
 from compressor.quantization.layers import (
     ActivationQuantiser,
+    Mode,
     SigmoidQuantiser,
     WeightQuantiser,
 )
 from compressor.quantization.place import places
 from compressor.quantization.pools import window
 from compressor.quantization.presets import ORT, Preset
+from compressor.quantization.residual import Norm, NormQuantiser, in_parts, norms
 from compressor.quantization.rounded import lopsided, rounded_weights, weight_name
+from compressor.quantization.signs import never_negative
 
 aten = torch.ops.aten
 
@@ -57,6 +60,7 @@ def prepare(
         raise ValueError("prepare: this network has quantisers already; prepare the one before")
     network = _explicit(network)
     network = _in_parts(network) if preset.fixed_point else network
+    network = _by_parts(network, preset, learned=learned) if preset.statistics else network
     found = places(network, bands=fold_bands)
     if not found.layers:
         raise _nothing_to_round(network)
@@ -119,7 +123,16 @@ def calibrate(network: Network, batches: Iterable[tuple[Tensor, ...]]) -> None:
                     )
     if not count:
         raise ValueError("calibrate: there are no batches to choose scales from")
-    for name, quantiser in each.items():
+    _settle(network)
+
+
+def _settle(network: Network) -> None:
+    """Choose grids and scales from what was counted; those of a normalisation together."""
+    for module in network.modules():
+        if isinstance(module, NormQuantiser):
+            module.settle()
+    waiting = {n: q for n, q in quantisers(network).items() if q.mode is Mode.OBSERVE}
+    for name, quantiser in waiting.items():
         try:
             quantiser.settle()
         except ValueError as error:
@@ -175,6 +188,18 @@ def _in_parts(network: Network) -> Network:
             args = (step.args[0], Ref(gate.name))
             rewrite.edit(step.name, op=aten.mul.Tensor, args=args, kwargs={})
     return rewrite.build()
+
+
+def _by_parts(network: Network, preset: Preset, *, learned: bool) -> Network:
+    """Residual Normalization with quantisers inside."""
+    rewrite, found = Rewrite(network), list[tuple[Norm, NormQuantiser]]()
+    for norm in norms(network):
+        growing = isinstance(norm.weight, int | float) and norm.weight >= 0
+        positive = never_negative(network, Ref(norm.source))
+        made = NormQuantiser(preset, norm.eps, positive=positive, growing=growing, learned=learned)
+        found.append((norm, made))
+    in_parts(rewrite, found, PLACE)
+    return rewrite.build() if found else network
 
 
 def _quantiser(

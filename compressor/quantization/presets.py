@@ -28,18 +28,24 @@ class Preset:
         weight_bits: Bits of a weight, 2 to 8: its integers go from -(2^(bits - 1) - 1) to that.
         fixed_point: True for runtimes that scale by fixed-point factors and round twice
             (`compressor.network.fixed`), False for those with one factor in single precision.
+        statistics: True where normalisation by the mean and variance of one example (Residual
+            Normalization) is in whole numbers too (`compressor.network.fixed_norm`), False where it
+            is left in floating point.
     """
 
     signed: Grid
     unsigned: Grid
     weight_bits: int = 8
     fixed_point: bool = False
+    statistics: bool = False
 
     def __post_init__(self) -> None:
-        """Raise a ValueError for bits that are out of range."""
+        """Raise a ValueError for bits out of range, and statistics of another arithmetic."""
         check_whole("Preset", 2, weight_bits=self.weight_bits)
         if self.weight_bits > 8:
             raise ValueError(f"Preset(weight_bits={self.weight_bits}): at most 8 bits are stored")
+        if self.statistics and not self.fixed_point:
+            raise ValueError("Preset(statistics=True): whole numbers for them are of fixed_point")
 
 
 ORT = Preset(signed=Grid(0, 255, 128), unsigned=Grid(0, 255, 0))
@@ -67,10 +73,14 @@ weights of 7 bits, -63 to 63. Where it will run on GPUs alone, `dataclasses.repl
 weight_bits=8)` takes the eighth bit; `Result.export` then warns of CPUs.
 """
 
-TFLM = Preset(signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, -128), fixed_point=True)
+TFLM = Preset(
+    signed=Grid(-128, 127, 0), unsigned=Grid(-128, 127, -128), fixed_point=True, statistics=True
+)
 """For TensorFlow Lite Micro on microcontrollers: signed integers, the smallest for 0 after ReLU.
 
 Value for value the grids of `ORT`, moved by 128. The reference rounds twice, as that runtime does,
 SiLU is a sigmoid on its fixed grid and a product, and a mean is a depthwise convolution: a
-`.tflite` file computes what the reference does.
+`.tflite` file computes what the reference does. So it does for Residual Normalization, which
+``dataclasses.replace(TFLM, statistics=False)`` leaves in float32: four bytes a value in memory, and
+a last bit that may differ (`benchmarks/microcontroller/norms.md`).
 """

@@ -25,6 +25,7 @@ from compressor.network.fixed import (
     FixedSigmoid,
     FixedSum,
 )
+from compressor.network.fixed_norm import FixedNorm
 from compressor.network.grid import Integers
 from compressor.network.integer import IntConv, IntLinear, IntMean, IntTransposed, Layer
 from compressor.network.steps import Value
@@ -70,6 +71,9 @@ def _operation(network: Network, rewrite: Rewrite, step: Step, target: Step, pla
         if made is not None:
             op = rewrite.add(f"{place}.{step.name}_fixed", made)
             rewrite.edit(step.name, op=op, kwargs={"output_scale": scale_of(target)})
+    elif isinstance(called, FixedNorm):
+        kwargs = {**step.kwargs, "output_scale": scale_of(target)}
+        rewrite.edit(step.name, kwargs=kwargs)
     elif isinstance(called, IntMean):
         made = FixedMean(called.window, called.stride, called.input_scale)
         op = rewrite.add(f"{place}.{step.name}_fixed", made)

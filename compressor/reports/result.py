@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from compressor import storage
 from compressor.counting.stored import Compressed
 from compressor.export import executorch, onnx, tflite
+from compressor.export.features import Features
 from compressor.export.firmware import writing as firmware
 from compressor.export.firmware.asked import Inputs
 from compressor.export.front_end import rows_read
@@ -37,7 +38,7 @@ NETWORK = "network.safetensors"
 PICTURE = "layers.png"
 """The picture of `Result.save`, which its `report.md` shows."""
 
-FORMATS: Mapping[str, Callable[[Network, Path, nn.Module | None, Tensor | None], int]] = {
+FORMATS: Mapping[str, Callable[[Network, Path, Any, Tensor | None], int]] = {
     ".onnx": onnx.write,
     ".pte": executorch.write,
     ".tflite": tflite.write,
@@ -120,7 +121,7 @@ class Result(Compressed):
     def export(
         self,
         path: str | os.PathLike[str],
-        front_end: nn.Module | None = None,
+        front_end: nn.Module | Features | None = None,
         waveform: Tensor | None = None,
         varying: Varying | None = None,
     ) -> None:
@@ -133,8 +134,8 @@ class Result(Compressed):
 
         ``.tflite`` is for TensorFlow Lite Micro on microcontrollers, after
         ``Int8(preset=presets.TFLM)``: integers alone, which compute there what `model` does, bit
-        for bit. It takes one input at a time, channels last, and no front end (see
-        `compressor.export.tflite.write`). Needs the extra ``tflite``.
+        for bit. It takes one input at a time, channels last, and features alone: of a front end it
+        says the settings (see `compressor.export.tflite.write`). Needs the extra ``tflite``.
 
         With a front end the file takes a waveform and gives what the model says. Then it should
         have no Fourier transform of PyTorch's in it (see `compressor.export.onnx.write`), but
@@ -144,7 +145,8 @@ class Result(Compressed):
             path: Of the file, on ``.onnx``, ``.pte`` or ``.tflite``; put in place in one step.
             front_end: Any module from waveforms, (batch, samples) or (batch, channel, samples), to
                 the model's input (batch, channel, frequency, time), with all rows or with those of
-                `rows` alone; None to leave it to the caller.
+                `rows` alone; None to leave it to the caller. For ``.tflite``
+                `compressor.export.features.Features`, or a module that says them.
             waveform: One example, batch first, of the length that the model was trained on; None
                 for `front_end.example_input_array`.
             varying: Dimensions of the input that may have any size, as for `write`; none with a

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
 from compressor.inputs.losses import Loss
 from compressor.run.rates import Decay
+
+Judged = Callable[[nn.Module], nn.Module]
+"""Makes of a model, in eval mode, another one that is validated for it."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Lesson:
         after: Called after every step of the optimiser.
         end: Called after the last one, before what the epoch left is checked and validated.
         clip: Largest norm of the gradient, to which it is cut; None for no bound.
+        judged: Makes of the model what is validated in its place; None for the model itself.
     """
 
     phase: str
@@ -32,6 +38,7 @@ class Lesson:
     after: Callable[[], None] | None = None
     end: Callable[[], None] | None = None
     clip: float | None = None
+    judged: Judged | None = None
 
     @property
     def last(self) -> bool:

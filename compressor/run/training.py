@@ -23,7 +23,7 @@ from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.clipping import clip_gradients
 from compressor.run.compression import Compression
 from compressor.run.history import Epoch, Step
-from compressor.run.lesson import Lesson
+from compressor.run.lesson import Judged, Lesson
 from compressor.run.optimizers import OptimizerFactory, adamw, groups, is_scaled
 from compressor.run.progress import Bar
 from compressor.run.rate_range import Trials, measured
@@ -224,11 +224,7 @@ class Training:
         end: Callable[[], None] | None = None,
         clip: float | None = None,
     ) -> None:
-        """Train one pass over the data and log it; the arguments are those of a `Lesson`.
-
-        Raises:
-            TrainingError: If the loss is not finite or has no gradient, or a label is out of range.
-        """
+        """Train one pass and log it, as `give` does; the arguments are those of a `Lesson`."""
         self.give(Lesson(phase, number, total, loss, rate, after, end, clip))
 
     def give(self, lesson: Lesson) -> None:
@@ -290,7 +286,7 @@ class Training:
         finite.check_tensors(session.model, session.given, f"after {name.replace('epoch ', '')}")
         self._check_numbers(name)
         mean = mean_of_processes(self._fabric, sum(self._losses), len(self._losses))
-        accuracy = self.validate() if accuracy is None else accuracy
+        accuracy = self.validate(lesson.judged) if accuracy is None else accuracy
         seconds = time.perf_counter() - self._began
         what = Epoch(lesson.phase, lesson.number + 1, mean, accuracy, seconds, self._numbers)
         self.log.append(what)
@@ -321,14 +317,13 @@ class Training:
                 "look for NaN or infinity in the data, or lower the learning rate"
             )
 
-    def validate(self) -> float | None:
+    def validate(self, judged: Judged | None = None) -> float | None:
         """Accuracy on `val`, or what the caller's function says; None without either.
 
-        Raises:
-            TrainingError: If the function returns no number.
+        Raises a TrainingError if the function returns no number; `judged` is that of a `Lesson`.
         """
         val, model = self._val, self.session.model
-        return None if val is None else valued(val, model, self.model, self._fabric)
+        return None if val is None else valued(val, model, self.model, self._fabric, judged)
 
     def before_and_after(self) -> tuple[float, float] | None:
         """What `val` says of the model given and of the model now; None without `val`."""
@@ -338,9 +333,9 @@ class Training:
         before = valued(self._val, given, given, self._fabric)
         return before, valued(self._val, model, self.model, self._fabric)
 
-    def remember_best(self, *, start: bool = False) -> None:
+    def remember_best(self, *, start: bool = False, judged: Judged | None = None) -> None:
         """Keep a copy of the model if the last epoch, or the `start`, was the best of its phase."""
-        accuracy = self.validate() if start else self.log[-1].accuracy
+        accuracy = self.validate(judged) if start else self.log[-1].accuracy
         if accuracy is None or math.isnan(accuracy):
             return
         if self.best is None or accuracy > self.best[0]:

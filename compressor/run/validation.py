@@ -13,6 +13,7 @@ from compressor.inputs import finite
 from compressor.inputs.batches import Batches, call
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import IGNORED
+from compressor.run.lesson import Judged
 from compressor.wording import brief
 
 if TYPE_CHECKING:
@@ -22,13 +23,23 @@ Validation = Batches | Callable[[nn.Module], float]
 """Batches (inputs, targets), on which accuracy is measured, or a function of the model."""
 
 
-def valued(val: Validation, model: nn.Module, run: nn.Module, fabric: Fabric | None) -> float:
+def valued(
+    val: Validation,
+    model: nn.Module,
+    run: nn.Module,
+    fabric: Fabric | None,
+    judged: Judged | None = None,
+) -> float:
     """What a validation says of a model, in eval mode; `run` is the same as it is called.
+
+    `judged` makes of it what is validated in its place.
 
     Raises:
         TrainingError: If an output is not finite, or the caller's function returns no number.
     """
     with evaluating(model), torch.no_grad():
+        if judged is not None:
+            model = run = judged(model)
         if not isinstance(val, Batches):
             return number_of(val(model))
         return accuracy_of(run, val, model, fabric)

@@ -14,13 +14,14 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from compressor.export.features import Features, SaysFeatures
 from recipes.features.logmel import BAND, FLOOR, MelSettings, chosen_filters, framing_window
 
 
-class PortableLogMel(nn.Module):
+class PortableLogMel(SaysFeatures):
     """Log-mels of `LogMel`, to 1e-4 of the mel power, from operations that every runtime has.
 
     Waveforms (batch, samples) or (batch, channels, samples) in [-1, 1] become log-mels (batch,
@@ -67,6 +68,17 @@ class PortableLogMel(nn.Module):
             self.register_buffer(
                 f"filters_{number}", block[:, touched].T.contiguous(), persistent=False
             )
+
+    @property
+    def features(self) -> Features:
+        """The settings, as files without a front end say them; of all rows."""
+        s = self.settings
+        return Features(
+            sample_rate=s.sample_rate, window=s.window_samples, hop=s.hop_samples,
+            transform=s.fft_samples, mels=s.mels, fmin=s.fmin, fmax=s.fmax,
+            taper=s.taper.__name__, exponent=s.exponent, equal_area=s.equal_area, floor=FLOOR,
+            level=s.level, spread=s.spread,
+        )  # fmt: skip
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) or (batch, channels, samples) -> (batch, channels, mels, frames).

@@ -11,6 +11,7 @@ from compressor.export.one_rounding import unfixed
 from compressor.export.onnx import onnx_bytes
 from compressor.network import Network, to_network
 from compressor.network import fixed as fixed_modules
+from compressor.network.fixed_norm import FixedNorm
 from compressor.quantization.conversion import convert
 from compressor.quantization.grids import grid_of
 from compressor.quantization.presets import ORT, TFLM, Preset
@@ -38,6 +39,18 @@ def test_results_are_some_steps_away(name: str) -> None:
         found, wanted = made(x), whole(x)
     assert float((found - wanted).abs().max()) <= 6.5 * step
     assert float((found == wanted).double().mean()) > 0.4
+
+
+def test_normalisation_by_rows_is_in_floating_point() -> None:
+    """Without the grids of its parts, of which other runtimes know nothing."""
+    whole = reference("rows")
+    made = unfixed(whole)
+    assert not [m for m in made.modules() if isinstance(m, FixedNorm)]
+    x = examples(whole, 30, seed=5)
+    step = float(grid_of(whole, whole.outputs).scale)
+    with torch.no_grad():
+        found, wanted = made(x), whole(x)
+    assert float((found - wanted).abs().mean()) <= 1.5 * step
 
 
 def test_others_come_back_as_they_are() -> None:

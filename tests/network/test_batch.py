@@ -289,3 +289,10 @@ def test_an_exporters_error_names_operation_and_shapes() -> None:
 
     with pytest.raises(ValueError, match=r"(?s)cannot write this network as ONNX.*\(2, 2, 5\)"):
         onnx_bytes(to_network(Sorted(), torch.randn(1, 2, 5)))
+
+
+def test_a_warning_of_the_model_is_no_matter_of_the_batch() -> None:
+    """PyTorch warns of "same" with an even kernel; warnings are errors here, as with -W error."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 4, padding="same"), nn.Conv2d(4, 2, 3)).eval()
+    network = to_network(model, (torch.zeros(1, 1, 8, 9),))
+    assert network.open == ((0,),)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models import SubSpectralNorm
+from models import ResidualNorm, SubSpectralNorm
 
 
 class Net(nn.Module):
@@ -177,6 +177,14 @@ MICRO: dict[str, Callable[[], Net]] = {
         nn.MaxPool2d(2),
         nn.BatchNorm2d(4),
         nn.Conv2d(4, 2, 1),
+    ),
+    "rows": lambda: chain(
+        (1, 8, 9),
+        ResidualNorm(),
+        conv(1, 6, 3, 1, 1),
+        ResidualNorm(0.3, learned=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 3, 1),
     ),
     "time": lambda: chain(
         (5, 20),

@@ -43,7 +43,9 @@ class Vectors:
         return len(self.inputs[0])
 
 
-def vectors(network: Network, program: Program, inputs: Inputs | None = None) -> Vectors:
+def vectors(
+    network: Network, program: Program, inputs: Inputs | None = None, most: float = MOST
+) -> Vectors:
     """What a device is asked, and what it must answer.
 
     Args:
@@ -52,13 +54,14 @@ def vectors(network: Network, program: Program, inputs: Inputs | None = None) ->
         inputs: Numbers as the network takes them, (vectors, ...); a sequence of such tensors for
             several inputs. None for the network's example and three draws, uniform over the bytes
             of the input's grid, always the same.
+        most: How many there may be: a device has to hold them.
 
     Raises:
         ValueError: If the inputs are no tensors of real numbers, do not have the network's shapes,
-            are not finite, or are more than `MOST`.
+            are not finite, or are more than `most`.
     """
     values = _examples(network, program) if inputs is None else _given(network, inputs)
-    _check_count(program, len(values[0]))
+    _check_count(program, len(values[0]), most)
     device = device_of(network)
     asked: list[list[Numbers]] = []
     answered: list[list[Numbers]] = []
@@ -143,11 +146,11 @@ def _strange(x: Tensor) -> str | None:
     return "a tensor without numbers (on the meta device)" if x.is_meta else None
 
 
-def _check_count(program: Program, count: int) -> None:
-    if count > MOST:
+def _check_count(program: Program, count: int, most: float) -> None:
+    if count > most:
         ports = [*program.inputs, *program.outputs]
         size = count * sum(prod(program.tensors[port.tensor].shape) for port in ports)
         raise ValueError(
             f"firmware: {count:,} test vectors would take {size:,} bytes on the device, and up to "
-            f"six times that as text: pass at most {MOST:,}, a sample of them"
+            f"six times that as text: pass at most {most:,}, a sample of them"
         )

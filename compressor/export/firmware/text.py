@@ -43,7 +43,7 @@ def braces(numbers: Sequence[int]) -> str:
 
 def camel(operator: str) -> str:
     """An operator of the schema as methods are named: ``MAX_POOL_2D`` is ``MaxPool2D``."""
-    words = operator.split("_")
+    words = operator.replace("MATMUL", "MAT_MUL").split("_")
     return "".join(word if word[0].isdigit() else word.capitalize() for word in words)
 
 

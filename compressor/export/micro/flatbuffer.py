@@ -82,8 +82,9 @@ PAD = Code(34, 2, 22)
 MEAN = Code(40, 2, 27)
 SUB = Code(41, 2, 28)
 SLICE = Code(65, 2, 48)
-RSQRT = Code(76, 1)
+RSQRT = Code(76, 2)
 QUANTIZE = Code(114, 2, 89)
+BATCH_MATMUL = Code(126, 2, 101)
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,13 @@ class Floated:
 
 
 @dataclass(frozen=True)
+class Squares:
+    """The sum of the squares of every row (1, rows, 1, entries), which is given twice."""
+
+
+@dataclass(frozen=True)
 class Difference:
-    """Of two float32 tensors, shapes that broadcast."""
+    """Of two tensors, int8 or float32, shapes that broadcast."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Root:
-    """One over the square root, float32."""
+    """One over the square root, int8 or float32."""
 
 
 Operation = (
@@ -143,6 +148,7 @@ Operation = (
     | Moved
     | Sigmoid
     | Floated
+    | Squares
     | Difference
     | Mean
     | Root

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compressor.export.micro import islands, layers
+from compressor.export.micro import islands, layers, residual
 from compressor.export.micro.layout import Held, channels_last, placed
 from compressor.export.micro.operations import (
     Joined,
@@ -35,6 +35,7 @@ from compressor.network.fixed import (
     FixedSigmoid,
     FixedSum,
 )
+from compressor.network.fixed_norm import FixedNorm
 from compressor.network.integer import IntConv, IntLinear, IntMean, Requantise
 from compressor.network.steps import Value
 from compressor.network.sums import IntSum
@@ -55,8 +56,9 @@ def translated(network: Network, by_kernel: Sequence[str] = ()) -> Program:
             where that is possible: no copy of their input, some more weights.
 
     Sums, products, means and roots that the reference has in floating point (Residual
-    Normalization) stay so, between operators that leave the grid and come back to it: these parts
-    take four bytes a value, and their last bits may differ (`Program.floating` names them).
+    Normalization, with ``statistics=False``) stay so, between operators that leave the grid and
+    come back to it: these parts take four bytes a value, and their last bits may differ
+    (`Program.floating` names them).
 
     Raises:
         ValueError: If the network was not rounded so, takes several sizes or a batch, or has an
@@ -112,7 +114,6 @@ def _rounded_once(network: Network) -> bool:
 
 def _module(sheet: Sheet, step: Step, called: nn.Module) -> None:
     """Write a step that calls a module of the reference."""
-    network = sheet.network
     if isinstance(called, Requantise):
         _grid(sheet, step, called)
     elif isinstance(called, FixedConv):
@@ -123,16 +124,24 @@ def _module(sheet: Sheet, step: Step, called: nn.Module) -> None:
         layers.mean(sheet, step, called)
     elif isinstance(called, FixedScale):
         layers.scaling(sheet, step, called)
-    elif isinstance(called, FixedSum):
-        _pair(sheet, step, Sum(goal(network, step)[1]))
+    elif isinstance(called, FixedNorm):
+        residual.normalised(sheet, step, called)
+    else:
+        _entrywise(sheet, step, called)
+
+
+def _entrywise(sheet: Sheet, step: Step, called: nn.Module) -> None:
+    """Write a step that calls a module which works entry by entry."""
+    if isinstance(called, FixedSum):
+        _pair(sheet, step, Sum(goal(sheet.network, step)[1]))
     elif isinstance(called, FixedProduct):
-        _pair(sheet, step, Times(goal(network, step)[1]))
+        _pair(sheet, step, Times(goal(sheet.network, step)[1]))
     elif isinstance(called, FixedSigmoid):
         _one(sheet, step, Sigmoid())
     elif isinstance(called, FixedMove):
         _move(sheet, step)
     else:
-        raise no_kernel(network, step)
+        raise no_kernel(sheet.network, step)
 
 
 def _grid(sheet: Sheet, step: Step, grid: Requantise) -> None:

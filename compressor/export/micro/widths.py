@@ -14,7 +14,14 @@ import numpy as np
 
 from compressor.allocation.memory import Block, Memory, Moment, total
 from compressor.export.micro.arena import lifetimes
-from compressor.export.micro.operations import Convolution, Joined, Part, Product, Reshaped
+from compressor.export.micro.operations import (
+    Convolution,
+    Joined,
+    Part,
+    Product,
+    Reshaped,
+    Squares,
+)
 from compressor.export.micro.program import Operator, Program
 from compressor.graph.graph import ALWAYS, Dim, Graph, Polynomial
 from compressor.graph.graph import Weight as Parameter
@@ -90,6 +97,9 @@ class Sizes:
         written = self._written(number) if isinstance(operation, Convolution | Product) else None
         if written is not None:
             return self._of(number, written)
+        sums = isinstance(operation, Convolution | Squares) and len(self._shape(number)) == 4
+        if sums and self._shape(number)[-1] == 1:  # over all channels, or of one
+            return self._of(number, Dim(np.full(1, ALWAYS)))
         mixes = isinstance(operation, Product) or type(operation) is Convolution
         if mixes and self._shape(operator.inputs[0])[-1] > 1:  # a mean of one channel mixes none
             raise _unknown(operator.layer)

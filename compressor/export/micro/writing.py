@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import singledispatch
+from types import MappingProxyType
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from compressor.export.micro.operations import (
     Reshaped,
     Root,
     Sigmoid,
+    Squares,
     Sum,
     Times,
 )
@@ -48,8 +50,9 @@ from compressor.export.micro.program import (
     Tensor,
 )
 
-RUNTIME = b"1.15.0"
-"""The first TensorFlow whose runtime has all operators of the versions written here."""
+RUNTIME, ROOTS = b"1.15.0", b"2.5.0"
+"""The first TensorFlow whose runtime has all operators of the versions written here, and the first
+with one over a root of integers."""
 
 PLAN = "OfflineMemoryAllocation"
 """Name of the metadata that tells TensorFlow Lite Micro where tensors go."""
@@ -68,7 +71,11 @@ _TYPES = {"int8": Type.INT8, "int32": Type.INT32, "float32": Type.FLOAT32}
 
 
 def written(
-    program: Program, plan: Mapping[int, int] | None = None, *, names: bool = False
+    program: Program,
+    plan: Mapping[int, int] | None = None,
+    *,
+    names: bool = False,
+    notes: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
     """The content of a file.
 
@@ -77,6 +84,7 @@ def written(
         plan: Offsets in bytes from the start of the working memory, by number of the tensor; those
             of no plan are placed by the runtime. None leaves all of them to it.
         names: Write the names of tensors.
+        notes: Further metadata, by name.
 
     Raises:
         ImportError: If flatbuffers is missing.
@@ -93,9 +101,10 @@ def written(
         Link(2, _numbers(container, [port.tensor for port in program.outputs])),
         Link(3, container.links(operators)),
     )
-    metadata = [_note(container, "min_runtime_version", _bytes(RUNTIME.ljust(16, b"\0")), buffers)]
+    metadata = [_note(container, "min_runtime_version", _bytes(_runtime(program)), buffers)]
     if plan is not None:
         metadata.append(_note(container, PLAN, _plan(program, plan), buffers))
+    metadata += [_note(container, name, _bytes(what), buffers) for name, what in notes.items()]
     codes_at = container.links([_code(container, code) for code in codes])
     model = container.table(
         Field(0, np.uint32, VERSION),
@@ -105,6 +114,12 @@ def written(
         Link(6, container.links(metadata)),
     )
     return container.finish(model)
+
+
+def _runtime(program: Program) -> bytes:
+    """The oldest runtime that knows all operators, in 16 bytes."""
+    squares = any(isinstance(operator.operation, Squares) for operator in program.operators)
+    return (ROOTS if squares else RUNTIME).ljust(16, b"\0")
 
 
 class _Buffers:
@@ -224,6 +239,7 @@ _CODES: Mapping[type[object], Code] = {
     Moved: flatbuffer.QUANTIZE,
     Sigmoid: flatbuffer.LOGISTIC,
     Floated: flatbuffer.DEQUANTIZE,
+    Squares: flatbuffer.BATCH_MATMUL,
     Difference: flatbuffer.SUB,
     Mean: flatbuffer.MEAN,
     Root: flatbuffer.RSQRT,
@@ -276,6 +292,12 @@ def _(of: MaxPool) -> tuple[Field, ...]:
         Field(3, np.int32, of.window[1]),
         Field(4, np.int32, of.window[0]),
     )
+
+
+@_options.register
+def _(of: Squares) -> tuple[Field, ...]:
+    del of
+    return (Field(1, np.bool_, value=True),)  # the second factor is as it lies, row by row
 
 
 @_options.register

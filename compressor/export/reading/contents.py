@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.export.features import NOTE, Features, features_of
 from compressor.export.reading.flatbuffer import MOST, Content, Table
 from compressor.export.reading.operators import BITS, CUSTOM, OPERATORS
 
@@ -22,6 +24,9 @@ MOST_TENSORS = 10_000
 """Tensors, or operators, of a file; a microcontroller has no memory for their descriptions."""
 
 MOST_DIMENSIONS = 16
+LONGEST_NOTE = 10_000
+"""Bytes of a description of features."""
+
 LARGEST = 1 << 62
 """Entries of a tensor beyond which its shape is damage."""
 
@@ -86,6 +91,7 @@ class Contents:
         outputs: Of its outputs.
         subgraphs: How many there are.
         plan: Of each tensor, its offset in the arena or None; None where the file has no plan.
+        features: How the features that it takes are made; None where it does not say.
     """
 
     name: str
@@ -96,6 +102,7 @@ class Contents:
     outputs: tuple[int, ...]
     subgraphs: int
     plan: tuple[int | None, ...] | None
+    features: Features | None = None
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -133,6 +140,7 @@ def unpack(data: bytes, name: str = "the file") -> Contents:
         _places(content, graphs[0].numbers(2, "i", MOST_TENSORS), count, "the outputs", least=0),
         len(graphs),
         _plan(content, model, count),
+        _features(content, model),
     )
 
 
@@ -222,15 +230,34 @@ def _places(
 def _plan(content: Content, model: Table, count: int) -> tuple[int | None, ...] | None:
     """The last plan in the metadata, as TensorFlow Lite Micro takes it."""
     found: tuple[int | None, ...] | None = None
+    for span in _notes(content, model, PLAN):
+        found = _offsets(content, *span, count)
+    return found
+
+
+def _features(content: Content, model: Table) -> Features | None:
+    """The last description of features in the metadata."""
+    found: Features | None = None
+    for start, size in _notes(content, model, NOTE):
+        if size > LONGEST_NOTE:
+            raise content.fault(f"its {NOTE} has {size:,} bytes, and at most {LONGEST_NOTE:,}")
+        try:
+            found = features_of(content.data[start : start + size])
+        except ValueError as error:
+            raise content.fault(f"its {NOTE} cannot be used: {error}") from error
+    return found
+
+
+def _notes(content: Content, model: Table, name: str) -> Iterator[tuple[int, int]]:
+    """Start and length of the metadata of a name."""
     buffers = model.tables(4)
     for entry in _few(content, model.tables(6), "entries of metadata"):
-        if entry.text(0) != PLAN:
+        if entry.text(0) != name:
             continue
         buffer = entry.number(1, "I")
         if buffer >= len(buffers):
-            raise content.fault(f"its {PLAN} is in buffer {buffer:,} of {len(buffers):,}")
-        found = _offsets(content, *buffers[buffer].span(0), count)
-    return found
+            raise content.fault(f"its {name} is in buffer {buffer:,} of {len(buffers):,}")
+        yield buffers[buffer].span(0)
 
 
 def _offsets(content: Content, start: int, size: int, count: int) -> tuple[int | None, ...]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from compressor.counting.memory.lifetimes import Lifetime, Peak, peak
 from compressor.counting.memory.plan import clashes
-from compressor.counting.memory.planning import plan
 from compressor.counting.memory.tflm import greedy
 from compressor.export.reading.contents import Contents
 from compressor.export.reading.kernels import scratch, unmodelled
@@ -78,24 +77,6 @@ def arena(contents: Contents) -> Arena:
         tuple((alive[m].name, alive[n].name) for m, n in pairs),
         unmodelled(contents),
     )
-
-
-def own_plan(contents: Contents) -> dict[int, int]:
-    """Offsets in bytes by number of the tensor: a plan to write into the file.
-
-    TensorFlow Lite Micro keeps to it and places the kernels' buffers around it; room is left for
-    them. The head with it is never larger than without one, and the largest live set where that
-    was found. Errors as for `arena`.
-    """
-    _refuse_control(contents)
-    places, tensors = _tensors(contents)
-    buffers = _buffers(contents)
-    alive = (*tensors, *buffers)
-    alone = greedy(alive)
-    own = plan(alive).offsets[: len(places)]
-    if greedy(alive, [*own, *[None] * len(buffers)]).head > alone.head:
-        own = alone.offsets[: len(places)]
-    return dict(zip(places, own, strict=True))
 
 
 def tail(contents: Contents, pointer: int = 4) -> int:

@@ -23,6 +23,7 @@ from compressor.network.fixed import (
     FixedSigmoid,
     FixedSum,
 )
+from compressor.network.fixed_norm import GRIDS, FixedNorm
 from compressor.network.grid import Grid, Integers
 from compressor.network.integer import (
     Geometry,
@@ -112,6 +113,20 @@ def _fixed_mean(settings: Settings) -> FixedMean:
     return FixedMean(plain.window, plain.stride, _ONE)
 
 
+def _fixed_norm(settings: Settings) -> FixedNorm:
+    zeros = tuple(map(int, settings["zeros"]))
+    if len(zeros) != len(GRIDS) - 1:
+        raise ValueError(f"a normalisation has {len(zeros)} zeros, and {len(GRIDS) - 1} grids")
+    weight = settings.get("weight")
+    own = None if weight is None else float(weight)
+    return FixedNorm(torch.ones(len(GRIDS)), zeros, float(settings["eps"]), own)
+
+
+def _norm_settings(norm: FixedNorm) -> Settings:
+    own = {} if norm.weight is None else {"weight": norm.weight}
+    return {"zeros": norm.zeros, "eps": norm.eps} | own
+
+
 def _large(layer: IntLinear | FixedScale) -> Settings:
     return {"large": int(layer.large)}
 
@@ -127,6 +142,7 @@ KINDS: Mapping[str, Kind] = {
     "fixed linear": Kind(FixedLinear, _large, lambda s: FixedLinear(_empty(s), _ONE)),
     "fixed mean": Kind(FixedMean, _window, _fixed_mean),
     "fixed move": Kind(FixedMove, lambda _: {}, lambda _: FixedMove()),
+    "fixed norm": Kind(FixedNorm, _norm_settings, _fixed_norm),
     "fixed product": Kind(FixedProduct, lambda _: {}, lambda _: FixedProduct()),
     "fixed scale": Kind(FixedScale, _large, lambda s: FixedScale(_empty(s), _ONE)),
     "fixed sigmoid": Kind(FixedSigmoid, lambda _: {}, lambda _: FixedSigmoid()),

@@ -27,16 +27,25 @@ def given(path: str | os.PathLike[str]) -> Contents:
         ValueError: If it is empty, damaged, a network that a `.tflite` file cannot hold, or a
             folder without a network.
     """
-    if not os.fspath(path):
-        raise ValueError("no file is named: name a .tflite file, a stored network, or a folder")
-    place = Path(path)
-    if place.is_dir():
-        place = _inside(place)
+    place = place_of(path)
     data = place.read_bytes()
-    if data[8:9] != b"{":  # a container begins with the length of its JSON, eight bytes
+    if not is_network(data):
         return unpack(data, str(place))
     _, content = made(container.unpack(data, str(place)))
     return unpack(content, str(place))
+
+
+def place_of(path: str | os.PathLike[str]) -> Path:
+    """The file that is meant: of a folder the one in it; errors as of `given`."""
+    if not os.fspath(path):
+        raise ValueError("no file is named: name a .tflite file, a stored network, or a folder")
+    place = Path(path)
+    return _inside(place) if place.is_dir() else place
+
+
+def is_network(data: bytes) -> bool:
+    """True for a stored network, which begins with the length of its JSON, eight bytes."""
+    return data[8:9] == b"{"
 
 
 def _inside(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compressor.export.features import Features
 from compressor.export.reading.contents import Contents
 from compressor.export.reading.macs import operator_macs, uncounted
 from compressor.export.reading.needs import Arena, arena
@@ -21,6 +22,7 @@ class Need:
         arena: Its working memory.
         macs: Multiply-accumulates of one run.
         uncounted: Names of operators whose products are not among them.
+        features: How the features that it takes are made; None where it does not say.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Need:
     arena: Arena
     macs: int
     uncounted: tuple[str, ...]
+    features: Features | None = None
 
     @property
     def ram(self) -> int:
@@ -64,7 +67,8 @@ def need(contents: Contents) -> Need:
         ValueError: If its memory cannot be counted (`compressor.export.reading.needs.arena`).
     """
     macs = sum(operator_macs(contents))
-    return Need(contents.name, contents.size, arena(contents), macs, uncounted(contents))
+    left = uncounted(contents)
+    return Need(contents.name, contents.size, arena(contents), macs, left, contents.features)
 
 
 def fits(needed: Need, boards: Sequence[Board]) -> tuple[Fit, ...]:

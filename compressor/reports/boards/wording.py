@@ -47,6 +47,7 @@ def _need(needed: Need) -> list[str]:
         f"  RAM    {needed.ram:,} bytes: {kept}",
         f"         {least} {arena.peak.step} {_named(arena.peak.tensors)}",
         f"  MACs   {needed.macs:,}",
+        *([f"  takes  {needed.features}"] if needed.features else []),
         *_remarks(needed),
     ]
 

@@ -33,6 +33,7 @@ def test_arrays_are_read_back_on_short_lines(numbers: list[int]) -> None:
     ("operator", "method"),
     [
         ("ADD", "Add"),
+        ("BATCH_MATMUL", "BatchMatMul"),
         ("CONV_2D", "Conv2D"),
         ("DEPTHWISE_CONV_2D", "DepthwiseConv2D"),
         ("FULLY_CONNECTED", "FullyConnected"),

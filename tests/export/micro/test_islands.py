@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -24,6 +25,8 @@ from tests.helpers.tflm import outputs
 from tests.zoo.micro import MICRO, Net, chain
 
 SEEN = 60
+
+FLOAT = replace(TFLM, statistics=False)
 
 
 def shifted(net: Net, x: Tensor) -> Tensor:
@@ -50,7 +53,7 @@ NETS: dict[str, Callable[[], Net]] = {
 @cache
 def reference(name: str) -> Network:
     torch.manual_seed(2)
-    return convert(calibrated(to_network(trained(NETS[name]())), TFLM))
+    return convert(calibrated(to_network(trained(NETS[name]())), FLOAT))
 
 
 def program(name: str) -> Program:
@@ -93,7 +96,7 @@ def test_the_layers_and_what_they_cost_are_told() -> None:
 
 def test_networks_of_integers_have_none() -> None:
     torch.manual_seed(2)
-    whole = convert(calibrated(to_network(trained(MICRO["silu"]())), TFLM))
+    whole = convert(calibrated(to_network(trained(MICRO["silu"]())), FLOAT))
     assert not translated(whole).floating()
 
 

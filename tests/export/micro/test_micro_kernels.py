@@ -9,9 +9,12 @@ from torch import Tensor
 
 from compressor.export.micro.draft import Draft
 from compressor.export.micro.operations import (
+    Difference,
     Moved,
     Operation,
+    Root,
     Sigmoid,
+    Squares,
     Sum,
     Times,
 )
@@ -24,7 +27,10 @@ from compressor.network.fixed import (
     FixedProduct,
     FixedSigmoid,
     FixedSum,
+    sum_steps,
 )
+from compressor.network.fixed_point import scaled
+from compressor.network.fixed_root import inverse_root_steps
 from compressor.network.grid import Grid
 from tests.helpers.tflm import interpreter, run
 
@@ -93,3 +99,46 @@ def test_pairs(seed: int, operation: Operation) -> None:
     each = (torch.tensor(scale) for scale in (one, other, result))
     wanted = rule(numbers(x, -128, one), numbers(y, 3, other), *each) / result
     assert torch.equal(found, wanted.round().long().clamp(-123, 132))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_differences(seed: int) -> None:
+    one, other = scales(seed, 2)
+    result = float(np.float32((one + other) / 2))
+    x, y = (grid.reshape(-1) for grid in np.meshgrid(ALL, ALL))
+    given = [entry(x.size, one, -128), entry(x.size, other, 3)]
+    found = kernel(Difference(), given, entry(x.size, result, -5), [x, y])
+    each = (torch.tensor(scale) for scale in (one, other, result))
+    steps = torch.from_numpy(x + 128), torch.from_numpy(y - 3)
+    assert torch.equal(found, sum_steps(*steps, *each, minus=True).clamp(-123, 132))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("largest", [1.0, 40.0, 250.0, 2000.0])
+def test_one_over_roots(seed: int, largest: float) -> None:
+    """`largest` steps of the result stand for one over the root of one step."""
+    (scale,) = scales(seed, 1)
+    result = float(np.float32(scale**-0.5 / largest))
+    found = kernel(Root(), [entry(256, scale, -128)], entry(256, result, -128), [ALL])
+    each = (torch.tensor(worth) for worth in (scale, result))
+    wanted = inverse_root_steps(torch.arange(256), *each, 255).clamp(0, 255)
+    assert torch.equal(found, wanted)
+    exact = torch.arange(1, 256).double().rsqrt() * largest
+    assert float((wanted[1:] - exact.clamp(max=255)).abs().max()) < 0.51
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_squares_of_rows(seed: int) -> None:
+    (scale,), (rows, size) = scales(seed, 1), (50, 300)
+    x = np.random.default_rng(seed).integers(-128, 128, (1, rows, 1, size)) // (1 + seed)
+    sums = torch.from_numpy((x[0, :, 0] - 3) ** 2).sum(1)
+    result = float(np.float32(scale**2 * int(sums.max()) / 240))
+    draft = Draft()
+    steps = Steps(np.array([scale], np.float32), 3), Steps(np.array([result], np.float32), -128)
+    given = draft.add(Entry(x.shape, np.dtype(np.int8), steps[0]))
+    made = draft.run(Squares(), [given, given], Entry((1, rows, 1, 1), np.dtype(np.int8), steps[1]))
+    ports = Port(given, x.shape, np.arange(x.size)), Port(made, (1, rows, 1, 1), np.arange(rows))
+    whole = Program(tuple(draft.tensors), tuple(draft.operators), ports[:1], ports[1:])
+    (found,) = run(interpreter(written(whole)), [x.astype(np.int8)])
+    unit = (torch.tensor(scale) * torch.tensor(scale)).double() / torch.tensor(result).double()
+    assert torch.equal(torch.from_numpy(found.reshape(-1).astype(int)) + 128, scaled(sums, unit))

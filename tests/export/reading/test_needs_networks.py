@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 import models
+from compressor.export.micro.arena import plan
+from compressor.export.micro.translation import translated
 from compressor.export.reading.contents import unpack
-from compressor.export.reading.needs import arena, own_plan, tail
+from compressor.export.reading.needs import arena, tail
 from compressor.export.tflite import tflite_bytes
 from tests.helpers.micro_nets import integers
 from tests.helpers.tflite_files import recorded
@@ -40,7 +42,7 @@ def test_the_head_to_the_byte_and_the_bound_with_our_plan(name: str) -> None:
     assert before.head == recorded(plain)["head"] == greedy
     assert before.peak.bytes == bound
     assert not before.unmodelled
-    data = tflite_bytes(network, own_plan(unpack(plain)))
+    data = tflite_bytes(network, plan(translated(network)))
     after = arena(unpack(data))
     assert after.head == recorded(data)["head"] == bound
     assert after.planned

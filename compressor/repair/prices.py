@@ -24,7 +24,7 @@ from torch import Tensor
 
 from compressor.graph.graph import Axis, Graph, Site
 from compressor.repair.activations import Reading
-from compressor.repair.layers import Key
+from compressor.repair.applied import Key
 from compressor.repair.products import Products
 
 PULL = 1e-3

@@ -200,7 +200,7 @@ class Trail(TorchDispatchMode):
             self.courses[value.key, value.call] = value.course
 
     def _normed(self, args: Sequence[Any], value: _Value | None) -> _Value | None:
-        mean, variance = args[3], args[4]
+        mean, variance = args[3:5]
         name = "" if mean is None else self._names.get(_memory(mean), "")
         if name:
             self.norms[name] = self.norms.get(name, frozenset()) | self.origins(args[0])
@@ -208,7 +208,7 @@ class Trail(TorchDispatchMode):
             return None
         scale = (variance + args[-1]).rsqrt()
         scale = scale if args[1] is None else scale * args[1]
-        shift = -mean * scale if args[2] is None else args[2] - mean * scale
+        shift = (0.0 if args[2] is None else args[2]) - mean * scale
         return replace(value, course=Course(name, scale.detach(), shift.detach()))
 
     def _joined(self, args: Sequence[Any]) -> _Value | None:

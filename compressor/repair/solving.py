@@ -15,8 +15,8 @@ from compressor.repair.applied import Applied, Key, Watch
 from compressor.repair.course import Trail
 from compressor.repair.dense import Dense, Said
 from compressor.repair.layers import EnoughError, Forward, Layer, Parts, watched
-from compressor.repair.one_sided import Block, one_sided
 from compressor.repair.products import Products
+from compressor.repair.rectified import Block, one_sided
 from compressor.repair.ridge import Solution, solved
 from compressor.repair.rows import as_matrix, as_weight, at, part_of, read, shape_of
 
@@ -31,7 +31,7 @@ def answer(
     """The weight by which a layer gives what the dense one gave, as nearly as it can.
 
     Where something is added to its outputs it makes up for what that lacks (He et al. 2017,
-    arXiv:1707.06168, section 3.3); where a rectifier follows, see `compressor.repair.one_sided`.
+    arXiv:1707.06168, section 3.3); where a rectifier follows, see `compressor.repair.rectified`.
     The smaller network is run as far as that and no further; sums of products are kept, and the
     rows of this layer where a rectifier follows.
 

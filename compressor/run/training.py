@@ -77,7 +77,7 @@ class Training:
         self._numbers: dict[str, float] = {}
         self._data, self._factory, self._fabric = data, optimizer, fabric
         self._compiler = compiler
-        self._bar = bar or Bar(enabled=False)
+        self._bar = session.bar = bar or Bar(enabled=False)
         self._val = val
         self.model: nn.Module = session.model
         self._optimizer = session.optimizer

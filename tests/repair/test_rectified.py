@@ -9,10 +9,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from compressor.repair import one_sided as module
+from compressor.repair import rectified as module
 from compressor.repair.aim import Aim
-from compressor.repair.one_sided import Block, one_sided
 from compressor.repair.products import Products
+from compressor.repair.rectified import Block, one_sided
 from compressor.repair.ridge import Solution, solved
 
 ROWS, ENTRIES, OUT = 400, 6, 3

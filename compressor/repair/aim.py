@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compressor.repair.course import Course
 from compressor.repair.dense import Said
+from compressor.repair.products import single
 
 LEAST = 1e-4
 """A scale below this part of the largest says nothing: a sum cannot be put right by it."""
@@ -75,7 +76,7 @@ class Aim:
             said: What they are.
             rest: What is added in the smaller network, (rows, channel).
         """
-        y = wanted.of(said.outputs)
+        y = single(wanted.of(said.outputs))
         one = torch.ones_like(y[:1]).flatten()
         if not y.numel() or wanted.factors is not None or said.width != _width(course, said):
             return cls(y, one, 0 * one[None], one > 0, *_NOWHERE)

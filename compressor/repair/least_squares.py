@@ -85,7 +85,8 @@ def repair(
     """Repair a network in place; its outputs are no further from the dense ones than before.
 
     Deterministic. Memory: sums of products of one layer at a time, (entries x entries) in float64,
-    with as many entries as a row of its weight has, and what `dense` remembers.
+    with as many entries as a row of its weight has; where a rectifier follows its rows as well
+    (`compressor.repair.rows.rows_of` x entries); and what `dense` remembers.
 
     Args:
         small: The network that is left. Its parameters that require gradients, and the statistics

@@ -15,7 +15,7 @@ from compressor.repair.applied import Applied, Key, Watch
 from compressor.repair.course import Trail
 from compressor.repair.dense import Dense, Said
 from compressor.repair.layers import EnoughError, Forward, Layer, Parts, watched
-from compressor.repair.products import Products
+from compressor.repair.products import Products, single
 from compressor.repair.rectified import Block, one_sided
 from compressor.repair.ridge import Solution, solved
 from compressor.repair.rows import as_matrix, as_weight, at, part_of, read, shape_of
@@ -66,7 +66,7 @@ def answer(
             for products, mine in zip(halves, (~later, later), strict=True):
                 products.add(u[mine], aim.y[mine].reshape(-1, groups, out))
             if aim.rectified:
-                blocks.append(Block(u, aim))
+                blocks.append(Block(single(u), aim))
     biased = layer.example.bias is not None or layer.normed
     allowed = None if mask is None else part_of(as_matrix(mask, layer.example), layer.example).cpu()
     first, second = halves

@@ -34,7 +34,7 @@ from compressor.inputs.evaluation import evaluating
 from compressor.inputs.labels import all_ignored
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.repair.activations import Reading, activations_of
-from compressor.repair.layers import Key
+from compressor.repair.applied import Key
 from compressor.repair.prices import residuals, unseen
 from compressor.surgery.attention import opened
 from compressor.wording import brief

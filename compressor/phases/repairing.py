@@ -63,8 +63,7 @@ class Repair(Phase):
         dense = _trained(session) if session.trained else session.original
         masks = dict(session.masks)
         judge = Judge(dense, session.dense, batches, session.loss, self.inputs, masks)
-        found = session.repair(lambda model: judge.repaired(model, session.structure))
-        session.repairs.append(found)
+        session.repairs.append(session.repair_by(judge, session.structure))
 
 
 def _trained(session: Compression) -> nn.Module:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from compressor.inputs.batches import Batch
 from compressor.inputs.evaluation import evaluating
-from compressor.repair.applied import Applied, Watch
-from compressor.repair.layers import Forward, Key, Layer, Parts, layers_of, watched
+from compressor.repair.applied import Applied, Key, Watch
+from compressor.repair.layers import Forward, Layer, Parts, layers_of, watched
 from compressor.repair.products import Products
 from compressor.repair.rows import as_matrix, part_of, places, read, rows_of, written
 

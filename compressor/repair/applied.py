@@ -17,6 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode  # the documented nam
 
 _aten = torch.ops.aten
 
+Key = tuple[str, int]
+"""Name of a weight, and number of a part of it, of those that are applied for themselves."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -111,7 +114,7 @@ class Watch(TorchDispatchMode):
             self._multiplied(args[1], args[2], args[0], out)
         elif func is _aten.mm.default:
             self._multiplied(args[0], args[1], None, out)
-        elif func in _NORMS:
+        elif func in NORMS:
             self._normed(args[0])
         elif func in _TABLES and (owner := self._owner(args[0])) is not None:
             self.looked_up.add(owner[0])
@@ -175,13 +178,14 @@ _TABLES = {
     _aten._embedding_bag_forward_only.default,  # noqa: SLF001
 }
 
-_NORMS = {
+NORMS = {
     _aten.native_batch_norm.default,
     _aten.cudnn_batch_norm.default,
     _aten._native_batch_norm_legit.default,  # noqa: SLF001 - names of PyTorch's operations
     _aten._native_batch_norm_legit_no_training.default,  # noqa: SLF001
     _aten._batch_norm_with_update.default,  # noqa: SLF001
 }
+"""Batch norms, as operations (input, scale, shift, mean, variance, ..., epsilon)."""
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
@@ -13,17 +14,46 @@ from compressor.inputs import randomness
 from compressor.inputs.batches import Batch
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.finite import not_finite, on
-from compressor.repair.applied import Applied, Watch
-from compressor.repair.layers import EnoughError, Forward, Key, Layer, Parts, layers_of, watched
+from compressor.repair.applied import Applied, Key, Watch
+from compressor.repair.course import Trail
+from compressor.repair.layers import (
+    EnoughError,
+    Forward,
+    Layer,
+    Parts,
+    layers_of,
+    watched,
+)
 from compressor.repair.norms import Met, Moments
 from compressor.repair.returned import outputs
-from compressor.repair.rows import Places, as_matrix, places, rows_of, written
+from compressor.repair.rows import Places, as_matrix, at, places, rows_of, written
 
 MEMORY = 2**28
 """Bytes of outputs, at some places each, that are remembered; beyond them layers are run again."""
 
-Rows = list[tuple[Places, Tensor]]
-"""Outputs (rows, channel) of the applications of a layer in one run, and where they are."""
+
+@dataclass
+class Said:
+    """What one application of a layer gave at some places.
+
+    Attributes:
+        where: The places.
+        outputs: (rows, channel).
+        rest: What is added to them, (rows, channel); None where nothing is.
+    """
+
+    where: Places
+    outputs: Tensor
+    rest: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Channels that the layer writes."""
+        return self.outputs.shape[1]
+
+
+Rows = list[Said]
+"""Of the applications of a layer in one run."""
 
 
 class Dense:
@@ -91,41 +121,59 @@ class Dense:
         wanted: list[Layer] = []
         held = 0
         for layer in islice(self.layers.values(), number, None):
-            held += self._most(layer) * layer.calls * len(self.batches) * _width(layer)
+            outputs = layer.calls + _joins(layer)
+            held += self._most(layer) * outputs * len(self.batches) * _width(layer)
             if wanted and held > self._memory:
                 break
             wanted.append(layer)
         self._rows = {layer.key: [[] for _ in self.batches] for layer in wanted}
         with evaluating(self.model):
             for index, batch in enumerate(self.batches):
-                self._run(index, batch, sum(layer.calls for layer in wanted))
+                self._run(index, batch, sum(layer.calls + _joins(layer) for layer in wanted))
 
-    def _run(self, index: int, batch: Batch, calls: int) -> None:
-        """Remember what one batch gives; there are so many applications in all."""
+    def _run(self, index: int, batch: Batch, events: int) -> None:
+        """Remember what one batch gives; so many applications and sums there are in all."""
         parts = Parts()
-        left = calls
+        left = events
         numbers = {key: number for number, key in enumerate(self.layers)}
 
-        def applied(one: Applied) -> None:
+        def seen() -> None:
             nonlocal left
-            key = parts.key(one)
-            if key not in self._rows:
-                return
-            seed = (numbers[key] * len(self.batches) + index) * 1009 + one.call
-            draws = torch.Generator().manual_seed(seed)
-            where = places(one, self._most(self.layers[key]), draws)
-            self._rows[key][index].append((where, written(one, where)))
             left -= 1
             if not left:
                 raise EnoughError
 
-        watched(self.model, batch, self.forward, Watch(self.model, applied))
+        def joined(key: Key, call: int, rest: Tensor) -> None:
+            if key in self._rows and self.layers[key].courses[call].added:
+                said = self._rows[key][index][call]
+                said.rest = at(rest, said.where)
+                seen()
+
+        trail = Trail(self.model, joined)
+
+        def applied(one: Applied) -> None:
+            key = parts.key(one)
+            if key not in self._rows:
+                return
+            trail.start(key, one)
+            seed = (numbers[key] * len(self.batches) + index) * 1009 + one.call
+            draws = torch.Generator().manual_seed(seed)
+            where = places(one, self._most(self.layers[key]), draws)
+            self._rows[key][index].append(Said(where, written(one, where)))
+            seen()
+
+        watched(self.model, batch, self.forward, Watch(self.model, applied), trail)
 
     def _most(self, layer: Layer) -> int:
         """Rows of one application."""
         weight = self.model.get_parameter(layer.key[0])
         entries = as_matrix(weight.detach(), layer.example).shape[2]
         return rows_of(entries, len(self.batches) * layer.calls)
+
+
+def _joins(layer: Layer) -> int:
+    """Applications that something is added to."""
+    return sum(course.added for course in layer.courses)
 
 
 def _bytes(tensor: Tensor) -> int:

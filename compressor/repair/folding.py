@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from compressor.graph.graph import Axis, Graph
 from compressor.graph.structure import Structure
 from compressor.repair.activations import Reading
+from compressor.repair.applied import Key
 from compressor.repair.dependence import NOTHING, RIDGE, Exact, combined, prices_of_going
-from compressor.repair.layers import Key
 from compressor.repair.prices import entries_of, unseen
 from compressor.repair.products import Products
 from compressor.repair.rows import as_matrix, as_weight, part_of

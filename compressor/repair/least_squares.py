@@ -5,13 +5,14 @@ what the smaller network itself feeds them they give what the dense layer gave o
 least squares (He et al. 2017, arXiv:1707.06168, section 3.1, for all layers in order and with the
 bias), with a pull towards the weights that were cut, chosen on held-back examples. Where that pull
 wins, a removed channel leaves its mean in the next bias and nothing else. The batch norms on the
-way follow (`compressor.repair.norms`), which gives every channel the spread that it is to have.
+way follow (`compressor.repair.norms`), which gives every channel the spread that it is to have; one
+between a layer and a sum or a rectifier stays, as the layer is solved for what comes of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -24,9 +25,9 @@ from compressor.graph.structure import Structure
 from compressor.inputs import randomness
 from compressor.inputs.evaluation import evaluating
 from compressor.inputs.tensors import all_tensors, fill
-from compressor.repair.applied import Applied
+from compressor.repair.applied import Applied, Key
 from compressor.repair.dense import Dense
-from compressor.repair.layers import Key, Layer, layers_of
+from compressor.repair.layers import Layer, all_of
 from compressor.repair.norms import Norms
 from compressor.repair.returned import apart, outputs
 from compressor.repair.ridge import Solution
@@ -84,7 +85,8 @@ def repair(
     """Repair a network in place; its outputs are no further from the dense ones than before.
 
     Deterministic. Memory: sums of products of one layer at a time, (entries x entries) in float64,
-    with as many entries as a row of its weight has, and what `dense` remembers.
+    with as many entries as a row of its weight has; where a rectifier follows its rows as well
+    (`compressor.repair.rows.rows_of` x entries); and what `dense` remembers.
 
     Args:
         small: The network that is left. Its parameters that require gradients, and the statistics
@@ -117,7 +119,7 @@ def repair(
         fill(small, cut.tensors)
         for layer, solution in found[:fewer]:
             write(small, layer, solution)
-        _follow(small, dense, kept)
+        _follow(small, dense, kept, found[:fewer])
         best = min(best, _state(small, dense, fewer), key=lambda state: state.distance)
         fewer //= 2
     fill(small, best.tensors)
@@ -157,32 +159,59 @@ def _solved(
     watch: Callable[[str], object] | None,
 ) -> Iterator[tuple[Layer, Solution | str]]:
     """Every layer in order with its answer, written, or the reason why it stays as it is."""
-    order = layers_of(small, dense.batches[0], dense.forward)
+    run = all_of(small, dense.batches[0], dense.forward)
     trained = {name for name, p in small.named_parameters() if p.requires_grad}
-    norms = Norms(small, dense.moments, _channels(structure))
+    layers = [_as_in(dense, layer) for layer in run.order]
+    waiting = {layer.key for layer in layers}
+    held = frozenset[str]().union(*(layer.norms for layer in layers))
+    norms = Norms(small, dense.moments, _channels(structure), held)
     try:
-        for layer in order:
+        for layer in layers:
             name = layer.key[0]
             if watch is not None:
                 watch(name)
+            what: Solution | str = NO_MATCH
             if name not in trained:
-                yield layer, FROZEN
-            elif layer.key not in dense.layers:
-                yield layer, NO_MATCH
-            else:
-                wanted = _wanted(structure, dense.layers[layer.key].example)
-                found = answer(small, dense, layer, wanted, mask=masks.get(name))
-                norms.settle()
-                if found is None:
-                    yield layer, NO_MATCH
-                elif math.isinf(found.pull) and found.before <= found.after:
-                    yield layer, TOO_FEW if _few(found) else AS_GOOD
-                else:
-                    write(small, layer, found)
-                    yield layer, found
+                what = FROZEN
+            elif layer.key in dense.layers:
+                what = _answered(small, dense, structure, layer, masks.get(name))
+                norms.settle(lambda norm: not (run.norms.get(norm, waiting) & waiting))
+            waiting.discard(layer.key)
+            if not isinstance(what, str):
+                write(small, layer, what)
+            _hand_over(norms, layer, what)
+            yield layer, what
         _run_all(small, dense)
     finally:
         norms.close()
+
+
+def _as_in(dense: Dense, layer: Layer) -> Layer:
+    """A layer of the smaller network with what becomes of its outputs in the dense one."""
+    theirs = dense.layers.get(layer.key)
+    return replace(layer, courses=theirs.courses if theirs is not None else ())
+
+
+def _answered(
+    small: nn.Module, dense: Dense, structure: Structure, layer: Layer, mask: Tensor | None
+) -> Solution | str:
+    """The answer of a layer, or the reason why it stays as it is."""
+    wanted = _wanted(structure, dense.layers[layer.key].example)
+    found = answer(small, dense, layer, wanted, mask=mask)
+    if found is None:
+        return NO_MATCH
+    if math.isinf(found.pull) and found.before <= found.after:
+        return TOO_FEW if _few(found) else AS_GOOD
+    return found
+
+
+def _hand_over(norms: Norms, layer: Layer, what: Solution | str) -> None:
+    """Have the norms that were held after a layer take its bias, or follow where it stays."""
+    for name in layer.norms:
+        if isinstance(what, str) or math.isinf(what.pull):
+            norms.release(name)
+        elif what.bias is not None and layer.example.bias is None:
+            norms.take(name, what.bias.flatten())
 
 
 def _run_all(small: nn.Module, dense: Dense) -> None:
@@ -217,11 +246,20 @@ def _channels(structure: Structure) -> dict[str, Tensor]:
     return {n: torch.from_numpy(np.flatnonzero(dim.alive(structure.keep))) for n, dim in found}
 
 
-def _follow(small: nn.Module, dense: Dense, kept: Mapping[str, Tensor]) -> None:
-    """Have all batch norms take back what the cut has changed."""
+def _follow(
+    small: nn.Module,
+    dense: Dense,
+    kept: Mapping[str, Tensor],
+    found: Sequence[tuple[Layer, Solution]] = (),
+) -> None:
+    """Have batch norms take back what the cut has changed, but those that answers aim beyond."""
+    aimed = [(layer, solution) for layer, solution in found if not math.isinf(solution.pull)]
     with evaluating(small):
-        norms = Norms(small, dense.moments, kept)
+        held = frozenset[str]().union(*(layer.norms for layer, _ in aimed))
+        norms = Norms(small, dense.moments, kept, held)
         try:
+            for layer, solution in aimed:
+                _hand_over(norms, layer, solution)
             _run_all(small, dense)
         finally:
             norms.close()

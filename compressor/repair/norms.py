@@ -13,7 +13,7 @@ never trained) the network still does what the dense one does.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -68,12 +68,17 @@ class Met:
 class Norms:
     """The batch norms of a network of which layers are repaired one after another.
 
-    What a norm gets depends on all layers before it. So it follows every batch in the first runs
-    that come to it; once `settle` is called, it goes by the mean of all of them.
+    What a norm gets depends on all layers before it. So it follows every batch in the runs that
+    come to it; once it is settled, it goes by the mean of all of them. One that is held stays as it
+    is: the layer before it is to give what the norm takes.
     """
 
     def __init__(
-        self, model: nn.Module, dense: Mapping[str, list[Moments]], kept: Mapping[str, Tensor]
+        self,
+        model: nn.Module,
+        dense: Mapping[str, list[Moments]],
+        kept: Mapping[str, Tensor],
+        held: Iterable[str] = (),
     ) -> None:
         """Wait for the norms of a model in eval mode to be run.
 
@@ -81,6 +86,7 @@ class Norms:
             model: The smaller network.
             dense: Moments in the dense one, by name and call, on the same batches.
             kept: Numbers of the channels that are left, by name of the norm; all of others.
+            held: Names of those that are held.
         """
         self._dense, self._kept = dense, kept
         self._norms = norms_of(model)
@@ -89,6 +95,7 @@ class Norms:
             for name, m in cast("dict[str, Any]", self._norms).items()
         }
         self._met: dict[str, list[Moments]] = {}
+        self._held = set(held)
         self._settled: set[str] = set()
         self._hooks = [
             module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
@@ -97,7 +104,7 @@ class Norms:
 
     def _hook(self, name: str) -> Any:
         def meet(_: nn.Module, args: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
-            if name in self._settled:
+            if name in self._settled or name in self._held:
                 return
             met = self._met.setdefault(name, [])
             call = len(met)
@@ -108,13 +115,28 @@ class Norms:
 
         return meet
 
-    def settle(self) -> None:
-        """Go on by the mean of what the norms that were run have met."""
-        for name, met in self._met.items():
-            theirs = self._theirs(name)
+    def settle(self, ready: Callable[[str], bool] = lambda _: True) -> None:
+        """Go on by the mean of what the norms that were run have met; the others forget it.
+
+        Args:
+            ready: True of the name of a norm where nothing before it will change any more.
+        """
+        for name in [name for name in self._met if ready(name)]:
+            met, theirs = self._met[name], self._theirs(name)
             if name not in self._settled and len(theirs) == len(met):
                 self._move(name, met, theirs)
-        self._settled |= set(self._met)
+            self._settled.add(name)
+        self._met.clear()
+
+    def release(self, name: str) -> None:
+        """Have a norm that was held follow like the others."""
+        self._held.discard(name)
+
+    def take(self, name: str, bias: Tensor) -> None:
+        """Have a norm that is held add a bias to what it is given, by channel."""
+        norm = cast("Any", self._norms[name])
+        with torch.no_grad():
+            norm.running_mean.sub_(bias.to(norm.running_mean))
 
     def close(self) -> None:
         """Settle all, and look at no further run."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from compressor.graph.graph import Axis, Graph, Site
 from compressor.repair.activations import Reading
-from compressor.repair.layers import Key
+from compressor.repair.applied import Key
 from compressor.repair.products import Products
 
 PULL = 1e-3
@@ -117,25 +117,16 @@ def reads(site: Site, axis: Axis) -> bool:
     return any(bool(((o >= axis.first) & (o < axis.first + axis.size)).any()) for o in owners)
 
 
-def taken_apart(
-    size: int,
-    readers: Sequence[Reader],
-    *,
-    among: NDArray[np.bool_] | None = None,
-    at_once: int = 1,
-    most: float = math.inf,
-) -> NDArray[np.float64]:
+def taken_apart(size: int, readers: Sequence[Reader], *, at_once: int = 1) -> NDArray[np.float64]:
     """Prices of the units of an axis: of each one when it went, or of one that went before.
 
     Args:
         size: Number of units.
         readers: The layers that read them; taken apart with them.
-        among: Boolean, one per unit: those that may go; the others cost infinity. None for all.
         at_once: Units that go in one step, priced as if each went alone.
-        most: Stop at a unit that costs more: it and all that are left cost infinity.
     """
     prices, highest = np.full(size, math.inf), 0.0
-    alive = np.ones(size, dtype=bool) if among is None else among.copy()
+    alive = np.ones(size, dtype=bool)
     while alive.any():
         now = sum((reader.prices(size) for reader in readers), np.zeros(size))
         left = np.flatnonzero(alive)
@@ -144,9 +135,6 @@ def taken_apart(
             # Errors add up; a later one that seems cheaper would otherwise be taken first.
             highest = max(highest, float(now[unit]))
             prices[unit] = highest
-        if highest > most:
-            prices[prices > most] = math.inf
-            break
         alive[gone] = False
         for reader in readers:
             reader.remove(gone.tolist())

@@ -11,6 +11,11 @@ _FLOAT32 = 4
 """Bytes of a number of single precision."""
 
 
+def single(tensor: Tensor) -> Tensor:
+    """At least single precision: sums of half precision overflow, or lose their digits."""
+    return tensor.float() if tensor.element_size() < _FLOAT32 else tensor
+
+
 @dataclass
 class Products:
     """Sums over rows of a problem ``y = W u + b``, one problem a group, in float64.
@@ -40,8 +45,7 @@ class Products:
 
     def add(self, u: Tensor, y: Tensor) -> None:
         """Add rows: entries (rows, group, entry) and outputs (rows, group, out)."""
-        if u.element_size() < _FLOAT32:
-            u, y = u.float(), y.float()  # sums of half precision overflow, or lose their digits
+        u, y = single(u), single(y)
         left, right = u.permute(1, 2, 0), u.permute(1, 0, 2)
         outputs = y.permute(1, 2, 0)
         self.count += len(u)

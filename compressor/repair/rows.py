@@ -67,9 +67,14 @@ def places(applied: Applied, most: int, generator: torch.Generator) -> Places:
 
 def written(applied: Applied, where: Places) -> Tensor:
     """Outputs at some places, (rows, channel)."""
-    if not space_of(applied):
-        return applied.outputs[where.examples]
-    return applied.outputs.flatten(2)[where.examples, :, where.spots]
+    return at(applied.outputs, where)
+
+
+def at(tensor: Tensor, where: Places) -> Tensor:
+    """A tensor (batch, channel, space...) at some places, (rows, channel)."""
+    if tensor.ndim < 3:
+        return tensor[where.examples]
+    return tensor.flatten(2)[where.examples, :, where.spots]
 
 
 def read(applied: Applied, kernel: tuple[int, ...], where: Places) -> Tensor:

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from compressor.inputs.batches import Batch
 from compressor.inputs.finite import is_finite
-from compressor.repair.applied import Applied, Watch
-from compressor.repair.dense import Dense
+from compressor.repair.aim import Aim, Wanted
+from compressor.repair.applied import Applied, Key, Watch
+from compressor.repair.course import Trail
+from compressor.repair.dense import Dense, Said
 from compressor.repair.layers import EnoughError, Forward, Layer, Parts, watched
-from compressor.repair.products import Products
+from compressor.repair.products import Products, single
+from compressor.repair.rectified import Block, one_sided
 from compressor.repair.ridge import Solution, solved
-from compressor.repair.rows import Places, as_matrix, as_weight, part_of, read, shape_of
+from compressor.repair.rows import as_matrix, as_weight, at, part_of, read, shape_of
 
 LARGE = 2304
 """Entries of a row of a weight beyond which the bias alone is chosen anew: (entries x entries)
 numbers and a solution in their third power are too much."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Outputs of the dense network that stay.
-
-    Attributes:
-        channels: Their numbers among those of the dense layer; None for all.
-        factors: What they are multiplied with in the smaller network; None for one.
-    """
-
-    channels: Tensor | None = None
-    factors: Tensor | None = None
-
-    def of(self, outputs: Tensor) -> Tensor:
-        """What the smaller layer should give in the place of the dense one, (rows, channel)."""
-        kept = outputs if self.channels is None else outputs[:, self.channels]
-        return kept if self.factors is None else kept * self.factors.to(kept)
-
-    @property
-    def highest(self) -> int:
-        """The highest channel that is wanted, by number."""
-        return -1 if self.channels is None or not len(self.channels) else int(self.channels[-1])
 
 
 def answer(
@@ -50,8 +30,17 @@ def answer(
 ) -> Solution | None:
     """The weight by which a layer gives what the dense one gave, as nearly as it can.
 
-    The smaller network is run up to the layer's last application and no further; sums of products
-    are kept, no activations. `mask` (like the weight) is True where an entry may be non-zero.
+    Where something is added to its outputs it makes up for what that lacks (He et al. 2017,
+    arXiv:1707.06168, section 3.3); where a rectifier follows, see `compressor.repair.rectified`.
+    The smaller network is run as far as that and no further; sums of products are kept, and the
+    rows of this layer where a rectifier follows.
+
+    Args:
+        small: The smaller network.
+        dense: The dense one.
+        layer: The layer, with what becomes of its outputs in the dense network.
+        wanted: Which of its outputs are wanted.
+        mask: Like the weight, True where an entry may be other than zero.
 
     Returns:
         The answer; None where the two do not compare, or hold numbers that are not finite.
@@ -60,25 +49,31 @@ def answer(
     matrix = part_of(as_matrix(weight, layer.example), layer.example).double().cpu()
     groups, out, entries = matrix.shape
     halves = [Products.none(groups, out, entries, means=entries > LARGE) for _ in range(2)]
-    for number, targets in enumerate(dense.rows(layer.key)):
-        batch = dense.batches[number]
-        rows = _rows(small, batch, dense.forward, layer, [where for where, _ in targets])
-        if len(targets) != layer.calls or len(rows) != layer.calls:
+    blocks: list[Block] = []
+    for number, said in enumerate(dense.rows(layer.key)):
+        found = _rows(small, dense.batches[number], dense.forward, layer, said)
+        if len(said) != layer.calls or len(found) != layer.calls:
             return None
-        for (where, outputs), u in zip(targets, rows, strict=True):
-            if outputs.shape[1] <= wanted.highest:
+        for one, (u, rest), course in zip(said, found, layer.courses, strict=True):
+            if one.width <= wanted.highest:
                 return None
-            y = wanted.of(outputs)
-            if y.shape[1] != groups * out or not (is_finite(u) and is_finite(y)):
+            aim = Aim.of(course, wanted, one, rest)
+            if aim is None or aim.y.shape[1] != groups * out:
                 return None
-            later = where.second(number)
+            if not (is_finite(u) and is_finite(aim.y)):
+                return None
+            later = one.where.second(number)
             for products, mine in zip(halves, (~later, later), strict=True):
-                products.add(u[mine], y[mine].reshape(-1, groups, out))
+                products.add(u[mine], aim.y[mine].reshape(-1, groups, out))
+            if aim.rectified:
+                blocks.append(Block(single(u), aim))
     biased = layer.example.bias is not None or layer.normed
     allowed = None if mask is None else part_of(as_matrix(mask, layer.example), layer.example).cpu()
     first, second = halves
-    found = solved(first, second, matrix, biased=biased, mask=allowed)
-    return found if is_finite(found.weight) else None
+    solution = solved(first, second, matrix, biased=biased, mask=allowed)
+    if biased and allowed is None and entries <= LARGE and math.isfinite(solution.pull):
+        solution = one_sided(solution, first + second, matrix, blocks)
+    return solution if is_finite(solution.weight) else None
 
 
 def write(model: nn.Module, layer: Layer, found: Solution) -> None:
@@ -96,20 +91,34 @@ def write(model: nn.Module, layer: Layer, found: Solution) -> None:
 
 
 def _rows(
-    small: nn.Module, batch: Batch, forward: Forward, layer: Layer, where: Sequence[Places]
-) -> list[Tensor]:
-    """What the smaller layer reads, at the places of each application."""
-    found: list[Tensor] = []
+    small: nn.Module, batch: Batch, forward: Forward, layer: Layer, said: Sequence[Said]
+) -> list[tuple[Tensor, Tensor | None]]:
+    """What the smaller layer reads at the places of each application, and what is added to it."""
+    found: list[tuple[Tensor, Tensor | None]] = []
+    left = layer.calls + sum(course.added for course in layer.courses)
     parts = Parts()
+
+    def seen() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise EnoughError
+
+    def joined(_: Key, call: int, rest: Tensor) -> None:
+        if layer.courses[call].added:
+            found[call] = (found[call][0], at(rest, said[call].where))
+            seen()
+
+    trail = Trail(small, joined)
 
     def applied(one: Applied) -> None:
         if parts.key(one) != layer.key:
             return
-        if len(found) == len(where) or shape_of(one) != where[len(found)].shape:
+        if len(found) == len(said) or shape_of(one) != said[len(found)].where.shape:
             raise EnoughError  # what is read is not what the dense layer reads
-        found.append(read(one, layer.kernel, where[len(found)]))
-        if len(found) == layer.calls:
-            raise EnoughError
+        trail.start(layer.key, one)
+        found.append((read(one, layer.kernel, said[len(found)].where), None))
+        seen()
 
-    watched(small, batch, forward, Watch(small, applied))
+    watched(small, batch, forward, Watch(small, applied), trail)
     return found

@@ -271,7 +271,7 @@ class Compression(Shrinking):
         """The units to keep under some caps, and the loss of every way that was compared."""
         return allocated(
             self.stored, choice, caps, costs,
-            final=self.budget, data=self.data, loss=self.loss, fabric=self.fabric,
+            final=self.budget, data=self.data, loss=self.loss, fabric=self.fabric, bar=self.bar,
         )  # fmt: skip
 
     def remove(
@@ -294,7 +294,7 @@ class Compression(Shrinking):
             whole = self._judge(choice)
             difference = self._cut_checked(structure)
             if whole is not None:
-                repaired = self.repair(lambda model: whole.repaired(model, structure))
+                repaired = self.repair_by(whole, structure)
         spent = self.spent(costs)
         self.removed(shrink_of(caps, spent, allocation, difference, tried, repaired))
 

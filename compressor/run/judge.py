@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 
@@ -34,6 +34,7 @@ class Judge:
         batches: Data.
         loss: Called as ``loss(model, batch)``.
         inputs: Examples that what is left is repaired on, at most; 0 for batch norms alone.
+        watch: Is told the name of every layer that is repaired.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Judge:
         """Be ready to judge; `masks` of the entries that live are by parameter, whole or as cut."""
         self.graph, self.batches, self.loss, self.inputs = graph, batches, loss, inputs
         self._model, self._masks = model, masks
+        self.watch: Callable[[str], object] | None = None
 
     @cached_property
     def dense(self) -> Dense:
@@ -87,7 +89,9 @@ class Judge:
     def repaired(self, small: nn.Module, structure: Structure) -> Repaired:
         """Repair what a structure left of the model, in place; the masks are those of `small`."""
         with randomness.preserved():
-            return repair(small, self.dense, structure, masks=self._left(structure))
+            return repair(
+                small, self.dense, structure, masks=self._left(structure), watch=self.watch
+            )
 
     def _left(self, structure: Structure) -> dict[str, Tensor]:
         """What a structure leaves of masks of the whole; others are of what is left already."""

@@ -24,7 +24,9 @@ from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure, check_same_axes, full, restrict
 from compressor.inputs.copies import private_copy
 from compressor.repair.least_squares import Repaired
+from compressor.run.judge import Judge
 from compressor.run.optimizers import follow
+from compressor.run.progress import Bar
 from compressor.run.unrepaired import Unrepaired, parameters
 from compressor.surgery.averages import Averaged, Averages
 from compressor.surgery.cutting import cut, shrink
@@ -76,6 +78,7 @@ class Shrinking:
         graph: Graph of `model` as it is now.
         alive: Numbers of the original's units that are left.
         unrepaired: What the last repair was given; None before the first.
+        bar: Shows how far long work is; None shows nothing.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Shrinking:
         self.optimizer: Optimizer | None = None
         self.others: list[Optimizer] = []
         self.unrepaired: Unrepaired | None = None
+        self.bar: Bar | None = None
 
     @property
     def structure(self) -> Structure:
@@ -212,6 +216,13 @@ class Shrinking:
         self.hold()
         self.unrepaired = Unrepaired.of(before, self.model)
         return repaired
+
+    def repair_by(self, judge: Judge, structure: Structure) -> Repaired:
+        """Repair `model`, which is what a structure left of the judge's."""
+        if self.bar is not None:
+            self.bar.begin("Repair", len(judge.dense.layers))
+            judge.watch = self.bar.advance
+        return self.repair(lambda model: judge.repaired(model, structure))
 
     def unrepair(self, twin: nn.Module) -> None:
         """Give a copy of `model` the weights as they were cut, if repair set its last ones."""

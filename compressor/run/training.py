@@ -83,7 +83,7 @@ class Training:
         self._began = 0.0
         self._data, self._factory, self._fabric = data, optimizer, fabric
         self._compiler = compiler
-        self._bar = bar or Bar(enabled=False)
+        self._bar = session.bar = bar or Bar(enabled=False)
         self._val = val
         self.model: nn.Module = session.model
         self._optimizer = session.optimizer

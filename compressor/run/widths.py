@@ -25,6 +25,7 @@ from compressor.run.calibration import calibration_loss
 from compressor.run.choice import WidthChoice
 from compressor.run.file_size import Stored
 from compressor.run.judge import Judge
+from compressor.run.progress import Bar
 from compressor.run.smallest import allocated_within
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def allocated(
     data: Iterable[Batch] | None,
     loss: Loss,
     fabric: Fabric | None,
+    bar: Bar | None = None,
 ) -> tuple[Allocation, Mapping[str, float]]:
     """The allocation, and the loss of every candidate where there were several.
 
@@ -73,15 +75,28 @@ def allocated(
         return replace(found, method=f"{_name(way.importance)}, {found.method}") if named else found
 
     judge = Judge(model, graph, batches, loss, choice.inputs * choice.repair, stored.masks)
+    allocations = [allocation(way) for way in candidates]
+    structures = {allocation.structure for allocation in allocations}
+    if bar is not None and len(structures) > 1:
+        _count(bar, judge, len(structures))
 
     @cache  # several ways may come to one structure
     def judged(structure: Structure) -> float:
-        return float(agreed(fabric, np.array(judge(structure))))
+        value = float(agreed(fabric, np.array(judge(structure))))
+        if bar is not None and not judge.inputs:
+            bar.advance()
+        return value
 
-    allocations = [allocation(way) for way in candidates]
     chosen, losses = choose(allocations, judged)
     names = [allocation.name for allocation in allocations]
     return chosen, dict(zip(names, losses, strict=True)) if losses else {}
+
+
+def _count(bar: Bar, judge: Judge, structures: int) -> None:
+    """Show how far a comparison of so many structures is: layers repaired, where they are."""
+    layers = len(judge.dense.layers) if judge.inputs else 1
+    bar.begin(f"Prune: compare {structures}", structures * layers)
+    judge.watch = bar.advance
 
 
 def _name(importance: Importance) -> str:

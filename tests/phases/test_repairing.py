@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from compressor import (
 )
 from compressor.errors import ResumeError
 from compressor.inputs.batches import Batch
+from compressor.run.progress import Bar
 from tests.helpers.pulled import Pulled, Stop
 from tests.helpers.tiny import equal, loader, refuses, scenes, tiny
 
@@ -243,3 +245,24 @@ def test_on_inputs_alone_a_run_goes_on_too(tmp_path: Path) -> None:
     assert equal(whole.model, first.model)
     assert equal(whole.model, again.model)
     assert again.report.repairs == whole.report.repairs
+
+
+@pytest.mark.parametrize("repair", [True, False])
+def test_the_bar_counts_layers_of_structures_and_of_the_repair(
+    monkeypatch: pytest.MonkeyPatch, *, repair: bool
+) -> None:
+    begun: list[list[Any]] = []
+    monkeypatch.setattr(Bar, "begin", lambda _, text, total: begun.append([text, total, 0]))
+
+    def advance(_: Bar, note: str = "") -> None:  # noqa: ARG001 - a bar's
+        begun[-1][2] += 1
+
+    monkeypatch.setattr(Bar, "advance", advance)
+    result = fit(tiny(), PAIRS, budget=CAPS, schedule=[Prune(repair=repair), Repair()])
+    counted = {text: (total, count) for text, total, count in begun if total is not None}
+    (compared,) = (text for text in counted if text.startswith("Prune: compare"))
+    structures = int(compared.split()[-1])
+    assert 1 < structures <= len(result.report.shrinks[0].tried)
+    layers = 5
+    assert counted[compared] == (structures * (layers if repair else 1),) * 2
+    assert counted["Repair"] == (layers, layers)

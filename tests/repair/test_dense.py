@@ -25,9 +25,10 @@ def test_rows_are_what_the_layer_gave() -> None:
     rows = [pair for one in found.rows(("stem.weight", 0)) for pair in one]
     assert len(rows) == 3
     with torch.no_grad():
-        for (where, outputs), batch in zip(rows, CLIPS.split(8), strict=True):
+        for said, batch in zip(rows, CLIPS.split(8), strict=True):
+            where = said.where
             wanted = model.stem(batch).flatten(2)[where.examples, :, where.spots]
-            assert torch.equal(outputs, wanted)
+            assert torch.equal(said.outputs, wanted)
             assert where.shape == (8, 8, 8)
 
 
@@ -36,10 +37,12 @@ def test_how_much_is_remembered_changes_no_number(memory: int) -> None:
     one, other = dense(memory=memory), dense()
     for key in other.layers:
         for mine, wanted in zip(one.rows(key), other.rows(key), strict=True):
-            for (where, y), (places, z) in zip(mine, wanted, strict=True):
-                assert torch.equal(where.spots, places.spots)
-                assert torch.equal(where.examples, places.examples)
-                assert torch.equal(y, z)
+            for a, b in zip(mine, wanted, strict=True):
+                assert torch.equal(a.where.spots, b.where.spots)
+                assert torch.equal(a.where.examples, b.where.examples)
+                assert torch.equal(a.outputs, b.outputs)
+                assert (a.rest is None) == (b.rest is None)
+                assert a.rest is None or torch.equal(a.rest, b.rest)
     for number in range(3):
         for left, right in zip(one.outputs(number), other.outputs(number), strict=True):
             assert torch.equal(left, right)
@@ -53,7 +56,7 @@ def test_rows_of_a_layer_that_is_called_twice_are_of_both_calls() -> None:
 def test_rows_are_limited() -> None:
     wide = torch.randn(4, 1, 80, 80)
     found = Dense(nn.Conv2d(1, 2, 1), list(wide.split(2)), call)
-    count = sum(len(y) for one in found.rows(("weight", 0)) for _, y in one)
+    count = sum(len(said.outputs) for one in found.rows(("weight", 0)) for said in one)
     assert count <= ROWS + 2 < wide.numel()
 
 

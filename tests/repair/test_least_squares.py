@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
-from compressor.graph.structure import Structure
+from compressor.graph.structure import Structure, full
 from compressor.inputs.batches import Batch, call
 from compressor.repair.dense import Dense
 from compressor.repair.layers import Forward
@@ -316,3 +316,40 @@ def test_a_repair_is_written_and_read_as_plain_data() -> None:
     found = law(tiny(), 3)
     plain = json.loads(json.dumps(asdict(found)))
     assert Repaired.of(plain) == found
+
+
+class Skipped(nn.Module):
+    """A sum of a wide convolution and of two narrow ones in a row, and a rectifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1)
+        self.wide, self.norm = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 5)
+        self.example_input_array = torch.zeros(1, 3, 8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = torch.relu(self.norm(self.wide(x)) + self.up(self.down(x)))
+        return self.head(found.mean((2, 3)))
+
+
+@pytest.mark.parametrize("norm", ["followed", "flat"])
+def test_what_a_skip_loses_the_layer_that_it_is_added_to_says_exactly(norm: str) -> None:
+    """Channels of the skip that are gone are linear in what the wide convolution reads."""
+    torch.manual_seed(0)
+    model = Skipped().eval()
+    with torch.no_grad():
+        model.norm.running_var.uniform_(0.5, 2)
+        model.norm.weight.uniform_(-2, 2)
+        if norm == "flat":  # of one channel the scale says nothing: its sum cannot be put right
+            model.norm.weight[0] = 0
+    graph = trace(model)
+    axis = next(axis for axis in graph.axes if axis.size == 4 and not axis.frozen)
+    keep = full(graph).keep.copy()
+    keep[axis.units][:2] = False
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    small, dense = cut(model, list(x.split(16)), Structure(graph, keep))
+    found = repair(small, dense, Structure(graph, keep))
+    exact = found.after < 1e-6 * found.before
+    assert exact == (norm == "followed")
+    assert found.after < found.normed

@@ -83,20 +83,6 @@ def test_units_go_cheapest_first_over_all_readers_and_prices_never_fall() -> Non
     assert np.isfinite(found).all()
 
 
-def test_units_that_may_not_go_cost_infinity() -> None:
-    among = np.array([True, False, True, False, True, True])
-    found = taken_apart(6, [reader()[0]], among=among)
-    assert np.isinf(found[~among]).all()
-    assert np.isfinite(found[among]).all()
-
-
-def test_beyond_a_price_nothing_goes() -> None:
-    whole = np.sort(taken_apart(6, [reader()[0]]))
-    found = taken_apart(6, [reader()[0]], most=float(whole[2]) * 1.0001)
-    assert np.isfinite(found).sum() == 3
-    np.testing.assert_allclose(np.sort(found)[:3], whole[:3])
-
-
 def test_singular_blocks_are_not_cheap_and_end_in_finite_weights() -> None:
     one, _ = reader(taps=2)
     one.inverse[:2, :2] = 0

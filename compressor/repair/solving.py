@@ -17,7 +17,7 @@ from compressor.repair.products import Products
 from compressor.repair.ridge import Solution, solved
 from compressor.repair.rows import Places, as_matrix, as_weight, part_of, read, shape_of
 
-LARGE = 2304
+LARGE = 4608
 """Entries of a row of a weight beyond which the bias alone is chosen anew: (entries x entries)
 numbers and a solution in their third power are too much."""
 

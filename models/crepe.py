@@ -58,7 +58,7 @@ class CREPE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Frames (batch, 1024) of mean 0 and variance 1 -> salience (batch, 360), from 0 to 1."""
-        x = x[:, None, :, None]  # (batch, 1, time, 1)
+        x = x.unsqueeze(1).unsqueeze(3)  # (batch, 1, time, 1)
         for number in range(1, len(WIDTHS) + 1):
             before, after = FIRST[2] if number == 1 else LATER[2]
             x = functional.pad(x, (0, 0, before, after))

@@ -41,7 +41,7 @@ from recipes.judging.system import scores_of, scores_of_onnx
 from recipes.pitch.tones import Tones, tones
 from recipes.pitch.trained import WIDTHS, trained
 
-SHARES = "1/2", "1/4", "1/8"
+WHOLE, SHARES = "1", ("1/2", "1/4", "1/8")
 EPOCHS = 10
 TRAINING, JUDGED = 1024, {"tiny": 1000, "full": 200}
 """Tones that are trained on, and those that are judged by: full takes 40 times as long."""
@@ -62,6 +62,8 @@ def by_weights(network: str, share: str, seed: int) -> nn.Module:  # noqa: ARG00
 @lru_cache(maxsize=1)
 def by_inputs(network: str, share: str, seed: int) -> nn.Module:
     """On inputs alone, of the full network with one choice of widths in the place of nine."""
+    if share == WHOLE:
+        return trained(network)
     model, budget, heard = trained(network), caps(network, share), tones(TRAINING, seed)
     if network == "tiny":
         return repaired(model, budget, heard).model
@@ -70,7 +72,7 @@ def by_inputs(network: str, share: str, seed: int) -> nn.Module:
 
 
 def by_labels(network: str, share: str, seed: int) -> nn.Module:
-    """The same trained on."""
+    """The same trained on; the dense network, too, which tells training from compression."""
     small = by_inputs(network, share, seed)
     return trained_on(small, tones(TRAINING, seed), EPOCHS, seed=seed).model
 
@@ -144,11 +146,11 @@ def report(found: Records) -> str:
     shown = [
         (network, share, way, found.of(network=network, share=share, way=way))
         for network in WIDTHS
-        for share in ("1", *SHARES)
+        for share in (WHOLE, *SHARES)
         for way in WAYS
     ]
     rows = [
-        row(f"{network}, {share}: {way}" if way != "dense" else f"{network}: {way}", records)
+        row(f"{network}{'' if share == WHOLE else f', {share}'}: {way}", records)
         for network, share, way, records in shown
         if records
     ]
@@ -174,12 +176,12 @@ def report(found: Records) -> str:
 def wanted(
     networks: Sequence[str], shares: Sequence[str], ways: Sequence[str], seeds: Sequence[int]
 ) -> list[Run]:
-    """The runs: a dense network has one share and one seed, as nothing is drawn for it but int8."""
-    dense = [way for way in ways if way == "dense"]
-    others = [way for way in ways if way != "dense"]
+    """The runs: of the dense network nothing is drawn but the tones that it is trained on."""
+    made = [way for way in ways if way != "dense"]
     return [
-        *every(run, seeds[:1], network=networks, share=["1"], way=dense),
-        *every(run, seeds, network=networks, share=shares, way=others),
+        *every(run, seeds[:1], network=networks, share=[WHOLE], way=set(ways) & {"dense"}),
+        *every(run, seeds, network=networks, share=shares, way=made),
+        *every(run, seeds, network=networks, share=[WHOLE], way=set(ways) & {"ten epochs"}),
     ]
 
 

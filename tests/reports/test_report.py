@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor import Budget, FineTune, Prune, Unstructured, fit, measure
+from compressor import Budget, FineTune, Prune, Tflite, Unstructured, fit, measure
 from compressor.reports import render
 from compressor.reports.facts import verdicts
 from compressor.reports.report import Epoch, Report
@@ -296,6 +296,14 @@ def test_infinities_and_rules_survive_json() -> None:
     assert again.verdict is not None
     assert again.verdict.met
     assert str(again).count("DCASE 2022") == str(odd).count("DCASE 2022") > 0
+
+
+def test_a_cap_on_another_file_survives_json() -> None:
+    caps = Budget(bytes=12000, file=Tflite())
+    report = fit(tiny(), budget=caps).report
+    again = Report.from_json(report.json())
+    assert again.budget == caps
+    assert str(again) == str(report)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"model": 3}', "null", b"\xff"])

@@ -137,8 +137,12 @@ def fewer(found: Records) -> str:
     cells = [
         (net, budget) for net in NETS for budget in BUDGETS if found.of(net=net, budget=budget)
     ]
-    counts = {(n, b): len(found.of(net=n, budget=b, way="fit")) for n, b in cells}
-    said = [f"{n}, {b}: {count}" for (n, b), count in counts.items() if count < len(SEEDS)]
+    said: list[str] = []
+    for net, budget in cells:
+        counts = {way: len(found.of(net=net, budget=budget, way=way)) for way in WAYS}
+        mine, others = counts.pop("fit"), min(counts.values())
+        if min(mine, others) < len(SEEDS):
+            said.append(f"{net}, {budget}: {mine} of fit, {others} of the others")
     return f" Fewer draws: {'; '.join(said)}." if said else ""
 
 

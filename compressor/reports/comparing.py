@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from compressor.reports.grids import Grid, text
 from compressor.reports.report import Report
@@ -66,7 +66,11 @@ def compare(results: Iterable[Result | Report] | Mapping[str, Result | Report]) 
     Raises:
         ValueError: If there is none, or something is neither.
     """
-    named = results if isinstance(results, Mapping) else _named(results)
+    named = (
+        cast("Mapping[str, Result | Report]", results)
+        if isinstance(results, Mapping)
+        else _named(results)
+    )
     if not named:
         raise ValueError("compare needs at least one result and was given none")
     return Comparison({name: _report(found) for name, found in named.items()})

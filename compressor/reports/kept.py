@@ -99,7 +99,7 @@ def _followed(graph: Graph, names: Sequence[str]) -> dict[str, str]:
     """The layer that each normalisation follows: the last before it that writes its channels."""
     written = {
         weight.name.rpartition(".")[0]: weight.dims[weight.out_dim or 0]
-        for weight in reversed(graph.weights.values())
+        for weight in reversed(list(graph.weights.values()))
         if weight.trainable and weight.dims
     }
     found: dict[str, str] = {}

@@ -61,7 +61,8 @@ def test_the_file_on_the_disk_is_the_one_that_was_capped(tmp_path: Path) -> None
     assert report.binding == ("bytes",)
     assert report.unused == {"bytes": 1 - size / CAP}
     assert f"bytes <= {CAP:,} of the .tflite" in str(report)
-    (row,) = (line for line in report.markdown().splitlines() if line.startswith("| bytes of the .tflite |"))
+    first = "| bytes of the .tflite |"
+    (row,) = (line for line in report.markdown().splitlines() if line.startswith(first))
     assert row.split(" | ")[1:4] == [f"{report.files[0]:,}", f"{size:,}", f"{CAP:,}"]
     assert "A .tflite holds a byte for every weight" in str(report)
     assert json.loads(report.json())["file"] == ".tflite"

@@ -41,7 +41,7 @@ from compressor.reports.result import Result
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
 from compressor.run.compression import Compression
-from compressor.run.course import lessons
+from compressor.run.course import train
 from compressor.run.file_size import artefact_of
 from compressor.run.history import Epoch, Step
 from compressor.run.optimizers import OptimizerFactory, adamw
@@ -128,8 +128,8 @@ def fit(
         optimizer: Called as ``optimizer(groups, lr=..., weight_decay=...)``: a class of
             `torch.optim` or a `functools.partial` of one.
         val: A loader whose accuracy, or a function of the model whose value, is logged after every
-            epoch. It decides nothing unless ``FineTune(select=True)`` asks for the best epoch: the
-            last epoch is returned.
+            epoch; the report has a loader's before and after, too. It decides nothing unless
+            ``FineTune(select=True)`` asks for the best epoch: the last epoch is returned.
         example: An input with the batch first; by default ``model.example_input_array``, else what
             the loss calls the model with on the first batch of the data.
         keep: Names of layers that lose no channel.
@@ -219,8 +219,7 @@ def fit(
             settings |= {"operations": operations} if operations else {}
             identity = identity_of(session, start, settings)
             point = Checkpoint(checkpoint, identity, (data, val), writes=first)
-        for lesson in lessons(training, phases, point):
-            training.give(lesson)
+        train(training, phases, point)
         result = certified(session, training.log, training.before_and_after())
         told.end(result.report.after)
         return result

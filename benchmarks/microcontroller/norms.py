@@ -24,11 +24,11 @@ from benchmarks.common.records import SEEDS, Record, Records, every
 from benchmarks.common.sound import KEYWORDS, RUNS, keywords
 from benchmarks.common.tables import listed, page, table, versions, with_error
 from benchmarks.common.weights import filled, keep
-from benchmarks.microcontroller.accuracy import Clips, content_of
+from benchmarks.microcontroller.accuracy import Clips
 from benchmarks.microcontroller.runtimes import agreement, micro, recorded
 from compressor import Int8, Result, Train, fit
 from compressor.export.interpreters import MICRO
-from compressor.export.micro.thrift import frugal
+from compressor.export.tflite import made
 from compressor.quantization.presets import TFLM, Preset
 from models import BCResNetASC
 from recipes.features.logmel import MelSettings, log_mels
@@ -109,7 +109,7 @@ def run(way: str, seed: int, setting: Setting = FULL) -> Record:
     x, labels = setting.clips("test")
     floating = accuracy(dense(seed, setting).eval(), x, labels)
     result = rounded(way, seed, setting)
-    content, program = content_of(result), frugal(result.network)
+    program, content = made(result.network)
     head, tail = recorded(content)
     given = [program.encoded([clip[None].numpy()])[0] for clip in x]
     with torch.no_grad():

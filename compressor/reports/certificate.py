@@ -41,7 +41,7 @@ def certified(
     Args:
         session: Nothing is left to be removed.
         log: The epochs of training.
-        accuracy: Value that `val` gives of the model given and of the result, where there is one.
+        accuracy: Accuracy on `val` of the model given and of the result, where that is a loader.
 
     Raises:
         VerificationError: If the result's cost is not what was predicted or over a cap, or it holds

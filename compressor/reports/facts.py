@@ -61,7 +61,7 @@ class Facts:
         unjudged: Why a rule cannot count the result.
         memory: Working memory of the `.tflite` file of the result; None where RAM has no cap.
         repairs: What every repair apart from a removal did.
-        accuracy: Value that `val` gives of the original and of the result; None without `val`.
+        accuracy: Accuracy on `val` of the original and of the result; None without such a loader.
         count: Makes `counters`; called once, when they are first asked for.
     """
 

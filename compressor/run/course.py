@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from compressor.errors import TrainingError
 from compressor.inputs.checks import SINGLE, too_few
@@ -15,6 +16,17 @@ from compressor.run.compression import Compression
 from compressor.run.lesson import Lesson
 from compressor.run.phase import Phase, lessons_of, name_of
 from compressor.run.training import Training
+
+
+def train(training: Training, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> None:
+    """Go through a schedule to its end.
+
+    Raises:
+        TrainingError: If a batch is too small for a BatchNorm.
+    """
+    for lesson in lessons(training, phases, checkpoint):
+        with _explained(lesson.phase):
+            training.give(lesson)
 
 
 def lessons(
@@ -32,16 +44,23 @@ def lessons(
     for number, phase in enumerate(phases[first:], start=first):
         training.begin(number, phases[number + 1 :], part=part, name=name_of(phase))
         for step in range(part, phase.length):
-            try:
+            with _explained(name_of(phase)):
                 yield from lessons_of(phase, training, step)
-            except ValueError as error:
-                if too_few(error):
-                    raise TrainingError(f"{name_of(phase)}: {SINGLE}") from error
-                raise
             if checkpoint is not None:
                 checkpoint.save(training, number, step + 1)
         part = 0
     _put_modes_back(training.session)
+
+
+@contextmanager
+def _explained(phase: str) -> Iterator[None]:
+    """Say of a batch that is too small for a BatchNorm what it is, and where it was met."""
+    try:
+        yield
+    except ValueError as error:
+        if too_few(error):
+            raise TrainingError(f"{phase}: {SINGLE}") from error
+        raise
 
 
 def _put_modes_back(session: Compression) -> None:

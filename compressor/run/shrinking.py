@@ -217,6 +217,10 @@ class Shrinking:
         self.unrepaired = Unrepaired.of(before, self.model)
         return repaired
 
+    def show(self, bar: Bar) -> None:
+        """Have a bar count what takes long."""
+        self.bar = bar
+
     def repair_by(self, judge: Judge, structure: Structure) -> Repaired:
         """Repair `model`, which is what a structure left of the judge's."""
         if self.bar is not None:

@@ -83,7 +83,8 @@ class Training:
         self._began = 0.0
         self._data, self._factory, self._fabric = data, optimizer, fabric
         self._compiler = compiler
-        self._bar = session.bar = bar or Bar(enabled=False)
+        self._bar = bar or Bar(enabled=False)
+        session.show(self._bar)
         self._val = val
         self.model: nn.Module = session.model
         self._optimizer = session.optimizer
@@ -326,8 +327,8 @@ class Training:
         return None if val is None else valued(val, model, self.model, self._fabric, judged)
 
     def before_and_after(self) -> tuple[float, float] | None:
-        """What `val` says of the model given and of the model now; None without `val`."""
-        if self._val is None:
+        """Accuracy on `val` of the model given and of the model now; None without a loader."""
+        if not isinstance(self._val, Batches):  # a function is called once an epoch, as was said
             return None
         given, model = private_copy(self.session.given), self.session.model
         before = valued(self._val, given, given, self._fabric)

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from compressor.budget import Budget
+from compressor.budget import Budget, File
 
 Config = TypeVar("Config")
 WORDS = {
@@ -60,8 +60,14 @@ def names(config: object, before: str = "") -> Iterator[str]:
         value = getattr(config, field.name)
         if is_dataclass(value):
             yield from names(value, f"{before}{field.name}.")
-        elif not callable(value):
+        elif not callable(value) and not _made(config, field.name, value):
             yield before + field.name
+
+
+def _made(part: object, field: str, old: object) -> bool:
+    """True if a field holds an object of the library's, which no text is."""
+    kinds = _kinds(part, field, old)
+    return any(isinstance(kind, type) and issubclass(kind, File) for kind in kinds)
 
 
 def _changed(part: object, before: str, changes: Mapping[str, str]) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from compressor.inputs.batches import Batch
 from compressor.inputs.losses import cross_entropy
 from compressor.phases import Phase
 from compressor.run.calibration import calibration_loss
+from compressor.run.lesson import Lesson
 from tests.helpers.tiny import Tiny, equal, scenes, tiny
 
 CAPS = Budget(params=700)
@@ -178,12 +180,12 @@ def test_the_last_step_of_a_training_does_not_spoil_the_result(tmp_path: Path) -
 def test_numbers_of_a_solver_in_the_log() -> None:
     class Logs(FineTune):
         def run(self, training: Any, part: int) -> None:
-            epoch = training.epoch
+            give = training.give
 
-            def logging(*args: Any, **named: Any) -> None:
-                epoch(*args, **{**named, "after": lambda: training.logged(primal=math.nan)})
+            def logging(lesson: Lesson) -> None:
+                give(replace(lesson, after=lambda: training.logged(primal=math.nan)))
 
-            training.epoch = logging
+            training.give = logging
             super().run(training, part)
 
     with pytest.raises(TrainingError, match=r"primal is nan at FineTune epoch 1|primal is nan"):

@@ -398,7 +398,10 @@ def test_functions_whose_signature_is_unknown_are_called() -> None:
         (partial(Distill, weight=70), r"weight between 0 and 1"),
         (partial(Joint, averages=4), r"Joint\(averages=4\): must be a tuple of numbers"),
         (partial(Joint, averages=("4",)), r"must be a tuple of numbers of bits"),
-        (partial(Session, tiny(), budget=CAPS, prune=[Prune()]), r"several phases goes to fit\("),
+        (
+            partial(Session, tiny(), budget=CAPS, prune=[Prune()]),
+            r"phases are a schedule, Sess",
+        ),
     ],
 )
 def test_settings_of_other_kinds(make: Callable[[], object], match: str) -> None:

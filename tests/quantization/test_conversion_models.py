@@ -47,6 +47,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "ResNet8": models.ResNet8,
     "MobileNet": models.MobileNet,
     "Autoencoder": models.Autoencoder,
+    "CREPE": models.CREPE,
 }
 QUICK = ("DCASEBaseline",)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from compressor.errors import TrainingError
@@ -53,7 +53,7 @@ def lessons(
 
 
 @contextmanager
-def _explained(phase: str) -> Iterator[None]:
+def _explained(phase: str) -> Generator[None]:
     """Say of a batch that is too small for a BatchNorm what it is, and where it was met."""
     try:
         yield

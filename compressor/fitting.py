@@ -191,8 +191,8 @@ def fit(
     with (
         owned,
         randomness.preserved(),
-        Bar(enabled=progress if first else False) as bar,
-        printed(shown=first and progress is None and not bar.shown),
+        Bar(enabled=first and progress is not False) as bar,
+        printed(shown=first and progress is not False and not bar.shown),
     ):
         randomness.seed_everything(seed)
         start = started(model, data, val, planned, loss, optimizer, fabric)

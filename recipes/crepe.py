@@ -201,8 +201,11 @@ def main() -> None:
     )
     parser.add_argument("--network", choices=list(WIDTHS), default="tiny")
     parser.add_argument("--shares", type=_share, nargs="+", default=list(SHARES))
-    parser.add_argument("--epochs", type=int, default=0, help="of training; none by default")
-    parser.add_argument("--tones", type=int, default=1024, help="to train on, and as many held out")
+    parser.add_argument("--epochs", type=_count, default=0, help="of training; none by default")
+    parser.add_argument(
+        "--tones", type=_count, default=1024,
+        help=f"to train on, {CALIBRATION} at least, and as many held out",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the tones that are trained on")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "crepe")
     options = parser.parse_args()
@@ -215,6 +218,13 @@ def main() -> None:
     console = Console()
     console.print(table(found))
     console.print(f"Files: {options.out}", markup=False, highlight=False)
+
+
+def _count(text: str) -> int:
+    """A whole number of 0 or more, for the parser."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
 
 
 def _share(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from compressor.reports.grids import Grid, text
 from compressor.reports.report import Report
@@ -66,8 +66,13 @@ def compare(results: Iterable[Result | Report] | Mapping[str, Result | Report]) 
     Raises:
         ValueError: If there is none, or something is neither.
     """
+    if isinstance(results, (Result, Report)) or not isinstance(results, Iterable):
+        raise ValueError(
+            f"compare takes several results, and {brief(results)} is none or one: "
+            "compare([one, another]), or compare({'a': one, 'b': another})"
+        )
     named = (
-        cast("Mapping[str, Result | Report]", results)
+        {str(name): found for name, found in results.items()}
         if isinstance(results, Mapping)
         else _named(results)
     )

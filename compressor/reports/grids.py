@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 WIDEST, NARROWEST, PIPED = 110, 60, 80
 """Columns of tables on a terminal, at most and at least, and where there is none."""
@@ -39,11 +40,12 @@ class Grid:
 
     def drawn(self, style: box.Box) -> Table:
         """The table for a terminal."""
-        table = Table(title=self.title, box=style, title_justify="left", title_style="")
+        table = Table(title=Text(self.title), box=style, title_justify="left", title_style="")
         for number, name in enumerate(self.columns):
-            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+            side = "left" if number == 0 else "right"
+            table.add_column(Text(name), justify=side, overflow="fold")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # names of modules are no markup
         return table
 
 
@@ -67,4 +69,9 @@ def text(first: str, grids: Iterable[Grid], last: Iterable[str]) -> str:
 
 
 def _piped(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_plain, cells)) + " |"
+
+
+def _plain(cell: str) -> str:
+    """A cell in one line of Markdown, in which nothing is markup."""
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")

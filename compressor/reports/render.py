@@ -262,7 +262,9 @@ def _counters(report: Facts) -> Grid:
         # 0 is what they say of layers they do not know, as those of integers.
         rows.append((name, *(f"{n:,}" if n else "-" for n in (*params, *macs)), "-"))
     ours = (report.before.params, report.after.params, report.before.macs, report.after.macs)
-    rows.insert(0, ("this library", *(f"{n:,}" for n in ours), "meets caps"))
+    met = all(left >= 0 for left in report.unused.values())
+    says = "meets caps" if met else "exceeds caps"
+    rows.insert(0, ("this library", *(f"{n:,}" for n in ours), says))
     if report.verdict is not None:
         rows.append(_ruled(report.verdict))
     columns = ("", "params before", "after", "MACs before", "after", "verdict")

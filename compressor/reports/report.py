@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.budget import RESOURCES
 from compressor.reports import picture, render
 from compressor.reports.facts import Epoch, Facts, Shrink
 from compressor.reports.reading import fields_of
@@ -36,10 +37,11 @@ class Report(Facts):
     def row(self) -> dict[str, Any]:
         """Totals as one flat row: caps, costs before and after, accuracy, and how near the best.
 
+        The keys are the same for every report: None stands for a cap that there is not.
         `gap` is the largest of all removals; None where one has no bound.
         """
         row: dict[str, Any] = {"model": self.model, "budget": str(self.budget)}
-        row |= {f"cap_{name}": cap for name, cap in self.budget.caps.items()}
+        row |= {f"cap_{name}": self.budget.caps.get(name) for name in RESOURCES}
         for name, cost in (("before", self.before), ("after", self.after)):
             row |= {f"{key}_{name}": value for key, value in asdict(cost).items()}
         before, after = self.files or (None, None)

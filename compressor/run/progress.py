@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import Self
 
@@ -30,21 +29,22 @@ class Bar:
     """One bar on stderr for the phase at hand, removed at the end.
 
     Args:
-        enabled: Show anything; None shows it when stderr is a terminal.
+        enabled: Show anything where stderr is a terminal, or in a notebook.
 
     Attributes:
         shown: It shows anything.
     """
 
-    def __init__(self, *, enabled: bool | None = None) -> None:
-        self.shown = sys.stderr.isatty() if enabled is None else enabled
+    def __init__(self, *, enabled: bool = True) -> None:
+        console = Console(stderr=True)
+        self.shown = enabled and (console.is_terminal or console.is_jupyter)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             Count(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
             disable=not self.shown,
         )

@@ -31,7 +31,7 @@ def test_a_frame_has_a_row_each() -> None:
 
 def test_every_form_has_all_names() -> None:
     found = compare({"one <b>": SMALL, "other": SMALLER})
-    assert "| one <b> |" in found.markdown()
+    assert "| one &lt;b> |" in found.markdown()
     assert "one &lt;b&gt;" in found._repr_html_()
     assert repr(found) == "<Comparison of one <b>, other>"
 
@@ -39,4 +39,20 @@ def test_every_form_has_all_names() -> None:
 @pytest.mark.parametrize("given", [[], {}, [3], {"a": "report.json"}])
 def test_what_is_no_result_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match="compare"):
+        compare(given)
+
+
+def test_names_are_no_markup() -> None:
+    text = str(compare({"run [dense]": SMALL, "a[/b]": SMALL, 3: SMALLER, ":100: x": SMALLER}))
+    assert "run [dense]" in text
+    assert "a[/b]" in text
+    assert ":100: x" in text
+    table = compare({"<i>one\ntwo|three": SMALL}).markdown()
+    assert "| &lt;i>one two\\|three |" in table
+    assert len(table.splitlines()) == 3
+
+
+@pytest.mark.parametrize("given", [SMALL, SMALL.report, None, 3])
+def test_a_single_result_is_refused_in_a_sentence(given: object) -> None:
+    with pytest.raises(ValueError, match=r"compare\(\[one, another\]\)"):
         compare(given)

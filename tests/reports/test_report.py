@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from compressor import Budget, FineTune, Prune, Tflite, Unstructured, fit, measure
 from compressor.reports import render
@@ -323,3 +325,24 @@ def test_text_is_as_wide_as_the_terminal(report: Report, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "64")
     assert max(len(line) for line in str(report).splitlines() if line[:1] in "╭│") <= 64
+
+
+def test_names_of_modules_are_no_markup() -> None:
+    model = nn.Sequential()
+    model.add_module("conv[/x]", nn.Conv2d(1, 8, 3))
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flat", nn.Flatten())
+    model.add_module("head", nn.Linear(8, 4))
+    report = fit(model, budget=Budget(params=80), example=torch.zeros(1, 1, 8, 8)).report
+    assert "conv[/x]" in str(report)
+
+
+def test_rows_of_all_reports_have_the_same_keys(report: Report) -> None:
+    other = fit(tiny(), budget=Budget(macs=20000)).report.row()
+    assert list(other) == list(report.row())
+    assert (other["cap_params"], other["cap_macs"]) == (None, 20000)
+
+
+def test_the_verdict_is_computed(report: Report) -> None:
+    assert "meets caps" in str(report)
+    assert "exceeds caps" in str(replace(report, budget=Budget(params=10)))

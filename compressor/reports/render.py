@@ -134,12 +134,13 @@ def _percent(part: float) -> str:
 
 def _accounted(report: Facts) -> list[str]:
     """The bytes as challenges count them, beside those of the file."""
-    if report.accounted is None or report.budget.rule is None:
-        return []
-    free, counted = report.accounted
     kinds = f", its weights in {report.stored}" if report.stored else ""
     there = report.files is not None and not report.to_come
-    file = f"; the {_file(report)} has {report.files[1]:,}{kinds}" if report.files and there else ""
+    has = f"the {_file(report)} has {report.files[1]:,}{kinds}" if report.files and there else ""
+    if report.accounted is None or report.budget.rule is None:
+        return [f"Bytes: {has}."] if has else []
+    free, counted = report.accounted
+    file = f"; {has}" if has else ""
     said = (
         f"By the challenges' accounting, entries times their bits: {free:,} bytes where zeros "
         f"are free (DCASE 2020, 2021), {counted:,} where they count (2022 on){file}."

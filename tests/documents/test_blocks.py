@@ -12,6 +12,7 @@ from tests.helpers.pages import DOCS, START, alike, beginning, pages, python, ru
 ELSEWHERE = {
     "adding-a-solver.md": "tests/laws/test_solver_laws.py",
     "microcontroller.md": "tests/roads/test_microcontroller_page.py",
+    "own-loop.md": "tests/run/test_own_loop_page.py",
     "own-operators.md": "tests/tracing/test_own.py",
 }
 """Pages whose blocks another file runs, which looks at more than that they run."""

@@ -70,8 +70,8 @@ def test_every_block_in_its_order(
             for line in commands:
                 words = line.split()[4:]
                 assert main(words) == 0
-                said = {"fits": "arduino-nano-33-ble  fits", "agree": ": all outputs equal;"}
-                assert said[words[0]] in capsys.readouterr().out
+                told = {"fits": "arduino-nano-33-ble  fits", "agree": ": all outputs equal;"}
+                assert told[words[0]] in capsys.readouterr().out
         else:
             assert language == "cpp"
             assert code in (tmp_path / "firmware" / "main.cc").read_text("utf-8")

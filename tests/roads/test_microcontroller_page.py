@@ -75,7 +75,7 @@ def test_every_block_in_its_order(
         else:
             assert language == "cpp"
             assert code in (tmp_path / "firmware" / "main.cc").read_text("utf-8")
-    assert ran == 6
+    assert ran == 7
 
     result = scope["result"]
     assert result.report.after.ram <= 4096  # type: ignore[attr-defined]

@@ -197,6 +197,20 @@ def add(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
     (free or optimizer.param_groups)[-1]["params"] += parameters
 
 
+def check_held(optimizer: Optimizer, model: nn.Module, call: str) -> None:
+    """Check that an optimiser trains some of a model.
+
+    Raises:
+        ValueError: If it holds none of its parameters; `call` says what was asked.
+    """
+    own = set(map(id, model.parameters()))
+    if not any(id(p) in own for p in _parameters(optimizer)):
+        raise ValueError(
+            f"{call} got a {type(optimizer).__name__} that holds no parameter of the model as it "
+            "is now: make it of session.model.parameters()"
+        )
+
+
 def stored(optimizer: Optimizer, model: nn.Module) -> list[dict[str, Any]]:
     """Settings and state of an optimiser's groups, by the names of a model's parameters.
 

@@ -21,7 +21,7 @@ from compressor.run.compression import Compression
 from compressor.run.course import lessons
 from compressor.run.history import Epoch
 from compressor.run.lesson import Lesson
-from compressor.run.optimizers import add, hand_on
+from compressor.run.optimizers import add, check_held, hand_on
 from compressor.run.own_training import OwnTraining, Stateful
 from compressor.run.phase import Phase
 from compressor.wording import brief
@@ -118,12 +118,7 @@ class OwnLoop(Compression):
         """
         if not isinstance(followed, Optimizer):
             return self.average(followed)
-        own = set(map(id, self.model.parameters()))
-        if not any(id(p) in own for group in followed.param_groups for p in group["params"]):
-            raise ValueError(
-                f"session.follow got a {type(followed).__name__} that holds no parameter of the "
-                "model as it is now: make it of session.model.parameters()"
-            )
+        check_held(followed, self.model, "session.follow")
         self.others.append(followed)
         return followed
 

@@ -30,6 +30,7 @@ from compressor import (
     ResumeError,
     Session,
     Train,
+    TrainingError,
     Unstructured,
     fit,
     storage,
@@ -316,13 +317,21 @@ class Odd(Teaching):
         yield Lesson("Odd", 0, 1, training.session.loss, lambda _: 1.0)
 
 
+def nudge(session: Session) -> None:
+    """Move a weight, as a step of an optimiser would."""
+    with torch.no_grad():
+        next(session.model.parameters()).add_(1e-3)
+
+
 def test_epochs_that_are_counted_in_another_way_are_not_passed_over() -> None:
     session = started([Odd()], Budget(params=10**6))
     for _ in session.epochs():
+        nudge(session)
         session.step(1.0)
     with refuses("Odd is at epoch 1 of 1, and the schedule is not over: train on"):
         session.finish()
     for _ in session.epochs():
+        nudge(session)
         session.step(2.0)
     assert [epoch.loss for epoch in session.finish().report.log] == [1.0, 2.0]
 
@@ -363,10 +372,101 @@ def test_misuse(name: str) -> None:
     assert type(caught.value).__name__ in {"ValueError", "TrainingError"}
 
 
+def stale(session: Session) -> None:
+    """An optimiser of the model given."""
+    session.optimizer = torch.optim.AdamW(session.given.parameters())
+
+
+def no_optimizer(session: Session) -> None:
+    """Something else."""
+    session.optimizer = 3  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("assign", "match"),
+    [
+        (stale, "session.optimizer got a AdamW that holds no parameter of the model as it is now"),
+        (no_optimizer, r"session.optimizer = 3: must be an optimiser built on session.model, such"),
+    ],
+)
+def test_an_optimizer_that_trains_nothing_is_refused(
+    assign: Callable[[Session], None], match: str
+) -> None:
+    session = started([ONCE, FineTune(epochs=1)])
+    with refuses(match):
+        assign(session)
+    session.optimizer = None
+    assert session.optimizers == []
+
+
+def once_through(session: Session, optimizer: torch.optim.Optimizer) -> None:
+    """All epochs with one optimiser, whether the session knows it or not."""
+    for _ in session.epochs():
+        for batch in data():
+            optimizer.zero_grad()
+            session.batch_loss(batch).backward()
+            optimizer.step()
+            session.step()
+
+
+@pytest.mark.parametrize("kind", ["of the model given", "never told", "of other weights"])
+def test_an_epoch_that_moves_no_weight_is_an_error(kind: str) -> None:
+    session = started([ONCE, FineTune(epochs=1), Int8(epochs=1)], Budget(bytes=6000))
+    model = session.given if kind == "of the model given" else session.model
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    match = "FineTune epoch 1 moved no weight .*: it was told of no optimiser"
+    if kind == "never told":  # it trains the network until int8 training makes it another one
+        match = "Int8 epoch 1 moved no weight .*: it was told of no optimiser.*session.optimizer ="
+    elif kind == "of other weights":
+        session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+        match = "FineTune epoch 1 moved no weight .*: it was told of a SGD"
+    with refuses(match, TrainingError):
+        once_through(session, optimizer)
+
+
+def test_a_rate_of_zero_is_meant() -> None:
+    session = started([ONCE, FineTune(epochs=2)])
+    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
+    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, float)
+    before = [p.detach().clone() for p in session.model.parameters()]
+    for lesson in session.epochs():
+        assert lesson.number < 2
+        assert all(map(torch.equal, session.model.parameters(), before))  # a first epoch at zero
+        for batch in data():
+            optimizer.zero_grad()
+            session.batch_loss(batch).backward()
+            optimizer.step()
+            session.step()
+        warmup.step()
+    assert len(session.log) == 2
+
+
+def test_a_step_that_the_session_is_not_told_of() -> None:
+    session = started([ONCE, FineTune(epochs=1)])
+    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
+    with refuses(r"moved the weights, and session.step\(\) was not called: call", TrainingError):
+        for _ in session.epochs():
+            session.batch_loss(next(iter(data()))).backward()
+            optimizer.step()
+
+
+def test_a_step_told_of_before_it_is_made_breaks_masks() -> None:
+    session = started([Unstructured(amount=0.5), FineTune(epochs=2)], Budget(bytes="9KB"))
+    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
+    match = r"FineTune epoch 1 left .* not zero: call session.step\(\) after optimizer.step"
+    with refuses(match, TrainingError):
+        for _ in session.epochs():
+            session.batch_loss(next(iter(data()))).backward()
+            session.step()
+            optimizer.step()
+
+
 def test_an_early_end() -> None:
     session = started([GRADUAL, FineTune(epochs=5), Int8(epochs=2)], Budget(bytes=6000))
     session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
     for _ in session.epochs():
+        nudge(session)
         session.step(1.0)
         if len(session.log) == 1:
             break

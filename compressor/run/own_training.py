@@ -137,9 +137,13 @@ class OwnTraining(Training):
         return {**super().snapshot(), **own, "loop": self._told_of()}
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
-        """Take over a snapshot; what belongs to the loop waits for `take_up`."""
+        """Take over a snapshot; what belongs to the loop waits for `take_up`.
+
+        Before the first epoch there is nothing of the kind: a checkpoint may be older than the
+        optimisers, and these have not trained yet.
+        """
         super().restore(state, redo)
-        self.waiting = {**state["loop"], "random": state["random"]}
+        self.waiting = {**state["loop"], "random": state["random"]} if self.log else None
 
     def take_up(self) -> None:
         """Give optimisers, copies and others the states that the checkpoint has of them.

@@ -256,6 +256,19 @@ def test_kill_9_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     assert all(torch.equal(own[name], found[name]) for name in own)
 
 
+def test_a_loop_that_was_killed_before_its_optimiser_was_made(tmp_path: Path) -> None:
+    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path / "parts").close()
+    models: list[nn.Module] = []
+    for directory in ("whole", "parts"):
+        batches = data()
+        session = started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path / directory, data=batches)
+        assert (tmp_path / directory / "checkpoint.json").exists()
+        session.optimizer = torch.optim.AdamW(session.model.parameters(), 1e-2)
+        session.follow(AveragedModel(session.model))
+        models.append(trained(session, batches).model)
+    assert equal(*models)
+
+
 def test_a_checkpoint_knows_what_the_loop_had(tmp_path: Path) -> None:
     schedule, batches = [FineTune(epochs=3, lr=1e-2)], data()
     loose = Budget(params=10**6)

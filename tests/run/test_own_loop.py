@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,51 @@ def test_a_loop_that_was_killed_before_its_optimiser_was_made(tmp_path: Path) ->
         session.follow(AveragedModel(session.model))
         models.append(trained(session, batches).model)
     assert equal(*models)
+
+
+def test_a_session_lets_go_of_its_directory(tmp_path: Path) -> None:
+    def session() -> Session:
+        return started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path)
+
+    with refuses("no state_dict"), session() as one:
+        one.remember(3)  # type: ignore[type-var]
+    other = session()  # the one before is closed, though there is a name for it
+    with pytest.raises(
+        ResumeError, match=r"in this process: .*session.close\(\), .*`with Session\("
+    ):
+        session()
+    del other
+    last = session()  # nobody refers to the other
+    last.close()
+    with session():
+        pass
+
+
+def test_a_session_that_cannot_be_made_has_no_directory(tmp_path: Path) -> None:
+    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
+    with pytest.raises(ResumeError, match="another run") as caught:
+        started([ONCE, FineTune(epochs=2)], checkpoint=tmp_path)
+    assert caught.value.__traceback__ is not None  # it refers to what was half made
+    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
+
+
+DIES = """
+import sys
+from compressor import FineTune
+from tests.helpers.own_loop import ONCE, started
+session = started([ONCE, FineTune(epochs=1)], checkpoint=sys.argv[1])
+for epoch in session.epochs():
+    raise RuntimeError("stopped")
+"""
+
+
+@pytest.mark.slow
+def test_an_error_that_nobody_catches_is_the_last_word(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: stopped\n")
+    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
 
 
 def test_a_checkpoint_knows_what_the_loop_had(tmp_path: Path) -> None:

@@ -297,6 +297,24 @@ def test_a_session_that_cannot_be_made_has_no_directory(tmp_path: Path) -> None:
     started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
 
 
+def test_another_kind_of_optimiser_is_not_resumed(tmp_path: Path) -> None:
+    def session(kind: type[torch.optim.Optimizer]) -> Session:
+        made = started([ONCE, FineTune(epochs=2)], checkpoint=tmp_path)
+        made.optimizer = kind(made.model.parameters(), lr=1e-3)  # type: ignore[call-arg]
+        return made
+
+    with session(torch.optim.SGD) as one:
+        for _ in one.epochs():
+            if one.log:
+                break
+            nudge(one)
+            one.step(1.0)
+    with session(torch.optim.Adam) as two, refuses("is a Adam, and the state .* of a SGD: make"):
+        two.take_up()
+    with session(torch.optim.SGD) as three:
+        three.take_up()
+
+
 DIES = """
 import sys
 from compressor import FineTune
@@ -417,6 +435,13 @@ MISUSES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: started([ONCE, FineTune()]).remember(3),  # type: ignore[type-var]
         r"remember\(3\): a int has no state_dict",
     ),
+    "a loss that is text": (
+        lambda: started([ONCE, FineTune()]).step("a"),  # type: ignore[arg-type]
+        r"^session.step\('a'\): must be the loss that the step was made on, one number",
+    ),
+    "a loss of every example": (
+        lambda: started([ONCE, FineTune()]).step(torch.ones(3)), "step was made on, one number",
+    ),
     "other parameters": (
         lambda: started([ONCE, FineTune()]).follow(torch.optim.SGD(tiny().parameters(), 0.1)),
         "holds no parameter of the model as it is now",
@@ -520,6 +545,21 @@ def test_a_step_told_of_before_it_is_made_breaks_masks() -> None:
             session.batch_loss(next(iter(data()))).backward()
             session.step()
             optimizer.step()
+
+
+def test_an_epoch_that_is_left_goes_on() -> None:
+    session = started([ONCE, FineTune(epochs=2)])
+    seen: list[int] = []
+    for leave in (True, False):
+        for lesson in session.epochs():
+            seen.append(lesson.number)
+            for loss in (1.0, 2.0):
+                nudge(session)
+                session.step(loss + leave)
+            if leave:
+                break
+    assert seen == [0, 0, 1]
+    assert [epoch.loss for epoch in session.log] == [(2.0 + 3.0 + 1.0 + 2.0) / 4, 1.5]
 
 
 def test_an_early_end() -> None:

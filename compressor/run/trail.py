@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import TrainingError
+from compressor.inputs.finite import is_finite
 
 if TYPE_CHECKING:
     from compressor.run.shrinking import Shrinking
@@ -38,8 +39,9 @@ class Trail:
     def check(self, epoch: str, steps: int) -> None:
         """Check that an epoch trained the session's model.
 
-        A rate of zero is taken for meant. The optimisers' rates are known as they were before the
-        steps, where schedulers leave them; that of a last one is of the step after it.
+        A rate of zero is taken for meant, and so are steps that a GradScaler passed over. The
+        optimisers' rates are known as they were before the steps, where schedulers leave them; that
+        of a last one is of the step after it.
 
         Args:
             epoch: Its name.
@@ -52,7 +54,8 @@ class Trail:
         if not steps:
             raise TrainingError(_untold(epoch, moved=moved))
         told = self._session.optimizers
-        if self._before and not moved and (not told or any(self._rates[:-1])):
+        meant = told and (not any(self._rates[:-1]) or self._overflowed())
+        if self._before and not moved and not meant:
             raise TrainingError(
                 f"{epoch} moved no weight of the model (steps: {steps}), though session.step() "
                 "says that an optimiser made them: " + (_held(told[0]) if told else _UNTOLD)
@@ -68,6 +71,11 @@ class Trail:
     def _digests(self) -> list[int]:
         """A number for each parameter that is trained, of all its bits."""
         return [_digest(p) for p in self._session.model.parameters() if p.requires_grad]
+
+    def _overflowed(self) -> bool:
+        """True where a gradient is not finite, on which a GradScaler makes no step."""
+        grads = [p.grad for p in self._session.model.parameters() if p.grad is not None]
+        return not all(map(is_finite, grads))
 
     def _has_rate(self) -> bool:
         groups = [group for each in self._session.optimizers for group in each.param_groups]

@@ -527,6 +527,21 @@ def test_a_rate_of_zero_is_meant() -> None:
     assert len(session.log) == 2
 
 
+def test_steps_that_a_scaler_passes_over_are_no_fault() -> None:
+    session = started([ONCE, FineTune(epochs=1)])
+    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=float("inf"))
+    before = [p.detach().clone() for p in session.model.parameters()]
+    for _ in session.epochs():
+        scaler.scale(session.batch_loss(next(iter(data())))).backward()
+        for _ in range(2):
+            scaler.step(optimizer)
+            scaler.update()
+            session.step()
+    assert all(map(torch.equal, session.model.parameters(), before))
+    assert len(session.log) == 1
+
+
 def test_a_step_that_the_session_is_not_told_of() -> None:
     session = started([ONCE, FineTune(epochs=1)])
     optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)

@@ -18,9 +18,10 @@ result = session.finish()
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -142,7 +143,7 @@ class Session(OwnLoop):
                 copies and schedulers as before, tell the session of them (`optimizer`, `follow`,
                 `remember`), and loop over `epochs`. With the same order of data it ends in the same
                 bits (on a CPU, if the loop draws from the global generators or from those of `data`
-                and `val` alone).
+                and `val` alone). One session has the directory until `close`.
             on_epoch: As for `fit`.
             on_step: As for `fit`.
 
@@ -190,15 +191,19 @@ class Session(OwnLoop):
             on_epoch=on_epoch if first else None, on_step=on_step if first else None,
             loaders=loaders,
         )  # fmt: skip
-        point = None
-        if checkpoint is not None:
-            check_directory(checkpoint)
+        if checkpoint is None:
+            self._way = Way.of(training, start.phases, None)
+            return
+        check_directory(checkpoint)
+        with ExitStack() as owned:  # lets go of the directory if anything fails
             if first:
-                self._owned.enter_context(claimed(checkpoint))
+                owned.enter_context(claimed(checkpoint))
             settings = {"loss": loss, "optimizer": made, "keep": keep, "release": release}
             identity = identity_of(self, start, settings | {"lr": lr, "operations": operations})
             point = Checkpoint(checkpoint, identity, loaders, writes=first)
-        self._way = Way.of(training, start.phases, point)
+            self._way = Way.of(training, start.phases, point)
+            self._owned.enter_context(owned.pop_all())
+        weakref.finalize(self, self._owned.close)
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """Say that the optimisers made a step: zeros stay zero, and what is due is done.
@@ -288,8 +293,21 @@ class Session(OwnLoop):
         return result
 
     def close(self) -> None:
-        """Let go of the directory of checkpoints, so that another session can go on from there."""
+        """Let go of the directory of checkpoints, so that another session can go on from there.
+
+        `finish` does it, and so does the end of ``with Session(...) as session:``, also by an
+        error. A session that nobody refers to any more lets go as well; the traceback of an error
+        refers to it, as a notebook keeps it.
+        """
         self._owned.close()
+
+    def __enter__(self) -> Self:
+        """The session itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     @property
     def _due(self) -> int:

@@ -67,17 +67,24 @@ def takes_one(function: object) -> bool:
     return True
 
 
-def check_follower(optimizer: object) -> None:
+def check_follower(optimizer: object, *, later: bool = False) -> None:
     """Check that the optimiser given to a session is one, or None.
+
+    Args:
+        optimizer: What was given.
+        later: It was given to a session that there is, and not to `Session` itself.
 
     Raises:
         ValueError: If it is not.
     """
     made = hasattr(optimizer, "param_groups") and not isinstance(optimizer, type)
     if optimizer is not None and not made:
+        what = brief(optimizer)
+        call = f"session.optimizer = {what}" if later else f"Session(optimizer={what})"
+        model, its = ("session.model",) * 2 if later else ("the model given", "model")
         raise ValueError(
-            f"Session(optimizer={brief(optimizer)}): must be an optimiser built on the model "
-            "given, such as torch.optim.SGD(model.parameters(), lr=0.1), or None"
+            f"{call}: must be an optimiser built on {model}, such as "
+            f"torch.optim.SGD({its}.parameters(), lr=0.1), or None"
         )
 
 

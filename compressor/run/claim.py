@@ -6,6 +6,7 @@ file, and it ends with the process that holds it, however that ends.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -14,10 +15,16 @@ from pathlib import Path
 
 from compressor.errors import ResumeError
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 LOCK = ".lock"
 """Name of the file that is locked where a directory cannot be."""
 
-_held: set[int] = set()
+_held: dict[int, Path] = {}
+"""The locks of this process and their directories."""
 
 
 def _let_go() -> None:
@@ -36,20 +43,25 @@ if sys.platform != "win32":
 def claimed(directory: str | os.PathLike[str]) -> Generator[None]:
     """Keep other runs, in other processes or threads, from a checkpoint directory.
 
+    A session of this process that nobody refers to any more lets go of it.
+
     Args:
         directory: There is one.
 
     Raises:
         ResumeError: If a run that is going on has it.
     """
+    place = Path(directory).resolve()
+    if place in _held.values():
+        gc.collect()  # a session is part of cycles of references, which end when Python looks
     handle = _lock(Path(directory))
-    _held.add(handle)
+    _held[handle] = place
     try:
         yield
     finally:
-        _held.discard(handle)
-        _unlock(handle)
-        os.close(handle)
+        if _held.pop(handle, None) is not None:  # else this process was forked since
+            _unlock(handle)
+            os.close(handle)
 
 
 def _lock(directory: Path) -> int:
@@ -73,8 +85,6 @@ def _lock(directory: Path) -> int:
 def _unlock(handle: int) -> None:
     """End a lock, also where a process that has just been forked still has the handle open."""
     if sys.platform != "win32":
-        import fcntl  # noqa: PLC0415 - not there
-
         with suppress(OSError):  # closing ends it as well, once nobody has it open
             fcntl.flock(handle, fcntl.LOCK_UN)
 
@@ -82,17 +92,20 @@ def _unlock(handle: int) -> None:
 def _flock(handle: int, directory: Path) -> int:
     try:
         if sys.platform == "win32":
-            import msvcrt  # noqa: PLC0415 - there alone
-
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl  # noqa: PLC0415 - not there
-
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
+        own = directory.resolve() in _held.values()
+        where = "this process" if own else "another process"
+        how = (
+            " (a session by session.close(), or at the end of `with Session(...) as session:`)"
+            if own
+            else ""
+        )
         raise ResumeError(
-            f"checkpoint={str(directory)!r} belongs to a run that is going on, in another process "
-            "or thread: wait until it is over or stop it, and make the same call again; or pass "
-            "another directory"
+            f"checkpoint={str(directory)!r} belongs to a run that is going on, in {where}: "
+            f"wait until it is over or stop it{how}, and make the same call again; or pass another "
+            "directory"
         ) from error
     return handle

@@ -197,6 +197,20 @@ def add(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
     (free or optimizer.param_groups)[-1]["params"] += parameters
 
 
+def check_held(optimizer: Optimizer, model: nn.Module, call: str) -> None:
+    """Check that an optimiser trains some of a model.
+
+    Raises:
+        ValueError: If it holds none of its parameters; `call` says what was asked.
+    """
+    own = set(map(id, model.parameters()))
+    if not any(id(p) in own for p in _parameters(optimizer)):
+        raise ValueError(
+            f"{call} got a {type(optimizer).__name__} that holds no parameter of the model as it "
+            "is now: make it of session.model.parameters()"
+        )
+
+
 def stored(optimizer: Optimizer, model: nn.Module) -> list[dict[str, Any]]:
     """Settings and state of an optimiser's groups, by the names of a model's parameters.
 
@@ -208,6 +222,7 @@ def stored(optimizer: Optimizer, model: nn.Module) -> list[dict[str, Any]]:
     for group in optimizer.param_groups:
         held = [(names.get(id(p), ""), p) for p in group["params"]]
         found.append({
+            "kind": type(optimizer).__name__,
             "settings": {key: value for key, value in group.items() if key != "params"},
             "names": [name for name, _ in held],
             "state": {name: dict(optimizer.state[p]) for name, p in held if p in optimizer.state},
@@ -219,8 +234,16 @@ def fill(optimizer: Optimizer, model: nn.Module, groups: Sequence[Mapping[str, A
     """Give an optimiser what `stored` found.
 
     Raises:
-        ValueError: If its groups hold other parameters.
+        ValueError: If it is of another kind, or its groups hold other parameters.
     """
+    kind = type(optimizer).__name__
+    kinds = {str(group.get("kind", kind)) for group in groups}  # not in those of earlier versions
+    if kinds - {kind}:
+        raise ValueError(
+            f"the optimiser is a {kind}, and the state that was stored is one of a "
+            f"{', '.join(kinds)}: make the optimiser as it was made then, or choose another "
+            "directory"
+        )
     names = {id(p): name for name, p in model.named_parameters()}
     own = [sorted(names.get(id(p), "") for p in g["params"]) for g in optimizer.param_groups]
     if own != [sorted(group["names"]) for group in groups]:

@@ -21,7 +21,7 @@ from compressor.run.compression import Compression
 from compressor.run.course import lessons
 from compressor.run.history import Epoch
 from compressor.run.lesson import Lesson
-from compressor.run.optimizers import add, hand_on
+from compressor.run.optimizers import add, check_held, hand_on
 from compressor.run.own_training import OwnTraining, Stateful
 from compressor.run.phase import Phase
 from compressor.wording import brief
@@ -118,12 +118,7 @@ class OwnLoop(Compression):
         """
         if not isinstance(followed, Optimizer):
             return self.average(followed)
-        own = set(map(id, self.model.parameters()))
-        if not any(id(p) in own for group in followed.param_groups for p in group["params"]):
-            raise ValueError(
-                f"session.follow got a {type(followed).__name__} that holds no parameter of the "
-                "model as it is now: make it of session.model.parameters()"
-            )
+        check_held(followed, self.model, "session.follow")
         self.others.append(followed)
         return followed
 
@@ -164,6 +159,9 @@ class OwnLoop(Compression):
         to the next phase, write the checkpoint. What comes after the last one is done by `finish`,
         so that an average can be put into the model before.
 
+        An epoch that the loop leaves by `break` is not over: the next call goes on within it, and
+        `finish` ends it. `end_epoch` in the body ends it at once.
+
         Raises:
             ValueError: If there is no schedule.
         """
@@ -191,7 +189,8 @@ class OwnLoop(Compression):
             loss: The loss that it was made on, for the log; by default what `batch_loss` gave.
 
         Raises:
-            ValueError: If the phase adds to the loss, and `batch_loss` was not asked for it.
+            ValueError: If it is no number, or the phase adds to the loss, and `batch_loss` was not
+                asked for it.
         """
         way, lesson = self._at_hand("step")
         training = way.training
@@ -206,7 +205,7 @@ class OwnLoop(Compression):
                 "was made without: compute it as session.batch_loss(batch), or leave that setting "
                 "out of the schedule"
             )
-        training.stepped(_number(way.losses if loss is None else [loss]))
+        training.stepped(_mean(way.losses) if loss is None else _number(loss))
         way.losses = []
         if training.every is not None and training.taken >= training.every:
             self.end_epoch()
@@ -300,10 +299,20 @@ def _unfinished(lesson: Lesson) -> ValueError:
     )
 
 
-def _number(losses: Sequence[Tensor | float]) -> float:
+def _number(loss: Tensor | float) -> float:
+    """A loss as a number."""
+    try:
+        return float(torch.as_tensor(loss).detach())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"session.step({brief(loss)}): must be the loss that the step was made on, one number "
+            "or a tensor of one, or nothing where session.batch_loss gave it"
+        ) from error
+
+
+def _mean(losses: Sequence[Tensor]) -> float:
     """The mean of some losses; NaN where there are none."""
-    values = [float(torch.as_tensor(loss).detach()) for loss in losses]
-    return sum(values) / len(values) if values else math.nan
+    return sum(map(float, losses)) / len(losses) if losses else math.nan
 
 
 def _refuse_training(model: nn.Module, _: Any) -> None:

@@ -15,6 +15,7 @@ from compressor.run import optimizers
 from compressor.run.clipping import clip_gradients
 from compressor.run.lesson import Lesson
 from compressor.run.rate_range import FALLBACK
+from compressor.run.trail import Trail
 from compressor.run.training import Training
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class OwnTraining(Training):
         self.paces, self.every, self._loaders = factory is not None, every, loaders
         self.remembered: list[Stateful] = []
         self.waiting: Mapping[str, Any] | None = None
+        self._trail = Trail(session)
         super().__init__(session, optimizer=factory or optimizers.adamw, **options)
 
     @property
@@ -85,6 +87,28 @@ class OwnTraining(Training):
         optimizer = self.session.optimizer
         if optimizer is not None:
             optimizer.register_step_pre_hook(self._clip)
+
+    def begin_epoch(self, lesson: Lesson) -> None:
+        """Come to an epoch of training, and look at what it is to move."""
+        super().begin_epoch(lesson)
+        self._trail = Trail(self.session)
+
+    def stepped(self, loss: float) -> None:
+        """Take in a step of the optimiser, and the loss that it was made on."""
+        super().stepped(loss)
+        self._trail.stepped()
+
+    def end_epoch(self, accuracy: float | None = None) -> None:
+        """Check what the loop did, and all that `Training` checks.
+
+        Raises:
+            TrainingError: If the session was told of no step, no weight moved, masked weights are
+                not zero, or a number is not finite.
+        """
+        if self._lesson is not None:
+            name = f"{self._lesson.phase} epoch {self._lesson.number + 1}"
+            self._trail.check(name, self.taken)
+        super().end_epoch(accuracy)
 
     def find_rate(
         self, phase: str, loss: Loss, weight_decay: float, clip: float | None = None
@@ -113,9 +137,13 @@ class OwnTraining(Training):
         return {**super().snapshot(), **own, "loop": self._told_of()}
 
     def restore(self, state: Mapping[str, Any], redo: Callable[[int, Any], None]) -> None:
-        """Take over a snapshot; what belongs to the loop waits for `take_up`."""
+        """Take over a snapshot; what belongs to the loop waits for `take_up`.
+
+        Before the first epoch there is nothing of the kind: a checkpoint may be older than the
+        optimisers, and these have not trained yet.
+        """
         super().restore(state, redo)
-        self.waiting = {**state["loop"], "random": state["random"]}
+        self.waiting = {**state["loop"], "random": state["random"]} if self.log else None
 
     def take_up(self) -> None:
         """Give optimisers, copies and others the states that the checkpoint has of them.

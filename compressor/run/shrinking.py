@@ -22,10 +22,11 @@ from compressor.graph.keep import names_of
 from compressor.graph.own import operations_of
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure, check_same_axes, full, restrict
+from compressor.inputs.arguments import check_follower
 from compressor.inputs.copies import private_copy
 from compressor.repair.least_squares import Repaired
 from compressor.run.judge import Judge
-from compressor.run.optimizers import follow
+from compressor.run.optimizers import check_held, follow
 from compressor.run.progress import Bar
 from compressor.run.unrepaired import Unrepaired, parameters
 from compressor.surgery.averages import Averaged, Averages
@@ -68,8 +69,7 @@ class Shrinking:
         closed: The reason why no more units can be removed; None while they can.
         unrounded: The model before it became a network of integers; None while it is not.
         reported: The part of the original that is left, layer by layer, if not `structure`.
-        optimizer: An optimiser over `model`'s parameters that is to follow.
-        others: More of them.
+        others: More optimisers that follow.
         averages: Averaged copies of `model` that follow, see `average`.
         whole: Graph of the model given.
         before: Its cost.
@@ -111,7 +111,7 @@ class Shrinking:
         self.reported: Structure | None = None
         self.unrounded: nn.Module | None = None
         self.alive: NDArray[np.int64] = np.arange(self.dense.units)
-        self.optimizer: Optimizer | None = None
+        self._optimizer: Optimizer | None = None
         self.others: list[Optimizer] = []
         self.unrepaired: Unrepaired | None = None
         self.bar: Bar | None = None
@@ -122,6 +122,21 @@ class Shrinking:
         keep = np.zeros(self.dense.units, dtype=bool)
         keep[self.alive] = True
         return Structure(self.dense, keep)
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """An optimiser over `model`'s parameters that is to follow.
+
+        Setting it to something that holds none of them is a ValueError.
+        """
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | None) -> None:
+        if optimizer is not None:
+            check_follower(optimizer, later=True)
+            check_held(optimizer, self.model, "session.optimizer")
+        self._optimizer = optimizer
 
     @property
     def optimizers(self) -> list[Optimizer]:

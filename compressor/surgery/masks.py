@@ -48,6 +48,15 @@ class Masks(UserDict[str, Tensor]):
                 if live is not None:
                     parameter.masked_fill_(~live.to(parameter.device), 0)
 
+    def broken(self, model: nn.Module) -> int:
+        """The number of masked entries of a model's parameters that are not zero."""
+        own = dict(model.named_parameters())
+        return sum(
+            int((own[n].detach()[~live.to(own[n].device)] != 0).sum())
+            for n, live in self.data.items()
+            if n in own
+        )
+
     def cut(self, names: Mapping[int, str], cuts: Sequence[Cut]) -> None:
         """Follow parameters, named by `id`, after `compressor.surgery.cutting.cut`."""
         for done in cuts:

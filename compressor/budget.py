@@ -272,8 +272,7 @@ def required(budget: object, caller: str) -> Budget:
 
 
 def _checked(file: object, cap: int | None) -> File | None:
-    known = isinstance(file, File) and type(file) is not File
-    if file is None or (known and cap is not None):
+    if file is None or (isinstance(file, File) and type(file) is not File and cap is not None):
         return file
     given = f"{type(file).__name__}()" if isinstance(file, File) else brief(file)
     raise BudgetError(

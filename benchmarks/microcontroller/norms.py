@@ -25,7 +25,7 @@ from benchmarks.common.sound import KEYWORDS, RUNS, keywords
 from benchmarks.common.tables import listed, page, table, versions, with_error
 from benchmarks.common.weights import filled, keep
 from benchmarks.microcontroller.accuracy import Clips
-from benchmarks.microcontroller.runtimes import agreement, micro, recorded
+from benchmarks.microcontroller.runtimes import agreement, classes_of, device, recorded
 from compressor import Int8, Result, Train, fit
 from compressor.export.interpreters import MICRO
 from compressor.export.tflite import made
@@ -111,12 +111,10 @@ def run(way: str, seed: int, setting: Setting = FULL) -> Record:
     result = rounded(way, seed, setting)
     program, content = made(result.network)
     head, tail = recorded(content)
-    given = [program.encoded([clip[None].numpy()])[0] for clip in x]
     with torch.no_grad():
         answers = torch.cat([result.model(part) for part in x.split(64)])
-    wanted = [program.expected([answer[None].numpy()])[0] for answer in answers]
-    said = micro(content, given)
-    classes = torch.tensor([int(answer.reshape(-1).argmax()) for answer in said])
+    said, wanted = device(program, content, x, answers)
+    classes = classes_of(said)
     return {
         "dense": floating,
         "test": float((classes == labels).double().mean()),

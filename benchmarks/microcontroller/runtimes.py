@@ -14,10 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from compressor.export import interpreters
 from compressor.export.interpreters import ARENA, LITERT, MICRO
+from compressor.export.micro.program import Program
 
 Numbers = NDArray[Any]
 
@@ -27,6 +30,20 @@ NPU = "ethos-u55-128"
 def micro(content: bytes, given: Sequence[Numbers]) -> list[Numbers]:
     """What TensorFlow Lite Micro answers to inputs, one after the other."""
     return [output for (output,) in MICRO.run(content, [[x] for x in given])]
+
+
+def device(
+    program: Program, content: bytes, clips: Tensor, answers: Tensor
+) -> tuple[list[Numbers], list[Numbers]]:
+    """What TensorFlow Lite Micro says of clips (clips, ...), and the reference's answers."""
+    given = [program.encoded([clip[None].numpy()])[0] for clip in clips]
+    wanted = [program.expected([answer[None].numpy()])[0] for answer in answers]
+    return micro(content, given), wanted
+
+
+def classes_of(said: Sequence[Numbers]) -> Tensor:
+    """The largest of each answer."""
+    return torch.tensor([int(answer.reshape(-1).argmax()) for answer in said])
 
 
 def recorded(content: bytes) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from models.audio_transformer import AudioTransformer
 from models.autoencoder import Autoencoder
 from models.baseline import DCASEBaseline
 from models.bcresnet import BCResNet, BCResNetASC
+from models.cp_mobile import CPMobile, ResponseNorm
 from models.cp_resnet import CPResNet
 from models.crepe import CREPE
 from models.ds_cnn import DSCNN
@@ -27,6 +28,7 @@ __all__ = [
     "Autoencoder",
     "BCResNet",
     "BCResNetASC",
+    "CPMobile",
     "CPResNet",
     "DCASEBaseline",
     "FixedPCEN",
@@ -38,6 +40,7 @@ __all__ = [
     "ResNet8",
     "ResidualCNN",
     "ResidualNorm",
+    "ResponseNorm",
     "Separable",
     "SharedResNet",
     "SharedResidualBlock",

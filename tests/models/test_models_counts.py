@@ -17,6 +17,7 @@ from models import (
     Autoencoder,
     BCResNet,
     BCResNetASC,
+    CPMobile,
     CPResNet,
     DCASEBaseline,
     LinearMoments,
@@ -51,6 +52,8 @@ def by_kind(model: nn.Module) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("build", "params", "operations"),
     [
+        (CPMobile, 126_952, 28_889_088),
+        (CPMobile.baseline2024, 61_148, 29_416_448),
         (DSCNN, 24_908 - 1_152, 2_656_768),
         (ResNet8, 78_666 - 480, 12_501_632),
         (MobileNet, 221_794 - 5_472, 7_489_664),
@@ -192,8 +195,19 @@ def test_dcase_baseline_2022() -> None:
 
 
 @pytest.mark.parametrize(
+    ("build", "params", "counted"),
+    [(CPMobile, 126_952, 28_893_268), (CPMobile.baseline2024, 61_148, 29_419_156)],
+)
+def test_what_the_challenge_counted(build: Build, params: int, counted: int) -> None:
+    """CP-Mobile as its authors print it, and the official baseline of 2024 and 2025."""
+    count = torchinfo_count(build())
+    assert (count.params, count.macs) == (params, counted)
+
+
+@pytest.mark.parametrize(
     "build",
     [
+        lambda: CPMobile(mels=32, frames=15),
         lambda: SharedResNet(4, mels=32, frames=15),
         lambda: CPResNet(4, mels=32, frames=20),
         lambda: BCResNetASC(4, mels=32, frames=12, learned=True),

@@ -33,6 +33,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "BCResNetASC, no residual norm, 80 channels": lambda: models.BCResNetASC(residual_norm=None),
     "BCResNetASC": asc,
     "BCResNet": lambda: models.BCResNet(1, mels=64),
+    "CPMobile": models.CPMobile,
     "CPResNet": models.CPResNet,
     "SharedResNet": lambda: models.SharedResNet(8, mels=64, frames=31),
     "Tandem": lambda: models.Tandem(64, 8, frames=34),

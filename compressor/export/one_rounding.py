@@ -80,7 +80,7 @@ def _module(network: Network, step: Step, called: nn.Module | None) -> nn.Module
     if isinstance(called, FixedSum):
         return IntSum(called.grids)
     if isinstance(called, FixedMean):
-        return IntMean(called.window, called.stride, called.input_scale)
+        return IntMean(called.windows, called.input_scale)
     if isinstance(called, FixedScale):
         unit = called.input_scale * called.scale.abs()
         return Scale(called.scale * FULL_WEIGHT, called.bias * unit)

@@ -178,12 +178,9 @@ class Exported:
         """The shape of what a step gives, from that of what it reads."""
         module = self._given.called(step)
         if isinstance(module, IntMean):
-            dims, moves = len(module.window), zip(module.window, module.stride, strict=True)
-            each = tuple(moves)
-            return lambda shape: (
-                *shape[:-dims],
-                *((n - w) // s + 1 for n, (w, s) in zip(shape[-dims:], each, strict=True)),
-            )
+            over = module.windows
+            dims = len(over.size)
+            return lambda shape: (*shape[:-dims], *over.moves.size(shape[-dims:], over.size))
         if not isinstance(module, IntConv | IntLinear):
             return lambda shape: shape
         weight = self._given.tensor(cast("Weight", step.args[1])).shape

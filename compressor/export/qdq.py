@@ -159,7 +159,11 @@ def alone(writer: Writer, x: str, write: Write) -> str:
 @_later
 def mean(writer: Writer, x: str, module: IntMean) -> str:
     """Average pooling with an explicit window."""
-    return writer.node("AveragePool", (x,), kernel_shape=module.window, strides=module.stride)
+    over = module.windows
+    return writer.node(
+        "AveragePool", (x,), kernel_shape=over.size, strides=over.stride,
+        pads=(*over.padding, *over.padding), count_include_pad=1,
+    )  # fmt: skip
 
 
 @_later

@@ -162,15 +162,14 @@ class Mean(nn.Module):
 
     def __init__(self, given: IntMean) -> None:
         super().__init__()
-        self.window, self.stride = given.window, given.stride
+        self.over = given.windows.plane()
+        self.flat = len(given.windows.size) == 1
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...), with one or two dimensions to average."""
-        if len(self.window) == 1:
-            return functional.avg_pool2d(
-                x.unsqueeze(2), (1, *self.window), (1, *self.stride)
-            ).squeeze(2)
-        return functional.avg_pool2d(x, self.window, self.stride)
+        plane = x.unsqueeze(2) if self.flat else x
+        means = functional.avg_pool2d(plane, self.over.size, self.over.stride, self.over.padding)
+        return means.squeeze(2) if self.flat else means
 
 
 def written(network: Network) -> Network:

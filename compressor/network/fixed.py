@@ -10,7 +10,6 @@ Every factor is made as that runtime makes it: in double precision, of scales in
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import torch
@@ -64,7 +63,7 @@ class FixedMean(IntMean):
     @property
     def weight_scale(self) -> Tensor:
         """What one step of the weight is worth, float32 ()."""
-        return torch.tensor(1 / (FULL_WEIGHT * math.prod(self.window)))
+        return torch.tensor(1 / (FULL_WEIGHT * self.windows.entries))
 
 
 class FixedScale(Layer):

@@ -215,40 +215,72 @@ class IntLinear(Layer):
         return values
 
 
+@dataclass(frozen=True)
+class Windows:
+    """What average pooling averages; one number for each dimension, one or two.
+
+    Attributes:
+        size: Entries of a window.
+        stride: Steps from one window to the next.
+        padding: Zeros on both sides, which count as entries.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    @classmethod
+    def beside(cls, *size: int) -> Windows:
+        """Windows that lie side by side."""
+        return cls(size, size, (0,) * len(size))
+
+    @property
+    def entries(self) -> int:
+        """Of one window in all."""
+        return math.prod(self.size)
+
+    @property
+    def moves(self) -> Geometry:
+        """How a convolution that adds up the same entries moves."""
+        return Geometry(self.stride, self.padding, (1,) * len(self.size))
+
+    def plane(self) -> Windows:
+        """The same over two dimensions, the first of one entry where there is one alone."""
+        first = 2 - len(self.size)
+        ones, none = (1,) * first, (0,) * first
+        return Windows((*ones, *self.size), (*ones, *self.stride), (*none, *self.padding))
+
+
 class IntMean(Integral):
     """Means of whole numbers over windows: average pooling.
 
     Adaptive pooling and means over dimensions are such, at the sizes a network was made for.
 
     Args:
-        window: Entries along each of the last dimensions, one or two.
-        stride: Steps between windows; None for the window itself.
+        windows: Over the last dimensions, one or two.
         input_scale: Scale of the input's grid, of shape ().
     """
 
     input_scale: Tensor
     roles = MappingProxyType({"input_scale": Role.SCALE})
 
-    def __init__(
-        self, window: tuple[int, ...], stride: tuple[int, ...] | None, input_scale: Tensor
-    ) -> None:
+    def __init__(self, windows: Windows, input_scale: Tensor) -> None:
         super().__init__()
-        self.window = window
-        self.stride = stride or window
+        self.windows = windows
         self.register_buffer("input_scale", input_scale.detach().clone().float())
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, ...) on the input's grid -> float32 means, windows for entries."""
-        return self.sums(x).float() * (self.input_scale / math.prod(self.window))
+        return self.sums(x).float() * (self.input_scale / self.windows.entries)
 
     def sums(self, x: Tensor) -> Tensor:
         """Sums of whole steps over every window, exact."""
-        count = math.prod(self.window)
         steps = (wide(x) / self.input_scale).round_()
-        steps = steps.double() if count * 255 >= EXACT else steps
-        whole = (1,) * (2 - len(self.window))  # (batch, channel, time) is pooled as a plane
-        window, stride = (*whole, *self.window), (*whole, *self.stride)
-        return functional.avg_pool2d(steps, window, stride, divisor_override=1)
+        steps = steps.double() if self.windows.entries * 255 >= EXACT else steps
+        over = self.windows.plane()  # (batch, channel, time) is pooled as one
+        return functional.avg_pool2d(
+            steps, over.size, over.stride, over.padding, divisor_override=1
+        )
 
 
 class Scale(Integral):

@@ -27,7 +27,7 @@ from compressor.quantization.fake import WEIGHT_LIMIT, swapped
 from compressor.quantization.folding import fold
 from compressor.quantization.layers import ActivationQuantiser, Mode, WeightQuantiser
 from compressor.quantization.place import origin, scalings
-from compressor.quantization.pools import window
+from compressor.quantization.pools import windows
 from compressor.quantization.preparation import quantisers
 from compressor.quantization.residual import NormQuantiser
 from compressor.quantization.rounded import geometry, weight_name
@@ -148,8 +148,8 @@ def _rest(network: Network, rewrite: Rewrite, step: Step) -> None:
         rewrite.redirect(step.name, cast("Ref", step.args[0]).name)
     elif isinstance(called, NormQuantiser):
         _norm(network, rewrite, step, called)
-    elif (moved := window(network, step)) and (source := _feeding(network, step.args[0])):
-        module = rewrite.add(f"{PLACE}.{step.name}", IntMean(*moved, source.scale))
+    elif (over := windows(network, step)) and (source := _feeding(network, step.args[0])):
+        module = rewrite.add(f"{PLACE}.{step.name}", IntMean(over, source.scale))
         rewrite.edit(step.name, op=module, args=step.args[:1], kwargs={})
 
 

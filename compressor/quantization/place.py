@@ -24,7 +24,7 @@ from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
 from compressor.network.steps import Value
 from compressor.quantization.chains import Layer, Scaling, layers, only_reader, scaling
-from compressor.quantization.pools import window
+from compressor.quantization.pools import windows
 from compressor.quantization.residual import NormQuantiser
 
 aten = torch.ops.aten
@@ -102,7 +102,7 @@ def _joins(network: Network, step: Step) -> bool:
     does = operation_of(step.op).rounding
     if does is Rounding.PAIR and (len(_tensors(step)) != 2 or step.kwargs.get("alpha", 1) != 1):
         return False
-    known = does in _ROUNDED or window(network, step) is not None
+    known = does in _ROUNDED or windows(network, step) is not None
     return known or _normalises(network, step)
 
 

@@ -1,4 +1,4 @@
-"""Average pooling in all its spellings: windows that lie side by side."""
+"""Average pooling in all its spellings."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import torch
 from compressor.graph.kinds import Kind, Rounding
 from compressor.graph.operations import operation_of
 from compressor.network import Network, Ref, Step, packet
+from compressor.network.integer import Windows
 from compressor.network.steps import Value
 
 aten = torch.ops.aten
 
-Window = tuple[tuple[int, ...], tuple[int, ...]]
-"""Entries along each spatial dimension, and steps from one window to the next."""
 
-
-def window(network: Network, step: Step) -> Window | None:
+def windows(network: Network, step: Step) -> Windows | None:
     """The windows that a step averages, at the sizes the network was made for.
 
     Returns:
-        None for another operation, and for averages that pad, overlap the edge, or reach over
-        channels or examples.
+        None for another operation, and for averages over fewer entries at the edge than elsewhere,
+        by another number, or over channels or examples.
     """
     row = operation_of(step.op)
     if row.rounding is not Rounding.AVERAGED:
@@ -34,21 +32,24 @@ def window(network: Network, step: Step) -> Window | None:
     return _adaptive(network, step, row.spatial)
 
 
-def _average(step: Step, dims: int) -> Window | None:
+def _average(step: Step, dims: int) -> Windows | None:
     kernel, padding = (_each(step.argument(n), dims) for n in ("kernel_size", "padding"))
     stride = _each(step.argument("stride") or kernel, dims)
     divisor = packet(step) is aten.avg_pool2d and step.argument("divisor_override") is not None
-    return None if any(padding) or step.argument("ceil_mode") or divisor else (kernel, stride)
+    fewer = any(padding) and not step.argument("count_include_pad")
+    if fewer or divisor or step.argument("ceil_mode"):
+        return None
+    return Windows(kernel, stride, padding)
 
 
-def _adaptive(network: Network, step: Step, dims: int) -> Window | None:
+def _adaptive(network: Network, step: Step, dims: int) -> Windows | None:
     before, after = (network.shapes[name][-dims:] for name in (_source(step), step.name))
     each = tuple(a // b for a, b in zip(before, after, strict=True))
     whole = all(a % b == 0 for a, b in zip(before, after, strict=True))
-    return (each, each) if whole else None
+    return Windows.beside(*each) if whole else None
 
 
-def _mean(network: Network, step: Step) -> Window | None:
+def _mean(network: Network, step: Step) -> Windows | None:
     """A mean over dimensions behind the channels."""
     if not isinstance(step.args[0], Ref) or "dtype" in step.kwargs:
         return None
@@ -60,7 +61,7 @@ def _mean(network: Network, step: Step) -> Window | None:
     if not over or min(over) < 2:
         return None
     each = tuple(shape[d] if d in over else 1 for d in range(2, len(shape)))
-    return each, each
+    return Windows.beside(*each)
 
 
 def _source(step: Step) -> str:

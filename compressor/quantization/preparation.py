@@ -20,7 +20,7 @@ from compressor.quantization.layers import (
     WeightQuantiser,
 )
 from compressor.quantization.place import places
-from compressor.quantization.pools import window
+from compressor.quantization.pools import windows
 from compressor.quantization.presets import ORT, Preset
 from compressor.quantization.residual import Norm, NormQuantiser, in_parts, norms
 from compressor.quantization.rounded import lopsided, rounded_weights, weight_name
@@ -169,7 +169,7 @@ def _explicit(network: Network) -> Network:
     rewrite = Rewrite(network)
     for step in network.steps:
         keep = packet(step) is aten.mean and step.argument("keepdim")
-        if packet(step) is not aten.mean or keep or window(network, step) is None:
+        if packet(step) is not aten.mean or keep or windows(network, step) is None:
             continue
         kept = Step(f"{step.name}_kept", step.op, (*step.args[:2], True), {}, step.module)
         rewrite.insert_before(step.name, kept)

@@ -75,7 +75,7 @@ def _operation(network: Network, rewrite: Rewrite, step: Step, target: Step, pla
         kwargs = {**step.kwargs, "output_scale": scale_of(target)}
         rewrite.edit(step.name, kwargs=kwargs)
     elif isinstance(called, IntMean):
-        made = FixedMean(called.window, called.stride, called.input_scale)
+        made = FixedMean(called.windows, called.input_scale)
         op = rewrite.add(f"{place}.{step.name}_fixed", made)
         rewrite.edit(step.name, op=op, kwargs={"output_scale": scale_of(target)})
     else:

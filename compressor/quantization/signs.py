@@ -12,7 +12,7 @@ from compressor.network import Network, Ref, Step
 from compressor.network.steps import Value
 from compressor.quantization.layers import ActivationQuantiser
 from compressor.quantization.place import only_moves
-from compressor.quantization.pools import window
+from compressor.quantization.pools import windows
 
 
 def never_negative(network: Network, value: Value) -> bool:
@@ -44,7 +44,7 @@ def _positive(step: Step) -> bool:
 def _before(network: Network, step: Step) -> list[Value]:
     """Values that a result's sign depends on; none where that is not known."""
     called = network.called(step)
-    kept = only_moves(step) or window(network, step) is not None
+    kept = only_moves(step) or windows(network, step) is not None
     if kept or isinstance(called, ActivationQuantiser):
         return list(step.args[:1])
     if operation_of(step.op).sign is not Sign.KEPT:

@@ -21,7 +21,7 @@ from compressor.export.onnx import kernels, onnx_bytes, write
 from compressor.export.placeholders import Exported
 from compressor.export.qdq import slabs
 from compressor.network import Network, to_network
-from compressor.network.integer import Geometry, Requantise
+from compressor.network.integer import Geometry, IntMean, Requantise
 from compressor.quantization.conversion import convert
 from compressor.quantization.place import cut
 from compressor.quantization.preparation import quantisers
@@ -31,6 +31,7 @@ from recipes.features.logmel import MELS_2021
 from recipes.features.portable import PortableLogMel
 from tests.helpers.int8_nets import calibrated, examples, trained
 from tests.helpers.lively import agrees, lively, settled, varied
+from tests.zoo.micro import chain
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -109,6 +110,18 @@ def test_every_layer_has_its_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_zeros_of_a_padding_count_in_means() -> None:
+    """On grids whose zero is not in their middle, over one dimension and two."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 4, 3), nn.AvgPool2d(3, (2, 1), 1), nn.Conv2d(4, 3, 1)
+    plane = chain((2, 9, 8), *layers)
+    line = chain((2, 20), nn.Conv1d(2, 4, 3), nn.AvgPool1d(3, 2, 1), nn.Conv1d(4, 3, 1))
+    for model in (plane, line):
+        made = convert(calibrated(to_network(model)))
+        assert sum(isinstance(module, IntMean) for module in made.modules()) == 1
+        assert steps_apart(made, onnx_bytes(made), 3).max() <= 1.001
+
+
 @pytest.mark.parametrize("choice", ["apart", "floating biases", "TensorRT"])
 def test_other_forms_compute_the_same(choice: str) -> None:
     preset = {"preset": TENSORRT} if choice == "TensorRT" else {}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.network.grid import Grid, quantised
-from compressor.network.integer import Geometry, IntConv, IntLinear, IntMean, Requantise
+from compressor.network.integer import Geometry, IntConv, IntLinear, IntMean, Requantise, Windows
 from compressor.quantization.fake import fake_quantise_weight
 from compressor.quantization.folding import Affine, batch_norm, fold, identity, sixteen_bits
 from compressor.quantization.presets import ORT
@@ -216,21 +216,26 @@ def test_linear_is_that_of_integers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "window", "stride"),
-    [((2, 3, 20, 7), (20, 1), None), ((2, 3, 9, 7), (3, 2), (2, 2)), ((2, 3, 12), (4,), None)],
+    ("shape", "over"),
+    [
+        ((2, 3, 20, 7), Windows.beside(20, 1)),
+        ((2, 3, 9, 7), Windows((3, 2), (2, 2), (0, 0))),
+        ((2, 3, 9, 7), Windows((3, 3), (2, 1), (1, 1))),
+        ((2, 3, 12), Windows.beside(4)),
+        ((2, 3, 12), Windows((5,), (3,), (2,))),
+    ],
 )
-def test_means_are_those_of_integers(
-    shape: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...] | None
-) -> None:
+def test_means_are_those_of_integers(shape: tuple[int, ...], over: Windows) -> None:
     torch.manual_seed(0)
     x = on_grid(*shape)
     steps = np.rint(x.numpy() / SCALE.numpy()).astype(np.int64)
     axes = tuple(range(2, len(shape)))
-    windows = np.lib.stride_tricks.sliding_window_view(steps, window, axes)
-    each = (slice(None), slice(None), *(slice(None, None, s) for s in stride or window))
-    sums = windows[each].sum(axis=tuple(-1 - n for n in range(len(window))))
-    expected = sums.astype(np.float32) * (SCALE / int(np.prod(window))).numpy()
-    assert np.array_equal(IntMean(window, stride, SCALE)(x).numpy(), expected)
+    padded = np.pad(steps, ((0, 0), (0, 0), *((p, p) for p in over.padding)))
+    views = np.lib.stride_tricks.sliding_window_view(padded, over.size, axes)
+    each = (slice(None), slice(None), *(slice(None, None, s) for s in over.stride))
+    sums = views[each].sum(axis=tuple(-1 - n for n in range(len(over.size))))
+    expected = sums.astype(np.float32) * (SCALE / int(np.prod(over.size))).numpy()
+    assert np.array_equal(IntMean(over, SCALE)(x).numpy(), expected)
 
 
 def test_moving_to_a_grid_twice_moves_once() -> None:

@@ -186,6 +186,14 @@ MICRO: dict[str, Callable[[], Net]] = {
         nn.MaxPool2d(2),
         nn.Conv2d(6, 3, 1),
     ),
+    "averages": lambda: chain(
+        (2, 9, 10),
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.AvgPool2d(3, (2, 1), 1),
+        conv(6, 4, 1),
+        nn.AvgPool2d((2, 3), 2, (1, 0)),
+        nn.Conv2d(4, 3, 1),
+    ),
     "time": lambda: chain(
         (5, 20),
         nn.Conv1d(5, 6, 3, padding=1),

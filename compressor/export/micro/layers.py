@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -79,19 +79,19 @@ def scaling(sheet: Sheet, step: Step, module: FixedScale) -> None:
 
 
 def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
-    """Means over windows: a depthwise convolution of equal weights.
+    """Means over windows: a depthwise convolution of equal weights, its padding zeros as theirs.
 
     With a bias of zeros: TensorFlow Lite's other interpreter ends the process where there is none.
     """
-    window, stride = ((1,) * (2 - len(n)) + n for n in (module.window, module.stride))
+    over = module.windows.plane()
     channels = sheet.network.shapes[step.name][1]
     x = sheet.wanted(step, step.args[0])
-    if window == sheet.entry(x).shape[1:3] and _spares(sheet, x):
+    if over.size == sheet.entry(x).shape[1:3] and not any(over.padding) and _spares(sheet, x):
         _over_all(sheet, step, module, x)
         return
-    weight = torch.full((channels, 1, *window), FULL_WEIGHT, dtype=torch.int8)
+    weight = torch.full((channels, 1, *over.size), FULL_WEIGHT, dtype=torch.int8)
     bias = torch.zeros(channels, dtype=torch.int32)
-    moves = Geometry(stride, (0, 0), (1, 1), channels)
+    moves = replace(over.moves, groups=channels)
     scale = numbers(module.weight_scale).reshape(1)
     _whole(sheet, step, _Kernel(numbers(weight), scale, numbers(bias), moves))
 

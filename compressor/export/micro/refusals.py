@@ -29,7 +29,7 @@ SUBSTITUTES = {
     "layer_norm group_norm instance_norm rms_norm": "use batch normalisation in its place",
     " ".join(RECURRENT): "use convolutions over time in its place",
     "avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d": (
-        "average windows without padding that divide the input"
+        "average windows that divide the input, zeros of a padding counted"
     ),
     "adaptive_max_pool1d adaptive_max_pool2d": "use a max-pool with a window in its place",
     "sub rsub div": "use sums and products in its place, a constant going into the layer before",

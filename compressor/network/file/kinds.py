@@ -33,6 +33,7 @@ from compressor.network.integer import (
     IntTransposed,
     Requantise,
     Scale,
+    Windows,
 )
 from compressor.network.sums import IntSum
 
@@ -80,14 +81,18 @@ def _transposed(settings: Settings) -> IntTransposed:
     return IntTransposed(moves, _empty(settings), _ONE)
 
 
-def _mean(settings: Settings) -> IntMean:
-    window = tuple(map(int, settings["window"]))
-    return IntMean(window, tuple(map(int, settings.get("stride", window))), _ONE)
+def _windows(settings: Settings) -> Windows:
+    size = tuple(map(int, settings["window"]))
+    plain = Windows.beside(*size)
+    stride = tuple(map(int, settings.get("stride", plain.stride)))
+    return Windows(size, stride, tuple(map(int, settings.get("padding", plain.padding))))
 
 
 def _window(mean: IntMean) -> Settings:
-    same = mean.stride == mean.window
-    return {"window": mean.window} | ({} if same else {"stride": mean.stride})
+    own, plain = mean.windows, Windows.beside(*mean.windows.size)
+    moved = {} if own.stride == plain.stride else {"stride": own.stride}
+    padded = {} if own.padding == plain.padding else {"padding": own.padding}
+    return {"window": own.size} | moved | padded
 
 
 def _grid(ends: Any) -> Grid:
@@ -106,11 +111,6 @@ def _sum(settings: Settings) -> IntSum:
 def _fixed_sum(settings: Settings) -> FixedSum:
     one, other, result = map(_grid, settings["grids"])
     return FixedSum((one, other, result))
-
-
-def _fixed_mean(settings: Settings) -> FixedMean:
-    plain = _mean(settings)
-    return FixedMean(plain.window, plain.stride, _ONE)
 
 
 def _fixed_norm(settings: Settings) -> FixedNorm:
@@ -134,13 +134,13 @@ def _large(layer: IntLinear | FixedScale) -> Settings:
 KINDS: Mapping[str, Kind] = {
     "conv": Kind(IntConv, _moves, lambda s: IntConv(_geometry(s), _empty(s), _ONE)),
     "linear": Kind(IntLinear, _large, lambda s: IntLinear(_empty(s), _ONE)),
-    "mean": Kind(IntMean, _window, _mean),
+    "mean": Kind(IntMean, _window, lambda s: IntMean(_windows(s), _ONE)),
     "requantise": Kind(Requantise, lambda m: {"grid": astuple(m.grid)}, _requantise),
     "scale": Kind(Scale, lambda _: {}, lambda _: Scale(torch.ones(1), torch.zeros(1))),
     "sum": Kind(IntSum, lambda m: {"grids": [*map(astuple, m.grids)]}, _sum),
     "fixed conv": Kind(FixedConv, _moves, lambda s: FixedConv(_geometry(s), _empty(s), _ONE)),
     "fixed linear": Kind(FixedLinear, _large, lambda s: FixedLinear(_empty(s), _ONE)),
-    "fixed mean": Kind(FixedMean, _window, _fixed_mean),
+    "fixed mean": Kind(FixedMean, _window, lambda s: FixedMean(_windows(s), _ONE)),
     "fixed move": Kind(FixedMove, lambda _: {}, lambda _: FixedMove()),
     "fixed norm": Kind(FixedNorm, _norm_settings, _fixed_norm),
     "fixed product": Kind(FixedProduct, lambda _: {}, lambda _: FixedProduct()),

@@ -52,7 +52,10 @@ LAYERS: dict[str, tuple[nn.Module, str]] = {
     "softmax": (nn.Softmax(1), "'odd' runs softmax, .*leave it to the loss"),
     "group norm": (nn.GroupNorm(2, 4), "'odd' runs group_norm, .*use batch normalisation"),
     "hardtanh": (nn.Hardtanh(-0.3, 9.0), r"is limited to \[\(-0.3, 9.0\)\], .*use ReLU or ReLU6"),
-    "average": (nn.AvgPool2d(2, 1, 1), "'odd' runs avg_pool2d, .*without padding"),
+    "average": (
+        nn.AvgPool2d(2, 1, 1, count_include_pad=False),
+        "'odd' runs avg_pool2d, .*zeros of a padding counted",
+    ),
     "pad": (nn.ZeroPad2d(1), "'odd' runs .*pad.*, .*have the convolution pad"),
     "transposed": (nn.ConvTranspose2d(4, 4, 2), "'odd' is a transposed convolution"),
     "max-pool": (nn.MaxPool2d(2, 2, 1), "'odd' pads values of both signs, .*behind the ReLU"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from compressor import Budget, FineTune, Int8, Prune, Session, storage
+from compressor import Budget, FineTune, Int8, Prune, Result, Session, storage
 from compressor.importance import frobenius
 from compressor.inputs import randomness
 from compressor.inputs.tensors import all_tensors
@@ -78,3 +78,22 @@ def run_and_save(directory: Path, output: Path, die: int | None) -> None:
     model = call(directory, die=die)
     assert model is not None
     storage.write(output, "model", all_tensors(model), {})
+
+
+def trained(session: Session, batches: DataLoader[tuple[Tensor, ...]]) -> Result:
+    """The plainest loop: the session makes the optimisers."""
+    for _ in session.epochs():
+        for batch in batches:
+            loss = session.batch_loss(batch)
+            assert session.optimizer is not None
+            session.optimizer.zero_grad()
+            loss.backward()
+            session.optimizer.step()
+            session.step()
+    return session.finish()
+
+
+def nudge(session: Session) -> None:
+    """Move a weight, as a step of an optimiser would."""
+    with torch.no_grad():
+        next(session.model.parameters()).add_(1e-3)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from compressor import (
     Budget,
@@ -26,40 +21,25 @@ from compressor import (
     Half,
     Int8,
     Joint,
-    Prune,
     Recalibrate,
-    Result,
-    ResumeError,
     Session,
     Train,
-    TrainingError,
     Unstructured,
     fit,
-    storage,
 )
-from compressor.inputs.tensors import all_tensors
 from compressor.network import Network
 from compressor.phases import Phase
 from compressor.phases.frequency.masks import AdmmMask
-from compressor.run.lesson import Lesson
-from compressor.run.phase import Teaching
-from compressor.run.training import Training
-from tests.helpers.own_loop import CAPS, GRADUAL, ONCE, call, data, run_and_save, started
-from tests.helpers.tiny import equal, loader, refuses, scenes, tiny
-
-
-def trained(session: Session, batches: DataLoader[tuple[Tensor, ...]]) -> Result:
-    """The plainest loop: the session makes the optimisers."""
-    for _ in session.epochs():
-        for batch in batches:
-            loss = session.batch_loss(batch)
-            assert session.optimizer is not None
-            session.optimizer.zero_grad()
-            loss.backward()
-            session.optimizer.step()
-            session.step()
-    return session.finish()
-
+from tests.helpers.own_loop import (
+    CAPS,
+    GRADUAL,
+    ONCE,
+    data,
+    nudge,
+    started,
+    trained,
+)
+from tests.helpers.tiny import equal, loader, scenes, tiny
 
 SCHEDULES: dict[str, tuple[Sequence[Phase], Budget]] = {
     "gradual, teacher, clip, average": (
@@ -229,142 +209,6 @@ def test_epochs_of_so_many_steps() -> None:
     assert session.finish().report.after.params <= 700
 
 
-@pytest.mark.slow
-def test_a_loop_that_was_killed_ends_in_the_same_bits(tmp_path: Path) -> None:
-    whole = call(tmp_path / "whole")
-    for stop in (1, 0, 2, 1):  # epochs of this process; all five in all but the last
-        assert call(tmp_path / "parts", stop) is None
-    again, once_more = (call(tmp_path / "parts") for _ in range(2))
-    assert whole is not None
-    assert again is not None
-    assert once_more is not None
-    assert equal(whole, again)
-    assert equal(whole, once_more)
-
-
-@pytest.mark.slow
-def test_kill_9_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    start = multiprocessing.get_context("spawn").Process
-    for step, code in ((3, -9), (4, -9), (None, 0)):  # of this process; two steps an epoch
-        process = start(target=run_and_save, args=(tmp_path / "run", tmp_path / "saved", step))
-        process.start()
-        process.join()
-        assert process.exitcode == code
-    whole = call(tmp_path / "whole")
-    found, _ = storage.read(tmp_path / "saved", "model")
-    assert whole is not None
-    own = all_tensors(whole)
-    assert own.keys() == found.keys()
-    assert all(torch.equal(own[name], found[name]) for name in own)
-
-
-def test_a_loop_that_was_killed_before_its_optimiser_was_made(tmp_path: Path) -> None:
-    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path / "parts").close()
-    models: list[nn.Module] = []
-    for directory in ("whole", "parts"):
-        batches = data()
-        session = started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path / directory, data=batches)
-        assert (tmp_path / directory / "checkpoint.json").exists()
-        session.optimizer = torch.optim.AdamW(session.model.parameters(), 1e-2)
-        session.follow(AveragedModel(session.model))
-        models.append(trained(session, batches).model)
-    assert equal(*models)
-
-
-def test_a_session_lets_go_of_its_directory(tmp_path: Path) -> None:
-    def session() -> Session:
-        return started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path)
-
-    with refuses("no state_dict"), session() as one:
-        one.remember(3)  # type: ignore[type-var]
-    other = session()  # the one before is closed, though there is a name for it
-    with pytest.raises(
-        ResumeError, match=r"in this process: .*session.close\(\), .*`with Session\("
-    ):
-        session()
-    del other
-    last = session()  # nobody refers to the other
-    last.close()
-    with session():
-        pass
-
-
-def test_a_session_that_cannot_be_made_has_no_directory(tmp_path: Path) -> None:
-    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
-    with pytest.raises(ResumeError, match="another run") as caught:
-        started([ONCE, FineTune(epochs=2)], checkpoint=tmp_path)
-    assert caught.value.__traceback__ is not None  # it refers to what was half made
-    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
-
-
-def test_another_kind_of_optimiser_is_not_resumed(tmp_path: Path) -> None:
-    def session(kind: type[torch.optim.Optimizer]) -> Session:
-        made = started([ONCE, FineTune(epochs=2)], checkpoint=tmp_path)
-        made.optimizer = kind(made.model.parameters(), lr=1e-3)  # type: ignore[call-arg]
-        return made
-
-    with session(torch.optim.SGD) as one:
-        for _ in one.epochs():
-            if one.log:
-                break
-            nudge(one)
-            one.step(1.0)
-    with session(torch.optim.Adam) as two, refuses("is a Adam, and the state .* of a SGD: make"):
-        two.take_up()
-    with session(torch.optim.SGD) as three:
-        three.take_up()
-
-
-DIES = """
-import sys
-from compressor import FineTune
-from tests.helpers.own_loop import ONCE, started
-session = started([ONCE, FineTune(epochs=1)], checkpoint=sys.argv[1])
-for epoch in session.epochs():
-    raise RuntimeError("stopped")
-"""
-
-
-@pytest.mark.slow
-def test_an_error_that_nobody_catches_is_the_last_word(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DIES, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    assert done.returncode == 1
-    assert done.stderr.endswith("RuntimeError: stopped\n")
-    started([ONCE, FineTune(epochs=1)], checkpoint=tmp_path).close()
-
-
-def test_a_checkpoint_knows_what_the_loop_had(tmp_path: Path) -> None:
-    schedule, batches = [FineTune(epochs=3, lr=1e-2)], data()
-    loose = Budget(params=10**6)
-
-    def session(**changes: Any) -> Session:
-        made = started(schedule, loose, data=batches, checkpoint=tmp_path, **changes)
-        made.optimizer = torch.optim.SGD(made.model.parameters(), 0.1)
-        return made
-
-    one = session()
-    one.remember(torch.optim.lr_scheduler.StepLR(one.optimizer, 1))  # type: ignore[arg-type]
-    with pytest.raises(ResumeError, match="a run that is going on"):
-        session()
-    for _ in one.epochs():
-        one.optimizer.zero_grad()  # type: ignore[union-attr]
-        one.step(1.0)
-        if len(one.log):
-            break
-    one.close()
-    again = session()
-    with refuses(
-        r"1 optimisers, 0 averaged copies and 1 others, and .* 0 averaged copies and 0 others"
-    ):
-        next(again.epochs())
-    with refuses("nobody has taken up: loop over session.epochs"):
-        again.step()
-    again.close()
-    with pytest.raises(ResumeError, match="another run"):
-        session(lr=None, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
-
-
 def test_a_name_given_to_the_model_before_is_refused() -> None:
     session = started([Int8(epochs=1)], Budget(bytes="20KB"))
     assert isinstance(session.model, Network)
@@ -373,193 +217,6 @@ def test_a_name_given_to_the_model_before_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"Tiny is the model of before.*Say session.model"):
         stale.train()(scenes(4).tensors[0])
     stale.eval()(scenes(4).tensors[0])
-
-
-class Alone(Phase):
-    """A phase that trains by itself."""
-
-    trains, epochs, lowers = True, 1, frozenset[str]()
-
-    def run(self, training: Training, part: int) -> None:
-        loss = training.session.loss
-        training.epoch("Alone", part, 1, loss, lambda _: 1.0)
-
-
-class Odd(Teaching):
-    """Two epochs, of which each says that it is the only one."""
-
-    trains, length, epochs, lowers = True, 2, 2, frozenset[str]()
-
-    def lessons(self, training: Training, part: int) -> Iterator[Lesson]:
-        del part
-        yield Lesson("Odd", 0, 1, training.session.loss, lambda _: 1.0)
-
-
-def nudge(session: Session) -> None:
-    """Move a weight, as a step of an optimiser would."""
-    with torch.no_grad():
-        next(session.model.parameters()).add_(1e-3)
-
-
-def test_epochs_that_are_counted_in_another_way_are_not_passed_over() -> None:
-    session = started([Odd()], Budget(params=10**6))
-    for _ in session.epochs():
-        nudge(session)
-        session.step(1.0)
-    with refuses("Odd is at epoch 1 of 1, and the schedule is not over: train on"):
-        session.finish()
-    for _ in session.epochs():
-        nudge(session)
-        session.step(2.0)
-    assert [epoch.loss for epoch in session.finish().report.log] == [1.0, 2.0]
-
-
-MISUSES: dict[str, tuple[Callable[[], object], str]] = {
-    "two removals": (lambda: started([ONCE], prune=Prune()), "what is removed is said once"),
-    "a rate": (lambda: started([ONCE, FineTune()], lr=0.1), "rates are set by the loop"),
-    "no data": (lambda: started([ONCE, FineTune()], data=None), "Session was given none.*data=lo"),
-    "no val": (
-        lambda: started([ONCE, FineTune(select=True)]), "the best val and Session was given none",
-    ),
-    "no schedule": (lambda: Session(tiny(), budget=CAPS).epochs().__next__(), "goes with a sched"),
-    "val alone": (lambda: Session(tiny(), budget=CAPS, val=loader()), r"val=.*with a schedule"),
-    "an order": (lambda: started([Int8(), Prune()]), "after which no weight can change"),
-    "a teacher left out": (
-        lambda: started([ONCE, FineTune(distill=Distill())]).step(), "FineTune adds to the loss",
-    ),
-    "no step": (lambda: started([ONCE, FineTune()]).end_epoch(), "got no batch"),
-    "too early": (lambda: started([ONCE, FineTune()]).finish(), r"at epoch 1 of 30.*early=True"),
-    "nothing left": (lambda: started([ONCE]).step(), "no epoch of the schedule is left to train"),
-    "a run of its own": (lambda: started([Alone()], Budget(params=10**6)), "yield its epochs from"),
-    "no state": (
-        lambda: started([ONCE, FineTune()]).remember(3),  # type: ignore[type-var]
-        r"remember\(3\): a int has no state_dict",
-    ),
-    "a loss that is text": (
-        lambda: started([ONCE, FineTune()]).step("a"),  # type: ignore[arg-type]
-        r"^session.step\('a'\): must be the loss that the step was made on, one number",
-    ),
-    "a loss of every example": (
-        lambda: started([ONCE, FineTune()]).step(torch.ones(3)), "step was made on, one number",
-    ),
-    "other parameters": (
-        lambda: started([ONCE, FineTune()]).follow(torch.optim.SGD(tiny().parameters(), 0.1)),
-        "holds no parameter of the model as it is now",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MISUSES)
-def test_misuse(name: str) -> None:
-    call, match = MISUSES[name]
-    with pytest.raises(Exception, match=match) as caught:
-        call()
-    assert type(caught.value).__name__ in {"ValueError", "TrainingError"}
-
-
-def stale(session: Session) -> None:
-    """An optimiser of the model given."""
-    session.optimizer = torch.optim.AdamW(session.given.parameters())
-
-
-def no_optimizer(session: Session) -> None:
-    """Something else."""
-    session.optimizer = 3  # type: ignore[assignment]
-
-
-@pytest.mark.parametrize(
-    ("assign", "match"),
-    [
-        (stale, "session.optimizer got a AdamW that holds no parameter of the model as it is now"),
-        (no_optimizer, r"session.optimizer = 3: must be an optimiser built on session.model, such"),
-    ],
-)
-def test_an_optimizer_that_trains_nothing_is_refused(
-    assign: Callable[[Session], None], match: str
-) -> None:
-    session = started([ONCE, FineTune(epochs=1)])
-    with refuses(match):
-        assign(session)
-    session.optimizer = None
-    assert session.optimizers == []
-
-
-def once_through(session: Session, optimizer: torch.optim.Optimizer) -> None:
-    """All epochs with one optimiser, whether the session knows it or not."""
-    for _ in session.epochs():
-        for batch in data():
-            optimizer.zero_grad()
-            session.batch_loss(batch).backward()
-            optimizer.step()
-            session.step()
-
-
-@pytest.mark.parametrize("kind", ["of the model given", "never told", "of other weights"])
-def test_an_epoch_that_moves_no_weight_is_an_error(kind: str) -> None:
-    session = started([ONCE, FineTune(epochs=1), Int8(epochs=1)], Budget(bytes=6000))
-    model = session.given if kind == "of the model given" else session.model
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    match = "FineTune epoch 1 moved no weight .*: it was told of no optimiser"
-    if kind == "never told":  # it trains the network until int8 training makes it another one
-        match = "Int8 epoch 1 moved no weight .*: it was told of no optimiser.*session.optimizer ="
-    elif kind == "of other weights":
-        session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
-        optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
-        match = "FineTune epoch 1 moved no weight .*: it was told of a SGD"
-    with refuses(match, TrainingError):
-        once_through(session, optimizer)
-
-
-def test_a_rate_of_zero_is_meant() -> None:
-    session = started([ONCE, FineTune(epochs=2)])
-    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
-    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, float)
-    before = [p.detach().clone() for p in session.model.parameters()]
-    for lesson in session.epochs():
-        assert lesson.number < 2
-        assert all(map(torch.equal, session.model.parameters(), before))  # a first epoch at zero
-        for batch in data():
-            optimizer.zero_grad()
-            session.batch_loss(batch).backward()
-            optimizer.step()
-            session.step()
-        warmup.step()
-    assert len(session.log) == 2
-
-
-def test_steps_that_a_scaler_passes_over_are_no_fault() -> None:
-    session = started([ONCE, FineTune(epochs=1)])
-    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
-    scaler = torch.amp.GradScaler("cpu", init_scale=float("inf"))
-    before = [p.detach().clone() for p in session.model.parameters()]
-    for _ in session.epochs():
-        scaler.scale(session.batch_loss(next(iter(data())))).backward()
-        for _ in range(2):
-            scaler.step(optimizer)
-            scaler.update()
-            session.step()
-    assert all(map(torch.equal, session.model.parameters(), before))
-    assert len(session.log) == 1
-
-
-def test_a_step_that_the_session_is_not_told_of() -> None:
-    session = started([ONCE, FineTune(epochs=1)])
-    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
-    with refuses(r"moved the weights, and session.step\(\) was not called: call", TrainingError):
-        for _ in session.epochs():
-            session.batch_loss(next(iter(data()))).backward()
-            optimizer.step()
-
-
-def test_a_step_told_of_before_it_is_made_breaks_masks() -> None:
-    session = started([Unstructured(amount=0.5), FineTune(epochs=2)], Budget(bytes="9KB"))
-    optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
-    match = r"FineTune epoch 1 left .* not zero: call session.step\(\) after optimizer.step"
-    with refuses(match, TrainingError):
-        for _ in session.epochs():
-            session.batch_loss(next(iter(data()))).backward()
-            session.step()
-            optimizer.step()
 
 
 def test_an_epoch_that_is_left_goes_on() -> None:

@@ -60,7 +60,8 @@ def heading(report: Facts) -> str:
 
 def grids(report: Facts) -> list[Grid]:
     """All tables of a report."""
-    found = [_costs(report), _counters(report), _layers(report), _log(report)]
+    layers = layer_grid(report.layers, report.elsewhere)
+    found = [_costs(report), _counters(report), layers, _log(report)]
     return [grid for grid in found if grid.rows]
 
 
@@ -278,17 +279,18 @@ def _ruled(verdict: Verdict) -> tuple[str, ...]:
     return (f"DCASE {verdict.rule.year}", "-", f"{cost.params:,}", "-", f"{cost.macs:,}", says)
 
 
-def _layers(report: Facts) -> Grid:
-    stored = _stored(report.layers)
+def layer_grid(layers: Sequence[Layer], elsewhere: int) -> Grid:
+    """A row a layer; `elsewhere` are multiply-accumulates of operations without a weight."""
+    stored = _stored(layers)
     rows: list[tuple[str, ...]] = []
-    for layer, norm in folded(report.layers):
+    for layer, norm in folded(layers):
         name = layer.module if norm is None else f"{layer.module} + {_beside(norm, layer)}"
         pairs = (layer.channels, layer.params, layer.macs)
         cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
         rows.append((name, layer.kind, *cells, *_storage(layer, stored)))
     blank = ("-",) * (2 if stored else 0)
-    if report.elsewhere:
-        nothing = ("-", "-", f"{report.elsewhere:,}", *blank)
+    if elsewhere:
+        nothing = ("-", "-", f"{elsewhere:,}", *blank)
         rows.append(("(operations without a weight)", "", *nothing))
     columns = ("module", "kind", "channels", "params", "MACs", *("bits", "not zero")[: len(blank)])
     return Grid("Layers", columns, tuple(rows))

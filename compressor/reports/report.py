@@ -6,15 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor import storage
 from compressor.budget import RESOURCES
 from compressor.reports import picture, render
 from compressor.reports.facts import Epoch, Facts, Shrink
+from compressor.reports.figures import drawable
 from compressor.reports.reading import fields_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Epoch", "Report", "Shrink"]
+
+JSON, MARKDOWN, PICTURE = "report.json", "report.md", "layers.png"
+"""Files of a report, the second of which shows the third."""
 
 
 class Report(Facts):
@@ -72,6 +77,19 @@ class Report(Facts):
     def _repr_html_(self) -> str:
         """The report for notebooks."""
         return render.hypertext(self)
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``report.json``, ``report.md`` and, with matplotlib, its picture ``layers.png``.
+
+        Args:
+            directory: Created when missing; each file is put in place in one step.
+        """
+        folder = storage.path_of(directory)
+        storage.write_bytes(folder / JSON, self.json().encode())
+        shown = PICTURE if drawable() else ""
+        if shown:
+            self.plot(folder / shown)
+        storage.write_bytes(folder / MARKDOWN, self.markdown(shown).encode())
 
     def plot(self, path: str | Path) -> None:
         """Write a picture of what every layer kept; needs matplotlib (extra ``plot``)."""

@@ -109,8 +109,7 @@ def _given(network: Network, inputs: Inputs) -> list[Tensor]:
     plain = [x.detach().cpu().float() for x in values]
     if not all(bool(x.isfinite().all()) for x in plain):
         raise ValueError(
-            "the inputs hold NaN, infinity or a number beyond float32, which no byte "
-            "stands for"
+            "the inputs hold NaN, infinity or a number beyond float32, which no byte stands for"
         )
     return plain
 

@@ -1,9 +1,9 @@
 """Multiply-accumulates of a file's operators: of its convolutions and matrix products.
 
 Sums, means, pools, norms and functions of single values count nothing, as in `compressor.counting`
-(docs/counting.md), however a file has them: a mean as a convolution of equal weights, a gain for each
-channel as one of single weights that are equal, a power as a product of a tensor with itself. A
-depthwise convolution of one weight a channel, rounded channel by channel, is such a gain, too.
+(docs/counting.md), however a file has them: a mean as a convolution of equal weights, a gain for
+each channel as one of single weights that are equal, a power as a product of a tensor with itself.
+A depthwise convolution of one weight a channel, rounded channel by channel, is such a gain, too.
 """
 
 from __future__ import annotations

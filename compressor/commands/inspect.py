@@ -19,6 +19,7 @@ from compressor.graph.graph import Axis, Graph
 from compressor.graph.structure import full, top
 from compressor.reports.grids import Grid, text
 from compressor.run.smallest import smallest_widths
+from compressor.run.unfinished import check_given
 from compressor.tracing.tracer import trace
 from compressor.wording import listed
 
@@ -36,6 +37,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print what can be removed; returns the exit code."""
     model = model_of(options)
+    check_given(model)
     graph = trace(model, example_of(options, model), keep=options.keep)
     free = sum(axis.size for axis in graph.axes if not axis.frozen)
     first = (

@@ -308,9 +308,11 @@ def _picture(number: int, of: int) -> str:
 
 
 def _write_network(folder: Path, name: str, result: Result) -> int:
-    """Write container, ONNX file and picture of a network; return the container's bytes."""
+    """Write container, ONNX file, report and picture; return the container's bytes."""
     length = result.write(folder / f"{name}.safetensors")
     result.export(folder / f"{name}.onnx")
+    report_file = folder / f"{name.replace('model', 'report')}.json"
+    write_bytes(report_file, result.report.json().encode())
     result.report.plot(folder / f"{name.replace('model', 'layers')}.png")
     return length
 

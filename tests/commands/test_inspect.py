@@ -10,6 +10,8 @@ import torch
 import compressor
 from compressor.__main__ import main
 from compressor.commands.words import named
+from compressor.network.file import container
+from tests.helpers.micro_nets import integers
 
 Capture = pytest.CaptureFixture[str]
 NET = ["inspect", "mine:Net", "--input", "1,1,8,8"]
@@ -37,6 +39,12 @@ def test_groups_and_the_least(here: Path, capsys: Capture) -> None:
 
     least = compressor.measure(Least(), zeros)
     assert f"go: {least.params:,} parameters, {least.macs:,} MACs, {least.bytes:,} byt" in out
+
+
+def test_a_network_of_integers_has_nothing_to_remove(here: Path, capsys: Capture) -> None:
+    container.write(integers(named("mine:made")), here / "small.safetensors")
+    assert main(["inspect", "small.safetensors"]) == 2
+    assert "its weights are 8-bit integers, made by Int8()" in capsys.readouterr().err
 
 
 def test_layers_that_are_kept(here: Path, capsys: Capture) -> None:

@@ -1,17 +1,44 @@
-"""Commands of the library, ``python -m compressor COMMAND``; each is written in its room."""
+"""Commands of the library, ``compressor COMMAND``; each is written in `compressor.commands`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from typing import NoReturn
 
-from compressor.reports import agreeing
-from compressor.reports.boards import command as fits
+from compressor.commands import agree, compare, fit, fits, inspect, measure, report
+from compressor.errors import BudgetError, TrainingError, VerificationError
+
+COMMANDS = {
+    "measure": measure,
+    "inspect": inspect,
+    "fit": fit,
+    "report": report,
+    "compare": compare,
+    "fits": fits,
+    "agree": agree,
+}
+"""Modules of commands, by name."""
+
+STOPPED, UNREAD = 130, 141
+"""Exit codes of a command that the user, or the reader of what it prints, has ended."""
+
+
+class Parser(ArgumentParser):
+    """A parser that refuses words in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and leave with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code.
+
+    0 for yes or done, 1 for no (it does not fit, the budget cannot be met), 2 for what cannot be
+    read, made or run: one sentence on standard error.
 
     Args:
         arguments: Words of the command line; None for those of this process.
@@ -19,14 +46,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: If the words are none that a command takes (code 2), or ask for help (0).
     """
-    parser = ArgumentParser("compressor", description=__doc__)
+    parser = Parser("compressor", description="Bring networks under hard budgets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in (("fits", fits), ("agree", agreeing)):
+    for name, command in COMMANDS.items():
         own = commands.add_parser(name, help=command.HELP, description=command.__doc__)
         command.arguments(own)
-        own.set_defaults(run=command.run)
+        own.set_defaults(run=command.run, prog=own.prog)
     options = parser.parse_args(arguments)
-    return options.run(options)
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _told(options.prog, "stopped", STOPPED)
+    except BrokenPipeError:
+        unheard()
+        return UNREAD
+    except BudgetError as error:
+        return _told(options.prog, str(error), 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _told(options.prog, f"{where}{error.strerror or error}", 2)
+    except (ValueError, ImportError, TrainingError, VerificationError) as error:
+        return _told(options.prog, str(error), 2)
+    return code
+
+
+def unheard() -> None:
+    """Send what is still to be printed nowhere; at its end Python would complain of the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(command: str, message: str, code: int) -> int:
+    """Say in one line why a command ends; returns its exit code."""
+    sys.stderr.write(f"{command}: {' '.join(message.split())}\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def train(context: RunContext[Config], percent: int) -> Trained | None:
     cost = cost_of(config, folder, result)
     outcome = judge(context, scenes, [result], STAGES)
     facts = submission_facts(outcome, settings, cost)
-    finish(context, outcome, table(outcome, settings, percent, cost), facts)
+    finish(context, outcome, table(outcome, settings, percent, cost), facts, config.year)
     return Trained(percent, outcome, facts)
 
 

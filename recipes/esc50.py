@@ -255,11 +255,13 @@ def run(
     kind = {"data": data.name, "digest": data.digest, "config": asdict(config)}
     seconds = max(seconds, earlier_seconds(folder, kind))
     result.save(folder)
-    result.report.plot(folder / "layers.png")
+    pair = [100 * accuracy(network, *data.held_out) for network in (model, result.model)]
+    told = f"accuracy on {len(data.held_out[0])} clips held out"
+    result.report.save(folder, scores={told: (f"{pair[0]:.1f} %", f"{pair[1]:.1f} %")})
     before, after = result.report.before, result.report.after
     record = {
-        "dense accuracy": 100 * accuracy(model, *data.held_out),
-        "compressed accuracy": 100 * accuracy(result.model, *data.held_out),
+        "dense accuracy": pair[0],
+        "compressed accuracy": pair[1],
         "dense params": before.params,
         "params": after.params,
         "dense macs": before.macs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -95,6 +96,17 @@ print(compressor.measure(model, torch.zeros(1, 1, 8, 8)).macs)
     file, macs = run(python, "-c", code, cwd=tmp_path).splitlines()
     assert python.parent.parent in Path(file).parents
     assert int(macs) == 4 * 9 * 36 + 144 * 2
+
+
+@pytest.mark.slow
+def test_the_command_is_installed(python: Path, tmp_path: Path) -> None:
+    """It finds a module in the folder in which it is given, as `python -m compressor` does."""
+    code = "import torch\nclass Net(torch.nn.Linear):\n    pass\n"
+    (tmp_path / "plain.py").write_text(code)
+    words = ("measure", "plain:Net", "--with", "in_features=3", "--with", "out_features=2")
+    for command in ((python.parent / "compressor",), (python, "-m", "compressor")):
+        out = run(*command, *words, "--input", "1,3", "--json", cwd=tmp_path)
+        assert json.loads(out)["params"] == 3 * 2 + 2
 
 
 @pytest.mark.slow

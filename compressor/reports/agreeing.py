@@ -1,21 +1,12 @@
-"""`python -m compressor agree FILE`: do interpreters say what the network says, byte for byte?
-
-Its exit code is 0 where TensorFlow Lite Micro's interpreter equals the reference on all outputs; 1
-where it does not, or is not installed; 2 where the file or the inputs cannot be used.
-"""
+"""Do interpreters say what a network says, byte for byte?"""
 
 from __future__ import annotations
 
 import math
-import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from compressor.export.firmware.asked import Inputs, vectors
 from compressor.export.interpreters import (
@@ -28,13 +19,9 @@ from compressor.export.interpreters import (
     agreement,
 )
 from compressor.export.micro.program import Port, Program
-from compressor.export.reading.contents import Contents, unpack
+from compressor.export.reading.contents import Contents
 from compressor.export.tflite import made
 from compressor.network import Network
-from compressor.network.file import container
-from compressor.reports.boards.files import is_network, place_of
-
-HELP = "does a .tflite file say the same in TensorFlow Lite Micro, in LiteRT, and as trained?"
 
 DRAWS = 4
 """Inputs that are drawn where none are given and there is no network to have an example."""
@@ -95,7 +82,7 @@ def compare_file(contents: Contents, content: bytes, inputs: Numbers | None = No
         ValueError: If inputs are not the file's, or an interpreter refuses it.
     """
     if not MICRO.installed:
-        raise ImportError(f"agree: {_missing(MICRO)}, with which others are compared")
+        raise ImportError(f"{_missing(MICRO)}, with which others are compared")
     given = _of_file(contents, inputs)
     wanted = _answers(MICRO, content, given)
     return _compared(content, given, wanted, MICRO.name, (LITERT,))
@@ -118,50 +105,6 @@ def lines(compared: Compared) -> list[str]:
     if any(of is LITERT and found is not None and found.equal < 1 for of, found in compared.found):
         said.append("  LiteRT rounds once, microcontrollers round twice: that is its difference.")
     return said
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument(
-        "file", help="a stored network, or a folder with one: held against itself; a .tflite file, "
-        "anybody's: LiteRT is held against TensorFlow Lite Micro",
-    )  # fmt: skip
-    parser.add_argument(
-        "--inputs",
-        metavar="FILE.npy",
-        help="inputs, the first dimension counting them: numbers as the network takes them, or of "
-        "the type and shape that the .tflite file takes; without it, some are drawn",
-    )
-
-
-def run(options: Namespace) -> int:
-    """Print how interpreters agree; returns the exit code."""
-    try:
-        place = place_of(options.file)
-        data = place.read_bytes()
-        inputs = None if options.inputs is None else _read(Path(options.inputs))
-        if is_network(data):
-            network = container.unpack(data, str(place))
-            given: Tensor | None = None if inputs is None else torch.from_numpy(inputs)
-            compared = compare(network, given)
-        else:
-            compared = compare_file(unpack(data, str(place)), data, inputs)
-    except (OSError, ValueError, ImportError) as error:
-        sys.stderr.write(f"agree: {error}\n")
-        return 2
-    sys.stdout.write("\n".join([str(place), *lines(compared)]) + "\n")
-    return 0 if compared.exact or compared.expected == MICRO.name else 1
-
-
-def _read(path: Path) -> Numbers:
-    """The array of a file."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file of numbers") from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf" or not found.ndim:
-        raise ValueError(f"{path} is no .npy file of numbers: save one array, inputs first")
-    return found
 
 
 def _rows(program: Program, ports: Sequence[Port], each: Sequence[Numbers]) -> Rows:

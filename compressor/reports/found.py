@@ -38,7 +38,7 @@ def check_content(path: Path) -> None:
     except OSError as error:
         said = "You may not read it" if isinstance(error, PermissionError) else remedy(error, path)
         raise OSError(error.errno, f"{path} cannot be read ({error.strerror}). {said}") from error
-    kind = _kind(path, start)
+    kind = kind_of(path, start)
     if kind:
         raise ValueError(
             f"{path} is {kind}, and no container of this library: load reads a file of "
@@ -53,8 +53,8 @@ _TABLES = (
 """Kinds of files of flatbuffers, by the name behind their first offset."""
 
 
-def _kind(path: Path, start: bytes) -> str:
-    """Name the kind of a file that is no container; empty where it may be one."""
+def kind_of(path: Path, start: bytes) -> str:
+    """Kind of a file that is not in the safetensors format, else empty; by its first bytes."""
     if not start:
         return "empty"
     if start[8:9] == b"{":  # behind the length of a header, as in every safetensors file

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from compressor.allocation.candidates import MARGIN
 from compressor.budget import RESOURCES
@@ -26,14 +27,21 @@ def text(report: Facts) -> str:
     return written(heading(report), grids(report), notes(report))
 
 
-def markdown(report: Facts, picture: str = "") -> str:
-    """The report in Markdown; `picture` is the address of one, put below the first sentence."""
-    parts = [f"# {report.model}", heading(report)]
+Scores = Mapping[str, tuple[str, str]]
+"""What was measured elsewhere before and after, by name, as text with its unit."""
+
+NONE: Scores = MappingProxyType({})
+
+
+def markdown(report: Facts, picture: str = "", level: int = 1, scores: Scores = NONE) -> str:
+    """The report in Markdown; arguments as of `compressor.reports.report.Report.markdown`."""
+    sharps = "#" * level
+    parts = [f"{sharps} {report.model}", heading(report, scores)]
     parts += [f"![What every layer kept]({picture})"] if picture else []
-    for grid in grids(report):
-        parts += [f"## {grid.title}", grid.markdown()]
+    for grid in grids(report, scores):
+        parts += [f"{sharps}# {grid.title}", grid.markdown()]
     found = notes(report)
-    parts += ["## Notes", "\n".join(f"- {line}" for line in found)] if found else []
+    parts += [f"{sharps}# Notes", "\n".join(f"- {line}" for line in found)] if found else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -46,11 +54,11 @@ def hypertext(report: Facts) -> str:
     return "\n".join([*parts, f"<ul>{said}</ul>"])
 
 
-def heading(report: Facts) -> str:
+def heading(report: Facts, scores: Scores = NONE) -> str:
     """One sentence with the result."""
     before, after = report.before, report.after
-    valued = report.accuracy
-    val = "" if valued is None else f"; val {valued[0]:.4g} -> {valued[1]:.4g}"
+    found = _scored(report, scores).items()
+    val = "".join(f"; {name} {one} -> {other}" for name, (one, other) in found)
     return (
         f"{report.model}: {before.params:,} -> {after.params:,} parameters "
         f"({_share(after.params, before.params)}), {before.macs:,} -> {after.macs:,} MACs "
@@ -58,9 +66,10 @@ def heading(report: Facts) -> str:
     )
 
 
-def grids(report: Facts) -> list[Grid]:
+def grids(report: Facts, scores: Scores = NONE) -> list[Grid]:
     """All tables of a report."""
-    found = [_costs(report), _counters(report), _layers(report), _log(report)]
+    layers = layer_grid(report.layers, report.elsewhere)
+    found = [_costs(report, scores), _counters(report), layers, _log(report)]
     return [grid for grid in found if grid.rows]
 
 
@@ -223,11 +232,17 @@ def _few(repaired: Repaired) -> str:
     )
 
 
-def _costs(report: Facts) -> Grid:
-    rows: list[tuple[str, ...]] = []
-    if report.accuracy is not None:
-        before, after = report.accuracy
-        rows.append(("val", f"{before:.4g}", f"{after:.4g}", "-", "-", "-"))
+def _scored(report: Facts, scores: Scores) -> Scores:
+    """Accuracy before and after, where it is known, and what was measured elsewhere."""
+    if report.accuracy is None:
+        return scores
+    before, after = report.accuracy
+    return {"val": (f"{before:.4g}", f"{after:.4g}"), **scores}
+
+
+def _costs(report: Facts, scores: Scores) -> Grid:
+    found = _scored(report, scores).items()
+    rows: list[tuple[str, ...]] = [(name, *pair, "-", "-", "-") for name, pair in found]
     for name in RESOURCES:
         pair = (getattr(report.before, name), getattr(report.after, name))
         if None in pair:
@@ -278,17 +293,18 @@ def _ruled(verdict: Verdict) -> tuple[str, ...]:
     return (f"DCASE {verdict.rule.year}", "-", f"{cost.params:,}", "-", f"{cost.macs:,}", says)
 
 
-def _layers(report: Facts) -> Grid:
-    stored = _stored(report.layers)
+def layer_grid(layers: Sequence[Layer], elsewhere: int) -> Grid:
+    """A row a layer; `elsewhere` are multiply-accumulates of operations without a weight."""
+    stored = _stored(layers)
     rows: list[tuple[str, ...]] = []
-    for layer, norm in folded(report.layers):
+    for layer, norm in folded(layers):
         name = layer.module if norm is None else f"{layer.module} + {_beside(norm, layer)}"
         pairs = (layer.channels, layer.params, layer.macs)
         cells = ("-" if pair is None else _pair(*pair) for pair in pairs)
         rows.append((name, layer.kind, *cells, *_storage(layer, stored)))
     blank = ("-",) * (2 if stored else 0)
-    if report.elsewhere:
-        nothing = ("-", "-", f"{report.elsewhere:,}", *blank)
+    if elsewhere:
+        nothing = ("-", "-", f"{elsewhere:,}", *blank)
         rows.append(("(operations without a weight)", "", *nothing))
     columns = ("module", "kind", "channels", "params", "MACs", *("bits", "not zero")[: len(blank)])
     return Grid("Layers", columns, tuple(rows))

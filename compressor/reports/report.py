@@ -6,15 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor import storage
 from compressor.budget import RESOURCES
 from compressor.reports import picture, render
 from compressor.reports.facts import Epoch, Facts, Shrink
+from compressor.reports.figures import drawable
 from compressor.reports.reading import fields_of
+from compressor.reports.render import Scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Epoch", "Report", "Shrink"]
+
+JSON, MARKDOWN, PICTURE = "report.json", "report.md", "layers.png"
+"""Files of a report, the second of which shows the third."""
 
 
 class Report(Facts):
@@ -61,17 +67,34 @@ class Report(Facts):
         """
         return cls(**fields_of(text))
 
-    def markdown(self, picture: str = "") -> str:
+    def markdown(self, picture: str = "", *, level: int = 1, scores: Scores = render.NONE) -> str:
         """The report as text in Markdown.
 
         Args:
             picture: Address of a picture of `plot` that it shows; none if empty.
+            level: That of its title, 1 for the title of a page.
+            scores: What was measured elsewhere, by name the text before and after: ``{"accuracy on
+                the test list": ("71.2 %", "70.8 %")}`` stands above the costs.
         """
-        return render.markdown(self, picture)
+        return render.markdown(self, picture, level, scores)
 
     def _repr_html_(self) -> str:
         """The report for notebooks."""
         return render.hypertext(self)
+
+    def save(self, directory: str | Path, *, scores: Scores = render.NONE) -> None:
+        """Write ``report.json``, ``report.md`` and, with matplotlib, its picture ``layers.png``.
+
+        Args:
+            directory: Created when missing; each file is put in place in one step.
+            scores: As of `markdown`.
+        """
+        folder = storage.path_of(directory)
+        storage.write_bytes(folder / JSON, self.json().encode())
+        shown = PICTURE if drawable() else ""
+        if shown:
+            self.plot(folder / shown)
+        storage.write_bytes(folder / MARKDOWN, self.markdown(shown, scores=scores).encode())
 
     def plot(self, path: str | Path) -> None:
         """Write a picture of what every layer kept; needs matplotlib (extra ``plot``)."""

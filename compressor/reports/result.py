@@ -24,7 +24,6 @@ from compressor.inputs.finite import check_stored
 from compressor.inputs.models import check_model
 from compressor.network import Network, Varying, to_network
 from compressor.network.file import container
-from compressor.reports.figures import drawable
 from compressor.reports.found import check_content, check_directory
 from compressor.reports.render import heading
 from compressor.reports.report import Report
@@ -34,9 +33,6 @@ from compressor.wording import brief, line
 
 NETWORK = "network.safetensors"
 """Where `Result.save` puts a model that is not of the original's class."""
-
-PICTURE = "layers.png"
-"""The picture of `Result.save`, which its `report.md` shows."""
 
 FORMATS: Mapping[str, Callable[[Network, Path, Any, Tensor | None], int]] = {
     ".onnx": onnx.write,
@@ -233,11 +229,7 @@ class Result(Compressed):
         if self.finite:
             check_stored(self.model)
         folder = storage.path_of(directory)
-        storage.write_bytes(folder / "report.json", self.report.json().encode())
-        picture = PICTURE if drawable() else ""
-        if picture:
-            self.report.plot(folder / picture)
-        storage.write_bytes(folder / "report.md", self.report.markdown(picture).encode())
+        self.report.save(folder)
         if not self.of_its_class:
             self.write(folder / NETWORK)
             for old in (folder / "model.json", *folder.glob("model-*.safetensors")):

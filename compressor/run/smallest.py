@@ -48,7 +48,7 @@ def allocated_within(
     except BudgetError:
         if "bytes" not in costs or stored.masks or stored.bits:
             raise
-    widths = _smallest(stored.graph, floor, round_to)
+    widths = smallest_widths(stored.graph, floor, round_to)
     small = _cut(stored, widths)
     # Nothing but the smallest structure is within: for any other the form would be a guess again.
     least = max(stored.artefact.bound(small), caps.caps["bytes"])
@@ -82,7 +82,8 @@ def check_within(
     allocated_within(stored, caps, costs, anyhow, floor=floor, round_to=round_to)
 
 
-def _smallest(graph: Graph, floor: int, round_to: int) -> Integers:
+def smallest_widths(graph: Graph, floor: int = 1, round_to: int = 1) -> Integers:
+    """The width of every axis below which nothing goes; that of a frozen one is its size."""
     first = (
         axis.size if axis.frozen else allowed_widths(axis.size, floor, round_to)[0]
         for axis in graph.axes

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
+from compressor.reports.grids import Grid
 from recipes.judging.confusion import plot_confusion
 
 NORMAL_95 = 1.96
@@ -113,27 +114,41 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
         }
 
+    def grid(self) -> Grid:
+        """The same as a table for people."""
+        lines = [("mean over the classes", self.macro), ("all clips", self.overall)]
+        for by, scores in self._groups().items():
+            lines += [(f"{by} {name}", score) for name, score in scores.items()]
+        rows = tuple((name, *_cells(score)) for name, score in lines)
+        return Grid("Scores", ("", "accuracy", "log loss", "clips"), rows)
+
     def plot(self, path: Path) -> None:
-        title = f"{self._line(self.macro)} (class mean), log loss {self.log_loss:.3f}"
+        title = f"{_line(self.macro)} (class mean), log loss {self.log_loss:.3f}"
         plot_confusion(Path(path), self.confusion, self.classes, title)
 
     def _groups(self) -> dict[str, Mapping[str, Score]]:
         return {"class": self.class_wise, "device": self.device_wise, "city": self.city_wise}
 
-    @staticmethod
-    def _line(score: Score) -> str:
-        return f"{100 * score.accuracy:.2f} % ± {100 * score.half_width:.2f}"
-
     def __str__(self) -> str:
         """The challenge's figures, then a line a class, device and city."""
-        figures = f"accuracy {self._line(self.macro)} (mean over classes)"
+        figures = f"accuracy {_line(self.macro)} (mean over classes)"
         lines = [f"{figures}, log loss {self.log_loss:.3f}, {self.overall.clips:,} clips"]
         for by, scores in self._groups().items():
             for name, score in scores.items():
-                what = f"{self._line(score):>16}  log loss {score.log_loss:.3f}"
+                what = f"{_line(score):>16}  log loss {score.log_loss:.3f}"
                 found = f"{what}  {score.clips:,} clips" if score.clips else "no clips"
                 lines.append(f"  {by:6} {name:18} {found}")
         return "\n".join(lines)
+
+
+def _cells(score: Score) -> tuple[str, str, str]:
+    if not score.clips:
+        return ("-", "-", "0")
+    return (_line(score), f"{score.log_loss:.3f}", f"{score.clips:,}")
+
+
+def _line(score: Score) -> str:
+    return f"{100 * score.accuracy:.2f} % ± {100 * score.half_width:.2f}"
 
 
 def evaluate(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from compressor import Result
 from compressor.budget import Cost
+from compressor.reports.grids import Grid
+from compressor.rules import Verdict, of_year
 from compressor.storage import sealed, write_bytes
 from recipes.judging.metrics import Evaluation, evaluate
 from recipes.judging.system import System, scores_of, write
@@ -137,14 +140,23 @@ def judge(
 
 
 def finish(
-    context: RunContext[Any], outcome: Outcome, table: Sequence[Row], facts: Submission
+    context: RunContext[Any],
+    outcome: Outcome,
+    table: Sequence[Row],
+    facts: Submission,
+    year: int | None = None,
 ) -> None:
-    """Write everything else that a run leaves, the report before the submission."""
+    """Write everything else that a run leaves, the report before the submission.
+
+    `year` is that of the rule which counted the cost, where there is no form that says it.
+    """
     folder = context.folder.path
     write_evaluation(folder, outcome, facts.cost)
     outcome.final.plot(folder / "confusion.png")
     packed = facts.form is not None and len(facts.form.parts) == 1
-    text = report(context, outcome, table, packed=packed)
+    year = year if facts.form is None else facts.form.year
+    verdict = None if year is None else Verdict(of_year(year), facts.cost)
+    text = report(context, outcome, table, verdict, packed=packed)
     write_bytes(folder / "report.md", text.encode())
     if packed:
         submit(folder, facts, [outcome])
@@ -179,43 +191,128 @@ def summary(context: RunContext[Any], outcome: Outcome, facts: Submission) -> st
 
 
 def report(
-    context: RunContext[Any], outcome: Outcome, table: Sequence[Row], *, packed: bool
+    context: RunContext[Any],
+    outcome: Outcome,
+    table: Sequence[Row],
+    verdict: Verdict | None,
+    *,
+    packed: bool,
 ) -> str:
-    """The run as text."""
+    """The run in Markdown: how it ended, beside the paper, then what the library says."""
     scenes = outcome.scenes
-    lines = [
+    parts = [
         f"# {context.folder.path.name}",
-        "",
         f"{len(scenes.test)} test clips, {len(scenes.train)} trained on"
         + (f", {len(scenes.validation)} to choose on" if scenes.validation else "")
         + f": {scenes.name}. Device: {context.how}. Versions: "
         + ", ".join(f"{name} {number}" for name, number in versions().items())
         + ".",
-        "",
-        "| | paper | ours | why different |",
-        "|---|---|---|---|",
-        *(f"| {row.what} | {row.paper} | {row.ours} | {row.why} |" for row in table),
-        "",
-        "Test list, judged once, at the end:",
-        "",
-        "```",
-        str(outcome.final),
-        "```",
-        "",
+        f"By the year's own counting, {verdict}."
+        if verdict
+        else "No rule of a year was asked for.",
+        "## Beside the paper",
+        "\n".join(
+            [
+                "| | paper | ours | why different |",
+                "|---|---|---|---|",
+                *(f"| {row.what} | {row.paper} | {row.ours} | {row.why} |" for row in table),
+            ]
+        ),
+        *_grids(outcome, verdict),
         "Submission, its authors placeholders: `submission/task1`."
         if packed
         else "No submission of this network alone.",
-        "",
     ]
-    for result in outcome.results:
-        lines += ["```", str(result.report), "```", ""]
-    return "\n".join(lines)
+    text = "\n\n".join(parts) + "\n"
+    return "\n".join([text, *_of_networks(outcome, verdict)])
+
+
+def _grids(outcome: Outcome, verdict: Verdict | None) -> Iterator[str]:
+    """Tables of the run: stages, bytes, and the test list."""
+    found = [stage_grid(outcome, verdict), byte_grid(outcome, verdict)]
+    for grid in found:
+        yield from (f"## {grid.title}", grid.markdown())
+    yield from ("## On the test list", "![Who was taken for whom](confusion.png)")
+    yield (
+        "Judged once, at the end. The accuracy of a system is the mean over the classes; ± is half "
+        "of a 95 % interval that takes clips for independent."
+    )
+    yield outcome.final.grid().markdown()
+
+
+def stage_grid(outcome: Outcome, verdict: Verdict | None) -> Grid:
+    """Accuracy and cost at every stage that was judged, several networks side by side."""
+    rows = [
+        (
+            name,
+            outcome.percent(name),
+            outcome.loss(name),
+            *(
+                ", ".join(f"{getattr(counts.rule, cost):,}" for counts in outcome.counts[name])
+                for cost in ("params", "nonzero", "macs")
+            ),
+        )
+        for name in outcome.stages
+    ]
+    costs = ("-",) * 3
+    if verdict is not None:
+        costs = tuple(f"{getattr(verdict.cost, cost):,}" for cost in ("params", "nonzero", "macs"))
+    rows.append(("the system", outcome.percent(), outcome.loss(), *costs))
+    columns = ("stage", "accuracy", "log loss", "parameters", "not zero", "MACs")
+    return Grid("Stage by stage, by the year's counting", columns, tuple(rows))
+
+
+def byte_grid(outcome: Outcome, verdict: Verdict | None) -> Grid:
+    """Every number of bytes that somebody may mean, with the verdict on the one that counts."""
+    rows: list[tuple[str, ...]] = []
+    if verdict is not None:
+        cap = verdict.rule.bytes
+        says = "meets the rule" if verdict.met else "exceeds the rule"
+        what = f"what is handed in, by the rule of {verdict.rule.year}"
+        rows.append((what, f"{verdict.cost.bytes:,}", f"{cap:,}" if cap else "-", says))
+    for number, (result, length) in enumerate(
+        zip(outcome.results, outcome.files, strict=True), start=1
+    ):
+        of = f" of network {number}" if len(outcome.files) > 1 else ""
+        told, cap = result.report, result.report.budget.bytes
+        rows.append((f"the file{of}", f"{length:,}", f"{cap:,}" if cap else "-", "-"))
+        rows.append((f"parameters{of} in memory", f"{told.after.bytes:,}", "-", "-"))
+        if told.accounted is not None:
+            free, counted = told.accounted
+            rows.append((f"entries{of} times bits, zeros free", f"{free:,}", "-", "-"))
+            rows.append((f"entries{of} times bits, zeros counted", f"{counted:,}", "-", "-"))
+    return Grid("Who counts which bytes", ("", "bytes", "cap", "verdict"), tuple(rows))
+
+
+def _of_networks(outcome: Outcome, verdict: Verdict | None) -> Iterator[str]:
+    """The library's report of each network, in which the test list stands beside the costs."""
+    first = next(iter(outcome.stages), "")
+    alone = len(outcome.results) == 1
+    for number, result in enumerate(outcome.results):
+        told = result.report
+        if alone and verdict is not None:
+            told = replace(told, verdict=verdict, budget=told.budget.of(verdict.rule))
+        before = outcome.stages[first][number].accuracy if first else math.nan
+        after = outcome.final.accuracy if alone else math.nan
+        scores = {"accuracy on the test list": (_percent(before), _percent(after))}
+        yield told.markdown(_picture(number, len(outcome.results)), level=2, scores=scores)
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _picture(number: int, of: int) -> str:
+    """Name of the picture of what every layer of a network kept."""
+    return "layers.png" if of == 1 else f"layers-{number + 1}.png"
 
 
 def _write_network(folder: Path, name: str, result: Result) -> int:
-    """Write container, ONNX file and picture of a network; return the container's bytes."""
+    """Write container, ONNX file, report and picture; return the container's bytes."""
     length = result.write(folder / f"{name}.safetensors")
     result.export(folder / f"{name}.onnx")
+    report_file = folder / f"{name.replace('model', 'report')}.json"
+    write_bytes(report_file, result.report.json().encode())
     result.report.plot(folder / f"{name.replace('model', 'layers')}.png")
     return length
 

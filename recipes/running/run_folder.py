@@ -8,7 +8,7 @@ model*.safetensors  what came out: compressed containers
 model*.onnx         the same for ONNX Runtime
 system.json         how a waveform becomes probabilities: `recipes.judging.system`
 evaluation.json     every figure; test_list.txt names the clips they are of
-confusion.png, layers*.png, report.md, submission/
+confusion.png, layers*.png, report.md, report*.json, submission/
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every block of Python in the documentation runs, and prints what its page says."""
+"""Every block of Python or of commands in the documentation runs, and prints what its page says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.helpers.pages import DOCS, START, alike, beginning, pages, python, run
+from tests.helpers.pages import DOCS, START, alike, beginning, pages, python, run, runs
 
 ELSEWHERE = {
     "adding-a-solver.md": "tests/laws/test_solver_laws.py",
@@ -36,7 +36,7 @@ def test_the_blocks_of_a_page_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {} if page == START else beginning()
-    for block in python(page):
+    for block in runs(page):
         printed = run(block, scope, page)
         if block.printed is not None:
             assert alike(block.printed) == alike(printed)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +18,16 @@ from pathlib import Path
 
 import torch
 
+from compressor.__main__ import main as command
 from compressor.storage import write_bytes
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
 START = DOCS / "index.md"
 README = ROOT / "README.md"
-BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"""^```(\w+)(?: title="([\w.]+)")?[^\n]*\n(.*?)^```$""", re.DOTALL | re.MULTILINE
+)
 SHOWN = 6
 """Lines of a report that a page shows at most."""
 
@@ -35,11 +40,13 @@ class Block:
         language: What it is written in.
         code: Its lines.
         printed: What the page says that it prints, the text block right after it, or None.
+        file: The file whose content it is; empty where it is none.
     """
 
     language: str
     code: str
     printed: str | None = None
+    file: str = ""
 
 
 def pages() -> list[Path]:
@@ -51,17 +58,32 @@ def blocks(page: Path) -> list[Block]:
     """The blocks of a page, in their order."""
     found = list(BLOCK.finditer(page.read_text("utf-8")))
     follows = {a: b for a, b in pairwise(found) if _together(a, b)}
-    return [Block(a[1], a[2], follows[a][2] if a in follows else None) for a in found]
+    return [Block(a[1], a[3], follows[a][3] if a in follows else None, a[2] or "") for a in found]
 
 
 def _together(first: re.Match[str], second: re.Match[str]) -> bool:
     between = first.string[first.end() : second.start()]
-    return first[1] == "python" and second[1] == "text" and not between.strip()
+    return first[1] in ("python", "console") and second[1] == "text" and not between.strip()
 
 
 def python(page: Path) -> Iterator[Block]:
     """Its blocks of Python."""
     return (block for block in blocks(page) if block.language == "python")
+
+
+def runs(page: Path) -> Iterator[Block]:
+    """Its blocks of Python, and those of this library's commands."""
+    return (block for block in blocks(page) if block.language == "python" or _commands(block))
+
+
+def _commands(block: Block) -> list[str]:
+    """The commands of a block that has none but this library's."""
+    lines = block.code.splitlines() if block.language == "console" else []
+    ours = [line[len(PROMPT) :] for line in lines if line.startswith(PROMPT)]
+    return ours if len(ours) == len(lines) else []
+
+
+PROMPT = "$ compressor "
 
 
 def beginning() -> dict[str, object]:
@@ -72,12 +94,28 @@ def beginning() -> dict[str, object]:
 
 
 def run(block: Block, scope: dict[str, object], page: Path) -> str:
-    """What a block prints."""
+    """What a block prints; one that is a file's content becomes that file."""
+    if block.file:
+        Path(block.file).write_text(block.code, "utf-8")
+        return ""
+    if block.language == "console":
+        return "".join(map(_said, _commands(block)))
     out = io.StringIO()
     torch.manual_seed(0)
     with contextlib.redirect_stdout(out):
         exec(compile(block.code, page.name, "exec"), scope)  # noqa: S102 - our own document
     return out.getvalue()
+
+
+def _said(words: str) -> str:
+    """What a command prints, and why it ends where that is not well."""
+    out, errors, path = io.StringIO(), io.StringIO(), [*sys.path]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = command(shlex.split(words))
+    sys.path[:] = path
+    for file in Path.cwd().glob("*.py"):  # another page may have one of that name
+        sys.modules.pop(file.stem, None)
+    return out.getvalue() + (errors.getvalue().splitlines()[-1] + "\n" if code else "")
 
 
 def alike(text: str) -> list[str]:
@@ -99,7 +137,7 @@ def renew(page: Path) -> None:
     """Write what the blocks of a page print after them, where it says what they print."""
     text = page.read_text("utf-8")
     scope: dict[str, object] = {} if page in (START, README) else beginning()
-    for block in python(page):
+    for block in runs(page):
         printed = run(block, scope, page)
         if block.printed is not None:
             now = excerpt(printed) if page == README else printed

@@ -125,6 +125,28 @@ def test_markdown_has_a_table_per_section(report: Report) -> None:
     assert f"| macs | {report.before.macs:,} | {report.after.macs:,} | 30,000 |" in text
 
 
+def test_what_was_measured_elsewhere_stands_beside_the_costs(report: Report) -> None:
+    scores = {"on speech": ("71.2 %", "70.8 %"), "latency": ("9 ms", "4 ms")}
+    text = report.markdown(level=3, scores=scores)
+    assert "; on speech 71.2 % -> 70.8 %; latency 9 ms -> 4 ms." in text.split("\n\n")[1]
+    assert "| on speech | 71.2 % | 70.8 % | - | - | - |" in text
+    plain = report.markdown()
+    assert "speech" not in plain
+    assert [line.count("#") for line in text.splitlines() if line.startswith("#")] == [
+        line.count("#") + 2 for line in plain.splitlines() if line.startswith("#")
+    ]
+
+
+def test_a_saved_report_is_read_again_and_shows_its_picture(report: Report, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    report.save(tmp_path / "new" / "folder", scores={"on speech": ("1", "2")})
+    folder = tmp_path / "new" / "folder"
+    assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "layers.png"}
+    assert Report.from_json((folder / "report.json").read_bytes()).after == report.after
+    text = (folder / "report.md").read_text("utf-8")
+    assert text == report.markdown("layers.png", scores={"on speech": ("1", "2")})
+
+
 def test_json_is_strict_and_complete(report: Report) -> None:
     def refuse(name: str) -> object:
         raise AssertionError(name)

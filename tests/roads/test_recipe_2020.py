@@ -208,7 +208,8 @@ def test_the_road_from_nine_real_clips_to_the_submission(
     left = {path.name for path in out.iterdir()}
     assert {
         "config.json", "evaluation.json", "system.json", "model.safetensors", "model.onnx",
-        "confusion.png", "layers.png", "report.md", "stages", "submission", "checkpoint",
+        "confusion.png", "layers.png", "report.md", "report.json", "stages", "submission",
+        "checkpoint",
     } <= left  # fmt: skip
     settings = json.loads((out / "config.json").read_text())
     assert settings["config"]["channels"] == 4

@@ -132,7 +132,8 @@ def test_the_road_from_real_clips_of_2022_to_the_submission(
 
     assert {
         "config.json", "evaluation.json", "system.json", "model.safetensors", "model.onnx",
-        "confusion.png", "layers.png", "report.md", "stages", "submission", "checkpoint",
+        "confusion.png", "layers.png", "report.md", "report.json", "stages", "submission",
+        "checkpoint",
     } <= {path.name for path in out.iterdir()}  # fmt: skip
     report = (out / "report.md").read_text()
     assert "| bytes of weights and biases | 46,512 | 46,512 |" in report

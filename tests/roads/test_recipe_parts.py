@@ -42,6 +42,9 @@ def test_the_main_job_writes_everything_and_goes_on_where_it_was(tmp_path: Path)
     assert first["dense macs"] > 30_000_000
     for name in ("report.md", "report.json", "layers.png", "result.json"):
         assert (tmp_path / name).stat().st_size > 100
+    pair = " | ".join(f"{first[name]:.1f} %" for name in ("dense accuracy", "compressed accuracy"))
+    report = (tmp_path / "report.md").read_text("utf-8")
+    assert f"| accuracy on 10 clips held out | {pair} | - |" in report
     assert json.loads((tmp_path / "result.json").read_text())["data"] == "levels"
     small = compressor.load(tmp_path, ResidualCNN(5)).eval()
     assert 100 * accuracy(small, *data.held_out) == first["compressed accuracy"]

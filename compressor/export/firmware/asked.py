@@ -103,14 +103,13 @@ def _given(network: Network, inputs: Inputs) -> list[Tensor]:
     counts = {shape[0] for shape in shapes if shape}
     if [shape[1:] for shape in shapes] != wanted or len(counts) != 1 or 0 in counts:
         raise ValueError(
-            f"firmware: inputs of {', '.join(map(str, shapes))} are none of this network: pass "
+            f"inputs of {', '.join(map(str, shapes))} are none of this network: pass "
             f"{shown}, at least one vector and as many for each input"
         )
     plain = [x.detach().cpu().float() for x in values]
     if not all(bool(x.isfinite().all()) for x in plain):
         raise ValueError(
-            "firmware: the inputs hold NaN, infinity or a number beyond float32, which no byte "
-            "stands for"
+            "the inputs hold NaN, infinity or a number beyond float32, which no byte stands for"
         )
     return plain
 
@@ -123,11 +122,11 @@ def _tensors(inputs: object, shown: str) -> list[Tensor]:
         found = list(cast("Iterable[object]", inputs)) if isinstance(inputs, Iterable) else []
     values = [x for x in found if isinstance(x, Tensor)]
     if not values or len(values) < len(found):
-        raise ValueError(f"firmware(inputs={brief(inputs)}): pass tensors, {shown}")
+        raise ValueError(f"inputs={brief(inputs)}: pass tensors, {shown}")
     for x in values:
         if strange := _strange(x):
             raise ValueError(
-                f"firmware: the inputs hold {strange}, and test vectors are made of real numbers "
+                f"the inputs hold {strange}, and test vectors are made of real numbers "
                 f"in dense tensors: pass such, {shown}"
             )
     return values
@@ -151,6 +150,6 @@ def _check_count(program: Program, count: int, most: float) -> None:
         ports = [*program.inputs, *program.outputs]
         size = count * sum(prod(program.tensors[port.tensor].shape) for port in ports)
         raise ValueError(
-            f"firmware: {count:,} test vectors would take {size:,} bytes on the device, and up to "
+            f"{count:,} test vectors would take {size:,} bytes on the device, and up to "
             f"six times that as text: pass at most {most:,}, a sample of them"
         )

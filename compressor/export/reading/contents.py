@@ -30,6 +30,9 @@ LONGEST_NOTE = 10_000
 LARGEST = 1 << 62
 """Entries of a tensor beyond which its shape is damage."""
 
+LARGEST_ALIKE = 1 << 20
+"""Bytes of values that are looked through for whether they are all the same."""
+
 
 @dataclass(frozen=True)
 class TensorRead:
@@ -43,6 +46,8 @@ class TensorRead:
         constant: Whether the file holds its values, so that it stays in flash.
         variable: Whether it keeps its values from one run to the next.
         channels: Scales that it has: 0 without a grid, more than 1 where each channel has its own.
+        alike: Whether the file holds one and the same value for all entries, and that is not zero:
+            the weights of a mean, a sum or a gain.
     """
 
     name: str
@@ -52,6 +57,7 @@ class TensorRead:
     constant: bool
     variable: bool
     channels: int
+    alike: bool = False
 
     @property
     def entries(self) -> int:
@@ -125,9 +131,9 @@ def unpack(data: bytes, name: str = "the file") -> Contents:
     graphs = _few(content, model.tables(2), "subgraphs")
     if not graphs:
         raise content.fault("it has no subgraph")
-    full = [_holds_data(buffer) for buffer in model.tables(4)]
+    buffers = model.tables(4)
     tables = _few(content, graphs[0].tables(0), "tensors")
-    tensors = tuple(_tensor(content, n, table, full) for n, table in enumerate(tables))
+    tensors = tuple(_tensor(content, n, table, buffers) for n, table in enumerate(tables))
     names = [_operator_name(code) for code in _few(content, model.tables(1), "kinds of operators")]
     operators = _few(content, graphs[0].tables(3), "operators")
     count = len(tensors)
@@ -155,11 +161,21 @@ def _holds_data(buffer: Table) -> bool:
     return buffer.span(0)[1] > 0 or buffer.number(1, "Q") > 1
 
 
-def _tensor(content: Content, n: int, table: Table, full: list[bool]) -> TensorRead:
+def _alike(content: Content, buffer: Table, bits: int) -> bool:
+    """Whether a buffer holds a value of whole bytes over and over, and that is not zero."""
+    start, size = buffer.span(0)
+    step = bits // 8
+    value = content.data[start : start + step]
+    if bits % 8 or not step <= size <= LARGEST_ALIKE or size % step or not any(value):
+        return False
+    return content.data[start : start + size] == value * (size // step)
+
+
+def _tensor(content: Content, n: int, table: Table, buffers: list[Table]) -> TensorRead:
     name, code, buffer = table.text(3), table.number(1, "b"), table.number(2, "I")
     shape = table.numbers(0, "i", MOST_DIMENSIONS)
-    if buffer >= len(full):
-        raise content.fault(f"tensor {n} is in buffer {buffer:,}, and there are {len(full):,}")
+    if buffer >= len(buffers):
+        raise content.fault(f"tensor {n} is in buffer {buffer:,}, and there are {len(buffers):,}")
     wrong = [size for size in shape if size < 0]
     if wrong:
         raise content.fault(
@@ -177,7 +193,9 @@ def _tensor(content: Content, n: int, table: Table, full: list[bool]) -> TensorR
     scales = grid.count(2, "f") if grid is not None else 0
     size = -(-math.prod(shape) * bits // 8)
     variable = bool(table.number(5, "B"))
-    return TensorRead(name, shape, kind, size, full[buffer], variable, scales)
+    held = buffers[buffer]
+    alike = _alike(content, held, bits)
+    return TensorRead(name, shape, kind, size, _holds_data(held), variable, scales, alike)
 
 
 def _operator_name(code: Table) -> tuple[str, bool]:

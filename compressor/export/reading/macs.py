@@ -1,6 +1,9 @@
 """Multiply-accumulates of a file's operators: of its convolutions and matrix products.
 
-Sums, means, pools and functions of single values count nothing, as in `compressor.counting`.
+Sums, means, pools, norms and functions of single values count nothing, as in `compressor.counting`
+(docs/counting.md), however a file has them: a mean as a convolution of equal weights, a gain for
+each channel as one of single weights that are equal, a power as a product of a tensor with itself.
+A depthwise convolution of one weight a channel, rounded channel by channel, is such a gain, too.
 """
 
 from __future__ import annotations
@@ -27,8 +30,26 @@ def operator_macs(contents: Contents) -> tuple[int, ...]:
     Raises:
         ValueError: If an operator lacks a tensor that it must have.
     """
-    none: _Rule = lambda _, __: 0  # noqa: E731 - a rule as the others are
-    return tuple(_RULES.get(op.name, none)(contents, op) for op in contents.operators)
+    return tuple(_macs(contents, op) for op in contents.operators)
+
+
+def _macs(contents: Contents, op: OperatorRead) -> int:
+    rule = _RULES.get(op.name)
+    if rule is None:
+        return 0
+    found = rule(contents, op)
+    return 0 if _averages(contents, op) or _squares(contents, op) else found
+
+
+def _averages(contents: Contents, op: OperatorRead) -> bool:
+    """Whether it is a convolution of equal weights: a mean, a sum or a gain."""
+    return op.name in _CONVOLUTIONS and operand(contents, op, 1).alike
+
+
+def _squares(contents: Contents, op: OperatorRead) -> bool:
+    """Whether it is the sum of squares of each row: its power, as a variance has it."""
+    same = op.name == "BATCH_MATMUL" and op.inputs[:1] == op.inputs[1:2]
+    return same and result(contents, op, 2).shape[-2:] == (1, 1)
 
 
 def uncounted(contents: Contents) -> tuple[str, ...]:
@@ -74,6 +95,8 @@ def _svdf(contents: Contents, op: OperatorRead) -> int:
     batch = operand(contents, op, 0, 1).shape[0]
     return batch * sum(operand(contents, op, n, 2).entries for n in (1, 2))
 
+
+_CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
 
 _RULES: Mapping[str, _Rule] = {
     "CONV_2D": _conv,

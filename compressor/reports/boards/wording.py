@@ -17,7 +17,7 @@ LONGEST = 40
 
 def lines(needed: Need, found: Sequence[Fit]) -> list[str]:
     """All that there is to say, plain text."""
-    return [*_need(needed), "", *_table(found)]
+    return [*needs(needed), "", *_table(found)]
 
 
 def about(board: Board) -> list[str]:
@@ -36,7 +36,8 @@ def amount(size: int) -> str:
     return f"{size} B"
 
 
-def _need(needed: Need) -> list[str]:
+def needs(needed: Need) -> list[str]:
+    """What a file needs of any microcontroller."""
     arena = needed.arena
     plan = "its own plan" if arena.planned else "TensorFlow Lite Micro's planner"
     kept = f"{arena.head:,} of activations, by {plan}, and about {arena.tail:,} that stay"

@@ -6,9 +6,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import compressor
 from compressor.export.reading.contents import unpack
 from compressor.export.reading.macs import operator_macs, uncounted
+from compressor.export.tflite import tflite_bytes
+from tests.helpers.micro_nets import integers
 from tests.helpers.tflite_files import FLOAT, Grown, Op, residual, schema
+from tests.zoo.micro import MICRO
 
 
 def counted(module: nn.Module, *shape: int) -> float:
@@ -71,6 +75,37 @@ def test_a_network_by_hand() -> None:
     wanted = [whole * 8 * 27, *blocks, 4 * 3 * 16 * 9 * 8, 0, 16 * 5]
     assert list(operator_macs(unpack(residual()))) == wanted
     assert not uncounted(unpack(residual()))
+
+
+@pytest.mark.parametrize("name", MICRO)
+def test_a_file_of_ours_counts_what_its_network_does(name: str) -> None:
+    """Pools, norms and means, which the file has as convolutions, count nothing in either.
+
+    With padded inputs in the place of kernels that are padded, whose zeros count like all zeros.
+    """
+    network = integers(MICRO[name]())
+    contents = unpack(tflite_bytes(network))
+    assert sum(operator_macs(contents)) == compressor.measure(network).macs
+
+
+def test_a_mean_as_a_convolution_is_a_mean() -> None:
+    """Of equal weights; one weight that is another makes it a layer, and so do zeros."""
+    for last, macs in ((7, 0), (8, 2 * 3 * 4)):
+        file = Grown()
+        weight = np.full((1, 2, 3, 4), 7, np.int8)
+        weight.flat[-1] = last
+        x, y = file.tensor((1, 2, 3, 4)), file.tensor((1, 1, 1, 4))
+        kernel = file.tensor(weight.shape, data=weight, scales=[0.1] * 4, axis=3)
+        file.operator(Op.DEPTHWISE_CONV_2D, [x, kernel], [y])
+        assert operator_macs(unpack(file.bytes([x], [y]))) == (macs,)
+
+
+def test_a_product_of_a_tensor_with_itself_is_a_power_if_rows_come_to_one_number() -> None:
+    for rows, macs in ((1, 0), (2, 3 * 2 * 2 * 5)):
+        file = Grown()
+        x, y = file.tensor((3, rows, 5)), file.tensor((3, rows, rows))
+        file.operator(Op.BATCH_MATMUL, [x, x], [y], schema.BatchMatMulOptionsT, adjY=True)
+        assert operator_macs(unpack(file.bytes([x], [y]))) == (macs,)
 
 
 def test_a_recurrent_layer_is_named() -> None:

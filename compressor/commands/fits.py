@@ -1,6 +1,6 @@
-"""`python -m compressor fits FILE_OR_RESULT`: whether it fits a board, and by how much.
+"""Does a file fit a board, and by how much?
 
-Its exit code is 0 where the file fits all boards that were named, or at least one of the table
+The exit code is 0 where the file fits all boards that were named, or at least one of the table
 where none was; 1 where it does not; 2 where the file cannot be read or counted, or there is no such
 board.
 """
@@ -23,7 +23,9 @@ HELP = (
 def arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "file", help="a .tflite file, anybody's; a stored network; a folder with either"
+        "file",
+        metavar="FILE",
+        help="a .tflite file, anybody's; a stored network; a folder with either",
     )
     parser.add_argument(
         "--board",
@@ -38,12 +40,8 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print what the file needs and how it fits; returns the exit code."""
     known = boards()
-    try:
-        named = dict.fromkeys(board_of(name, known) for name in options.board or ())
-        needed = need(given(options.file))
-    except (OSError, ValueError, ImportError) as error:
-        sys.stderr.write(f"fits: {error}\n")
-        return 2
+    named = dict.fromkeys(board_of(name, known) for name in options.board or ())
+    needed = need(given(options.file))
     found = fits(needed, [*named] or known)
     told = [line for board in named for line in ("", *about(board))]
     sys.stdout.write("\n".join([*lines(needed, found), *told]) + "\n")

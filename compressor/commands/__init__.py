@@ -1,0 +1,1 @@
+"""Commands, one a file: `HELP`, `arguments` and `run` over what a program calls, and no more."""

@@ -1,0 +1,143 @@
+"""The model that a command is about: a class or function, or a file that was written before."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import Tensor, nn
+
+from compressor.commands.words import called, named, read_as, settings_of
+from compressor.inputs import randomness
+from compressor.inputs.models import check_model
+from compressor.network.file.values import type_of
+from compressor.reports.found import kind_of
+from compressor.reports.result import NETWORK, load
+from compressor.wording import kind
+
+
+def add_model(parser: ArgumentParser, *, seeded: bool = False) -> None:
+    """Declare a model, and what is said of it; `seeded` where a run has a seed of its own."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="package.module:Name, a class or function of your code, or a model there; or a file "
+        "of Result.write, or the folder of a result",
+    )
+    parser.add_argument(
+        "--with",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a keyword argument of the class or function, a literal of Python; several times",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        type=read_as(_zeros),
+        metavar="SHAPE",
+        help="shape of an input, the batch first, as 1,3,32,32, or 1,16:int64 where it takes whole "
+        "numbers; once for each input; by default the model's example_input_array",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="state dict in a .safetensors file, or a folder of Result.save",
+    )
+    if not seeded:
+        parser.set_defaults(seed=0)
+
+
+def model_of(options: Namespace) -> nn.Module:
+    """The model that was asked for, with its weights.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If there is no such model, it cannot be made, or the weights are another's.
+    """
+    model = _made(options.model, options.settings, options.seed)
+    check_model(model)
+    return model if options.weights is None else _weighted(model, options.weights)
+
+
+def example_of(options: Namespace, model: nn.Module) -> tuple[Tensor, ...] | None:
+    """The example that was given, or None where the model has one.
+
+    Raises:
+        ValueError: If there is neither.
+    """
+    if not options.input and getattr(model, "example_input_array", None) is None:
+        raise ValueError(
+            f"the {type(model).__name__} has no example_input_array: give the shape of one input, "
+            "the batch first, such as --input 1,3,32,32"
+        )
+    return tuple(options.input) if options.input else None
+
+
+def _made(word: str, words: list[str], seed: int) -> nn.Module:
+    place = Path(word)
+    settings = settings_of(words)
+    if not word or not place.exists():
+        # So that a fresh network is the same in every process: what the module itself makes first.
+        randomness.seed_everything(seed)
+        found = named(word)
+        randomness.seed_everything(seed)
+        if isinstance(found, nn.Module) and not settings:
+            return found
+        if isinstance(found, nn.Module) or not callable(found):
+            what = f"a {type(found).__name__}, which takes no arguments"
+            raise ValueError(f"{word} is {what}: name a class or function, or leave --with out")
+        made = called(word, found, settings)
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"{word} makes {kind(made)} and no torch.nn.Module: name what does")
+        return made
+    if settings:
+        raise ValueError(f"{word} is a file, of which --with changes nothing: leave it out")
+    if (place / "model.json").is_file() and not (place / NETWORK).is_file():
+        raise ValueError(
+            f"{word} holds weights of your own class and no network: name the class, and give "
+            f"--weights {word}"
+        )
+    return load(place)
+
+
+def _weighted(model: nn.Module, path: Path) -> nn.Module:
+    if path.is_dir():
+        return load(path, model)
+    with path.open("rb") as file:
+        other = kind_of(path, file.read(32))
+    if other:
+        raise ValueError(
+            f"{path} is {other}, and --weights takes a state dict in the safetensors format, as "
+            "safetensors.torch.save_file(model.state_dict(), path) writes. Nothing is unpickled"
+        )
+    try:
+        missing, more = load_model(model, path, strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} holds no weights of this model: {said}") from error
+    for names, fault in ((missing, "lacks"), (more, "has, and the model has not,")):
+        if names:
+            shown = ", ".join(sorted(names)[:3])
+            raise ValueError(
+                f"{path} holds no weights of this {type(model).__name__}: it {fault} {len(names)} "
+                f"tensors ({shown}): build the model as it was when they were saved, see --with"
+            )
+    return model
+
+
+def _zeros(word: str) -> Tensor:
+    """Zeros of a shape such as ``1,3,32,32``, or ``1,16:int64``."""
+    sizes, _, dtype = word.partition(":")
+    try:
+        shape = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        shape = []
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{word!r} is no shape: write its sizes, the batch first, as 1,3,32,32")
+    return torch.zeros(shape, dtype=type_of(dtype or "float32"))

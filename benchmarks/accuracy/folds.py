@@ -1,0 +1,122 @@
+"""ESC-50 over five folds: dense, and under 128,000 parameters and 30 or 143 million MACs.
+
+What `python -m recipes.esc50 --folds 1 2 3 4 5` makes (`recipes.folds` says how), with a record of
+every network in this repository. Networks lie in `runs/esc50/folds`, the same folder: what one
+command has trained, the other finds. On a machine where the folder is empty a network whose record
+is here is not made again; one that needs a dense network which is not there trains that first.
+
+    python -m benchmarks.accuracy.folds --run              # a day; a killed call goes on
+    python -m benchmarks.accuracy.folds --run --fold 1 2   # beside another one with --fold 3 4 5
+    python -m benchmarks.accuracy.folds --expected         # CPU minutes of every piece, measured
+    python -m benchmarks.accuracy.folds                    # the table, into folds.md
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property, partial
+from time import process_time
+
+import torch
+from rich.console import Console
+
+from benchmarks.common.command import recording, run_or_report, started
+from benchmarks.common.records import Record, Records, every
+from benchmarks.common.sound import RUNS, data_root
+from benchmarks.common.tables import page, table, versions
+from compressor.inputs.losses import cross_entropy
+from recipes.folds.clips import Folds, read_folds
+from recipes.folds.command import Wanted
+from recipes.folds.settings import CLASSES, FOLDS, STAGES, FoldSettings
+from recipes.folds.summary import HEAD, rows
+from recipes.training.sound_batches import SoundBatches
+
+SEEDS = (0,)
+OUT = RUNS / "esc50" / "folds"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """All five folds, read when the first piece needs them."""
+
+    @cached_property
+    def folds(self) -> Folds:
+        """Of the data beside the project."""
+        return read_folds(data_root() / "esc50", RUNS / "cache")
+
+
+def run(stage: str, fold: int, seed: int, *, sound: Sound) -> Record:
+    """One network of one fold."""
+    wanted = Wanted(folds=(fold,), seeds=(seed,), out=OUT)
+    return wanted.fold(fold, seed, sound.folds, Console()).kept(stage)
+
+
+def expected(settings: FoldSettings, sound: Sound, batches: int = 3) -> str:
+    """CPU minutes of the dense training of a fold and of its control, from a few batches."""
+    (clips, labels), _ = sound.folds.split(FOLDS[0])
+    loader = SoundBatches(clips, labels, CLASSES, settings.hearing, seed=0)
+    model = settings.network().train()
+    optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
+    source, spent = iter(loader), []
+    for _ in range(batches + 1):
+        start = process_time()
+        cross_entropy(model, next(source)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        spent.append(process_time() - start)
+    epoch = len(loader) * sum(spent[1:]) / batches
+    return (
+        f"An epoch of {len(clips):,} clips: {epoch:.1f} CPU s. Dense, {settings.epochs} epochs: "
+        f"{epoch * settings.epochs / 60:.0f} CPU min a fold; the control's {settings.tune} with a "
+        f"teacher about {1.3 * epoch * settings.tune / 60:.0f}"
+    )
+
+
+def report(found: Records) -> str:
+    """The page."""
+    by_stage = {stage: found.of(stage=stage) for stage in STAGES}
+    missing = [f"{s} of fold {n}" for s in STAGES for n in FOLDS if not found.of(stage=s, fold=n)]
+    settings = FoldSettings()
+    about = (
+        f"{versions()}. ESC-50, five folds of 400 clips, each held out once; the last epoch counts "
+        "and nothing was chosen on a fold that is tested on. The dense network learns for "
+        f"{settings.epochs} epochs from crops of "
+        f"{settings.hearing.crops.samples / settings.hearing.mels.sample_rate:g} s, mixed as "
+        "waveforms in a ratio that it is asked for; small ones and the control "
+        f"{settings.tune} more with it as a teacher. {settings.crops} crops decide, and MACs are "
+        "those of all of them. Accuracy over all clips of the folds that have records; parameters, "
+        "MACs and bytes are the greatest of any fold."
+    )
+    state = f"{len(STAGES) * len(FOLDS) - len(missing)} of {len(STAGES) * len(FOLDS)} records." + (
+        f" Missing: {', '.join(missing)}." if missing else ""
+    )
+    lines = rows(by_stage)
+    return page(
+        "# ESC-50 over five folds", about, state, table(HEAD, lines) if lines else "No records yet."
+    )
+
+
+def main() -> None:
+    """Run, say how long it takes, or print the table."""
+    parser = recording(__doc__, stage=STAGES)
+    parser.add_argument("--fold", nargs="+", type=int, choices=FOLDS, default=list(FOLDS))
+    parser.add_argument("--expected", action="store_true", help="CPU minutes, from a few batches")
+    parser.set_defaults(seed=list(SEEDS))
+    options, sound = started(parser), Sound()
+    try:
+        if options.expected:
+            print(expected(FoldSettings(), sound))
+            return
+        if options.run:
+            _ = sound.folds  # what is missing is said before hours are spent
+        runs = every(
+            partial(run, sound=sound), options.seed, stage=options.stage, fold=options.fold
+        )
+        run_or_report(__file__, options, runs, report, seeds=SEEDS)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

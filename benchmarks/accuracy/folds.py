@@ -24,7 +24,7 @@ from rich.console import Console
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.records import Record, Records, every
 from benchmarks.common.sound import RUNS, data_root
-from benchmarks.common.tables import page, table, versions
+from benchmarks.common.tables import listed, page, table, versions
 from compressor.inputs.losses import cross_entropy
 from recipes.folds.clips import Folds, read_folds
 from recipes.folds.command import Wanted
@@ -76,7 +76,12 @@ def expected(settings: FoldSettings, sound: Sound, batches: int = 3) -> str:
 def report(found: Records) -> str:
     """The page."""
     by_stage = {stage: found.of(stage=stage) for stage in STAGES}
-    missing = [f"{s} of fold {n}" for s in STAGES for n in FOLDS if not found.of(stage=s, fold=n)]
+    there = {s: [n for n in FOLDS if found.of(stage=s, fold=n)] for s in STAGES}
+    missing = [
+        f"{stage}: folds {listed(n for n in FOLDS if n not in folds)}"
+        for stage, folds in there.items()
+        if len(folds) < len(FOLDS)
+    ]
     settings = FoldSettings()
     about = (
         f"{versions()}. ESC-50, five folds of 400 clips, each held out once; the last epoch counts "
@@ -88,8 +93,9 @@ def report(found: Records) -> str:
         "those of all of them. Accuracy over all clips of the folds that have records; parameters, "
         "MACs and bytes are the greatest of any fold."
     )
-    state = f"{len(STAGES) * len(FOLDS) - len(missing)} of {len(STAGES) * len(FOLDS)} records." + (
-        f" Missing: {', '.join(missing)}." if missing else ""
+    count = sum(map(len, there.values()))
+    state = f"{count} of {len(STAGES) * len(FOLDS)} records." + (
+        f" Missing: {'; '.join(missing)}." if missing else ""
     )
     lines = rows(by_stage)
     return page(

@@ -1,6 +1,6 @@
 """Cost of compression in accuracy, as the reports of 2020 to 2022 claim it and as we find it.
 
-Dense networks that have learned, on two grounds (`benchmarks.accuracy.heard`), go the recipes' own
+Dense networks that have learned, on two grounds (`benchmarks.accuracy.claim_sound`), go the recipes' own
 roads and some that differ in one thing (`benchmarks.accuracy.papers`). A dense network has learned
 if it gains less than half a point when it is trained on for as many epochs as the road takes, at
 the road's rate: that control stands beside every claim, as what training longer brings would be
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,10 @@ import torch
 from torch import nn
 
 import compressor
+from benchmarks.accuracy.claim_sound import GROUNDS, Heard, heard, need
 from benchmarks.accuracy.claims_page import report
-from benchmarks.accuracy.heard import GROUNDS, Heard, heard, need
 from benchmarks.accuracy.keywords import ANYTHING
-from benchmarks.accuracy.papers import DENSE, FAST, LENGTHS, NETS, Length, Net, budget_of
+from benchmarks.accuracy.papers import DENSE, FAST, LENGTHS, NETS, Length, Net, budget_of, seeds_of
 from benchmarks.common.command import device, recording, run_or_report, started
 from benchmarks.common.records import Record, Run
 from benchmarks.common.sound import RUNS
@@ -181,10 +181,13 @@ def judged(model: nn.Module, clips: Heard) -> dict[str, float]:
 def pieces(options: Namespace, setting: Setting = FULL) -> Iterator[Run]:
     """Runs that the options name, every dense network before its roads, seed by seed."""
     for ground in options.ground:
-        for seed in options.seed or GROUNDS[ground].seeds:
+        usual = GROUNDS[ground].seeds
+        for seed in options.seed or usual:
             for net in options.net:
                 one = Piece(ground, net, seed, setting)
                 for road in (DENSE, *NETS[net].roads):
+                    if seed in usual and seed not in seeds_of(GROUNDS[ground], NETS[net], road):
+                        continue
                     key = {"ground": ground, "net": net, "road": road, "seed": seed}
                     yield Run(key, partial(one.run, road))
 
@@ -195,15 +198,17 @@ def expected(options: Namespace, batches: int = 3) -> Iterator[str]:
         every = 0.0
         for net in options.net:
             one = Piece(ground, net, 0)
-            total = sum(minutes(one, batches))
-            seeds = len(options.seed or GROUNDS[ground].seeds)
-            every += seeds * total / 60
-            yield f"{ground}, {net}: {total:.0f} CPU minutes a seed, {seeds} seeds"
+            by_road = minutes(one, batches)
+            seeds = {road: len(seeds_of(GROUNDS[ground], one.of, road)) for road in by_road}
+            hours = sum(seeds[road] * spent for road, spent in by_road.items()) / 60
+            every += hours
+            said = ", ".join(f"{road} {spent:.0f}" for road, spent in by_road.items())
+            yield f"{ground}, {net}: CPU minutes a seed: {said}; all seeds {hours:.1f} hours"
         yield f"{ground}: {every:.1f} CPU hours"
 
 
-def minutes(one: Piece, batches: int) -> Iterable[float]:
-    """Of the dense training and of every road; a teacher and rounding make an epoch longer."""
+def minutes(one: Piece, batches: int) -> dict[str, float]:
+    """Of the dense training and of every road; a teacher or rounding makes an epoch longer."""
     clips, ground = one.heard(), GROUNDS[one.ground]
     x, y = clips.train
     config = one.of.settings(ground, one.length)
@@ -215,8 +220,10 @@ def minutes(one: Piece, batches: int) -> Iterable[float]:
     for _ in range(batches):
         loss(model, next(source)).backward()
     epoch = (process_time() - start) / batches * len(loader)
-    for road in (DENSE, *one.of.roads):
-        yield epoch * one.of.epochs(road, ground, one.length, one.folder) / 60
+    return {
+        road: epoch * one.of.epochs(road, ground, one.length, one.folder) / 60
+        for road in (DENSE, *one.of.roads)
+    }
 
 
 def main() -> None:

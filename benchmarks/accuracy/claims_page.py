@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.accuracy.heard import GROUNDS
-from benchmarks.accuracy.papers import CONTROL, DENSE, NETS, RECIPE
+from benchmarks.accuracy.claim_sound import GROUNDS
+from benchmarks.accuracy.papers import CONTROL, DENSE, NETS, RECIPE, seeds_of
 from benchmarks.common.records import Record, Records
 from benchmarks.common.tables import page, table, versions, with_error
 
@@ -210,9 +210,14 @@ def missing(found: Records) -> dict[str, tuple[int, int]]:
     """Records that are there, and all that there are to be, by ground."""
     whole: dict[str, tuple[int, int]] = {}
     for name, ground in GROUNDS.items():
-        roads = sum(1 + len(net.roads) for net in NETS.values())
-        there = [r for r in found.of(ground=name) if r["seed"] in ground.seeds]
-        whole[name] = (len(there), roads * len(ground.seeds))
+        every = [
+            (net, road, seed)
+            for net in NETS
+            for road in (DENSE, *NETS[net].roads)
+            for seed in seeds_of(ground, NETS[net], road)
+        ]
+        there = {(r["net"], r["road"], r["seed"]) for r in found.of(ground=name)}
+        whole[name] = (len(there & set(every)), len(every))
     return whole
 
 

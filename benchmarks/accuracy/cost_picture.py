@@ -33,7 +33,8 @@ def draw(points: Sequence[tuple[str, float, float]]) -> bytes:
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.set(xlabel="bytes left of the dense network", ylabel="points lost")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    if points:
+        axes.legend(fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, metadata={"Software": None})
     return buffer.getvalue()

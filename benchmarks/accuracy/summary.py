@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy.claim_sound import GROUNDS
 from benchmarks.accuracy.claims_page import LEARNED, RESULT, devices_of, gain, level
 from benchmarks.accuracy.cost_picture import draw
 from benchmarks.accuracy.grounds import dense_seed
-from benchmarks.accuracy.heard import GROUNDS
 from benchmarks.accuracy.papers import DENSE, NETS, RECIPE
 from benchmarks.common.command import parser, started
 from benchmarks.common.records import Record, Records, read

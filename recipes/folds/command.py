@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recipes.folds.clips import Folds, read_folds
-from recipes.folds.pieces import Fold, folder_of, pieces
+from recipes.folds.networks import Fold, folder_of, pieces
 from recipes.folds.settings import STAGES, FoldSettings, short
 from recipes.folds.summary import HEAD, rows
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks.accuracy import claims
+from benchmarks.accuracy.claim_sound import GROUNDS, Heard, need
 from benchmarks.accuracy.claims import Piece, Setting, pieces
 from benchmarks.accuracy.claims_page import CLAIMS, report
-from benchmarks.accuracy.heard import GROUNDS, Heard, need
 from benchmarks.accuracy.papers import CONTROL, DENSE, FAST, LENGTHS, NETS, RECIPE
 from benchmarks.common import sound
 from benchmarks.common.command import recording
@@ -175,3 +175,16 @@ def test_a_page_without_records_says_how_many_there_are_to_be() -> None:
     page = report(Records())
     assert "No records yet (speech: 0 of" in page
     assert report(Records(tuple(FOUND))).count("ESC-50: 6 of ") == 1
+
+
+def test_roads_that_ask_why_are_gone_with_fewer_seeds() -> None:
+    options = recording("x", ground=GROUNDS, net=NETS).parse_args(["--ground", "speech"])
+    options.seed = []
+    seeds: dict[str, list[int]] = {}
+    for run in pieces(options):
+        if run.key["net"] == "ASC":
+            seeds.setdefault(str(run.key["road"]), []).append(int(run.key["seed"]))
+    assert seeds[RECIPE] == seeds[DENSE] == [0, 1, 2, 3, 4]
+    assert seeds["gradual"] == [0, 1, 2]
+    options.seed = [7]
+    assert any(run.key["road"] == "gradual" for run in pieces(options))

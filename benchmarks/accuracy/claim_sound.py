@@ -159,7 +159,7 @@ def _flat(made: Heard) -> dict[str, Tensor]:
     parts |= {f"test {name}": part for name, part in made.test.items()}
     names = ("clips", "labels")
     return {
-        f"{part} {n}": t.contiguous()
+        f"{part} {n}": t.clone()
         for part, two in parts.items()
         for n, t in zip(names, two, strict=True)
     }

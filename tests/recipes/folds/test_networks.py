@@ -9,9 +9,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from recipes.folds import pieces
+from recipes.folds import networks
 from recipes.folds.clips import Folds, decided
-from recipes.folds.pieces import Fold, folder_of
+from recipes.folds.networks import Fold, folder_of
 from recipes.folds.settings import CONTROL, DENSE, GOALS, STAGES, FoldSettings, short
 from recipes.training.crops import Recordings
 
@@ -83,8 +83,8 @@ def test_crops_decide_by_the_mean_of_their_probabilities() -> None:
 
 
 def test_what_takes_longest_comes_first() -> None:
-    assert [*pieces.pieces((3, 4))][:3] == [(DENSE, 3), (DENSE, 4), (CONTROL, 3)]
-    assert len({pieces.named(stage) for stage in STAGES}) == len(STAGES)
+    assert [*networks.pieces((3, 4))][:3] == [(DENSE, 3), (DENSE, 4), (CONTROL, 3)]
+    assert len({networks.named(stage) for stage in STAGES}) == len(STAGES)
 
 
 def test_macs_are_those_of_all_crops() -> None:

@@ -1,10 +1,10 @@
 """Cost of compression in accuracy, as the reports of 2020 to 2022 claim it and as we find it.
 
-Dense networks that have learned, on two grounds (`benchmarks.accuracy.claim_sound`), go the recipes' own
-roads and some that differ in one thing (`benchmarks.accuracy.papers`). A dense network has learned
-if it gains less than half a point when it is trained on for as many epochs as the road takes, at
-the road's rate: that control stands beside every claim, as what training longer brings would be
-booked as pruning's. Every piece is one training and one record; trained weights lie in
+Dense networks that have learned, on two grounds (`benchmarks.accuracy.claim_sound`), go the
+recipes' own roads and some that differ in one thing (`benchmarks.accuracy.papers`). A network has
+learned if it gains less than half a point when it is trained on for as many epochs as the road
+takes, at the road's rate: that control stands beside every claim, as what training longer brings
+would be booked as pruning's. Every piece is one training and one record; trained weights lie in
 `runs/claims`, and where they are missing a dense network is trained again, which is said.
 
     python -m benchmarks.accuracy.claims --run [--ground speech]  # a killed call goes on

@@ -21,6 +21,7 @@ from time import process_time
 import torch
 from rich.console import Console
 
+import compressor
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.records import Record, Records, every
 from benchmarks.common.sound import RUNS, data_root
@@ -28,7 +29,7 @@ from benchmarks.common.tables import listed, page, table, versions
 from compressor.inputs.losses import cross_entropy
 from recipes.folds.clips import Folds, read_folds
 from recipes.folds.command import Wanted
-from recipes.folds.settings import CLASSES, FOLDS, STAGES, FoldSettings
+from recipes.folds.settings import CLASSES, CONTROL, DENSE, FOLDS, GOALS, STAGES, FoldSettings
 from recipes.folds.summary import HEAD, rows
 from recipes.training.sound_batches import SoundBatches
 
@@ -53,7 +54,10 @@ def run(stage: str, fold: int, seed: int, *, sound: Sound) -> Record:
 
 
 def expected(settings: FoldSettings, sound: Sound, batches: int = 3) -> str:
-    """CPU minutes of the dense training of a fold and of its control, from a few batches."""
+    """CPU minutes of every stage of a fold, from a few batches of the dense network.
+
+    Those of small networks are by their share of its multiply-accumulates; rounding is extra.
+    """
     (clips, labels), _ = sound.folds.split(FOLDS[0])
     loader = SoundBatches(clips, labels, CLASSES, settings.hearing, seed=0)
     model = settings.network().train()
@@ -66,11 +70,14 @@ def expected(settings: FoldSettings, sound: Sound, batches: int = 3) -> str:
         optimizer.zero_grad()
         spent.append(process_time() - start)
     epoch = len(loader) * sum(spent[1:]) / batches
-    return (
-        f"An epoch of {len(clips):,} clips: {epoch:.1f} CPU s. Dense, {settings.epochs} epochs: "
-        f"{epoch * settings.epochs / 60:.0f} CPU min a fold; the control's {settings.tune} with a "
-        f"teacher about {1.3 * epoch * settings.tune / 60:.0f}"
-    )
+    macs = compressor.measure(model).macs
+    said = [f"An epoch of {len(clips):,} clips: {epoch:.1f} CPU s."]
+    for stage in STAGES:
+        passes = epoch * settings.epochs_of(stage) / 60
+        share = 1.0 if stage in (DENSE, CONTROL) else GOALS[stage].macs / settings.crops / macs
+        teacher = 0.0 if stage == DENSE else 1 / 3  # a forward pass beside both ways
+        said.append(f"{stage}: {passes * (share + teacher):.0f} CPU minutes a fold.")
+    return "\n".join(said)
 
 
 def report(found: Records) -> str:

@@ -97,7 +97,7 @@ class Fold:
         model, end = self.settings.network(), Stage(DENSE, self.folder.stages, YEAR)
         if not (self.folder.stages / f"{DENSE}.json").is_file():
             self.console.print(
-                f"Fold {self.number}: {self.folder.path} has no dense network: training"
+                f"Fold {self.number}: {self.folder.path} is without: training the dense network"
             )
             self._fit(model, DENSE, whole(model), [self.settings.training(), end])
         take_stage(model, self.folder, DENSE)

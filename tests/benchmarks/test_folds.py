@@ -26,7 +26,9 @@ def test_the_page_says_what_is_missing() -> None:
 def test_the_committed_page_is_what_the_records_say() -> None:
     script = Path(folds.__file__)
     found = read(script.with_suffix(".jsonl"), folds.SEEDS)
-    assert script.with_suffix(".md").read_text("utf-8") == report(found)
+    committed = script.with_suffix(".md").read_text("utf-8")
+    # But for the versions of who wrote it, which end with the first sentence.
+    assert committed.partition(". ")[2] == report(found).partition(". ")[2]
 
 
 def test_missing_clips_end_the_command_before_anything_is_trained(

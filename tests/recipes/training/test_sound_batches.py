@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
+from compressor import Budget, Train, fit, measure
+from models import ResidualCNN
 from recipes.features.logmel import LogMel, MelSettings
 from recipes.training.crops import RandomCrops, Recordings
 from recipes.training.sound_batches import Hearing, SoundBatches
@@ -54,3 +59,33 @@ def test_passes_differ_and_are_those_of_the_seed() -> None:
 def test_a_label_for_every_clip_is_needed() -> None:
     with pytest.raises(ValueError, match=r"4 clips and labels of shape \(3,\)"):
         SoundBatches(clips(4), torch.arange(3), 3, PLAIN, seed=0)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """Crops, levels and mixtures are drawn by the loader's generator, which a checkpoint keeps."""
+    hearing = Hearing(crops=RandomCrops(samples=2000), mels=MELS, batch=4)
+
+    def trained(folder: Path, epochs: list[object] | None = None) -> Tensor:
+        torch.manual_seed(0)
+        model = ResidualCNN(4, (4, 8), (1, 1), frames=hearing.length)
+        cost = measure(model)
+        result = fit(
+            model, SoundBatches(clips(8), torch.arange(8) % 4, 4, hearing, seed=1),
+            budget=Budget(params=cost.params), schedule=[Train(3)], checkpoint=folder,
+            on_epoch=None if epochs is None else epochs.append,
+        )  # fmt: skip
+        return torch.cat([p.detach().flatten() for p in result.model.parameters()])
+
+    class Stop(list[object]):
+        def append(self, log: object) -> None:
+            super().append(log)
+            if len(self) == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "stopped", Stop())
+    seen: list[object] = []
+    again = trained(tmp_path / "stopped", seen)
+    assert len(seen) < 3
+    assert torch.equal(again, trained(tmp_path / "whole"))

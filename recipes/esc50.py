@@ -2,7 +2,7 @@
 
     python -m recipes.esc50 --seeds 0 1 2 --control    # the result in the README
     python -m recipes.esc50 --demo                     # the same steps in minutes (`make demo`)
-    python -m recipes.esc50 --folds 1 2 3 4 5          # the level of published systems: a day
+    python -m recipes.esc50 --folds 1 2 3 4 5          # as published systems are judged: days
 
 The steps: five-second clips -> log-mel spectrograms -> a dense residual CNN (324,130 parameters, 57
 million MACs) trained on folds 1-4 -> `compressor.fit` -> the held-out fold 5. All settings were

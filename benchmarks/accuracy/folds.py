@@ -29,7 +29,7 @@ from benchmarks.common.tables import listed, page, table, versions
 from compressor.inputs.losses import cross_entropy
 from recipes.folds.clips import Folds, read_folds
 from recipes.folds.command import Wanted
-from recipes.folds.settings import CLASSES, CONTROL, DENSE, FOLDS, GOALS, STAGES, FoldSettings
+from recipes.folds.settings import CLASSES, CONTROL, DENSE, FOLDS, STAGES, FoldSettings
 from recipes.folds.summary import HEAD, rows
 from recipes.training.sound_batches import SoundBatches
 
@@ -74,7 +74,7 @@ def expected(settings: FoldSettings, sound: Sound, batches: int = 3) -> str:
     said = [f"An epoch of {len(clips):,} clips: {epoch:.1f} CPU s."]
     for stage in STAGES:
         passes = epoch * settings.epochs_of(stage) / 60
-        share = 1.0 if stage in (DENSE, CONTROL) else GOALS[stage].macs / settings.crops / macs
+        share = 1.0 if stage in (DENSE, CONTROL) else (settings.budget(stage).macs or macs) / macs
         teacher = 0.0 if stage == DENSE else 1 / 3  # a forward pass beside both ways
         said.append(f"{stage}: {passes * (share + teacher):.0f} CPU minutes a fold.")
     return "\n".join(said)
@@ -96,9 +96,9 @@ def report(found: Records) -> str:
         f"{settings.epochs} epochs from crops of "
         f"{settings.hearing.crops.samples / settings.hearing.mels.sample_rate:g} s, mixed as "
         "waveforms in a ratio that it is asked for; small ones and the control "
-        f"{settings.tune} more with it as a teacher. {settings.crops} crops decide, and MACs are "
-        "those of all of them. Accuracy over all clips of the folds that have records; parameters, "
-        "MACs and bytes are the greatest of any fold."
+        f"{settings.tune} more with it as a teacher. Two crops decide at 30 million MACs, three "
+        "elsewhere; MACs are those of all of them. Accuracy over all clips of the folds that have "
+        "records; parameters, MACs and bytes are the greatest of any fold."
     )
     count = sum(map(len, there.values()))
     state = f"{count} of {len(STAGES) * len(FOLDS)} records." + (

@@ -61,14 +61,14 @@ def read_folds(root: Path, cache: Path) -> Folds:
     )
 
 
-def crops_of(clips: Recordings, settings: FoldSettings) -> Tensor:
-    """Log-mels of the crops that decide, (clips, crops, 1, mels, frames)."""
+def crops_of(clips: Recordings, settings: FoldSettings, count: int) -> Tensor:
+    """Log-mels of the crops that decide, (clips, count, 1, mels, frames)."""
     front_end, samples = LogMel(settings.hearing.mels), settings.hearing.crops.samples
     parts = [
-        front_end(even_crops(clips.of_rows(rows), samples, settings.crops).flatten(0, 1))
+        front_end(even_crops(clips.of_rows(rows), samples, count).flatten(0, 1))
         for rows in torch.arange(len(clips)).split(PARTS)
     ]
-    return torch.cat(parts).unflatten(0, (len(clips), settings.crops))
+    return torch.cat(parts).unflatten(0, (len(clips), count))
 
 
 @torch.no_grad()

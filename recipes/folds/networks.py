@@ -57,7 +57,8 @@ class Fold:
         if stage != DENSE:
             start = time.process_time()
         _, (clips, labels) = self.data.split(self.number)
-        crops = crops_of(clips, self.settings)
+        count = self.settings.deciding(stage)
+        crops = crops_of(clips, self.settings, count)
         level, cost = right(dense, crops, labels), compressor.measure(dense)
         found = level
         if stage != DENSE:
@@ -68,10 +69,10 @@ class Fold:
             "accuracy": found,
             "dense": level,
             "clips": len(labels),
-            "crops": self.settings.crops,
+            "crops": count,
             "params": cost.params,
             "nonzero": cost.nonzero,
-            "macs": self.settings.crops * cost.macs,
+            "macs": count * cost.macs,
             "bytes": cost.bytes,
             "epochs": self.settings.epochs_of(stage),
             "CPU seconds": None if resumed else round(time.process_time() - start),

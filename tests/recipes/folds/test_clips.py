@@ -40,4 +40,4 @@ def test_a_missing_clip_of_the_last_fold_is_told_before_anything_is_trained(
 def test_crops_of_every_clip_are_as_many_as_decide(esc50: Path, tmp_path: Path) -> None:
     data = read_folds(esc50, tmp_path / "cache")
     assert data.folds.tolist() == [1, 2, 3, 4, 5]
-    assert crops_of(data.clips, FoldSettings(crops=3)).shape == (5, 3, 1, 64, 126)
+    assert crops_of(data.clips, FoldSettings(), 3).shape == (5, 3, 1, 64, 126)

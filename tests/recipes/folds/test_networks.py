@@ -88,5 +88,8 @@ def test_what_takes_longest_comes_first() -> None:
 
 
 def test_macs_are_those_of_all_crops() -> None:
-    assert FoldSettings(crops=2).budget("128k, 143M").macs == 71_500_000
-    assert FoldSettings(crops=5).budget("128k, 30M").macs == 6_000_000
+    settings = FoldSettings()
+    for stage, goal in GOALS.items():
+        assert settings.deciding(stage) * settings.budget(stage).macs <= goal.macs
+    assert settings.budget("128k, 30M").macs == 15_000_000
+    assert settings.deciding(DENSE) == settings.crops == 3

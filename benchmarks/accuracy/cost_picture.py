@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-TICKS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03)
+TICKS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 MARKS = "os^DvPX*<>"
 
 
@@ -28,8 +28,9 @@ def draw(points: Sequence[tuple[str, float, float]]) -> bytes:
     axes.invert_xaxis()
     axes.xaxis.set_major_locator(FixedLocator(TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(TICKS, [f"{tick:.0%}" for tick in TICKS])
-    ticks = (-2, -1, 0, 1, 2, 5, 10, 20, 50)
+    axes.set_xticks(TICKS, [f"{100 * tick:g} %" for tick in TICKS])
+    axes.set_ylim(-3, 130)
+    ticks = (-2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.set(xlabel="bytes left of the dense network", ylabel="points lost")
     axes.grid(alpha=0.3)

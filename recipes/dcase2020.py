@@ -13,9 +13,8 @@ On TAU: paper 97.8 to 98.0 % (Table 4); ours not yet reproduced, as the data are
 not depend on data: 245,587 non-zero parameters, 491,174 bytes with all norms, as the report counts;
 238,797 and 477,594 by the official calculator, which leaves BatchNorm out; 237,517 and 475,034
 without SubSpectralNorm as well. The second command: 98 s of one CPU core, 75.0 % dense, 71.2 %
-handed in, of generated clips after six epochs. On ESC-50, 50 classes, nine devices, 45 epochs
-(`benchmarks.accuracy.claims`, 3 seeds, 14 minutes each): 47.5 % dense, 44.2 % pruned and in 16
-bits.
+handed in, of generated clips after six epochs. The road on networks that have learned, of less
+width and on other sound: `benchmarks.accuracy.claims`.
 
 All of TAU is 11.8 GB of log-mels (13,370 clips of 2 x 256 x 431 numbers), held where the network
 trains, and 25.7 GB of decoded clips on disk. A run that would not fit says so at its start;

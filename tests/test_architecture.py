@@ -134,7 +134,7 @@ ROOMS = {
     ),
     "recipes": (
         *("files", "data", "scenes", "features", "pitch", "training", "judging", "submission"),
-        *("running", "evaluate", "sweeps"),
+        *("running", "folds", "evaluate", "sweeps"),
     ),
     "benchmarks": (
         *("common", "allocation", "counting", "accuracy", "int8", "microcontroller", "speed"),

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recipes.data.cache import waveforms
 from recipes.data.esc50 import FORMAT, read_esc50
+from recipes.data.listing import first_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "runs"
@@ -46,6 +47,27 @@ def has_esc50() -> bool:
     return (data_root() / "esc50" / "meta" / "esc50.csv").is_file()
 
 
+def keyword_list() -> tuple[Path, pd.DataFrame]:
+    """Folder of the speech commands, and the table of its clips, all of which are there.
+
+    Raises:
+        FileNotFoundError: If the table or a clip is missing.
+    """
+    root = data_root() / "speech_commands_v002_test"
+    if not (root / "clips.csv").is_file():
+        raise FileNotFoundError(
+            f"There is no {root / 'clips.csv'}: name the folder that holds it in COMPRESSOR_DATA."
+        )
+    listed = pd.read_csv(root / "clips.csv", keep_default_na=False)
+    absent = [name for name in listed["filename"] if not (root / "audio" / name).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(listed)} clips are not below {root / 'audio'}: "
+            f"{first_of(absent)}. Bring the folder in whole: nothing is trained on a part of it."
+        )
+    return root, listed
+
+
 @cache
 def keywords(parts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Clips of some parts, "train", "validation" or "test", shorter ones with zeros behind.
@@ -53,8 +75,7 @@ def keywords(parts: Sequence[str]) -> tuple[Tensor, Tensor]:
     Returns:
         int16 (clips, samples) and labels (clips,), classes in the order of their names.
     """
-    root = data_root() / "speech_commands_v002_test"
-    listed = pd.read_csv(root / "clips.csv", keep_default_na=False)
+    root, listed = keyword_list()
     classes = sorted(set(listed["keyword"]))
     chosen = listed[listed["part"].isin(parts)]
     audio = np.zeros((len(chosen), RATE), np.int16)

@@ -267,16 +267,26 @@ class LogMel(nn.Module):
 
     def mel_power(self, waveform: Tensor) -> Tensor:
         """Mel power before the logarithm, (batch, samples) -> (batch, mels, frames)."""
+        return self._mel_power(self.spectrum(waveform), len(waveform))
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        """Fourier transform of every frame, (batch, samples) -> complex (batch * frames, bins)."""
         size = self.settings.fft_samples
         padded = functional.pad(waveform, (size // 2, size // 2))
         # (batch, frames, size): a view, one frame every hop.
         frames = padded.unfold(1, size, self.settings.hop_samples)
-        spectrum = torch.fft.rfft((frames * self.window).flatten(0, 1))
+        return torch.fft.rfft((frames * self.window).flatten(0, 1))
+
+    def of_spectrum(self, spectrum: Tensor, batch: int) -> Tensor:
+        """Log-mels (batch, 1, mels, frames) of what `spectrum` gave, which is overwritten."""
+        return self._log(self._mel_power(spectrum, batch))[:, None]
+
+    def _mel_power(self, spectrum: Tensor, batch: int) -> Tensor:
         power = self._power(spectrum)
         blocks = zip(self.filters.split(BAND), self.columns, strict=True)
         mels = [power[:, low:high] @ rows[:, low:high].T for rows, (low, high) in blocks]
         # (batch * frames, mels) -> (batch, mels, frames)
-        return torch.cat(mels, dim=1).unflatten(0, (waveform.shape[0], -1)).transpose(1, 2)
+        return torch.cat(mels, dim=1).unflatten(0, (batch, -1)).transpose(1, 2)
 
     def _power(self, spectrum: Tensor) -> Tensor:
         """Factor of the filters, of a spectrum (frames, bins)."""
@@ -309,6 +319,9 @@ class LogMel(nn.Module):
         power = self.mel_power(waveform.reshape(-1, samples))
         # (batch * channels, mels, frames) -> (batch, channels, mels, frames)
         power = power.reshape(batch, -1, *power.shape[1:])
+        return self._log(power)
+
+    def _log(self, power: Tensor) -> Tensor:
         log = torch.log(power.add_(FLOOR))
         if (self.settings.level, self.settings.spread) == (0, 1):  # as they are: two passes less
             return log

@@ -1,0 +1,1 @@
+"""Five folds of ESC-50."""

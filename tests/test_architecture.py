@@ -119,7 +119,7 @@ def test_no_path_of_one_machine() -> None:
 
 ROOMS = {
     "compressor": (
-        *("errors", "wording", "budget", "storage", "inputs", "graph", "counting", "surgery"),
+        *("errors", "wording", "inputs", "budget", "storage", "graph", "counting", "surgery"),
         *(
             "tracing",
             "repair",

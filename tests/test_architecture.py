@@ -137,8 +137,8 @@ ROOMS = {
         *("running", "evaluate", "sweeps"),
     ),
     "benchmarks": (
-        *("common", "allocation", "counting", "accuracy", "int8", "microcontroller", "speed"),
-        "breadth",
+        *("common", "rivals", "allocation", "counting", "accuracy", "int8", "microcontroller"),
+        *("speed", "breadth"),
     ),
 }
 """Rooms and loose modules, by package: each imports from those before it alone. What is not listed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,3 @@ def call(folder: Path | None, **changes: Any) -> Sweep:
     budgets = {"half": Budget(params="50%"), "nothing": Budget(params="1%")}
     methods = {"once": Prune(), "in steps": [Prune(steps=2, epochs=1)], "narrow": narrow}
     return sweep(tiny(), loader(64, batch=16), budgets, methods, **(options | changes))
-
-
-if __name__ == "__main__":
-    call(Path(sys.argv[1]))

@@ -185,7 +185,9 @@ def test_killed_again_and_again_a_sweep_ends_in_the_same_rows(tmp_path: Path) ->
     """Kills come in the middle of runs: what is made of checkpoints is equal bit for bit."""
     whole, deaths, code = rows(call(None)), 0, None
     environment = {**os.environ, "STEPS": "14", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.helpers.swept", str(tmp_path)]
+    code_of = "import sys; from pathlib import Path; from tests.helpers import swept; "
+    code_of += "swept.call(Path(sys.argv[1]))"  # not as a script, whose functions have other names
+    command = [sys.executable, "-c", code_of, str(tmp_path)]
     while code != 0:
         done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True)  # noqa: S603
         code = done.returncode

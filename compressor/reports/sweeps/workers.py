@@ -115,9 +115,9 @@ class OnRay(Generic[Task, Outcome]):
                 f"A task takes {cpus:g} CPU and {gpus:g} GPU, and Ray has {has.get('CPU', 0):g} "
                 f"and {has.get('GPU', 0):g}: ask for less with {ways.room}."
             )
-        self._work = ray.put(work)
+        self._work: Any = self._ray.put(work)
         options = {"max_retries": RETRIES, "num_cpus": cpus, "num_gpus": gpus}
-        self._call: Any = ray.remote(**options)(_call)
+        self._call: Any = self._ray.remote(**options)(_call)
 
     def __call__(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Callable[[], Outcome]]]:
         """Do tasks, as many at once as there is room for; each is taken when there is.

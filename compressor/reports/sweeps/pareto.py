@@ -22,9 +22,9 @@ def dominators(qualities: Floats) -> list[int | None]:
         The place of the point of the front that beats it, of several the one with the most of the
         first quality; None for what is on the front itself.
     """
-    at_least = (qualities[:, None] >= qualities[None]).all(2)  # [a, b]: a is as good as b
-    beats = at_least & (qualities[:, None] > qualities[None]).any(2)
-    front = ~beats.any(0)
+    one, other = qualities[:, None], qualities[None]
+    beats = np.all(one >= other, axis=2) & np.any(one > other, axis=2)  # [a, b]: a beats b
+    front = ~np.any(beats, axis=0)
     found: list[int | None] = []
     for place in range(len(qualities)):
         better = np.flatnonzero(front & beats[:, place])

@@ -34,6 +34,7 @@ from compressor.inputs.losses import Loss, loss_of
 from compressor.inputs.tensors import all_tensors
 from compressor.reports.result import Result
 from compressor.reports.sweeps.plan import Cut, Grid, Models, Point, folder_name, is_cut, phases_of
+from compressor.run.caps import among
 from compressor.run.compression import Compression
 from compressor.run.phase import Phase
 from compressor.run.validation import Validation, number_of, valued
@@ -160,7 +161,7 @@ class Making:
             )
         counts = {n: cap for n, cap in budget.caps.items() if n in ("params", "nonzero", "macs")}
         cost = measure(made, self._shown(made))
-        over = Budget(**counts).excess(cost) if counts else {}
+        over = among(counts).excess(cost) if counts else {}
         if over:
             found = ", ".join(f"{name} {getattr(cost, name):,}" for name in over)
             raise RefusedError(f"what it returned has {found} under {budget}")

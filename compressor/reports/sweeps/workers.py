@@ -92,21 +92,21 @@ class OnRay(Generic[Task, Outcome]):
         self._ray: Any = ray
         local = {"include_dashboard": False, "object_store_memory": STORE}
         try:
-            ray.init(
+            self._ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **environment}},
                 **(local if address == LOCAL else {}),
             )
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             where = "Ray on this machine" if address == LOCAL else f"The Ray cluster at {address}"
             raise OSError(
                 f"{where} does not start or answer ({error}). Check {ways.address}..., or work one "
                 f"after the other in this process with {ways.serial}."
             ) from error
-        self.errors: type[Exception] = ray.exceptions.RayError
-        has = ray.cluster_resources()
+        self.errors: type[Exception] = self._ray.exceptions.RayError
+        has = self._ray.cluster_resources()
         shares = [has.get("CPU", 0) / cpus] + ([has.get("GPU", 0) / gpus] if gpus else [])
         self.capacity = int(min(shares))
         if self.capacity < 1:

@@ -90,8 +90,10 @@ class Making:
     def __call__(self, point: Point) -> Row:
         """The row of a point, made in this process."""
         began, row = time.perf_counter(), {**point.key, **EMPTY}
+        judge = self.evaluate.source if isinstance(self.evaluate, Batches) else None
         try:
-            self._fill(row, point)
+            with randomness.preserved(self.data, judge):  # no row hangs on the rows before it
+                self._fill(row, point)
         except (RefusedError, *REFUSALS) as error:
             row |= {"state": "refused", "why": line(error)}
         return {**row, "seconds": round(time.perf_counter() - began, 3)}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor import Budget, Prune, ResumeError, Sweep, fit, measure, sweep
+from compressor import Budget, FineTune, Prune, ResumeError, Sweep, fit, measure, sweep
 from compressor.run.claim import claimed
 from tests.conftest import ROOT
 from tests.helpers.swept import call, narrow
@@ -126,6 +126,24 @@ def test_rows_that_are_there_are_not_made_again_and_more_may_be_asked(tmp_path: 
     assert len(wider.rows) == 2 * (2 * 2 + 1)
     again = rows(quick(None, evaluate=worth, budgets=more, seeds=range(2)))
     assert rows(wider) == again
+
+
+@pytest.mark.slow
+def test_no_row_hangs_on_those_before_it() -> None:
+    """Though the loader has a generator of its own, which a run leaves elsewhere."""
+
+    def weights(model: nn.Module) -> float:
+        return float(sum(p.detach().double().abs().sum() for p in model.parameters()))
+
+    options: dict[str, Any] = {"budgets": [Budget(params="50%")], "evaluate": weights}
+    options |= {"methods": [[Prune("uniform"), FineTune(epochs=1, lr=1e-2)]]}
+
+    def last(seeds: list[int]) -> dict[str, Any]:
+        data = loader(64, batch=8, generator=torch.Generator().manual_seed(0))
+        return rows(sweep(tiny(), data, **options, seeds=seeds))[-1]
+
+    assert last([0]) == last([1, 0])
+    assert last([0])["value"] > 0
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -296,6 +296,11 @@ def test_errors_of_the_system_that_nobody_foresaw(code: int) -> None:
             "recipes.sweeps.workers:OnRay",
             r"need Ray .*pip install -e '.\[sweep\]'.*--serial",
         ),
+        (
+            "ray",
+            "compressor.reports.sweeps.workers:OnRay",
+            r"need Ray .*pip install 'compressor-nn\[sweep\]'.*ray=None",
+        ),
         ("optuna", "recipes.sweeps.search:Study", r"Optuna .*pip install -e '.\[sweep\]'"),
         (
             "onnxruntime",

@@ -14,7 +14,7 @@ from compressor.errors import (
     TrainingError,
     VerificationError,
 )
-from compressor.fitting import fit
+from compressor.fitting import fit, sweep
 from compressor.graph.graph import Graph
 from compressor.graph.signature import Operation
 from compressor.graph.structure import Structure
@@ -32,6 +32,7 @@ from compressor.reports.arena import working_memory
 from compressor.reports.comparing import Comparison, compare
 from compressor.reports.report import Report
 from compressor.reports.result import Result, load
+from compressor.reports.sweeps.sweep import Sweep
 from compressor.run.history import Rate
 from compressor.run.loop_rate import rate_of
 from compressor.run.onnx_size import Onnx
@@ -69,6 +70,7 @@ __all__ = [
     "ResumeError",
     "Session",
     "Structure",
+    "Sweep",
     "Tflite",
     "TraceError",
     "Train",
@@ -85,6 +87,7 @@ __all__ = [
     "rate_of",
     "rules",
     "shrink",
+    "sweep",
     "trace",
     "working_memory",
 ]

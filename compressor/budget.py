@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
-from fractions import Fraction
-from numbers import Integral, Real
 from typing import ClassVar
 
 from compressor.errors import BudgetError
+from compressor.inputs.amounts import Caps, Share, cap_of
 from compressor.wording import brief
-
-COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
-"""Multipliers a count (parameters, MACs) may be written with."""
-
-_DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_BINARY = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-BYTE_UNITS = COUNT_UNITS | _DECIMAL | _BINARY
-"""Multipliers a size may be written with: KB is 1000 bytes, KiB is 1024."""
-
-MOST = 2**63
-"""Caps are below this, so that costs are counted in 64-bit integers."""
-
-_SHARE = (
-    "A cap is a count and no share. For half of what a network has, write cost = "
-    "compressor.measure(model, example) and Budget(macs=cost.macs // 2)."
-)
-
-_AMOUNT = re.compile(r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*")
-
 
 RESOURCES = ("params", "nonzero", "macs", "bytes", "ram")
 """The fields of `Cost`, each of which a `Budget` can cap."""
-
-SIZES = frozenset({"bytes", "ram"})
-"""Those that are counted in bytes."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +56,18 @@ class File:
 
 
 @dataclass(frozen=True, init=False)
-class Budget:
+class Budget(Caps):
     """Hard caps on a network's cost: any subset of the five, at least one.
 
     A cap is a number (``128e3``) or a string (``"128k"``, ``"30M"``; for bytes and RAM also
     ``"128KiB"``, ``"0.5 MB"``, ``"61.0 KB"``). k, M, G and KB, MB, GB are powers of 1000, KiB, MiB,
     GiB powers of 1024. A fractional cap is rounded down: a cost is an integer, so nothing changes.
+
+    ``"50%"`` is a half of what the network has as it is given to `fit`, `Session` or `allocate`,
+    counted as the cap counts: for bytes of its own file, as it would be written before anything is
+    done (in `allocate` of its stored parameters), for RAM of its `.tflite`, for `nonzero` of what
+    is not zero in it. A network that was pruned before counts as it is then. `resolved` makes
+    numbers of shares.
 
     Attributes:
         params: Most parameters, or None for no cap; likewise the others.
@@ -103,7 +83,8 @@ class Budget:
             its verdict. Two budgets of the same caps are equal.
 
     Raises:
-        BudgetError: If no cap is given, one is not from 1 to below 2**63, or `file` is wrong.
+        BudgetError: If no cap is given, one is not from 1 to below 2**63, a share is not above 0 %
+            and at most 100 %, or `file` is wrong.
     """
 
     params: int | None
@@ -127,9 +108,9 @@ class Budget:
         """Check and store the caps as integers."""
         given = {"params": params, "nonzero": nonzero, "macs": macs, "bytes": bytes, "ram": ram}
         for name, amount in given.items():
-            cap = None if amount is None else _cap(name, amount)
+            cap = None if amount is None else cap_of(name, amount)
             object.__setattr__(self, name, cap)
-        if not self.caps:
+        if all(amount is None for amount in given.values()):
             message = "a budget needs at least one cap and none was given. Write for instance "
             raise BudgetError(message + 'Budget(params=128e3, macs="30M").')
         object.__setattr__(self, "file", _checked(file, self.bytes))
@@ -148,11 +129,50 @@ class Budget:
 
     @property
     def caps(self) -> dict[str, int]:
-        """The caps that were given, by name."""
+        """The caps that were given, by name.
+
+        Raises:
+            BudgetError: If one is a share, and it is not known of what.
+        """
+        if self.unresolved:
+            raise BudgetError(
+                f"{self}: {' and '.join(self.unresolved)} is a share of what a network has, and it "
+                "is not known which network: take budget.resolved(compressor.measure(model))"
+            )
+        return {name: int(cap) for name, cap in self._given.items()}
+
+    @property
+    def _given(self) -> dict[str, int]:
+        """The fields that were given, by name."""
         values = {name: getattr(self, name) for name in RESOURCES}
         return {name: cap for name, cap in values.items() if cap is not None}
 
-    def of(self, rule: Limits) -> Budget:
+    @property
+    def shares(self) -> dict[str, Share]:
+        """The caps that were given as shares, by name."""
+        return {name: cap for name, cap in self._given.items() if isinstance(cap, Share)}
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Names of the caps that are shares of it is not known what."""
+        return tuple(name for name, share in self.shares.items() if share.whole is None)
+
+    def resolved(self, cost: Cost) -> Budget:
+        """The same, its shares as those of a network that costs `cost`.
+
+        Shares that are of a network already stay what they are.
+
+        Raises:
+            BudgetError: If RAM is capped and was not counted, or there is nothing to have a share
+                of.
+        """
+        wholes = {name: getattr(cost, name) for name in self.unresolved}
+        if None in wholes.values():
+            raise BudgetError(_UNCOUNTED.format(f"ram <= {self.shares['ram']}"))
+        shares = {name: Share(self.shares[name].percent, all_) for name, all_ in wholes.items()}
+        return replace(self, **shares).of(self.rule) if shares else self
+
+    def of(self, rule: Limits | None) -> Budget:
         """The same caps, as those of a challenge's rule."""
         caps = replace(self)
         object.__setattr__(caps, "rule", rule)
@@ -168,20 +188,19 @@ class Budget:
         ``{"macs": 1.8}`` says that the MACs are 80 % over their cap.
 
         Raises:
-            BudgetError: If RAM is capped and was not counted.
+            BudgetError: If RAM is capped and was not counted, or a cap is a share of a network
+                that is not known.
         """
+        caps = self.caps
         if self.ram is not None and cost.ram is None:
-            raise BudgetError(
-                f"ram <= {self.ram:,} is asked of a cost whose RAM was not counted: take "
-                "compressor.working_memory(model, example), and dataclasses.replace(cost, ram=...)"
-            )
-        ratios = {name: (getattr(cost, name), cap) for name, cap in self.caps.items()}
+            raise BudgetError(_UNCOUNTED.format(f"ram <= {self.ram:,}"))
+        ratios = {name: (getattr(cost, name), cap) for name, cap in caps.items()}
         return {name: spent / cap for name, (spent, cap) in ratios.items() if spent > cap}
 
     def __str__(self) -> str:
         """One line for people."""
         on = {} if self.file is None else {"bytes": f" of the {self.file.name}"}
-        return " and ".join(f"{n} <= {cap:,}{on.get(n, '')}" for n, cap in self.caps.items())
+        return " and ".join(f"{n} <= {_text(c, on.get(n, ''))}" for n, c in self._given.items())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -281,52 +300,17 @@ def _checked(file: object, cap: int | None) -> File | None:
     )
 
 
-def _cap(name: str, amount: object) -> int:
-    asked = f"Budget({name}={brief(amount)})"
-    value = _parse(name, amount) if isinstance(amount, str) else _number(asked, amount)
-    if value < 1:
-        share = 0 < value < 1
-        message = f"{asked}: a cap must be at least 1, this is {value if share else brief(value)}. "
-        raise BudgetError(message + (_SHARE if share else f"Leave {name} out for no cap."))
-    if value >= MOST:
-        raise BudgetError(
-            f"{asked}: a cap must be below 2**63, about 9.2e18, which no network costs. Leave "
-            f"{name} out for no cap."
-        )
-    return math.floor(value)
+_UNCOUNTED = (
+    "{} is asked of a cost whose RAM was not counted: take "
+    "compressor.working_memory(model, example), and dataclasses.replace(cost, ram=...)"
+)
 
 
-def _number(asked: str, amount: object) -> float | Decimal | Fraction:
-    if isinstance(amount, bool) or not isinstance(amount, (Real, Decimal)):
-        one = callable(getattr(amount, "item", None))  # of torch and numpy
-        advice = ": write int(...) around it" if one else ""
-        message = f"{asked}: a cap is a number or a string such as '128k', not "
-        raise BudgetError(message + f"{type(amount).__name__}{advice}.")
-    if isinstance(amount, Integral):
-        return int(amount)
-    if not (amount.is_finite() if isinstance(amount, Decimal) else math.isfinite(amount)):
-        raise BudgetError(f"{asked}: a cap must be finite. Leave it out for no cap.")
-    return amount if isinstance(amount, (Decimal, Fraction)) else float(amount)
-
-
-def _parse(name: str, text: str) -> Decimal:
-    """Read "0.5 MB" as exactly 500000; decimal arithmetic, so no rounding creeps in."""
-    units = BYTE_UNITS if name in SIZES else COUNT_UNITS
-    match = _AMOUNT.fullmatch(text)
-    if match is None and text.strip().endswith("%"):
-        raise BudgetError(f"Budget({name}={brief(text)}): this is no count. {_SHARE}")
-    if match is None:
-        message = f"Budget({name}={brief(text)}): cannot read a number. Write for instance '128k' "
-        raise BudgetError(message + "or '1.5M', without thousands separators.")
-    number, unit = match.groups()
-    if unit not in units:
-        known = ", ".join(u for u in units if u)
-        why = "is a unit of bytes" if unit in BYTE_UNITS else "is not a unit"
-        message = (
-            f"Budget({name}={brief(text)}): {unit!r} {why}; {name} may be written with {known}."
-        )
-        raise BudgetError(message)
-    return Decimal(number.replace("_", "")) * units[unit]
+def _text(cap: int, on: str) -> str:
+    """A cap for people; of a share both what it is and what it comes to."""
+    if not isinstance(cap, Share):
+        return f"{cap:,}{on}"
+    return f"{cap}{on}" if cap.whole is None else f"{int(cap):,}{on} ({cap})"
 
 
 DCASE2020 = Limits(

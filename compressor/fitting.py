@@ -1,9 +1,9 @@
-"""`fit`: a model, a budget and maybe data in; a smaller model with a proof out."""
+"""`fit`: a model, a budget and maybe data in; a smaller model with a proof out. `sweep`: many."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,6 +38,11 @@ from compressor.phases.train import FineTune, Recalibrate
 from compressor.quantization.presets import ORT, TFLM, Preset
 from compressor.reports.certificate import certified
 from compressor.reports.result import Result
+from compressor.reports.sweeps.asked import identity_of as sweep_identity
+from compressor.reports.sweeps.asked import making_of
+from compressor.reports.sweeps.plan import Method, Models
+from compressor.reports.sweeps.running import swept
+from compressor.reports.sweeps.sweep import Sweep
 from compressor.run.checkpoint import Checkpoint
 from compressor.run.claim import claimed
 from compressor.run.compression import Compression
@@ -223,6 +228,85 @@ def fit(
         result = certified(session, training.log, training.before_and_after())
         told.end(result.report.after)
         return result
+
+
+def sweep(
+    model: Models,
+    data: Iterable[Batch] | None,
+    budgets: Iterable[Budget | Rule] | Mapping[str, Budget | Rule],
+    methods: Iterable[Method] | Mapping[str, Method],
+    *,
+    evaluate: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
+    seeds: Iterable[int] = (0,),
+    then: Sequence[Phase] | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    loss: Loss | None = None,
+    optimizer: OptimizerFactory = adamw,
+    example: Example | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    ray: str | None = None,
+    cpus: float = 1,
+    gpus: float = 0,
+    progress: bool | None = None,
+) -> Sweep:
+    """Compare methods: each at every budget and seed, on the same network, data and fine-tune.
+
+    Every row is a call of `fit`. A method that ends in an error of this library (a budget that it
+    cannot meet, a network that it does not take, a training that diverges), or another pruner that
+    raises anything, is a row too, refused, with the reason. With a `folder` every row is on the
+    disk when it is made: the same call again, of a killed sweep too, makes the rest, and a row that
+    was being trained goes on from its checkpoint. Budgets, methods and seeds may become more.
+
+    Args:
+        model: The network, which stays as it is, or a function of the seed that makes one (trained,
+            say), so that seeds differ in more than the order of the data.
+        data: As for `fit`; None to cut alone.
+        budgets: Caps, by name or in a sequence. Shares (``Budget(macs="50%")``) are of the network.
+        methods: By name or in a sequence. A phase, such as ``Prune(importance=l1)``, is followed by
+            `then`. A list of phases is a whole schedule. A function ``(model, budget) -> smaller``
+            is another pruner (`benchmarks.rivals` has some): it is given a copy and caps in
+            numbers, what it returns is held to them and goes through `then`. None is the default
+            schedule of `fit`.
+        evaluate: A loader, whose accuracy is the value of a network, or a function of the network,
+            more is better. It decides nothing.
+        seeds: Seeds of `fit`; another pruner draws from them too.
+        then: Phases that follow every cut; by default ``[Recalibrate(), FineTune(epochs)]`` with
+            labelled data, and none without.
+        epochs: Length of that fine-tune and of the one in the default schedule of `fit`; 30 unless
+            said.
+        lr: As for `fit`; likewise the three that follow.
+        loss: The loss.
+        optimizer: What makes an optimiser.
+        example: An input with the batch first.
+        folder: Where rows and checkpoints are kept; None for nowhere.
+        ray: None makes one row after the other. "local" makes several at once in processes of Ray
+            on this machine; without Ray (extra ``sweep``) one after the other, which is said.
+            ``host:port``, ``ray://host:port`` or ``auto`` is a cluster whose machines see the
+            folder under the same path.
+        cpus: Processors that a row takes on Ray; each computes with one thread.
+        gpus: GPUs, likewise.
+        progress: As for `fit`: a bar on a terminal, elsewhere a line a row with the time that is
+            left, of ``logging.getLogger("compressor.sweep")``.
+
+    Returns:
+        The rows, a table of means and standard errors over seeds in which the Pareto front is
+        marked, as DataFrame and CSV, and a picture of it.
+
+    Raises:
+        ValueError: If an argument is of the wrong kind; also when `fit` says so, in the midst of
+            the sweep, which then goes on with the same call put right.
+        ResumeError: If the folder belongs to another sweep, or to one that is going on.
+        ImportError: If a cluster was asked for, and Ray is not installed.
+        OSError: If it does not answer.
+    """
+    making = making_of(
+        fit, model, data, budgets, methods, seeds=seeds, then=then, evaluate=evaluate,
+        example=example, loss=loss, options={"lr": lr, "optimizer": optimizer}, epochs=epochs,
+        folder=folder,
+    )  # fmt: skip
+    identity = sweep_identity(making)
+    return swept(making, identity, ray=ray, cpus=cpus, gpus=gpus, progress=progress)
 
 
 def _planned(

@@ -13,25 +13,27 @@ weights as well as the ``w + u`` of an ADMM step. `evidence` is an iterable with
 Scores of different axes are not comparable as they come: a depthwise row holds 9 weights, a
 pointwise one hundreds. They are therefore divided by their axis' mean (`normalise=True`), which
 says how much a unit matters among its like and leaves the widths to the allocator.
+
+One of your own is made of three: `writers` says which parameters write units and along which
+dimension, `per_unit` sums what you have for the rows of each, `normalised` makes axes comparable.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compressor.errors import TrainingError
 from compressor.graph.graph import Graph, Weight
-from compressor.inputs import finite, randomness
-from compressor.inputs.batches import Batch, first_examples, split
-from compressor.inputs.evaluation import evaluating
-from compressor.inputs.labels import all_ignored
+from compressor.inputs import randomness
+from compressor.inputs.batches import Batch, first_examples
+from compressor.inputs.gradients import gradient_of, micro_batches
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.repair.activations import Reading, activations_of
 from compressor.repair.applied import Key
@@ -209,15 +211,7 @@ def gradients(
         TrainingError: If the loss is not finite or has no gradient.
     """
     for part, where in micro_batches(batches, loss, clips):
-        yield _gradient(model, part, loss, f"{where} while measuring importance")
-
-
-def micro_batches(batches: Iterable[Batch], loss: Loss, clips: int) -> Iterator[tuple[Batch, str]]:
-    """Batches in parts of `clips` examples, and where each came from, for a message."""
-    for number, batch in enumerate(batches, start=1):
-        for part in split(batch, clips):
-            if not (loss is cross_entropy and all_ignored(part)):  # a mean over no label
-                yield part, f"on batch {number}"
+        yield gradient_of(model, part, loss, f"{where} while measuring importance")
 
 
 def writers(graph: Graph) -> dict[str, tuple[Weight, int]]:
@@ -237,6 +231,73 @@ def writers(graph: Graph) -> dict[str, tuple[Weight, int]]:
     return found
 
 
+def per_unit(graph: Graph, rows: Mapping[str, Tensor | NDArray[np.float64]]) -> Scores:
+    """Sum of what every unit has in the rows of the parameters that write it.
+
+    Args:
+        graph: The network as coupled axes.
+        rows: By name of a parameter one number for each of its rows, shape (rows,), along the
+            dimension that `writers` names. Parameters that are missing add nothing. A row that
+            several units own (a channel of attention belongs to a head and to a place in it) counts
+            for each.
+
+    Returns:
+        Scores of shape (graph.units,).
+
+    Raises:
+        ValueError: If a parameter writes no units, or has another number of rows.
+    """
+    scores, writing = np.zeros(graph.units), writers(graph)
+    for name, given in rows.items():
+        if name not in writing:
+            raise ValueError(
+                f"per_unit: {name!r} writes no units that can go: give rows of the parameters that "
+                "importance.writers(graph) names"
+            )
+        weight, dim = writing[name]
+        values = torch.as_tensor(given).detach().double().cpu().numpy()
+        if values.shape != (weight.dims[dim].size,):
+            raise ValueError(
+                f"per_unit: {name!r} needs one number for each of its rows, shape "
+                f"({weight.dims[dim].size},), not {values.shape}: sum over its other dimensions"
+            )
+        for owner in weight.dims[dim].owners:
+            owned = owner >= 0
+            scores += np.bincount(owner[owned], weights=values[owned], minlength=len(scores))
+    return scores
+
+
+def normalised(
+    graph: Graph, scores: Scores, by: Callable[[Scores], float | np.floating[Any]] = np.mean
+) -> Scores:
+    """Divide the scores of every axis by one number of theirs: their mean, unless said.
+
+    Args:
+        graph: The network as coupled axes.
+        scores: One for each unit, shape (graph.units,).
+        by: A function of the scores of one axis, such as `numpy.mean`, `numpy.max`, `numpy.median`
+            or `numpy.linalg.norm`. An axis of which it gives zero, as one of zeros, says nothing of
+            its units: each gets 1.
+
+    Returns:
+        New scores of the same shape.
+
+    Raises:
+        ValueError: If a score is not finite, or what `by` gives is negative or not finite.
+    """
+    found = _checked(graph, np.array(scores, dtype=np.float64))
+    for axis in graph.axes:
+        part = found[axis.units]
+        size = float(by(part)) if axis.size else 0.0
+        if not 0 <= size < math.inf:
+            raise ValueError(
+                f"normalised(by=...) gives {size} of the scores of {axis.name!r}, and they are "
+                "divided by it: it must be finite and not negative"
+            )
+        found[axis.units] = part / size if size > 0 else 1.0
+    return found
+
+
 def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tensor], int]:
     """Sums of squared gradients of the parameters `names`, entry by entry, in float64.
 
@@ -250,61 +311,15 @@ def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tens
     return sums, count
 
 
-def _gradient(model: nn.Module, batch: Batch, loss: Loss, where: str) -> dict[str, Tensor]:
-    named = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
-    flags = {name: p.requires_grad for name, p in named.items()}
-    try:
-        for p in named.values():
-            p.requires_grad_(True)  # noqa: FBT003 - torch's own name for it
-        with evaluating(model), torch.enable_grad():
-            value = loss(model, batch)
-            check_value(value, where, partial(finite.where, model, finite.on(loss, batch), batch))
-            grads = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-    finally:
-        for name, p in named.items():
-            p.requires_grad_(flags[name])
-    found: list[Tensor | None] = list(grads)  # None where the loss does not depend on it
-    known = {n: g for n, g in zip(named, found, strict=True) if g is not None}
-    if wrong := [name for name, gradient in known.items() if not finite.is_finite(gradient)]:
-        raise TrainingError(
-            f"the loss is {float(value.detach()):.4g} {where}, and its gradient for {wrong[0]!r} "
-            "is NaN or infinite: a root or logarithm of zero, a division by zero or an overflow on "
-            "the way back. Add a small number there, or look at the data"
-        )
-    return known
-
-
-def check_value(value: Tensor, where: str, source: Callable[[], str] | None = None) -> float:
-    """The loss `value` as a number, or a TrainingError if it is not finite or has no gradient.
-
-    For the message `where` says when in a run it came up, and `source` which layer a number that is
-    not finite comes from.
-    """
-    number = float(value.detach())
-    if not math.isfinite(number):
-        why = f": {source()}" if source else ""
-        raise TrainingError(
-            f"the loss is {number} {where}{why}. Look for NaN or infinity in the data, for labels "
-            "that are all ignored and for weights that are not finite; in training, lower the "
-            "learning rate. A checkpoint, if there is one, holds the last whole epoch and is good"
-        )
-    if not value.requires_grad:
-        raise TrainingError(
-            f"the loss has no gradient {where}: it does not depend on the model's parameters, or "
-            "detach(), item(), argmax() or torch.no_grad() cut it off"
-        )
-    return number
-
-
 def _total(graph: Graph, tensors: Tensors, entrywise: Callable[[Tensor], Tensor]) -> Scores:
     """Sum of ``entrywise(w)`` over the weights that write each unit."""
-    scores = np.zeros(graph.units)
-    for weight, dim in writers(graph).values():
-        rows = _reduce(entrywise(_tensor(weight, tensors).detach().double()), dim).cpu().numpy()
-        for owner in weight.dims[dim].owners:
-            owned = owner >= 0
-            scores += np.bincount(owner[owned], weights=rows[owned], minlength=len(scores))
-    return scores
+    return per_unit(
+        graph,
+        {
+            name: _reduce(entrywise(_tensor(weight, tensors).detach().double()), dim)
+            for name, (weight, dim) in writers(graph).items()
+        },
+    )
 
 
 def _saliency(
@@ -365,7 +380,14 @@ def by_owner(rows: Tensor, owner: NDArray[np.int64]) -> Tensor:
 
 
 def _finish(graph: Graph, scores: Scores, *, normalise: bool) -> Scores:
-    """Check the scores and bring each axis to mean 1."""
+    """Check the scores, and bring each axis to mean 1 if that is asked for."""
+    return normalised(graph, scores) if normalise else _checked(graph, scores)
+
+
+def _checked(graph: Graph, scores: Scores) -> Scores:
+    """The scores, if there is a finite one for every unit."""
+    if scores.shape != (graph.units,):
+        raise ValueError(f"scores are one per unit, shape ({graph.units},), not {scores.shape}")
     for axis in graph.axes:
         part = scores[axis.units]
         if not np.isfinite(part).all():
@@ -373,8 +395,4 @@ def _finish(graph: Graph, scores: Scores, *, normalise: bool) -> Scores:
                 f"the importance of {int((~np.isfinite(part)).sum())} of {axis.size} units of "
                 f"{axis.name!r} is not finite: the weights or gradients hold NaN or infinity"
             )
-        if normalise and axis.size:
-            mean = part.mean()
-            # An axis of zeros says nothing about its units: all alike, not all worthless.
-            scores[axis.units] = part / mean if mean > 0 else 1.0
     return scores

@@ -26,11 +26,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from compressor.reports.sweeps.plan import folder_name
 from recipes.running.command import usable
 from recipes.running.overrides import override
 from recipes.running.scene_data import ROOT
 from recipes.sweeps.pareto import markdown
-from recipes.sweeps.runner import Sweep, folder_name, run
+from recipes.sweeps.runner import Sweep, run
 from recipes.sweeps.search import dimensions
 from recipes.sweeps.trial import Job, settings_of
 from recipes.sweeps.workers import here, several

@@ -119,7 +119,7 @@ def test_no_path_of_one_machine() -> None:
 
 ROOMS = {
     "compressor": (
-        *("errors", "wording", "budget", "storage", "inputs", "graph", "counting", "surgery"),
+        *("errors", "wording", "inputs", "budget", "storage", "graph", "counting", "surgery"),
         *(
             "tracing",
             "repair",
@@ -137,8 +137,8 @@ ROOMS = {
         *("running", "folds", "evaluate", "sweeps"),
     ),
     "benchmarks": (
-        *("common", "allocation", "counting", "accuracy", "int8", "microcontroller", "speed"),
-        "breadth",
+        *("common", "rivals", "allocation", "counting", "accuracy", "int8", "microcontroller"),
+        *("speed", "breadth"),
     ),
 }
 """Rooms and loose modules, by package: each imports from those before it alone. What is not listed

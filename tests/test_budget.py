@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -11,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.budget import BYTE_UNITS, COUNT_UNITS, Budget, Cost
+from compressor.budget import Budget, Cost
 from compressor.errors import BudgetError
+from compressor.inputs.amounts import BYTE_UNITS, COUNT_UNITS
 
 NAMES = ("params", "nonzero", "macs", "bytes")
 costs = st.builds(Cost, *[st.integers(0, 10**12)] * 4)
@@ -167,3 +171,63 @@ def test_ram_that_was_not_counted_meets_no_cap() -> None:
     assert Budget(ram=100, macs=1).excess(counted) == {"ram": 1.5}
     assert str(counted).endswith("1 bytes, 150 bytes of RAM")
     assert not str(cost).endswith("RAM")
+
+
+# ------------------------------------------------------------------------------------------ shares
+
+PERCENT = st.decimals("0.01", "100", places=2)
+parts = st.dictionaries(st.sampled_from(NAMES), PERCENT, min_size=1)
+large = st.builds(Cost, *[st.integers(10**4, 10**12)] * 4)
+
+
+@given(parts, large)
+def test_a_share_of_a_network_is_its_floor(found: dict[str, Decimal], cost: Cost) -> None:
+    budget = Budget(**{name: f"{part}%" for name, part in found.items()})
+    assert set(budget.unresolved) == set(found)
+    caps = {n: math.floor(Fraction(p) * getattr(cost, n) / 100) for n, p in found.items()}
+    fixed = budget.resolved(cost)
+    assert fixed == Budget(**caps)
+    assert hash(fixed) == hash(Budget(**caps))
+    assert fixed.caps == caps
+    assert all(type(cap) is int for cap in fixed.caps.values())
+    assert not fixed.unresolved
+    assert fixed.resolved(Cost(1, 1, 1, 1)) is fixed
+
+
+@given(parts, large)
+def test_shares_are_read_again_from_what_is_printed(found: dict[str, Decimal], cost: Cost) -> None:
+    budget = Budget(**{name: f"{part}%" for name, part in found.items()})
+    for one in (budget, budget.resolved(cost)):
+        for again in (eval(repr(one)), copy.deepcopy(one), dataclasses.replace(one)):  # noqa: S307
+            assert again == one
+            assert (str(again), repr(again)) == (str(one), repr(one))
+
+
+def test_a_share_is_a_value() -> None:
+    assert Budget(macs="50%") == Budget(macs=" 50.0 % ")
+    assert hash(Budget(macs="50%")) == hash(Budget(macs="50.0%"))
+    assert Budget(macs="50%") != Budget(macs="25%")
+    assert Budget(macs="50%") != Budget(macs="50% of 200") == Budget(macs=100)
+    assert Budget(macs=100) == Budget(macs="50% of 200")
+    assert Budget(macs=99) != Budget(macs="50% of 200")
+
+
+def test_shares_say_both() -> None:
+    budget = Budget(macs="50%", params=7)
+    assert str(budget) == "params <= 7 and macs <= 50%"
+    cost = Cost(params=10, nonzero=10, macs=60_000_000, bytes=40)
+    fixed = budget.resolved(cost)
+    assert str(fixed) == "params <= 7 and macs <= 30,000,000 (50% of 60,000,000)"
+    assert json.loads(json.dumps(dataclasses.asdict(fixed)))["macs"] == 30_000_000
+
+
+def test_a_share_of_nobody_knows_what_lets_nothing_through() -> None:
+    budget, cost = Budget(macs="50%"), Cost(1, 1, 1, 1)
+    with pytest.raises(BudgetError, match=r"macs <= 50%: macs is a share.*budget.resolved"):
+        budget.allows(cost)
+    with pytest.raises(BudgetError, match=r"macs <= 50%: macs is a share"):
+        assert budget.caps
+    with pytest.raises(BudgetError, match=r"ram <= 50% is asked of a cost whose RAM was not"):
+        Budget(ram="50%").resolved(cost)
+    with pytest.raises(BudgetError, match=r"at least 1, and 50% of 1 is 0"):
+        budget.resolved(cost)

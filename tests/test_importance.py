@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
@@ -15,12 +16,16 @@ from compressor.graph.graph import Axis, Dim, Graph, Site, Weight
 from compressor.importance import (
     Evidence,
     Importance,
+    Scores,
     fisher,
     frobenius,
     gradients,
     l1,
+    normalised,
+    per_unit,
     residual,
     taylor,
+    writers,
 )
 from compressor.inputs.losses import cross_entropy
 from compressor.inputs.unlabelled import Unlabelled
@@ -321,3 +326,68 @@ def test_residual_moves_no_random_state_and_no_mode() -> None:
     residual(graph, named(model), evidence(model))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training for module in model.modules())
+
+
+# ------------------------------------------------------------------------------- one of one's own
+
+
+def test_what_a_unit_has_is_the_sum_over_the_rows_that_it_owns() -> None:
+    """Of random rows, by hand: every row of every writer, for each of its owners."""
+    graph = trace(tiny())
+    random = np.random.default_rng(0)
+    writing = writers(graph)
+    rows = {name: random.random(weight.dims[dim].size) for name, (weight, dim) in writing.items()}
+    wanted = np.zeros(graph.units)
+    for name, (weight, dim) in writing.items():
+        for owner in weight.dims[dim].owners:
+            for place, unit in enumerate(owner):
+                wanted[unit] += rows[name][place] if unit >= 0 else 0
+    np.testing.assert_allclose(per_unit(graph, rows), wanted, rtol=1e-12)
+    assert (wanted > 0).all()
+    one, *_ = rows
+    np.testing.assert_allclose(
+        per_unit(graph, {one: rows[one]}) + per_unit(graph, {**rows, one: 0 * rows[one]}), wanted
+    )
+
+
+def test_the_norm_is_its_own_formula_in_three_functions() -> None:
+    model = tiny()
+    graph, tensors = trace(model), named(model)
+    squares = {
+        name: tensors[name].double().square().movedim(dim, 0).flatten(1).sum(1)
+        if len(weight.dims) > 1
+        else tensors[name].double().square()
+        for name, (weight, dim) in writers(graph).items()
+    }
+    mine = normalised(graph, per_unit(graph, squares) ** 0.5)
+    np.testing.assert_allclose(mine, frobenius(graph, tensors), rtol=1e-12)
+
+
+@pytest.mark.parametrize("by", [np.mean, np.max, np.median, np.linalg.norm, np.sum])
+def test_axes_are_divided_by_what_is_asked(by: Callable[[Scores], float]) -> None:
+    graph = trace(tiny())
+    scores = np.random.default_rng(0).random(graph.units)
+    before = scores.copy()
+    found = normalised(graph, scores, by)
+    assert (scores == before).all()
+    for axis in graph.axes:
+        assert by(found[axis.units]) == pytest.approx(1)
+        np.testing.assert_allclose(
+            found[axis.units] * by(scores[axis.units]), scores[axis.units], rtol=1e-12
+        )
+    zeros = normalised(graph, np.zeros(graph.units), by)
+    assert (zeros == 1).all()
+
+
+def test_wrong_rows_and_scores_are_refused() -> None:
+    graph = trace(tiny())
+    with pytest.raises(ValueError, match=r"'head.weight' writes no units.*importance.writers"):
+        per_unit(graph, {"head.weight": torch.ones(4)})
+    with pytest.raises(ValueError, match=r"'stem.weight' needs .* shape \(8,\), not \(8, 9\)"):
+        per_unit(graph, {"stem.weight": torch.ones(8, 9)})
+    with pytest.raises(ValueError, match="one per unit"):
+        normalised(graph, np.ones(3))
+    with pytest.raises(ValueError, match="not finite"):
+        normalised(graph, np.full(graph.units, np.nan))
+    with pytest.raises(ValueError, match=r"gives -1.0 of the scores of .*not negative"):
+        normalised(graph, np.ones(graph.units), lambda _: -1.0)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from time import process_time
 
 from torch import nn
 from torch_kirigami.errors import KirigamiError, UnsupportedOperation
 
 from benchmarks.accuracy.grounds import NETS, load
-from benchmarks.common.kirigami import OverError, within_caps
+from benchmarks.common.kirigami import OverError
 from benchmarks.common.limit import limited
 from benchmarks.common.osscar import WholeError
-from benchmarks.common.pruner import torch_pruning_loop
-from compressor import Budget, Cost, Prune, measure
+from benchmarks.rivals import Kirigami, TorchPruning
+from compressor import Budget, Prune, measure
 from compressor.allocation.candidates import WAYS, Candidate
 from compressor.allocation.objective import Additive
 from compressor.importance import Importance, fisher, frobenius, residual, taylor
@@ -70,30 +70,11 @@ def pruning(structure: str, *, repair: bool = True) -> Prune:
     return Prune(way.method, way.objective, way.importance, repair=repair)
 
 
-def _torch_pruning(
-    model: nn.Module, budget: Budget, *, globally: bool, isomorphic: bool = False
-) -> nn.Module:
-    def fits(smaller: nn.Module) -> bool:
-        return budget.allows(measure(smaller))
-
-    return torch_pruning_loop(model, fits, globally=globally, isomorphic=isomorphic)
-
-
-def _kirigami(model: nn.Module, budget: Budget) -> nn.Module:
-    def counts(smaller: nn.Module) -> tuple[int, int]:
-        cost: Cost = measure(smaller)
-        return cost.params, cost.macs
-
-    params, macs = (budget.caps[name] for name in ("params", "macs"))
-    fresh = partial(copy.deepcopy, model)
-    return within_caps(fresh, (model.example_input_array,), params, macs, counts)
-
-
 RIVALS: dict[str, Cutter] = {
-    "Torch-Pruning local": partial(_torch_pruning, globally=False),
-    "Torch-Pruning global": partial(_torch_pruning, globally=True),
-    "Torch-Pruning isomorphic": partial(_torch_pruning, globally=True, isomorphic=True),
-    "torch-kirigami": _kirigami,
+    "Torch-Pruning local": TorchPruning(),
+    "Torch-Pruning global": TorchPruning(globally=True),
+    "Torch-Pruning isomorphic": TorchPruning(globally=True, isomorphic=True),
+    "torch-kirigami": Kirigami(),
 }
 
 

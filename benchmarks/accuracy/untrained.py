@@ -26,10 +26,10 @@ from benchmarks.accuracy import grounds
 from benchmarks.accuracy.contenders import BUDGETS, RIVALS, RefusedError, caps, cut, rival, sizes
 from benchmarks.accuracy.grounds import CALIBRATION, NETS, inputs, judged, load
 from benchmarks.common.command import recording, run_or_report, started
-from benchmarks.common.osscar import reconstructed
 from benchmarks.common.records import SEEDS, Record, Records, every, read
 from benchmarks.common.tables import listed, page, table, versions, with_error
-from compressor import Budget, fit, measure
+from benchmarks.rivals import Osscar
+from compressor import fit, measure
 from compressor.run.calibration import recalibrate
 
 DENSE = 0
@@ -70,10 +70,7 @@ def theirs(net: str, budget: str, clips: Clips, *, by: str) -> Made:
 
 def by_osscar(net: str, budget: str, clips: Clips) -> Made:
     """OSSCAR, and new statistics."""
-
-    def cutter(model: nn.Module, caps: Budget) -> nn.Module:
-        return reconstructed(model, clips, lambda smaller: caps.allows(measure(smaller)))
-
+    cutter = Osscar(clips)
     return timed(lambda: recalibrated(cut(cutter, load(net, DENSE), caps(net, budget)), clips))
 
 

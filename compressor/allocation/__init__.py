@@ -30,7 +30,7 @@ from compressor.allocation.objective import (
     is_objective,
 )
 from compressor.allocation.problem import Floats, Problem
-from compressor.allocation.request import Form, bounded, check_scores, make_problem
+from compressor.allocation.request import Form, bounded, check_scores, make_problem, resolved
 from compressor.allocation.width_factor import uniform
 from compressor.budget import Budget, required
 from compressor.graph.graph import Graph
@@ -95,7 +95,8 @@ def allocate(
         scores: Importance of every unit, shape (units,), finite and non-negative; see
             `compressor.importance`.
         budget: The caps. A cap on non-zero parameters is met through all parameters: which of them
-            are zero is not known here, and there can only be fewer.
+            are zero is not known here, and there can only be fewer. A share (``macs="50%"``) is one
+            of all of `graph`.
         method: ``"dual"`` (near-optimal with a proven gap), ``"uniform"`` (one width factor),
             ``"exact"`` (mixed-integer program, at most 15 axes that can shrink), or a function of
             the form ``(problem, graph, scores) -> Solution``.
@@ -120,7 +121,7 @@ def allocate(
             f"allocate needs a graph first and got a {type(graph).__name__}: pass "
             "compressor.trace(model)"
         )
-    budget = required(budget, "allocate")
+    budget = resolved(graph, required(budget, "allocate"), costs)
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if chosen is None:
         raise ValueError(f"allocate(method={method!r}): {no_method(method)}.")

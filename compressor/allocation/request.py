@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import prod
+from fractions import Fraction
+from math import ceil, prod
 from types import MappingProxyType
 
 import numpy as np
@@ -14,9 +15,11 @@ from compressor.allocation.bounded import Bounded
 from compressor.allocation.objective import Objective
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
+from compressor.counting.cost import cost_of
 from compressor.errors import BudgetError
 from compressor.graph.graph import OUTPUT, Dim, Graph, Polynomial
 from compressor.graph.keep import named
+from compressor.graph.structure import full
 from compressor.inputs.settings import check_whole
 from compressor.wording import listed
 
@@ -75,6 +78,20 @@ def make_problem(
     if over or not problem.fits(problem.smallest):
         raise BudgetError(_impossible(graph, problem, over, int(floor), int(round_to)))
     return problem
+
+
+def amount(form: Form, widths: Integers) -> int:
+    """What a form says at some widths, in its resource's own units, rounded up."""
+    return ceil(Fraction(form(widths), form.unit))
+
+
+def resolved(graph: Graph, budget: Budget, costs: Mapping[str, Form]) -> Budget:
+    """The budget with its shares as those of all of a graph, by the forms that caps count by."""
+    if not budget.unresolved:
+        return budget
+    known = [name for name in budget.unresolved if name in costs]
+    whole = {name: amount(costs[name], graph.sizes) for name in known}
+    return budget.resolved(replace(cost_of(full(graph)), **whole))
 
 
 def bounded(budget: Budget, costs: Mapping[str, Form]) -> dict[str, Bounded]:

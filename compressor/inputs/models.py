@@ -13,8 +13,8 @@ from torch.nn.modules.conv import _ConvNd  # of all convolutions, transposed or 
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
-from compressor.budget import Budget
 from compressor.errors import CountError
+from compressor.inputs.amounts import Caps
 from compressor.wording import brief, kind
 
 
@@ -95,7 +95,7 @@ _REMEDIES: tuple[tuple[Any, str], ...] = (
     ((str, os.PathLike), f"{_PATH} for a file of Result.write"),
     (Mapping, ": if it is a state dict, build the model and call model.load_state_dict with it"),
     (ExportedProgram, ": pass the module that it was exported from, and export what comes out"),
-    ((Budget, DataLoader, Dataset, Tensor), ": the order is fit(model, loader, budget=...)"),
+    ((Caps, DataLoader, Dataset, Tensor), ": the order is fit(model, loader, budget=...)"),
     (Callable, ": if it builds a model, call it; if it is one, make it a torch.nn.Module"),
     (object, ": pass the model itself, result.model of a Result, models[0] of a list"),
 )

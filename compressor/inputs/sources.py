@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
-from compressor.budget import Budget
+from compressor.inputs.amounts import Caps
 from compressor.wording import brief, kind
 
 LOADER = "torch.utils.data.DataLoader(data, batch_size=64, shuffle=True)"
@@ -44,7 +44,7 @@ def _advice(source: Any, name: str) -> str:
     keys = ", of which only the keys would be read: pass a list of batches, [batch], or for"
     known: tuple[tuple[Any, str], ...] = (
         (type, ": make one of it"),
-        (Budget, ", which goes by its name: fit(model, loader, budget=Budget(...))"),
+        (Caps, ", which goes by its name: fit(model, loader, budget=Budget(...))"),
         (nn.Module, ", a model, which is the first argument: fit(model, loader, budget=...)"),
         (str | bytes | PurePath, path),
         (Tensor | np.ndarray, rows),

@@ -89,7 +89,7 @@ def certified(
         log=tuple(log),
         rates=tuple(session.rates),
         versions=versions(),
-        memory=None if program is None else memory_of(program, session.budget.ram),
+        memory=None if program is None else memory_of(program, session.budget.caps["ram"]),
         count=partial(verdicts, session.given, session.unrounded or session.model, session.example),
     )
     whole = not (session.closed or session.within)

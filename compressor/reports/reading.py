@@ -41,7 +41,8 @@ def fields_of(text: str | bytes) -> dict[str, Any]:
 
 def _fields(data: Plain) -> dict[str, Any]:
     verdict = data["verdict"]
-    budget = Budget(**data["budget"], file=_file(data["file"]))
+    caps = {**data["budget"], **data.get("shares", {})}  # which reports had none of before
+    budget = Budget(**caps, file=_file(data["file"]))
     return {
         "model": str(data["model"]),
         "budget": budget if verdict is None else budget.of(of_year(verdict["year"])),

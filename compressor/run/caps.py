@@ -1,11 +1,31 @@
-"""Caps on the way to a budget, where several shrinks lead to it."""
+"""The caps of a run: shares of the network given, and caps on the way where several shrinks do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from compressor.budget import Budget, Cost
+from compressor.errors import TraceError
+from compressor.run.file_size import Stored
+
+
+def of_network(budget: Budget, cost: Cost, stored: Stored) -> Budget:
+    """A budget with its shares as those of the network given.
+
+    Args:
+        budget: The caps.
+        cost: Of the network, with its RAM where that has a cap.
+        stored: The network. A share of bytes is one of its file, as a report has it for the network
+            before; of its stored parameters where there is no file, which the cap is on then too.
+    """
+    if "bytes" in budget.unresolved:
+        with suppress(TraceError):
+            network = stored.captured.of(stored.model, stored.example)
+            cost = replace(cost, bytes=len(stored.artefact.content(network)))
+    return budget.resolved(cost)
 
 
 def among(caps: Mapping[str, Any]) -> Budget:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from fractions import Fraction
 from itertools import islice
-from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.allocation import Allocation
-from compressor.allocation.request import Form
+from compressor.allocation.request import Form, amount
 from compressor.budget import Budget, Cost
 from compressor.counting.cost import cost_of
 from compressor.errors import TraceError
@@ -36,7 +34,7 @@ from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.repair.least_squares import Repaired
-from compressor.run.caps import among, on_the_way
+from compressor.run.caps import among, of_network, on_the_way
 from compressor.run.choice import Chooses, WidthChoice
 from compressor.run.file_size import Captured, NoFile, Stored, artefact_of
 from compressor.run.free import Free, folded_blind, folded_on
@@ -59,7 +57,7 @@ class Compression(Shrinking):
     """A model on its way under a budget.
 
     Attributes:
-        budget: The caps.
+        budget: The caps, shares as those of the model given.
         data: Batches that importance is measured on, if there are any.
         loss: By which it is measured.
         fabric: The processes that have to agree, if there are several.
@@ -100,7 +98,7 @@ class Compression(Shrinking):
         super().__init__(
             model, shown, keep=keep, release=release, verify=verify, operations=operations
         )
-        self.budget, self.data, self.loss, self.fabric = budget, data, loss, fabric
+        self.data, self.loss, self.fabric = data, loss, fabric
         self.artefact = artefact_of(budget)
         self.changes: list[tuple[int, Any]] = []
         self.phase, self.trained = 0, False
@@ -111,9 +109,11 @@ class Compression(Shrinking):
         self.rates: list[Rate] = []
         self._captured = Captured()
         self._teacher: nn.Module | None = None
-        self.ram = None if budget.ram is None else RamCap(budget.ram, memory(self.stored))
-        if self.ram is not None:
-            self.before = replace(self.before, ram=self.ram.whole(self.dense.sizes))
+        whole = None if budget.ram is None else memory(self.stored)
+        if whole is not None:
+            self.before = replace(self.before, ram=whole(self.dense.sizes))
+        self.budget = of_network(budget, self.before, self.stored)
+        self.ram = None if whole is None else RamCap(self.budget.caps["ram"], whole)
 
     @property
     def stored(self) -> Stored:
@@ -146,7 +146,7 @@ class Compression(Shrinking):
         """Cost of `model`, its bytes and RAM by their forms, if there are any."""
         cost, file, memory = super().cost, costs.get("bytes"), costs.get("ram")
         if file is not None:
-            cost = replace(cost, bytes=ceil(Fraction(file(self.graph.sizes), file.unit)))
+            cost = replace(cost, bytes=amount(file, self.graph.sizes))
         return cost if memory is None else replace(cost, ram=memory(self.graph.sizes))
 
     @property
@@ -194,19 +194,9 @@ class Compression(Shrinking):
         return None if self.nothing_due else self.caps_due
 
     @property
-    def settled(self) -> str:
-        """Deprecated: why `closed`; empty while units can be removed."""
-        return "" if self.closed is None else self.closed.why
-
-    @property
     def fileless(self) -> str:
         """Deprecated: why there is `no_file`; empty where there is one, or nobody asked."""
         return "" if self.no_file is None else self.no_file.why
-
-    @property
-    def left(self) -> Structure | None:
-        """Deprecated: `reported`."""
-        return self.reported
 
     @property
     def nothing_due(self) -> bool:

@@ -148,6 +148,16 @@ class Shrinking:
         """Cost of `model`: by its graph, with no weight taken for zero, while it has one."""
         return self.measured(self.model) if self.closed else cost_of(full(self.graph))
 
+    @property
+    def settled(self) -> str:
+        """Deprecated: why `closed`; empty while units can be removed."""
+        return "" if self.closed is None else self.closed.why
+
+    @property
+    def left(self) -> Structure | None:
+        """Deprecated: `reported`."""
+        return self.reported
+
     def traced(self, model: nn.Module, *, keep: Sequence[str] = ()) -> Graph:
         """The graph of a form of the model; `keep` are more layers that lose no channel."""
         return trace(

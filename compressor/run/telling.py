@@ -83,22 +83,22 @@ def span(seconds: float) -> str:
 
 
 @contextmanager
-def printed(*, shown: bool) -> Generator[None]:
-    """Print the lines to stderr meanwhile, where nobody has set logging up.
+def printed(*, shown: bool, logger: logging.Logger = LOGGER) -> Generator[None]:
+    """Print the lines of a logger to stderr meanwhile, where nobody has set logging up.
 
     Nothing is set for good: a handler that stayed would print beside those that a program sets up
     later.
     """
-    if not shown or LOGGER.hasHandlers():
+    if not shown or logger.hasHandlers():
         yield
         return
-    handler, level = logging.StreamHandler(), LOGGER.level
+    handler, level = logging.StreamHandler(), logger.level
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    LOGGER.addHandler(handler)
+    logger.addHandler(handler)
     if level == logging.NOTSET:
-        LOGGER.setLevel(logging.INFO)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        LOGGER.removeHandler(handler)
-        LOGGER.setLevel(level)
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 
 from compressor.errors import TrainingError
-from compressor.importance import check_value
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch, Batches
 from compressor.inputs.copies import private_copy
+from compressor.inputs.gradients import check_value
 from compressor.inputs.losses import Distill, Loss
 from compressor.inputs.tensors import all_tensors, check_tensors, fill
 from compressor.network import Network

@@ -76,8 +76,8 @@ def mean_of_processes(fabric: Fabric | None, amount: float, count: float) -> flo
     return total / number
 
 
-def number_of(value: object) -> float:
-    """The value that the caller's function returned, as a number.
+def number_of(value: object, function: str = "val") -> float:
+    """The value that the caller's function, an argument of this name, returned, as a number.
 
     Raises:
         TrainingError: If it is none.
@@ -88,6 +88,6 @@ def number_of(value: object) -> float:
     except (TypeError, ValueError, RuntimeError):
         pass  # said below
     raise TrainingError(
-        f"val(model) must return one number, higher is better, and it returns {brief(value)}, a "
-        f"{type(value).__name__}: return a float such as the accuracy"
+        f"{function}(model) must return one number, higher is better, and it returns "
+        f"{brief(value)}, a {type(value).__name__}: return a float such as the accuracy"
     )

@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from compressor.reports.sweeps import pareto
 from compressor.storage import write_bytes
 from recipes.sweeps.search import Point
 
@@ -55,8 +56,7 @@ class Candidate:
     @property
     def error(self) -> float:
         """Standard error of that mean; not a number where there is one seed."""
-        count = len(self.accuracies)
-        return float(np.std(self.accuracies, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+        return pareto.standard_error(self.accuracies)
 
 
 def candidate(number: int, point: Point, runs: Sequence[Mapping[str, float]]) -> Candidate:
@@ -71,20 +71,9 @@ def candidate(number: int, point: Point, runs: Sequence[Mapping[str, float]]) ->
 
 def dominators(found: Sequence[Candidate]) -> list[Candidate | None]:
     """For each candidate the most accurate of the front that dominates it; None on the front."""
-    front = [one for one in found if not any(_dominates(other, one) for other in found)]
-    return [
-        max(
-            (other for other in front if _dominates(other, one)),
-            key=lambda other: other.accuracy,
-            default=None,
-        )
-        for one in found
-    ]
-
-
-def _dominates(a: Candidate, b: Candidate) -> bool:
-    gains = (a.accuracy - b.accuracy, b.macs - a.macs, b.bytes - a.bytes)
-    return min(gains) >= 0 and max(gains) > 0
+    qualities = np.array([(one.accuracy, -one.macs, -one.bytes) for one in found])
+    places = pareto.dominators(qualities) if found else []
+    return [None if place is None else found[place] for place in places]
 
 
 def markdown(found: Sequence[Candidate]) -> str:
@@ -120,13 +109,6 @@ def _short(text: str) -> str:
         return text
 
 
-def staircase(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    """Positions (front,) of the front of costs and accuracies (candidates,), the cheapest first."""
-    order = np.lexsort((-accuracies, costs))
-    best = np.maximum.accumulate(accuracies[order])
-    return order[np.diff(best, prepend=-np.inf) > 0]
-
-
 def plot(found: Sequence[Candidate], path: Path, title: str) -> None:
     """Draw accuracy of at least one candidate against MACs and bytes, as PNG, in one step."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -158,7 +140,7 @@ def _panel(
     ):
         if chosen.any():
             axes.scatter(costs[chosen], heights[chosen], color=colour, zorder=3, label=label)
-    steps = staircase(costs, heights)
+    steps = pareto.staircase(costs, heights)
     corners = np.append(costs[steps], costs.max()), np.append(heights[steps], heights.max())
     axes.step(*corners, where="post", color=FRONT, lw=1, label="best at this cost", zorder=2)
     for one, cost, height, shown in zip(found, costs, heights, mask, strict=True):

@@ -6,9 +6,7 @@ on from there.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn
 
+from compressor.reports.sweeps.plan import folder_name
 from compressor.storage import write_bytes
 from recipes.files.lock import locked
 from recipes.files.progress import progress_bar
@@ -27,8 +26,8 @@ from recipes.sweeps.search import Dimension, Grid, Point, Search, Study, seeds_o
 from recipes.sweeps.trial import RECORD, Job, read_record, settings_of
 from recipes.sweeps.workers import Workers
 
-LONGEST = 120
-"""Characters of a folder's name; a longer one is cut and ends in a digest."""
+PAPER = "paper"
+"""The folder of a trial that varies nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,9 @@ class Sweep:
         """The trials of a point, one for each seed."""
         seeds = seeds_of(self.found) or (self.job.seed,)
         jobs = [replace(self.job, point=point, seed=seed) for seed in seeds]
-        return [replace(job, folder=str(self.folder / folder_name(job.varied))) for job in jobs]
+        return [
+            replace(job, folder=str(self.folder / folder_name(job.varied, PAPER))) for job in jobs
+        ]
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,6 @@ class Found:
 
     candidates: tuple[Candidate, ...]
     missing: tuple[str, ...]
-
-
-def folder_name(words: Sequence[str]) -> str:
-    """A name by which a person knows the settings; different settings have different names."""
-    text = "-".join(words) or "paper"
-    name = re.sub(r"[^\w.=+-]+", "_", text)
-    if name == text and len(name) <= LONGEST:
-        return name
-    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
-    return f"{name[:LONGEST]}-{digest}"
 
 
 def run(sweep: Sweep, workers: Workers, console: Console) -> Found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,5 +115,6 @@ def test_no_cap_is_exceeded_by_the_smaller_module(group: int) -> None:
             assert budget.allows(cost), (budget, cost)
             assert cost.params == graph.params(choice.widths)
             assert cost.macs == graph.macs(choice.widths)
+            assert replace(choice.cost, nonzero=cost.nonzero) == cost  # a graph knows of no zeros
             done += 1
     assert done == NETWORKS * BUDGETS

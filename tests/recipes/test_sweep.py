@@ -18,8 +18,8 @@ from rich.console import Console
 
 import recipes.sweep as command
 from recipes.files.lock import locked
-from recipes.sweeps.pareto import Candidate, candidate, dominators, markdown, plot, staircase
-from recipes.sweeps.runner import Found, Sweep, folder_name, run
+from recipes.sweeps.pareto import Candidate, candidate, dominators, markdown, plot
+from recipes.sweeps.runner import Found, Sweep, run
 from recipes.sweeps.search import Choices, Grid, Range, Study, dimensions, seeds_of
 from recipes.sweeps.trial import Job, make, read_record
 from recipes.sweeps.workers import OnRay, Workers, here, several
@@ -113,14 +113,6 @@ def test_a_grid_is_every_combination_and_has_no_ranges() -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match="--study N"):
         Grid(dimensions(Config(), ["lr=0.1:0.2"]))
-
-
-def test_names_of_folders_are_read_by_people_and_never_shared() -> None:
-    assert folder_name(["lr=0.1", "seed=0"]) == "lr=0.1-seed=0"
-    odd = [["a=(1,2)"], ["a=(1", "2)"], ["a=[1,2]"], ["a=" + "1" * 200], ["a=" + "1" * 201]]
-    names = [folder_name(words) for words in odd]
-    assert len(set(names)) == len(names)
-    assert all(len(name) < 140 and "/" not in name for name in names)
 
 
 # ----------------------------------------------------------------------------------------- a run
@@ -340,18 +332,6 @@ def test_dominance_is_that_of_the_definition(rows: list[tuple[int, int, int]]) -
         assert (better is None) == (not beaten)
         if better is not None:
             assert rows[better.number] in beaten
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=15))
-def test_the_staircase_is_the_front_of_one_cost(rows: list[tuple[int, int]]) -> None:
-    costs, heights = (np.array(column, np.float64) for column in zip(*rows, strict=True))
-    steps = staircase(costs, heights)
-    front = {
-        (c, h) for c, h in rows
-        if not any(x <= c and y >= h and (x, y) != (c, h) for x, y in rows)
-    }  # fmt: skip
-    assert {(costs[k], heights[k]) for k in steps} == front
-    assert (np.diff(costs[steps]) > 0).all()
 
 
 def test_seeds_are_averaged_with_their_standard_error() -> None:

@@ -25,10 +25,10 @@ from torch.nn.modules.pooling import (  # of all poolings of one kind
     _MaxPoolNd,
 )
 
-from compressor.importance import check_value, micro_batches
 from compressor.inputs import finite
 from compressor.inputs.batches import Batch
 from compressor.inputs.evaluation import evaluating
+from compressor.inputs.gradients import check_value, micro_batches
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.phases.frequency.select import Rows
 from compressor.phases.frequency.trace import RowGraph

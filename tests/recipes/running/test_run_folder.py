@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor import Budget
 from recipes.running.run_folder import RunFolder, plain, versions
 
 
@@ -99,4 +100,6 @@ def test_several_networks_have_a_folder_each(tmp_path: Path) -> None:
 def test_settings_become_plain_data_that_json_keeps() -> None:
     said = plain(replace(Config(), part=Part(steps=(3, 4))))
     assert json.loads(json.dumps(said)) == said
+    shares = [plain(Budget(macs=text)) for text in ("50%", "25%", "50% of 200")]
+    assert [one["macs"] for one in shares] == ["50%", "25%", "50% of 200"]
     assert plain({1: (2, {"a": Part()})}) == {"1": [2, {"a": {"lr": 0.1, "steps": [1, 2]}}]}

@@ -46,8 +46,8 @@ from recipes.data.cache import OnBadFile, waveforms
 from recipes.data.esc50 import FORMAT, read_esc50
 from recipes.data.tau import read_tau
 from recipes.features.logmel import MelSettings, log_mels
+from recipes.generated.scenes import SceneSettings, write_scenes
 from recipes.running.command import usable
-from recipes.scenes.generated import SceneSettings, write_scenes
 from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy, train
 from recipes.training.training_plans import Training

@@ -133,8 +133,8 @@ ROOMS = {
         *("run", "phases", "reports", "session", "fitting", "__main__"),
     ),
     "recipes": (
-        *("files", "data", "scenes", "features", "pitch", "training", "judging", "submission"),
-        *("running", "evaluate", "sweeps"),
+        *("files", "data", "generated", "features", "pitch", "training", "judging", "submission"),
+        *("running", "evaluate", "sweeps", "scenes"),
     ),
     "benchmarks": (
         *("common", "allocation", "counting", "accuracy", "int8", "microcontroller", "speed"),

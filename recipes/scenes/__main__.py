@@ -1,7 +1,7 @@
 """DCASE Task 1 of 2022 to 2025 with a network of one's own, from audio files to the submission.
 
     python -m recipes.scenes --model net.py:Net --year 2024 --data TAU-urban-acoustic-scenes-2022-..
-    python -m recipes.scenes --model models:BCResNetASC --with channels=40 --year 2022 --data DIR
+    python -m recipes.scenes --model models:BCResNetASC --with channels=40 --year 2024 --data DIR
     python -m recipes.scenes --model net.py:Net --year 2024 --split 5 --data DIR lists=LISTS
     python -m recipes.scenes --model net.py:Net --year 2025 --fast --data DIR   # all of it, minutes
     python -m recipes.scenes --model net.py:Net --year 2024        # the same on generated scenes
@@ -29,7 +29,7 @@ from pathlib import Path
 import compressor
 from recipes.generated.scenes import SCENES
 from recipes.running.command import Options, RunContext, run
-from recipes.running.conclusion import Outcome, finish, judge, judged
+from recipes.running.conclusion import Outcome, Row, finish, judge, judged
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes
 from recipes.running.splits import Trained, conclude
@@ -46,7 +46,9 @@ from recipes.scenes.course import (
 from recipes.scenes.data import check_lists, listed, scenes_of
 from recipes.scenes.entry import facts_of, form_of, table, with_devices, without_package
 from recipes.scenes.network import FORM, Source
+from recipes.scenes.package import hand_in
 from recipes.scenes.settings import FRONT_ENDS, YEARS, Config, fast, of
+from recipes.submission.inference import YEAR as PACKAGED
 from recipes.training.teacher import read_logits
 
 
@@ -121,11 +123,15 @@ def train(context: RunContext[Config], percent: int, classes: int) -> Trained | 
         return None
     cost = cost_by_rule(config.year, config.budget, context.folder, result, bits=config.bits)
     outcome = judge(context, scenes, [result], STAGES)
-    rows = table(outcome, config, percent, cost)
-    if networks:
-        rows = with_devices(rows, outcome, heard_by_device(outcome, scenes, networks))
-    facts = facts_of(config, outcome, cost)
-    finish(context, outcome, without_package(rows, config, scenes.train.listing), facts)
+    rows, facts = table(outcome, config, percent, cost), facts_of(config, outcome, cost)
+    if config.year == PACKAGED:
+        heard = heard_by_device(outcome, scenes, networks)
+        package = hand_in(context.folder, heard, networks, facts, cost)
+        told = f"`{package.relative_to(context.folder.path)}`, its authors placeholders"
+        rows = [*with_devices(rows, outcome, heard), Row("submission", "", told)]
+    else:
+        rows = without_package(rows, config, scenes.train.listing)
+    finish(context, outcome, rows, facts)
     return Trained(percent, outcome, facts)
 
 

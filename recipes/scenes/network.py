@@ -64,8 +64,8 @@ class Source:
         except Exception as error:
             said = ", ".join([*map(str, first), *(f"{n}={v!r}" for n, v in words.items())])
             raise ValueError(
-                f"{self.name}({said}) cannot be built ({type(error).__name__}: {error}). Its other "
-                "arguments can be given by --with name=value."
+                f"{self.name}({said}) cannot be built ({_line(error)}). Its other arguments "
+                "can be given by --with name=value, its front end by --front-end."
             ) from error
         if not isinstance(model, nn.Module):
             raise ValueError(
@@ -88,9 +88,8 @@ class Source:
             with evaluating(model), torch.no_grad():
                 found: object = model(x)
         except Exception as error:
-            why = str(error).partition("\n")[0]
             raise ValueError(
-                f"{asked} and failed ({type(error).__name__}: {why}). Give it the front end that "
+                f"{asked} and failed ({_line(error)}). Give it the front end that "
                 "it was made for, --front-end or mels.mels=..., mels.hop=..."
             ) from error
         if not isinstance(found, Tensor) or tuple(found.shape) != (CLIPS, classes):
@@ -101,6 +100,11 @@ class Source:
         if not bool(found.isfinite().all()):
             raise ValueError(f"{asked} and answers what is no finite number before any training.")
         return model
+
+
+def _line(error: Exception) -> str:
+    """An error's kind, and its first line without a full stop."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
 
 
 def find(name: str) -> Make:
@@ -128,7 +132,7 @@ def _module(place: str) -> ModuleType:
         return importlib.import_module(place)
     except Exception as error:
         raise ImportError(
-            f"--model: {place} cannot be imported ({type(error).__name__}: {error}). It is looked "
+            f"--model: {place} cannot be imported ({_line(error)}). It is looked "
             "for where this command runs and where Python looks; a file is named net.py:Name"
         ) from error
 
@@ -146,9 +150,7 @@ def _file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[known]
-        raise ImportError(
-            f"--model: {path} cannot be imported ({type(error).__name__}: {error})"
-        ) from error
+        raise ImportError(f"--model: {path} cannot be imported ({_line(error)})") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module

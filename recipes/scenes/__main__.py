@@ -156,5 +156,7 @@ def main(context: RunContext[Config]) -> None:
         conclude(context, config.year, found, missing)
 
 
+OWN = Options(add_options, chosen, word)
+
 if __name__ == "__main__":
-    run(__doc__, "scenes", Config(), fast, main, own=Options(add_options, chosen, word))
+    run(__doc__, "scenes", Config(), fast, main, own=OWN)

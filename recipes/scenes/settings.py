@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from compressor import Budget, Distill, FineTune, Half, Int8, Prune
+from compressor.allocation import LogRetention
 from compressor.phases import Phase
 from compressor.rules import of_year
 from recipes.features.logmel import BASELINE_2022, BASELINE_2024, MelSettings
@@ -130,11 +131,14 @@ def of(source: Source, year: int, front_end: str = "", splits: tuple[int, ...] =
 
 
 def fast(config: Config) -> Config:
-    """Minutes: one or two epochs of everything, and no clips held out of the few there are."""
+    """Minutes: one or two epochs of everything, and no clips held out of the few there are.
+
+    One way to choose widths is taken where several would be compared.
+    """
     return replace(
         config,
         train=replace(config.train, epochs=2, warmup=1, batch=32),
-        prune=replace(config.prune, batches=2),
+        prune=replace(config.prune, objective=LogRetention(), batches=2, inputs=64),
         tune=replace(config.tune, epochs=1, lr=1e-3),
         round=replace(config.round, epochs=1, batches=2),
         adapt=replace(config.adapt, epochs=1),

@@ -17,8 +17,8 @@ all of that and the description of the network; for single filters the bound on 
 trained is too loose for that, 61,466 of 128,000 bytes were used.
 
 On TAU: no paper handed this system in, so that the official baselines stand beside it; ours not yet
-run, as the data are not here. There is no form for 2025, whose submissions were Python packages:
-none is written.
+run, as the data are not here. Submissions of 2025 were Python packages: `recipes.scenes`, an entry
+with a network of one's own, writes one, this recipe none.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def form_of(config: Config) -> tuple[Form | None, str]:
     return None, {
         2023: "the form of 2023 asks for energy that was measured: energy=... in kWh",
         2024: f"the form of 2024 asks for a network for each of splits={FORM2024.splits}",
-        2025: "there is no form of 2025: what was handed in was a Python package",
+        2025: "what was handed in in 2025 was a Python package: recipes.scenes writes one",
     }.get(year, f"dcase_next is about 2023 to 2025, not {year}")
 
 

@@ -126,7 +126,7 @@ def train(context: RunContext[Config], percent: int, classes: int) -> Trained | 
     rows, facts = table(outcome, config, percent, cost), facts_of(config, outcome, cost)
     if config.year == PACKAGED:
         heard = heard_by_device(outcome, scenes, networks)
-        package = hand_in(context.folder, heard, networks, facts, cost)
+        package = hand_in(context.folder, outcome, heard, networks, facts, cost)
         told = f"`{package.relative_to(context.folder.path)}`, its authors placeholders"
         rows = [*with_devices(rows, outcome, heard), Row("submission", "", told)]
     else:

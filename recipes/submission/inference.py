@@ -3,7 +3,8 @@
 The organisers' interface, as in the public packages made from CPJKU/dcase2025_task1_inference: a
 package `Author_INST_task1`, in it a module `Author_INST_task1_1` with `predict`, `load_model`,
 `load_inputs` and `get_model_for_device`; beside the package `pyproject.toml`, `requirements.txt`
-and `predictions/Author_INST_task1_1/` with `output.csv` and `complexity.json`. The module is
+`predictions/Author_INST_task1_1/` with `output.csv` and `complexity.json`, and the meta file. The
+module is
 `inference_module.py` of this folder, as it is.
 
 A package is checked in another process, which sees neither `recipes` nor the network's own code.
@@ -35,7 +36,9 @@ from compressor.storage import write_bytes
 from recipes.features.logmel import FLOOR, LogMel, chosen_filters
 from recipes.judging.system import System
 from recipes.submission import inference_module
+from recipes.submission.forms import FORM2025
 from recipes.submission.inference_module import FRONT_END, GENERAL, SYSTEM
+from recipes.submission.metadata import Submission, write_meta
 from recipes.submission.output import write_output
 
 YEAR = 2025
@@ -73,12 +76,14 @@ class Entry:
         system: Front end and classes.
         files: Containers of the networks, by device; `GENERAL` is for all others.
         cost: Cost of each by the year's rule; they are of one structure.
+        facts: Content of the meta file, with both results; None for no such file.
     """
 
     label: str
     system: System
     files: Mapping[str, Path]
     cost: Cost
+    facts: Submission | None = None
 
     @property
     def package(self) -> str:
@@ -129,6 +134,8 @@ def write_inference(
         predictions = part / "predictions" / entry.label
         write_output(predictions / "output.csv", names, shares, entry.system.classes)
         write_bytes(predictions / "complexity.json", _plain(complexity(entry)))
+        if entry.facts is not None:
+            write_meta(part / f"{entry.label}.meta.yaml", entry.facts, FORM2025)
         problems = check_inference(part, entry, trial)
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems)

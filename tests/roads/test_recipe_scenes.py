@@ -21,8 +21,10 @@ from recipes.running.scene_data import DataSpec, load
 from recipes.scenes import __main__ as command
 from recipes.scenes.network import Source
 from recipes.scenes.settings import Config, fast, of
-from recipes.submission.forms import FORM2022, FORM2023, FORM2024, Form
+from recipes.submission.check import check_meta
+from recipes.submission.forms import FORM2022, FORM2023, FORM2024, FORM2025, Form
 from recipes.submission.output import check_package
+from recipes.submission.yaml_reader import read_plain
 
 MODEL = "tests.helpers.scene_net:SceneNet"
 SOURCE = Source(MODEL)
@@ -114,6 +116,9 @@ def test_a_network_a_device_of_2025(
     root = out / "submission" / "Lastname_INST_task1"
     said = json.loads((root / "Lastname_INST_task1" / "ckpts" / "system.json").read_text())
     assert said["devices"] == ["a", "b", "c", "s1", "s2", "s3"], "none is trained on s4 to s6"
+    assert not check_meta(root / "Lastname_INST_task1_1.meta.yaml", FORM2025)
+    filled = read_plain(root / "Lastname_INST_task1_1.meta.yaml")
+    assert filled["system"]["description"]["num_models_at_inference"] == 7
     monkeypatch.syspath_prepend(root)
     api = __import__("Lastname_INST_task1.Lastname_INST_task1_1", fromlist=["predict"])
     model = api.load_model()

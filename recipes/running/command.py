@@ -174,7 +174,11 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser.add_argument(
         "--data", type=Path, help="the data set's folder; without, generated scenes"
     )
-    parser.add_argument("--variant", "--ablation", choices=list(variants), help="other settings")
+    parser.set_defaults(variant=None)
+    if variants:
+        parser.add_argument(
+            "--variant", "--ablation", choices=list(variants), help="other settings"
+        )
     parser.add_argument("--fast", action="store_true", help="all of it in minutes, on short clips")
     parser.add_argument("--paper", action="store_true", help="full settings on generated scenes")
     parser.add_argument("--out", type=Path, help="folder of the run")

@@ -38,6 +38,7 @@ from recipes.scenes.course import (
     STAGES,
     budget_of,
     by_device,
+    check_reachable,
     compress,
     device_systems,
     other_devices,
@@ -96,12 +97,12 @@ def check(context: RunContext[Config]) -> int:
     classes = len(SCENES) if lists[0] is None else len(lists[0].classes)
     model = config.source.tried(classes, config.mels.mels, config.frames)
     budget = budget_of(config, model)
-    compressor.trace(model, model.example_input_array)
+    check_reachable(model, budget)
     context.console.print(
         f"{config.source.name}: {compressor.measure(model)}. Year {config.year}: {budget}.",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
-    other_devices(config)
+    other_devices(config)  # its files are read
     for one in lists if config.teacher else ():
         if one is not None:
             read_logits(Path(config.teacher), one.table["file"].tolist(), one.classes)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressor import Budget, Result, Train
+from compressor import Budget, Result, Train, allocate, importance, trace
 from compressor.inputs.losses import Loss, cross_entropy
 from compressor.phases import Phase, Recalibrate
 from recipes.features.logmel import FLOOR
@@ -42,6 +42,17 @@ def fresh(config: Config, classes: int) -> nn.Module:
 def budget_of(config: Config, model: nn.Module) -> Budget:
     """Caps for `fit`; a BudgetError if one is above the rule's."""
     return caps(config.year, config.budget, model, bits=config.bits)
+
+
+def check_reachable(model: nn.Module, budget: Budget) -> None:
+    """Refuse (BudgetError) caps that no structure of the network meets.
+
+    A cap on a file is left to `fit`, which knows how its weights are stored.
+    """
+    graph = trace(model)
+    scores = importance.frobenius(graph, dict(model.named_parameters()))
+    left = {name: cap for name, cap in budget.caps.items() if name != "bytes"}
+    allocate(graph, scores, Budget(**left))
 
 
 def schedule(config: Config, folder: RunFolder) -> list[Phase]:

@@ -162,6 +162,7 @@ def test_clips_of_another_year_do_for_a_trial(shared_data: Path, enter: Any) -> 
         (["--teacher", "none.npy"], "FileNotFoundError: There is no none.npy"),
         (["responses=nowhere"], "FileNotFoundError: nowhere has no wav file"),
         (["budget.macs=40e6"], "BudgetError: macs <= 40,000,000 was asked for, above the rule"),
+        (["budget.params=20"], "BudgetError: .*params <= 20"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_before_any_sound(

@@ -26,15 +26,13 @@ from functools import partial
 import torch
 from torch.optim import SGD
 
-import compressor
 from compressor import Budget, Distill, FineTune, Int8, Prune, Result, Train
 from compressor.budget import Cost
-from compressor.errors import BudgetError, VerificationError
 from compressor.phases import Phase
 from compressor.phases.filters.pruning import FilterPruning
 from compressor.phases.frequency.masks import AdmmMask, fisher
 from compressor.phases.frequency.phase import FrequencyMask
-from compressor.rules import Verdict, of_year
+from compressor.rules import of_year
 from models import LinearMoments, Tandem
 from recipes.features.logmel import MELS_2021, MelSettings
 from recipes.judging.memory import peak_entries
@@ -44,7 +42,8 @@ from recipes.running.conclusion import Outcome, Row, finish, judge, sizes
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes, load
 from recipes.running.settings import RecipeSettings
-from recipes.running.stages import Stage, read_counts, read_network
+from recipes.running.stages import Stage, read_network
+from recipes.running.year_caps import caps, cost_by_rule
 from recipes.submission.forms import FORM2022
 from recipes.submission.metadata import Description, Submission
 from recipes.training.paper_plans import Training2022
@@ -183,32 +182,6 @@ def tandem(config: Config, linear: LinearMoments) -> Tandem:
 # ------------------------------------------------------------------ 2.2 to 2.4 caps and compression
 
 
-def caps(config: Config, model: Tandem) -> Budget:
-    """Caps for `fit` by which the rule is met as the year counts it.
-
-    NeSsi counts every parameter of a normalisation and, once per position, every bias as a MAC;
-    `compressor.measure` counts neither. What it counts more can only fall as the network shrinks,
-    so that the dense network's is a margin that is always enough. A rule about bytes (from 2024 on)
-    is one about as many parameters of 8 bits, unless bytes are asked for.
-
-    Raises:
-        BudgetError: If a cap is above the rule's.
-    """
-    rule = of_year(config.year)
-    allowed, asked = rule.budget.caps, config.budget.caps
-    if "bytes" in allowed and "bytes" not in asked:
-        allowed["params"] = allowed.pop("bytes")
-    above = [f"{name} <= {cap:,}" for name, cap in asked.items() if cap > allowed.get(name, cap)]
-    if above:
-        raise BudgetError(
-            f"{' and '.join(above)} was asked for, above the rule of {config.year}: {rule.budget}. "
-            "Ask for less, or for year=... of another rule"
-        )
-    margin = rule.count(model).macs - compressor.measure(model).macs
-    wanted = allowed | asked
-    return Budget(**wanted | {"macs": wanted["macs"] - margin})
-
-
 def schedule(config: Config, folder: RunFolder) -> list[Phase]:
     """The report's sections 2.1 to 2.4 in order."""
     stage = partial(Stage, folder=folder.stages, year=config.year)
@@ -237,7 +210,7 @@ def check(config: Config, folder: RunFolder) -> None:
     if kept is not None and kept > bands:
         raise ValueError(f"rows.keep={kept} of mels.mels={bands}: at most all of them can be kept")
     linear = LinearMoments(bands, frames=config.frames)
-    caps(config, tandem(config, linear))
+    caps(config.year, config.budget, tandem(config, linear))
     schedule(config, folder)
 
 
@@ -247,32 +220,13 @@ def compress(context: RunContext[Config], scenes: Scenes, linear: LinearMoments)
     model = tandem(config, linear)
     return fit(
         context, scenes, model,
-        budget=caps(config, model),
+        budget=caps(config.year, config.budget, model),
         schedule=schedule(config, context.folder),
         optimizer=partial(SGD, momentum=config.train.momentum),
     )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- 3 results
-
-
-def cost_of(config: Config, folder: RunFolder, result: Result) -> Cost:
-    """By the year's rule: of the network before its norms are folded and its weights rounded.
-
-    That is what NeSsi is run on, as it sees no parameters in a network of integers. Every parameter
-    counts as 8 bits. Where bytes are asked for, they are those of the integers, with 32-bit biases
-    and scales.
-
-    Raises:
-        VerificationError: If the rule is not met.
-    """
-    cost = read_counts(folder.stages, "pruned").rule
-    stored = result.report.accounted if config.budget.bytes is not None else None
-    cost = replace(cost, bytes=stored[1] if stored else cost.params)
-    verdict = Verdict(of_year(config.year), cost)
-    if not verdict.met:
-        raise VerificationError(f"{verdict}. Please report it")
-    return cost
 
 
 def table(outcome: Outcome, kept: float, cost: Cost) -> list[Row]:
@@ -345,7 +299,7 @@ def main(context: RunContext[Config]) -> None:
     kept = features_kept(linear)
     result = compress(context, scenes, linear)
     if context.first:
-        cost = cost_of(config, context.folder, result)
+        cost = cost_by_rule(config.year, config.budget, context.folder, result)
         outcome = judge(context, scenes, [result], STAGES)
         finish(context, outcome, table(outcome, kept, cost), submission_facts(outcome, cost))
 

@@ -17,42 +17,41 @@ all of that and the description of the network; for single filters the bound on 
 trained is too loose for that, 61,466 of 128,000 bytes were used.
 
 On TAU: no paper handed this system in, so that the official baselines stand beside it; ours not yet
-run, as the data are not here. There is no form for 2025, whose submissions were Python packages:
-none is written.
+run, as the data are not here. Submissions of 2025 were Python packages: `recipes.scenes`, an entry
+with a network of one's own, writes one, this recipe none.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from compressor import Budget
 from compressor.budget import Cost
-from compressor.storage import write_bytes
 from recipes import dcase2022
-from recipes.data.official_lists import training_list_path
-from recipes.dcase2022 import DESCRIPTION, STAGES, compress, cost_of, linear_model
+from recipes.dcase2022 import DESCRIPTION, STAGES, compress, linear_model
 from recipes.running.command import RunContext, run
-from recipes.running.conclusion import Outcome, Row, finish, judge, sizes, submit
+from recipes.running.conclusion import Outcome, Row, finish, judge, sizes
 from recipes.running.run_folder import RunFolder
-from recipes.running.scene_data import Part, Scenes, load
+from recipes.running.scene_data import Scenes, load
+from recipes.running.splits import (
+    BASELINES,
+    SPLITS,
+    WHOLE,
+    Trained,
+    check_energy,
+    check_splits,
+    conclude,
+    need_lists,
+    subset,
+)
+from recipes.running.year_caps import cost_by_rule
 from recipes.submission.forms import FORM2023, FORM2024, Form
 from recipes.submission.metadata import Energy, Submission
 
-WHOLE = 100
-SPLITS = {2023: (100,), 2024: (5, 10, 25, 50, 100), 2025: (25,)}
-"""Percentages of the training list, by year."""
-BASELINES = {
-    2023: {},
-    2024: {5: 42.40, 10: 45.29, 25: 50.29, 50: 53.19, 100: 56.99},
-    2025: {25: 50.72},
-}
-"""Accuracy of the official baselines, in percent, by year and percentage."""
+YEARS = (2023, 2024, 2025)
+"""Years whose rules are meant."""
 BASELINE_SIZES = ("61,148, 29,419,156", "59,794, 30,216,768", "122,296")
 """Baseline of 2024 and 2025: parameters and MACs, the same with norms folded, bytes."""
 BESIDE = "not a paper's but the official baseline's, another network"
@@ -86,16 +85,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse percentages without a list, and energy that is not three numbers."""
-        strange = [str(percent) for percent in self.splits if percent not in SPLITS[2024]]
-        if strange or not self.splits:
-            raise ValueError(
-                f"splits={','.join(strange)}: there are lists of 5, 10, 25, 50 and 100 percent"
-            )
-        if len(self.energy) not in (0, 3):
-            raise ValueError(
-                f"energy={self.energy}: training, inference and the baseline's inference, three "
-                "numbers in kWh, such as energy=0.5,0.02,0.07"
-            )
+        check_splits(self.splits)
+        check_energy(self.energy)
 
 
 def fast(config: Config) -> Config:
@@ -116,37 +107,11 @@ def _variant(config: Config, year: int, *, ours: bool) -> Config:
 VARIANTS = {
     f"{year}{'-ours' * ours}": partial(_variant, year=year, ours=ours)
     for ours in (False, True)
-    for year in SPLITS
+    for year in YEARS
 }
 
 
 # ----------------------------------------------------------------------------------------- training
-
-
-def subset(part: Part, percent: int) -> Part:
-    """Some percent of the clips of every class, in whole recordings of ten seconds.
-
-    As in the official lists, those of a smaller percentage are among those of a larger one. Which
-    they are depends on their names alone.
-    """
-    table = part.listing.table
-    # scene-city-location-segment-subsegment-device.wav: the seconds of what one device recorded
-    recording = table["file"].str.replace(r"-\d+(-[^-]+)$", r"\1", regex=True)
-    order = recording.map(_drawn)
-    chosen = np.zeros(len(table), bool)
-    for label in range(len(part.listing.classes)):
-        of_class = np.flatnonzero(table["label"] == label)
-        most, taken = percent / WHOLE * len(of_class), 0
-        for name in sorted(order.iloc[of_class].unique()):
-            if taken < most:
-                here = of_class[order.iloc[of_class] == name]
-                chosen[here], taken = True, taken + len(here)
-    places = np.flatnonzero(chosen)
-    return Part(part.x[places], part.y[places], part.listing.select(chosen))
-
-
-def _drawn(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def data(context: RunContext[Config], percent: int) -> Scenes:
@@ -159,29 +124,6 @@ def data(context: RunContext[Config], percent: int) -> Scenes:
     if scenes.generated and percent != WHOLE:
         return replace(scenes, train=subset(scenes.train, percent))
     return scenes
-
-
-def need_lists(context: RunContext[Config]) -> None:
-    """Refuse percentages whose list is not there, before the first of them is trained on."""
-    if context.data is None:
-        return
-    setup, folder = context.data / "evaluation_setup", Path(context.config.lists)
-    names = [f"split{percent}.csv" for percent in context.config.splits if percent != WHOLE]
-    absent = [n for n in names if not training_list_path(setup, folder / n).is_file()]
-    if absent:
-        raise FileNotFoundError(
-            f"{', '.join(absent)}: not in lists={context.config.lists or 'none'} and not in "
-            f"{setup}. Name the folder of the official lists, lists=DIR, or take splits={WHOLE}"
-        )
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Outcome at a percentage of the training list, and what a submission states of it."""
-
-    percent: int
-    outcome: Outcome
-    facts: Submission
 
 
 def train(context: RunContext[Config], percent: int) -> Trained | None:
@@ -197,7 +139,7 @@ def train(context: RunContext[Config], percent: int) -> Trained | None:
     result = compress(context, scenes, linear)
     if not context.first:
         return None
-    cost = cost_of(config, folder, result)
+    cost = cost_by_rule(config.year, config.budget, folder, result)
     outcome = judge(context, scenes, [result], STAGES)
     facts = submission_facts(outcome, settings, cost)
     finish(context, outcome, table(outcome, settings, percent, cost), facts, config.year)
@@ -217,7 +159,7 @@ def form_of(config: Config) -> tuple[Form | None, str]:
     return None, {
         2023: "the form of 2023 asks for energy that was measured: energy=... in kWh",
         2024: f"the form of 2024 asks for a network for each of splits={FORM2024.splits}",
-        2025: "there is no form of 2025: what was handed in was a Python package",
+        2025: "what was handed in in 2025 was a Python package: recipes.scenes writes one",
     }.get(year, f"dcase_next is about 2023 to 2025, not {year}")
 
 
@@ -258,39 +200,16 @@ def _bytes(outcome: Outcome) -> str:
     return f"{stored[1] if stored else 0:,}; {outcome.files[0]:,}"
 
 
-def score(year: int, found: Sequence[Trained]) -> str:
-    """All percentages as a table, and the year's score."""
-    lines = ["| training list | official baseline | ours | log loss |", "|---|---|---|---|"]
-    for one in found:
-        baseline, final = BASELINES[year].get(one.percent, "-"), one.outcome.final
-        lines.append(
-            f"| {one.percent} % | {baseline} | {100 * final.accuracy:.2f} | {final.log_loss:.3f} |"
-        )
-    mean = np.mean([100 * one.outcome.final.accuracy for one in found])
-    printed = [BASELINES[year].get(one.percent, np.nan) for one in found]
-    lines.append(f"| mean: the score of 2024 | {np.mean(printed):.2f} | {mean:.2f} | |")
-    return "\n".join(lines) + "\n"
-
-
 def main(context: RunContext[Config]) -> None:
     """Every percentage, and one submission of all."""
     config = context.config
     dcase2022.check(config.system, context.folder)
-    need_lists(context)
+    if context.data is not None:
+        need_lists(context.data, config.lists, config.splits)
     trained = [train(context, percent) for percent in config.splits]
     found = [one for one in trained if one is not None]
-    if not found or len(config.splits) == 1:
-        return
-    path = context.folder.path
-    text, missing = score(config.system.year, found), form_of(config)[1]
-    if missing:
-        text += f"\nNo submission: {missing}.\n"
-    else:
-        largest = max((one.facts for one in found), key=lambda facts: facts.cost.bytes)
-        package = submit(path, largest, [one.outcome for one in found])
-        text += f"\nSubmission, its authors placeholders: `{package.relative_to(path)}`.\n"
-    write_bytes(path / "report.md", text.encode())
-    context.console.print(text, markup=False, highlight=False)
+    if len(found) > 1:
+        conclude(context, config.system.year, found, form_of(config)[1])
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ ROOMS = {
         *("run", "phases", "reports", "session", "fitting", "commands", "__main__"),
     ),
     "recipes": (
-        *("files", "data", "scenes", "features", "pitch", "training", "judging", "submission"),
-        *("running", "folds", "evaluate", "sweeps"),
+        *("files", "data", "generated", "features", "pitch", "training", "judging", "submission"),
+        *("running", "folds", "evaluate", "sweeps", "scenes"),
     ),
     "benchmarks": (
         *("common", "rivals", "allocation", "counting", "accuracy", "int8", "microcontroller"),

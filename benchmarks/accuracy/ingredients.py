@@ -32,7 +32,7 @@ from compressor.inputs.losses import cross_entropy
 from models import BCResNetASC, SharedResNet
 from recipes.features.logmel import LEVEL, MELS_2021, SPREAD, LogMel, MelSettings
 from recipes.features.responses import read_responses, split
-from recipes.scenes.devices import Device, record, reference
+from recipes.generated.devices import Device, record, reference
 from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy, train
 from recipes.training.paper_plans import Training2020, Training2021

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressor.inputs.evaluation import evaluating
 from compressor.network import Network, Ref, Rewrite, Step, Weight, packet
+from compressor.network.core import Guard
 from compressor.quantization.chains import Layer
 from compressor.quantization.layers import (
     ActivationQuantiser,
@@ -58,7 +59,7 @@ def prepare(
     """
     if any(isinstance(module, ActivationQuantiser) for module in network.modules()):
         raise ValueError("prepare: this network has quantisers already; prepare the one before")
-    network = _explicit(network)
+    given, network = network, _explicit(network)
     network = _in_parts(network) if preset.fixed_point else network
     network = _by_parts(network, preset, learned=learned) if preset.statistics else network
     found = places(network, bands=fold_bands)
@@ -70,8 +71,15 @@ def prepare(
         quantiser = _quantiser(network, name, preset, learned=learned)
         rewrite.insert_after(name, rewrite.add(f"{PLACE}.{name}", quantiser))
     built = rewrite.build()
+    if given.guard is not None:  # of a file: quantisers look at numbers, of which it has none
+        built.guard = _before_rounding(given, given.guard)
     device = next(network.parameters()).device
     return built.to(device).train(network.training)
+
+
+def _before_rounding(network: Network, guard: Guard) -> Guard:
+    """The guard of a network from a file, asked about that network without its quantisers."""
+    return lambda _, inputs: guard(network, inputs)
 
 
 def quantisers(network: nn.Module) -> dict[str, ActivationQuantiser]:

@@ -159,6 +159,22 @@ official front end makes 500 frames of ten seconds, this one 501: it pads both e
 BASELINE_2022 = replace(BASELINE_2020, sample_rate=44_100, fmax=22_050.0)
 """The official baselines of 2021 and 2022: 51 frames of one second."""
 
+BASELINE_2024 = MelSettings(
+    sample_rate=32_000,
+    window=3072 / 32_000,
+    hop=500 / 32_000,
+    mels=256,
+    fmin=0.0,
+    fmax=16_000.0,
+    transform=4096,
+    equal_area=False,
+    level=0.0,
+    spread=1.0,
+)
+"""The official baselines of 2024 and 2025 (run_training.py): 65 frames of one second. Theirs have
+the mel scale of HTK, logarithmic throughout, where all scales here are Slaney's, and add 1e-5 to
+the mel power before the logarithm, where `FLOOR` is added here."""
+
 
 KNEE_HZ, KNEE_MEL = 1000.0, 15.0
 """Point at which the mel scale turns from linear (15 mel at 1 kHz) to logarithmic."""

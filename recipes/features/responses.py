@@ -18,9 +18,11 @@ import soundfile
 import soxr
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recipes.data.audio import refuse_cut_off
 from recipes.data.listing import first_of
+from recipes.features.logmel import MelSettings, mel_filters
 
 NOT_READ = {".flac", ".ogg", ".aif", ".aiff", ".caf", ".au", ".w64", ".mp3"}
 """Sound in a folder of responses that is left out with a warning: collections come as wav."""
@@ -105,6 +107,27 @@ def _read(path: Path, rate: int, samples: int) -> np.ndarray:
     taps[: len(body)] = body
     # In float64: squares of very loud or soft responses leave float32.
     return (taps / np.linalg.norm(taps.astype(np.float64))).astype(np.float32)
+
+
+def mel_gains(responses: Responses, settings: MelSettings) -> Tensor:
+    """Factor by which a device changes the mel power of a signal of a flat spectrum.
+
+    Args:
+        responses: At the sample rate of the settings.
+        settings: Settings of the spectrogram.
+
+    Returns:
+        float32 (devices, mels): the mean of the response's power over the frequencies of a band,
+        weighted by the band's filter.
+    """
+    filters = mel_filters(settings)
+    bins = filters.shape[1]
+    # Longer than the transform, a response is folded to its length: the power at the same bins.
+    taps = responses.taps
+    taps = functional.pad(taps, (0, -taps.shape[1] % settings.fft_samples))
+    folded = taps.reshape(len(responses), -1, settings.fft_samples).sum(1)
+    power = torch.fft.rfft(folded)[:, :bins].abs().square()
+    return power @ filters.T / filters.sum(1)
 
 
 def maker(name: str) -> str:

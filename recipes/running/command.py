@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,21 @@ class RunContext(Generic[Config]):
         return self.fabric is None or self.fabric.is_global_zero
 
 
+@dataclass(frozen=True)
+class Options(Generic[Config]):
+    """Options that a recipe has beside those of all.
+
+    Attributes:
+        add: Adds them to the parser.
+        take: Makes settings of the paper's and of what was asked for, before `--fast` is looked at.
+        word: Word of these settings that the name of the run's folder begins with.
+    """
+
+    add: Callable[[argparse.ArgumentParser], None]
+    take: Callable[[Config, argparse.Namespace], Config]
+    word: Callable[[Config], str]
+
+
 def run(
     doc: str | None,
     name: str,
@@ -82,6 +97,7 @@ def run(
     fast: Callable[[Config], Config],
     main: Callable[[RunContext[Config]], None],
     variants: Mapping[str, Callable[[Config], Config]] | None = None,
+    own: Options[Config] | None = None,
 ) -> None:
     """Read the command line and run a recipe.
 
@@ -92,15 +108,23 @@ def run(
         fast: Makes settings of minutes of them.
         main: The recipe.
         variants: Choices of `--variant`: functions that make other settings of the paper's.
+        own: Options of this recipe's alone.
     """
     variants = variants or {}
-    options = _parser(doc, config, variants).parse_args()
+    parser = _parser(doc, config, variants)
+    if own is not None:
+        own.add(parser)
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
         with one_sentence_errors(options.device, ". Try batch=..."):
             if options.variant is not None:
                 config = variants[options.variant](config)
-            context = _context(options, name, config, fast)
+            words = [options.variant] * bool(options.variant)
+            if own is not None:
+                config = own.take(config, options)
+                words.insert(0, own.word(config))
+            context = _context(options, name, words, config, fast)
             folder = context.folder.path
             _make(folder)
             with locked(folder / ".lock", f"runs {folder}") if context.first else nullcontext():
@@ -150,7 +174,11 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser.add_argument(
         "--data", type=Path, help="the data set's folder; without, generated scenes"
     )
-    parser.add_argument("--variant", "--ablation", choices=list(variants), help="other settings")
+    parser.set_defaults(variant=None)
+    if variants:
+        parser.add_argument(
+            "--variant", "--ablation", choices=list(variants), help="other settings"
+        )
     parser.add_argument("--fast", action="store_true", help="all of it in minutes, on short clips")
     parser.add_argument("--paper", action="store_true", help="full settings on generated scenes")
     parser.add_argument("--out", type=Path, help="folder of the run")
@@ -166,16 +194,20 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
 
 
 def _context(
-    options: argparse.Namespace, name: str, config: Config, fast: Callable[[Config], Config]
+    options: argparse.Namespace,
+    name: str,
+    words: Sequence[str],
+    config: Config,
+    fast: Callable[[Config], Config],
 ) -> RunContext[Config]:
     console = Console()
     quick = options.fast or (options.data is None and not options.paper)
     if quick and not options.fast:
         console.print("No --data: generated scenes and the settings of --fast (--paper for all).")
     config = override(fast(config) if quick else config, options.settings)
-    kind = [options.variant] * bool(options.variant) + ["fast" if quick else "paper"]
-    words = [options.name] if options.name else [*kind, *options.settings]
-    folder = options.out or ROOT / "runs" / name / re.sub(r"[^\w.=+-]+", "_", "-".join(words))
+    kind = [*words, "fast" if quick else "paper"]
+    named = [options.name] if options.name else [*kind, *options.settings]
+    folder = options.out or ROOT / "runs" / name / re.sub(r"[^\w.=+-]+", "_", "-".join(named))
     device = usable(options.device)
     fabric = launched(device, options.devices, options.precision)
     if fabric is not None:

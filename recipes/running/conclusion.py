@@ -346,6 +346,12 @@ def write_evaluation(folder: Path, outcome: Outcome, cost: Cost) -> None:
     write_bytes(folder / EVALUATION, sealed(figures))
 
 
+def label_of(facts: Submission, task: str) -> str:
+    """Label of the first submission of its first author."""
+    first = facts.authors[0]
+    return f"{first.lastname}_{first.affiliation.abbreviation}_{task}_1"
+
+
 def submit(folder: Path, facts: Submission, outcomes: Sequence[Outcome]) -> Path:
     """The package of the year for the clips of the test list; one of an earlier call stays.
 
@@ -353,8 +359,7 @@ def submit(folder: Path, facts: Submission, outcomes: Sequence[Outcome]) -> Path
     """
     form = facts.form
     assert form is not None  # noqa: S101 - for the type checker
-    first = facts.authors[0]
-    label = f"{first.lastname}_{first.affiliation.abbreviation}_{form.task}_1"
+    label = label_of(facts, form.task)
     place = folder / "submission"
     if (place / "task1" / label).exists():
         return place / "task1" / label

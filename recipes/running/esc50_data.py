@@ -18,7 +18,7 @@ from recipes.data.cache import OnBadFile, waveforms
 from recipes.data.esc50 import FORMAT, read_esc50
 from recipes.data.tau import read_tau
 from recipes.features.logmel import MelSettings, log_mels
-from recipes.scenes.generated import SceneSettings, write_scenes
+from recipes.generated.scenes import SceneSettings, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 126

@@ -88,7 +88,7 @@ def _value(old: object, text: str, name: str, part: object) -> object:
     kinds = _kinds(part, name.rpartition(".")[2], old)
     if kinds == {str}:
         return text
-    value = _read(text)
+    value = literal(text)
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = _number(value, kinds)
     if tuple in kinds and not isinstance(value, tuple):
@@ -112,8 +112,8 @@ def _kinds(part: object, field: str, old: object) -> set[object]:
     return kinds | {int, float, str} if isinstance(part, Budget) else kinds
 
 
-def _read(text: str) -> object:
-    """Python's reading of a text, which is a text where it has none."""
+def literal(text: str) -> object:
+    """Python's reading of a text, which is a text where it has none; none, true and false too."""
     words: dict[str, object] = {"none": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]

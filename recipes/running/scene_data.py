@@ -22,7 +22,7 @@ from recipes.data.split import by_location
 from recipes.data.tau import read_scenes
 from recipes.features.logmel import MelSettings, log_mels
 from recipes.files.resources import need_disk, need_memory
-from recipes.scenes.generated import SceneSettings, write_scenes
+from recipes.generated.scenes import SceneSettings, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "runs" / "cache"

@@ -1,1 +1,1 @@
-"""Generated scenes in the layout of the TAU data sets, for runs without data."""
+"""A challenge entry with a network of one's own: `python -m recipes.scenes --model net.py:Net`."""

@@ -77,9 +77,7 @@ def fields(content: object, form: Form) -> Iterator[tuple[Place, Check]]:
         yield ("system", "description", name), _DESCRIPTION.get(name, _text_or_null)
     for name in form.complexity:
         yield ("system", "complexity", name), _positive if name == "model_size" else _count
-    if form.energy:
-        for name in ("training", "inference", "baseline_inference"):
-            yield ("system", "energy_consumption", name), _positive
+    yield from _fields_of_some_years(form)
     yield ("system", "external_datasets"), _list_or_null
     for data in _entries(content, ("system", "external_datasets")):
         yield (*data, "name"), _text
@@ -88,6 +86,14 @@ def fields(content: object, form: Form) -> Iterator[tuple[Place, Check]]:
     yield ("system", "source_code"), _text_or_null
     for part in form.parts:
         yield from _result_fields(_part_place(part), form)
+
+
+def _fields_of_some_years(form: Form) -> Iterator[tuple[Place, Check]]:
+    if form.energy:
+        for name in ("training", "inference", "baseline_inference"):
+            yield ("system", "energy_consumption", name), _positive
+    if form.inference_code:
+        yield ("system", "inference_code"), _text
 
 
 def _result_fields(place: Place, form: Form) -> Iterator[tuple[Place, Check]]:
@@ -236,4 +242,7 @@ _DESCRIPTION: Mapping[str, Check] = {
     "acoustic_features": _text,
     "machine_learning_method": _text,
     "ensemble_method_subsystem_count": _count_or_null,
+    "device_information": _text,
+    "num_models_at_inference": _count,
+    "model_weight_sharing": _text,
 }

@@ -7,8 +7,9 @@ there must be and not what is in them. Units were read in filled-in forms that p
 public (2020: brain-bzh/dcase-2020-task1-subtaskB; 2021: valeoai/SP4ASC): accuracy in percent, and
 `model_size` in KB of 1024 bytes. What is not established is said in `Form.note`.
 
-There is no form for 2025: what was handed in is a Python package that is run on the evaluation
-clips.
+In 2025 a Python package was handed in that is run on the evaluation clips
+(`recipes.submission.inference`); its form was read in a participant's public package,
+wa976/dcase2025_task1_inference, and stands apart from the others, which have output files.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Form:
         complexity: Fields of `system.complexity`.
         energy: True where the energy consumed is asked for.
         splits: Percentages of the training list, each with an output file and results of its own.
+        results: Names of the results, where they are of other parts than percentages.
+        inference_code: True where the address of the code that infers is asked for.
         note: Facts that are not established, and what was chosen.
     """
 
@@ -48,6 +51,8 @@ class Form:
     complexity: tuple[str, ...]
     energy: bool = False
     splits: tuple[int, ...] = ()
+    results: tuple[str, ...] = ()
+    inference_code: bool = False
     note: str
 
     @property
@@ -56,8 +61,8 @@ class Form:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Parts of the submission, one a training split ("split_5", ...), or one nameless whole."""
-        return tuple(f"split_{percent}" for percent in self.splits) or ("",)
+        """Parts with results of their own, such as "split_5", or one nameless whole."""
+        return self.results or tuple(f"split_{percent}" for percent in self.splits) or ("",)
 
     def outputs(self, label: str) -> tuple[str, ...]:
         return tuple(".".join(filter(None, (label, "output", part, "csv"))) for part in self.parts)
@@ -115,5 +120,18 @@ FORM2024 = Form(
     splits=(5, 10, 25, 50, 100),
     note="Units as in 2023, likewise not established. total_model_size in bytes is what the "
     "baseline's own counter prints and compares with 128,000.",
+)  # fmt: skip
+FORM2025 = replace(
+    FORM2024,
+    year=2025,
+    description=(
+        *FORM2024.description[:-2],
+        "device_information", "num_models_at_inference", "model_weight_sharing",
+    ),
+    splits=(),
+    results=("device_specific", "general"),
+    inference_code=True,
+    note="Units as in 2024. That there are as many evaluation clips as in 2024 is concluded from "
+    "the printed intervals of the results.",
 )  # fmt: skip
 FORMS = (FORM2020, FORM2021, FORM2022, FORM2023, FORM2024)

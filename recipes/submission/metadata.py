@@ -89,6 +89,9 @@ class Description:
     framework: str | None = None
     split_adaptations: str | None = None
     system_adaptations: str | None = None
+    device_information: str | None = None
+    num_models_at_inference: int | None = None
+    model_weight_sharing: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,7 @@ class Submission:
         energy: Energy consumed (2023).
         external_datasets: Data beside the development set.
         source_code: Address of the code.
+        inference_code: Address of the package that infers (2025).
     """
 
     name: str
@@ -124,6 +128,7 @@ class Submission:
     energy: Energy | None = None
     external_datasets: tuple[ExternalDataset, ...] = ()
     source_code: str | None = None
+    inference_code: str | None = None
 
 
 def write_meta(path: Path, submission: Submission, form: Form) -> None:
@@ -151,6 +156,8 @@ def meta(submission: Submission, form: Form) -> dict[str, Any]:
         "external_datasets": [asdict(data) for data in submission.external_datasets] or None,
         "source_code": submission.source_code,
     }
+    if form.inference_code:
+        system["inference_code"] = submission.inference_code
     if form.energy:
         system["energy_consumption"] = submission.energy and asdict(submission.energy)
     results = [_results(evaluation, form) for evaluation in submission.results]
@@ -163,7 +170,7 @@ def meta(submission: Submission, form: Form) -> dict[str, Any]:
             "authors": [asdict(author) for author in submission.authors],
         },
         "system": system,
-        "results": {"development_dataset": by_split if form.splits else results[0]},
+        "results": {"development_dataset": by_split if len(results) > 1 else results[0]},
     }
     return _plain(content)
 

@@ -17,6 +17,9 @@ from torch import Generator, Tensor
 FREQUENCY, TIME = 2, 3
 """Dimensions of a batch."""
 
+STEADY = 1e-6
+"""Added to a variance, so that a band of equal values can be divided by its deviation."""
+
 Batch = tuple[Tensor, Tensor]
 """Features (batch, channel, mels, frames) and label distributions (batch, classes)."""
 
@@ -158,6 +161,86 @@ class FreqMix(_Blend):
         # The band's rows are whole; so is its share.
         kept = _between(start, start + (share[:, None] * rows).round(), rows)
         return blend_bands(x, targets, kept, partner)
+
+
+@dataclass(frozen=True)
+class FreqMixStyle(_Blend):
+    """Give every example the statistics of each band mixed with those of another of the batch.
+
+        x' = (x - mu) / sigma * (l sigma + (1 - l) sigma_2) + l mu + (1 - l) mu_2
+
+    mu and sigma are those of a mel band of one example, over channels and frames; index 2 is the
+    partner's, l ~ Beta(alpha, alpha) one an example. Labels stay. F. Schmid et al., CP-JKU
+    submissions to DCASE 2022 and 2023 Task 1, after K. Zhou, Y. Yang, Y. Qiao, T. Xiang, "Domain
+    Generalization with MixStyle", ICLR 2021. As in the official baseline of 2024 (helpers/utils.py
+    of CPJKU/dcase2024_task1_baseline) one draw decides for the whole batch.
+
+    Attributes:
+        alpha: Parameter of the Beta distribution; the baseline's is 0.3.
+        share: Probability that a batch is mixed, 0 to 1; the baseline's is 0.4.
+    """
+
+    alpha: float = 0.3
+    share: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability, or names no distribution."""
+        super().__post_init__()
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"{self}: share must lie between 0 and 1.")
+
+    def __call__(self, x: Tensor, targets: Tensor, generator: Generator, /) -> Batch:
+        """The batch in mixed styles; targets as they came."""
+        share = _beta(self.alpha, x, generator)[:, None, None, None].to(x.dtype)
+        partner = torch.randperm(len(x), generator=generator, device=x.device)
+        mixed = torch.rand(1, generator=generator, device=x.device) < self.share
+        if x[0, :, 0].numel() < 2:  # a band of one value has no deviation
+            return x, targets
+        mean = x.mean((1, TIME), keepdim=True)
+        spread = (x.var((1, TIME), keepdim=True) + STEADY).sqrt()
+        new_mean = share * mean + (1 - share) * mean[partner]
+        new_spread = share * spread + (1 - share) * spread[partner]
+        return torch.where(mixed, (x - mean) / spread * new_spread + new_mean, x), targets
+
+
+@dataclass(frozen=True, eq=False)
+class OtherDevices:
+    """Some examples as another device records them: a gain for every mel band.
+
+    To convolve a waveform with a short response is to multiply its spectrum; in a log-mel that is a
+    gain a band, up to what a response does within one band and beyond one window (a test holds it
+    to the convolution itself). So the log-mels can stay in memory. T. Morocutti et al.,
+    "Device-Robust Acoustic Scene Classification via Impulse Response Augmentation", EUSIPCO 2023,
+    convolve waveforms, of device a alone; here any clip may be drawn.
+
+    Attributes:
+        gains: Factors of the mel power (devices, mels), of `recipes.features.responses.mel_gains`.
+        share: Probability that an example is changed, 0 to 1.
+        level: `MelSettings.level` of the log-mels.
+        spread: Likewise.
+        floor: What was added to the mel power before the logarithm.
+    """
+
+    gains: Tensor
+    share: float
+    level: float
+    spread: float
+    floor: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"OtherDevices(share={self.share}): it must lie between 0 and 1.")
+
+    def __call__(self, x: Tensor, targets: Tensor, generator: Generator, /) -> Batch:
+        """The batch with some examples heard by a device drawn for each; targets as they came."""
+        gains = self.gains.to(x)
+        drawn = torch.randint(len(gains), (len(x),), generator=generator, device=x.device)
+        changed = torch.rand(len(x), generator=generator, device=x.device) < self.share
+        power = (x * self.spread + self.level).exp() - self.floor
+        power = power.clamp_min(0) * gains[drawn][:, None, :, None] + self.floor
+        heard = (power.log() - self.level) / self.spread
+        return torch.where(changed[:, None, None, None], heard, x), targets
 
 
 @dataclass(frozen=True)

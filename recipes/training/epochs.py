@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from recipes.training import augment
+from recipes.training.augment import Augmentation
 from recipes.training.training_plans import Plan
 
 
@@ -23,12 +24,32 @@ class Epochs:
         generator: The only source of its randomness; checkpoints of `compressor.fit` keep it.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, classes: int, plan: Plan, *, seed: int) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: int,
+        plan: Plan,
+        *,
+        seed: int,
+        before: Sequence[Augmentation] = (),
+        teacher: Tensor | None = None,
+    ) -> None:
         """Take log-mels (clips, channels, mels, frames), and labels (clips,) on the same device.
+
+        Args:
+            x: The log-mels.
+            y: The labels.
+            classes: Number of classes.
+            plan: The training.
+            seed: Seed of order and augmentation.
+            before: Augmentations before the plan's.
+            teacher: A teacher's distribution for each clip (clips, classes), which is mixed as the
+                labels are and stands behind them in the targets: (batch, 2 * classes).
 
         Raises:
             ValueError: If there is not a label for each clip, a label is not below `classes`, or
-                the clips are not of the type said above.
+                the clips or the teacher's distributions are not of the type said above.
         """
         if not x.is_floating_point() or x.ndim != 4:
             raise ValueError(
@@ -36,7 +57,13 @@ class Epochs:
                 "log-mels (clips, channels, mels, frames)."
             )
         _check_labels(y, len(x), classes)
+        if teacher is not None and teacher.shape != (len(x), classes):
+            raise ValueError(
+                f"Epochs got {len(x)} clips and a teacher's distributions of shape "
+                f"{tuple(teacher.shape)}: it takes ({len(x)}, {classes})."
+            )
         self.x, self.y, self.classes, self.plan = x, y.long(), classes, plan
+        self._before, self._teacher = tuple(before), teacher
         self._rank, self._world = 0, 1
         self.generator = torch.Generator(x.device).manual_seed(seed)
 
@@ -65,15 +92,21 @@ class Epochs:
         return len(self._sizes())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches (batch, channels, mels, frames) and label distributions (batch, classes)."""
+        """Batches (batch, channels, mels, frames) and label distributions (batch, classes).
+
+        With a teacher its distributions follow those of the labels, (batch, 2 * classes).
+        """
         order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
         order = order[self._rank :: self._world][: len(self.x) // self._world]
-        augmentations, generator = self.plan.augmentations(), self._own_generator()
+        augmentations = (*self._before, *self.plan.augmentations())
+        generator = self._own_generator()
         for rows in order.split(self._sizes()):
             x = self.x[rows]
             # A distribution in sixteen bits would not sum to one.
             kind = torch.promote_types(x.dtype, torch.float32)
             targets = functional.one_hot(self.y[rows], self.classes).to(kind)
+            if self._teacher is not None:
+                targets = torch.cat([targets, self._teacher[rows].to(targets)], dim=1)
             yield augment.apply(augmentations, x, targets, generator)
 
     def _own_generator(self) -> Generator:

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from recipes.training.augment import Augmentation, Mixup, Roll, SpecAugment
+from recipes.training.augment import Augmentation, FreqMixStyle, Mixup, Roll, SpecAugment
 
 
 class Plan:
@@ -102,3 +102,53 @@ class Training(Plan):
 
     def rate(self, progress: float) -> float:
         return warmup_cosine(progress, self.warmup, self.lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneTraining(Plan):
+    """Training of the official baselines of DCASE 2024 and 2025 Task 1, by their public code.
+
+    CPJKU/dcase2024_task1_baseline, run_training.py. It rolls waveforms and masks mel power before
+    the logarithm; here both are done on log-mels: a roll in whole frames, a mask with the clip's
+    mean.
+
+    Attributes:
+        epochs: Passes over the data.
+        batch: Clips in a step.
+        lr: AdamW's learning rate at its peak, from which it falls along a cosine to zero.
+        warmup: Epochs in which it rises; 2,000 steps there, of 546 an epoch.
+        weight_decay: Weight decay of AdamW.
+        mixstyle: Probability that a batch goes through Freq-MixStyle; 0 for none.
+        mixstyle_alpha: Parameter of its Beta distribution.
+        bands: Widest frequency mask, in mel bands, one a clip; 0 for none.
+        roll: Largest roll to either side, in s; 0 for none.
+        hop: From one frame to the next, in s.
+        mixup: Alpha of mixup; the baseline has none, 0.
+    """
+
+    positive = ("epochs", "batch", "lr", "hop", "mixstyle_alpha")
+    epochs: int = 150
+    batch: int = 256
+    lr: float = 5e-3
+    warmup: float = 4
+    weight_decay: float = 1e-4
+    mixstyle: float = 0.4
+    mixstyle_alpha: float = 0.3
+    bands: int = 48
+    roll: float = 0.1
+    hop: float = 500 / 32_000
+    mixup: float = 0.0
+
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Roll, frequency mask, Freq-MixStyle, mixup: what is there of them."""
+        rolled = (Roll(round(self.roll / self.hop)),) if self.roll else ()
+        masks = (SpecAugment(self.bands, 0, count=1),) if self.bands else ()
+        style = (FreqMixStyle(self.mixstyle_alpha, self.mixstyle),) if self.mixstyle else ()
+        blending = (Mixup(self.mixup),) if self.mixup else ()
+        return (*rolled, *masks, *style, *blending)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+    def rate(self, progress: float) -> float:
+        return warmup_cosine(progress, self.warmup / self.epochs, self.lr)

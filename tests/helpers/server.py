@@ -28,7 +28,7 @@ from recipes import download
 from recipes.data.tau import read_tau
 from recipes.download import DATA_SETS, DataSet
 from recipes.files import archive, resume
-from recipes.scenes.generated import SceneSettings, write_scenes
+from recipes.generated.scenes import SceneSettings, write_scenes
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 NAME = DATA_SETS["tau2022"].folder

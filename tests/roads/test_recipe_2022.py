@@ -23,7 +23,7 @@ from compressor.rules import of_year
 from models import DCASEBaseline, Tandem
 from recipes import dcase2022
 from recipes.data.listing import Listing
-from recipes.dcase2022 import STAGES, Config, caps, fast, features_kept, linear_model, ours
+from recipes.dcase2022 import STAGES, Config, fast, features_kept, linear_model, ours
 from recipes.judging import system
 from recipes.judging.memory import peak_entries
 from recipes.judging.metrics import evaluate
@@ -31,6 +31,7 @@ from recipes.running.command import run
 from recipes.running.overrides import names, override
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import DataSpec, Part, Scenes, load
+from recipes.running.year_caps import caps
 from recipes.submission.forms import FORM2022
 from recipes.submission.output import check_package
 
@@ -102,7 +103,7 @@ def test_the_pull_of_admm_can_be_changed() -> None:
 @pytest.mark.parametrize(("channels", "rows"), [(12, 192), (8, 256), (4, 32)])
 def test_the_margin_is_enough_for_every_smaller_network(channels: int, rows: int) -> None:
     """NeSsi counts no more above `measure` than it does of the network that is shrunk."""
-    budget = caps(Config(), Tandem(channels=12))
+    budget = caps(2022, Config().budget, Tandem(channels=12))
     small = Tandem(rows, channels)
     more = of_year(2022).count(small).macs - compressor.measure(small).macs
     assert 0 < more <= 30_000_000 - (budget.macs or 0)
@@ -120,11 +121,11 @@ def test_counts_of_the_dense_tandem_are_those_of_the_docstring() -> None:
 @pytest.mark.parametrize("asked", [Budget(params=128_001), Budget(macs="31M")])
 def test_caps_above_the_rule_are_refused(asked: Budget) -> None:
     with pytest.raises(BudgetError, match=r"above the rule of 2022: params <= 128,000 and macs"):
-        caps(Config(budget=asked), Tandem(32, 4))
+        caps(2022, asked, Tandem(32, 4))
 
 
 def test_a_cap_that_is_not_named_is_the_rules() -> None:
-    budget = caps(Config(budget=Budget(params=100_000)), Tandem(32, 4))
+    budget = caps(2022, Budget(params=100_000), Tandem(32, 4))
     assert budget.params == 100_000
     assert 29_990_000 < (budget.macs or 0) < 30_000_000
 

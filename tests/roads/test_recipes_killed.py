@@ -30,12 +30,17 @@ TINY = {
         "channels=10", "kept=0.05", "budget.params=14300", "budget.macs=1.2e6", "train.epochs=2",
         "train.batch=60", "rows.fine_tune=0", "validation=0",
     ],
+    "scenes": [
+        "budget.params=800", "train.batch=16", "--year", "2025", "--split", "100",
+        "--model", "tests.helpers.scene_net:SceneNet",
+    ],
 }  # fmt: skip
 """Roads of seconds."""
 MOMENTS = {
     "dcase2020": ("stages/dense.json",),
     "dcase2021": ("member-2/checkpoint/checkpoint.json",),
     "dcase2022": ("stages/linear.json", "stages/rows.json", "model.onnx"),
+    "scenes": ("stages/pruned.json", "device-b/checkpoint/checkpoint.json"),
 }
 """Files after whose appearance the process is killed, one after the other."""
 
@@ -43,10 +48,11 @@ MOMENTS = {
 def road(recipe: str, data: Path, out: Path) -> None:
     """The recipe's command, in a process of its own."""
     torch.set_num_threads(1)
-    module = import_module(f"recipes.{recipe}")
+    module = import_module("recipes.scenes.__main__" if recipe == "scenes" else f"recipes.{recipe}")
     words = ["--data", str(data), "--fast", "--device", "cpu", "--out", str(out), *TINY[recipe]]
     sys.argv = [recipe, *words]
-    run(module.__doc__, recipe, module.Config(), module.fast, module.main)
+    own = module.OWN if recipe == "scenes" else None
+    run(module.__doc__, recipe, module.Config(), module.fast, module.main, own=own)
 
 
 @pytest.mark.slow

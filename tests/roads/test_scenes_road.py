@@ -20,8 +20,8 @@ from recipes.data.listing import Listing
 from recipes.data.split import by_location
 from recipes.data.tau import read_tau
 from recipes.features.logmel import MELS_2020, MELS_2021, MelSettings, log_mels
+from recipes.generated.scenes import SceneSettings, write_scenes
 from recipes.judging.metrics import evaluate
-from recipes.scenes.generated import SceneSettings, write_scenes
 from recipes.submission.forms import FORM2022
 from recipes.submission.output import check_package, write_package
 from recipes.training.epochs import Epochs

@@ -10,10 +10,13 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal
 
+from recipes.features.logmel import LogMel, MelSettings, mel_filters
 from recipes.features.responses import (
     Responses,
     maker,
+    mel_gains,
     read_responses,
     split,
 )
@@ -124,3 +127,52 @@ def test_lengths_without_a_sample(tmp_path: Path, seconds: float) -> None:
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="both need some"):
         split(made(1))
+
+
+# -------------------------------------------------------------------------------------- mel gains
+
+
+SETTINGS = MelSettings(hop=0.016, level=0.0, spread=1.0)
+
+
+def test_a_response_that_does_nothing_has_gains_of_one() -> None:
+    taps = torch.zeros(2, 400)
+    taps[0, 0], taps[1, 37] = 1, -0.5
+    found = mel_gains(Responses(("a", "b"), taps), SETTINGS)
+    torch.testing.assert_close(found, torch.tensor([[1.0], [0.25]]).expand(2, 64))
+
+
+def test_gains_are_the_mean_power_over_a_band() -> None:
+    """Against a transform of another library; a response longer than the window is folded."""
+    responses = made(3, taps=3000)
+    size = SETTINGS.fft_samples
+    folded = np.zeros((3, size))
+    for first in range(0, 3000, size):
+        piece = responses.taps[:, first : first + size].double().numpy()
+        folded[:, : piece.shape[1]] += piece
+    power = np.abs(np.fft.rfft(folded)) ** 2
+    filters = mel_filters(SETTINGS).double().numpy()
+    wanted = power @ filters.T / filters.sum(1)
+    np.testing.assert_allclose(mel_gains(responses, SETTINGS).numpy(), wanted, rtol=1e-3)
+
+
+@pytest.mark.data
+def test_gains_stand_for_the_convolution_of_real_devices(shared_data: Path) -> None:
+    """Noise through measured microphones moves the mean log-mel by the gains.
+
+    To a few hundredths of a nat, which a response does within a band and beyond a window.
+    """
+    responses = read_responses(shared_data / "micirp", RATE).of(list(range(0, 66, 6)))
+    gains = mel_gains(responses, SETTINGS).log()
+    noise = 0.1 * torch.randn(1, 2 * RATE, generator=torch.Generator().manual_seed(0))
+    front_end = LogMel(SETTINGS)
+    plain = front_end(noise)
+    errors, moved = [], []
+    for row, taps in enumerate(responses.taps):
+        heard = signal.oaconvolve(noise.numpy()[0], taps.numpy())[: noise.shape[1]]
+        shift = (front_end(torch.from_numpy(heard)[None]) - plain)[0, 0, :, 20:-20].mean(1)
+        errors.append((shift - gains[row]).square().mean().sqrt())
+        moved.append(shift.square().mean().sqrt())
+    assert float(torch.stack(moved).median()) > 0.5, "in nats: they do change something"
+    assert float(torch.stack(errors).median()) < 0.03
+    assert float(torch.stack(errors).max()) < 0.1

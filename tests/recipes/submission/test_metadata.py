@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from compressor.budget import Cost
 from compressor.rules import of_year
 from recipes.submission.check import check_label, check_meta, fields, meta_problems
-from recipes.submission.forms import FORM2020, FORM2021, FORM2022, FORM2023, FORM2024, FORMS, Form
+from recipes.submission.forms import (
+    FORM2020,
+    FORM2021,
+    FORM2022,
+    FORM2023,
+    FORM2024,
+    FORM2025,
+    FORMS,
+    Form,
+)
 from recipes.submission.metadata import Energy, ExternalDataset, meta, write_meta
 from recipes.submission.yaml_reader import read_plain
 from tests.helpers.forms import OFFICIAL, YEARS, evaluation, submission
@@ -101,6 +110,28 @@ def test_results_are_those_of_the_evaluation(tmp_path: Path) -> None:
 )
 def test_complexity_is_the_cost(tmp_path: Path, form: Form, name: str, amount: float) -> None:
     assert written(tmp_path, form)[1]["system"]["complexity"][name] == amount
+
+
+def test_the_form_of_2025_asks_for_both_results_and_the_networks(tmp_path: Path) -> None:
+    """A form beside the others, read in a participant's: no validator is known."""
+    plain = submission(FORM2025)
+    lacking = meta_problems(meta(plain, FORM2025), FORM2025)
+    assert len(lacking) == 4, "three fields of the description, and the package's address"
+    described = replace(
+        plain.description, device_information="none", num_models_at_inference=7,
+        model_weight_sharing="fully device-specific",
+    )  # fmt: skip
+    filled = replace(plain, description=described, inference_code="https://example.org/package")
+    path = tmp_path / f"{plain.label}.meta.yaml"
+    write_meta(path, filled, FORM2025)
+    assert check_meta(path, FORM2025) == ()
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    results = content["results"]["development_dataset"]
+    assert [*results] == ["device_specific", "general"]
+    assert results["general"]["overall"]["logloss"] == evaluation(FORM2025, seed=1).log_loss
+    assert content["system"]["description"]["num_models_at_inference"] == 7
+    over = broken(content, ("system", "complexity", "total_model_size"), 128_001)
+    assert "the rule of 2025 allows 128,000" in meta_problems(over, FORM2025)[0]
 
 
 PLACES = {

@@ -14,7 +14,9 @@ from recipes.training.augment import (
     Augmentation,
     Either,
     FreqMix,
+    FreqMixStyle,
     Mixup,
+    OtherDevices,
     Roll,
     SpecAugment,
     apply,
@@ -235,3 +237,106 @@ def test_augmentation_follows_its_generator() -> None:
 def test_refused(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# ---------------------------------------------------------------------------------- Freq-MixStyle
+
+
+def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of every band (batch, mels), over channels and frames."""
+    return x.mean((1, 3)), x.std((1, 3))
+
+
+def styled(seed: int) -> torch.Tensor:
+    """Bands of different means and deviations, in every example others."""
+    scale = torch.rand(6, 1, 5, 1, generator=generator(seed + 1)) * 3 + 0.5
+    shift = torch.randn(6, 1, 5, 1, generator=generator(seed + 2)) * 4
+    return torch.randn(6, 2, 5, 50, generator=generator(seed)) * scale + shift
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_mixed_styles_are_mixtures_of_two_examples_statistics(seed: int) -> None:
+    """The share of each example, solved from its means, is one for all bands and deviations too."""
+    x, targets = styled(seed), torch.eye(6)
+    out, same = FreqMixStyle(0.5, share=1.0)(x, targets, generator(seed))
+    assert same is targets
+    mean, spread = statistics(x)
+    new_mean, new_spread = statistics(out)
+    for row in range(6):
+        fits = []
+        for other in range(6):
+            apart = mean[other] - mean[row]
+            away = (new_mean[row] - mean[row]) @ apart / apart.square().sum().clamp_min(1e-12)
+            if other == row:
+                away = torch.tensor(0.0)
+            fits.append(
+                -1e-4 <= away <= 1 + 1e-4
+                and torch.allclose(new_mean[row], mean[row] + away * apart, atol=1e-3)
+                and torch.allclose(
+                    new_spread[row], spread[row] + away * (spread[other] - spread[row]), atol=1e-3
+                )
+            )
+        assert any(fits)
+
+
+def test_mixed_styles_keep_what_is_left_of_a_band_without_its_statistics() -> None:
+    x = styled(3)
+    out, _ = FreqMixStyle(0.5, share=1.0)(x, torch.eye(6), generator(3))
+    assert not torch.allclose(out, x)
+    for one in (x, out):
+        one.sub_(one.mean((1, 3), keepdim=True)).div_(one.std((1, 3), keepdim=True))
+    torch.testing.assert_close(out, x, atol=1e-4, rtol=1e-4)
+
+
+def test_styles_are_mixed_in_a_share_of_the_batches() -> None:
+    x, draws = styled(0), generator(1)
+    never = FreqMixStyle(0.3, share=0.0)
+    assert all(torch.equal(never(x, torch.eye(6), draws)[0], x) for _ in range(20))
+    some = FreqMixStyle(0.3, share=0.4)
+    mixed = sum(not torch.equal(some(x, torch.eye(6), draws)[0], x) for _ in range(500))
+    assert 0.4 * 500 - 4 * 11 < mixed < 0.4 * 500 + 4 * 11  # four deviations of the binomial
+
+
+def test_a_band_of_one_value_has_no_style() -> None:
+    x = torch.randn(3, 1, 4, 1)
+    assert torch.equal(FreqMixStyle(0.3, share=1.0)(x, torch.eye(3), generator())[0], x)
+
+
+def test_a_silent_band_stays_finite() -> None:
+    x = torch.zeros(4, 1, 3, 20)
+    out, _ = FreqMixStyle(0.3, share=1.0)(x, torch.eye(4), generator())
+    assert torch.equal(out, x)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_shares_that_are_no_probability_are_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        FreqMixStyle(0.3, share=share)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        OtherDevices(torch.ones(1, 3), share, 0.0, 1.0, 1e-6)
+
+
+# ---------------------------------------------------------------------------------- other devices
+
+
+@given(seed=SEEDS, level=st.floats(-8, 2), spread=st.floats(0.5, 6))
+@settings(max_examples=30, deadline=None)
+def test_a_device_changes_the_power_of_each_band_by_its_gain(
+    seed: int, level: float, spread: float
+) -> None:
+    power = torch.rand(5, 1, 4, 6, generator=generator(seed), dtype=torch.float64)
+    x = ((power + 1e-6).log() - level) / spread
+    gains = torch.rand(1, 4, generator=generator(seed + 1), dtype=torch.float64) * 3
+    out, _ = OtherDevices(gains, 1.0, level, spread, 1e-6)(x, torch.eye(5), generator(seed))
+    heard = (out * spread + level).exp() - 1e-6
+    torch.testing.assert_close(heard, power * gains[0, :, None], atol=1e-9, rtol=1e-6)
+
+
+def test_each_example_has_a_device_of_its_own_or_stays_as_it_is() -> None:
+    x = torch.zeros(3000, 1, 1, 1)
+    gains = torch.tensor([[2.0], [3.0]])
+    out, _ = OtherDevices(gains, 0.5, 0.0, 1.0, 0.0)(x, torch.zeros(3000, 1), generator())
+    values, counts = out.flatten().exp().round(decimals=3).unique(return_counts=True)
+    assert values.tolist() == [1.0, 2.0, 3.0]
+    assert all(abs(n - e) < 120 for n, e in zip(counts.tolist(), (1500, 750, 750), strict=True))

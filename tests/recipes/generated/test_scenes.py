@@ -19,9 +19,9 @@ from recipes.data.audio import AudioFormat, decode
 from recipes.data.listing import Listing
 from recipes.data.tau import read_tau
 from recipes.features.logmel import LogMel
-from recipes.scenes import generated
-from recipes.scenes.devices import compressed, record, reference, simulated
-from recipes.scenes.generated import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
+from recipes.generated import scenes as generated
+from recipes.generated.devices import compressed, record, reference, simulated
+from recipes.generated.scenes import DEVICES, SCENES, SEEN_DEVICES, SceneSettings, write_scenes
 from tests.helpers.cases import cases
 
 ONE_SECOND = AudioFormat(seconds=1)

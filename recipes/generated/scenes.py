@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from recipes.files.lock import locked
-from recipes.scenes.devices import Device, record, reference, simulated
-from recipes.scenes.sounds import Event, chime, chirp, footstep, squeal, voice
+from recipes.generated.devices import Device, record, reference, simulated
+from recipes.generated.sounds import Event, chime, chirp, footstep, squeal, voice
 
 CITIES = ("barcelona", "helsinki", "lisbon", "london", "lyon", "milan", "paris", "prague", "vienna")
 SEEN_DEVICES = ("b", "c", "s1", "s2", "s3")

@@ -1,0 +1,1 @@
+"""Generated scenes in the layout of the TAU data sets, for runs without data."""

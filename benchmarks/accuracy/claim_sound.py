@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from recipes.scenes.devices import Device, reference
+from recipes.generated.devices import Device, reference
 from safetensors.torch import load_file, save
 from torch import Tensor
 

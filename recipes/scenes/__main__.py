@@ -132,7 +132,7 @@ def train(context: RunContext[Config], percent: int, classes: int) -> Trained | 
         rows = [*with_devices(rows, outcome, heard), Row("submission", "", told)]
     else:
         rows = without_package(rows, config, scenes.train.listing)
-    finish(context, outcome, rows, facts)
+    finish(context, outcome, rows, facts, config.year)
     return Trained(percent, outcome, facts)
 
 

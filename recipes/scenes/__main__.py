@@ -83,7 +83,7 @@ def chosen(config: Config, options: argparse.Namespace) -> Config:
 
 def word(config: Config) -> str:
     """Network and year."""
-    return "-".join([config.source.name, *config.source.given, str(config.year)])
+    return "-".join([Path(config.source.name).name, *config.source.given, str(config.year)])
 
 
 def check(context: RunContext[Config]) -> int:

@@ -1,10 +1,10 @@
 """The network of an entry: found by its name, built for the year's classes, and tried once.
 
-A name is ``package.module:Name`` or ``folder/net.py:Name``: a class, or a function, that makes an
-`nn.Module`. The number of classes is passed as `num_classes` or `classes` where it has an argument
-of such a name, else as the first argument; `mels` and `frames`, the front end's, where it has
-arguments of these names; then what `--with` says. The module takes log-mels (batch, 1, mels,
-frames) and answers with logits (batch, classes).
+A name is ``package.module:Name`` or ``folder/net.py:Name``: a class, a function, or a class's own
+method (``Name.small``), that makes an `nn.Module`. The number of classes is passed as `num_classes`
+or `classes` where it has an argument of such a name, else as the first argument; `mels` and
+`frames`, the front end's, where it has arguments of these names; then what `--with` says. The
+module takes log-mels (batch, 1, mels, frames) and answers with logits (batch, classes).
 """
 
 from __future__ import annotations
@@ -115,13 +115,16 @@ def find(name: str) -> Make:
         ValueError: If the name has another form, or the module nothing callable of that name.
     """
     place, sign, wanted = name.rpartition(":")
-    if not (sign and place and wanted.isidentifier()):
+    first, *rest = wanted.split(".")
+    if not (sign and place and all(part.isidentifier() for part in (first, *rest))):
         raise ValueError(f"--model {name}: name a class or a function, {FORM}")
     module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    found = vars(module).get(wanted)
+    found = vars(module).get(first)
+    for part in rest:
+        found = getattr(found, part, None)
     if not callable(found):
         known = [n for n, value in vars(module).items() if callable(value) and n[:1] != "_"]
-        near = difflib.get_close_matches(wanted, known, n=3) or known[:5]
+        near = difflib.get_close_matches(first, known, n=3) or known[:5]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise ValueError(f"--model {name}: {place} has no class or function {wanted}.{hint}")
     return found

@@ -27,6 +27,11 @@ class Net(nn.Module):
         return self.scale * self.layers(x).mean((2, 3))
 
 
+    @classmethod
+    def small(cls, classes):
+        return cls(classes, width=2)
+
+
 class Told(Net):
     def __init__(self, width, num_classes, frames, mels):
         super().__init__(num_classes, width)
@@ -88,6 +93,7 @@ def test_constructors_are_told_what_they_ask_for(net: str) -> None:
     model = Source(f"{net}:Told", ("width=5",)).build(3, 40, 51)
     assert (model.told, model.width) == ((51, 40), 5)
     assert Source(f"{net}:Net", ("width=4", "scale=0.5")).build(10, 40, 51).scale == 0.5
+    assert Source(f"{net}:Net.small").tried(10, 40, 51).width == 2
     assert Source(f"{net}:made", ("width=4",)).tried(10, 40, 51).width == 4
 
 
@@ -103,6 +109,7 @@ def test_a_class_in_a_package_is_found() -> None:
         ("Net", (), "name a class or a function, --model package.module:Name"),
         ("{net}", (), "name a class or a function"),
         ("{net}:Nett", (), r"has no class or function Nett\. Did you mean Net"),
+        ("{net}:Net.tiny", (), r"has no class or function Net\.tiny"),
         ("{net}:CONSTANT", (), "has no class or function CONSTANT"),
         ("{net}:nothing", (), r"nothing\(\) takes no argument: it must take the number of classes"),
         ("{net}:number", (), "makes a int and no torch.nn.Module"),

@@ -1,5 +1,7 @@
 """One line a phase and an epoch, through Python's own `logging`, with the time that is left.
 
+A comparison of structures that takes long says how far it is, too.
+
 Lines are records of the logger ``compressor``, of level INFO: they go wherever the user has set
 logging up to send them. Where nobody has, and there is no terminal for a bar, `printed` sends them
 to stderr for the time of a run, and takes back what it set.
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from compressor.budget import Cost
 
 LOGGER = logging.getLogger("compressor")
+
+PATIENCE = 10.0
+"""Seconds that a comparison may take in silence."""
 
 
 class Told:
@@ -72,6 +77,30 @@ class Told:
     def _say(self, line: str) -> None:
         if not self._quiet:
             LOGGER.info(line)
+
+
+class Compared:
+    """How far a comparison is, said after each of its parts where it takes long.
+
+    Args:
+        total: Parts.
+        what: What each is judged by.
+        quiet: Say nothing.
+    """
+
+    def __init__(self, total: int, what: str, *, quiet: bool = False) -> None:
+        self._total, self._what, self._quiet = total, what, quiet
+        self._done, self._began = 0, time.perf_counter()
+
+    def one(self, value: float) -> None:
+        """Another part came to a value."""
+        self._done += 1
+        spent = time.perf_counter() - self._began
+        if self._quiet or spent < PATIENCE or self._done == self._total:
+            return
+        left = span(spent / self._done * (self._total - self._done))
+        far = f"Compared {self._done} of {self._total} structures"
+        LOGGER.info("%s: %s %.4g, about %s left", far, self._what, value, left)
 
 
 def span(seconds: float) -> str:

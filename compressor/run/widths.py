@@ -24,9 +24,10 @@ from compressor.inputs.losses import Loss
 from compressor.run.calibration import calibration_loss
 from compressor.run.choice import WidthChoice
 from compressor.run.file_size import Stored
-from compressor.run.judge import Judge
+from compressor.run.judge import Judge, measure_of
 from compressor.run.progress import Bar
 from compressor.run.smallest import allocated_within
+from compressor.run.telling import Compared
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -79,12 +80,15 @@ def allocated(
     structures = {allocation.structure for allocation in allocations}
     if bar is not None and len(structures) > 1:
         _count(bar, judge, len(structures))
+    other = fabric is not None and not fabric.is_global_zero
+    compared = Compared(len(structures), measure_of(loss, repaired=choice.repair), quiet=other)
 
     @cache  # several ways may come to one structure
     def judged(structure: Structure) -> float:
         value = float(agreed(fabric, np.array(judge(structure))))
         if bar is not None and not judge.inputs:
             bar.advance()
+        compared.one(value)
         return value
 
     chosen, losses = choose(allocations, judged)

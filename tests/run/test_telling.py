@@ -10,6 +10,7 @@ import pytest
 
 from compressor import Budget, FineTune, Prune, fit
 from compressor.importance import frobenius
+from compressor.run import telling
 from compressor.run.history import Epoch, Step
 from compressor.run.telling import LOGGER, Told, printed, span
 from tests.conftest import ROOT
@@ -38,6 +39,23 @@ def test_one_line_a_phase_and_an_epoch(caplog: pytest.LogCaptureFixture) -> None
     assert lines[5].startswith("Done in")
     assert "parameters" in lines[5]
     assert len(lines) == 6
+
+
+def test_a_long_comparison_says_how_far_it_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "PATIENCE", 0.0)
+    with caplog.at_level(logging.INFO, "compressor"):
+        result = fit(
+            tiny(), loader(64), budget=Budget(params=700), verify=False, schedule=[Prune()],
+            progress=False,
+        )  # fmt: skip
+    lines = [line for line in caplog.messages if line.startswith("Compared")]
+    (shrink,) = result.report.shrinks
+    structures = len({round(loss, 9) for loss in shrink.tried.values()})
+    assert len(lines) == structures - 1 > 1
+    assert lines[0].startswith(f"Compared 1 of {structures} structures: loss after repair ")
+    assert lines[0].endswith(" left")
 
 
 def test_lines_are_printed_where_nobody_set_logging_up(

@@ -39,12 +39,13 @@ from compressor.repair.activations import Reading, activations_of
 from compressor.repair.applied import Key
 from compressor.repair.prices import residuals, unseen
 from compressor.surgery.attention import opened
-from compressor.wording import brief
+from compressor.wording import brief, line
 
 Scores = NDArray[np.float64]
 Tensors = Mapping[str, Tensor]
 Gradients = Iterable[Tensors]
 Importance = Callable[[Graph, Tensors, Gradients], Scores]
+Size = Callable[[Scores], float | np.floating[Any]]
 
 
 def frobenius(
@@ -251,51 +252,56 @@ def per_unit(graph: Graph, rows: Mapping[str, Tensor | NDArray[np.float64]]) -> 
     for name, given in rows.items():
         if name not in writing:
             raise ValueError(
-                f"per_unit: {name!r} writes no units that can go: give rows of the parameters that "
+                f"per_unit: {name!r} writes no units that can go: give rows of what "
                 "importance.writers(graph) names"
             )
-        weight, dim = writing[name]
+        dim = writing[name][0].dims[writing[name][1]]
         values = torch.as_tensor(given).detach().double().cpu().numpy()
-        if values.shape != (weight.dims[dim].size,):
+        if values.shape != (dim.size,):
             raise ValueError(
                 f"per_unit: {name!r} needs one number for each of its rows, shape "
-                f"({weight.dims[dim].size},), not {values.shape}: sum over its other dimensions"
+                f"({dim.size},), not {values.shape}: sum over its other dimensions"
             )
-        for owner in weight.dims[dim].owners:
+        for owner in dim.owners:
             owned = owner >= 0
             scores += np.bincount(owner[owned], weights=values[owned], minlength=len(scores))
     return scores
 
 
-def normalised(
-    graph: Graph, scores: Scores, by: Callable[[Scores], float | np.floating[Any]] = np.mean
-) -> Scores:
+def normalised(graph: Graph, scores: Scores, by: Size = np.mean) -> Scores:
     """Divide the scores of every axis by one number of theirs: their mean, unless said.
 
     Args:
         graph: The network as coupled axes.
         scores: One for each unit, shape (graph.units,).
         by: A function of the scores of one axis, such as `numpy.mean`, `numpy.max`, `numpy.median`
-            or `numpy.linalg.norm`. An axis of which it gives zero, as one of zeros, says nothing of
-            its units: each gets 1.
+            or `numpy.linalg.norm`. An axis of zeros says nothing of its units: each gets 1.
 
     Returns:
         New scores of the same shape.
 
     Raises:
-        ValueError: If a score is not finite, or what `by` gives is negative or not finite.
+        ValueError: If a score, or what `by` gives of other scores than zeros, is not fit for it.
     """
     found = _checked(graph, np.array(scores, dtype=np.float64))
     for axis in graph.axes:
         part = found[axis.units]
-        size = float(by(part)) if axis.size else 0.0
-        if not 0 <= size < math.inf:
-            raise ValueError(
-                f"normalised(by=...) gives {size} of the scores of {axis.name!r}, and they are "
-                "divided by it: it must be finite and not negative"
-            )
-        found[axis.units] = part / size if size > 0 else 1.0
+        found[axis.units] = part / _size(part, axis.name, by) if part.any() else 1.0
     return found
+
+
+def _size(part: Scores, axis: str, by: Size) -> float:
+    """What the scores of one axis, not all zero, are divided by."""
+    try:
+        size, more = float(by(part)), ""
+    except (TypeError, ValueError) as error:
+        size, more = math.nan, f" ({line(error)})"
+    if 0 < size < math.inf:
+        return size
+    raise ValueError(
+        f"normalised(by={brief(by)}) gives {size:g}{more} of the scores of {axis!r}, and they are "
+        "divided by it: it must give one finite number above zero, as numpy.mean or numpy.max does"
+    )
 
 
 def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tensor], int]:
@@ -313,13 +319,11 @@ def squared(gradients: Gradients, names: Container[str]) -> tuple[dict[str, Tens
 
 def _total(graph: Graph, tensors: Tensors, entrywise: Callable[[Tensor], Tensor]) -> Scores:
     """Sum of ``entrywise(w)`` over the weights that write each unit."""
-    return per_unit(
-        graph,
-        {
-            name: _reduce(entrywise(_tensor(weight, tensors).detach().double()), dim)
-            for name, (weight, dim) in writers(graph).items()
-        },
-    )
+    rows = {
+        name: _reduce(entrywise(_tensor(weight, tensors).detach().double()), dim)
+        for name, (weight, dim) in writers(graph).items()
+    }
+    return per_unit(graph, rows)
 
 
 def _saliency(
@@ -327,8 +331,7 @@ def _saliency(
 ) -> Scores:
     """Mean over micro-batches of ``entrywise(sum of w * g)`` per unit and weight, summed."""
     writing = writers(graph).values()
-    sums: dict[tuple[str, int], Tensor] = {}
-    count = 0
+    sums, count = dict[tuple[str, int], Tensor](), 0
     for count, gradient in enumerate(grads, start=1):  # noqa: B007 - the number is needed after
         for weight, dim in writing:
             if weight.name in gradient:
@@ -337,8 +340,7 @@ def _saliency(
                 for place, owner in enumerate(weight.dims[dim].owners):
                     owned = torch.from_numpy(owner >= 0).to(product.device)
                     change = entrywise(by_owner(rows[owned], owner[owner >= 0]))
-                    key = weight.name, place
-                    sums[key] = sums.get(key, 0) + change
+                    sums[weight.name, place] = sums.get((weight.name, place), 0) + change
     if count == 0:
         raise ValueError(
             "this importance is measured on data and got no gradients: pass data, or use "
@@ -389,10 +391,9 @@ def _checked(graph: Graph, scores: Scores) -> Scores:
     if scores.shape != (graph.units,):
         raise ValueError(f"scores are one per unit, shape ({graph.units},), not {scores.shape}")
     for axis in graph.axes:
-        part = scores[axis.units]
-        if not np.isfinite(part).all():
+        if lost := int((~np.isfinite(scores[axis.units])).sum()):
             raise ValueError(
-                f"the importance of {int((~np.isfinite(part)).sum())} of {axis.size} units of "
+                f"the importance of {lost} of {axis.size} units of "
                 f"{axis.name!r} is not finite: the weights or gradients hold NaN or infinity"
             )
     return scores

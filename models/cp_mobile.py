@@ -21,6 +21,9 @@ from models.sizes import at_least
 STEP = 8
 """Every width is a multiple of it."""
 
+STRIDES = {2: (2, 2), 4: (2, 1)}
+"""Of the winner of 2023."""
+
 
 def rounded_width(width: float) -> int:
     """The nearest multiple of 8, at least 8; the next one where that loses more than a tenth."""
@@ -125,6 +128,7 @@ class CPMobile(nn.Module):
         expansion: Factor of the channels inside a block.
         blocks: Number of blocks in each stage.
         strides: Strides (frequency, time) by the number of a block, from 1; (1, 1) for all others.
+            None for those of `STRIDES` whose blocks there are.
         response_norm: Whether blocks end in a `ResponseNorm`.
         mels: Frequency rows of the example input.
         frames: Time frames of the example input.
@@ -154,7 +158,8 @@ class CPMobile(nn.Module):
         super().__init__()
         at_least(1, "CPMobile", num_classes=num_classes, in_channels=in_channels, channels=channels)
         at_least(1, "CPMobile", mels=mels, frames=frames)
-        strides = {2: (2, 2), 4: (2, 1)} if strides is None else strides
+        if strides is None:
+            strides = {block: by for block, by in STRIDES.items() if block <= sum(blocks)}
         _check(multiplier, expansion, blocks, strides)
         stages = [rounded_width(channels * multiplier**stage) for stage in range(len(blocks))]
         widths = [stages[0], *(w for w, n in zip(stages, blocks, strict=True) for _ in range(n))]

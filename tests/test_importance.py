@@ -389,5 +389,12 @@ def test_wrong_rows_and_scores_are_refused() -> None:
         normalised(graph, np.ones(3))
     with pytest.raises(ValueError, match="not finite"):
         normalised(graph, np.full(graph.units, np.nan))
-    with pytest.raises(ValueError, match=r"gives -1.0 of the scores of .*not negative"):
+    with pytest.raises(ValueError, match=r"gives -1 of the scores of .*above zero"):
         normalised(graph, np.ones(graph.units), lambda _: -1.0)
+    few = np.zeros(graph.units)
+    few[[axis.units.start for axis in graph.axes]] = 1.0
+    with pytest.raises(ValueError, match=r"gives 0 of the scores of .*above zero"):
+        normalised(graph, few, np.median)
+    for by in ("max", torch.max, lambda scores: scores):
+        with pytest.raises(ValueError, match=r"gives nan \(.* one finite number above zero"):
+            normalised(graph, np.ones(graph.units), by)  # type: ignore[arg-type]

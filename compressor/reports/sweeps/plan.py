@@ -14,7 +14,7 @@ from torch import nn
 from compressor.budget import Budget, Limits, required
 from compressor.inputs.arguments import check_seed
 from compressor.run.identity import describe
-from compressor.run.phase import Phase, adapted, as_written, is_phase
+from compressor.run.phase import Phase, adapted, as_written, is_phase, name_of
 from compressor.wording import brief
 
 Cut = Callable[[nn.Module, Budget], nn.Module]
@@ -166,10 +166,9 @@ def _name(method: object) -> str:
     """The name of a method that was given none."""
     if method is None:
         return "fit"
-    if is_phase(method):
-        return type(method).__name__
-    if isinstance(method, (list, tuple)):
-        return ", ".join(type(phase).__name__ for phase in cast("list[object]", method))
+    listed = _phases(method)
+    if listed is not None:
+        return ", ".join(map(name_of, listed))
     return str(getattr(method, "__name__", type(method).__name__))
 
 

@@ -14,6 +14,9 @@ from compressor.errors import ResumeError
 ROWS, ABOUT = "sweep.jsonl", "sweep.json"
 """Files of a sweep: its rows, and what else decides them."""
 
+KEY = frozenset(("budget", "method", "seed"))
+"""What every row has."""
+
 
 def begin(folder: Path, identity: Mapping[str, Any]) -> None:
     """Say in a new folder which sweep it belongs to, or check that it is this one.
@@ -52,11 +55,14 @@ def read(folder: Path) -> list[dict[str, Any]]:
         storage.write_bytes(file, whole)
     try:
         rows = [json.loads(line) for line in whole.splitlines()]
-        if all(isinstance(row, dict) for row in rows):
+        if all(isinstance(row, dict) and row.keys() >= KEY for row in rows):
             return rows
     except ValueError:
         pass
-    raise ResumeError(f"{file} is damaged: delete the lines that are no JSON, or the folder")
+    raise ResumeError(
+        f"{file} is damaged, or another program's: delete the lines that are no rows of a sweep, "
+        "or the folder"
+    )
 
 
 def add(folder: Path, row: Mapping[str, Any]) -> None:

@@ -133,22 +133,30 @@ class Making:
 
     def _result(self, point: Point, model: nn.Module, budget: Budget) -> Result:
         method = self.grid.methods[point.method]
-        options, run = dict(self.options), "fit"
+        options, run, example = dict(self.options), "fit", self.example
         if is_cut(method):
-            model = self._cut(cast("Cut", method), model, budget, point.seed)
+            example = self._shown(model)  # which what it makes may not know
+            model = self._cut(cast("Cut", method), model, budget, point.seed, example)
             run = storage.numbers(all_tensors(model))[:8]  # it may cut otherwise the next time
         schedule = phases_of(method, self.then)
         if schedule is None and self.data is not None:
             options["epochs"] = self.epochs
         idle = schedule is not None and not schedule
-        return self.fit(
-            model, None if idle else self.data, budget=budget, schedule=schedule,
-            example=self._shown(model) if idle else self.example, loss=self.loss, seed=point.seed,
-            checkpoint=None if self.folder is None else self._place(point) / run,
-            progress=False, **options,
-        )  # fmt: skip
+        try:
+            return self.fit(
+                model, None if idle else self.data, budget=budget, schedule=schedule,
+                example=self._shown(model) if idle and example is None else example, loss=self.loss,
+                seed=point.seed, progress=False, **options,
+                checkpoint=None if self.folder is None else self._place(point) / run,
+            )  # fmt: skip
+        except ValueError as error:
+            if not is_cut(method):
+                raise
+            raise RefusedError(f"what it returned cannot be trained: {line(error)}") from error
 
-    def _cut(self, method: Cut, model: nn.Module, budget: Budget, seed: int) -> nn.Module:
+    def _cut(
+        self, method: Cut, model: nn.Module, budget: Budget, seed: int, example: Example
+    ) -> nn.Module:
         """What another pruner makes of a network, within the caps that can be counted of it."""
         with randomness.preserved():
             randomness.seed_everything(seed)
@@ -157,12 +165,12 @@ class Making:
             except Exception as error:
                 raise RefusedError(f"{type(error).__name__}: {line(error)}") from error
         if not isinstance(made, nn.Module):
-            raise ValueError(
-                f"a method of sweep(...) returned {brief(made)}: a function (model, budget) must "
-                "return the smaller model"
+            raise RefusedError(
+                f"it returned {brief(made)}: a function (model, budget) must return the smaller "
+                "model"
             )
         counts = {n: cap for n, cap in budget.caps.items() if n in ("params", "nonzero", "macs")}
-        cost = measure(made, self._shown(made))
+        cost = measure(made, example)
         over = among(counts).excess(cost) if counts else {}
         if over:
             found = ", ".join(f"{name} {getattr(cost, name):,}" for name in over)
@@ -188,8 +196,9 @@ class Making:
         with randomness.preserved():
             if isinstance(self.evaluate, Batches):
                 return valued(self.evaluate, model, model, None)
-            with evaluating(model), torch.no_grad():
-                value = number_of(self.evaluate(model), "evaluate")
+            own = private_copy(model)  # whatever a function of the user's does to it
+            with evaluating(own), torch.no_grad():
+                value = number_of(self.evaluate(own), "evaluate")
         if not math.isfinite(value):
             raise TrainingError(f"evaluate(model) gives {value}: what is compared must be finite")
         return value

@@ -13,7 +13,7 @@ from compressor.reports.sweeps import records
 
 def test_rows_are_read_as_they_were_added(tmp_path: Path) -> None:
     assert records.read(tmp_path) == []
-    rows = [{"seed": n, "why": "a\nb"} for n in range(3)]
+    rows = [{"budget": "", "method": "a", "seed": n, "why": "a\nb"} for n in range(3)]
     for row in rows:
         records.add(tmp_path, row)
     assert records.read(tmp_path) == rows
@@ -21,20 +21,21 @@ def test_rows_are_read_as_they_were_added(tmp_path: Path) -> None:
 
 def test_a_last_line_that_was_not_finished_is_taken_away(tmp_path: Path) -> None:
     """At every byte where the writer may have been killed."""
-    records.add(tmp_path, {"seed": 0})
+    first, second = ({"budget": "", "method": "dense", "seed": seed} for seed in (0, 1))
+    records.add(tmp_path, first)
     file = tmp_path / records.ROWS
     whole = file.read_bytes()
     for end in range(1, len(whole)):
         file.write_bytes(whole + whole[:end])
-        assert records.read(tmp_path) == [{"seed": 0}]
-        records.add(tmp_path, {"seed": 1})
-        assert records.read(tmp_path) == [{"seed": 0}, {"seed": 1}]
+        assert records.read(tmp_path) == [first]
+        records.add(tmp_path, second)
+        assert records.read(tmp_path) == [first, second]
 
 
-@pytest.mark.parametrize("line", [b"x", b"[1]", b"3", b"\xff"])
+@pytest.mark.parametrize("line", [b"x", b"[1]", b"3", b"\xff", b'{"hello": 1}'])
 def test_another_damaged_line_is_refused(tmp_path: Path, line: bytes) -> None:
-    (tmp_path / records.ROWS).write_bytes(line + b'\n{"seed": 0}\n')
-    with pytest.raises(ResumeError, match=r"sweep.jsonl is damaged: delete"):
+    (tmp_path / records.ROWS).write_bytes(line + b"\n")
+    with pytest.raises(ResumeError, match=r"sweep.jsonl is damaged, or another program's: delete"):
         records.read(tmp_path)
 
 

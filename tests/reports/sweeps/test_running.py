@@ -63,17 +63,52 @@ def test_what_a_method_ends_in_is_a_row_and_bad_arguments_are_none() -> None:
         del budget
         return model
 
-    methods = {"broken": broken, "cheats": cheats, "Prune": Prune()}
+    methods = {"broken": broken, "cheats": cheats, "none": lambda *_: None, "Prune": Prune()}
     found = quick(methods=methods, budgets=[Budget(macs="1%")])
     why = {row["method"]: row["why"] for row in found.rows}
     assert why["broken"] == "KeyError: \"no rule, {'macs': 318}\""
     assert "what it returned has macs 31,808 under macs <= 318" in why["cheats"]
+    assert "returned None: a function (model, budget) must return the smaller" in why["none"]
     assert "macs <= 318 cannot be reached" in why["Prune"]
-    assert [row["state"] for row in found.rows] == ["done", *["refused"] * 3]
-    with pytest.raises(ValueError, match=r"returned None: a function .* must return the smaller"):
-        quick(methods={"nothing": lambda _, __: None})
+    assert [row["state"] for row in found.rows] == ["done", *["refused"] * 4]
     with pytest.raises(ValueError, match="with seed 0 gives 3: it must give the network"):
         quick(model=lambda _: 3)
+
+
+def test_what_cannot_be_trained_is_a_row() -> None:
+    """The method before it, and the one behind, are not lost."""
+
+    def good(model: nn.Module, budget: Budget) -> nn.Module:
+        del model, budget
+        return tiny(width=6)
+
+    def frozen(model: nn.Module, budget: Budget) -> nn.Module:
+        return good(model, budget).requires_grad_(requires_grad=False)
+
+    def other(model: nn.Module, budget: Budget) -> nn.Module:
+        return nn.Sequential(good(model, budget), nn.Linear(4, 2))
+
+    methods = {"frozen": frozen, "other": other, "good": good}
+    found = sweep(tiny(), loader(16), [Budget(params="100%")], methods, epochs=1, lr=1e-2)
+    states = {row["method"]: row["state"] for row in found.rows}
+    why = {row["method"]: row["why"] for row in found.rows}
+    assert why["frozen"].startswith("what it returned cannot be trained: FineTune trains and no")
+    assert why["other"].startswith("what it returned cannot be trained: ")
+    assert states == {"dense": "done", "frozen": "refused", "other": "refused", "good": "done"}
+
+
+def test_a_network_is_judged_on_a_copy() -> None:
+    model = tiny()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def harms(network: nn.Module) -> float:
+        with torch.no_grad():
+            for tensor in network.state_dict().values():
+                tensor.zero_()
+        return 0.5
+
+    quick(model=model, evaluate=harms)
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
 
 
 def test_a_value_that_is_none_is_a_refusal_too() -> None:

@@ -14,7 +14,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from recipes.generated.devices import Device, reference
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from benchmarks.common.sound import (
 from compressor.storage import write_bytes
 from recipes.data.esc50 import read_esc50
 from recipes.features.logmel import MelSettings
+from recipes.generated.devices import Device, reference
 
 COPIES = 200
 """Training clips that each of the five devices recorded: 7 % of 2,922, as in TAU 2020."""

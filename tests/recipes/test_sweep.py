@@ -356,7 +356,7 @@ def test_the_table_marks_the_front_and_the_picture_takes_any_number(tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--over", "seed=0,1", "--set", "members=1", "--set", "seed=2"], "both say seed: leave one"),
+        (["--over", "seed=0,1", "--set", "members=1", "--set", "seed=2"], "both say seed: leave"),
         (["--over", "train.lr=1,2", "--over", "train.lr=3,4"], "--over varies train.lr twice"),
         (["--over", "seed=0,1", "--data", "nowhere"], "There is no folder nowhere"),
         (["--over", "seed=0,1", "--device", "cpu", "--device", "cuda"], "stands there twice"),

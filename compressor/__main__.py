@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import NoReturn
 
 from compressor.commands import agree, compare, fit, fits, inspect, measure, report
+from compressor.commands.memory import out_of_memory
+from compressor.commands.parser import Parser
 from compressor.errors import BudgetError, TrainingError, VerificationError
+from compressor.wording import line
 
 COMMANDS = {
     "measure": measure,
@@ -25,13 +26,7 @@ COMMANDS = {
 STOPPED, UNREAD = 130, 141
 """Exit codes of a command that the user, or the reader of what it prints, has ended."""
 
-
-class Parser(ArgumentParser):
-    """A parser that refuses words in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and leave with code 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+TOO_LARGE = "there is too little memory for it: give a smaller --input, or data in smaller batches"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,9 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _told(options.prog, f"{where}{error.strerror or error}", 2)
-    except (ValueError, ImportError, TrainingError, VerificationError) as error:
-        return _told(options.prog, str(error), 2)
+    except (ValueError, ImportError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _said(error):
+            raise
+        said = f"{TOO_LARGE} ({line(error)})" if out_of_memory(error) else str(error)
+        return _told(options.prog, said, 2)
     return code
+
+
+def _said(error: RuntimeError) -> bool:
+    """True where an error is the library's own, or for want of memory: no fault of a program."""
+    return isinstance(error, TrainingError | VerificationError) or out_of_memory(error)
 
 
 def unheard() -> None:

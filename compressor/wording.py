@@ -54,6 +54,11 @@ def line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")
 
 
+def many(count: int, noun: str) -> str:
+    """A number of things: ``1 group``, ``1,200 groups``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def first_few(texts: list[str], what: str) -> list[str]:
     """The first few of several texts, and how many more there are."""
     more = [f"{len(texts) - MOST} {what}"] if len(texts) > MOST else []

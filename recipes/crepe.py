@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import compressor
 from compressor import Budget, FineTune, Int8, Prune, Recalibrate, Result
 from compressor.allocation import LogRetention
+from compressor.commands.parser import Parser
 from compressor.importance import residual
 from recipes.judging.system import Scores, scores_of, scores_of_onnx
 from recipes.pitch.bins import accuracy, errors, targets
@@ -196,9 +197,7 @@ def table(found: Sequence[Line]) -> Table:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=list(WIDTHS), default="tiny")
     parser.add_argument("--shares", type=_share, nargs="+", default=list(SHARES))
     parser.add_argument("--epochs", type=_count, default=0, help="of training; none by default")

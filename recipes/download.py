@@ -19,10 +19,8 @@ repository instead. (The copy at Harvard Dataverse, doi:10.7910/DVN/YDEPUT, has 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +31,13 @@ from pooch.downloaders import DEFAULT_TIMEOUT, REQUESTS_HEADERS, doi_to_reposito
 from rich.console import Console
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
+from compressor.commands.parser import Parser
 from compressor.storage import write_bytes
 from recipes.files.archive import missing, refuse_full_disk, unpack
 from recipes.files.lock import locked
 from recipes.files.progress import progress_bar
 from recipes.files.resume import Resume
+from recipes.running.command import STOPPED, leave, one_sentence_errors
 
 ESC50_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 UNPACKED = 1.4
@@ -275,16 +275,15 @@ def _unpublished(data_set: DataSet, name: str, archive: Archive, why: str) -> Va
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = Parser(description=str(__doc__).splitlines()[0])
     parser.add_argument("data_set", choices=DATA_SETS)
     parser.add_argument("--to", type=Path, required=True, help="folder for the data set's folder")
     options = parser.parse_args()
     try:
-        folder = fetch_data_set(DATA_SETS[options.data_set], options.to)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        with one_sentence_errors("cpu"):
+            folder = fetch_data_set(DATA_SETS[options.data_set], options.to)
     except KeyboardInterrupt:
-        sys.exit("Stopped. Call again to go on.")
+        leave("Stopped. Call again to go on.", STOPPED)
     print(folder)
 
 

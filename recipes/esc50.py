@@ -26,7 +26,6 @@ import argparse
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +41,7 @@ from torch import nn
 
 import compressor
 from compressor import Budget, Distill, FineTune, Prune, Recalibrate
+from compressor.commands.parser import Parser
 from compressor.storage import read_json, sealed, write_bytes
 from models import BCResNetASC, ResidualCNN
 from recipes.data.cache import OnBadFile
@@ -49,7 +49,7 @@ from recipes.folds.command import Wanted
 from recipes.folds.command import run as run_folds
 from recipes.folds.settings import FOLDS
 from recipes.folds.settings import STAGES as FOLD_STAGES
-from recipes.running.command import usable
+from recipes.running.command import leave, one_sentence_errors, usable
 from recipes.running.esc50_data import CACHE, FRAMES, Data, find_esc50, load
 from recipes.training.epochs import Epochs
 from recipes.training.loop import accuracy, train
@@ -238,21 +238,19 @@ def five_folds(options: argparse.Namespace, console: Console) -> None:
     """The command with `--folds`; of `--demo` one epoch of everything."""
     root = find_esc50(options.data)
     if root is None:
-        sys.exit("--folds needs ESC-50: `python -m recipes.download esc50 --to DIR`, then --data.")
+        leave("--folds needs ESC-50: `python -m recipes.download esc50 --to DIR`, then --data.")
     wanted = Wanted(
         folds=options.folds, seeds=options.seeds, stages=options.networks,
         out=options.out / "folds", quick=options.demo,
     )  # fmt: skip
     torch.set_num_threads(1)
-    try:
+    with one_sentence_errors("cpu"):
         run_folds(root, options.cache, wanted, console)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = Parser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, help="ESC-50's folder, with meta/ and audio/ in it")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "esc50")
     parser.add_argument("--model", choices=sorted(MODELS), default="residual")
@@ -275,11 +273,9 @@ def main() -> None:
         five_folds(options, console)
         return
     out: Path = options.out / "demo" if options.demo else options.out
-    try:
+    with one_sentence_errors(options.device):  # what is wrong with the files, and what to do
         device = usable(options.device)
         data = load(options.data, out, device, console, options.cache, options.on_bad_file)
-    except (OSError, ValueError) as error:  # what is wrong with the files, and what to do
-        sys.exit(str(error))
     config = Config(model=options.model)
     config = demo(config) if options.demo else config
     folders = [out / f"{options.model}-seed{seed}" for seed in options.seeds]

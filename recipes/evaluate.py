@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from compressor.commands.parser import Parser
 from compressor.storage import read_json
 from recipes.judging.metrics import Evaluation
 from recipes.judging.system import read
@@ -153,9 +154,7 @@ def _judged_clips(folder: Path, expected: int) -> list[str]:
 
 def main() -> None:
     """Read the command line, score, and end with 1 where --same asks for equal figures in vain."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--data", type=Path, help="the data set's folder")
     parser.add_argument("--onnx", action="store_true", help="score the ONNX files")

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compressor.commands.parser import Parser
 from recipes.data.audio import TOLERANCE
 from recipes.data.clips import cut
 from recipes.judging.system import BATCH, System, read
@@ -181,9 +182,7 @@ def answer(
 
 def main() -> None:
     """Read the command line, predict, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("files", type=Path, nargs="+", metavar="file", help="audio files")
     parser.add_argument("--every", action="store_true", help="every clip of a file, not their mean")

@@ -26,8 +26,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from compressor.commands.parser import Parser
 from compressor.reports.sweeps.plan import folder_name
-from recipes.running.command import usable
+from recipes.running.command import STOPPED, check_folder, leave, one_sentence_errors, usable
 from recipes.running.overrides import override
 from recipes.running.scene_data import ROOT
 from recipes.sweeps.pareto import markdown
@@ -40,13 +41,17 @@ RECIPES = ("dcase2020", "dcase2021", "dcase2022", "baselines")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES)
-    parser.add_argument("--over", nargs="+", required=True, metavar="name=a,b,c | name=low:high")
+    parser.add_argument(
+        "--over", action="extend", nargs="+", required=True,
+        metavar="name=a,b,c | name=low:high",
+    )  # fmt: skip
     parser.add_argument("--study", type=int, metavar="N", help="let Optuna choose N points")
-    parser.add_argument("--set", nargs="+", default=[], metavar="name=value", help="for all trials")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="name=value",
+        help="for all trials",
+    )  # fmt: skip
     parser.add_argument("--data", type=Path, help="the data set's folder; else generated scenes")
     parser.add_argument("--variant", help="other settings of the recipe")
     parser.add_argument("--fast", action="store_true", help="the settings of minutes")
@@ -66,8 +71,7 @@ def _sweep(options: argparse.Namespace) -> Sweep:
     """The sweep that the command line asks for."""
     if options.study is not None and options.study < 1:
         raise ValueError(f"--study {options.study}: Optuna is to choose at least one point.")
-    if options.data is not None and not options.data.is_dir():
-        raise FileNotFoundError(f"There is no folder {options.data}: --data is the data set's.")
+    check_folder(options.data)
     job = Job(
         module=f"recipes.{options.recipe}",
         variant=options.variant,
@@ -78,6 +82,9 @@ def _sweep(options: argparse.Namespace) -> Sweep:
     )
     config = settings_of(importlib.import_module(job.module), job.variant, fast=job.fast)
     found = dimensions(override(config, job.fixed), options.over)
+    both = {one.name for one in found} & {text.partition("=")[0] for text in job.fixed}
+    if both:
+        raise ValueError(f"--set and --over both say {', '.join(sorted(both))}: leave one out.")
     kind = "fast" if job.fast else "paper"
     words = [options.recipe, options.variant or kind, *job.fixed, *options.over]
     folder = options.out or ROOT / "runs" / "sweeps" / (options.name or folder_name(words))
@@ -89,17 +96,16 @@ def main() -> None:
     options = _parser().parse_args()
     torch.set_num_threads(1)
     try:
-        usable(options.device)
-        sweep = _sweep(options)
-        gpus = float(options.device != "cpu") if options.gpus is None else options.gpus
-        console = Console()
-        told = partial(console.print, markup=False)
-        workers = here if options.serial else several(options.address, options.cpus, gpus, told)
-        found = run(sweep, workers, console)
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        with one_sentence_errors(options.device):
+            usable(options.device)
+            sweep = _sweep(options)
+            gpus = float(options.device != "cpu") if options.gpus is None else options.gpus
+            console = Console()
+            told = partial(console.print, markup=False)
+            workers = here if options.serial else several(options.address, options.cpus, gpus, told)
+            found = run(sweep, workers, console)
     except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on from here.")
+        leave("Stopped. The same command goes on from here.", STOPPED)
     print(f"\n{markdown(found.candidates)}\n{sweep.folder / 'sweep.md'} and fronts.png")
     sys.exit("\n".join(found.missing) or 0)
 

@@ -8,12 +8,14 @@ from argparse import Namespace
 from types import ModuleType
 
 import pytest
+import torch
 
 from compressor import __main__ as line
 from compressor.__main__ import COMMANDS, main
 from compressor.errors import BudgetError, TraceError, TrainingError, VerificationError
 from tests.conftest import ROOT
 
+NO_ROOM = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000000 bytes."
 Capture = pytest.CaptureFixture[str]
 
 
@@ -45,6 +47,9 @@ def test_each_command_has_help_with_its_exit_codes(name: str, capsys: Capture) -
         (["compare"], "compressor compare: the following arguments are required: FILE_OR_DIR"),
         (["report", "a", "--markdown", "--html", "b"], "not allowed with argument --markdown"),
         (["inspect", "a:b", "--deep"], "unrecognized arguments: --deep"),
+        (["report", "a", "--html", "b", "--html", "c"], "argument --html: stands there twice"),
+        (["agree", "a", "--inputs", "b", "--inp", "c"], "argument --inputs: stands there twice"),
+        (["measure", "a:b", "--weights", "b", "--weights", "b"], "--weights: stands there twice"),
     ],
 )
 def test_words_that_no_command_takes(words: list[str], said: str, capsys: Capture) -> None:
@@ -65,6 +70,9 @@ def test_words_that_no_command_takes(words: list[str], said: str, capsys: Captur
         (TrainingError("NaN"), 2, "NaN"),
         (VerificationError("differs"), 2, "differs"),
         (ImportError("pip install it"), 2, "pip install it"),
+        (MemoryError("20 GB"), 2, f"{line.TOO_LARGE} (20 GB)"),
+        (RuntimeError(f"{NO_ROOM}\nat 0x1"), 2, f"{line.TOO_LARGE} ({NO_ROOM})"),
+        (torch.OutOfMemoryError("CUDA"), 2, f"{line.TOO_LARGE} (CUDA)"),
         (FileNotFoundError(2, "No such file", "a.json"), 2, "a.json: No such file"),
         (OSError(28, "a.json cannot be written"), 2, "a.json cannot be written"),
         (OSError("nothing known"), 2, "nothing known"),
@@ -85,14 +93,21 @@ def test_errors_end_a_command_in_one_line(
     assert capsys.readouterr().err == (f"compressor report: {said}\n" if said else "")
 
 
-def test_a_fault_of_the_library_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(COMMANDS["report"], "run", lambda _: {}["missing"])
-    with pytest.raises(KeyError):
+@pytest.mark.parametrize("fault", [KeyError("missing"), RuntimeError("shapes differ")])
+def test_a_fault_of_the_library_is_not_hidden(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(options: Namespace) -> int:
+        del options
+        raise fault
+
+    monkeypatch.setattr(COMMANDS["report"], "run", run)
+    with pytest.raises(type(fault)):
         main(["report", "a"])
 
 
 def test_every_module_of_a_command_is_one() -> None:
-    beside = {"arrays", "budgets", "models", "reports", "words"}
+    beside = {"arrays", "budgets", "exports", "memory", "models", "parser", "reports", "words"}
     files = {path.stem for path in (ROOT / "compressor" / "commands").glob("[!_]*.py")}
     assert files - beside == set(COMMANDS)
     for command in COMMANDS.values():

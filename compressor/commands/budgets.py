@@ -1,9 +1,24 @@
-"""Caps from a word such as ``params=128e3,macs=30e6``."""
+"""Caps from words such as ``params=128e3,macs=30e6``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from compressor.budget import RESOURCES, Budget
+from compressor.errors import BudgetError
 from compressor.reports.reading import FILES
+
+
+def caps_of(words: Sequence[str]) -> Budget:
+    """The caps of all words that were given for a budget.
+
+    Raises:
+        ValueError: If one is no such word, two cap the same, or they are no budget.
+    """
+    try:
+        return budget_of(",".join(words))
+    except BudgetError as error:  # of one that is none, and not of one that cannot be met
+        raise ValueError(f"--budget {','.join(words)}: {error}") from error
 
 
 def budget_of(word: str) -> Budget:

@@ -18,12 +18,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compressor.budget import Budget
 from compressor.commands.arrays import tensor_in
-from compressor.commands.budgets import budget_of
+from compressor.commands.budgets import caps_of
+from compressor.commands.exports import check_exports, file_name
 from compressor.commands.models import add_model, example_of, model_of
 from compressor.commands.words import called, named, read_as
 from compressor.errors import TraceError
 from compressor.fitting import fit
+from compressor.inputs.arguments import check_seed
 from compressor.reports.result import FORMATS, NETWORK, Result
 
 HELP = "bring a network under hard caps, and write it with its report"
@@ -38,10 +41,10 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         required=True,
-        type=read_as(budget_of),
+        action="append",
         metavar="CAPS",
         help="params=128e3,macs=30e6: any of params, nonzero, macs, bytes, ram; "
-        "bytes=32KiB,file=tflite caps the .tflite",
+        "bytes=32KiB,file=tflite caps the .tflite; given several times, all of them hold",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument(
@@ -73,7 +76,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--export",
         action="append",
         default=[],
-        type=read_as(_format),
+        type=read_as(file_name),
         metavar="FILE",
         help=f"write it for a runtime, too, in the folder: a name on {', '.join(FORMATS)}",
     )
@@ -81,9 +84,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compress, print the report and write everything; returns the exit code."""
+    budget = caps_of(options.budget)
+    check_seed(options.seed)
+    given = options.data is not None or options.inputs is not None
+    check_exports(options.export, budget, data=given)
     new = not options.out.exists()
     try:
-        result = _fitted(options)
+        result = _fitted(options, budget)
     except BaseException:
         _tidied(options.out, new=new)
         raise
@@ -95,12 +102,12 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _fitted(options: Namespace) -> Result:
+def _fitted(options: Namespace, budget: Budget) -> Result:
     model = model_of(options)
     data = _data(options, model)
     example = example_of(options, model) if data is None or options.input else None
     return fit(
-        model, data, budget=options.budget, epochs=options.epochs, lr=options.lr,
+        model, data, budget=budget, epochs=options.epochs, lr=options.lr,
         val=None if options.val is None else _loader(options.val), example=example,
         keep=options.keep, checkpoint=options.out / CHECKPOINT, seed=options.seed,
     )  # fmt: skip
@@ -133,9 +140,3 @@ def _write(result: Result, folder: Path) -> None:
         sys.stdout.write(f"Its weights alone are stored, for --weights {folder}: {error}\n")
         return
     result.report.save(folder)
-
-
-def _format(name: str) -> str:
-    if Path(name).suffix.lower() not in FORMATS or Path(name).name != name:
-        raise ValueError(f"{name!r} is no name of a file on {', '.join(FORMATS)}")
-    return name

@@ -21,7 +21,7 @@ from compressor.reports.grids import Grid, text
 from compressor.run.smallest import smallest_widths
 from compressor.run.unfinished import check_given
 from compressor.tracing.tracer import trace
-from compressor.wording import listed
+from compressor.wording import listed, many
 
 HELP = "the groups of channels, what is kept whole and why, the smallest reachable cost"
 
@@ -41,8 +41,8 @@ def run(options: Namespace) -> int:
     graph = trace(model, example_of(options, model), keep=options.keep)
     free = sum(axis.size for axis in graph.axes if not axis.frozen)
     first = (
-        f"{type(model).__name__}: {len(graph.axes)} groups, {graph.units:,} channels, of which "
-        f"{free:,} may go."
+        f"{type(model).__name__}: {many(len(graph.axes), 'group')}, "
+        f"{many(graph.units, 'channel')}, of which {free:,} may go."
     )
     least = top(graph, np.ones(graph.units), smallest_widths(graph))
     told = [f"Kept whole: {name} ({why})." for name, why in graph.frozen.items()]
@@ -53,7 +53,8 @@ def run(options: Namespace) -> int:
 
 
 def _cost(cost: Cost) -> str:
-    return f"{cost.params:,} parameters, {cost.macs:,} MACs, {cost.bytes:,} bytes"
+    counts = (cost.params, "parameter"), (cost.macs, "MAC"), (cost.bytes, "byte")
+    return ", ".join(many(*count) for count in counts)
 
 
 def _groups(graph: Graph) -> Grid:

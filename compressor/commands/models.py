@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from compressor.inputs.models import check_model
 from compressor.network.file.values import type_of
 from compressor.reports.found import kind_of
 from compressor.reports.result import NETWORK, load
-from compressor.wording import kind
+from compressor.wording import kind, many
 
 
 def add_model(parser: ArgumentParser, *, seeded: bool = False) -> None:
@@ -24,8 +25,8 @@ def add_model(parser: ArgumentParser, *, seeded: bool = False) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="package.module:Name, a class or function of your code, or a model there; or a file "
-        "of Result.write, or the folder of a result",
+        help="package.module:Name or net.py:Name, a class or function of your code, or a model "
+        "there; or a file of Result.write, or the folder of a result",
     )
     parser.add_argument(
         "--with",
@@ -91,11 +92,16 @@ def _made(word: str, words: list[str], seed: int) -> nn.Module:
             return found
         if isinstance(found, nn.Module) or not callable(found):
             what = f"a {type(found).__name__}, which takes no arguments"
-            raise ValueError(f"{word} is {what}: name a class or function, or leave --with out")
+            other = ", or leave --with out" if isinstance(found, nn.Module) else ""
+            raise ValueError(f"{word} is {what}: name a class or function{other}")
         made = called(word, found, settings)
         if not isinstance(made, nn.Module):
             raise ValueError(f"{word} makes {kind(made)} and no torch.nn.Module: name what does")
         return made
+    if place.suffix == ".py":
+        raise ValueError(
+            f"{word} is a file of Python: name the class or function in it, such as {word}:Net"
+        )
     if settings:
         raise ValueError(f"{word} is a file, of which --with changes nothing: leave it out")
     if (place / "model.json").is_file() and not (place / NETWORK).is_file():
@@ -125,8 +131,9 @@ def _weighted(model: nn.Module, path: Path) -> nn.Module:
         if names:
             shown = ", ".join(sorted(names)[:3])
             raise ValueError(
-                f"{path} holds no weights of this {type(model).__name__}: it {fault} {len(names)} "
-                f"tensors ({shown}): build the model as it was when they were saved, see --with"
+                f"{path} holds no weights of this {type(model).__name__}: it {fault} "
+                f"{many(len(names), 'tensor')} ({shown}): build the model as it was when they were "
+                "saved, see --with"
             )
     return model
 
@@ -140,4 +147,11 @@ def _zeros(word: str) -> Tensor:
         shape = []
     if not shape or min(shape) < 1:
         raise ValueError(f"{word!r} is no shape: write its sizes, the batch first, as 1,3,32,32")
-    return torch.zeros(shape, dtype=type_of(dtype or "float32"))
+    kind_of_number = type_of(dtype or "float32")
+    try:
+        return torch.zeros(shape, dtype=kind_of_number)
+    except (MemoryError, RuntimeError, TypeError, OverflowError) as error:  # torch has no one error
+        raise ValueError(
+            f"{word!r} has {math.prod(shape):.3g} numbers, for which there is too little memory: "
+            "name a smaller one"
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import sys
 import traceback
 from argparse import ArgumentTypeError
@@ -31,18 +32,20 @@ def read_as(read: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def named(word: str) -> Any:
-    """What ``package.module:Name`` names; modules are looked for in this folder first.
+    """What ``package.module:Name`` or ``folder/net.py:Name`` names.
+
+    Modules are looked for in this folder first.
 
     Raises:
         ValueError: If it is no such word, the module cannot be imported, or has no such name.
     """
-    module, _, path = word.partition(":")
+    module, _, path = word.rpartition(":")
     if not module or not path:
         raise ValueError(
             f"{word!r} is neither a file that is there nor something in a module: write "
-            "package.module:Name, such as net:Net for Net in net.py"
+            "package.module:Name or net.py:Name, such as net:Net for Net in net.py"
         )
-    found: Any = _module(word, module)
+    found: Any = _file(word, module) if module.endswith(".py") else _module(word, module)
     for name in path.split("."):
         try:
             found = getattr(found, name)
@@ -77,6 +80,8 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
         name, sign, value = word.partition("=")
         if not sign or not name.isidentifier():
             raise ValueError(f"--with {word}: write name=value, such as --with width=1.5")
+        if name in found:
+            raise ValueError(f"--with {word}: {name} stands there twice: leave one out")
         try:
             found[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
@@ -85,6 +90,37 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
                 f"""text has quotes, which the shell must leave: --with "{name}='{value}'\""""
             ) from error
     return found
+
+
+def module_in(path: Path) -> ModuleType:
+    """The module that a file of Python is; files beside it can be imported by it.
+
+    Raises:
+        Exception: Whatever running it raises.
+    """
+    name = f"file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - a .py file has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # what is pickled or inspected looks its module up
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _file(word: str, file: str) -> ModuleType:
+    if not Path(file).is_file():
+        raise ValueError(f"{word!r}: there is no file {file}: look at how it is spelt")
+    try:
+        return module_in(Path(file))
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{word!r}: running {file} fails: {_fault(error)}") from error
 
 
 def _module(word: str, module: str) -> ModuleType:
@@ -104,7 +140,15 @@ def _module(word: str, module: str) -> ModuleType:
 
 
 def _fault(error: BaseException) -> str:
-    """Kind, message and place of an error in the user's code."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = "" if isinstance(error, SyntaxError) else f" ({where.filename}, line {where.lineno})"
+    """Kind, message and place of an error in the user's code.
+
+    An error of the call itself, such as of an argument that is missing, has no place there.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<frozen")
+    ]
+    where = frames[-1] if frames and not isinstance(error, SyntaxError) else None
+    place = "" if where is None else f" ({where.filename}, line {where.lineno})"
     return f"{type(error).__name__}: {line(error)}{place}"

@@ -7,15 +7,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 import torch
 from rich.console import Console
 from torch import nn
 
+from compressor.commands.parser import Parser
 from compressor.errors import TrainingError, VerificationError
 from recipes.files.lock import locked
 from recipes.running.overrides import names, override
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = 130
 """Exit status of a process that was interrupted."""
+UNUSABLE = 2
+"""Exit status of a process that cannot do what was asked."""
+LOCK = ".lock"
+"""File in the folder of a run that keeps a second process from it."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 Config = TypeVar("Config")
 
@@ -114,7 +119,7 @@ def run(
     parser = _parser(doc, config, variants)
     if own is not None:
         own.add(parser)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # settings may stand before and after options
     torch.set_num_threads(options.threads)
     try:
         with one_sentence_errors(options.device, ". Try batch=..."):
@@ -126,17 +131,25 @@ def run(
                 words.insert(0, own.word(config))
             context = _context(options, name, words, config, fast)
             folder = context.folder.path
-            _make(folder)
-            with locked(folder / ".lock", f"runs {folder}") if context.first else nullcontext():
+            doing = f"runs {folder}"
+            with (
+                _made(folder),
+                locked(folder / LOCK, doing) if context.first else nullcontext(),
+            ):
                 main(context)
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from the last epoch.", file=sys.stderr)
-        sys.exit(STOPPED)
+        leave("Stopped. The same command goes on from the last epoch.", STOPPED)
+
+
+def leave(message: str, code: int = UNUSABLE) -> NoReturn:
+    """End the process with a sentence on standard error."""
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
 
 
 @contextmanager
 def one_sentence_errors(device: str, advice: str = "") -> Iterator[None]:
-    """End the process with one sentence where its work ends with an error.
+    """End the process with one sentence and code 2 where its work ends with an error.
 
     `advice` ends the sentence where the memory of `device` ran out.
     """
@@ -146,9 +159,9 @@ def one_sentence_errors(device: str, advice: str = "") -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (OSError, ValueError, ImportError, TrainingError, VerificationError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        leave(str(error) or type(error).__name__)
     except torch.OutOfMemoryError as error:
-        sys.exit(f"{device} is out of memory: {str(error).splitlines()[0]}{advice}")
+        leave(f"{device} is out of memory: {str(error).splitlines()[0]}{advice}")
 
 
 def usable(name: str) -> torch.device:
@@ -164,8 +177,14 @@ def usable(name: str) -> torch.device:
     return device
 
 
+def check_folder(data: Path | None) -> None:
+    """Refuse (FileNotFoundError) a folder of a data set that is not there."""
+    if data is not None and not data.is_dir():
+        raise FileNotFoundError(f"There is no folder {data}: --data is the data set's.")
+
+
 def _parser(doc: str | None, config: object, variants: Collection[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=str(doc),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"settings: {', '.join(names(config))}",
@@ -200,6 +219,7 @@ def _context(
     config: Config,
     fast: Callable[[Config], Config],
 ) -> RunContext[Config]:
+    check_folder(options.data)
     console = Console()
     quick = options.fast or (options.data is None and not options.paper)
     if quick and not options.fast:
@@ -225,6 +245,22 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make the folder of the run; of a run that came to nothing no new folder stays empty."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    _make(folder)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # of a folder that is not empty
+            if new and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+            for place in new:
+                place.rmdir()
+        raise
 
 
 def _make(folder: Path) -> None:

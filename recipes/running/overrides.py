@@ -45,6 +45,8 @@ def override(config: Config, texts: Sequence[str]) -> Config:
                 f"{text!r} changes no setting: write name=value, such as seed=1. Settings are "
                 f"{', '.join(names(config))}."
             )
+        if name in changes:
+            raise ValueError(f"{text}: {name} stands there twice: leave one out.")
         changes[name] = value
     known = list(names(config))
     for name in changes:

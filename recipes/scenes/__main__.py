@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.prog = "python -m recipes.scenes"
     parser.add_argument("--model", required=True, help=f"the network: {FORM}")
     parser.add_argument(
-        "--with", nargs="+", default=[], metavar="name=value", dest="given",
+        "--with", action="extend", nargs="+", default=[], metavar="name=value", dest="given",
         help="further arguments of its constructor",
     )  # fmt: skip
     parser.add_argument("--year", type=int, default=YEARS[-1], help="of the challenge")
@@ -67,10 +67,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"that of another year's baseline: {', '.join(FRONT_ENDS)}",
     )  # fmt: skip
     parser.add_argument(
-        "--split", type=int, nargs="+", default=[], metavar="PERCENT",
+        "--split", type=percentage, nargs="+", default=[], metavar="PERCENT",
         help="parts of the training list: 5 10 25 50 100",
     )  # fmt: skip
     parser.add_argument("--teacher", default="", help="a teacher's logits, .safetensors or .npy")
+
+
+def percentage(text: str) -> int:
+    """A whole number, for the parser; a setting is told where to stand."""
+    if text.isdecimal():
+        return int(text)
+    where = "settings of the run, name=value, stand before --split" if "=" in text else "write 5"
+    raise argparse.ArgumentTypeError(f"{text!r} is no percentage: {where}")
 
 
 def chosen(config: Config, options: argparse.Namespace) -> Config:

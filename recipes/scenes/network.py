@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from compressor.commands.words import module_in
 from compressor.inputs.evaluation import evaluating
 from recipes.running.overrides import literal
 
@@ -143,20 +142,10 @@ def _module(place: str) -> ModuleType:
 def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ImportError(f"--model: there is no file {path}. {FORM}")
-    known = f"own_network_{path.stem}"
-    spec = importlib.util.spec_from_file_location(known, path)
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - a .py file has both
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[known] = module  # what is pickled or inspected looks its module up
-    sys.path.insert(0, str(path.resolve().parent))  # for files beside it
     try:
-        spec.loader.exec_module(module)
+        return module_in(path)
     except Exception as error:
-        del sys.modules[known]
         raise ImportError(f"--model: {path} cannot be imported ({_line(error)})") from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
 
 
 def _arguments(name: str, make: Make) -> list[str] | None:
@@ -184,7 +173,10 @@ def _given(texts: Sequence[str], name: str, known: Sequence[str] | None) -> dict
         if known is not None and word not in known:
             near = difflib.get_close_matches(word, known, n=3, cutoff=0.4) or known
             raise ValueError(
-                f"--with {text}: {name} has no argument {word!r}. It has {', '.join(near)}."
+                f"--with {text}: {name} has no argument {word!r}. It has {', '.join(near)}. "
+                "Settings of the run stand before --with."
             )
+        if word in words:
+            raise ValueError(f"--with {text}: {word} stands there twice: leave one out.")
         words[word] = literal(value)
     return words

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from compressor import Budget, Distill, FineTune, Half, Int8, Prune
 from compressor.allocation import LogRetention
 from compressor.phases import Phase
-from compressor.rules import of_year
 from recipes.features.logmel import BASELINE_2022, BASELINE_2024, MelSettings
 from recipes.running.settings import RecipeSettings
 from recipes.running.splits import SPLITS, check_energy, check_splits
@@ -111,7 +110,6 @@ def of(source: Source, year: int, front_end: str = "", splits: tuple[int, ...] =
     Raises:
         ValueError: If the year, the front end or a percentage is none.
     """
-    of_year(year)
     if year not in YEARS:
         raise ValueError(
             f"--year {year}: there are {', '.join(map(str, YEARS))}. Recipes of 2020 and 2021 are "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compressor import Budget, Onnx, Tflite
-from compressor.commands.budgets import budget_of
+from compressor.commands.budgets import budget_of, caps_of
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,18 @@ def test_words_that_are_budgets(word: str, budget: Budget) -> None:
 def test_words_that_are_none(word: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         budget_of(word)
+
+
+def test_several_words_are_one_budget() -> None:
+    assert caps_of(["file=tflite", "bytes=32KiB", "params=9"]) == budget_of(
+        "bytes=32KiB,file=tflite,params=9"
+    )
+    with pytest.raises(ValueError, match="'params=3,params=4': one cap stands there twice"):
+        caps_of(["params=3", "params=4"])
+
+
+def test_a_word_that_is_no_budget_is_no_budget_that_cannot_be_met() -> None:
+    """The latter is a no and ends with code 1, the former with 2."""
+    with pytest.raises(ValueError, match="--budget params=x: Budget") as caught:
+        caps_of(["params=x"])
+    assert type(caught.value) is ValueError

@@ -93,7 +93,15 @@ def test_a_network_without_a_file_keeps_its_weights(here: Path, capsys: Capture)
         (["--budget", "params=900", "--inputs", "none.npy"], "none.npy: No such file"),
         (["--budget", "params=900", "--inputs", "mine.py"], "is no .npy file of numbers"),
         (["--budget", "params=900", "--epochs", "3"], "without labelled data nothing is trained"),
-        (["--budget", "params=900", "--seed", "-1"], "seed"),
+        (["--budget", "params=900", "--seed", "-1"], "seed=-1): must be a whole number"),
+        (["--budget", "params=900", "--seed", "9" * 30, "--data", "mine:loader"], "2**64 - 1"),
+        (["--budget", "params=x"], "--budget params=x: Budget(params='x'): cannot"),
+        (["--budget", "params=900", "--budget", "params=800"], "one cap stands there twice"),
+        (["--budget", "params=900", "--export", "a.tflite"], "give --inputs or --data, and a cap"),
+        (
+            ["--budget", "bytes=9KB", "--data", "mine:loader", "--export", "a.tflite"],
+            "--export a.tflite: a .tflite holds integers of 8 bits, and without a cap",
+        ),
         (["--budget", "params=900", "--out", "mine.py"], "is a file, and a checkpoint is a"),
         (["--budget", "params=900", "--data", "mine:loader", "--lr", "-1"], "lr=-1.0"),
     ],
@@ -113,11 +121,14 @@ def test_words_that_cannot_be_run(here: Path, words: list[str], said: str, capsy
     ("words", "said"),
     [
         (["mine:Known"], "the following arguments are required: --budget"),
-        (["mine:Known", "--budget", "params=x"], "argument --budget: Budget(params='x'): cannot"),
         ([*KNOWN[1:], "params=9", "--export", "a.pt"], "no name of a file on .onnx, .pte, .tflite"),
         ([*KNOWN[1:], "params=9", "--export", "a/b.onnx"], "no name of a file on"),
         ([*KNOWN[1:], "params=9", "--epochs", "x"], "argument --epochs: invalid int value"),
         ([*KNOWN[1:], "params=9", "--data", "a:b", "--inputs", "x.npy"], "not allowed with"),
+        *(
+            ([*KNOWN[1:], "params=9", name, "3", name, "4"], f"argument {name}: stands there twice")
+            for name in ("--data", "--inputs", "--val", "--epochs", "--lr", "--seed", "--out")
+        ),
     ],
 )
 def test_words_that_it_does_not_take(words: list[str], said: str, capsys: Capture) -> None:

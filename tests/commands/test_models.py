@@ -65,13 +65,13 @@ def test_things_that_are_no_model(here: Path) -> None:
         "mine:loader": "makes a DataLoader and no torch.nn.Module",
         "mine:nothing": "makes a NoneType and no torch.nn.Module",
         "mine:MINE": "has no 'MINE'",
-        "torch:float32": "is a dtype, which takes no arguments",
-        "mine.py": "no container",
+        "torch:float32": "is a dtype, which takes no arguments: name a class or function$",
+        "mine.py": "a file of Python: name the class or function in it, such as mine.py:Net",
         "x.npy": "an array of numpy",
     }.items():
         with pytest.raises(ValueError, match=said):
             model_of(options(word))
-    with pytest.raises(ValueError, match="takes no arguments: name a class"):
+    with pytest.raises(ValueError, match=r"takes no arguments: name a class .*leave --with out"):
         model_of(options("mine:made", "--with", "width=3"))
     (here / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="nothing was saved there"):
@@ -89,7 +89,7 @@ def test_weights_that_are_none(here: Path) -> None:
     for file, said in {
         "narrow.safetensors": "holds no weights of this model: .*size mismatch",
         "part.safetensors": "size mismatch|it lacks",
-        "more.safetensors": r"it has, and the model has not, 1 tensors \(more\)",
+        "more.safetensors": r"it has, and the model has not, 1 tensor \(more\)",
         "pickle.pt": "is a zip archive, as torch.save.*Nothing is unpickled",
         "cut.safetensors": "holds no weights of this model",
     }.items():
@@ -114,3 +114,7 @@ def test_examples(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             options("mine:Net", "--input", word)
     assert "is no shape: write its sizes, the batch first" in capsys.readouterr().err
+    for word in ("9" * 12 + ",9999999", "9" * 30):
+        with pytest.raises(SystemExit):
+            options("mine:Net", "--input", word)
+        assert "numbers, for which there is too little memory" in capsys.readouterr().err

@@ -179,13 +179,18 @@ def test_a_network_that_is_not_the_systems(place: Path) -> None:
     ],
 )
 def test_the_command_ends_in_a_sentence(
-    kept: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], match: str
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    match: str,
 ) -> None:
     known = {"RUN": str(kept / "run"), "TAU": str(kept / "tau")}
     words = [known.get(word, word) for word in arguments]
     monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-    with pytest.raises(SystemExit, match=match):
+    with pytest.raises(SystemExit, match="2"):
         evaluate.main()
+    assert match in capsys.readouterr().err
 
 
 @pytest.mark.slow

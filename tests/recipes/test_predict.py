@@ -233,9 +233,16 @@ def run(monkeypatch: pytest.MonkeyPatch, words: Sequence[object]) -> object:
     return ended.value.code
 
 
-def test_the_command(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(
+    kept: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     good, bad = saved(tmp_path / "a.wav", noise(1)), tmp_path / "text.wav"
     bad.write_text("no sound")
     assert run(monkeypatch, [kept, good]) == 0
     assert run(monkeypatch, [kept, good, bad]) == 1
-    assert "no folder of a run" in str(run(monkeypatch, [tmp_path, good]))
+    capsys.readouterr()
+    assert run(monkeypatch, [tmp_path, good]) == 2
+    assert "no folder of a run" in capsys.readouterr().err

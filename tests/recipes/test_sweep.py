@@ -351,3 +351,22 @@ def test_the_table_marks_the_front_and_the_picture_takes_any_number(tmp_path: Pa
         assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert markdown([]) == "No trial is done.\n"
     assert Found((), ()).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--over", "seed=0,1", "--set", "members=1", "--set", "seed=2"], "both say seed: leave"),
+        (["--over", "train.lr=1,2", "--over", "train.lr=3,4"], "--over varies train.lr twice"),
+        (["--over", "seed=0,1", "--data", "nowhere"], "There is no folder nowhere"),
+        (["--over", "seed=0,1", "--device", "cpu", "--device", "cuda"], "stands there twice"),
+    ],
+)
+def test_a_sweep_that_would_lose_a_word_is_refused(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep", "dcase2021", "--fast", *words])
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err

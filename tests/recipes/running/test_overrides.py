@@ -96,11 +96,13 @@ def test_what_is_no_setting_or_no_value_is_refused(text: str, match: str) -> Non
         override(Outer(), [text])
 
 
-def test_changes_of_one_part_are_made_together_and_the_last_of_a_name_counts() -> None:
-    found = override(Outer(), ["inner.low=0.7", "inner.high=0.8", "count=1", "count=2"])
+def test_changes_of_one_part_are_made_together_and_each_once() -> None:
+    found = override(Outer(), ["inner.low=0.7", "inner.high=0.8", "count=2"])
     assert (found.inner, found.count) == (Inner(low=0.7, high=0.8), 2)
     assert Outer().inner == Inner()  # the original is untouched
     assert override(Outer(), []) == Outer()
+    with pytest.raises(ValueError, match="count=2: count stands there twice: leave one out"):
+        override(Outer(), ["count=1", "rate=2", "count=2"])
 
 
 def test_budgets_read_numbers_and_sizes() -> None:

@@ -86,12 +86,16 @@ def mean(sheet: Sheet, step: Step, module: FixedMean) -> None:
     over = module.windows.plane()
     channels = sheet.network.shapes[step.name][1]
     x = sheet.wanted(step, step.args[0])
-    if over.size == sheet.entry(x).shape[1:3] and not any(over.padding) and _spares(sheet, x):
+    inputs = sheet.entry(x).shape[1:3]
+    if over.size == inputs and not any(over.padding) and _spares(sheet, x):
         _over_all(sheet, step, module, x)
         return
     weight = torch.full((channels, 1, *over.size), FULL_WEIGHT, dtype=torch.int8)
     bias = torch.zeros(channels, dtype=torch.int32)
     moves = replace(over.moves, groups=channels)
+    if not any(over.padding):  # where one window is all, no stride: accelerators take up to three
+        each = zip(over.stride, over.size, inputs, strict=True)
+        moves = replace(moves, stride=tuple(1 if size == n else by for by, size, n in each))
     scale = numbers(module.weight_scale).reshape(1)
     _whole(sheet, step, _Kernel(numbers(weight), scale, numbers(bias), moves))
 

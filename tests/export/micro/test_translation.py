@@ -182,4 +182,8 @@ def test_a_mean_of_much_is_not_copied_where_memory_is_short() -> None:
     torch.manual_seed(0)
     model = chain((2, 8, 8), nn.Conv2d(2, 64, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     whole = convert(calibrated(to_network(trained(model)), TFLM))
-    assert kinds(translated(whole)) == [Convolution, Depthwise]
+    program = translated(whole)
+    assert kinds(program) == [Convolution, Depthwise]
+    mean = program.operators[1].operation
+    assert isinstance(mean, Depthwise)
+    assert mean.stride == (1, 1)  # of 8, vela would leave it to the CPU

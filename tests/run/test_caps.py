@@ -197,6 +197,22 @@ def test_a_run_of_a_share_is_not_gone_on_with_for_another_model(
         run(tiny(), Budget(**dict.fromkeys(shares, "61%")))
 
 
+@pytest.mark.slow
+def test_a_loop_with_shares_is_not_gone_on_with_for_another_model(tmp_path: Path) -> None:
+    def started(model: nn.Module) -> Session:
+        schedule = [Prune(), FineTune(epochs=1, lr=1e-3)]
+        return Session(
+            model, budget=Budget(macs="50%"), schedule=schedule, data=loader(16, batch=16),
+            checkpoint=tmp_path,
+        )  # fmt: skip
+
+    started(tiny()).close()
+    with started(tiny()) as session:
+        assert str(session.budget) == "macs <= 15,904 (50% of 31,808)"
+    with pytest.raises(ResumeError, match="another run"):
+        started(tiny(width=12))
+
+
 class StopError(Exception):
     pass
 

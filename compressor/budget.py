@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from compressor.errors import BudgetError
-from compressor.inputs.amounts import Caps, Share, cap_of
+from compressor.inputs.amounts import Caps, Part, Share, as_text, cap_of
 from compressor.wording import brief
 
 RESOURCES = ("params", "nonzero", "macs", "bytes", "ram")
@@ -65,9 +66,9 @@ class Budget(Caps):
 
     ``"50%"`` is a half of what the network has as it is given to `fit`, `Session` or `allocate`,
     counted as the cap counts: for bytes of its own file, as it would be written before anything is
-    done (in `allocate` of its stored parameters), for RAM of its `.tflite`, for `nonzero` of what
-    is not zero in it. A network that was pruned before counts as it is then. `resolved` makes
-    numbers of shares.
+    done (in `allocate` and `resolved` of its stored parameters), or of the one that `file` names,
+    for RAM of its `.tflite`, for `nonzero` of what is not zero in it. A network that was pruned
+    before counts as it is then. `resolved` makes numbers of shares, which are texts until then.
 
     Attributes:
         params: Most parameters, or None for no cap; likewise the others.
@@ -77,6 +78,7 @@ class Budget(Caps):
             `allocate` and `allows` of the stored parameters.
         file: The file that the cap on bytes is on, where it is another than that of `Result.write`:
             ``Tflite()`` is the ``.tflite`` that `Result.export` writes, ``Onnx()`` the ``.onnx``.
+            Of these a graph says nothing, so that `allocate` refuses them.
         ram: Most bytes of working memory of the `.tflite` file for TensorFlow Lite Micro; before
             `Int8` those that it will have after ``Int8(preset=presets.TFLM)``.
         rule: The challenge's rule whose caps these are, if they are one's: a report then ends in
@@ -87,11 +89,11 @@ class Budget(Caps):
             and at most 100 %, or `file` is wrong.
     """
 
-    params: int | None
-    nonzero: int | None
-    macs: int | None
-    bytes: int | None
-    ram: int | None
+    params: int | Share | None
+    nonzero: int | Share | None
+    macs: int | Share | None
+    bytes: int | Share | None
+    ram: int | Share | None
     file: File | None
     rule: ClassVar[Limits | None] = None  # given to one budget by `of`: no cap, so no field
 
@@ -135,42 +137,54 @@ class Budget(Caps):
             BudgetError: If one is a share, and it is not known of what.
         """
         if self.unresolved:
-            raise BudgetError(
-                f"{self}: {' and '.join(self.unresolved)} is a share of what a network has, and it "
-                "is not known which network: take budget.resolved(compressor.measure(model))"
-            )
+            are = "are shares" if len(self.unresolved) > 1 else "is a share"
+            what = f"{self}: {' and '.join(self.unresolved)} {are} of what a network has, and it is"
+            take = "not known of which: take budget.resolved(compressor.measure(model, example))"
+            raise BudgetError(f"{what} {take}")
         return {name: int(cap) for name, cap in self._given.items()}
 
     @property
-    def _given(self) -> dict[str, int]:
+    def _given(self) -> dict[str, int | Share]:
         """The fields that were given, by name."""
         values = {name: getattr(self, name) for name in RESOURCES}
         return {name: cap for name, cap in values.items() if cap is not None}
 
     @property
-    def shares(self) -> dict[str, Share]:
-        """The caps that were given as shares, by name."""
-        return {name: cap for name, cap in self._given.items() if isinstance(cap, Share)}
+    def shares(self) -> dict[str, str]:
+        """The caps that were given as shares, by name, as texts: ``50%``, ``50% of 31,808``."""
+        return {n: cap.text for n, cap in self._given.items() if isinstance(cap, (Share, Part))}
 
     @property
-    def unresolved(self) -> tuple[str, ...]:
-        """Names of the caps that are shares of it is not known what."""
-        return tuple(name for name, share in self.shares.items() if share.whole is None)
+    def unresolved(self) -> dict[str, Share]:
+        """The shares of it is not known what, by name."""
+        return {name: cap for name, cap in self._given.items() if isinstance(cap, Share)}
 
     def resolved(self, cost: Cost) -> Budget:
         """The same, its shares as those of a network that costs `cost`.
 
-        Shares that are of a network already stay what they are.
+        Those of bytes are of the stored parameters, which `cost` holds; `fit` takes the file's.
 
         Raises:
-            BudgetError: If RAM is capped and was not counted, or there is nothing to have a share
-                of.
+            BudgetError: If `cost` is none, RAM is capped and was not counted, a share is one of the
+                bytes of a ``.tflite`` or ``.onnx``, or there is nothing to have a share of.
         """
-        wholes = {name: getattr(cost, name) for name in self.unresolved}
-        if None in wholes.values():
-            raise BudgetError(_UNCOUNTED.format(f"ram <= {self.shares['ram']}"))
-        shares = {name: Share(self.shares[name].percent, all_) for name, all_ in wholes.items()}
-        return replace(self, **shares).of(self.rule) if shares else self
+        if not isinstance(cast("object", cost), Cost):
+            needs = "Budget.resolved needs what a network costs"
+            raise BudgetError(f"{needs}, compressor.measure(model, example), not {brief(cost)}")
+        if self.file is not None and "bytes" in self.unresolved:
+            raise BudgetError(_UNMEASURED.format(self.told("bytes"), self.file.name))
+        if cost.ram is None and "ram" in self.unresolved:
+            raise BudgetError(_UNCOUNTED.format(self.told("ram")))
+        return self.of_wholes({n: getattr(cost, n) for n in self.unresolved}, "the parameters")
+
+    def of_wholes(self, wholes: Mapping[str, int], stored: str = "") -> Budget:
+        """The same, some of `unresolved` as shares of what a network has, by name.
+
+        `stored` is what has so many bytes (``the file``, ``the parameters``), unless `file` is.
+        """
+        said, shares = {"bytes": stored}, self.unresolved
+        parts = {name: shares[name].of(n, said.get(name, "")) for name, n in wholes.items()}
+        return replace(self, **parts).of(self.rule) if parts else self
 
     def of(self, rule: Limits | None) -> Budget:
         """The same caps, as those of a challenge's rule."""
@@ -193,14 +207,18 @@ class Budget(Caps):
         """
         caps = self.caps
         if self.ram is not None and cost.ram is None:
-            raise BudgetError(_UNCOUNTED.format(f"ram <= {self.ram:,}"))
+            raise BudgetError(_UNCOUNTED.format(self.told("ram")))
         ratios = {name: (getattr(cost, name), cap) for name, cap in caps.items()}
         return {name: spent / cap for name, (spent, cap) in ratios.items() if spent > cap}
 
     def __str__(self) -> str:
         """One line for people."""
-        on = {} if self.file is None else {"bytes": f" of the {self.file.name}"}
-        return " and ".join(f"{n} <= {_text(c, on.get(n, ''))}" for n, c in self._given.items())
+        return " and ".join(map(self.told, self._given))
+
+    def told(self, name: str) -> str:
+        """One cap for people, a share with what it comes to: ``macs <= 100 (50% of 200)``."""
+        on = f"the {self.file.name}" if self.file is not None and name == "bytes" else ""
+        return f"{name} <= {as_text(self._given[name], on)}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -290,7 +308,7 @@ def required(budget: object, caller: str) -> Budget:
     return budget
 
 
-def _checked(file: object, cap: int | None) -> File | None:
+def _checked(file: object, cap: object) -> File | None:
     if file is None or (isinstance(file, File) and type(file) is not File and cap is not None):
         return file
     given = f"{type(file).__name__}()" if isinstance(file, File) else brief(file)
@@ -302,15 +320,13 @@ def _checked(file: object, cap: int | None) -> File | None:
 
 _UNCOUNTED = (
     "{} is asked of a cost whose RAM was not counted: take "
-    "compressor.working_memory(model, example), and dataclasses.replace(cost, ram=...)"
+    "memory = compressor.working_memory(model, example), and "
+    "dataclasses.replace(cost, ram=memory.peak.bytes)"
 )
-
-
-def _text(cap: int, on: str) -> str:
-    """A cap for people; of a share both what it is and what it comes to."""
-    if not isinstance(cap, Share):
-        return f"{cap:,}{on}"
-    return f"{cap}{on}" if cap.whole is None else f"{int(cap):,}{on} ({cap})"
+_UNMEASURED = (
+    "{} is asked of a cost, whose bytes are those of the stored parameters and not of the {}: take "
+    "compressor.Session(model, budget=budget, example=example).budget"
+)
 
 
 DCASE2020 = Limits(

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import math
+import pickle
 from decimal import Decimal
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from compressor.budget import Budget, Cost
 from compressor.errors import BudgetError
 from compressor.inputs.amounts import BYTE_UNITS, COUNT_UNITS
+from compressor.run.tflite_size import Tflite
 
 NAMES = ("params", "nonzero", "macs", "bytes")
 costs = st.builds(Cost, *[st.integers(0, 10**12)] * 4)
@@ -203,6 +205,54 @@ def test_shares_are_read_again_from_what_is_printed(found: dict[str, Decimal], c
             assert (str(again), repr(again)) == (str(one), repr(one))
 
 
+@given(parts, large, caps)
+def test_plain_data_keeps_shares(
+    found: dict[str, Decimal], cost: Cost, numbers: dict[str, int]
+) -> None:
+    budget = Budget(**(numbers | {name: f"{part}%" for name, part in found.items()}))
+    again = json.loads(json.dumps(dataclasses.asdict(budget)))
+    assert Budget(**again) == budget
+    assert {name: again[name] for name in found} == budget.shares == budget.unresolved
+    assert pickle.loads(pickle.dumps(budget)) == budget  # noqa: S301
+    fixed = budget.resolved(cost)
+    for one in (fixed, pickle.loads(pickle.dumps(fixed))):  # noqa: S301
+        assert json.loads(json.dumps(dataclasses.asdict(one))) == dict.fromkeys(again) | one.caps
+        assert Budget(**dataclasses.asdict(one)).shares == one.shares == fixed.shares
+        assert Budget(**(one.caps | one.shares)) == one
+
+
+def test_nothing_is_computed_with_a_share_of_nobody_knows_what() -> None:
+    budget, cost = Budget(macs="50%"), Cost(10, 10, 60, 40)
+    for wrong in (lambda cap: cap - 5, lambda cap: cap / 2, lambda cap: cap >= 60):
+        with pytest.raises(TypeError):
+            wrong(budget.macs)
+    fixed = budget.resolved(cost)
+    assert fixed.macs == 30 == int(str(fixed.macs))
+    assert (fixed.macs - 5, f"{fixed.macs:,}") == (25, "30")  # type: ignore[operator]
+
+
+def test_shares_say_of_which_bytes() -> None:
+    cost = Cost(params=10, nonzero=10, macs=60, bytes=5864)
+    fixed = Budget(bytes="50%").resolved(cost)
+    assert str(fixed) == "bytes <= 2,932 of the parameters (50% of 5,864)"
+    assert str(Budget(**fixed.shares)) == str(fixed)  # type: ignore[arg-type]
+    budget = Budget(bytes="50%", file=Tflite())
+    assert str(budget) == "bytes <= 50% of the .tflite"
+    why = r"bytes <= 50% of the \.tflite is asked of a cost.*stored parameters.*Session"
+    with pytest.raises(BudgetError, match=why):
+        budget.resolved(cost)
+    known = Budget(bytes="50% of 400", file=Tflite(), macs="50%").resolved(cost)
+    assert known == Budget(bytes=200, file=Tflite(), macs=30)
+    assert str(known).startswith("macs <= 30 (50% of 60) and bytes <= 200 of the .tflite (50% of")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, Budget(macs=5)], ids=str)
+def test_resolved_says_what_it_takes(wrong: object) -> None:
+    for budget in (Budget(macs="50%"), Budget(macs=5)):
+        with pytest.raises(BudgetError, match=r"resolved needs what a network costs, .*measure"):
+            budget.resolved(wrong)  # type: ignore[arg-type]
+
+
 def test_a_share_is_a_value() -> None:
     assert Budget(macs="50%") == Budget(macs=" 50.0 % ")
     assert hash(Budget(macs="50%")) == hash(Budget(macs="50.0%"))
@@ -225,8 +275,10 @@ def test_a_share_of_nobody_knows_what_lets_nothing_through() -> None:
     budget, cost = Budget(macs="50%"), Cost(1, 1, 1, 1)
     with pytest.raises(BudgetError, match=r"macs <= 50%: macs is a share.*budget.resolved"):
         budget.allows(cost)
-    with pytest.raises(BudgetError, match=r"macs <= 50%: macs is a share"):
+    with pytest.raises(BudgetError, match=r"macs <= 50%: macs is a share of"):
         assert budget.caps
+    with pytest.raises(BudgetError, match=r"params and macs are shares of"):
+        assert Budget(macs="50%", params="25%").caps
     with pytest.raises(BudgetError, match=r"ram <= 50% is asked of a cost whose RAM was not"):
         Budget(ram="50%").resolved(cost)
     with pytest.raises(BudgetError, match=r"at least 1, and 50% of 1 is 0"):

@@ -96,7 +96,8 @@ def allocate(
             `compressor.importance`.
         budget: The caps. A cap on non-zero parameters is met through all parameters: which of them
             are zero is not known here, and there can only be fewer. A share (``macs="50%"``) is one
-            of all of `graph`.
+            of all of `graph`, of bytes one of its parameters. Of files a graph says nothing: caps
+            on RAM and on bytes of a `.tflite` or `.onnx` need a form in `costs`.
         method: ``"dual"`` (near-optimal with a proven gap), ``"uniform"`` (one width factor),
             ``"exact"`` (mixed-integer program, at most 15 axes that can shrink), or a function of
             the form ``(problem, graph, scores) -> Solution``.
@@ -106,14 +107,14 @@ def allocate(
         keep: Names of layers or modules whose channels all stay.
         costs: What a cap counts where it is not what the graph says, by name of the cap: a
             polynomial (see `Graph.priced`), or what lies between some, such as the peak of the
-            memory at every step (`compressor.allocation.memory.Memory`). A cap on RAM needs one.
+            memory at every step (`compressor.allocation.memory.Memory`).
 
     Returns:
         The structure and what is known about it.
 
     Raises:
         BudgetError: If no structure meets the budget; names the smallest reachable cost and the
-            layer that holds most of it.
+            layer that holds most of it. If a cap is on a file that `costs` does not know.
         ValueError: If graph, scores, objective, floor, round_to, keep or method make no sense.
     """
     if not isinstance(cast("object", graph), Graph):

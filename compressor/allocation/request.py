@@ -86,12 +86,31 @@ def amount(form: Form, widths: Integers) -> int:
 
 
 def resolved(graph: Graph, budget: Budget, costs: Mapping[str, Form]) -> Budget:
-    """The budget with its shares as those of all of a graph, by the forms that caps count by."""
-    if not budget.unresolved:
-        return budget
+    """The budget with its shares as those of all of a graph, by the forms that caps count by.
+
+    Raises:
+        BudgetError: If a cap is on a file, and no form says what that takes.
+    """
+    _check_known(budget, costs)
     known = [name for name in budget.unresolved if name in costs]
-    whole = {name: amount(costs[name], graph.sizes) for name in known}
-    return budget.resolved(replace(cost_of(full(graph)), **whole))
+    budget = budget.of_wholes({name: amount(costs[name], graph.sizes) for name in known})
+    return budget.resolved(cost_of(full(graph))) if budget.unresolved else budget
+
+
+def _check_known(budget: Budget, costs: Mapping[str, Form]) -> None:
+    """Refuse caps on files, of which a graph says nothing, but those that have a form."""
+    ways = "use compressor.fit or Session, or pass"
+    if budget.ram is not None and "ram" not in costs:
+        raise BudgetError(
+            f"{budget.told('ram')} was asked of a graph alone, which does not say what the .tflite "
+            f"file of its network needs: {ways} costs={{'ram': ...}}"
+        )
+    if budget.file is not None and "bytes" not in costs:
+        raise BudgetError(
+            f"{budget.told('bytes')} was asked of a graph alone, which does not say how long that "
+            f"file of its network is: {ways} costs={{'bytes': ...}}; without file= the cap is on "
+            "the stored parameters"
+        )
 
 
 def bounded(budget: Budget, costs: Mapping[str, Form]) -> dict[str, Bounded]:
@@ -107,7 +126,7 @@ def _rows(
     forms, caps, parts = dict[str, Polynomial](), dict[str, int](), dict[str, str]()
     largest = np.array([each[-1] for each in levels], dtype=np.int64)
     for name, cap in budget.caps.items():
-        form = costs.get(name) or _own_form(graph, name, cap)
+        form: Form = costs.get(name) or getattr(graph, FORMS[name])
         if isinstance(form, Bounded):
             rows = {f"{name}@{row}": size for row, size in form.rows(largest, cap).items()}
             parts |= dict.fromkeys(rows, name)
@@ -116,16 +135,6 @@ def _rows(
         forms |= rows
         caps |= {row: cap * f.unit for row, f in rows.items()}
     return forms, caps, parts
-
-
-def _own_form(graph: Graph, name: str, cap: int) -> Polynomial:
-    """What a cap counts by the graph alone."""
-    if name not in FORMS:
-        raise BudgetError(
-            f"{name} <= {cap:,} was asked of a graph alone, which does not say what the .tflite "
-            "file of its network needs: use compressor.fit or Session, or pass costs={'ram': ...}"
-        )
-    return getattr(graph, FORMS[name])
 
 
 def check_scores(graph: Graph, scores: object) -> Floats:

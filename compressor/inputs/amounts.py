@@ -28,73 +28,96 @@ MOST = 2**63
 
 _NUMBER = r"\s*([+-]?[\d_]*\.?\d+(?:[eE][+-]?\d{1,2})?)\s*"
 _AMOUNT = re.compile(_NUMBER + r"([A-Za-z]*)\s*")
-_SHARE = re.compile(_NUMBER + r"%\s*(?:of\s+(\d[\d,_]*))?\s*")
+_OF = r"(?:of\s+(\d[\d,_]*)(?:\s+of\s+(the file|the parameters))?)?"
+_SHARE = re.compile(_NUMBER + r"%\s*" + _OF + r"\s*")
 
 
 class Caps:
     """What a caller passes as a budget: base of `compressor.Budget`."""
 
 
-class Share(int):
-    """A cap that is a part of what the network given has, rounded down.
+class Share(str):
+    """A part of what the network given has, while it is not known which: the text ``50%``.
 
-    As a number it is the cap. Before the network is known it is 0, which nothing meets: where a
-    share is taken for a cap by mistake, nothing is let through.
-
-    Attributes:
-        percent: The part, above 0 and at most 100.
-        whole: What the network has; None while it is not known.
+    A text and no number: where it is taken for a cap by mistake, Python refuses (a `TypeError`),
+    and in JSON it is what `Budget` reads again.
     """
 
-    percent: Decimal
-    whole: int | None
+    __slots__ = ()
 
-    def __new__(cls, percent: Decimal, whole: int | None = None) -> Self:
-        """A share of `whole`, if that is known."""
-        cap = 0 if whole is None else math.floor(Fraction(percent) / 100 * whole)
-        made = super().__new__(cls, cap)
-        made.percent, made.whole = percent, whole
+    @property
+    def percent(self) -> Decimal:
+        """The part, above 0 and at most 100."""
+        return Decimal(self.removesuffix("%"))
+
+    @property
+    def text(self) -> str:
+        """As `Budget` reads it."""
+        return str(self)
+
+    def of(self, whole: int, what: str = "") -> Part:
+        """The share of `whole`; `what` says of which bytes, where it could be several."""
+        return Part(self, whole, what)
+
+
+class Part(int):
+    """A cap that came of a share: the whole number, rounded down, that remembers of what it is.
+
+    Attributes:
+        share: The share.
+        whole: What the network has.
+        what: What has so many, where that could be several: ``the file``, ``the parameters``.
+    """
+
+    share: Share
+    whole: int
+    what: str
+
+    def __new__(cls, share: Share, whole: int, what: str = "") -> Self:
+        """A share of `whole`."""
+        made = super().__new__(cls, math.floor(Fraction(share.percent) / 100 * whole))
+        made.share, made.whole, made.what = share, whole, what
         return made
 
-    def __getnewargs__(self) -> tuple[Decimal, int | None]:  # type: ignore[override]
+    def __getnewargs__(self) -> tuple[Share, int, str]:  # type: ignore[override]
         """What a copy is made of."""
-        return self.percent, self.whole
+        return self.share, self.whole, self.what
 
-    def __eq__(self, other: object) -> bool:
-        """True for the same cap; before it is known, for the same share."""
-        if self.whole is None or (isinstance(other, Share) and other.whole is None):
-            mine = self.percent, self.whole
-            return isinstance(other, Share) and mine == (other.percent, other.whole)
-        return int(self) == other
-
-    def __ne__(self, other: object) -> bool:
-        """The contrary, for which whole numbers have an operation of their own."""
-        return not self == other
-
-    def __hash__(self) -> int:
-        """Hash of the cap, or of the share."""
-        return hash(self.percent if self.whole is None else int(self))
+    @property
+    def text(self) -> str:
+        """As `Budget` reads it: ``50% of 60,000,000``, ``50% of 5,571 of the file``."""
+        return f"{self.share} of {self.whole:,}" + (f" of {self.what}" if self.what else "")
 
     def __str__(self) -> str:
-        """As `Budget` reads it: ``50%``, ``50% of 60,000,000``."""
-        return f"{self.percent.normalize():f}%" + (
-            "" if self.whole is None else f" of {self.whole:,}"
-        )
+        """The number."""
+        return str(int(self))
 
     def __repr__(self) -> str:
-        """The same as Python's text."""
-        return repr(str(self))
+        """The text, as Python writes it."""
+        return repr(self.text)
 
 
-def cap_of(name: str, amount: object) -> int:
+def as_text(cap: int | Share, on: str = "") -> str:
+    """A cap for people, of a share both what it is and what it comes to; `on` what it is on."""
+    if isinstance(cap, Share):
+        return f"{cap} of {on}" if on else cap
+    if not isinstance(cap, Part):
+        return f"{cap:,} of {on}" if on else f"{cap:,}"
+    what = on or cap.what
+    return f"{cap:,}{f' of {what}' if what else ''} ({cap.share} of {cap.whole:,})"
+
+
+def cap_of(name: str, amount: object) -> int | Share:
     """A cap as a whole number, or a share, of the resource `name`.
 
     Raises:
         BudgetError: If it is none.
     """
     asked = f"Budget({name}={brief(amount)})"
-    part = _share_of(amount) if isinstance(amount, str) else amount
+    part = _share_of(asked, amount) if isinstance(amount, str) else amount
     if isinstance(part, Share):
+        return part
+    if isinstance(part, Part):
         return _checked(asked, part)
     value = _parse(name, amount) if isinstance(amount, str) else _number(asked, amount)
     if 0 < value < 1:
@@ -116,14 +139,10 @@ def cap_of(name: str, amount: object) -> int:
     return math.floor(value)
 
 
-def _checked(asked: str, share: Share) -> Share:
-    if not 0 < share.percent <= 100:
-        raise BudgetError(
-            f"{asked}: a share is above 0% and at most 100% of what the network has, such as '50%'."
-        )
-    if share.whole is not None and not 1 <= share < MOST:
-        raise BudgetError(f"{asked}: a cap must be at least 1, and {share} is {int(share):,}.")
-    return share
+def _checked(asked: str, part: Part) -> Part:
+    if not 1 <= part < MOST:
+        raise BudgetError(f"{asked}: a cap must be at least 1, and {part.text} is {part:,}.")
+    return part
 
 
 def _number(asked: str, amount: object) -> float | Decimal | Fraction:
@@ -160,10 +179,16 @@ def _amount_of(text: str) -> tuple[Decimal, str] | None:
     return None if match is None else (Decimal(match[1].replace("_", "")), match[2])
 
 
-def _share_of(text: str) -> Share | None:
+def _share_of(asked: str, text: str) -> Share | Part | None:
     """The share that a text such as ``50%`` or ``50% of 60,000`` is; None if it is none."""
     match = _SHARE.fullmatch(text)
     if match is None:
         return None
+    percent = Decimal(match[1].replace("_", ""))
+    if not 0 < percent <= 100:
+        raise BudgetError(
+            f"{asked}: a share is above 0% and at most 100% of what the network has, such as '50%'."
+        )
+    share = Share(f"{percent.normalize():f}%")
     whole = None if match[2] is None else int(re.sub("[,_]", "", match[2]))
-    return Share(Decimal(match[1].replace("_", "")), whole)
+    return share if whole is None else share.of(whole, match[3] or "")

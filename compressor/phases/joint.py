@@ -165,7 +165,7 @@ class Joint(Phase):
     def _encode(self, session: Compression, sensitivity: Mapping[str, Tensor]) -> None:
         """Give every tensor its density and bits, within what the file really leaves."""
         weights = coded_weights(session.model, rounded_later(session))
-        cap, left = cast("int", session.budget.bytes), footprint(session.stored)
+        cap, left = session.budget.caps["bytes"], footprint(session.stored)
         room = _room(left, weights, session.graph, session.graph.sizes, cap)
         codes = _codes(self, weights, session.graph, sensitivity, room)
         for name, code in codes.items():
@@ -232,7 +232,7 @@ class _Measured:
         structure = allocation.structure
         small = shrink(session.model, graph, structure)
         self._check_plan(small, structure)
-        cap = cast("int", self.caps.bytes)
+        cap = self.caps.caps["bytes"]
         room = _room(self._footprint, self.weights, graph, structure.widths, cap)
         left, weights = restrict(structure), coded_weights(small, self.names)
         codes = _codes(self.joint, weights, left, self.sensitivity(structure), room)
@@ -245,7 +245,7 @@ class _Measured:
 
     def _check_plan(self, small: nn.Module, structure: Structure) -> None:
         """Refuse widths for which no plan of memory within a cap on RAM is found."""
-        session, cap = self.session, self.caps.ram
+        session, cap = self.session, self.caps.caps.get("ram")
         if cap is None:
             return
         graph = restrict(structure)

@@ -136,11 +136,11 @@ class Unstructured(Gradual):
         total = sum(w.numel() for w in tensors.values())
         if self.amount is not None:
             return total - round(self.amount * total)
-        keep = total
-        if session.budget.nonzero is not None:
-            keep = session.budget.nonzero - _others(session.model, tensors)
-        if session.budget.bytes is not None:
-            keep = min(keep, affordable(session.stored, session.budget.bytes, tensors))
+        keep, caps = total, session.budget.caps
+        if "nonzero" in caps:
+            keep = caps["nonzero"] - _others(session.model, tensors)
+        if "bytes" in caps:
+            keep = min(keep, affordable(session.stored, caps["bytes"], tensors))
         if keep < len(tensors):
             others = _others(session.model, tensors)
             raise BudgetError(

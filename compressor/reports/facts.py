@@ -118,7 +118,7 @@ class Facts:
             {
                 "model": self.model,
                 "budget": self.budget.caps,
-                "shares": {name: str(share) for name, share in self.budget.shares.items()},
+                "shares": self.budget.shares,
                 "file": None if self.budget.file is None else self.budget.file.name,
                 "before": asdict(self.before),
                 "after": asdict(self.after),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from compressor.budget import Budget, Cost
@@ -22,10 +20,19 @@ def of_network(budget: Budget, cost: Cost, stored: Stored) -> Budget:
             before; of its stored parameters where there is no file, which the cap is on then too.
     """
     if "bytes" in budget.unresolved:
-        with suppress(TraceError):
-            network = stored.captured.of(stored.model, stored.example)
-            cost = replace(cost, bytes=len(stored.artefact.content(network)))
+        budget = budget.of_wholes(*_bytes(budget, cost, stored))
     return budget.resolved(cost)
+
+
+def _bytes(budget: Budget, cost: Cost, stored: Stored) -> tuple[dict[str, int], str]:
+    """The bytes that a share is of, and whose they are."""
+    try:
+        stored.artefact.bound(stored)  # which says why there is none
+    except TraceError:
+        return {"bytes": cost.bytes}, "the parameters"
+    network = stored.captured.of(stored.model, stored.example)
+    what = "the file" if budget.file is None else ""
+    return {"bytes": len(stored.artefact.content(network))}, what
 
 
 def among(caps: Mapping[str, Any]) -> Budget:

@@ -185,8 +185,7 @@ class Compression(Shrinking):
     @property
     def caps_due(self) -> Budget:
         """The caps that the phase at hand has to meet; all of them if later ones meet all alone."""
-        caps = self._caps_due()
-        return among(caps) if caps else self.budget
+        return among(self._caps_due() or self.budget.caps)
 
     @property
     def due(self) -> Budget | None:

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from compressor.inputs.amounts import Share
+from compressor.inputs.amounts import Part
 from compressor.run.history import Epoch
 from compressor.storage import read_json, sealed, write_bytes
 
@@ -89,8 +89,8 @@ def plain(value: object) -> Any:
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
-    if isinstance(value, Share):  # as a number it is nothing before its network is known
-        return str(value)
+    if isinstance(value, Part):  # a share that says of what it is
+        return value.text
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return getattr(value, "__name__", str(value))

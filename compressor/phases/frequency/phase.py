@@ -171,7 +171,7 @@ class FrequencyMask(Teaching):
         if count < rows.count:
             check_rows(session, rows.select(rows.seen[:count]), self.dim)
         others = (*earlier, *session.later)
-        cap, left = session.budget.macs, rows.macs(count)
+        cap, left = session.budget.caps.get("macs"), rows.macs(count)
         if cap is None or left <= cap:
             return
         if not any("macs" in lowers(phase) for phase in others):
@@ -219,7 +219,7 @@ class FrequencyMask(Teaching):
             if self.keep < rows.count:
                 rows.select(rows.seen[: self.keep])
             return min(self.keep, rows.count)
-        cap = None if session.nothing_due else session.caps_due.macs
+        cap = None if session.nothing_due else session.caps_due.caps.get("macs")
         least = math.ceil(self.least * rows.count)
         return rows.count if cap is None else rows.within(cap, least)
 

@@ -283,7 +283,7 @@ class LogMel(nn.Module):
 
     def mel_power(self, waveform: Tensor) -> Tensor:
         """Mel power before the logarithm, (batch, samples) -> (batch, mels, frames)."""
-        return self._mel_power(self.spectrum(waveform), len(waveform))
+        return self._mel_power(self.spectrum(waveform), waveform.shape[0])
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Fourier transform of every frame, (batch, samples) -> complex (batch * frames, bins)."""

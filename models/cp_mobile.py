@@ -59,7 +59,8 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape is kept."""
-        energy = x.square().sum(dim=(2, 3), keepdim=True).sqrt()
+        # A root would have no gradient at a channel that is silent; the norm's is zero there.
+        energy = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
         mean = energy.sum(dim=1, keepdim=True) / self.channels
         return x + self.gamma * (x * (energy / (mean + 1e-6))) + self.beta
 

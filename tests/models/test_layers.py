@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models import ResidualNorm, SharedResidualBlock, SubSpectralNorm
+from compressor import Budget, Prune, fit
+from models import CPMobile, ResidualNorm, ResponseNorm, SharedResidualBlock, SubSpectralNorm
 from models.baseline import FrequencyNorm
+from models.cp_mobile import MobileBlock
 from models.cp_resnet import ResidualBlock
 from models.layers import SHORT
 
@@ -206,6 +208,51 @@ def test_residual_block_by_its_formula(channels: tuple[int, int]) -> None:
     expected = (block.norm2(branch) + short).clamp(min=0)
     assert expected.shape == (2, outputs, 4, 5)
     torch.testing.assert_close(block(x), expected)
+
+
+def test_response_norm_channel_by_channel() -> None:
+    layer = randomised(ResponseNorm(4))
+    x = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    energies = x.flatten(2).norm(dim=2)
+    expected = torch.empty_like(x)
+    for example in range(2):
+        for channel in range(4):
+            share = energies[example, channel] / (energies[example].mean() + 1e-6)
+            part = x[example, channel]
+            expected[example, channel] = part + layer.gamma * part * share + layer.beta
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_response_norm_has_a_gradient_where_a_channel_is_silent() -> None:
+    layer = randomised(ResponseNorm(4))
+    x = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    x[:, 1] = 0
+    layer(x.requires_grad_()).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_a_response_norm_takes_a_silent_channel_and_none_alike() -> None:
+    """Its mean is over as many channels as there were: over those left it would be another."""
+    layer = randomised(ResponseNorm(4))
+    x = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    x[:, 1] = 0
+    left = [0, 2, 3]
+    torch.testing.assert_close(layer(x[:, left]), layer(x)[:, left], rtol=1e-12, atol=0)
+
+
+def test_channels_beside_a_response_norm_can_go() -> None:
+    torch.manual_seed(0)
+    model = CPMobile(5, channels=8, mels=64, frames=20)
+    for norm in model.modules():
+        if isinstance(norm, ResponseNorm):
+            randomised(norm).float()
+    result = fit(model, budget=Budget(params="40%"), schedule=[Prune()])
+    (shrink,) = result.report.shrinks
+    blocks = [m for m in result.model.modules() if isinstance(m, MobileBlock)]
+    assert any(block.project.out_channels < block.response_norm.channels for block in blocks)
+    assert shrink.difference is not None
+    assert shrink.difference < 1e-9
 
 
 def test_frequency_norm_row_by_row() -> None:

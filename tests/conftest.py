@@ -51,6 +51,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tau2022(shared_data: Path) -> Path:
+    """A few clips of TAU Urban Acoustic Scenes 2022 Mobile, in its official layout."""
+    folder = shared_data / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
+    if not folder.is_dir():
+        pytest.skip(f"no TAU clips at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def esc50_root(shared_data: Path) -> Path:
     """ESC-50 in its official layout."""
     folder = shared_data / "esc50"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from compressor.commands.words import module_in
 from compressor.inputs.evaluation import evaluating
+from compressor.wording import line
 from recipes.running.overrides import literal
 
 FORM = "--model package.module:Name or --model net.py:Name"
@@ -103,7 +104,7 @@ class Source:
 
 def _line(error: Exception) -> str:
     """An error's kind, and its first line without a full stop."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
+    return f"{type(error).__name__}: {line(error).rstrip('.')}"
 
 
 def find(name: str) -> Make:

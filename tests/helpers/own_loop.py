@@ -93,6 +93,20 @@ def trained(session: Session, batches: DataLoader[tuple[Tensor, ...]]) -> Result
     return session.finish()
 
 
+def once_through(
+    session: Session, optimizer: torch.optim.Optimizer, *averages: AveragedModel
+) -> None:
+    """All epochs with one optimiser, whether the session knows it or not, and averages."""
+    for _ in session.epochs():
+        for batch in data():
+            optimizer.zero_grad()
+            session.batch_loss(batch).backward()
+            optimizer.step()
+            session.step()
+            for average in averages:
+                average.update_parameters(session.model)
+
+
 def nudge(session: Session) -> None:
     """Move a weight, as a step of an optimiser would."""
     with torch.no_grad():

@@ -42,14 +42,6 @@ TINY = [
 """A road of seconds; the caps are about as far below the network as the rule's."""
 
 
-@pytest.fixture
-def tau2022(shared_data: Path) -> Path:
-    folder = shared_data / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
-    if not folder.is_dir():
-        pytest.skip(f"no TAU clips at {folder}")
-    return folder
-
-
 # ---------------------------------------------------------------------------------------- settings
 
 

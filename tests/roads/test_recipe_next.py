@@ -37,14 +37,6 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def tau2022(shared_data: Path) -> Path:
-    folder = shared_data / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
-    if not folder.is_dir():
-        pytest.skip(f"no TAU clips at {folder}")
-    return folder
-
-
 # ----------------------------------------------------------------------------------------- subsets
 
 

@@ -33,14 +33,6 @@ TINY = ["budget.params=900", "train.batch=16"]
 
 
 @pytest.fixture
-def tau2022(shared_data: Path) -> Path:
-    folder = shared_data / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
-    if not folder.is_dir():
-        pytest.skip(f"no TAU clips at {folder}")
-    return folder
-
-
-@pytest.fixture
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def entered(data: Path | None, *words: str) -> Path:
         out = tmp_path / "run"

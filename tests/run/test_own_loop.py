@@ -36,6 +36,7 @@ from tests.helpers.own_loop import (
     ONCE,
     data,
     nudge,
+    once_through,
     started,
     trained,
 )
@@ -162,13 +163,7 @@ def test_masks_hold_in_an_average_and_through_every_step() -> None:
     session = started([Unstructured(amount=0.6), FineTune(epochs=1)], Budget(bytes="9KB"))
     ema = session.follow(AveragedModel(session.model, multi_avg_fn=get_ema_multi_avg_fn(0.5)))
     optimizer = session.optimizer = torch.optim.SGD(session.model.parameters(), 0.1)
-    for _ in session.epochs():
-        for batch in data():
-            optimizer.zero_grad()
-            session.batch_loss(batch).backward()
-            optimizer.step()
-            session.step()
-            ema.update_parameters(session.model)
+    once_through(session, optimizer, ema)
     assert session.masks
     for name, live in session.masks.items():
         for model in (session.model, ema.module):
@@ -270,13 +265,7 @@ def test_rows_go_and_all_follows() -> None:
     )
     optimizer = session.optimizer = torch.optim.AdamW(session.model.parameters(), 1e-2)
     ema = session.follow(AveragedModel(session.model, multi_avg_fn=get_ema_multi_avg_fn(0.5)))
-    for _ in session.epochs():
-        for batch in data():
-            optimizer.zero_grad()
-            session.batch_loss(batch).backward()
-            optimizer.step()
-            session.step()
-            ema.update_parameters(session.model)
+    once_through(session, optimizer, ema)
     x = scenes(4).tensors[0]
     session.model.load_state_dict(ema.module.state_dict())
     with torch.no_grad():

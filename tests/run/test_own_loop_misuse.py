@@ -27,6 +27,7 @@ from tests.helpers.own_loop import (
     ONCE,
     data,
     nudge,
+    once_through,
     started,
 )
 from tests.helpers.tiny import loader, refuses, tiny
@@ -133,16 +134,6 @@ def test_an_optimizer_that_trains_nothing_is_refused(
         assign(session)
     session.optimizer = None
     assert session.optimizers == []
-
-
-def once_through(session: Session, optimizer: torch.optim.Optimizer) -> None:
-    """All epochs with one optimiser, whether the session knows it or not."""
-    for _ in session.epochs():
-        for batch in data():
-            optimizer.zero_grad()
-            session.batch_loss(batch).backward()
-            optimizer.step()
-            session.step()
 
 
 @pytest.mark.parametrize("kind", ["of the model given", "never told", "of other weights"])

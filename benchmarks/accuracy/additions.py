@@ -1,8 +1,9 @@
-"""What a teacher, cuts in several steps, and other additions bring to a fine-tune of ten epochs.
+"""What a teacher, cuts in several steps, regrowth and the like bring to a fine-tune of ten epochs.
 
 The dense networks of `benchmarks.accuracy.grounds` under two joint budgets, cut by one way to
 choose widths and repaired, at the rate of the dense training. Every row has ten epochs in all: what
-cuts in several steps train between them is taken off the end. Compared on the validation part; the
+cuts in several steps train between them, or rounds of regrowth (`benchmarks.accuracy.regrowth`)
+before them, is taken off the end. Compared on the validation part; the
 test part is not read.
 
     python -m benchmarks.accuracy.grounds --run    # once
@@ -18,9 +19,11 @@ from itertools import product
 from time import process_time
 
 import torch
+from torch import nn
 
 from benchmarks.accuracy.contenders import BUDGETS, caps, pruning, sizes
 from benchmarks.accuracy.grounds import NETS, USUAL, dense_seed, load, loader
+from benchmarks.accuracy.regrowth import Round, dormant, soft
 from benchmarks.common.command import recording, run_or_report, started
 from benchmarks.common.records import SEEDS, Record, Records, every
 from benchmarks.common.tables import page, table, versions, with_error
@@ -39,11 +42,29 @@ TUNE = FineTune(EPOCHS)
 
 @dataclass(frozen=True)
 class Addition:
-    """A fine-tune, and cuts before it with some epochs between two of them."""
+    """A fine-tune, cuts before it with some epochs between two of them, and rounds of regrowth.
+
+    Attributes:
+        tune: The fine-tune; its epochs are what the rest leaves.
+        cuts: Number of cuts.
+        between: Epochs between two of them.
+        round: One round of regrowth, an epoch each.
+        rounds: Number of them, before any cut.
+    """
 
     tune: FineTune = TUNE
     cuts: int = 1
     between: int = 0
+    round: Round | None = None
+    rounds: int = 0
+
+    def begun(self, net: str, budget: str, seed: int) -> nn.Module:
+        """The dense network, after the rounds of regrowth."""
+        model = load(net, dense_seed(net, seed))
+        if self.round is not None:
+            for number in range(self.rounds):
+                model = self.round(model, net, budget, pruning(STRUCTURE), 1000 * number + seed)
+        return model
 
     def schedule(self, lr: float) -> list[Phase]:
         """The phases at a rate."""
@@ -51,7 +72,7 @@ class Addition:
             pruning(STRUCTURE), steps=self.cuts, epochs=self.between, lr=lr,
             distill=self.tune.distill,
         )  # fmt: skip
-        rest = EPOCHS - (self.cuts - 1) * self.between
+        rest = EPOCHS - (self.cuts - 1) * self.between - self.rounds
         return [cut, Recalibrate(), replace(self.tune, epochs=rest, lr=lr)]
 
 
@@ -63,6 +84,9 @@ ADDITIONS = {
     "two cuts": Addition(cuts=2, between=2),
     "four cuts": Addition(cuts=4, between=1),
     "four cuts and a teacher": Addition(TAUGHT, cuts=4, between=1),
+    "regrowth, two rounds": Addition(round=dormant, rounds=2),
+    "regrowth, four rounds": Addition(round=dormant, rounds=4),
+    "soft cuts, four rounds": Addition(round=soft, rounds=4),
     "averaged weights": Addition(replace(TUNE, ema=0.99)),
     "smoothed targets": Addition(replace(TUNE, smoothing=0.1)),
     "clipped gradients": Addition(replace(TUNE, clip=1.0)),
@@ -74,7 +98,7 @@ def run(net: str, budget: str, addition: str, seed: int) -> Record:
     """Cut one dense network and fine-tune it."""
     start, rate = process_time(), NETS[net].training.lr or USUAL
     model = fit(
-        load(net, dense_seed(net, seed)).train(),
+        ADDITIONS[addition].begun(net, budget, seed).train(),
         loader(net, 100 + seed),
         budget=caps(net, budget),
         schedule=ADDITIONS[addition].schedule(rate),

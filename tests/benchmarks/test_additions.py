@@ -19,7 +19,8 @@ def test_every_row_trains_as_long(name: str) -> None:
     prune, _, tune = ADDITIONS[name].schedule(4e-3)
     assert isinstance(prune, Prune)
     assert isinstance(tune, FineTune)
-    assert (prune.steps - 1) * prune.epochs + tune.epochs == EPOCHS
+    rounds = ADDITIONS[name].rounds
+    assert (prune.steps - 1) * prune.epochs + tune.epochs + rounds == EPOCHS
     assert (prune.lr, tune.lr) == (4e-3, 4e-3)
     assert prune.distill == tune.distill
 

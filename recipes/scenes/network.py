@@ -10,19 +10,16 @@ module takes log-mels (batch, 1, mels, frames) and answers with logits (batch, c
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
-from compressor.commands.words import module_in
+from compressor.commands.words import named
 from compressor.inputs.evaluation import evaluating
-from compressor.wording import line
+from compressor.wording import kind, line
 from recipes.running.overrides import literal
 
 FORM = "--model package.module:Name or --model net.py:Name"
@@ -48,7 +45,6 @@ class Source:
         """A fresh network with `example_input_array` (1, 1, mels, frames).
 
         Raises:
-            ImportError: If there is no such module, or importing it fails.
             ValueError: If the name is none, or building fails or gives no `nn.Module`.
         """
         make = find(self.name)
@@ -78,8 +74,7 @@ class Source:
         """The same, and it answers clips with finite logits.
 
         Raises:
-            ImportError: As `build`.
-            ValueError: Likewise, or if it does not.
+            ValueError: As `build`, or if it does not.
         """
         model = self.build(classes, mels, frames)
         x = torch.randn(CLIPS, 1, mels, frames, generator=torch.Generator().manual_seed(0))
@@ -111,42 +106,16 @@ def find(name: str) -> Make:
     """The class or function of a name.
 
     Raises:
-        ImportError: If its module cannot be imported.
-        ValueError: If the name has another form, or the module nothing callable of that name.
+        ValueError: If there is none: the name has another form, its module cannot be imported, or
+            has nothing callable of that name.
     """
-    place, sign, wanted = name.rpartition(":")
-    first, *rest = wanted.split(".")
-    if not (sign and place and all(part.isidentifier() for part in (first, *rest))):
-        raise ValueError(f"--model {name}: name a class or a function, {FORM}")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    found = vars(module).get(first)
-    for part in rest:
-        found = getattr(found, part, None)
+    try:
+        found = named(name)
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
     if not callable(found):
-        known = [n for n, value in vars(module).items() if callable(value) and n[:1] != "_"]
-        near = difflib.get_close_matches(first, known, n=3) or known[:5]
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"--model {name}: {place} has no class or function {wanted}.{hint}")
+        raise ValueError(f"--model {name}: {kind(found)} is no class or function. {FORM}")
     return found
-
-
-def _module(place: str) -> ModuleType:
-    try:
-        return importlib.import_module(place)
-    except Exception as error:
-        raise ImportError(
-            f"--model: {place} cannot be imported ({_line(error)}). It is looked "
-            "for where this command runs and where Python looks; a file is named net.py:Name"
-        ) from error
-
-
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ImportError(f"--model: there is no file {path}. {FORM}")
-    try:
-        return module_in(path)
-    except Exception as error:
-        raise ImportError(f"--model: {path} cannot be imported ({_line(error)})") from error
 
 
 def _arguments(name: str, make: Make) -> list[str] | None:

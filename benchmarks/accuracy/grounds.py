@@ -7,6 +7,8 @@ frames, half of the work. A network counts as converged if ten epochs more, at t
 fine-tuning or at its own, bring less than half a point on the validation part: what more training
 brings would be booked as repair's or pruning's.
 
+Trained weights lie in `converged` beside this file; where they are missing, they are trained anew.
+
     python -m benchmarks.accuracy.grounds --run --net TC-ResNet  # a killed call goes on
     python -m benchmarks.accuracy.grounds                        # the table, into grounds.md
 """
@@ -38,7 +40,10 @@ from recipes.training.loop import accuracy
 from recipes.training.training_plans import Plan, Training
 
 FOLDER = RUNS / "grounds"
-"""Trained weights, and where training goes on if it was killed."""
+"""Where training goes on if it was killed."""
+WEIGHTS = Path(__file__).parent / "converged"
+"""Trained weights. They are part of the records: whatever is compressed later, on whatever machine,
+begins with the very networks of which the records are."""
 CALIBRATION = 256
 """Training clips for whatever is measured on a network."""
 FOLDS = {"train": (1, 2, 3), "validation": (4,), "test": (5,)}
@@ -135,7 +140,7 @@ def judged(model: nn.Module, net: str) -> dict[str, float]:
 
 def file_of(net: str, seed: int) -> Path:
     """The weights of a dense network."""
-    return FOLDER / f"{net.replace(' ', '-')}-seed{seed}.safetensors"
+    return WEIGHTS / f"{net.replace(' ', '-')}-seed{seed}.safetensors"
 
 
 def dense_seed(net: str, seed: int) -> int:

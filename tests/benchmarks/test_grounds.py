@@ -8,8 +8,9 @@ from torch import Tensor
 
 from benchmarks.accuracy import grounds
 from benchmarks.accuracy.grounds import NETS, WAYS, Net, inputs, labelled, report
-from benchmarks.common.records import Record, Records
+from benchmarks.common.records import Record, Records, read
 from compressor import measure
+from recipes.training.loop import accuracy
 
 
 def record(way: str, seed: int, validation: float) -> Record:
@@ -58,3 +59,17 @@ def test_every_network_takes_its_example(net: str) -> None:
     model = NETS[net].build()
     assert measure(model).params < 400_000
     assert model(model.example_input_array.expand(2, -1, -1, -1)).shape == (2, NETS[net].classes)
+
+
+KEPT = [(net, seed) for net in NETS for seed in range(5) if grounds.file_of(net, seed).is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize(("net", "seed"), KEPT)
+def test_weights_are_those_that_the_records_are_of(net: str, seed: int) -> None:
+    """A little apart on another CPU: of a few hundred clips one or two may lie on the border."""
+    found = read(grounds.WEIGHTS.with_name("grounds.jsonl"), range(5))
+    said = found.values("validation", net=net, way="dense", seed=seed)
+    measured = accuracy(grounds.load(net, seed), *NETS[net].hears("validation"))
+    assert said == pytest.approx([measured], abs=0.0051)

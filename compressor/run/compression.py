@@ -282,6 +282,7 @@ class Compression(Shrinking):
         if not structure.keep.all():
             whole = self._judge(choice)
             difference = self._cut_checked(structure)
+            self.remember_cut()
             if whole is not None:
                 repaired = self.repair_by(whole, structure)
         spent = self.spent(costs)

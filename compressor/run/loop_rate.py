@@ -42,7 +42,7 @@ def rate_of(
     fabric: Fabric | None = None,
     seed: int = 0,
     hold: Callable[[nn.Module], None] = lambda _: None,
-    start: Callable[[nn.Module], None] = lambda _: None,
+    start: Callable[[nn.Module], bool] = lambda _: False,
 ) -> Rate:
     """Find the learning rate for a network as it is now, as `FineTune` does.
 
@@ -65,7 +65,8 @@ def rate_of(
         fabric: Precision, devices and processes, through Lightning Fabric.
         seed: Seed of all random generators meanwhile.
         hold: Called with the copy after every step, to set what has to stay zero to zero.
-        start: Called with every copy before its first step, to put it where trials begin.
+        start: Called with every copy before its first step, to put it where trials begin; true if
+            that is where it was just cut.
 
     Returns:
         The rate, `Rate.lr`, with what was tried; of several parameter groups with rates of their

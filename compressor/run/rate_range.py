@@ -4,8 +4,10 @@ A rate is worth what its steps take off the loss on batches that were held back.
 biased: the more steps there are to come, the larger the rate that is best (Y. Wu, M. Ren, R. Liao,
 R. Grosse, "Understanding Short-Horizon Bias in Stochastic Meta-Optimization", ICLR 2018). So the
 largest rate is taken that still gains `SHARE` of what the best one gains. Where the network has
-just been repaired, trials begin at what was cut (`compressor.run.unrepaired`). How far all that
-lies from the best rate of whole fine-tunes: `benchmarks/accuracy/rates.md`, `defaults.md`.
+just been cut, trials begin at the weights as they were cut, before any repair
+(`compressor.run.unrepaired`). These are far from a minimum, which asks for larger rates and makes
+up for the bias: there the best rate itself is taken, however large. How far all that lies from the
+best rate of whole fine-tunes: `benchmarks/accuracy/rates.md`, `defaults.md`.
 """
 
 from __future__ import annotations
@@ -40,10 +42,10 @@ FIRST = tuple(5e-4 * 2**n for n in range(5))
 AROUND = (0.25, 0.5, 1.0, 2.0)
 """Those around the rate of the dense training, as its multiples."""
 FURTHER = 5
-"""Most rates below the first ones, and above them where a rate says little of the length of a step
-(`Trials.scaled`), each half or twice the one before."""
+"""Most rates below the first ones, and above them where the network was just cut or a rate says
+little of the length of a step (`Trials.scaled`), each half or twice the one before."""
 SHARE = 0.75
-"""Of the best gain: the largest rate that has so much is taken."""
+"""Of the best gain: the largest rate that has so much is taken, unless the network was just cut."""
 STEPS = (8, 16)
 """Fewest and most steps of a trial."""
 HELD = 4
@@ -66,7 +68,8 @@ class Trials:
         held: At least one batch, not among the others.
         steps: Steps of each trial.
         hold: Sets what is to stay zero to zero, after every step.
-        start: Puts a copy where trials begin (`compressor.run.unrepaired`).
+        start: Puts a copy where trials begin, and tells whether that is where it was just cut
+            (`compressor.run.unrepaired`).
         clip: Largest norm of the gradient; None for no bound.
         scaled: True where the length of a step is the rate's in any network (Adam and its kin
             divide by the size of the gradient; SGD does not), so that the first rates are enough.
@@ -80,10 +83,15 @@ class Trials:
     held: Sequence[Batch]
     steps: int
     hold: Callable[[nn.Module], None] = lambda _: None
-    start: Callable[[nn.Module], None] = lambda _: None
+    start: Callable[[nn.Module], bool] = lambda _: False
     clip: float | None = None
     scaled: bool = True
     fabric: Fabric | None = None
+
+    @property
+    def cut(self) -> bool:
+        """True where trials begin at weights that were just cut."""
+        return self.start(private_copy(self.model))
 
     def loss_at_start(self) -> float:
         """Mean loss on the batches held back, BatchNorm's statistics being estimated on them."""
@@ -158,16 +166,17 @@ def search(trials: Trials, known: float | None, phase: str) -> Rate:
     Returns:
         The rate with what was tried; `known`, or `FALLBACK`, where no rate lowers the loss.
     """
-    start = trials.loss_at_start()
+    start, cut = trials.loss_at_start(), trials.cut
+    share = 1.0 if cut else SHARE
     tried = {rate: trials.loss_after(rate) for rate in first_rates(known)}
-    above = FURTHER if known is None and not trials.scaled else 0
+    above = FURTHER if cut or (known is None and not trials.scaled) else 0
     for end, factor, most in ((max, 2.0, above), (min, 0.5, FURTHER)):
         for _ in range(most):
-            rate = taken(tried, start)
+            rate = taken(tried, start, share)
             if rate is None or rate != end(tried):
                 break
             tried[rate * factor] = trials.loss_after(rate * factor)
-    rate = taken(tried, start)
+    rate = taken(tried, start, share)
     pairs = tuple(sorted(tried.items()))
     if rate is None:
         why = f"no rate lowered the loss of {start:.3g}"
@@ -175,13 +184,13 @@ def search(trials: Trials, known: float | None, phase: str) -> Rate:
     return Rate(phase, rate, "", start, pairs, trials.steps)
 
 
-def taken(tried: dict[float, float], start: float) -> float | None:
-    """The largest rate that gains `SHARE` of the best gain; None if none gains anything."""
+def taken(tried: dict[float, float], start: float, share: float) -> float | None:
+    """The largest rate that gains this share of the best gain; None if none gains anything."""
     gains = {rate: start - loss for rate, loss in tried.items() if math.isfinite(loss)}
     best = max(gains.values(), default=0.0)
     if not best > 0:  # NaN where the start has no finite loss
         return None
-    return max(rate for rate, gain in gains.items() if gain >= SHARE * best)
+    return max(rate for rate, gain in gains.items() if gain >= share * best)
 
 
 def measured(

@@ -77,7 +77,7 @@ class Shrinking:
         within: Prefix of the original's names before those of the model given.
         graph: Graph of `model` as it is now.
         alive: Numbers of the original's units that are left.
-        unrepaired: What the last repair was given; None before the first.
+        unrepaired: The weights as they were cut last; None before the first cut.
         bar: Shows how far long work is; None shows nothing.
     """
 
@@ -234,6 +234,10 @@ class Shrinking:
         self.masks.hold(self.model)
         self.averages.hold(self.masks)
 
+    def remember_cut(self) -> None:
+        """Remember the weights as they were cut, before any repair."""
+        self.unrepaired = Unrepaired.of({}, self.model)
+
     def repair(self, how: Callable[[nn.Module], Repaired]) -> Repaired:
         """Repair `model` in place, and remember what it was before; returns what was done."""
         before = parameters(self.model)
@@ -253,10 +257,9 @@ class Shrinking:
             judge.watch = self.bar.advance
         return self.repair(lambda model: judge.repaired(model, structure))
 
-    def unrepair(self, twin: nn.Module) -> None:
-        """Give a copy of `model` the weights as they were cut, if repair set its last ones."""
-        if self.unrepaired is not None:
-            self.unrepaired.put_into(twin)
+    def unrepair(self, twin: nn.Module) -> bool:
+        """Give a copy of `model` the weights as they were cut; False if it was trained since."""
+        return self.unrepaired is not None and self.unrepaired.put_into(twin)
 
     def _become(
         self, model: nn.Module, change: Callable[[nn.Module], nn.Module] | None = None

@@ -1,4 +1,4 @@
-"""What a repair was given: the weights as they were cut, until something else changes them.
+"""The weights as they were cut: what a repair was given, until something else changes them.
 
 A repaired network lies at a minimum of every layer's own least squares, which a few steps of
 training at any rate leave before they find a better one: on networks that overfit, no rate lowers
@@ -19,11 +19,11 @@ from compressor.storage import numbers
 
 @dataclass(frozen=True)
 class Unrepaired:
-    """Parameters before a repair.
+    """Parameters as they were cut.
 
     Attributes:
-        before: As they were cut, by name.
-        after: Digest of them as the repair left them.
+        before: What they were before a repair, by name; empty where there was none.
+        after: Digest of them as the cut, or the repair, left them.
     """
 
     before: Mapping[str, Tensor]
@@ -31,16 +31,18 @@ class Unrepaired:
 
     @classmethod
     def of(cls, before: Mapping[str, Tensor], model: nn.Module) -> Unrepaired:
-        """The parameters before a repair that left the model as it is."""
+        """The parameters before a repair that left the model as it is, or none without one."""
         return cls(before, _digest(model))
 
-    def put_into(self, twin: nn.Module) -> None:
-        """Make a copy of the model what it was before the repair, if that was the last word."""
+    def put_into(self, twin: nn.Module) -> bool:
+        """Make a copy of the model what was cut, if nothing has trained it since; tell whether."""
         if _digest(twin) != self.after:
-            return
+            return False
+        own = dict(twin.named_parameters())
         with torch.no_grad():
-            for name, parameter in twin.named_parameters():
-                parameter.copy_(self.before[name])
+            for name, before in self.before.items():
+                own[name].copy_(before)
+        return True
 
 
 def parameters(model: nn.Module) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from compressor.run.rate_range import (
     FIRST,
     FURTHER,
     HELD,
+    SHARE,
     STEPS,
     Trials,
     course,
@@ -65,18 +66,25 @@ def height(model: nn.Module, batch: Batch) -> Tensor:
     return 5 * (model.point**2).sum() + 0 * batch[0].sum()
 
 
-def bowl(known: float | None = None, *, scaled: bool = False, steps: int = 8):  # noqa: ANN201
+def bowl(  # noqa: ANN201
+    known: float | None = None, *, scaled: bool = False, steps: int = 8, cut: bool = False
+):
     batch = (torch.zeros(2, 1), torch.zeros(2))
-    trials = Trials(Bowl(), swapped(SGD), height, [batch] * 3, [batch], steps, scaled=scaled)
+    trials = Trials(
+        Bowl(), swapped(SGD), height, [batch] * 3, [batch], steps, scaled=scaled,
+        start=lambda _: cut,
+    )  # fmt: skip
     return search(trials, known, "FineTune")
 
 
-def test_the_largest_rate_that_gains_three_quarters_of_the_best_gain_is_taken() -> None:
-    assert taken({1.0: 3.0, 2.0: 1.0, 4.0: 2.0, 8.0: 2.1}, 5.0) == 4.0
-    assert taken({1.0: 3.0, 2.0: math.inf}, 5.0) == 1.0
-    assert taken({1.0: 5.0, 2.0: 6.0}, 5.0) is None, "nothing was gained"
-    assert taken({1.0: 1.0}, math.inf) == 1.0
-    assert taken({1.0: math.inf}, math.nan) is None
+def test_the_largest_rate_that_gains_a_share_of_the_best_gain_is_taken() -> None:
+    tried = {1.0: 3.0, 2.0: 1.0, 4.0: 2.0, 8.0: 2.1}
+    assert taken(tried, 5.0, 0.75) == 4.0
+    assert taken(tried, 5.0, 1.0) == 2.0, "the best one"
+    assert taken({1.0: 3.0, 2.0: math.inf}, 5.0, SHARE) == 1.0
+    assert taken({1.0: 5.0, 2.0: 6.0}, 5.0, SHARE) is None, "nothing was gained"
+    assert taken({1.0: 1.0}, math.inf, SHARE) == 1.0
+    assert taken({1.0: math.inf}, math.nan, SHARE) is None
 
 
 def test_a_trial_is_gradient_descent_on_a_copy() -> None:
@@ -109,6 +117,15 @@ def test_beyond_the_largest_rate_only_where_a_rate_says_little() -> None:
     assert max(rate for rate, _ in bowl(scaled=True).tried) == max(FIRST)
     assert len(bowl().tried) <= len(FIRST) + 2 * FURTHER
     assert max(rate for rate, _ in bowl(1e-4).tried) == 2e-4, "it is known, and its double tried"
+
+
+def test_after_a_cut_the_best_rate_is_taken_however_large() -> None:
+    """Whatever the optimiser, and around a rate that is known."""
+    for found in (bowl(cut=True), bowl(scaled=True, cut=True), bowl(4e-3, cut=True)):
+        best = min(loss for _, loss in found.tried)
+        assert dict(found.tried)[found.lr] == best
+        assert max(FIRST) < found.lr < max(rate for rate, _ in found.tried)
+    assert bowl(1e-4, cut=True).lr == pytest.approx(6.4e-3), "its double, doubled five times"
 
 
 def test_all_trials_together_take_the_steps_of_an_epoch() -> None:

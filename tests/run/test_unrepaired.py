@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor import Budget, FineTune, Prune, Session, fit
+from compressor import Budget, FineTune, Prune, Session, fit, measure
 from compressor.inputs.losses import cross_entropy
 from compressor.run.unrepaired import Unrepaired, parameters
 from tests.helpers.tiny import loader, tiny
@@ -74,3 +74,25 @@ def test_a_fit_finds_the_rate_of_the_cut_network_and_goes_on_from_the_repaired_o
     plain = fit(tiny(), DATA, budget=CAPS, schedule=[without, FineTune(epochs=1)])
     assert result.report.rates == plain.report.rates
     assert result.report.log[0].loss != plain.report.log[0].loss
+
+
+def test_a_cut_without_repair_is_remembered_as_well() -> None:
+    """Until the weights are trained: then a rate is taken by the rule for any network."""
+    session = shrunk(repair=False)
+    assert session.unrepaired is not None
+    twin = copy.deepcopy(session.model)
+    assert session.unrepair(twin)
+    pairs = zip(twin.parameters(), session.model.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)
+    moved(session.model)
+    assert not session.unrepair(copy.deepcopy(session.model))
+
+
+def test_what_goes_at_no_cost_is_no_cut_to_recover_from() -> None:
+    model = tiny()
+    with torch.no_grad():
+        for parameter in model.down.parameters():
+            parameter[12:] = 0.0
+    session = Session(model, budget=Budget(params=measure(model).params - 1), data=DATA)
+    assert session.structure.keep.sum() < len(session.structure.keep)
+    assert session.unrepaired is None

@@ -48,7 +48,7 @@ from compressor.run.phase import Phase
 EPOCHS = 10
 SEEDS = range(5)
 """Those that the table has at most."""
-RATES = ("1e-3", "3e-3", "1e-2")
+RATES = ("3e-3", "1e-2", "3e-2")
 """Of the grid, and of every other pruner."""
 FOUND = "found"
 """The rate is found by `fit`."""
@@ -83,31 +83,34 @@ def pruned(net: str, budget: str, way: str, seed: int) -> nn.Module:
     return fit(small.train(), data, budget=caps_of, schedule=phases, seed=100 + seed).model
 
 
-def made(net: str, budget: str, way: str, rate: str, seed: int) -> nn.Module:
-    """One network, cut and fine-tuned."""
+def made(net: str, budget: str, way: str, rate: str, seed: int) -> tuple[nn.Module, float]:
+    """One network, cut and fine-tuned, and at what rate."""
     tuned = partial(fit, data=loader(net, 100 + seed), seed=100 + seed)
     if way in DEFAULTS:
         told = NETS[net].training.lr if way == TOLD else None
         model = load(net, dense_seed(net, seed)).train()
-        return tuned(model, budget=caps(net, budget), epochs=EPOCHS, lr=told).model
+        result = tuned(model, budget=caps(net, budget), epochs=EPOCHS, lr=told)
+        return result.model, result.report.rates[-1].lr
     tune = FineTune(epochs=EPOCHS, lr=float(rate))
     model = pruned(net, budget, way, seed)
-    return tuned(model, budget=ANYTHING, schedule=[tune], verify=False).model
+    result = tuned(model, budget=ANYTHING, schedule=[tune], verify=False)
+    return result.model, float(rate)
 
 
 def run(net: str, budget: str, way: str, rate: str, seed: int) -> Record:
     """One run."""
     start = process_time()
     try:
-        model = made(net, budget, way, rate, seed).eval()
+        model, lr = made(net, budget, way, rate, seed)
     except RefusedError as error:
         return {"refused": str(error)}
-    cost = measure(model)
+    cost = measure(model.eval())
     if not caps(net, budget).allows(cost):
         raise RuntimeError(f"{way} exceeds {caps(net, budget)}: {cost}")
     return {
         "params": cost.params,
         "macs": cost.macs,
+        "lr": lr,
         **judged(model, net),
         "CPU seconds": round(process_time() - start, 1),
         "torch": torch.__version__,

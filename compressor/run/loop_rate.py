@@ -46,8 +46,8 @@ def rate_of(
 ) -> Rate:
     """Find the learning rate for a network as it is now, as `FineTune` does.
 
-    Rates are tried on copies, for 8 to 16 steps each, about an epoch's steps in total (more where
-    an epoch has fewer than 40 batches). The model, the optimiser and all random states stay as they
+    Rates are tried on copies, for 16 steps each (8 and more where an epoch has fewer than 32
+    batches). The model, the optimiser and all random states stay as they
     are, and with equal arguments on a CPU the result is equal bit for bit. On a network that repair
     has just left, short trials ask for too small a rate: there take `Session.rate`, which begins at
     the weights as they were cut.

@@ -47,7 +47,7 @@ little of the length of a step (`Trials.scaled`), each half or twice the one bef
 SHARE = 0.75
 """Of the best gain: the largest rate that has so much is taken, unless the network was just cut."""
 STEPS = (8, 16)
-"""Fewest and most steps of a trial."""
+"""Fewest and most steps of a trial: with fewer, luck decides between a rate and its quarter."""
 HELD = 4
 """Most batches that are held back to judge by."""
 LEAST = 4
@@ -144,10 +144,10 @@ def course(over: float) -> float:
     return over / WARM if over < WARM else cosine((over - WARM) / (1 - WARM))
 
 
-def steps_of(batches: int | None, rates: int) -> int:
-    """Steps of each of so many trials: together about an epoch of so many batches."""
+def steps_of(batches: int | None) -> int:
+    """Steps of each trial: of an epoch of so many batches about a half."""
     least, most = STEPS
-    return most if batches is None else min(max(batches // rates, least), most)
+    return most if batches is None else min(max(batches // 2, least), most)
 
 
 def first_rates(known: float | None) -> tuple[float, ...]:
@@ -210,7 +210,7 @@ def measured(
     Returns:
         The rate; `known`, or `FALLBACK`, with the reason where nothing can be measured.
     """
-    steps = steps_of(data.length, len(first_rates(known)))
+    steps = steps_of(data.length)
     with randomness.preserved(data.source):
         batches = list(islice(data, steps + HELD))
     why = _unfit(batches)

@@ -128,12 +128,12 @@ def test_after_a_cut_the_best_rate_is_taken_however_large() -> None:
     assert bowl(1e-4, cut=True).lr == pytest.approx(6.4e-3), "its double, doubled five times"
 
 
-def test_all_trials_together_take_the_steps_of_an_epoch() -> None:
+def test_a_trial_takes_the_steps_of_half_an_epoch() -> None:
     least, most = STEPS
-    assert steps_of(1000, 6) == most
-    assert steps_of(None, 6) == most
-    assert steps_of(60, 6) == 10
-    assert steps_of(4, 6) == least
+    assert steps_of(1000) == most
+    assert steps_of(None) == most
+    assert steps_of(20) == 10
+    assert steps_of(4) == least
     assert first_rates(8e-3) == pytest.approx((2e-3, 4e-3, 8e-3, 1.6e-2))
 
 

@@ -48,9 +48,9 @@ def rate_of(
 
     Rates are tried on copies, for 16 steps each (8 and more where an epoch has fewer than 32
     batches). The model, the optimiser and all random states stay as they
-    are, and with equal arguments on a CPU the result is equal bit for bit. On a network that repair
-    has just left, short trials ask for too small a rate: there take `Session.rate`, which begins at
-    the weights as they were cut.
+    are, and with equal arguments on a CPU the result is equal bit for bit. On a network that
+    was just cut, and repaired, short trials ask for too small a rate: there take `Session.rate`,
+    which begins at the weights as they were cut.
 
     Args:
         model: The network to train, on its device.

@@ -168,7 +168,7 @@ def test_batches_are_read_once_and_some_are_held_back() -> None:
     for batches in (4, 12, 40, 200):
         measured(Batches(loader(4 * batches, batch=4)), trials, None, "")
     most = STEPS[1]
-    assert seen == [(3, 1, 8), (9, 3, 8), (9, 3, 8), (most, HELD, most)]
+    assert seen == [(3, 1, 8), (9, 3, 8), (most, HELD, most), (most, HELD, most)]
 
 
 def test_too_few_batches_are_said_and_a_known_rate_or_the_default_is_taken() -> None:

@@ -70,9 +70,8 @@ class FineTune(Teaching):
             begins: rates around that of the dense training, where `fit` or `Train` says it, else
             5e-4 to 8e-3, are tried on copies of the network, as it was cut if it was cut last, for
             16 steps each (8 and more where an epoch has fewer than 32 batches). After a cut the
-            best one is taken, larger ones being tried while they are better; elsewhere the largest
-            that lowers the loss about as much as the best one (`compressor.run.rate_range`). The
-            report says which were tried.
+            best one is taken, elsewhere the largest that lowers the loss about as much as the best
+            one (`compressor.run.rate_range`). The report says which were tried.
         weight_decay: Decoupled weight decay, on filters alone (not on biases, scales and shifts).
         warmup: Epochs (or a part of one) over which the rate rises from 0.
         decay: Course of the rate afterwards.

@@ -6,8 +6,8 @@ R. Grosse, "Understanding Short-Horizon Bias in Stochastic Meta-Optimization", I
 largest rate is taken that still gains `SHARE` of what the best one gains. Where the network has
 just been cut, trials begin at the weights as they were cut, before any repair
 (`compressor.run.unrepaired`). These are far from a minimum, which asks for larger rates and makes
-up for the bias: there the best rate itself is taken, however large. How far all that lies from the
-best rate of whole fine-tunes: `benchmarks/accuracy/rates.md`, `defaults.md`.
+up for the bias: there the best rate itself is taken. How far all that lies from the best rate of
+whole fine-tunes: `benchmarks/accuracy/rates.md`, `defaults.md`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ FIRST = tuple(5e-4 * 2**n for n in range(5))
 AROUND = (0.25, 0.5, 1.0, 2.0)
 """Those around the rate of the dense training, as its multiples."""
 FURTHER = 5
-"""Most rates below the first ones, and above them where the network was just cut or a rate says
-little of the length of a step (`Trials.scaled`), each half or twice the one before."""
+"""Most rates below the first ones, and above them where a rate says little of the length of a step
+(`Trials.scaled`), each half or twice the one before."""
 SHARE = 0.75
 """Of the best gain: the largest rate that has so much is taken, unless the network was just cut."""
 STEPS = (8, 16)
@@ -166,10 +166,9 @@ def search(trials: Trials, known: float | None, phase: str) -> Rate:
     Returns:
         The rate with what was tried; `known`, or `FALLBACK`, where no rate lowers the loss.
     """
-    start, cut = trials.loss_at_start(), trials.cut
-    share = 1.0 if cut else SHARE
+    start, share = trials.loss_at_start(), 1.0 if trials.cut else SHARE
     tried = {rate: trials.loss_after(rate) for rate in first_rates(known)}
-    above = FURTHER if cut or (known is None and not trials.scaled) else 0
+    above = FURTHER if known is None and not trials.scaled else 0
     for end, factor, most in ((max, 2.0, above), (min, 0.5, FURTHER)):
         for _ in range(most):
             rate = taken(tried, start, share)

@@ -33,7 +33,7 @@ from recipes.running.conclusion import Outcome, Row, finish, judge, judged
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes
 from recipes.running.splits import Trained, conclude
-from recipes.running.year_caps import cost_by_rule
+from recipes.running.year_caps import cost_by_rule, not_rounded, told
 from recipes.scenes.course import (
     STAGES,
     budget_of,
@@ -110,6 +110,13 @@ def check(context: RunContext[Config]) -> int:
         f"{config.source.name}: {compressor.measure(model)}. Year {config.year}: {budget}.",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
+    floating = not_rounded(model) if config.bits == 8 else {}
+    if floating:
+        context.console.print(
+            f"{told(floating)} cannot be rounded to 8 bits and stays in floating point: the whole "
+            "file is held below the year's bytes. bits=16 holds all of it in half precision.",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
     other_devices(config)  # its files are read
     for one in lists if config.teacher else ():
         if one is not None:

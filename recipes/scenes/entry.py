@@ -10,6 +10,7 @@ from recipes.data.listing import Listing
 from recipes.judging.memory import peak_entries
 from recipes.running.conclusion import Outcome, Row, sizes
 from recipes.running.splits import BASELINES
+from recipes.running.year_caps import told
 from recipes.scenes.settings import Config
 from recipes.submission.forms import FORM2022, FORM2023, FORM2024, SCENES, Form
 from recipes.submission.metadata import Description, Energy, Submission
@@ -95,11 +96,14 @@ def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Ro
     stored = outcome.results[0].report.accounted
     known, in_bytes = SIZES[config.year]
     small = "int8" if config.bits == 8 else "16 bits"
+    floating = outcome.results[0].report.floating
+    wider = [Row("not rounded, in floating point", "-", told(floating), "counted so")]
     return [
         Row("dense: parameters, MACs", "-", sizes(dense.rule)),
         Row("pruned: parameters, MACs", known, sizes(cost), beside),
         Row("the same with norms folded", "-", sizes(pruned.fused)),
         Row("bytes of parameters by the counter", in_bytes, f"{cost.bytes:,}", beside),
+        *(wider if floating else ()),
         Row(
             "bytes with scales and 32-bit biases; of the file", "-",
             f"{stored[1] if stored else 0:,}; {outcome.files[0]:,}", "the counter sees neither",

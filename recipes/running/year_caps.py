@@ -47,9 +47,10 @@ def caps(
     allowed, wanted = rule.budget.caps, asked.caps
     floating = not_rounded(model, example) if bits == 8 else {}
     if floating and rule.type_bits:
+        unsure = "" if rule.weight_bits else ", or may have: the wording is not established"
         raise BudgetError(
             f"{told(floating)} cannot be rounded to the {rule.type_bits} bits that the rule of "
-            f"{year} has ({rule.note}). {WIDER}"
+            f"{year} has{unsure}. {WIDER}"
         )
     if "bytes" not in wanted and not floating:
         allowed["params"] = 8 * allowed.pop("bytes", allowed.get("params", 0)) // bits

@@ -269,6 +269,7 @@ def byte_grid(outcome: Outcome, verdict: Verdict | None) -> Grid:
     if verdict is not None:
         cap = verdict.rule.bytes
         says = "meets the rule" if verdict.met else "exceeds the rule"
+        says = says if cap else f"{says}, which has no cap on bytes"
         what = f"what is handed in, by the rule of {verdict.rule.year}"
         rows.append((what, f"{verdict.cost.bytes:,}", f"{cap:,}" if cap else "-", says))
     for number, (result, length) in enumerate(

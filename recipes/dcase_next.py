@@ -184,7 +184,7 @@ def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Ro
     lines = [
         Row("parameters, MACs", official[0], sizes(cost), BESIDE),
         Row("the same with norms folded", official[1], sizes(fused), BESIDE),
-        Row("bytes of parameters by the counter", official[2], f"{cost.params:,}", BESIDE),
+        Row("bytes of parameters by the counter", official[2], f"{cost.bytes:,}", BESIDE),
         Row("bytes with scales and 32-bit biases; of the file", "-", _bytes(outcome)),
         Row(f"accuracy, {percent} %", f"{baseline} %" if baseline else "-", outcome.percent(), why),
         Row("accuracy, linear model alone", "-", outcome.percent("linear"), why),

@@ -7,12 +7,16 @@ they are built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+
+from compressor.inputs.tensors import named_tensors
 
 
 class Role(Enum):
@@ -63,3 +67,23 @@ class Compressed:
 
     model: nn.Module
     example: tuple[Tensor, ...]
+
+
+def floating(model: nn.Module) -> dict[str, int]:
+    """Entries of weights in floating point beside others that are integers, by module.
+
+    Vectors, which are few, are left out; empty for a model that holds no integers.
+    """
+    tensors = {id(t): (name, t) for name, t in named_tensors(model)}
+    if not any(t.dtype == torch.int8 and t.ndim > 1 for _, t in tensors.values()):
+        return {}
+    return by_module((n, t) for n, t in tensors.values() if isinstance(t, nn.Parameter))
+
+
+def by_module(weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
+    """Entries of weights, by the module that holds them; vectors, in any dimension, are none."""
+    found = Counter[str]()
+    for name, tensor in weights:
+        if tensor.numel() > max(tensor.shape, default=1):
+            found[name.rpartition(".")[0] or name] += tensor.numel()
+    return dict(found)

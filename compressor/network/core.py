@@ -137,10 +137,26 @@ class Network(Described):
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every result that is a tensor, for the example: a batch of one."""
+        return {name: all_of[0] for name, (alone, all_of) in self._sized.items() if alone}
+
+    @cached_property
+    def firsts(self) -> dict[str, Shape]:
+        """The same of the first tensor of a result, where an operation has several, read or not."""
+        return {name: all_of[0] for name, (_, all_of) in self._sized.items() if all_of}
+
+    @cached_property
+    def _sized(self) -> dict[str, tuple[bool, tuple[Shape, ...]]]:
+        """Whether a result is one tensor, and the shapes of all that are in it."""
         device = device_of(self)
         with evaluating(self), torch.no_grad(), randomness.preserved():
             found = self.results(*(x.to(device) for x in self.example))
-        return {name: tuple(v.shape) for name, v in found.items() if isinstance(v, Tensor)}
+        return {
+            name: (
+                isinstance(value, Tensor),
+                tuple(tuple(leaf.shape) for leaf in leaves(value) if isinstance(leaf, Tensor)),
+            )
+            for name, value in found.items()
+        }
 
     def stored(self) -> Sequence[Stored]:
         """Every tensor once, with what it is for."""

@@ -22,7 +22,7 @@ from compressor.network.steps import Ref, Step, Value, Weight
 _CONVOLUTIONS = (Kind.CONVOLUTION, Kind.TRANSPOSED)
 _LAYERS = (
     Kind.RECURRENT, Kind.LINEAR, Kind.BATCH_NORM, Kind.LAYER_NORM, Kind.GROUP_NORM, Kind.PRELU,
-    Kind.EMBEDDING, Kind.BILINEAR,
+    Kind.EMBEDDING, Kind.BAGS, Kind.BILINEAR,
 )  # fmt: skip
 """Operations that are a layer of PyTorch's, with parameters of its own."""
 _NAMES = ("weight", "bias")
@@ -44,9 +44,12 @@ def torchinfo_macs(network: Network) -> int:
     """Mult-adds of one input by the rule of torchinfo (`compressor.rules.counters`), step by step.
 
     Where a class has "Conv" in its name there, here a step is a convolution: weights and biases
-    count once for every position of its output. Weights and biases of other layers count once, of
-    recurrent ones once for every entry of the first two dimensions of the output. A layer of
-    integers is the layer with its normalisation folded: every output is a bias away from a sum.
+    count once for every position of its output. Weights and biases of other layers count once for
+    every entry of the first dimension of the output, which is no batch where time or frames come
+    first; of recurrent ones of the first two. Of an operation with several outputs the first is
+    meant, as there, whichever is read. A layer of integers is the layer with its normalisation
+    folded: every output is a bias away from a sum. What calls a function there counts nothing, and
+    here as a layer: a list of operations cannot tell them apart.
     """
     return sum(_by_torchinfo(network, step) for step in network.steps)
 
@@ -64,29 +67,34 @@ def _by_torchinfo(network: Network, step: Step) -> int:
     if kind in _CONVOLUTIONS:
         given = [step.argument(name) for name in ("weight", "bias")]
         once = sum(prod(_shape(network, value)) for value in given if value is not None)
-        return once * prod(_result(network, step)[2:])
+        return once * _positions(network.firsts[step.name])
     module = network.called(step)
     if module is not None:
         return _integers(network, step) if isinstance(module, Integral) else 0
     if kind not in _LAYERS:
         return 0
     once = sum(network.tensor(name).numel() for name in _parameters(network, step))
-    return once * (prod(_result(network, step)[:2]) if kind is Kind.RECURRENT else 1)
+    return once * prod(network.firsts[step.name][: 2 if kind is Kind.RECURRENT else 1])
+
+
+def _positions(result: tuple[int, ...]) -> int:
+    """Positions of a convolution's output, those of all that are in the place of a batch."""
+    return prod(result[:1] + result[2:])
 
 
 def _integers(network: Network, step: Step) -> int:
     """Count a layer of integers, or a normalisation that is an operation of its own."""
     module = network.called(step) or network
-    result = _result(network, step)
+    result = network.firsts[step.name]
     weight = step.args[1] if len(step.args) > 1 else None
     if not isinstance(weight, Weight):
         held = [s.tensor for s in network.stored() if s.role in COUNTED]
         mine = {id(t) for t in module.buffers(recurse=False)}
-        return sum(t.numel() for t in held if id(t) in mine)
+        return sum(t.numel() for t in held if id(t) in mine) * prod(result[:1])
     kernel = _shape(network, weight)
     if len(kernel) == 2:
-        return prod(kernel) + module.get_buffer("bias").numel()
-    return prod(kernel) * prod(result[2:]) + prod(result)
+        return (prod(kernel) + module.get_buffer("bias").numel()) * prod(result[:1])
+    return prod(kernel) * _positions(result) + prod(result)
 
 
 def _parameters(network: Network, step: Step) -> list[str]:
@@ -97,12 +105,6 @@ def _parameters(network: Network, step: Step) -> list[str]:
     known = [str(n) for n in names if any(k in str(n).rpartition(".")[2] for k in _NAMES)]
     roles = {id(s.tensor): s.role for s in network.stored()}
     return [name for name in known if roles[id(network.tensor(name))] in COUNTED]
-
-
-def _result(network: Network, step: Step) -> tuple[int, ...]:
-    """Shape of what a step makes: the first of several results."""
-    names = (step.name, *(reader.name for reader in network.consumers(step.name)))
-    return next((network.shapes[name] for name in names if name in network.shapes), ())
 
 
 def _step(network: Network, step: Step) -> int | None:
@@ -144,12 +146,17 @@ def _applied(kernel: tuple[int, ...], result: tuple[int, ...], *, last: bool = F
     """A kernel (outputs, ...) applied once for every position of the result."""
     if last or len(kernel) == 2:
         return prod(kernel) * prod(result[:-1])
-    return prod(kernel) * prod(result[2 - len(kernel) :])
+    return prod(kernel) * _moves(kernel, result)
 
 
 def _spread(kernel: tuple[int, ...], source: tuple[int, ...]) -> int:
     """A kernel (inputs, ...) applied once for every position of what it is applied to."""
-    return prod(kernel) * prod(source[2 - len(kernel) :])
+    return prod(kernel) * _moves(kernel, source)
+
+
+def _moves(kernel: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """Entries of a channel of (channels, ...), or of (frames, channels, ...) that take turns."""
+    return prod(shape[: 1 - len(kernel)]) * prod(shape[2 - len(kernel) :])
 
 
 def _shape(network: Network, value: Value) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from compressor.budget import Budget, Cost
+from compressor.counting.stored import floating
 from compressor.errors import CountError, TraceError, VerificationError
 from compressor.export.micro.arena import head, ram
 from compressor.graph.structure import full
@@ -76,7 +76,7 @@ def certified(
         verdict=verdict,
         unjudged=unjudged,
         stored=_kinds(session.model),
-        floating=_floating(session.model),
+        floating=floating(session.model),
         layers=layers(
             session.given, full(session.whole), left, within=session.within, held=_held(session)
         ),
@@ -140,18 +140,6 @@ def _kinds(model: nn.Module) -> str:
     """Kinds of the numbers of a model's weights; vectors, which may be others, are few."""
     kinds = {tensor.dtype for _, tensor in named_tensors(model) if tensor.ndim > 1}
     return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
-
-
-def _floating(model: nn.Module) -> dict[str, int]:
-    """Entries of weights in floating point beside others that are integers, by module."""
-    tensors = {id(t): (name, t) for name, t in named_tensors(model) if t.ndim > 1}
-    if not any(t.dtype == torch.int8 for _, t in tensors.values()):
-        return {}
-    found = Counter[str]()
-    for name, tensor in tensors.values():
-        if isinstance(tensor, nn.Parameter):
-            found[name.rpartition(".")[0] or name] += tensor.numel()
-    return dict(found)
 
 
 def _held(session: Compression) -> dict[str, Held]:

@@ -124,7 +124,8 @@ def _rate(state: Plain) -> Rate:
 
 
 def _verdict(state: Plain) -> Verdict:
-    return Verdict(of_year(state["year"]), Cost(**state["cost"]))
+    wider = state.get("wider", {})  # which reports had none of before
+    return Verdict(of_year(state["year"]), Cost(**state["cost"]), wider)
 
 
 def _memory(state: Plain | None) -> Memory | None:

@@ -172,9 +172,18 @@ def _filed(report: Facts) -> list[str]:
     return lines
 
 
+WIDER = (
+    "Int8 rounds convolutions and linear layers: write these layers with such, or enter a year "
+    "whose rule counts bytes of any type (2024, 2025)."
+)
+"""What is to be done about weights that are left in floating point where a rule fixes 8 bits."""
+
+
 def _judged(verdict: Verdict) -> str:
     if verdict.met:
         return f"{verdict}."
+    if verdict.wider and verdict.rule.budget.allows(verdict.cost):
+        return f"{verdict}. {WIDER}"
     return (
         f"{verdict}, though the budget of the same caps is met: the rule counts otherwise than "
         "`measure` does. Lower the caps by the difference, with Budget(...), and fit again."

@@ -8,8 +8,8 @@ by the year's own counting, which `Rule.check` gives of any network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from compressor.counting.measuring import (
     opened,
     undescribed,
 )
-from compressor.counting.stored import Compressed, Role
+from compressor.counting.stored import Compressed, Role, floating
 from compressor.inputs.example import Example
 from compressor.rules.counters import torchinfo_count
 from compressor.rules.folding import folded
@@ -42,6 +42,7 @@ class Rule(Limits):
         and biases, at the bits they are stored with unless the rule says how many. Scales are part
         of how integers are written: they are no parameters, and are charged where bits are those
         of storage, not where the rule says them, as in the official count of an int8 file (2022).
+        What was left in floating point beside integers has the bits that it is stored with, always.
 
         Args:
             model: Any module, or what `fit` returned.
@@ -78,10 +79,17 @@ class Rule(Limits):
 
     def check(self, model: nn.Module | Compressed, example: Example | None = None) -> Verdict:
         """Check `model` against this rule, counted as the rule counts; arguments as in `count`."""
-        return Verdict(self, self.count(model, example))
+        model, example = opened(model, example)
+        return self.judged(self.count(model, example), model)
+
+    def judged(self, cost: Cost, *models: nn.Module) -> Verdict:
+        """The verdict on a cost by this rule, and on the type that the models are stored in."""
+        each = [floating(model) for model in models] if self.type_bits else []
+        return Verdict(self, cost, {name: n for found in each for name, n in found.items()})
 
     def _entries(self, model: nn.Module) -> Iterator[tuple[int, int, int]]:
         """(entries, non-zero entries, bits of one) of every tensor that counts."""
+        mixed = bool(floating(model))
         for role, tensor, alive in _tensors(model):
             counts = {
                 Role.WEIGHT: True,
@@ -91,6 +99,7 @@ class Rule(Limits):
             }
             if counts.get(role, False):
                 said = self.bias_bits if role is Role.BIAS else self.weight_bits
+                said = None if mixed and isinstance(tensor, nn.Parameter) else said
                 yield tensor.numel(), alive, said or 8 * tensor.itemsize
 
 
@@ -101,24 +110,31 @@ class Verdict:
     Attributes:
         rule: The rule.
         cost: Cost of the network by it.
+        wider: Weights of a network of integers that are left in floating point, by module, where
+            the rule fixes the type (`type_bits`).
     """
 
     rule: Rule
     cost: Cost
+    wider: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def met(self) -> bool:
-        """True if no cap is exceeded."""
-        return self.rule.budget.allows(self.cost)
+        """True if no cap is exceeded, and no weight is of another type than the rule's."""
+        return self.rule.budget.allows(self.cost) and not self.wider
 
     def data(self) -> dict[str, Any]:
-        """As plain data: year, caps, what is spent of them, and whether it is met."""
+        """As plain data: year, caps, what is spent of them, what is wider, whether it is met."""
         caps, cost = self.rule.budget.caps, asdict(self.cost)
-        return {"year": self.rule.year, "caps": caps, "cost": cost, "met": self.met}
+        wider = dict(self.wider)
+        return {"year": self.rule.year, "caps": caps, "cost": cost, "wider": wider, "met": self.met}
 
     def __str__(self) -> str:
         """One line for people."""
         spent = [self._spent(name, cap) for name, cap in self.rule.budget.caps.items()]
+        if self.wider:
+            each = ", ".join(f"{name} ({n:,} weights)" for name, n in self.wider.items())
+            spent.append(f"{each} in floating point, not in {self.rule.type_bits} bits")
         verdict = "meets" if self.met else "exceeds"
         return f"DCASE {self.rule.year} Task 1: {'; '.join(spent)}: {verdict} the rule"
 

@@ -155,7 +155,8 @@ def finish(
     outcome.final.plot(folder / "confusion.png")
     packed = facts.form is not None and len(facts.form.parts) == 1
     year = year if facts.form is None else facts.form.year
-    verdict = None if year is None else Verdict(of_year(year), facts.cost)
+    networks = [result.model for result in outcome.results]
+    verdict = None if year is None else of_year(year).judged(facts.cost, *networks)
     text = report(context, outcome, table, verdict, packed=packed)
     write_bytes(folder / "report.md", text.encode())
     if packed:
@@ -268,6 +269,7 @@ def byte_grid(outcome: Outcome, verdict: Verdict | None) -> Grid:
     if verdict is not None:
         cap = verdict.rule.bytes
         says = "meets the rule" if verdict.met else "exceeds the rule"
+        says = says if cap else f"{says}, which has no cap on bytes"
         what = f"what is handed in, by the rule of {verdict.rule.year}"
         rows.append((what, f"{verdict.cost.bytes:,}", f"{cap:,}" if cap else "-", says))
     for number, (result, length) in enumerate(

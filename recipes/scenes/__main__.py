@@ -33,7 +33,7 @@ from recipes.running.conclusion import Outcome, Row, finish, judge, judged
 from recipes.running.run_folder import RunFolder
 from recipes.running.scene_data import Scenes
 from recipes.running.splits import Trained, conclude
-from recipes.running.year_caps import cost_by_rule
+from recipes.running.year_caps import cost_by_rule, not_rounded, told
 from recipes.scenes.course import (
     STAGES,
     budget_of,
@@ -44,7 +44,7 @@ from recipes.scenes.course import (
     other_devices,
     shares_by_device,
 )
-from recipes.scenes.data import check_lists, listed, scenes_of
+from recipes.scenes.data import check_lists, listed, scenes_of, tell_lists
 from recipes.scenes.entry import facts_of, form_of, table, with_devices, without_package
 from recipes.scenes.network import FORM, Source
 from recipes.scenes.package import hand_in
@@ -110,6 +110,14 @@ def check(context: RunContext[Config]) -> int:
         f"{config.source.name}: {compressor.measure(model)}. Year {config.year}: {budget}.",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
+    floating = not_rounded(model) if config.bits == 8 else {}
+    if floating:
+        context.console.print(
+            f"{told(floating)} cannot be rounded to 8 bits and stays in floating point: the whole "
+            "file is held below the year's bytes. bits=16 holds all of it in half precision.",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    tell_lists(context)
     other_devices(config)  # its files are read
     for one in lists if config.teacher else ():
         if one is not None:
@@ -141,6 +149,10 @@ def train(context: RunContext[Config], percent: int, classes: int) -> Trained | 
     else:
         rows = without_package(rows, config, scenes.train.listing)
     finish(context, outcome, rows, facts, config.year)
+    missing = form_of(config, scenes.classes)[1] if len(config.splits) == 1 else ""
+    if config.year != PACKAGED and missing:
+        line = f"No submission was written: {missing}."
+        context.console.print(line, markup=False, highlight=False, soft_wrap=True)
     return Trained(percent, outcome, facts)
 
 

@@ -36,12 +36,16 @@ def reader(context: RunContext[Config]) -> Reader:
 
 
 def check_lists(context: RunContext[Config]) -> None:
-    """Refuse percentages whose list is not there; for a trial, say that they are drawn."""
+    """Refuse percentages whose list is not there, unless it is a trial."""
     config = context.config
-    if context.data is None:
-        return
-    if not context.fast:
+    if context.data is not None and not context.fast:
         need_lists(context.data, config.lists, config.splits)
+
+
+def tell_lists(context: RunContext[Config]) -> None:
+    """Say what a trial does without lists; once all else is known to be right."""
+    config = context.config
+    if context.data is None or not context.fast:
         return
     if not (context.data / "evaluation_setup").is_dir():
         context.console.print("No lists in the data set: a third of the places is the test part.")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from compressor.budget import Cost
+from compressor.graph.kinds import Kind
+from compressor.graph.operations import operation_of
 from compressor.inputs.copies import private_copy
+from compressor.network import Network
 from recipes.data.listing import Listing
 from recipes.judging.memory import peak_entries
 from recipes.running.conclusion import Outcome, Row, sizes
 from recipes.running.splits import BASELINES
+from recipes.running.year_caps import told
 from recipes.scenes.settings import Config
 from recipes.submission.forms import FORM2022, FORM2023, FORM2024, SCENES, Form
 from recipes.submission.metadata import Description, Energy, Submission
@@ -42,8 +47,14 @@ def form_of(config: Config, classes: tuple[str, ...]) -> tuple[Form | None, str]
     }[config.year]
 
 
-def description(config: Config) -> Description:
-    """The entry in general tags; a starting point, as nothing here knows the network."""
+def method(network: Network) -> str:
+    """The kind of a network, by its operations."""
+    kinds = {operation_of(step.op).kind for step in network.steps}
+    return "CRNN" if Kind.RECURRENT in kinds else "CNN"
+
+
+def description(config: Config, network: Network) -> Description:
+    """The entry in general tags; a starting point, as little is known here of the network."""
     plan = config.train
     augmented = [
         word
@@ -61,7 +72,7 @@ def description(config: Config) -> Description:
     return Description(
         input_sampling_rate=f"{config.mels.sample_rate / 1000:g}kHz",
         acoustic_features="log-mel energies",
-        machine_learning_method="CNN",
+        machine_learning_method=method(network),
         data_augmentation=", ".join(augmented) or None,
         decision_making="maximum likelihood",
         complexity_management=", ".join(["pruning", stored, *taught]),
@@ -82,7 +93,8 @@ def facts_of(config: Config, outcome: Outcome, cost: Cost) -> Submission:
     called = config.source.name.rpartition(":")[2]
     network = private_copy(outcome.results[0].network).cpu()
     return Submission(
-        form=form, name=called, abbreviation=called[:LONGEST], description=description(config),
+        form=form, name=called, abbreviation=called[:LONGEST],
+        description=description(config, network),
         cost=cost, memory_use=peak_entries(network), energy=Energy(**spent) if spent else None,
     )  # fmt: skip
 
@@ -95,11 +107,15 @@ def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Ro
     stored = outcome.results[0].report.accounted
     known, in_bytes = SIZES[config.year]
     small = "int8" if config.bits == 8 else "16 bits"
+    floating = outcome.results[0].report.floating
+    taught = [Row("teacher, by its logits", "-", Path(config.teacher).name)]
+    wider = [Row("not rounded, in floating point", "-", told(floating), "counted so")]
     return [
         Row("dense: parameters, MACs", "-", sizes(dense.rule)),
         Row("pruned: parameters, MACs", known, sizes(cost), beside),
         Row("the same with norms folded", "-", sizes(pruned.fused)),
         Row("bytes of parameters by the counter", in_bytes, f"{cost.bytes:,}", beside),
+        *(wider if floating else ()),
         Row(
             "bytes with scales and 32-bit biases; of the file", "-",
             f"{stored[1] if stored else 0:,}; {outcome.files[0]:,}", "the counter sees neither",
@@ -110,6 +126,7 @@ def table(outcome: Outcome, config: Config, percent: int, cost: Cost) -> list[Ro
         ),
         Row("log loss", "-", outcome.loss(), why),
         Row("accuracy, dense", "-", outcome.percent("dense"), why),
+        *(taught if config.teacher else ()),
         Row("pruned against dense", "-", outcome.drop("dense", "pruned")),
         Row(f"{small} against pruned", "-", outcome.drop("pruned", "result")),
     ]  # fmt: skip

@@ -22,10 +22,12 @@ from compressor.phases.half import halved
 from compressor.quantization.conversion import convert
 from compressor.quantization.preparation import calibrate, prepare
 from compressor.quantization.presets import ORT, TENSORRT, Preset
+from compressor.reports.report import Report
 from compressor.rules import DCASE2022, DCASE2022_TFLITE, RULES, Rule, folded, of_year
 from compressor.rules.counters import torchinfo_count
 from models import BCResNet, BCResNetASC
 from tests.helpers.int8_nets import examples, trained
+from tests.helpers.recurrent_nets import SceneGru
 from tests.helpers.tiny import loader, tiny
 from tests.rules.test_rules import flags_example, official_baseline
 
@@ -214,6 +216,32 @@ def test_a_result_is_counted_as_its_model_and_judged_in_its_report(
     assert str(verdict) in result.report.markdown()
     said = json.loads(result.report.json())["verdict"]
     assert (said["year"], said["met"], said["cost"]["macs"]) == (2022, True, verdict.cost.macs)
+
+
+@pytest.mark.parametrize("year", [2022, 2023])
+def test_weights_that_are_left_in_floating_point_do_not_meet_8_bits(
+    year: int, tmp_path: Path
+) -> None:
+    """The rule fixes the type: whatever their number, and so before a file and after."""
+    rule, gru = of_year(year), 3 * 16 * (8 + 16)
+    data = [torch.randn(4, 1, 64, 32) for _ in range(2)]
+    model = SceneGru(10, 16).eval()
+    assert rule.check(model).met
+    with pytest.warns(UserWarning, match="never trained"):
+        result = fit(model, data, budget=rule, schedule=[Int8(epochs=0)], progress=False)
+    result.write(tmp_path / "file")
+    verdict = rule.check(result)
+    assert verdict == rule.check(load(tmp_path / "file")) == result.report.verdict
+    assert verdict.wider == {"gru": gru}
+    assert rule.budget.allows(verdict.cost)
+    assert not verdict.met
+    said = f"gru ({gru:,} weights) in floating point, not in 8 bits: exceeds the rule"
+    assert str(verdict).endswith(said)
+    assert "Int8 rounds convolutions and linear layers" in " ".join(str(result.report).split())
+    again = Report.from_json(result.report.json()).verdict
+    assert again == verdict
+    rounded = verdict.cost.params - sum(p.numel() for p in model.gru.parameters())
+    assert verdict.cost.bytes >= rounded + 4 * gru
 
 
 def test_a_rule_is_a_budget_and_a_budget_knows_its_rule() -> None:

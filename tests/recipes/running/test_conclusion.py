@@ -13,7 +13,7 @@ from rich.console import Console
 import compressor
 from compressor import Budget, measure
 from compressor.budget import Cost
-from compressor.rules import DCASE2024, Verdict
+from compressor.rules import DCASE2022, DCASE2024, Verdict
 from recipes.judging.system import System, scores_of
 from recipes.running.command import RunContext
 from recipes.running.conclusion import Outcome, Row, byte_grid, judged, report, stage_grid
@@ -103,6 +103,8 @@ def test_every_number_of_bytes_has_a_name_and_one_a_verdict(outcome: Outcome) ->
     assert found["parameters in memory"] == (f"{after.bytes:,}", "-", "-")
     above = replace(cost, bytes=128_001)
     assert byte_grid(outcome, Verdict(DCASE2024, above)).rows[0][3] == "exceeds the rule"
+    (uncapped, *_) = byte_grid(outcome, DCASE2022.judged(cost)).rows
+    assert uncapped[2:] == ("-", "meets the rule, which has no cap on bytes")
     two = replace(outcome, results=outcome.results * 2, files=[1, 2])
     assert [row[0] for row in byte_grid(two, None).rows][:3:2] == [
         "the file of network 1", "entries of network 1 times bits, zeros free",

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from recipes.running.command import RunContext
 from recipes.running.run_folder import RunFolder
-from recipes.scenes.data import check_lists, listed, read_any
+from recipes.scenes.data import check_lists, listed, read_any, tell_lists
 from recipes.scenes.network import Source
 from recipes.scenes.settings import Config, of
 from tests.helpers.tau import TRAIN, small
@@ -29,6 +29,8 @@ def test_a_missing_list_is_refused_and_drawn_in_a_trial(tmp_path: Path) -> None:
         check_lists(context(root, fast=False))
     trial = context(root, fast=True)
     check_lists(trial)
+    assert not trial.console.export_text(), "an error may still come, of another cause"
+    tell_lists(trial)
     assert "No split5.csv: whole recordings are drawn instead." in trial.console.export_text()
     found = listed(trial, 5)
     assert found is not None
@@ -41,6 +43,7 @@ def test_a_list_is_read_where_it_is(tmp_path: Path) -> None:
     (root / "evaluation_setup" / "split5.csv").write_text("\n".join([*rows, ""]))
     quiet = context(root, fast=True)
     check_lists(quiet)
+    tell_lists(quiet)
     assert not quiet.console.export_text()
     found = listed(quiet, 5)
     assert found is not None

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from compressor.network import Network, Step, packet
+from compressor.network.constants import PLACE
 from compressor.network.integer import IntConv, IntLinear, IntTransposed, Requantise, Scale
 from compressor.network.steps import Value
+from compressor.quantization.preparation import KEPT
 from compressor.quantization.rounded import lopsided
 
 aten = torch.ops.aten
@@ -48,12 +50,35 @@ SUBSTITUTES = {
 
 def layer_of(step: Step) -> str:
     """A step as its author knows it: by its module, or by the name of its result."""
-    return step.module or step.name
+    return step.module or step.name.removesuffix(KEPT)
 
 
 def refused(step: Step, why: str, what: str) -> ValueError:
     """The error that names a layer, what stops it, and what to do."""
     return _sentence(repr(layer_of(step)), why, what)
+
+
+def reads_constant(network: Network, step: Step, name: str) -> ValueError:
+    """The error for a step that reads a constant where operators take what others make."""
+    does = "reads" if network.called(step) else f"runs {_name(step)} on"
+    who = repr(step.module) if step.module else "the model's own forward pass"
+    why = f"{does} {_constant(name)}, which depends on no input of the network"
+    return _sentence(who, why, "add constants to what layers make, or multiply it by them")
+
+
+def returns_constant(name: str) -> ValueError:
+    """The error for a network that returns what is the same for every input."""
+    return _sentence(
+        "the model",
+        f"returns {_constant(name)}, which depends on no input of the network",
+        "leave it out of what forward returns",
+    )
+
+
+def _constant(name: str) -> str:
+    """A constant by the operation that makes it, or by its name in the model."""
+    place, _, made = name.partition(".")
+    return f"what {made!r} makes of constants" if place.rstrip("_") == PLACE else repr(name)
 
 
 def no_kernel(network: Network, step: Step) -> ValueError:

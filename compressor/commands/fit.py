@@ -24,15 +24,18 @@ from compressor.commands.budgets import caps_of
 from compressor.commands.exports import check_exports, file_name
 from compressor.commands.models import add_model, example_of, model_of
 from compressor.commands.words import called, named, read_as
-from compressor.errors import TraceError
+from compressor.errors import ResumeError, TraceError
 from compressor.fitting import fit
 from compressor.inputs.arguments import check_seed
+from compressor.reports.found import CHECKPOINT
 from compressor.reports.result import FORMATS, NETWORK, Result
 
-HELP = "bring a network under hard caps, and write it with its report"
+EPOCHS = (
+    "of the fine-tune on --data; default 30. Under a cap on bytes or ram 8-bit training follows, "
+    "of 5 epochs more"
+)
 
-CHECKPOINT = "checkpoint"
-"""Folder in that of the run, from which it goes on."""
+HELP = "bring a network under hard caps, and write it with its report"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -59,7 +62,7 @@ def arguments(parser: ArgumentParser) -> None:
         help="inputs without labels: an array in a .npy file, or in a .safetensors file",
     )
     parser.add_argument("--val", metavar="NAME", help="likewise, on which accuracy is told")
-    parser.add_argument("--epochs", type=int, help="of the fine-tune on --data; default 30")
+    parser.add_argument("--epochs", type=int, help=EPOCHS)
     parser.add_argument("--lr", type=float, help="learning rate that the network was trained with")
     parser.add_argument(
         "--keep", action="append", default=[], metavar="LAYER", help="a layer that stays whole"
@@ -91,6 +94,11 @@ def run(options: Namespace) -> int:
     new = not options.out.exists()
     try:
         result = _fitted(options, budget)
+    except ResumeError as error:
+        raise ResumeError(
+            f"{error} (--out). The schedule is what --budget and --epochs make: leave them as they "
+            "were then"
+        ) from error
     except BaseException:
         _tidied(options.out, new=new)
         raise

@@ -210,6 +210,8 @@ def test_with_labels_it_is_trained(here: Path, capsys: Capture) -> None:
     assert "; val 0." in out.splitlines()[0]
     assert "| FineTune |     2 |" in out
     assert main([*words[:2], "--budget", "params=600", *words[4:], "--out", "small"]) == 2
-    assert "holds a checkpoint of another run. What differs: budget" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds a checkpoint of another run. What differs: budget" in said
+    assert "The schedule is what --budget and --epochs make" in said
     x = torch.zeros(1, 1, 8, 8)
     assert compressor.load(here / "small")(x).shape == (1, 3)

@@ -62,6 +62,12 @@ def arguments(parser: ArgumentParser) -> None:
         help="inputs without labels: an array in a .npy file, or in a .safetensors file",
     )
     parser.add_argument("--val", metavar="NAME", help="likewise, on which accuracy is told")
+    parser.add_argument(
+        "--loss",
+        metavar="NAME",
+        help="package.module:function of the model and a batch of --data, which returns the loss; "
+        "default cross entropy",
+    )
     parser.add_argument("--epochs", type=int, help=EPOCHS)
     parser.add_argument("--lr", type=float, help="learning rate that the network was trained with")
     parser.add_argument(
@@ -90,10 +96,11 @@ def run(options: Namespace) -> int:
     budget = caps_of(options.budget)
     check_seed(options.seed)
     given = options.data is not None or options.inputs is not None
-    check_exports(options.export, budget, data=given)
+    model = model_of(options)
+    check_exports(options.export, budget, data=given, model=model)
     new = not options.out.exists()
     try:
-        result = _fitted(options, budget)
+        result = _fitted(options, budget, model)
     except ResumeError as error:
         raise ResumeError(
             f"{error} (--out). The schedule is what --budget and --epochs make: leave them as they "
@@ -110,14 +117,14 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _fitted(options: Namespace, budget: Budget) -> Result:
-    model = model_of(options)
+def _fitted(options: Namespace, budget: Budget, model: nn.Module) -> Result:
     data = _data(options, model)
     example = example_of(options, model) if data is None or options.input else None
     return fit(
         model, data, budget=budget, epochs=options.epochs, lr=options.lr,
         val=None if options.val is None else _loader(options.val), example=example,
-        keep=options.keep, checkpoint=options.out / CHECKPOINT, seed=options.seed,
+        loss=None if options.loss is None else named(options.loss), keep=options.keep,
+        checkpoint=options.out / CHECKPOINT, seed=options.seed,
     )  # fmt: skip
 
 

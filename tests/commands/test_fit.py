@@ -186,6 +186,34 @@ def test_a_command_that_was_killed_goes_on(here: Path, caplog: pytest.LogCapture
     sys.modules.pop("deadly", None)
 
 
+PAIRED = """
+from mine import Known
+from torch.nn import functional
+
+
+class Paired(Known):
+    def forward(self, x):
+        y = super().forward(x)
+        return y, y * 2
+
+
+def loss(model, batch):
+    inputs, labels = batch
+    return functional.cross_entropy(model(inputs)[0], labels)
+"""
+
+
+@pytest.mark.slow
+def test_a_loss_of_ones_own(here: Path, capsys: Capture) -> None:
+    (here / "paired.py").write_text(PAIRED)
+    words = ["fit", "paired.py:Paired", "--budget", "params=700", "--data", "mine:loader"]
+    words += ["--epochs", "1"]
+    assert main([*words, "--out", "none"]) == 2
+    assert "pass loss=, a function of the model and the batch" in capsys.readouterr().err
+    assert main([*words, "--loss", "paired.py:loss", "--out", "own"]) == 0
+    assert "| FineTune |     1 |" in capsys.readouterr().out
+
+
 def _reads(words: list[str]) -> int:
     """How often a run that nobody kills reads its data."""
     found: list[int] = []

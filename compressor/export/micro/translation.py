@@ -22,7 +22,7 @@ from compressor.export.micro.operations import (
 )
 from compressor.export.micro.padding import Edge, edges
 from compressor.export.micro.program import Program
-from compressor.export.micro.refusals import no_kernel, refused
+from compressor.export.micro.refusals import check_operations, no_kernel, refused
 from compressor.export.micro.sheet import ENDS, Sheet, along, goal, steps_of, turned, uncut
 from compressor.network import Network, Ref, Step, packet
 from compressor.network.constants import with_constants
@@ -65,6 +65,7 @@ def translated(network: Network, by_kernel: Sequence[str] = ()) -> Program:
         ValueError: If the network was not rounded so, takes several sizes or a batch, or has an
             operation that is not written as integers; the error names the layer and a substitute.
     """
+    check_operations(network)
     _check(network)
     network = with_constants(network)
     sheet = Sheet(network, by_kernel)

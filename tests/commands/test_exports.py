@@ -43,7 +43,7 @@ def test_without_such_a_cap_a_tflite_is_refused(budget: Budget) -> None:
 def test_all_that_stops_a_tflite_is_told_the_layer_first() -> None:
     model = nn.ModuleDict({"conv": nn.Conv1d(1, 4, 3), "heard": nn.GRU(4, 4)})
     check_exports(["a.onnx"], Budget(params=9), data=False, model=model)
-    with pytest.raises(ValueError, match="'heard' is a GRU, .*convolutions over time") as caught:
+    with pytest.raises(ValueError, match=r"'heard' is a GRU, .*convolutions over time") as caught:
         check_exports(["a.tflite"], INT8, data=True, model=model)
     assert "--data" not in str(caught.value)
     order = "'heard' is a GRU.*; and its scales are measured .*--data; and without a cap .*on ram$"

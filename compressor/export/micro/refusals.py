@@ -49,10 +49,10 @@ SUBSTITUTES = {
 """What to do about operations of PyTorch, by their names; docs/microcontroller.md lists them."""
 
 
-SOMETIMES = frozenset(
-    ("hardtanh", "clamp", "clamp_min", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d")
-    + ("adaptive_avg_pool2d", "sub", "rsub", "div")
-)
+SOMETIMES = {
+    *("hardtanh", "clamp", "clamp_min", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d"),
+    *("adaptive_avg_pool2d", "sub", "rsub", "div"),
+}
 """Those of them that are written in other forms."""
 
 NEVER = frozenset(name for names in SUBSTITUTES for name in names.split()) - SOMETIMES

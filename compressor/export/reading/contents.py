@@ -185,10 +185,10 @@ def _blank(content: Content, buffer: Table, bits: int, shape: tuple[int, ...]) -
         return 0, 0
     values = np.frombuffer(content.data[start : start + size], dtype=np.uint8)
     there = values.reshape(*shape, bits // 8).any(axis=(0, 3, 4))
-    rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+    rows, columns = np.nonzero(there)
     if not len(rows):
         return 0, 0
-    return shape[1] - 1 - int(rows[-1]), shape[2] - 1 - int(columns[-1])
+    return shape[1] - 1 - int(rows.max()), shape[2] - 1 - int(columns.max())
 
 
 def _tensor(content: Content, n: int, table: Table, buffers: list[Table]) -> TensorRead:

@@ -97,7 +97,10 @@ def test_a_network_without_a_file_keeps_its_weights(here: Path, capsys: Capture)
         (["--budget", "params=900", "--seed", "9" * 30, "--data", "mine:loader"], "2**64 - 1"),
         (["--budget", "params=x"], "--budget params=x: Budget(params='x'): cannot"),
         (["--budget", "params=900", "--budget", "params=800"], "one cap stands there twice"),
-        (["--budget", "params=900", "--export", "a.tflite"], "give --inputs or --data, and a cap"),
+        (
+            ["--budget", "params=900", "--export", "a.tflite"],
+            "give --inputs or --data; and without a cap",
+        ),
         (
             ["--budget", "bytes=9KB", "--data", "mine:loader", "--export", "a.tflite"],
             "--export a.tflite: a .tflite holds integers of 8 bits, and without a cap",

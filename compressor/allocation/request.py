@@ -233,6 +233,7 @@ def _impossible(
     settings += [f"{layer} stays whole: {why}" for layer, why in held[:3]]
     ways = {"lower floor": floor > 1, "lower round_to": round_to > 1}
     ways |= {"keep fewer layers whole": bool(frozen)}
+    ways |= {"have forward return fewer results": any(OUTPUT in why for _, why in held)}
     *advice, last = ["Raise the budget", *(way for way, helps in ways.items() if helps)]
     what = f"{', '.join(advice)} or {last}" if advice else last
     return f"{'; '.join(reasons)} ({', '.join(settings)}). {what}."

@@ -6,6 +6,8 @@ import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
+from torch import nn
+
 from compressor.budget import Budget
 from compressor.reports.result import FORMATS
 from compressor.run.tflite_size import Tflite
@@ -29,8 +31,12 @@ def file_name(name: str) -> str:
     return name
 
 
-def check_exports(names: Iterable[str], budget: Budget, *, data: bool) -> None:
+def check_exports(
+    names: Iterable[str], budget: Budget, *, data: bool, model: nn.Module | None = None
+) -> None:
     """Refuse files that a fit of the default schedule cannot end in; `data` where it has inputs.
+
+    What stops a ``.tflite`` is told at once, what `model` cannot be written with first.
 
     Raises:
         ImportError: If what writes a file is not installed.
@@ -47,18 +53,26 @@ def check_exports(names: Iterable[str], budget: Budget, *, data: bool) -> None:
                 f"'compressor-nn[{extra}]'"
             )
         if suffix == ".tflite":
-            _check_tflite(name, budget, data=data)
+            _check_tflite(name, budget, model, data=data)
 
 
-def _check_tflite(name: str, budget: Budget, *, data: bool) -> None:
-    asked = f"--export {name}: a .tflite holds integers of 8 bits"
+def _check_tflite(name: str, budget: Budget, model: nn.Module | None, *, data: bool) -> None:
+    reasons: list[str] = []
+    layers = () if model is None else model.named_modules()
+    for layer, module in layers:
+        if isinstance(module, nn.RNNBase):
+            reasons.append(
+                f"{layer or 'the model'!r} is a {type(module).__name__}, which this library does "
+                "not write so: use convolutions over time in its place"
+            )
     if not data:
-        raise ValueError(
-            f"{asked}, whose scales are measured on inputs: give --inputs or --data, and a cap on "
-            "the file, --budget bytes=...,file=tflite, or on ram"
-        )
+        reasons.append("its scales are measured on inputs: give --inputs or --data")
     if budget.ram is None and not isinstance(budget.file, Tflite):
+        reasons.append(
+            "without a cap on that file the network is not rounded so: add one, --budget "
+            "bytes=...,file=tflite, or one on ram"
+        )
+    if reasons:
         raise ValueError(
-            f"{asked}, and without a cap on that file the network is not rounded so: add one, "
-            "--budget bytes=...,file=tflite, or one on ram"
+            f"--export {name}: a .tflite holds integers of 8 bits, and {'; and '.join(reasons)}"
         )

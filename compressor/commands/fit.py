@@ -24,15 +24,18 @@ from compressor.commands.budgets import caps_of
 from compressor.commands.exports import check_exports, file_name
 from compressor.commands.models import add_model, example_of, model_of
 from compressor.commands.words import called, named, read_as
-from compressor.errors import TraceError
+from compressor.errors import ResumeError, TraceError
 from compressor.fitting import fit
 from compressor.inputs.arguments import check_seed
+from compressor.reports.found import CHECKPOINT
 from compressor.reports.result import FORMATS, NETWORK, Result
 
-HELP = "bring a network under hard caps, and write it with its report"
+EPOCHS = (
+    "of the fine-tune on --data; default 30. Under a cap on bytes or ram 8-bit training follows, "
+    "of 5 epochs more"
+)
 
-CHECKPOINT = "checkpoint"
-"""Folder in that of the run, from which it goes on."""
+HELP = "bring a network under hard caps, and write it with its report"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -59,7 +62,13 @@ def arguments(parser: ArgumentParser) -> None:
         help="inputs without labels: an array in a .npy file, or in a .safetensors file",
     )
     parser.add_argument("--val", metavar="NAME", help="likewise, on which accuracy is told")
-    parser.add_argument("--epochs", type=int, help="of the fine-tune on --data; default 30")
+    parser.add_argument(
+        "--loss",
+        metavar="NAME",
+        help="package.module:function of the model and a batch of --data, which returns the loss; "
+        "default cross entropy",
+    )
+    parser.add_argument("--epochs", type=int, help=EPOCHS)
     parser.add_argument("--lr", type=float, help="learning rate that the network was trained with")
     parser.add_argument(
         "--keep", action="append", default=[], metavar="LAYER", help="a layer that stays whole"
@@ -87,10 +96,16 @@ def run(options: Namespace) -> int:
     budget = caps_of(options.budget)
     check_seed(options.seed)
     given = options.data is not None or options.inputs is not None
-    check_exports(options.export, budget, data=given)
+    model = model_of(options)
+    check_exports(options.export, budget, data=given, model=model)
     new = not options.out.exists()
     try:
-        result = _fitted(options, budget)
+        result = _fitted(options, budget, model)
+    except ResumeError as error:
+        raise ResumeError(
+            f"{error} (--out). The schedule is what --budget and --epochs make: leave them as they "
+            "were then"
+        ) from error
     except BaseException:
         _tidied(options.out, new=new)
         raise
@@ -102,14 +117,14 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _fitted(options: Namespace, budget: Budget) -> Result:
-    model = model_of(options)
+def _fitted(options: Namespace, budget: Budget, model: nn.Module) -> Result:
     data = _data(options, model)
     example = example_of(options, model) if data is None or options.input else None
     return fit(
         model, data, budget=budget, epochs=options.epochs, lr=options.lr,
         val=None if options.val is None else _loader(options.val), example=example,
-        keep=options.keep, checkpoint=options.out / CHECKPOINT, seed=options.seed,
+        loss=None if options.loss is None else named(options.loss), keep=options.keep,
+        checkpoint=options.out / CHECKPOINT, seed=options.seed,
     )  # fmt: skip
 
 

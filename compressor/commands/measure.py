@@ -25,7 +25,7 @@ from compressor.inputs.example import one_input
 from compressor.network import Network
 from compressor.reports.arena import working_memory
 from compressor.reports.boards.fit import need
-from compressor.reports.boards.wording import needs
+from compressor.reports.boards.wording import needs, operators
 from compressor.reports.grids import text
 from compressor.reports.kept import Layer, layers
 from compressor.reports.render import layer_grid
@@ -37,7 +37,11 @@ HELP = "parameters, MACs, bytes and RAM of a network, or of a .tflite file"
 def arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     add_model(parser)
-    parser.add_argument("--by-layer", action="store_true", help="a table of the layers, too")
+    parser.add_argument(
+        "--by-layer",
+        action="store_true",
+        help="a table of the layers, too (of a .tflite file: of its operators)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
@@ -98,14 +102,20 @@ def _plain(layer: Layer) -> dict[str, Any]:
 
 def _file(options: Namespace) -> int:
     """The same of a `.tflite` file."""
-    if options.by_layer or options.settings or options.input or options.weights:
+    if options.settings or options.input or options.weights:
         raise ValueError(
             f"{options.model} is a .tflite file, of which the whole is counted as it is: leave "
-            "out --by-layer, --with, --input and --weights"
+            "out --with, --input and --weights"
         )
-    needed = need(read(Path(options.model)))
-    told = {"model": needed.name, "macs": needed.macs, "bytes": needed.flash}
-    told |= {"ram": needed.arena.head, "arena": needed.ram}
-    lines = [json.dumps(told, indent=1)] if options.json else needs(needed)
+    contents = read(Path(options.model))
+    needed, table = need(contents), operators(contents)
+    if options.json:
+        told: dict[str, Any] = {"model": needed.name, "macs": needed.macs, "bytes": needed.flash}
+        told |= {"ram": needed.arena.head, "arena": needed.ram, "macs of zeros": needed.blank}
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        told |= {"operators": rows} if options.by_layer else {}
+        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+        return 0
+    lines = [*needs(needed), *(["", text("", [table], [])] if options.by_layer else [])]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

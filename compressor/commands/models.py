@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
@@ -122,7 +122,10 @@ def _weighted(model: nn.Module, path: Path) -> nn.Module:
             f"{path} is {other}, and --weights takes a state dict in the safetensors format, as "
             "safetensors.torch.save_file(model.state_dict(), path) writes. Nothing is unpickled"
         )
+    none = f"{path} holds no weights of this {type(model).__name__}"
+    as_it_was = "build the model as it was when they were saved, see --with"
     try:
+        _check_tensors(model, path, none, as_it_was)
         missing, more = load_model(model, path, strict=False)
     except (SafetensorError, RuntimeError) as error:
         said = " ".join(str(error).split())[:300]
@@ -131,11 +134,48 @@ def _weighted(model: nn.Module, path: Path) -> nn.Module:
         if names:
             shown = ", ".join(sorted(names)[:3])
             raise ValueError(
-                f"{path} holds no weights of this {type(model).__name__}: it {fault} "
-                f"{many(len(names), 'tensor')} ({shown}): build the model as it was when they were "
-                "saved, see --with"
+                f"{none}: it {fault} {many(len(names), 'tensor')} ({shown}): {as_it_was}"
             )
     return model
+
+
+def _check_tensors(model: nn.Module, path: Path, none: str, remedy: str) -> None:
+    """Check the names of a file's tensors, and their shapes where the model has such a name.
+
+    Raises:
+        SafetensorError: If it is no such file.
+        ValueError: If all names differ by what they begin with, or a shape is another one.
+    """
+    with safe_open(path, "pt") as file:
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if prefix := _prefix(own.keys() - stored.keys(), stored.keys() - own.keys()):
+        raise ValueError(f"{none} under its names: {prefix}")
+    odd = [name for name in own if stored.get(name, own[name]) != own[name]]
+    if odd:
+        others = f", and {many(len(odd) - 1, 'more tensor')} likewise" if len(odd) > 1 else ""
+        raise ValueError(
+            f"{none}: its {odd[0]!r} is {stored[odd[0]]} and the model's {own[odd[0]]}{others}: "
+            f"{remedy}"
+        )
+
+
+def _prefix(own: set[str], stored: set[str]) -> str:
+    """What stands before all names of one side alone; empty where it is not that."""
+    if not own or len(own) != len(stored):
+        return ""
+    for some, others, said in (
+        (own, stored, "every name of the file begins with {!r}, and the model's do not: {}"),
+        (stored, own, "every name of the model begins with {!r}, and the file's do not: {}"),
+    ):
+        first = min(some)
+        for other in others:
+            before = other.removesuffix(first)
+            if before != other and {before + name for name in some} == others:
+                inner = "name the class that was saved, or save the state dict of "
+                which = "its inner model" if some is own else "the whole model"
+                return said.format(before, f"{inner}{which}")
+    return ""
 
 
 def _zeros(word: str) -> Tensor:

@@ -41,7 +41,7 @@ DEGREE = 3
 """Most widths that one cost may be a product of."""
 
 OUTPUT = "it is the network's output"
-"""Why the last layer stays whole."""
+"""Why the last layer stays whole, and what the reason begins with where a model returns several."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def one_input(model: nn.Module, example: Example | None = None) -> tuple[Tensor,
     if not tensors or len(tensors) < len(inputs):
         raise TypeError(
             "an example is a tensor or a tuple of tensors (positional arguments), not "
-            f"{kind(given)}{as_example(given)}."
+            f"{kind(given)}{as_example(given, model)}."
         )
     if not tensors[0].ndim:
         raise ValueError(

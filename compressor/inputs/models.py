@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
 from typing import Any, cast
 
 import numpy as np
@@ -53,7 +55,7 @@ def suggested(model: nn.Module) -> str:
     return "example=torch.zeros(1, 3, 32, 32), with the sizes of one of your inputs"
 
 
-def as_example(given: object) -> str:
+def as_example(given: object, model: nn.Module) -> str:
     """Advice on making an example of something that is none; empty where nothing is known."""
     items = cast("list[object]", given) if isinstance(given, (tuple, list)) else []
     if items and all(isinstance(n, int) for n in items):
@@ -65,8 +67,31 @@ def as_example(given: object) -> str:
     if isinstance(given, DataLoader):
         return ": pass the inputs of a batch, next(iter(loader))[0]"
     if isinstance(given, Mapping):
-        return ": pass its values in the order of forward's arguments, tuple(batch.values())"
+        return _of_mapping([str(key) for key in cast("Mapping[object, object]", given)], model)
     return ""
+
+
+def _of_mapping(keys: list[str], model: nn.Module) -> str:
+    """Advice on a dictionary: its values one by one, or a wrapper where forward takes it whole."""
+    if not _takes_one(model):
+        return ": pass its values in the order of forward's arguments, tuple(batch.values())"
+    names = [
+        key if key.isidentifier() and not iskeyword(key) else f"x{n}" for n, key in enumerate(keys)
+    ]
+    made = ", ".join(f"{key!r}: {name}" for key, name in zip(keys, names, strict=True))
+    return (
+        f": forward of the {type(model).__name__} takes one argument. If that is the dictionary, "
+        f"wrap the model in a module with def forward(self, {', '.join(names)}): return "
+        f"self.net({{{made}}}), pass that one, and tuple(batch.values()) as its example "
+        "(docs/questions.md)"
+    )
+
+
+def _takes_one(model: nn.Module) -> bool:
+    """True if forward takes one argument that has no default, and no number of others."""
+    taken = list(inspect.signature(model.forward).parameters.values())
+    needed = [p for p in taken if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    return len(needed) == 1 and needed[0].kind is not needed[0].VAR_POSITIONAL
 
 
 def _zeros(module: nn.Module) -> str:

@@ -18,6 +18,7 @@ from compressor.graph.kinds import Kind, Rounding
 from compressor.graph.operations import operation_of
 from compressor.inputs.tensors import leaves
 from compressor.network import Network, Ref, Step, Weight, packet
+from compressor.network.constants import constant
 from compressor.network.steps import Value
 from compressor.quantization.folding import Affine, batch_norm, identity
 from compressor.quantization.rounded import channels_last, weighted
@@ -134,26 +135,6 @@ def affine(network: Network, found: tuple[Link, ...], channels: int, bias: Value
         part = _affine(network, link, channels)
         whole = whole.then(part.gain, part.shift)
     return whole
-
-
-def constant(network: Network, value: Value) -> Tensor | None:
-    """A tensor that depends on parameters and buffers alone; None for anything else."""
-    if isinstance(value, Weight):
-        return network.tensor(value).detach()
-    step = network.producer(value)
-    if step is None or isinstance(step.op, str) or packet(step) in (aten.batch_norm, None):
-        return None
-    values: dict[str, Tensor] = {}
-    for name in step.refs:
-        found = constant(network, Ref(name))
-        if found is None:
-            return None
-        values[name] = found
-    if not values and not step.weights:
-        return None
-    with torch.no_grad():
-        result = network.result(step, values)
-    return result if isinstance(result, Tensor) else None
 
 
 def _layer(network: Network, step: Step, *, bands: bool) -> Layer:

@@ -92,7 +92,8 @@ def _rounded(network: Network, layers: tuple[Layer, ...]) -> set[str]:
             if part is not None and stands(Ref(part.source)):
                 rounded.add(part.end)
             elif step.name not in inside and _joins(network, step):
-                rounded |= {step.name} if all(map(stands, _tensors(step))) else set()
+                given = _tensors(step)  # none of a step that works on constants alone
+                rounded |= {step.name} if given and all(map(stands, given)) else set()
         if len(rounded) == before:
             return rounded
 

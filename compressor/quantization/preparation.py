@@ -32,6 +32,9 @@ aten = torch.ops.aten
 PLACE = "quantisers"
 """Branch of a network that holds its quantisers."""
 
+KEPT = "_kept"
+"""What the name of a mean ends in that keeps its dimensions, for one that drops them."""
+
 
 def prepare(
     network: Network,
@@ -179,7 +182,7 @@ def _explicit(network: Network) -> Network:
         keep = packet(step) is aten.mean and step.argument("keepdim")
         if packet(step) is not aten.mean or keep or windows(network, step) is None:
             continue
-        kept = Step(f"{step.name}_kept", step.op, (*step.args[:2], True), {}, step.module)
+        kept = Step(f"{step.name}{KEPT}", step.op, (*step.args[:2], True), {}, step.module)
         rewrite.insert_before(step.name, kept)
         squeeze, dims = aten.squeeze.dims, step.args[1]
         rewrite.edit(step.name, op=squeeze, args=(Ref(kept.name), dims), kwargs={})

@@ -69,10 +69,29 @@ def kind_of(path: Path, start: bytes) -> str:
     return next((kind for first, kind in _STARTS if start.startswith(first)), "")
 
 
+CHECKPOINT = "checkpoint"
+"""Folder of checkpoints in that of what `compressor fit` writes."""
+
+
+def unfinished(folder: Path) -> str:
+    """A sentence on the folder of a `compressor fit` that is not over; empty for any other.
+
+    Called where what such a run writes at its end is missing.
+    """
+    if not (folder / CHECKPOINT).is_dir():
+        return ""
+    return (
+        f"{folder} is that of a run which is not over: its network and its report are written at "
+        f"the end. Give the same `compressor fit` with --out {folder} again, and it goes on"
+    )
+
+
 def check_directory(directory: Path) -> None:
     """Raise a FileNotFoundError that says what is there, unless `Result.save` wrote a directory."""
     if (directory / "model.json").is_file():
         return
+    if going := unfinished(directory):
+        raise FileNotFoundError(going)
     nothing = f"{directory} holds no model.json: nothing was saved there"
     wanted = "load reads a directory of Result.save or a file of Result.write"
     if (directory / "checkpoint.json").is_file():

@@ -20,6 +20,7 @@ from compressor.reports.kept import Layer
 from compressor.rules import Verdict
 from compressor.run.free import Free
 from compressor.run.history import Shrink
+from compressor.wording import many
 
 
 def text(report: Facts) -> str:
@@ -214,8 +215,9 @@ def _repaired(repaired: Repaired) -> str:
             "Repair in closed form changed nothing: what the network returns for model(inputs) is "
             "the same for all inputs, not finite, or not seen, and shows nothing of what is better."
         )
+    layers = many(len(repaired.layers), "layer")
     return (
-        f"Repaired in closed form: {len(repaired.layers)} layers. Squared distance of outputs to "
+        f"Repaired in closed form: {layers}. Squared distance of outputs to "
         f"the dense network's, in parts of how they vary: {repaired.before:.3g} before, "
         f"{repaired.normed:.3g} with norms that follow, {repaired.after:.3g} repaired."
         f"{_left(repaired)}{_few(repaired)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from torch.fx import Node
@@ -28,6 +28,7 @@ from compressor.tracing.columns import opened
 from compressor.tracing.data import Rule
 from compressor.tracing.einsums import einsum
 from compressor.tracing.flow import Flow, Labels, place
+from compressor.tracing.lines import mark_of
 from compressor.tracing.numbers import sized
 from compressor.tracing.own import signed
 from compressor.tracing.pairs import paired
@@ -117,12 +118,19 @@ def propagate(
         elif node.op == "get_attr":
             blocks.append(node)
         elif node.op == "output":
-            for result in node.all_input_nodes:
-                flow.hold(result, OUTPUT)
+            _hold_outputs(flow, node.all_input_nodes)
     for block in blocks:
         users = ", ".join(place(user) for user in block.users)
         flow.couplings.freeze_all(f"{users} hides a part of the network from the tracer")
     return flow
+
+
+def _hold_outputs(flow: Flow, results: Sequence[Node]) -> None:
+    """Keep what the model returns whole; where that is several results, each says its line."""
+    count = sum(bool(flow.labels_of(result)) for result in results)
+    for result in results:
+        several = f", one of {count}{mark_of(result)}" if count > 1 else ""
+        flow.hold(result, OUTPUT + several)
 
 
 def _labels(flow: Flow, node: Node) -> Labels:

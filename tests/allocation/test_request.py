@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from compressor.allocation import (
 from compressor.allocation.problem import allowed_widths
 from compressor.budget import Budget
 from compressor.errors import BudgetError
-from compressor.graph.graph import Graph
+from compressor.graph.graph import OUTPUT, Graph
 from tests.helpers.graphs import Layer, budget, build, graphs, scores, smallest
 
 SEEDS = st.integers(0, 2**31)
@@ -153,6 +154,20 @@ def test_smallest_reachable_budget_is_reached() -> None:
         assert found.widths.tolist() == [1, 1, 1]
     with pytest.raises(BudgetError, match=r"floor=1, no frozen axes\)\. Raise the budget\."):
         allocate(graph, np.ones(32), Budget(params=least - 1))
+
+
+def test_results_that_hold_a_layer_whole_are_named() -> None:
+    graph = chain((8, 16, 8))
+    alone = replace(graph, frozen={"head": OUTPUT})
+    with pytest.raises(BudgetError, match=r"\(floor=1, no frozen axes\)\. Raise the budget\.$"):
+        allocate(alone, np.ones(32), Budget(params=1))
+    several = f"{OUTPUT}, one of 2 (net.py:57: e = self.drop(x))"
+    two = replace(graph, frozen={"head": f"{OUTPUT}, one of 2", "pw": several})
+    with pytest.raises(BudgetError) as caught:
+        allocate(two, np.ones(32), Budget(params=1))
+    assert "no frozen axes" not in str(caught.value)
+    assert f"pw stays whole: {several})" in str(caught.value)
+    assert str(caught.value).endswith("Raise the budget or have forward return fewer results.")
 
 
 def test_a_network_of_frozen_axes_alone() -> None:

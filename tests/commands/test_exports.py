@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+from torch import nn
 
 from compressor import Budget, Tflite
 from compressor.commands.exports import NEEDED, check_exports, file_name
@@ -37,6 +38,17 @@ def test_without_such_a_cap_a_tflite_is_refused(budget: Budget) -> None:
     check_exports(["a.onnx"], budget, data=True)
     with pytest.raises(ValueError, match=r"--budget bytes=\.\.\.,file=tflite, or one on ram"):
         check_exports(["a.tflite"], budget, data=True)
+
+
+def test_all_that_stops_a_tflite_is_told_the_layer_first() -> None:
+    model = nn.ModuleDict({"conv": nn.Conv1d(1, 4, 3), "heard": nn.GRU(4, 4)})
+    check_exports(["a.onnx"], Budget(params=9), data=False, model=model)
+    with pytest.raises(ValueError, match=r"'heard' is a GRU, .*convolutions over time") as caught:
+        check_exports(["a.tflite"], INT8, data=True, model=model)
+    assert "--data" not in str(caught.value)
+    order = "'heard' is a GRU.*; and its scales are measured .*--data; and without a cap .*on ram$"
+    with pytest.raises(ValueError, match=order):
+        check_exports(["a.tflite"], Budget(params=9), data=False, model=model)
 
 
 @pytest.mark.parametrize("suffix", NEEDED)

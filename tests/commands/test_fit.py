@@ -97,7 +97,10 @@ def test_a_network_without_a_file_keeps_its_weights(here: Path, capsys: Capture)
         (["--budget", "params=900", "--seed", "9" * 30, "--data", "mine:loader"], "2**64 - 1"),
         (["--budget", "params=x"], "--budget params=x: Budget(params='x'): cannot"),
         (["--budget", "params=900", "--budget", "params=800"], "one cap stands there twice"),
-        (["--budget", "params=900", "--export", "a.tflite"], "give --inputs or --data, and a cap"),
+        (
+            ["--budget", "params=900", "--export", "a.tflite"],
+            "give --inputs or --data; and without a cap",
+        ),
         (
             ["--budget", "bytes=9KB", "--data", "mine:loader", "--export", "a.tflite"],
             "--export a.tflite: a .tflite holds integers of 8 bits, and without a cap",
@@ -186,6 +189,34 @@ def test_a_command_that_was_killed_goes_on(here: Path, caplog: pytest.LogCapture
     sys.modules.pop("deadly", None)
 
 
+PAIRED = """
+from mine import Known
+from torch.nn import functional
+
+
+class Paired(Known):
+    def forward(self, x):
+        y = super().forward(x)
+        return y, y * 2
+
+
+def loss(model, batch):
+    inputs, labels = batch
+    return functional.cross_entropy(model(inputs)[0], labels)
+"""
+
+
+@pytest.mark.slow
+def test_a_loss_of_ones_own(here: Path, capsys: Capture) -> None:
+    (here / "paired.py").write_text(PAIRED)
+    words = ["fit", "paired.py:Paired", "--budget", "params=700", "--data", "mine:loader"]
+    words += ["--epochs", "1"]
+    assert main([*words, "--out", "none"]) == 2
+    assert "pass loss=, a function of the model and the batch" in capsys.readouterr().err
+    assert main([*words, "--loss", "paired.py:loss", "--out", "own"]) == 0
+    assert "| FineTune |     1 |" in capsys.readouterr().out
+
+
 def _reads(words: list[str]) -> int:
     """How often a run that nobody kills reads its data."""
     found: list[int] = []
@@ -210,6 +241,8 @@ def test_with_labels_it_is_trained(here: Path, capsys: Capture) -> None:
     assert "; val 0." in out.splitlines()[0]
     assert "| FineTune |     2 |" in out
     assert main([*words[:2], "--budget", "params=600", *words[4:], "--out", "small"]) == 2
-    assert "holds a checkpoint of another run. What differs: budget" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds a checkpoint of another run. What differs: budget" in said
+    assert "The schedule is what --budget and --epochs make" in said
     x = torch.zeros(1, 1, 8, 8)
     assert compressor.load(here / "small")(x).shape == (1, 3)

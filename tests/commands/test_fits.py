@@ -30,6 +30,17 @@ def too_large(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("command", ["fits", "compare", "measure"])
+def test_a_run_that_is_not_over(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o3" / "checkpoint").mkdir(parents=True)
+    assert main([command, str(tmp_path / "o3")]) == 2
+    said = capsys.readouterr().err
+    assert "is that of a run which is not over" in said
+    assert f"Give the same `compressor fit` with --out {tmp_path / 'o3'} again" in said
+
+
 def test_a_file_that_fits(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fits", str(file)]) == 0
     assert "teensy-4.1" in capsys.readouterr().out

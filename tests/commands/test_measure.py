@@ -75,10 +75,23 @@ def test_anybodys_tflite(here: Path, capsys: Capture) -> None:
     assert main(["measure", "net.tflite"]) == 0
     out = capsys.readouterr().out
     assert f"MACs   {found['macs']:,}" in out
-    assert main(["measure", "net.tflite", "--by-layer"]) == 2
-    assert "leave out --by-layer" in capsys.readouterr().err
+    assert main(["measure", "net.tflite", "--input", "1,2"]) == 2
+    assert "leave out --with, --input and --weights" in capsys.readouterr().err
     assert main(["measure", "none.tflite"]) == 2
     assert "none.tflite: No such file" in capsys.readouterr().err
+
+
+def test_the_operators_of_a_file_add_up(here: Path, capsys: Capture) -> None:
+    (here / "net.tflite").write_bytes(residual())
+    found = told(capsys, "net.tflite", "--by-layer")
+    rows = found["operators"]
+    assert isinstance(rows, list)
+    assert [row["operator"] for row in rows[-2:]] == ["MEAN", "FULLY_CONNECTED"]
+    assert sum(int(row["MACs"].replace(",", "")) for row in rows) == found["macs"]
+    assert main(["measure", "net.tflite", "--by-layer"]) == 0
+    out = capsys.readouterr().out
+    assert sum(row["operator"] == "CONV_2D" for row in rows) == 6
+    assert "1 x 12 x 10 x 8" in out
 
 
 def test_an_input_that_the_model_does_not_take(here: Path, capsys: Capture) -> None:

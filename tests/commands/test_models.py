@@ -87,8 +87,9 @@ def test_weights_that_are_none(here: Path) -> None:
     save_file(more, here / "more.safetensors")
     (here / "cut.safetensors").write_bytes((here / "more.safetensors").read_bytes()[:300])
     for file, said in {
-        "narrow.safetensors": "holds no weights of this model: .*size mismatch",
-        "part.safetensors": "size mismatch|it lacks",
+        "narrow.safetensors": r"'0.weight' is \(5, 1, 3, 3\) and the model's "
+        r"\(8, 1, 3, 3\), and 6 more tensors likewise: build the model as it was .*--with",
+        "part.safetensors": r"'0.weight' is \(5, 1, 3, 3\) and the model's \(8, 1, 3, 3\): build",
         "more.safetensors": r"it has, and the model has not, 1 tensor \(more\)",
         "pickle.pt": "is a zip archive, as torch.save.*Nothing is unpickled",
         "cut.safetensors": "holds no weights of this model",
@@ -97,6 +98,36 @@ def test_weights_that_are_none(here: Path) -> None:
             model_of(options("mine:Net", "--weights", file))
     with pytest.raises(FileNotFoundError):
         model_of(options("mine:Net", "--weights", "none.safetensors"))
+
+
+def test_weights_of_a_model_inside_another(here: Path) -> None:
+    inner = named("mine:Net")()
+    save_file({f"net.{n}": x for n, x in inner.state_dict().items()}, here / "outer.safetensors")
+    save_file(inner.state_dict(), here / "inner.safetensors")
+    (here / "around.py").write_text(AROUND)
+    said = "every name of the file begins with 'net.', and the model's do not: .*inner model"
+    with pytest.raises(ValueError, match=said):
+        model_of(options("mine:Net", "--weights", "outer.safetensors"))
+    said = "every name of the model begins with 'net.', and the file's do not: .*whole model"
+    with pytest.raises(ValueError, match=said):
+        model_of(options("around.py:Around", "--weights", "inner.safetensors"))
+    found = model_of(options("around.py:Around", "--weights", "outer.safetensors"))
+    assert equal(found, inner)
+
+
+AROUND = """
+from torch import nn
+from mine import Net
+
+
+class Around(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x)
+"""
 
 
 def test_examples(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,8 @@ def test_a_page_is_whole(report: compressor.Report, here: Path, capsys: Capture)
     [
         (["none"], "none: No such file"),
         (["."], "holds no report.json: name a folder of `compressor fit` or Result.save"),
+        (["saved/report.md"], "report.md is the report to read: name its folder, saved, or saved/"),
+        (["going"], "going is that of a run which is not over: "),
         (["mine.py"], "mine.py: this is not the JSON of a report"),
         (["saved", "--html", "saved"], "is a directory and cannot be replaced"),
     ],
@@ -66,6 +68,7 @@ def test_what_is_no_report(
     report: compressor.Report, words: list[str], said: str, capsys: Capture
 ) -> None:
     del report
+    Path("going/checkpoint").mkdir(parents=True)
     assert main(["report", *words]) == 2
     found = capsys.readouterr()
     assert not found.out

@@ -35,6 +35,18 @@ class TestExample:
         with pytest.raises(ValueError, match=r"Linear has no example input.*example=torch\.zeros"):
             measure(nn.Linear(6, 2))
 
+    def test_a_dictionary_of_arguments_is_taken_apart(self) -> None:
+        given = {"x": torch.zeros(1, 3), "y": torch.zeros(1, 3)}
+        with pytest.raises(TypeError, match=r"forward's arguments, tuple\(batch\.values\(\)\)\.$"):
+            one_input(nn.Bilinear(3, 3, 2), given)
+
+    def test_a_dictionary_that_forward_takes_whole_gets_a_wrapper(self) -> None:
+        given = {"features": torch.zeros(1, 3), "a gain": torch.zeros(1)}
+        code = r"def forward\(self, features, x1\): return "
+        code += r"self\.net\(\{'features': features, 'a gain': x1\}\)"
+        with pytest.raises(TypeError, match=f"forward of the Linear takes one .*{code}"):
+            one_input(nn.Linear(3, 2), given)
+
     @pytest.mark.parametrize("wrong", [{"x": torch.zeros(1)}, [torch.zeros(1)], (1,), (), "x"])
     def test_wrong_kind(self, wrong: object) -> None:
         with pytest.raises(TypeError, match="a tensor or a tuple of tensors"):

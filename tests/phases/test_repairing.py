@@ -29,6 +29,7 @@ from compressor import (
 from compressor.errors import ResumeError
 from compressor.inputs.batches import Batch
 from compressor.run.progress import Bar
+from compressor.wording import many
 from tests.helpers.pulled import Pulled, Stop
 from tests.helpers.tiny import equal, loader, refuses, scenes, tiny
 
@@ -75,7 +76,7 @@ def test_zeros_of_single_weights_stay_zero() -> None:
 def test_the_report_says_so_in_text_and_in_data() -> None:
     result = fit(tiny(), ALONE, budget=CAPS, schedule=[Prune(repair=False), Repair()])
     (found,) = result.report.repairs
-    assert f"Repaired in closed form: {len(found.layers)} layers." in str(result.report)
+    assert f"Repaired in closed form: {many(len(found.layers), 'layer')}." in str(result.report)
     (plain,) = result.report.data()["repairs"]
     assert plain["after"] == found.after
     assert set(plain["layers"]) == set(found.layers)

@@ -51,7 +51,7 @@ def _mean(sheet: Sheet, step: Step) -> None:
     value: Value = step.argument("dim")
     if not step.argument("keepdim") or not isinstance(value, list | tuple):
         raise refused(step, "drops the dimensions of its mean", "keep them (keepdim=True)")
-    rank = len(sheet.held[cast("Ref", step.args[0]).name].shape)
+    rank = len(sheet.read(step, step.args[0]).shape)
     dims = cast("tuple[int, ...]", tuple(value))
     axes = sheet.draft.whole(sorted(axis(d, rank) for d in dims))
     _made(sheet, step, Mean(), [sheet.floated(step, step.args[0]), axes])
@@ -65,6 +65,7 @@ def _made(sheet: Sheet, step: Step, found: Operation, inputs: list[int]) -> None
 def _operand(sheet: Sheet, step: Step, value: Value) -> int:
     """A result in float32, or a constant: one number, or a tensor of as many dimensions."""
     if isinstance(value, Ref):
+        _refuse_ranks(sheet, step, value)
         return sheet.floated(step, value)
     if isinstance(value, Weight):
         tensor = numbers(sheet.network.tensor(value)).astype(np.float32)
@@ -73,13 +74,20 @@ def _operand(sheet: Sheet, step: Step, value: Value) -> int:
 
 
 def _last(sheet: Sheet, step: Step, tensor: Numbers) -> Numbers:
-    """A constant with its channels last."""
+    """A constant with its channels last, and as many dimensions as the result."""
     if tensor.size == 1:
         return tensor.reshape(1)
-    if tensor.ndim != len(sheet.network.shapes[step.name]):
+    rank = len(sheet.network.shapes[step.name])
+    whole = tensor.reshape((*[1] * (rank - tensor.ndim), *tensor.shape))
+    return np.ascontiguousarray(np.moveaxis(whole, 1, -1)).reshape(placed(whole.shape))
+
+
+def _refuse_ranks(sheet: Sheet, step: Step, value: Ref) -> None:
+    """Refuse results of fewer dimensions than comes out: theirs lie on other axes in memory."""
+    shape, whole = sheet.read(step, value).shape, sheet.network.shapes[step.name]
+    if len(shape) != len(whole):
         raise refused(
             step,
-            f"puts a constant of {tensor.shape} and a result of other dimensions together",
-            "give the constant as many dimensions",
+            f"puts {shape} together with a result of other dimensions, {whole}",
+            "keep the dimensions (keepdim=True)",
         )
-    return np.ascontiguousarray(np.moveaxis(tensor, 1, -1)).reshape(placed(tensor.shape))

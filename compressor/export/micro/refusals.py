@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from compressor.network import Network, Step, packet
+from compressor.network.constants import PLACE
 from compressor.network.integer import IntConv, IntLinear, IntTransposed, Requantise, Scale
 from compressor.network.steps import Value
+from compressor.quantization.preparation import KEPT
 from compressor.quantization.rounded import lopsided
+from compressor.wording import listed
 
 aten = torch.ops.aten
 
@@ -46,14 +49,65 @@ SUBSTITUTES = {
 """What to do about operations of PyTorch, by their names; docs/microcontroller.md lists them."""
 
 
+SOMETIMES = {
+    *("hardtanh", "clamp", "clamp_min", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d"),
+    *("adaptive_avg_pool2d", "sub", "rsub", "div"),
+}
+"""Those of them that are written in other forms."""
+
+NEVER = frozenset(name for names in SUBSTITUTES for name in names.split()) - SOMETIMES
+"""Those that are not written in any."""
+
+
 def layer_of(step: Step) -> str:
     """A step as its author knows it: by its module, or by the name of its result."""
-    return step.module or step.name
+    return step.module or step.name.removesuffix(KEPT)
 
 
 def refused(step: Step, why: str, what: str) -> ValueError:
     """The error that names a layer, what stops it, and what to do."""
     return _sentence(repr(layer_of(step)), why, what)
+
+
+def check_operations(network: Network) -> None:
+    """Refuse operations of `NEVER`, all of them in one sentence and recurrent layers first.
+
+    Raises:
+        ValueError: If the network has one.
+    """
+    odd = [step for step in network.steps if packet(step) is not None and _name(step) in NEVER]
+    if not odd:
+        return
+    odd.sort(key=lambda step: _name(step) not in RECURRENT)
+    error, first = no_kernel(network, odd[0]), layer_of(odd[0])
+    more = {layer_of(step): _name(step) for step in odd if layer_of(step) != first}
+    if not more:
+        raise error
+    each = [f"{layer!r} runs {name} ({_remedy(name)})" for layer, name in more.items()]
+    raise ValueError(f"{error}. Nor are these: {listed(each, len(each))}")
+
+
+def reads_constant(network: Network, step: Step, name: str) -> ValueError:
+    """The error for a step that reads a constant where operators take what others make."""
+    does = "reads" if network.called(step) else f"runs {_name(step)} on"
+    who = repr(step.module) if step.module else "the model's own forward pass"
+    why = f"{does} {_constant(name)}, which depends on no input of the network"
+    return _sentence(who, why, "add constants to what layers make, or multiply it by them")
+
+
+def returns_constant(name: str) -> ValueError:
+    """The error for a network that returns what is the same for every input."""
+    return _sentence(
+        "the model",
+        f"returns {_constant(name)}, which depends on no input of the network",
+        "leave it out of what forward returns",
+    )
+
+
+def _constant(name: str) -> str:
+    """A constant by the operation that makes it, or by its name in the model."""
+    place, _, made = name.partition(".")
+    return f"what {made!r} makes of constants" if place.rstrip("_") == PLACE else repr(name)
 
 
 def no_kernel(network: Network, step: Step) -> ValueError:
@@ -65,10 +119,15 @@ def no_kernel(network: Network, step: Step) -> ValueError:
         why = "pads one side more than the other (padding='same' with an even kernel)"
         return refused(step, why, "take an odd kernel, or pad both sides by the same number")
     name = _name(_main(network, step))
-    known = (what for names, what in SUBSTITUTES.items() if name in names.split())
-    what = next(known, "write it with convolutions, sums, products, ReLU and pools")
+    what = _remedy(name)
     who = repr(step.module) if step.module else "the model's own forward pass"
     return _sentence(who, f"runs {name}, which this library does not write as integers", what)
+
+
+def _remedy(name: str) -> str:
+    """What to do about an operation of this name."""
+    known = (what for names, what in SUBSTITUTES.items() if name in names.split())
+    return next(known, "write it with convolutions, sums, products, ReLU and pools")
 
 
 def _sentence(who: str, why: str, what: str) -> ValueError:

@@ -28,9 +28,15 @@ from compressor.export.micro.program import (
     Steps,
 )
 from compressor.export.micro.program import Tensor as Entry
-from compressor.export.micro.refusals import layer_of, no_kernel, refused
+from compressor.export.micro.refusals import (
+    layer_of,
+    no_kernel,
+    reads_constant,
+    refused,
+    returns_constant,
+)
 from compressor.inputs.tensors import leaves
-from compressor.network import Network, Ref, Step, packet
+from compressor.network import Network, Ref, Step, Weight, packet
 from compressor.network.integer import Requantise
 from compressor.network.steps import Value
 from compressor.quantization.chains import only_reader
@@ -72,7 +78,11 @@ class Sheet:
 
     def program(self) -> Program:
         """What was written, with the network's inputs and outputs."""
-        found = [leaf for leaf in leaves(self.network.outputs) if isinstance(leaf, Ref)]
+        returned = list(leaves(self.network.outputs))
+        fixed = [leaf.name for leaf in returned if isinstance(leaf, Weight)]
+        if fixed:
+            raise returns_constant(fixed[0])
+        found = [leaf for leaf in returned if isinstance(leaf, Ref)]
         return Program(
             tuple(self.draft.tensors),
             tuple(self.draft.operators),
@@ -91,9 +101,17 @@ class Sheet:
             raise ValueError(f"tensor {number} of the program is on no grid")
         return found
 
+    def read(self, step: Step, value: Value) -> Held:
+        """What a step reads, which an operator has to have made, or the file to be given."""
+        held = self.held.get(value.name) if isinstance(value, Ref) else None
+        if held is None:
+            name = value.name if isinstance(value, Ref | Weight) else value
+            raise reads_constant(self.network, step, str(name))
+        return held
+
     def rounded(self, step: Step, value: Value) -> Held:
         """What a step reads, which has to be on a grid."""
-        held = self.held[value.name]
+        held = self.read(step, value)
         if self.entry(held.tensor).steps is None:
             raise no_kernel(self.network, step)
         return held
@@ -126,7 +144,7 @@ class Sheet:
 
     def floated(self, step: Step, value: Value) -> int:
         """The same in float32, which a grid is left for where the value stands on one."""
-        held = self.held[value.name]
+        held = self.read(step, value)
         number = self.channels_last(step, held)
         if self.entry(number).steps is None:
             return number

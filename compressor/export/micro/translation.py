@@ -22,9 +22,10 @@ from compressor.export.micro.operations import (
 )
 from compressor.export.micro.padding import Edge, edges
 from compressor.export.micro.program import Program
-from compressor.export.micro.refusals import no_kernel, refused
+from compressor.export.micro.refusals import check_operations, no_kernel, refused
 from compressor.export.micro.sheet import ENDS, Sheet, along, goal, steps_of, turned, uncut
 from compressor.network import Network, Ref, Step, packet
+from compressor.network.constants import with_constants
 from compressor.network.fixed import (
     FixedConv,
     FixedLinear,
@@ -64,7 +65,9 @@ def translated(network: Network, by_kernel: Sequence[str] = ()) -> Program:
         ValueError: If the network was not rounded so, takes several sizes or a batch, or has an
             operation that is not written as integers; the error names the layer and a substitute.
     """
+    check_operations(network)
     _check(network)
+    network = with_constants(network)
     sheet = Sheet(network, by_kernel)
     for step in network.steps:
         called = network.called(step)
@@ -146,7 +149,7 @@ def _entrywise(sheet: Sheet, step: Step, called: nn.Module) -> None:
 
 def _grid(sheet: Sheet, step: Step, grid: Requantise) -> None:
     """Values come to a grid: those of an input, or what an operator has put there already."""
-    held = sheet.held[step.args[0].name]
+    held = sheet.read(step, step.args[0])
     entry = sheet.entry(held.tensor)
     if entry.steps is not None:
         if entry.steps.scale != steps_of(grid).scale or entry.steps.zero != grid.grid.zero:
@@ -172,7 +175,7 @@ def _operation(sheet: Sheet, step: Step) -> None:
     elif kind in (aten.permute, aten.transpose):
         _turn(sheet, step)
     elif kind in (*_VIEWS, *_SAME):
-        held = sheet.held[_source(step)]
+        held = sheet.read(step, step.args[0])
         sheet.held[step.name] = Held(held.tensor, sheet.network.shapes[step.name], held.order)
     elif kind in islands.KINDS:
         islands.operation(sheet, step)
@@ -247,7 +250,7 @@ def _join(sheet: Sheet, step: Step) -> None:
             raise no_kernel(sheet.network, step)
     shape = sheet.network.shapes[step.name]
     dim = cast("int", step.argument("dim"))
-    held = sheet.held[cast("tuple[Ref, ...]", step.args[0])[0].name]
+    held = sheet.read(step, cast("tuple[Ref, ...]", step.args[0])[0])
     joined = sheet.run(Joined(along(dim, held)), parts, placed(shape), steps, step)
     sheet.keep(step, joined)
 
@@ -270,7 +273,7 @@ def _slice(sheet: Sheet, step: Step) -> None:
 
 def _turn(sheet: Sheet, step: Step) -> None:
     """A permutation: other names for the dimensions of the same memory."""
-    held = sheet.held[_source(step)]
+    held = sheet.read(step, step.args[0])
     order = sheet.order(held, channels_last(held.shape), placed(held.shape))
     dims = list(range(len(held.shape)))
     if packet(step) is aten.permute:
@@ -309,8 +312,3 @@ def _pool(sheet: Sheet, step: Step) -> None:
         number = sheet.padded(number, found.pads, step)
     operation = MaxPool((window[0], window[1]), (stride[0], stride[1]), found.same)
     sheet.keep(step, sheet.run(operation, (number,), shape, steps, step))
-
-
-def _source(step: Step) -> str:
-    first: Value = step.args[0]
-    return cast("Ref", first).name

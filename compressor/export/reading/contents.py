@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from compressor.export.features import NOTE, Features, features_of
 from compressor.export.reading.flatbuffer import MOST, Content, Table
 from compressor.export.reading.operators import BITS, CUSTOM, OPERATORS
@@ -48,6 +50,8 @@ class TensorRead:
         channels: Scales that it has: 0 without a grid, more than 1 where each channel has its own.
         alike: Whether the file holds one and the same value for all entries, and that is not zero:
             the weights of a mean, a sum or a gain.
+        blank: Rows and columns at the end of a kernel (the second and third of four dimensions)
+            that hold zeros alone; none of a kernel that holds nothing else.
     """
 
     name: str
@@ -58,6 +62,7 @@ class TensorRead:
     variable: bool
     channels: int
     alike: bool = False
+    blank: tuple[int, int] = (0, 0)
 
     @property
     def entries(self) -> int:
@@ -171,6 +176,21 @@ def _alike(content: Content, buffer: Table, bits: int) -> bool:
     return content.data[start : start + size] == value * (size // step)
 
 
+def _blank(content: Content, buffer: Table, bits: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of zeros at the end of a kernel of whole bytes."""
+    start, size = buffer.span(0)
+    if bits % 8 or len(shape) != 4 or not size or size > LARGEST_ALIKE:
+        return 0, 0
+    if size != math.prod(shape) * bits // 8:
+        return 0, 0
+    values = np.frombuffer(content.data[start : start + size], dtype=np.uint8)
+    there = values.reshape(*shape, bits // 8).any(axis=(0, 3, 4))
+    rows, columns = np.nonzero(there)
+    if not len(rows):
+        return 0, 0
+    return shape[1] - 1 - int(rows.max()), shape[2] - 1 - int(columns.max())
+
+
 def _tensor(content: Content, n: int, table: Table, buffers: list[Table]) -> TensorRead:
     name, code, buffer = table.text(3), table.number(1, "b"), table.number(2, "I")
     shape = table.numbers(0, "i", MOST_DIMENSIONS)
@@ -194,8 +214,8 @@ def _tensor(content: Content, n: int, table: Table, buffers: list[Table]) -> Ten
     size = -(-math.prod(shape) * bits // 8)
     variable = bool(table.number(5, "B"))
     held = buffers[buffer]
-    alike = _alike(content, held, bits)
-    return TensorRead(name, shape, kind, size, _holds_data(held), variable, scales, alike)
+    alike, blank = _alike(content, held, bits), _blank(content, held, bits, shape)
+    return TensorRead(name, shape, kind, size, _holds_data(held), variable, scales, alike, blank)
 
 
 def _operator_name(code: Table) -> tuple[str, bool]:

@@ -33,6 +33,26 @@ def operator_macs(contents: Contents) -> tuple[int, ...]:
     return tuple(_macs(contents, op) for op in contents.operators)
 
 
+def blank_macs(contents: Contents) -> int:
+    """Those of `operator_macs` by rows and columns of zeros at the end of kernels.
+
+    A kernel has them where that pads its input: with a stride of 2, ``padding=1`` and an even size
+    the two ends are padded by one and by nothing, which is neither of the two forms of padding that
+    a file knows, and a kernel of three entries becomes one of four. The device computes with them.
+
+    Raises:
+        ValueError: If an operator lacks a tensor that it must have.
+    """
+    return sum(_blank(contents, op) for op in contents.operators if op.name in _CONVOLUTIONS)
+
+
+def _blank(contents: Contents, op: OperatorRead) -> int:
+    weight = operand(contents, op, 1, 4)
+    rows, columns = weight.shape[1:3]
+    left = (rows - weight.blank[0]) * (columns - weight.blank[1])
+    return _macs(contents, op) * (rows * columns - left) // (rows * columns)
+
+
 def _macs(contents: Contents, op: OperatorRead) -> int:
     rule = _RULES.get(op.name)
     if rule is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from compressor.export.reading.contents import Contents, unpack
 from compressor.export.tflite import made
 from compressor.network.file import container
+from compressor.reports.found import unfinished
 from compressor.reports.result import NETWORK
 
 FIRMWARE = "model.tflite"
@@ -53,6 +54,8 @@ def _inside(folder: Path) -> Path:
     for name in (FIRMWARE, NETWORK):
         if (folder / name).is_file():
             return folder / name
+    if going := unfinished(folder):
+        raise ValueError(going)
     raise ValueError(
         f"{folder} holds no {FIRMWARE} and no {NETWORK}: a result without Int8 is saved as layers "
         "of its own class, which no microcontroller runs; fit with Int8(preset=presets.TFLM), or "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compressor.export.features import Features
 from compressor.export.reading.contents import Contents
-from compressor.export.reading.macs import operator_macs, uncounted
+from compressor.export.reading.macs import blank_macs, operator_macs, uncounted
 from compressor.export.reading.needs import Arena, arena
 from compressor.reports.boards.table import Board
 
@@ -21,6 +21,7 @@ class Need:
         flash: Bytes of the file.
         arena: Its working memory.
         macs: Multiply-accumulates of one run.
+        blank: Those of them that multiply the zeros by which kernels pad their input.
         uncounted: Names of operators whose products are not among them.
         features: How the features that it takes are made; None where it does not say.
     """
@@ -31,6 +32,7 @@ class Need:
     macs: int
     uncounted: tuple[str, ...]
     features: Features | None = None
+    blank: int = 0
 
     @property
     def ram(self) -> int:
@@ -68,7 +70,8 @@ def need(contents: Contents) -> Need:
     """
     macs = sum(operator_macs(contents))
     left = uncounted(contents)
-    return Need(contents.name, contents.size, arena(contents), macs, left, contents.features)
+    blank, takes = blank_macs(contents), contents.features
+    return Need(contents.name, contents.size, arena(contents), macs, left, takes, blank)
 
 
 def fits(needed: Need, boards: Sequence[Board]) -> tuple[Fit, ...]:

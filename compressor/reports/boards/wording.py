@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compressor.counting.memory.lifetimes import Lifetime
+from compressor.export.reading.contents import Contents
+from compressor.export.reading.macs import operator_macs
 from compressor.reports.boards.fit import Fit, Need
 from compressor.reports.boards.table import Board
+from compressor.reports.grids import Grid
 
 MOST = 5
 """Tensors of the peak that are named."""
@@ -47,10 +50,35 @@ def needs(needed: Need) -> list[str]:
         f"  flash  {needed.flash:,} bytes",
         f"  RAM    {needed.ram:,} bytes: {kept}",
         f"         {least} {arena.peak.step} {_named(arena.peak.tensors)}",
-        f"  MACs   {needed.macs:,}",
+        f"  MACs   {needed.macs:,}{_blank(needed)}",
         *([f"  takes  {needed.features}"] if needed.features else []),
         *_remarks(needed),
     ]
+
+
+def operators(contents: Contents) -> Grid:
+    """The operators of a file in the order of running: what they make, and what that costs."""
+    rows: list[tuple[str, ...]] = []
+    for place, (op, macs) in enumerate(
+        zip(contents.operators, operator_macs(contents), strict=True)
+    ):
+        made = contents.tensors[op.outputs[0]] if op.outputs else None
+        held = {n for n in op.inputs if n >= 0 and contents.tensors[n].constant}
+        stored = sum(contents.tensors[n].size for n in held)
+        shape = "" if made is None else " x ".join(map(str, made.shape))
+        kind = "" if made is None else made.type
+        rows.append((str(place), op.name, shape, kind, f"{stored:,}", f"{macs:,}"))
+    return Grid(
+        "Operators", ("#", "operator", "makes", "type", "constants, bytes", "MACs"), (*rows,)
+    )
+
+
+def _blank(needed: Need) -> str:
+    """How many multiply-accumulates the network itself has, if the file has more."""
+    if not needed.blank:
+        return ""
+    own = needed.macs - needed.blank
+    return f": {own:,} of the network, {needed.blank:,} by zeros with which kernels pad their input"
 
 
 def _named(tensors: Sequence[Lifetime]) -> str:

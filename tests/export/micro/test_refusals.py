@@ -92,6 +92,17 @@ def test_recurrent_layers_are_called_by_their_name(model: nn.Module, name: str) 
         translated(reference(model))
 
 
+def test_all_that_is_never_written_is_told_at_once_recurrent_layers_first() -> None:
+    """Also of a network that is not rounded yet, as that would be in vain."""
+    model = Heard(nn.GRU)
+    model.first = nn.Sequential(model.first, nn.GELU(), nn.Softmax(1))
+    words = "'heard' runs gru, .*over time in its place. Nor are these: 'first.1' runs gelu "
+    words += r"\(use ReLU, SiLU .*\), 'first.2' runs softmax \(leave it to the loss.*\)$"
+    for network in (to_network(model).eval(), reference(model)):
+        with pytest.raises(ValueError, match=words):
+            translated(network)
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("kernels", [(3, 2), (2, 3)])
 def test_padding_of_one_side_more_is_named(kernels: tuple[int, int]) -> None:

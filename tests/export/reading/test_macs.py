@@ -8,11 +8,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import compressor
 from compressor.export.reading.contents import unpack
-from compressor.export.reading.macs import operator_macs, uncounted
-from compressor.export.tflite import tflite_bytes
+from compressor.export.reading.macs import blank_macs, operator_macs, uncounted
+from compressor.export.tflite import made, tflite_bytes
 from tests.helpers.micro_nets import integers
 from tests.helpers.tflite_files import FLOAT, Grown, Op, residual, schema
-from tests.zoo.micro import MICRO
+from tests.zoo.micro import MICRO, chain, conv
 
 
 def counted(module: nn.Module, *shape: int) -> float:
@@ -86,6 +86,30 @@ def test_a_file_of_ours_counts_what_its_network_does(name: str) -> None:
     network = integers(MICRO[name]())
     contents = unpack(tflite_bytes(network))
     assert sum(operator_macs(contents)) == compressor.measure(network).macs
+
+
+@pytest.mark.parametrize("name", MICRO)
+def test_zeros_that_pad_kernels_are_told_apart(name: str) -> None:
+    network = integers(MICRO[name]())
+    contents = unpack(made(network)[1])
+    own = sum(operator_macs(contents)) - blank_macs(contents)
+    assert own == compressor.measure(network).macs
+
+
+def test_a_stride_of_two_on_an_even_size_makes_a_kernel_longer() -> None:
+    """Four rows for three where 8 rows come in; columns, of which there are 7, stay as they are."""
+    net = chain((1, 8, 7), conv(1, 5, 3, 2, 1), nn.ReLU(), conv(5, 2, 1))
+    contents = unpack(made(integers(net))[1])
+    assert operator_macs(contents) == (4 * 4 * 5 * 4 * 3, 4 * 4 * 5 * 2)
+    assert blank_macs(contents) == 4 * 4 * 5 * 3
+
+
+def test_a_kernel_of_zeros_alone_pads_nothing() -> None:
+    file = Grown()
+    x, y = file.tensor((1, 5, 5, 2)), file.tensor((1, 3, 3, 4))
+    kernel = file.tensor((4, 3, 3, 2), data=np.zeros((4, 3, 3, 2), np.int8), scales=[0.1])
+    file.operator(Op.CONV_2D, [x, kernel], [y])
+    assert blank_macs(unpack(file.bytes([x], [y]))) == 0
 
 
 def test_a_mean_as_a_convolution_is_a_mean() -> None:

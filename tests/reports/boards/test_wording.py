@@ -55,6 +55,12 @@ def test_figures_and_verdicts_are_all_there() -> None:
     assert "missing" in said[-1]
 
 
+def test_zeros_that_pad_kernels_are_said() -> None:
+    needed = replace(need(unpack(residual())), macs=581_248, blank=124_480)
+    wanted = "581,248: 456,768 of the network, 124,480 by zeros with which kernels pad their input"
+    assert f"  MACs   {wanted}" in lines(needed, [])
+
+
 def test_what_is_not_counted_is_said() -> None:
     needed = need(unpack(residual()))
     assert lines(needed, [])[5] == (

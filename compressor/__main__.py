@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from compressor.commands import agree, compare, fit, fits, inspect, measure, report
-from compressor.commands.memory import out_of_memory
 from compressor.commands.parser import Parser
 from compressor.errors import BudgetError, TrainingError, VerificationError
+from compressor.inputs.shortage import out_of_memory
 from compressor.wording import line
 
 COMMANDS = {

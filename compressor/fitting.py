@@ -237,7 +237,7 @@ def sweep(
     methods: Iterable[Method] | Mapping[str, Method],
     *,
     evaluate: Iterable[Batch] | Callable[[nn.Module], float] | None = None,
-    seeds: Iterable[int] = (0,),
+    seeds: int | Iterable[int] = 1,
     then: Sequence[Phase] | None = None,
     epochs: int | None = None,
     lr: float | None = None,
@@ -253,10 +253,12 @@ def sweep(
     """Compare methods: each at every budget and seed, on the same network, data and fine-tune.
 
     Every row is a call of `fit`. A method that ends in an error of this library (a budget that it
-    cannot meet, a network that it does not take, a training that diverges), or another pruner that
-    raises anything, is a row too, refused, with the reason. With a `folder` every row is on the
-    disk when it is made: the same call again, of a killed sweep too, makes the rest, and a row that
-    was being trained goes on from its checkpoint. Budgets, methods and seeds may become more.
+    cannot meet, a network that it does not take, a training that diverges) is a row too, refused,
+    with the reason, and so is an error in anybody's code (an importance, an objective, a phase, a
+    loss, another pruner): that row failed, and where is said. With a `folder` every row is on the
+    disk when it is made: the same call again, of a killed sweep too, makes the rest and what
+    failed, and a row that was being trained goes on from its checkpoint. Budgets, methods and seeds
+    may become more.
 
     Args:
         model: The network, which stays as it is, or a function of the seed that makes one (trained,
@@ -270,7 +272,7 @@ def sweep(
             schedule of `fit`.
         evaluate: A loader, whose accuracy is the value of a network, or a function of the network,
             more is better. It decides nothing.
-        seeds: Seeds of `fit`; another pruner draws from them too.
+        seeds: Seeds of `fit`, or how many, from 0; another pruner draws from them too.
         then: Phases that follow every cut; by default ``[Recalibrate(), FineTune(epochs)]`` with
             labelled data, and none without.
         epochs: Length of that fine-tune and of the one in the default schedule of `fit`; 30 unless
@@ -294,8 +296,9 @@ def sweep(
         marked, as DataFrame and CSV, and a picture of it.
 
     Raises:
-        ValueError: If an argument is of the wrong kind; also when `fit` says so, in the midst of
-            the sweep, which then goes on with the same call put right.
+        ValueError: If an argument is of the wrong kind, or network, data, loss, optimiser and
+            `then` do not fit each other. Whatever else the first row ends in, which is of the
+            network given, counted and judged alone, is raised as well, and want of memory in any.
         ResumeError: If the folder belongs to another sweep, or to one that is going on.
         ImportError: If a cluster was asked for, and Ray is not installed.
         OSError: If it does not answer.

@@ -35,6 +35,7 @@ from compressor.inputs import randomness
 from compressor.inputs.batches import Batch, first_examples
 from compressor.inputs.gradients import gradient_of, micro_batches
 from compressor.inputs.losses import Loss, cross_entropy
+from compressor.inputs.scores import one_each
 from compressor.repair.activations import Reading, activations_of
 from compressor.repair.applied import Key
 from compressor.repair.prices import residuals, unseen
@@ -389,7 +390,7 @@ def _finish(graph: Graph, scores: Scores, *, normalise: bool) -> Scores:
 def _checked(graph: Graph, scores: Scores) -> Scores:
     """The scores, if there is a finite one for every unit."""
     if scores.shape != (graph.units,):
-        raise ValueError(f"scores are one per unit, shape ({graph.units},), not {scores.shape}")
+        raise ValueError(f"scores are {one_each(graph.units, str(scores.shape))}")
     for axis in graph.axes:
         if lost := int((~np.isfinite(scores[axis.units])).sum()):
             raise ValueError(

@@ -112,7 +112,7 @@ def test_a_schedule_that_is_none(schedule: object, match: str) -> None:
         (partial(Prune, steps="3"), r"Prune\(steps='3'\): must be a whole number"),
         (partial(Prune, floor=0), r"Prune\(floor=0\): must be a whole number, at least 1"),
         (partial(Prune, steps=True), r"Prune\(steps=True\): must be a whole number"),
-        (partial(Prune, importance="fisher"), r"importance='fisher'\): must be a function"),
+        (partial(Prune, importance="fisher"), r"importance='fisher'\): must be f\(graph"),
         (partial(Prune, objective="log"), r"objective='log'\): must be an objective such as"),
         (partial(Prune, objective=LogWidth), r"must be an objective such as"),
         (partial(Prune, method="best"), r"method='best'\): no such method; there are 'dual'"),

@@ -27,8 +27,8 @@ from compressor.allocation.objective import (
     Mix,
     Objective,
     PowerMean,
-    is_objective,
 )
+from compressor.allocation.own import check_method, check_objective, solution_of
 from compressor.allocation.problem import Floats, Problem
 from compressor.allocation.request import Form, bounded, check_scores, make_problem, resolved
 from compressor.allocation.width_factor import uniform
@@ -126,17 +126,17 @@ def allocate(
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if chosen is None:
         raise ValueError(f"allocate(method={method!r}): {no_method(method)}.")
-    if not is_objective(objective):
-        raise ValueError(
-            f"allocate(objective={objective!r}): must be an objective such as LogRetention()."
-        )
+    check_objective("allocate", objective)
+    check_method("allocate", chosen)
     array = check_scores(graph, scores)
     problem = make_problem(
         graph, array, budget, objective, floor=floor, round_to=round_to, keep=keep, costs=costs
     )
     name = method if isinstance(method, str) else getattr(method, "__name__", "custom")
     held = bounded(budget, costs)
-    solution, problem = solved(problem, held, budget.caps, lambda part: chosen(part, graph, array))
+    solution, problem = solved(
+        problem, held, budget.caps, lambda part: solution_of(chosen, part, graph, array)
+    )
     found = _finish(problem, graph, array, solution, name, objective)
     return _folded(found, problem, budget, held) if held else found
 

@@ -10,9 +10,11 @@ from math import ceil, prod
 from types import MappingProxyType
 
 import numpy as np
+from torch import Tensor
 
 from compressor.allocation.bounded import Bounded
 from compressor.allocation.objective import Objective
+from compressor.allocation.own import gains_of
 from compressor.allocation.problem import Floats, Integers, Problem, allowed_widths
 from compressor.budget import Budget
 from compressor.counting.cost import cost_of
@@ -20,8 +22,9 @@ from compressor.errors import BudgetError
 from compressor.graph.graph import OUTPUT, Dim, Graph, Polynomial
 from compressor.graph.keep import named
 from compressor.graph.structure import full
+from compressor.inputs.scores import FORM, one_each
 from compressor.inputs.settings import check_whole
-from compressor.wording import listed
+from compressor.wording import brief, listed
 
 FORMS = {"params": "params", "nonzero": "params", "macs": "macs", "bytes": "bytes"}
 """The cost form behind every cap.
@@ -65,7 +68,7 @@ def make_problem(
         for number, axis in enumerate(graph.axes)
     )
     gains = tuple(
-        objective.gains(scores[axis.units], allowed, max(axis.writers, 1))
+        gains_of(objective, axis, scores[axis.units], allowed)
         for axis, allowed in zip(graph.axes, levels, strict=True)
     )
     free = [n for n, allowed in enumerate(levels) if len(allowed) > 1]
@@ -137,37 +140,61 @@ def _rows(
     return forms, caps, parts
 
 
-def check_scores(graph: Graph, scores: object) -> Floats:
+def check_scores(graph: Graph, scores: object, importance: str | None = None) -> Floats:
     """The scores as an array of floats.
+
+    Args:
+        graph: The network as coupled axes.
+        scores: What was given, or what an importance gave.
+        importance: Its name; None for scores that the caller of `allocate` gave.
 
     Raises:
         ValueError: If there is not one finite, non-negative score per unit, or their sum is not
             finite.
     """
-    if callable(scores):
+    if callable(scores) and importance is None:
         raise ValueError(
             "allocate(scores) is a function, and must be its result: one score per unit, such as "
             "compressor.importance.l1(graph, tensors)"
         )
-    array = np.asarray(scores, dtype=np.float64)
-    if array.shape != (graph.units,):
-        raise ValueError(
-            f"allocate(scores) needs one score per unit, shape ({graph.units},), not "
-            f"{array.shape}. `compressor.importance` makes them."
-        )
+    array = _array(scores)
+    if array is None or array.shape != (graph.units,):
+        found = brief(scores) if array is None else str(array.shape)
+        raise ValueError(_misshapen(graph, importance, found))
+    said = "allocate(scores)" if importance is None else f"the importance {importance}"
     wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))
     if len(wrong):
         axis = graph.axes[int(graph.axis_of[wrong[0]])]
         raise ValueError(
-            f"allocate(scores): {len(wrong)} of {len(array)} scores are negative or not finite, "
+            f"{said}: {len(wrong)} of {len(array)} scores are negative or not finite, "
             f"the first is {array[wrong[0]]} at unit {wrong[0] - axis.first} of {axis.name!r}. "
             "Scores must be at least 0; check the loss and the gradients they came from."
         )
     with np.errstate(over="ignore"):
         total = array.sum()
     if not np.isfinite(total):
-        raise ValueError("allocate(scores): their sum is not finite; divide them by the largest.")
+        raise ValueError(f"{said}: their sum is not finite; divide them by the largest.")
     return array
+
+
+def _misshapen(graph: Graph, importance: str | None, found: str) -> str:
+    """The sentence on scores that are not one per unit: a shape, or what they are instead."""
+    if importance is None:
+        return (
+            f"allocate(scores): scores are {one_each(graph.units, found)}. `compressor.importance` "
+            "makes them."
+        )
+    gives = f"shape {found}" if found.startswith("(") else found
+    return f"the importance {importance} must be {FORM}, shape ({graph.units},), and gives {gives}"
+
+
+def _array(scores: object) -> Floats | None:
+    """Scores as an array; None where they are no numbers."""
+    given = scores.detach().cpu() if isinstance(scores, Tensor) else scores
+    try:
+        return None if given is None else np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):  # a text, a mapping, rows of different lengths
+        return None
 
 
 def _whole(graph: Graph, keep: Iterable[str]) -> set[int]:

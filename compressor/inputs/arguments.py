@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from compressor.wording import brief
@@ -23,7 +24,7 @@ def check_functions(
     """
     functions = {"on_epoch": on_epoch, "on_step": on_step, "compiler": compiler, "val": val}
     for name, function in functions.items():
-        if not takes_one(function):
+        if not takes(function):
             raise ValueError(
                 f"{name}={brief(function)} does not take one argument, and fit calls it with "
                 f"{_GIVEN[name]} alone: functools.partial fills in the others"
@@ -54,17 +55,42 @@ _GIVEN = {
 """The argument of functions that are passed to `fit`, by name."""
 
 
-def takes_one(function: object) -> bool:
-    """True if something can be called with one argument, as far as its signature is known."""
+def takes(function: object, count: int = 1) -> bool:
+    """True if something can be called with so many arguments, as far as its signature is known."""
     if isinstance(function, type) or not callable(function):
         return True  # another matter
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
     except ValueError:  # it has no signature, as some that are written in C
         return True
     return True
+
+
+def check_form(call: str, function: object, form: str) -> None:
+    """Check that a function of the user's takes the arguments of a form.
+
+    Args:
+        call: How it was passed, such as ``"Prune(importance=mine)"``.
+        function: What was passed.
+        form: How it is called and what it returns, such as ``"f(a, b) -> a number"``.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    count = form[: form.index(")")].count(",") + 1
+    if callable(function) and not takes(function, count):
+        raise ValueError(
+            f"{call} must be {form}, and takes {inspect.signature(function)}: functools.partial "
+            "fills in others"
+        )
+
+
+def name_of_function(function: object) -> str:
+    """A function by its name, settings left out; anything else that is called by its class."""
+    bare: object = function.func if isinstance(function, partial) else function  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return str(getattr(bare, "__name__", type(bare).__name__))
 
 
 def check_follower(optimizer: object, *, later: bool = False) -> None:

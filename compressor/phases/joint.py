@@ -32,7 +32,7 @@ from compressor.run.choice import WidthChoice
 from compressor.run.file_size import UNIT, Captured, Footprint, footprint
 from compressor.run.judge import Judge
 from compressor.run.phase import Phase
-from compressor.run.widths import agreed
+from compressor.run.scoring import agreed
 from compressor.run.working_memory import program_of
 from compressor.surgery.cutting import shrink
 from compressor.surgery.masks import largest

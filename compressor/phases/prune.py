@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compressor.allocation import METHODS, Method, Objective, no_method
-from compressor.allocation.objective import is_objective
+from compressor.allocation.own import check_method, check_objective
 from compressor.budget import RESOURCES
 from compressor.errors import BudgetError
 from compressor.importance import Importance
+from compressor.inputs.arguments import check_form, name_of_function
 from compressor.inputs.losses import Distill
+from compressor.inputs.scores import FORM
 from compressor.inputs.settings import check_flag, check_whole
 from compressor.phases.gradual import Gradual
 from compressor.run.choice import WidthChoice
@@ -81,16 +83,16 @@ class Prune(Gradual):
         self.check_steps()
         if self.importance is not None and not callable(self.importance):
             raise ValueError(
-                f"Prune(importance={brief(self.importance)}): must be a function (graph, tensors, "
-                "evidence) -> scores such as compressor.importance.fisher, or None"
+                f"Prune(importance={brief(self.importance)}): must be {FORM}, such as "
+                "compressor.importance.fisher, or None"
             )
-        if self.objective is not None and not is_objective(self.objective):
-            raise ValueError(
-                f"Prune(objective={brief(self.objective)}): must be an objective such as "
-                "compressor.allocation.LogRetention()"
-            )
+        check_form(f"Prune(importance={name_of_function(self.importance)})", self.importance, FORM)
+        if self.objective is not None:
+            check_objective("Prune", self.objective)
         if not callable(self.method) and self.method not in (None, *METHODS):
             raise ValueError(f"Prune(method={brief(self.method)}): {no_method(self.method)}")
+        if callable(self.method):
+            check_method("Prune", self.method)
 
     lowers = frozenset(RESOURCES)
     cuts = True

@@ -1,4 +1,4 @@
-"""A table for people: on a terminal, in Markdown, in HTML."""
+"""A table for people: on a terminal, in Markdown, in HTML, in LaTeX."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ from rich.text import Text
 WIDEST, NARROWEST = 110, 60
 """Columns of tables on a terminal, at most and at least; where there is none, the most."""
 
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"}, "[": "{[}", "*": "{*}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", "±": r"$\pm$", "·": r"$\cdot$",
+    "≤": r"$\le$",
+}  # fmt: skip
+"""What stands in LaTeX for characters that are commands there, at the begin of a row too, or no
+letters of its fonts."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -30,6 +39,13 @@ class Grid:
         """The table in Markdown, without its title."""
         rule: Sequence[str] = ["---", *["---:"] * (len(self.columns) - 1)]
         return "\n".join([_piped(self.columns), _piped(rule), *map(_piped, self.rows)])
+
+    def latex(self) -> str:
+        """The table in LaTeX, without its title: a ``tabular`` of the package ``booktabs``."""
+        head, *rows = map(_tabbed, (self.columns, *self.rows))
+        sides = "l" + "r" * (len(self.columns) - 1)
+        lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
     def html(self) -> str:
         """The table in HTML, without its title."""
@@ -75,3 +91,13 @@ def _piped(cells: Iterable[str]) -> str:
 def _plain(cell: str) -> str:
     """A cell in one line of Markdown, in which nothing is markup."""
     return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _tabbed(cells: Iterable[str]) -> str:
+    return " & ".join(map(_escaped, cells)) + r" \\"
+
+
+def _escaped(cell: str) -> str:
+    """A cell in one line of LaTeX, in which nothing is a command."""
+    line = " ".join(cell.split()).replace("<=", "≤")
+    return "".join(LATEX.get(character, character) for character in line)

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from compressor.allocation import Allocation, allocate
 from compressor.allocation.candidates import Candidate, choose
@@ -19,6 +17,7 @@ from compressor.budget import Budget
 from compressor.graph.structure import Structure
 from compressor.importance import Evidence, Importance, Scores
 from compressor.inputs import randomness
+from compressor.inputs.arguments import name_of_function
 from compressor.inputs.batches import Batch
 from compressor.inputs.losses import Loss
 from compressor.run.calibration import calibration_loss
@@ -26,6 +25,7 @@ from compressor.run.choice import WidthChoice
 from compressor.run.file_size import Stored
 from compressor.run.judge import Judge, measure_of
 from compressor.run.progress import Bar
+from compressor.run.scoring import agreed, scores_of
 from compressor.run.smallest import allocated_within
 from compressor.run.telling import Compared
 
@@ -60,7 +60,8 @@ def allocated(
     scores: dict[Importance, Scores] = {}
     for importance in dict.fromkeys(way.importance for way in candidates):
         with randomness.preserved():  # a model may draw in eval mode
-            scores[importance] = agreed(fabric, importance(graph, tensors, evidence))
+            found = scores_of(importance, graph, tensors, evidence, data=bool(batches))
+            scores[importance] = agreed(fabric, found)
     floor, round_to = choice.floor, choice.round_to
 
     def by(way: Candidate, costs: Mapping[str, Form]) -> Allocation:
@@ -73,7 +74,11 @@ def allocated(
         how = partial(by, way)
         found = allocated_within(stored, final, costs, how, floor=floor, round_to=round_to)
         named = len(scores) > 1
-        return replace(found, method=f"{_name(way.importance)}, {found.method}") if named else found
+        return (
+            replace(found, method=f"{name_of_function(way.importance)}, {found.method}")
+            if named
+            else found
+        )
 
     judge = Judge(model, graph, batches, loss, choice.inputs * choice.repair, stored.masks)
     allocations = [allocation(way) for way in candidates]
@@ -101,20 +106,6 @@ def _count(bar: Bar, judge: Judge, structures: int) -> None:
     layers = len(judge.dense.layers) if judge.inputs else 1
     bar.begin(f"Prune: compare {structures}", structures * layers)
     judge.watch = bar.advance
-
-
-def _name(importance: Importance) -> str:
-    """An importance by the name of its function."""
-    function = importance.func if isinstance(importance, partial) else importance
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def agreed(fabric: Fabric | None, values: Scores) -> Scores:
-    """The mean over all processes."""
-    if fabric is None or fabric.world_size == 1:
-        return values
-    mine = fabric.to_device(torch.from_numpy(values))
-    return cast("Tensor", fabric.all_reduce(mine, reduce_op="mean")).cpu().numpy()
 
 
 def agreed_loss(

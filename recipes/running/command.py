@@ -19,7 +19,8 @@ from torch import nn
 from compressor.commands.parser import Parser
 from compressor.errors import TrainingError, VerificationError
 from recipes.files.lock import locked
-from recipes.running.overrides import names, override
+from recipes.running.listed import Listing
+from recipes.running.overrides import override
 from recipes.running.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -187,9 +188,14 @@ def _parser(doc: str | None, config: object, variants: Collection[str]) -> argpa
     parser = Parser(
         description=str(doc),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"settings: {', '.join(names(config))}",
     )
-    parser.add_argument("settings", nargs="*", help="changed settings, name=value")
+    parser.add_argument(
+        "settings", nargs="*", help="changed settings, name=value; --settings lists them"
+    )
+    parser.add_argument(
+        "--settings", action=Listing, config=config,
+        help="list all settings with their meanings and defaults, and end",
+    )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, help="the data set's folder; without, generated scenes"
     )

@@ -93,7 +93,10 @@ class Outcome:
     @property
     def why(self) -> str:
         """Reason for which accuracies differ from the paper's: the data."""
-        return "generated scenes, no real sound" if self.scenes.generated else self.scenes.name
+        if self.scenes.generated:
+            return "generated scenes, no real sound"
+        train, test = len(self.scenes.train), len(self.scenes.test)
+        return f"{train:,} clips trained on, {test:,} judged, of the data in {self.scenes.name}"
 
 
 def sizes(cost: Cost | None) -> str:

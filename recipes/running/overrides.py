@@ -42,8 +42,8 @@ def override(config: Config, texts: Sequence[str]) -> Config:
         name, sign, value = text.partition("=")
         if not sign or not name:
             raise ValueError(
-                f"{text!r} changes no setting: write name=value, such as seed=1. Settings are "
-                f"{', '.join(names(config))}."
+                f"{text!r} changes no setting: write name=value, such as seed=1; --settings of the "
+                "recipe lists them."
             )
         if name in changes:
             raise ValueError(f"{text}: {name} stands there twice: leave one out.")
@@ -51,19 +51,29 @@ def override(config: Config, texts: Sequence[str]) -> Config:
     known = list(names(config))
     for name in changes:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise ValueError(f"There is no setting {name!r}. Did you mean {', '.join(near)}?")
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            guess = f" Did you mean {', '.join(near)}?" * bool(near)
+            raise ValueError(
+                f"There is no setting {name!r}.{guess} --settings of the recipe lists all."
+            )
     return cast("Config", _changed(config, "", changes))
 
 
-def names(config: object, before: str = "") -> Iterator[str]:
+def names(config: object) -> Iterator[str]:
     """Every setting that can be changed, dotted."""
-    for field in fields(cast("Any", config)):
-        value = getattr(config, field.name)
-        if is_dataclass(value):
-            yield from names(value, f"{before}{field.name}.")
-        elif not callable(value) and not _made(config, field.name, value):
-            yield before + field.name
+    for before, _, own in parts(config):
+        yield from (before + name for name in own)
+
+
+def parts(config: object, before: str = "") -> Iterator[tuple[str, object, list[str]]]:
+    """Settings and the settings in them: what names begin with, the part, names in it alone."""
+    values = {field.name: getattr(config, field.name) for field in fields(cast("Any", config))}
+    inside = {name: value for name, value in values.items() if is_dataclass(value)}
+    own = [name for name in values if name not in inside]
+    texts = [n for n in own if not callable(values[n]) and not _made(config, n, values[n])]
+    yield before, config, texts
+    for name, value in inside.items():
+        yield from parts(value, f"{before}{name}.")
 
 
 def _made(part: object, field: str, old: object) -> bool:

@@ -22,6 +22,8 @@ from compressor.inputs.evaluation import evaluating
 from compressor.wording import kind, line
 from recipes.running.overrides import literal
 
+CLASSES = ("num_classes", "classes")
+"""Arguments by which the number of classes is given; else it is the first."""
 FORM = "--model package.module:Name or --model net.py:Name"
 CLIPS = 2
 """Clips that a network is tried on."""
@@ -52,7 +54,7 @@ class Source:
         words = _given(self.given, self.name, known)
         sizes = {"mels": mels, "frames": frames}
         words = {n: size for n, size in sizes.items() if known and n in known} | words
-        called = next((n for n in ("num_classes", "classes") if known and n in known), None)
+        called = next((n for n in CLASSES if known and n in known), None)
         first = () if called else (classes,)
         words = ({called: classes} if called else {}) | words
         try:
@@ -141,10 +143,13 @@ def _given(texts: Sequence[str], name: str, known: Sequence[str] | None) -> dict
                 "such as train.epochs=10, stand before --with."
             )
         if known is not None and word not in known:
-            near = difflib.get_close_matches(word, known, n=3, cutoff=0.4) or known
+            filled = next((n for n in CLASSES if n in known), known[0])  # not to be given
+            free = [one for one in known if one != filled]
+            near = difflib.get_close_matches(word, free, n=1, cutoff=0.4)
+            guess = f": did you mean {near[0]}?" if near else "."
             raise ValueError(
-                f"--with {text}: {name} has no argument {word!r}. It has {', '.join(near)}. "
-                "Settings of the run stand before --with."
+                f"--with {text}: {name} has no argument {word!r}{guess} It has "
+                f"{', '.join(free) or 'no other'}. Settings of the run stand before --with."
             )
         if word in words:
             raise ValueError(f"--with {text}: {word} stands there twice: leave one out.")

@@ -98,14 +98,19 @@ def _safetensors(path: Path) -> tuple[np.ndarray, list[str], list[str]]:
             found = [*file.keys()]
             if found != [LOGITS] or FILES not in said:
                 raise ValueError(
-                    f"{path} has the tensors {first_of(found)} and the metadata "
-                    f"{first_of(sorted(said))}: it must have one, {LOGITS!r}, and {FILES!r}, the "
-                    "clips' names, one a line."
+                    f"{path} has {_several('tensor', found, 'tensors')} and "
+                    f"{_several('metadata', sorted(said), 'metadata')}: it must have one tensor, "
+                    f"{LOGITS!r}, and the metadata {FILES!r}, the clips' names, one a line."
                 )
             logits = file.get_tensor(LOGITS).float().numpy()
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file ({error}). {ADVICE}") from error
     return logits, said[FILES].splitlines(), said.get(CLASSES, "").splitlines()
+
+
+def _several(one: str, names: list[str], many: str) -> str:
+    """Things of a file by name: none, one or many."""
+    return f"the {one if len(names) == 1 else many} {first_of(names)}" if names else f"no {one}"
 
 
 def _npy(path: Path) -> tuple[np.ndarray, list[str], list[str]]:

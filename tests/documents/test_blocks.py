@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from compressor.inputs.tensors import all_tensors
+from compressor.storage import numbers
 from tests.conftest import ROOT
 from tests.helpers.pages import DOCS, START, alike, beginning, pages, python, run, runs
 
@@ -40,3 +44,21 @@ def test_the_blocks_of_a_page_run(
         printed = run(block, scope, page)
         if block.printed is not None:
             assert alike(block.printed) == alike(printed)
+
+
+@pytest.mark.slow
+def test_a_script_of_the_page_on_sweeps_makes_the_same_network_in_every_process() -> None:
+    """Or a sweep that was killed could not go on, as its page says that it does."""
+    page = DOCS / "comparing-methods.md"
+    first = [next(python(START)), next(python(page))]
+    assert "dense = " in first[1].code
+    digests: list[str] = []
+    for seed in (1, 2):
+        scope: dict[str, object] = {}
+        torch.manual_seed(seed)  # as a new process is seeded: by chance
+        for block in first:
+            exec(compile(block.code, page.name, "exec"), scope)  # noqa: S102 - our own document
+        dense = scope["dense"]
+        assert isinstance(dense, nn.Module)
+        digests.append(numbers(all_tensors(dense)))
+    assert digests[0] == digests[1]

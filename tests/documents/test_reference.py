@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import runpy
+from inspect import signature
+from types import FunctionType
 
 import pytest
 
 import compressor
-from compressor import errors
+from compressor import errors, importance
 from compressor.phases import Phase
 from tests.conftest import ROOT
 from tests.helpers.pages import DOCS, pages
+from tests.helpers.tiny import tiny
 
 SHOWN = {
     name
@@ -44,6 +47,28 @@ def test_every_phase_has_a_page_with_its_parts() -> None:
         assert all(part in text for part in ("**What.**", "**When.**", "```python", "## Settings"))
         assert f"::: compressor.{phase.__name__}\n" in text
         assert f"[`{phase.__name__}`]({name}.md)" in table
+
+
+def test_every_importance_is_in_the_table_with_what_it_needs() -> None:
+    """An importance is what takes a graph and tensors first; those of weights need no evidence."""
+    text = (DOCS / "adding-an-importance.md").read_text("utf-8")
+    needs = dict(re.findall(r"^\| `(\w+)` \|.*\| ([\w, ]+) \| [^|]+ \|$", text, re.MULTILINE))
+    found = {
+        name: function
+        for name, function in vars(importance).items()
+        if isinstance(function, FunctionType)
+        and not name.startswith("_")
+        and [*signature(function).parameters][:2] == ["graph", "tensors"]
+    }
+    assert found.keys() == needs.keys() >= {"fisher", "residual"}
+    model = tiny()
+    graph, tensors = compressor.trace(model), dict(model.named_parameters())
+    for name, function in found.items():
+        if needs[name] == "nothing":
+            assert function(graph, tensors, ()).shape == (graph.units,)
+        else:
+            with pytest.raises(ValueError, match="is measured on"):
+                function(graph, tensors, ())
 
 
 def test_every_picture_has_a_function_and_a_page() -> None:

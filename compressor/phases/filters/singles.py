@@ -29,7 +29,7 @@ from compressor.phases.filters.uncoupled import Split, split
 from compressor.run.choice import WidthChoice
 from compressor.run.file_size import Captured
 from compressor.run.history import Shrink
-from compressor.run.widths import agreed
+from compressor.run.scoring import agreed, scores_of
 
 if TYPE_CHECKING:
     from compressor.run.compression import Compression
@@ -227,7 +227,8 @@ class Filters:
         )  # fmt: skip
         importance = self.choice.scored_by(data=session.data is not None)
         tensors = {name: p.detach() for name, p in session.model.named_parameters()}
-        scores = agreed(session.fabric, importance(self.graph, tensors, measured))
+        found = scores_of(importance, self.graph, tensors, measured, data=bool(batches))
+        scores = agreed(session.fabric, found)
         return fixed(self.split, ranks(self.split, scores) if self.uniform else scores)
 
     def _norms(self, tensors: Mapping[str, Tensor]) -> Ranking:

@@ -10,17 +10,19 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from compressor import storage
-from compressor.inputs.arguments import check_directory, takes_one
+from compressor.inputs.arguments import check_directory, check_form, name_of_function, takes
 from compressor.inputs.batches import Batch, Batches
 from compressor.inputs.checks import first_batch
 from compressor.inputs.example import Example
-from compressor.inputs.losses import Loss
+from compressor.inputs.losses import Loss, loss_of
+from compressor.inputs.settings import check_positive, check_whole
 from compressor.inputs.sources import check_source
 from compressor.inputs.tensors import all_tensors
 from compressor.inputs.unlabelled import Unlabelled, is_unlabelled
 from compressor.phases.train import FineTune, Recalibrate
 from compressor.reports.result import Result
 from compressor.reports.sweeps.plan import Models, grid_of
+from compressor.reports.sweeps.records import NETWORK
 from compressor.reports.sweeps.rows import Making
 from compressor.run.identity import describe, first_digest
 from compressor.run.phase import Phase, adapted, as_written, is_phase
@@ -39,7 +41,7 @@ def making_of(
     budgets: object,
     methods: object,
     *,
-    seeds: Iterable[int],
+    seeds: int | Iterable[int],
     then: Sequence[Phase] | None,
     evaluate: Iterable[Batch] | Callable[[nn.Module], float] | None,
     example: Example | None,
@@ -55,11 +57,18 @@ def making_of(
     """
     if not callable(model) or isinstance(model, type):
         check_given(model)
+    elif not isinstance(model, nn.Module):
+        check_form(f"sweep(model={name_of_function(model)})", model, "f(seed) -> its network")
+    loss_of(loss)
+    if options.get("lr") is not None:
+        check_positive("sweep", lr=options["lr"])
     grid = grid_of(budgets, methods, seeds)
     if isinstance(data, Tensor) and data.ndim > 1:
         data = data.split(64)
     if data is not None:
         check_source(data)
+    if epochs is not None and None in grid.methods.values():
+        check_whole("sweep", 1, epochs=epochs)
     if folder is not None:
         check_directory(folder)
     return Making(
@@ -75,7 +84,7 @@ def identity_of(making: Making) -> dict[str, Any]:
     digest = storage.numbers(all_tensors(model)) if module else describe(model)
     shown = making.example if isinstance(making.example, tuple) else (making.example,)
     return {
-        "network": f"{type(model).__name__} {digest}" if module else digest,
+        NETWORK: f"{type(model).__name__} {digest}" if module else digest,
         "data": None if making.data is None else first_digest(Batches(making.data)),
         "evaluate": first_digest(judge) if isinstance(judge, Batches) else describe(judge),
         "loss": describe(making.loss),
@@ -112,7 +121,7 @@ def _judge(evaluate: object) -> Validation | None:
     if evaluate is None:
         return None
     if callable(evaluate) and not isinstance(evaluate, (nn.Module, type)):
-        if not takes_one(evaluate):
+        if not takes(evaluate):
             raise ValueError(
                 f"sweep(evaluate={brief(evaluate)}) does not take one argument, and is called with "
                 "the network alone: functools.partial fills in the others"

@@ -12,13 +12,16 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from compressor.budget import Budget, Limits, required
-from compressor.inputs.arguments import check_seed
+from compressor.inputs.arguments import check_form, check_seed, name_of_function
 from compressor.run.identity import describe
 from compressor.run.phase import Phase, adapted, as_written, is_phase, name_of
 from compressor.wording import brief
 
 Cut = Callable[[nn.Module, Budget], nn.Module]
 """Makes a smaller network within caps, which are numbers; the one given is a copy."""
+
+CUT = "f(model, budget) -> smaller model"
+"""The form of such a function."""
 
 Method = Phase | Sequence[Phase] | Cut | None
 """A single phase, a whole schedule, another pruner, or the default schedule of `fit`."""
@@ -93,7 +96,7 @@ class Grid:
         return {"asked": str(self.budgets[point.budget]), "how": describe(how)}
 
 
-def grid_of(budgets: object, methods: object, seeds: Iterable[int]) -> Grid:
+def grid_of(budgets: object, methods: object, seeds: int | Iterable[int]) -> Grid:
     """The grid of some budgets, methods and seeds as a caller gives them.
 
     Raises:
@@ -103,15 +106,24 @@ def grid_of(budgets: object, methods: object, seeds: Iterable[int]) -> Grid:
     ways = _named("methods", methods, "Prune()", _name, (Phase, nn.Module))
     for name, method in ways.items():
         _check_method(name, method)
+    return Grid({n: required(b, "sweep") for n, b in caps.items()}, ways, _seeds(seeds))
+
+
+def _seeds(given: int | Iterable[int]) -> tuple[int, ...]:
+    """Each seed once; a number stands for so many, from 0."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = range(given)
     try:
-        numbers = tuple(dict.fromkeys(seeds))
+        numbers = tuple(dict.fromkeys(cast("Iterable[int]", given)))
     except TypeError:
-        raise ValueError(f"sweep(seeds={brief(seeds)}): give several, such as range(3)") from None
+        raise ValueError(
+            f"sweep(seeds={brief(given)}): give how many, 3, or which, such as range(3)"
+        ) from None
     for seed in numbers:
         check_seed(seed)
     if not numbers:
-        raise ValueError("sweep(seeds=[]): give at least one")
-    return Grid({n: required(b, "sweep") for n, b in caps.items()}, ways, numbers)
+        raise ValueError("sweep(seeds=...): there is none: give at least one")
+    return numbers
 
 
 def phases_of(method: Method, then: Sequence[Phase]) -> Sequence[Phase] | None:
@@ -160,6 +172,8 @@ def _check_method(name: str, method: object) -> None:
             "a function (model, budget) -> smaller model, or None for the default of fit: "
             f"{made}"
         )
+    if cut:
+        check_form(f"sweep(methods={{{name!r}: {name_of_function(method)}}})", method, CUT)
 
 
 def _name(method: object) -> str:
@@ -169,7 +183,7 @@ def _name(method: object) -> str:
     listed = _phases(method)
     if listed is not None:
         return ", ".join(map(name_of, listed))
-    return str(getattr(method, "__name__", type(method).__name__))
+    return name_of_function(method)
 
 
 def _named(

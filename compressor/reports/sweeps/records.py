@@ -14,6 +14,9 @@ from compressor.errors import ResumeError
 ROWS, ABOUT = "sweep.jsonl", "sweep.json"
 """Files of a sweep: its rows, and what else decides them."""
 
+NETWORK = "network"
+"""What an identity calls the network: its class and a digest of its weights."""
+
 KEY = frozenset(("budget", "method", "seed"))
 """What every row has."""
 
@@ -35,9 +38,23 @@ def begin(folder: Path, identity: Mapping[str, Any]) -> None:
     differs = [n for n in dict.fromkeys((*identity, *then)) if then.get(n) != identity.get(n)]
     if differs:
         raise ResumeError(
-            f"{folder} holds a sweep with another {' and '.join(differs)}: make the same call as "
-            "then (budgets, methods and seeds may be more), or choose another folder"
+            f"{folder} holds a sweep with another {' and '.join(differs)}: "
+            f"{_retrained(then, identity)}make the same call as then (budgets, methods and seeds "
+            "may be more), or choose another folder"
         )
+
+
+def _retrained(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What may have happened to a network of the same class: it was made anew, by chance."""
+    ways = (str(identity.get(NETWORK)).rpartition(" ") for identity in (then, now))
+    (kind, _, digest), (other, _, another) = ways
+    if not kind or kind != other or digest == another:
+        return ""
+    return (
+        f"both are a {kind}, its weights differ. If it was trained again, seed the weights that it "
+        "begins with and their training (torch.manual_seed), or store them once "
+        "(network.state_dict()) and load them; then "
+    )
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

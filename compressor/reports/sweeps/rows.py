@@ -16,13 +16,7 @@ from torch import nn
 from compressor import storage
 from compressor.budget import RESOURCES, Budget
 from compressor.counting.measuring import measure
-from compressor.errors import (
-    BudgetError,
-    CountError,
-    TraceError,
-    TrainingError,
-    VerificationError,
-)
+from compressor.errors import ResumeError, TrainingError
 from compressor.graph.program import example_of
 from compressor.inputs import randomness
 from compressor.inputs.batches import Batches
@@ -32,16 +26,16 @@ from compressor.inputs.evaluation import evaluating
 from compressor.inputs.example import Example
 from compressor.inputs.losses import Loss, loss_of
 from compressor.inputs.tensors import all_tensors
+from compressor.phases.beginning import started
+from compressor.phases.schedule import phases_of as schedule_of
 from compressor.reports.result import Result
+from compressor.reports.sweeps.failures import DONE, FAILED, RefusedError, ended, ends_all
 from compressor.reports.sweeps.plan import Cut, Grid, Models, Point, folder_name, is_cut, phases_of
 from compressor.run.caps import among
 from compressor.run.compression import Compression
 from compressor.run.phase import Phase
 from compressor.run.validation import Validation, number_of, valued
 from compressor.wording import brief, line
-
-REFUSALS = (BudgetError, CountError, TraceError, TrainingError, VerificationError)
-"""What a method may end in; other errors are of the call, and end the sweep."""
 
 Row = dict[str, Any]
 """Plain data: the point's key, what became of it, and its figures."""
@@ -51,10 +45,6 @@ EMPTY: Row = {
     **{f"cap_{name}": None for name in RESOURCES}, "why": "",
 }  # fmt: skip
 """A row of which nothing is known."""
-
-
-class RefusedError(Exception):
-    """Another pruner makes nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +78,23 @@ class Making:
     folder: Path | None
 
     def __call__(self, point: Point) -> Row:
-        """The row of a point, made in this process."""
+        """The row of a point, made in this process.
+
+        Raises:
+            Exception: Whatever the first row of all ends in that is no refusal: the network alone
+                is in it, counted and judged, so that it is a mistake of the call. For want of
+                memory any row raises.
+        """
         began, row = time.perf_counter(), {**point.key, **EMPTY}
         judge = self.evaluate.source if isinstance(self.evaluate, Batches) else None
         try:
             with randomness.preserved(self.data, judge):  # no row hangs on the rows before it
                 self._fill(row, point)
-        except (RefusedError, *REFUSALS) as error:
-            row |= {"state": "refused", "why": line(error)}
+        except Exception as error:
+            why = ended(error)
+            if ends_all(error) or (why["state"] == FAILED and point == self.grid.points[0]):
+                raise
+            row |= why
         return {**row, "seconds": round(time.perf_counter() - began, 3)}
 
     def dense(self, seed: int) -> nn.Module:
@@ -121,7 +120,8 @@ class Making:
         model = self.dense(point.seed)
         if not point.budget:
             cost = measure(model, self._shown(model))
-            row |= {**asdict(cost), "value": self._value(model), "state": "done"}
+            self._check(model)
+            row |= {**asdict(cost), "value": self._value(model), "state": DONE}
             return
         budget = self._resolved(self.grid.budgets[point.budget], model)
         row |= {f"cap_{name}": cap for name, cap in budget.caps.items()}
@@ -129,7 +129,7 @@ class Making:
         report = result.report
         row |= {**asdict(report.after), "gap": report.row()["gap"]}
         row |= {} if report.files is None else {"bytes": report.files[1]}
-        row |= {"value": self._value(result.model), "state": "done"}
+        row |= {"value": self._value(result.model), "state": DONE}
 
     def _result(self, point: Point, model: nn.Module, budget: Budget) -> Result:
         method = self.grid.methods[point.method]
@@ -150,7 +150,7 @@ class Making:
                 checkpoint=None if self.folder is None else self._place(point) / run,
             )  # fmt: skip
         except ValueError as error:
-            if not is_cut(method):
+            if not is_cut(method) or isinstance(error, ResumeError):
                 raise
             raise RefusedError(f"what it returned cannot be trained: {line(error)}") from error
 
@@ -160,10 +160,7 @@ class Making:
         """What another pruner makes of a network, within the caps that can be counted of it."""
         with randomness.preserved():
             randomness.seed_everything(seed)
-            try:
-                made: object = method(private_copy(model), budget)
-            except Exception as error:
-                raise RefusedError(f"{type(error).__name__}: {line(error)}") from error
+            made: object = method(private_copy(model), budget)
         if not isinstance(made, nn.Module):
             raise RefusedError(
                 f"it returned {brief(made)}: a function (model, budget) must return the smaller "
@@ -176,6 +173,16 @@ class Making:
             found = ", ".join(f"{name} {getattr(cost, name):,}" for name in over)
             raise RefusedError(f"what it returned has {found} under {budget}")
         return made
+
+    def _check(self, model: nn.Module) -> None:
+        """Check that network, data, loss, optimiser and the phases after a cut fit each other.
+
+        Raises:
+            ValueError: If they do not, which is no matter of a method.
+        """
+        phases = schedule_of(self.then, (), data=self.data is not None, val=False, caller="sweep")
+        optimizer = self.options["optimizer"]
+        started(model, self.data, None, lambda _: (phases, None), self.loss, optimizer, None)
 
     def _shown(self, model: nn.Module) -> tuple[torch.Tensor, ...]:
         loss = loss_of(self.loss)

@@ -13,6 +13,7 @@ from typing import Any
 
 from compressor.errors import ResumeError
 from compressor.reports.sweeps import records
+from compressor.reports.sweeps.failures import DONE, FAILED
 from compressor.reports.sweeps.plan import Grid, Point
 from compressor.reports.sweeps.rows import Making, Row
 from compressor.reports.sweeps.sweep import Sweep
@@ -56,7 +57,7 @@ def swept(
         with _workers(making, left, ray, cpus, gpus) as (made, capacity):
             told = _Told(len(known), len(left), capacity, bar)
             for point, row_of in made:
-                row = {**row_of(), **making.grid.asked(point)}
+                row = {**_row(point, row_of), **making.grid.asked(point)}
                 if folder is not None:
                     records.add(folder, row)
                     making.forget(point)
@@ -65,8 +66,17 @@ def swept(
     return Sweep(tuple(known[point] for point in making.grid.points))
 
 
+def _row(point: Point, row_of: Callable[[], Row]) -> Row:
+    """The row of a point; an error that ends the sweep says where it did."""
+    try:
+        return row_of()
+    except Exception as error:
+        error.add_note(f"compressor.sweep ended at the row of {point}")
+        raise
+
+
 def _known(folder: Path, grid: Grid) -> dict[Point, Row]:
-    """The rows of a folder that are among those asked for.
+    """The rows of a folder that are among those asked for, but for those of an error in some code.
 
     Raises:
         ResumeError: If one stands for something else than what has its name now.
@@ -74,7 +84,7 @@ def _known(folder: Path, grid: Grid) -> dict[Point, Row]:
     wanted, found = set(grid.points), dict[Point, Row]()
     for row in records.read(folder):
         point = Point(row["budget"], row["method"], row["seed"])
-        if point not in wanted:
+        if point not in wanted or row.get("state") == FAILED:
             continue
         for name, now in grid.asked(point).items():
             if row.get(name) != now:
@@ -159,7 +169,7 @@ class _Told:
 
 def figures(row: Mapping[str, Any]) -> str:
     """What became of a row, in words."""
-    if row["state"] != "done":
-        return f"refused, {row['why']}"
+    if row["state"] != DONE:
+        return f"{row['state']}, {row['why']}"
     value = "" if row["value"] is None else f"{row['value']:.4g}, "
     return f"{value}{row['params']:,} parameters, {row['macs']:,} MACs"

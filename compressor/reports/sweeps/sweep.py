@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from compressor import storage
 from compressor.budget import RESOURCES
 from compressor.reports.grids import Grid, text
+from compressor.reports.sweeps.failures import DONE
 from compressor.reports.sweeps.front import draw
 from compressor.reports.sweeps.pareto import dominators, standard_error
 from compressor.wording import brief
@@ -27,9 +29,10 @@ class Sweep:
 
     Attributes:
         rows: One for every budget, method and seed, and one a seed of the network given (method
-            "dense"), each plain data: what was asked, `state` ("done", or "refused" with a reason,
-            `why`), `value` (what `evaluate` says), the costs, `bytes` being those of the file where
-            they have a cap, the caps, the `gap` of our widths, and wall `seconds`.
+            "dense"), each plain data: what was asked, `state` ("done"; "refused" by this library
+            or "failed" by an error in other code, with a reason, `why`), `value` (what `evaluate`
+            says), the costs, `bytes` being those of the file where they have a cap, the caps, the
+            `gap` of our widths, and wall `seconds`.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -50,7 +53,7 @@ class Sweep:
 
         `value` is a mean, `error` its standard error (None for one seed); costs are means as well;
         `front` says that no other is as good in value and in every cost that a budget caps, and
-        better in one. `seeds` were made, `refused` were not, for the reason `why`.
+        better in one. `seeds` were made, `refused` were not (or failed), for the reason `why`.
         """
         keys = dict.fromkeys((row["budget"], row["method"]) for row in self.rows)
         found = [self._mean(*key) for key in keys]
@@ -106,23 +109,29 @@ class Sweep:
         """`table` in Markdown."""
         return self.grid().markdown() + "\n"
 
+    def latex(self) -> str:
+        """`table` in LaTeX, a ``tabular`` of the package ``booktabs``, for a paper.
+
+        A row for every budget and method: value with its standard error, costs, seeds.
+        """
+        return self.grid().latex() + "\n"
+
     def _repr_html_(self) -> str:
         """`table` for notebooks."""
         return self.grid().html()
 
     def __str__(self) -> str:
         """`table` as text, and why some rows were refused."""
-        why = {f"{one['method']} at {one['budget']}: {one['why']}": 0 for one in self.means()}
-        return text("", [self.grid()], [line for line in why if not line.endswith(": ")])
+        return text("", [self.grid()], _reasons(self.means()))
 
     def __repr__(self) -> str:
         """One line."""
-        refused = sum(row["state"] == "refused" for row in self.rows)
+        refused = sum(row["state"] != DONE for row in self.rows)
         return f"<Sweep of {len(self.rows)} rows, {refused} refused>"
 
     def _mean(self, budget: str, method: str) -> dict[str, Any]:
         every = [r for r in self.rows if (r["budget"], r["method"]) == (budget, method)]
-        made = [row for row in every if row["state"] == "done"]
+        made = [row for row in every if row["state"] == DONE]
         values = [row["value"] for row in made if row["value"] is not None]
         error = standard_error(values) if values else math.nan
         return {
@@ -150,6 +159,20 @@ def _average(values: Sequence[float | None]) -> float | None:
     if not known or len(known) < len(values):
         return None
     return known[0] if len(set(known)) == 1 else float(np.mean(known))
+
+
+def _reasons(means: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why rows were refused, each sentence once, after all that it was said of."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for one in means:
+        if one["why"]:
+            said.setdefault(one["why"], {}).setdefault(one["budget"], []).append(one["method"])
+    return [f"{'; '.join(starmap(_places, at.items()))}: {why}" for why, at in said.items()]
+
+
+def _places(budget: str, methods: Sequence[str]) -> str:
+    """Several methods at a budget, by their names."""
+    return ", ".join(methods) + (f" at {budget}" if budget else "")
 
 
 def _cells(one: Mapping[str, Any], costs: Sequence[str]) -> tuple[str, ...]:

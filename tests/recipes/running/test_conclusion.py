@@ -135,3 +135,9 @@ def test_several_networks_have_a_report_each(outcome: Outcome, tmp_path: Path) -
     rows = re.findall(r"^\| accuracy on the test list \|(.*)\|$", text, re.MULTILINE)
     assert len(rows) == 2
     assert all(row.split("|")[1].strip() == "-" for row in rows)
+
+
+def test_why_accuracies_differ_is_said_in_words_and_not_by_a_folder_alone(outcome: Outcome) -> None:
+    assert outcome.why == "generated scenes, no real sound"
+    real = replace(outcome, scenes=replace(outcome.scenes, name="TAU-mini", generated=False))
+    assert real.why == "40 clips trained on, 20 judged, of the data in TAU-mini"

@@ -113,7 +113,12 @@ def test_a_class_in_a_package_is_found() -> None:
         ("{net}:CONSTANT", (), "an? int is no class or function"),
         ("{net}:nothing", (), r"nothing\(\) takes no argument: it must take the number of classes"),
         ("{net}:number", (), "makes a int and no torch.nn.Module"),
-        ("{net}:Net", ("widht=3",), r"has no argument 'widht'\. It has width"),
+        (
+            "{net}:Net",
+            ("widht=3",),
+            r"no argument 'widht': did you mean width\? It has width, scale",
+        ),
+        ("{net}:Net", ("zzz=3",), r"has no argument 'zzz'\. It has width, scale"),
         ("{net}:Net", ("width=3", "width=4"), "--with width=4: width stands there twice"),
         ("{net}:Net", ("width",), "write name=value, an argument of"),
         ("{net}:Net", ("train.epochs=3",), "Settings of the run, such as .* stand before --with"),

@@ -79,7 +79,14 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no safetensors file"):
         read_logits(damaged, CLIPS, CLASSES)
     save_file({"other": torch.zeros(2)}, damaged)
-    with pytest.raises(ValueError, match="has the tensors other and the metadata"):
+    with pytest.raises(ValueError, match="has the tensor other and no metadata: it must have one"):
+        read_logits(damaged, CLIPS, CLASSES)
+    save_file({"logits": torch.zeros(2), "other": torch.zeros(2)}, damaged, {"names": "a"})
+    match = "has the tensors logits, other and the metadata names: it must have one tensor"
+    with pytest.raises(ValueError, match=match):
+        read_logits(damaged, CLIPS, CLASSES)
+    save_file({}, damaged, {"names": "a", "more": "b"})
+    with pytest.raises(ValueError, match="has no tensor and the metadata more, names: it must"):
         read_logits(damaged, CLIPS, CLASSES)
     lonely = tmp_path / "lonely.npy"
     np.save(lonely, ROWS)

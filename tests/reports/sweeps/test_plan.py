@@ -15,8 +15,8 @@ from tests.helpers.tiny import tiny
 ONE = [Budget(macs="50%")]
 
 
-def cut(model: nn.Module, budget: Budget) -> nn.Module:
-    del budget
+def cut(model: nn.Module, budget: Budget, factor: int = 1) -> nn.Module:
+    del budget, factor
     return model
 
 
@@ -37,6 +37,10 @@ def test_every_combination_comes_once_and_a_seed_whole() -> None:
     assert keys[0] == ("", "dense", 3)
 
 
+def test_a_number_of_seeds_is_so_many() -> None:
+    assert grid_of(ONE, [None], 3).seeds == grid_of(ONE, [None], range(3)).seeds == (0, 1, 2)
+
+
 def test_a_phase_and_another_pruner_are_followed_by_the_same() -> None:
     then = (FineTune(epochs=2),)
     assert phases_of(None, then) is None
@@ -51,7 +55,7 @@ def test_what_a_name_stands_for_is_told_apart() -> None:
         return grid_of({"b": budget}, {"m": method}, [0]).asked(Point("b", "m", 0))
 
     ways = [
-        None, Prune(), Prune(importance=importance.l1), [Prune()], cut, partial(cut, budget=ONE[0]),
+        None, Prune(), Prune(importance=importance.l1), [Prune()], cut, partial(cut, factor=2),
         lambda model, _: model, lambda _, __: None,
     ]  # fmt: skip
     texts = [asked(way)["how"] for way in ways]
@@ -77,7 +81,11 @@ def test_what_a_name_stands_for_is_told_apart() -> None:
         (ONE, [3], [0], r"'int': 3\}\): a method is a phase"),
         (ONE, [[Prune(), 3]], [0], "a method is a phase, a list of phases"),
         (ONE, {"dense": None}, [0], "'dense' is the network given"),
-        (ONE, [None], 3, r"seeds=3\): give several"),
+        (ONE, [None], 3.0, r"seeds=3.0\): give how many, 3, or which"),
+        (ONE, [None], True, r"seeds=True\): give how many"),
+        (ONE, [None], 0, r"give at least one"),
+        (ONE, [None], -2, r"give at least one"),
+        (ONE, [lambda model: model], [0], r"<lambda>\}\) must be f\(model, budget\) ->"),
         (ONE, [None], [], "give at least one"),
         (ONE, [None], [-1], "must be a whole number"),
         (ONE, [None], [0.5], "must be a whole number"),

@@ -44,7 +44,23 @@ def test_a_folder_belongs_to_one_sweep(tmp_path: Path) -> None:
     records.begin(tmp_path, {"network": "a", "lr": "1"})
     with pytest.raises(ResumeError, match="another network and epochs: make the same call"):
         records.begin(tmp_path, {"network": "b", "lr": "1", "epochs": 3})
+    with pytest.raises(ResumeError) as caught:
+        records.begin(tmp_path, {"network": "b", "lr": "1"})
+    assert "weights" not in str(caught.value), "networks of other classes"
     said = json.loads((tmp_path / records.ABOUT).read_text())
     (tmp_path / records.ABOUT).write_text(json.dumps(said | {"lr": "2"}))
     with pytest.raises(ResumeError, match=r"cannot go on: .*damaged"):
         records.begin(tmp_path, {"network": "a", "lr": "2"})
+
+
+@pytest.mark.parametrize("more", [{}, {"lr": "2"}])
+def test_a_network_that_was_trained_again_is_told_of_its_weights(
+    tmp_path: Path, more: dict[str, str]
+) -> None:
+    records.begin(tmp_path, {"network": "Sequential 01ab", "lr": "1"})
+    match = r"both are a Sequential, its weights differ.*torch.manual_seed.*store them once.*load"
+    with pytest.raises(ResumeError, match=match):
+        records.begin(tmp_path, {"network": "Sequential 02cd", "lr": "1"} | more)
+    with pytest.raises(ResumeError) as caught:
+        records.begin(tmp_path, {"network": "Sequential 01ab", "lr": "2"})
+    assert "weights" not in str(caught.value)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compressor import Sweep
+from compressor.reports.grids import _escaped
 from compressor.reports.sweeps.rows import EMPTY
 
 VALUES = {
@@ -58,6 +59,17 @@ def test_what_was_never_made_has_no_value_and_beats_nothing() -> None:
     assert repr(found) == "<Sweep of 2 rows, 1 refused>"
 
 
+def test_a_reason_is_said_once_with_all_that_it_holds_for() -> None:
+    found = made(
+        {
+            ("half", "ours"): [None], ("half", "theirs"): [None],
+            ("third", "ours"): [None], ("third", "theirs"): [0.5],
+        }
+    )  # fmt: skip
+    assert str(found).splitlines()[-1] == "ours, theirs at half; ours at third: no"
+    assert str(found).count(": no") == 1
+
+
 def test_csv_is_the_table(tmp_path: Path) -> None:
     made().csv(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open() as file:
@@ -72,6 +84,22 @@ def test_for_people_and_notebooks() -> None:
     assert "| ours | half | 0.82 ± 0.02 | 7 | 50 | 2 | front |" in found.markdown()
     assert "0.82 ± 0.02" in str(found)
     assert "<td>ours</td>" in found._repr_html_()
+
+
+def test_for_papers() -> None:
+    lines = made().latex().splitlines()
+    assert lines[:2] == [r"\begin{tabular}{lrrrrrr}", r"\toprule"]
+    assert lines[3] == r"\midrule"
+    assert lines[5] == r"ours & half & 0.82 $\pm$ 0.02 & 7 & 50 & 2 & front \\"
+    assert lines[8] == r"theirs & third & 0.5 & 7 & 34 & 1 of 2 &  \\"
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+
+
+def test_nothing_in_a_name_is_a_command_of_latex() -> None:
+    rows = [{**row, "method": "[a_b], 5 %*"} for row in made().rows]
+    line = Sweep(tuple(rows)).latex().splitlines()[4]
+    assert line.startswith(r"{[}a\_b], 5 \%{*} & ")
+    assert _escaped("<= | < {~} \\") == (r"$\le$ $|$ $<$ \{\textasciitilde{}\} \textbackslash{}")
 
 
 @pytest.mark.parametrize("costs", [None, ["params"], ["params", "macs", "bytes"]])

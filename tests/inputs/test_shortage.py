@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compressor.commands.memory import out_of_memory
+from compressor.inputs.shortage import out_of_memory
 
 
 @pytest.mark.parametrize("sizes", [(10**9, 10**6), (10**12, 10**7)])

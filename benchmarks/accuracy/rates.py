@@ -71,9 +71,9 @@ HEAD = ("network, budget (seeds)", *RATES, "found: rates", "points behind", "tol
 
 
 def cells(found: Records) -> Iterator[tuple[str, str, list[int]]]:
-    """Networks and budgets with the seeds that have all runs."""
+    """Networks and budgets with the seeds that have all rates."""
     for net, budget in product(NETS, BUDGETS):
-        there = [{r["seed"] for r in found.of(net=net, budget=budget, way=w)} for w in WAYS]
+        there = [{r["seed"] for r in found.of(net=net, budget=budget, way=w)} for w in RATES]
         if seeds := sorted(set.intersection(*there)):
             yield net, budget, seeds
 
@@ -83,16 +83,20 @@ def row(found: Records, net: str, budget: str, seeds: Sequence[int]) -> list[str
 
     def of(way: str) -> list[Record]:
         records = {r["seed"]: r for r in found.of(net=net, budget=budget, way=way)}
-        return [records[seed] for seed in seeds]
+        return [records[seed] for seed in seeds if seed in records]
 
-    means = {way: 100 * float(np.mean([r["validation"] for r in of(way)])) for way in WAYS}
-    best = max(means[rate] for rate in RATES)
-    levels = [f"**{means[r]:.1f}**" if means[r] == best else f"{means[r]:.1f}" for r in RATES]
-    taken = (
-        (", ".join(f"{r['rate']:.3g}" for r in of(way)), f"{best - means[way]:.1f}")
-        for way in (FOUND, TOLD)
-    )
-    return [f"{net}, {budget} ({len(seeds)})", *levels, *(cell for pair in taken for cell in pair)]
+    def mean(way: str) -> float:
+        return 100 * float(np.mean([r["validation"] for r in of(way)]))
+
+    means = {rate: mean(rate) for rate in RATES}
+    best = max(means.values())
+    levels = [f"**{m:.1f}**" if m == best else f"{m:.1f}" for m in means.values()]
+    taken: list[str] = []
+    for way in (FOUND, TOLD):
+        whole = len(of(way)) == len(seeds)
+        rates = ", ".join(f"{r['rate']:.3g}" for r in of(way))
+        taken += [rates, f"{best - mean(way):.1f}"] if whole else ["-", "-"]
+    return [f"{net}, {budget} ({len(seeds)})", *levels, *taken]
 
 
 def report(found: Records) -> str:

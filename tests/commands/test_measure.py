@@ -91,7 +91,7 @@ def test_the_operators_of_a_file_add_up(here: Path, capsys: Capture) -> None:
     assert main(["measure", "net.tflite", "--by-layer"]) == 0
     out = capsys.readouterr().out
     assert sum(row["operator"] == "CONV_2D" for row in rows) == 6
-    assert "1 x 12 x 10 x 8" in out
+    assert "1 x 10 x 8 x 12" in out, "as the file has it: channels last"
 
 
 def test_an_input_that_the_model_does_not_take(here: Path, capsys: Capture) -> None:

@@ -296,7 +296,7 @@ def test_errors_of_the_system_that_nobody_foresaw(code: int) -> None:
         ((1, 1, 8, 8), r"zeros of that shape pass torch.zeros\(1, 1, 8, 8\)"),
         (INPUTS.numpy(), r"pass torch.from_numpy\(array\)"),
         (loader(8), r"not a DataLoader: pass the inputs of a batch, next\(iter\(loader\)\)\[0\]"),
-        ({"x": INPUTS}, r"not a dict with 'x': pass its values"),
+        ({"x": INPUTS}, r"not a dict with 'x': forward of the Tiny takes one argument"),
         (torch.tensor(1.0), r"a single number, without a batch: pass .*torch.zeros\(1, 1, 32"),
     ],
 )

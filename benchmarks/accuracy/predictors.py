@@ -130,7 +130,8 @@ def series(found: Records, net: str, moment: str, field: str, seed: int) -> list
 
 def best_rate(tuned: Records, net: str, structure: str, seed: int) -> Record | None:
     """The fine-tune of a structure at its best rate; None until all rates were run."""
-    records = tuned.of(net=net, budget=BUDGET, way=structure, seed=seed)
+    every = tuned.of(net=net, budget=BUDGET, way=structure, seed=seed)
+    records = [record for record in every if record["rate"] in RATES]
     return max(records, key=itemgetter("validation")) if len(records) == len(RATES) else None
 
 

@@ -7,7 +7,8 @@
 
 Each is driven as its pages show, with `compressor.measure` to say when the caps are met, so that
 all get the same. They run from a checkout, and need the packages that they are of:
-pip install torch-pruning torch-kirigami. What one does not take it says by an error of its own.
+pip install torch-pruning torch-kirigami. Caps that one cannot meet are a
+`BudgetError`; what it does not take it says by an error of its own.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from compressor import Budget, measure
+from compressor import Budget, BudgetError, measure
 
 try:
+    from torch_kirigami.pruning import PlanningError
+
     from benchmarks.common.kirigami import within_caps
     from benchmarks.common.osscar import reconstructed
     from benchmarks.common.pruner import STEPS, torch_pruning_loop
@@ -63,7 +66,7 @@ class TorchPruning:
     steps: int = STEPS
 
     def __call__(self, model: nn.Module, budget: Budget) -> nn.Module:
-        """The network, smaller in place; a RuntimeError if no step meets the caps."""
+        """The network, smaller in place; a BudgetError if no step meets the caps."""
         shown = exampled(model, self.example)
         return torch_pruning_loop(
             model, lambda smaller: budget.allows(measure(smaller, shown)), example=shown,
@@ -88,7 +91,7 @@ class Kirigami:
 
         Raises:
             KirigamiError: If it does not take the network.
-            OverError: If the multiply-accumulates do not fit after all.
+            BudgetError: If it plans nothing within the caps.
             ValueError: If something else is capped.
         """
         shown, caps = exampled(model, self.example), budget.caps
@@ -101,7 +104,10 @@ class Kirigami:
 
         asked = caps.get("params", counts(model)[0])
         fresh = partial(copy.deepcopy, model)
-        return within_caps(fresh, (shown,), asked, caps.get("macs"), counts)
+        try:
+            return within_caps(fresh, (shown,), asked, caps.get("macs"), counts)
+        except PlanningError as error:
+            raise BudgetError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,9 @@ from torch import nn
 from torch_kirigami.errors import KirigamiError, UnsupportedOperation
 
 from benchmarks.accuracy.grounds import NETS, load
-from benchmarks.common.kirigami import OverError
 from benchmarks.common.limit import limited
-from benchmarks.common.osscar import WholeError
 from benchmarks.rivals import Kirigami, TorchPruning
-from compressor import Budget, Prune, measure
+from compressor import Budget, BudgetError, Prune, measure
 from compressor.allocation.candidates import WAYS, Candidate
 from compressor.allocation.objective import Additive
 from compressor.importance import Importance, fisher, frobenius, residual, taylor
@@ -84,7 +82,7 @@ def cut(by: Cutter, model: nn.Module, budget: Budget) -> nn.Module:
     Raises:
         RefusedError: If it makes nothing.
     """
-    refusals = (KirigamiError, UnsupportedOperation, OverError, WholeError, TimeoutError)
+    refusals = (KirigamiError, UnsupportedOperation, BudgetError, TimeoutError)
     try:
         with limited(LIMIT):
             smaller = by(model, budget)

@@ -7,7 +7,7 @@ frames, half of the work. A network counts as converged if ten epochs more, at t
 fine-tuning or at its own, bring less than half a point on the validation part: what more training
 brings would be booked as repair's or pruning's.
 
-Trained weights lie in `converged` beside this file; where they are missing, they are trained anew.
+Trained weights lie in `converged` beside this file; where they are missing they are trained anew.
 
     python -m benchmarks.accuracy.grounds --run --net TC-ResNet  # a killed call goes on
     python -m benchmarks.accuracy.grounds                        # the table, into grounds.md
@@ -42,8 +42,8 @@ from recipes.training.training_plans import Plan, Training
 FOLDER = RUNS / "grounds"
 """Where training goes on if it was killed."""
 WEIGHTS = Path(__file__).parent / "converged"
-"""Trained weights. They are part of the records: whatever is compressed later, on whatever machine,
-begins with the very networks of which the records are."""
+"""Trained weights. Those of less than a megabyte are part of the records: whatever is compressed
+later, on whatever machine, begins with the very networks of which the records are."""
 CALIBRATION = 256
 """Training clips for whatever is measured on a network."""
 FOLDS = {"train": (1, 2, 3), "validation": (4,), "test": (5,)}

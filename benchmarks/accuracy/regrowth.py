@@ -34,7 +34,7 @@ def dormant(whole: nn.Module, net: str, budget: str, prune: Prune, seed: int) ->
     Units that are out keep their weights, as in Y. Guo et al., "Dynamic Network Surgery" (NIPS
     2016), where single weights do.
     """
-    session = _chosen(whole, net, budget, prune, seed)
+    session = chosen(whole, net, budget, prune, seed)
     structure = session.structure
     small = _trained(session.finish().model, net, seed, Recalibrate())
     return _seen(embed(whole, structure, small), net, seed)
@@ -46,7 +46,7 @@ def soft(whole: nn.Module, net: str, budget: str, prune: Prune, seed: int) -> nn
     Y. He et al., "Soft Filter Pruning" (IJCAI 2018), section 3.2. Between a norm whose shift is
     negative and a rectifier a filter of zeros gets no gradient, and does not come back.
     """
-    with _chosen(whole, net, budget, prune, seed) as session:
+    with chosen(whole, net, budget, prune, seed) as session:
         zeroed = silenced(whole, session.structure)
     return _seen(_trained(zeroed, net, seed), net, seed)
 
@@ -62,7 +62,7 @@ def silenced(whole: nn.Module, structure: Structure) -> nn.Module:
     return whole
 
 
-def _chosen(whole: nn.Module, net: str, budget: str, prune: Prune, seed: int) -> Session:
+def chosen(whole: nn.Module, net: str, budget: str, prune: Prune, seed: int) -> Session:
     """A session in which units were removed, and nothing was changed of what stays."""
     prune = replace(prune, repair=False, fold=False)
     data = labelled(net, seed)

@@ -16,6 +16,8 @@ from torch_kirigami.pruning import (
     Pruner,
 )
 
+from compressor.errors import BudgetError
+
 ATTEMPTS = 4
 """There is no cap on products: how often the one on parameters is tightened for them."""
 SPARE = 0.97
@@ -25,7 +27,7 @@ Counts = Callable[[nn.Module], tuple[int, int]]
 """Parameters and multiply-accumulates."""
 
 
-class OverError(Exception):
+class OverError(BudgetError):
     """The parameters fit and the multiply-accumulates do not."""
 
     def __init__(self, cost: tuple[int, int]) -> None:

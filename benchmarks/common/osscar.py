@@ -22,6 +22,8 @@ from torch.nn import functional
 from torch_kirigami import DependencyGraph
 from torch_kirigami.pruning import Pruner
 
+from compressor.errors import BudgetError
+
 RIDGE = 1e-3
 """Pull towards the dense weights, as a part of the mean diagonal of the normal equations."""
 GROUP = 8
@@ -31,7 +33,7 @@ SWAPS = 5
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
-class WholeError(Exception):
+class WholeError(BudgetError):
     """The caps are not met though every inner width is 1."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch_pruning
 from torch import Tensor, nn
 
+from compressor.errors import BudgetError
+
 STEPS = 200
 """More steps land closer to the target; with 20 it overshoots by several per cent."""
 
@@ -41,4 +43,4 @@ def torch_pruning_loop(
         if fits(model):
             return model
         pruner.step()
-    raise RuntimeError(f"Torch-Pruning did not meet the budget in {steps} steps")
+    raise BudgetError(f"Torch-Pruning did not meet the budget in {steps} steps")

@@ -64,7 +64,7 @@ def parts(model: nn.Module, structure: Structure) -> tuple[list[Tensor], list[Te
 
 def test_units_that_are_out_keep_their_weights(net: str) -> None:
     before = begun(net)
-    structure = regrowth._chosen(begun(net), net, "mild", CUT, 0).structure
+    structure = regrowth.chosen(begun(net), net, "mild", CUT, 0).structure
     assert not structure.keep.all()
     after = regrowth.dormant(begun(net), net, "mild", CUT, 0)
     kept, gone = zip(parts(before, structure), parts(after, structure), strict=True)
@@ -74,7 +74,7 @@ def test_units_that_are_out_keep_their_weights(net: str) -> None:
 
 
 def test_filters_are_silenced_and_learn_again(net: str) -> None:
-    structure = regrowth._chosen(begun(net), net, "mild", CUT, 0).structure
+    structure = regrowth.chosen(begun(net), net, "mild", CUT, 0).structure
     model, tensors = begun(net), dict(named_tensors(begun(net)))
     silent = dict(named_tensors(regrowth.silenced(model, structure)))
     filters = 0

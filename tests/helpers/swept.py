@@ -1,4 +1,4 @@
-"""A sweep in a process that is killed at one of its steps, for tests/reports/sweeps."""
+"""Sweeps for tests/reports/sweeps: a quick one, and one that is killed at one of its steps."""
 
 from __future__ import annotations
 
@@ -52,3 +52,18 @@ def call(folder: Path | None, **changes: Any) -> Sweep:
     budgets = {"half": Budget(params="50%"), "nothing": Budget(params="1%")}
     methods = {"once": Prune(), "in steps": [Prune(steps=2, epochs=1)], "narrow": narrow}
     return sweep(tiny(), loader(64, batch=16), budgets, methods, **(options | changes))
+
+
+def quick(folder: Path | None = None, **changes: Any) -> Sweep:
+    """Without data and training: milliseconds."""
+    options: dict[str, Any] = {
+        "budgets": {"half": Budget(params="50%"), "nothing": Budget(params="1%")},
+        "methods": {"Prune": Prune(), "narrow": narrow},
+    }
+    options |= {"evaluate": worth, "folder": folder} | changes
+    return sweep(options.pop("model", tiny()), None, **options)
+
+
+def worth(model: nn.Module) -> float:
+    """The size of a network, for what it is worth."""
+    return float(sum(p.numel() for p in model.parameters()))

@@ -43,14 +43,6 @@ def features(
     return log_mels(audio, mels, torch.device("cpu")), torch.from_numpy(listing.labels)
 
 
-@pytest.fixture(scope="module")
-def tau2022(shared_data: Path) -> Path:
-    folder = shared_data / "TAU-urban-acoustic-scenes-2022-mobile-development-mini"
-    if not folder.is_dir():
-        pytest.skip(f"no TAU clips at {folder}")
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.data
 def test_2022_linear_then_tandem_then_smaller_then_submitted(tau2022: Path, tmp_path: Path) -> None:
